@@ -1,0 +1,1 @@
+"""The trunk of chimerac: IR, pipeline, build driver, CLI, reports, errors."""

@@ -1,0 +1,156 @@
+"""Runs a module with numpy: the definition of what every target must compute, bit for bit.
+
+A ``Session`` holds the recurrent state of one stream, as the C runtime does: calls of at most ``block`` tokens that
+never cross a multiple of ``block``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from chimerac.compiler.errors import InternalError
+from chimerac.compiler.ir import numerics
+from chimerac.compiler.ir.module import Module, Op, Region
+from chimerac.compiler.ir.ops import OPS
+
+Environment = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class LoopControl:
+    """How often looped regions run: a count, and optionally an early exit.
+
+    ``exit_threshold`` 0 means a fixed count; otherwise the loop ends after iteration r >= 2 when every token has
+    ``|h_r - h_(r-1)| <= exit_threshold * |h_r|``.
+    """
+
+    loops: int
+    exit_threshold: float = 0.0
+
+
+class Session:
+    """One stream of tokens through a module.
+
+    Args:
+        module: verified module with graphs ``decode`` and ``prefill``.
+        loops: iterations of looped regions; the module's default when None.
+        exit_threshold: see ``LoopControl``.
+        observe: called with (op, results) after every op, for debugging and tests.
+    """
+
+    def __init__(
+        self,
+        module: Module,
+        *,
+        loops: int | None = None,
+        exit_threshold: float = 0.0,
+        observe: Callable[[Op, Sequence[np.ndarray]], None] | None = None,
+    ) -> None:
+        self.module = module
+        self.control = LoopControl(module.loops[0] if loops is None else loops, exit_threshold)
+        if not 1 <= self.control.loops <= module.loops[1]:
+            raise ValueError(f"loops must be within 1 and {module.loops[1]}, not {self.control.loops}")
+        self.position = 0
+        self.iterations = 0  #: of the last call
+        self._observe = observe
+        self._constants = {name: c.data for name, c in module.constants.items()}
+        self.states: dict[str, np.ndarray] = {}
+        for name, state in module.states.items():
+            copies = np.zeros((state.iterations, *_static_shape(state.type.shape)), state.type.numpy)
+            if state.initial is not None:
+                copies[:] = self._constants[state.initial]
+            self.states[name] = copies
+
+    def forward(self, tokens: Sequence[int]) -> np.ndarray:
+        """Logits f32[V] of the last token; one call per block, so any number of tokens may be given."""
+        if len(tokens) == 0:
+            raise ValueError("a call needs at least one token")
+        logits = np.zeros(0, np.float32)
+        done = 0
+        while done < len(tokens):
+            room = self.module.block - self.position % self.module.block
+            chunk = np.asarray(tokens[done : done + room], np.int32)
+            logits = self.call("decode" if len(chunk) == 1 else "prefill", chunk)
+            done += len(chunk)
+        return logits
+
+    def call(self, graph_name: str, tokens: np.ndarray) -> np.ndarray:
+        """One call of one graph: logits f32[V] of the last of the tokens."""
+        graph = self.module.graphs[graph_name]
+        if len(tokens) > graph.tokens:
+            raise ValueError(f"{graph_name} takes {graph.tokens} tokens at most, not {len(tokens)}")
+        environment: Environment = {
+            graph.inputs[0].name: tokens,
+            graph.inputs[1].name: np.array(self.position, np.int32),
+        }
+        with np.errstate(all="ignore"):
+            self._run(graph.ops, environment, 0)
+        self.position += len(tokens)
+        return environment[graph.results[0].name].reshape(-1)
+
+    def state_bytes(self) -> bytes:
+        """All states in module order, without padding: equal bytes mean equal state."""
+        return b"".join(np.ascontiguousarray(s).tobytes() for s in self.states.values())
+
+    def _run(self, ops: Sequence[Op], environment: Environment, iteration: int) -> None:
+        for op in ops:
+            results = self._execute(op, environment, iteration)
+            for value, array in zip(op.results, results, strict=True):
+                environment[value.name] = array
+            if self._observe is not None:
+                self._observe(op, results)
+
+    def _execute(self, op: Op, environment: Environment, iteration: int) -> Sequence[np.ndarray]:
+        if op.name == "constant":
+            return (self._constants[op.text("name")],)
+        if op.name in ("state.read", "state.write"):
+            copies = self.states[op.text("name")]
+            index = op.integer("iteration") if "iteration" in op.attributes else min(iteration, len(copies) - 1)
+            if op.name == "state.read":
+                return (copies[index].copy(),)
+            copies[index] = environment[op.operands[0].name]
+            return ()
+        if op.name == "loop":
+            return (self._loop(op, op.regions[0], environment),)
+        reference = OPS[op.name].reference
+        if reference is None:
+            raise InternalError(f"op {op.name} has no reference")
+        return reference(op, [environment[v.name] for v in op.operands])
+
+    def _loop(self, op: Op, region: Region, environment: Environment) -> np.ndarray:
+        carried = environment[op.operands[0].name]
+        for iteration in range(self.control.loops):
+            write, argument = region.arguments
+            environment[write.name] = np.array(int(iteration == 0), np.int32)
+            environment[argument.name] = carried
+            self._run(region.ops, environment, iteration)
+            before, carried = carried, environment[region.results[0].name]
+            self.iterations = iteration + 1
+            threshold = self.control.exit_threshold
+            if threshold > 0 and iteration >= 1 and converged(carried, before, threshold):
+                break
+        return carried
+
+
+def converged(now: np.ndarray, before: np.ndarray, threshold: float) -> bool:
+    """Whether ``|now - before| <= threshold * |now|`` for every row, in the fixed order of ``lanes8_sum``."""
+    difference = now - before
+    moved = np.sqrt(numerics.lanes8_sum(difference * difference))
+    size = np.sqrt(numerics.lanes8_sum(now * now))
+    return bool(np.all(moved <= np.float32(threshold) * size))
+
+
+def evaluate(op: Op, operands: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    """The results of one op that has a reference."""
+    reference = OPS[op.name].reference
+    if reference is None:
+        raise InternalError(f"op {op.name} has no reference")
+    with np.errstate(all="ignore"):
+        return reference(op, operands)
+
+
+def _static_shape(shape: Sequence[int | str]) -> tuple[int, ...]:
+    return tuple(int(d) for d in shape)

@@ -1,0 +1,96 @@
+"""Where values live at run time: the result of memory planning, read by the driver generator and the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chimerac.compiler.ir.module import Value
+
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class Arena:
+    """Scratch memory at a byte offset."""
+
+    offset: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A section of the weights file."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class StateSlot:
+    """One copy of a state; ``iteration`` None means that of the running loop iteration."""
+
+    name: str
+    iteration: int | None
+
+
+@dataclass(frozen=True)
+class Input:
+    """A field of the call: tokens or position, or the loop's ``write`` flag."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Logits:
+    """The caller's logits buffer."""
+
+
+@dataclass(frozen=True)
+class LastRow:
+    """The row of the last token inside another place."""
+
+    base: Place
+    row_bytes: int
+
+
+Place = Arena | Weight | StateSlot | Input | Logits | LastRow
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copy of ``value``'s memory to its own place, made before the op that would overwrite the original."""
+
+    source: Place
+    target: Place
+    value: Value
+
+
+@dataclass(frozen=True)
+class GraphPlan:
+    """Places of one graph's values.
+
+    Attributes:
+        places: value name → place.
+        copies: index of an op in walking order → copies to make before it.
+        arena_bytes: size of the arena.
+        unshared_bytes: what the arena would be without reuse, for the report.
+    """
+
+    places: dict[str, Place]
+    copies: dict[int, tuple[Copy, ...]]
+    arena_bytes: int
+    unshared_bytes: int
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Places of a whole module; ``state_offsets`` in bytes of the session's state region."""
+
+    graphs: dict[str, GraphPlan]
+    state_offsets: dict[str, int]
+    state_bytes: int
+    arena_bytes: int
+
+
+def align(size: int) -> int:
+    """``size`` rounded up to the alignment."""
+    return -(-size // ALIGNMENT) * ALIGNMENT

@@ -1,0 +1,142 @@
+"""The data structures of the IR: frozen, so that a pass makes new modules and never changes one in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from chimerac.compiler.ir.types import TensorType
+
+#: What an attribute may hold: it must print and parse back.
+Attribute = int | float | str
+
+
+@dataclass(frozen=True)
+class Value:
+    """A result of an op, an input of a graph or an argument of a region. Names are unique in a graph."""
+
+    name: str
+    type: TensorType
+
+    def __str__(self) -> str:
+        return f"%{self.name}"
+
+
+@dataclass(frozen=True)
+class Region:
+    """Ops nested in an op; they may use values of the graph around them."""
+
+    arguments: tuple[Value, ...]
+    ops: tuple[Op, ...]
+    results: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation. ``name`` is a key of ``ops.OPS``, which says what the rest means."""
+
+    name: str
+    operands: tuple[Value, ...]
+    results: tuple[Value, ...]
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    regions: tuple[Region, ...] = ()
+    location: str = field(default="", compare=False)  #: where it comes from: module path and source line
+
+    def integer(self, name: str) -> int:
+        """An attribute that must be an integer."""
+        value = self.attributes[name]
+        assert isinstance(value, int)
+        return value
+
+    def number(self, name: str) -> float:
+        """An attribute that must be a number."""
+        value = self.attributes[name]
+        assert isinstance(value, int | float)
+        return float(value)
+
+    def text(self, name: str) -> str:
+        """An attribute that must be a string."""
+        value = self.attributes[name]
+        assert isinstance(value, str)
+        return value
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One entry point: inputs, straight-line ops, results.
+
+    Attributes:
+        tokens: the most tokens a call may have; 1 for decoding.
+    """
+
+    name: str
+    inputs: tuple[Value, ...]
+    ops: tuple[Op, ...]
+    results: tuple[Value, ...]
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A weight. ``data`` has the shape and dtype of ``type`` and is never written to."""
+
+    type: TensorType
+    data: np.ndarray
+
+
+@dataclass(frozen=True)
+class State:
+    """Recurrent state that survives from call to call.
+
+    Attributes:
+        type: of one copy.
+        iterations: copies; more than one when a looped region keeps its own copy per iteration.
+        initial: name of the constant with the initial value; None for zeros.
+    """
+
+    type: TensorType
+    iterations: int = 1
+    initial: str | None = None
+
+
+@dataclass(frozen=True)
+class Module:
+    """A model: entry graphs over shared constants and states.
+
+    Attributes:
+        block: a call never crosses an absolute position that is a multiple of this, nor has more tokens.
+        loops: (default, maximum) iterations of the looped regions; (1, 1) without any.
+    """
+
+    name: str
+    graphs: Mapping[str, Graph]
+    constants: Mapping[str, Constant]
+    states: Mapping[str, State]
+    block: int
+    loops: tuple[int, int] = (1, 1)
+
+    def with_graph(self, graph: Graph) -> Module:
+        """This module with the graph of the same name replaced or added."""
+        return replace(self, graphs={**self.graphs, graph.name: graph})
+
+    def map_graphs(self, change: Callable[[Graph], Graph]) -> Module:
+        """This module with every graph changed."""
+        return replace(self, graphs={name: change(graph) for name, graph in self.graphs.items()})
+
+
+def walk(ops: tuple[Op, ...]) -> Iterator[Op]:
+    """Every op in order, those in regions after the op that holds them."""
+    for op in ops:
+        yield op
+        for region in op.regions:
+            yield from walk(region.ops)
+
+
+def used_values(ops: tuple[Op, ...]) -> Iterator[Value]:
+    """Every use of a value by these ops, region results included."""
+    for op in walk(ops):
+        yield from op.operands
+        for region in op.regions:
+            yield from region.results

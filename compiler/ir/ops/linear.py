@@ -1,0 +1,284 @@
+"""Norms, quantisation, matrix products and the embedding.
+
+Order of operations (the same on every target, see docs/numerics.md):
+
+* a reduction along a row uses ``numerics.lanes8_sum``: 8 virtual lanes and a fixed tree;
+* integer products are exact in any order;
+* a quantised product adds one group after the other: ``y = y + s_g * (a_2g * acc_2g + a_2g+1 * acc_2g+1)`` with every
+  float32 product and sum rounded on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from chimerac.compiler.ir import numerics
+from chimerac.compiler.ir.module import Attribute, Op
+from chimerac.compiler.ir.ops.definition import OpDef, attribute_int, blocks, require, static
+from chimerac.compiler.ir.types import TensorType
+
+Types = Sequence[TensorType]
+Attributes = Mapping[str, Attribute]
+F32 = np.float32
+
+
+def rms_normalise(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
+    """``x * (1 / sqrt(mean(x²) + eps)) * weight`` over the last axis, in that order."""
+    mean = numerics.lanes8_sum(x * x) / F32(x.shape[-1])
+    scale = F32(1) / np.sqrt(mean + F32(eps))
+    return (x * scale[..., None]) * weight
+
+
+def quantise_blocks(x: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
+    """int8 absmax quantisation of blocks of the last axis: codes[..., K] and scales[..., ceil(K/block)].
+
+    ``a = max(max|x|, 1e-5) / 127``, ``q = round half to even of x / a``, clamped to ±127 (BitNet b1.58, arXiv
+    2402.17764, per block). Total: NaN becomes -127 and is ignored by the maximum.
+    """
+    padded = pad_last(x, block).reshape(*x.shape[:-1], -1, block)
+    magnitude = np.abs(padded)
+    largest = np.where(np.isnan(magnitude), F32(0), magnitude).max(axis=-1)
+    scale = np.where(largest > F32(1e-5), largest, F32(1e-5)) / F32(127)
+    with np.errstate(invalid="ignore"):
+        rounded = np.rint(padded / scale[..., None])
+        clamped = np.where(rounded > F32(-127), rounded, F32(-127))
+        clamped = np.where(clamped < F32(127), clamped, F32(127))
+    codes = clamped.astype(np.int8).reshape(*x.shape[:-1], -1)[..., : x.shape[-1]]
+    return np.ascontiguousarray(codes), scale
+
+
+def pad_last(x: np.ndarray, multiple: int) -> np.ndarray:
+    """``x`` with zeros appended to the last axis up to a multiple."""
+    missing = -x.shape[-1] % multiple
+    return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)]) if missing else x
+
+
+def quantised_product(
+    codes: np.ndarray, scales: np.ndarray, weights: np.ndarray, weight_scales: np.ndarray, group: int, block: int
+) -> np.ndarray:
+    """Product of int8 activations and small-integer weights, both with scales.
+
+    Args:
+        codes: i8[..., K]; scales: f32[..., ceil(K/block)].
+        weights: i8[N, K]; weight_scales: f16[N, ceil(K/group)].
+
+    Returns:
+        f32[..., N].
+    """
+    per_group = group // block
+    # float64 holds the integer sums exactly, and numpy multiplies float64 fast
+    q = np.moveaxis(pad_last(codes, block).reshape(*codes.shape[:-1], -1, block), -2, 0).astype(np.float64)
+    w = np.moveaxis(pad_last(weights, block).reshape(weights.shape[0], -1, block), 1, 0).astype(np.float64)
+    lead = codes.shape[:-1]
+    sums = np.matmul(q.reshape(q.shape[0], -1, block), w.transpose(0, 2, 1)).astype(F32)
+    sums = sums.reshape(q.shape[0], *lead, weights.shape[0])
+    s = weight_scales.astype(F32)
+    y = np.zeros((*lead, weights.shape[0]), F32)
+    for g in range(s.shape[1]):
+        partial = scales[..., g * per_group, None] * sums[g * per_group]
+        for b in range(g * per_group + 1, min((g + 1) * per_group, sums.shape[0])):
+            partial = partial + scales[..., b, None] * sums[b]
+        y = y + s[:, g] * partial
+    return y
+
+
+def dense(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """``x @ weight.T`` in float32, each dot product by ``lanes8_sum``: f32[..., N]."""
+    return np.stack([numerics.lanes8_sum(x * row) for row in weight], axis=-1)
+
+
+def _infer_norm(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+    x, weight = operands
+    require(weight.shape == x.shape[-1:], f"weight {weight} does not match the last axis of {x}")
+    return (x,)
+
+
+def _infer_quantize(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+    x = operands[0]
+    count = blocks(static(x.shape[-1], "the quantised axis"), attribute_int(attributes, "block"))
+    return TensorType("i8", x.shape), TensorType("f32", (*x.shape[:-1], count))
+
+
+def _infer_norm_quantize(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+    return _infer_quantize(_infer_norm(operands, attributes), attributes)
+
+
+def _infer_linear(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+    x, weight = operands[:2]
+    require(len(weight.shape) == 2 and weight.shape[1] == x.shape[-1], f"{x} times {weight}")
+    if len(operands) == 3:
+        require(operands[2].shape == weight.shape[:1], f"bias {operands[2]} of {weight}")
+    return (TensorType("f32", (*x.shape[:-1], weight.shape[0])),)
+
+
+def _linear_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    y = dense(arrays[0], arrays[1])
+    return (y + arrays[2] if len(arrays) == 3 else y,)
+
+
+def _infer_product(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+    codes, scales, weights, weight_scales = operands
+    rows, columns = attribute_int(attributes, "rows"), attribute_int(attributes, "columns")
+    group, block = attribute_int(attributes, "group"), attribute_int(attributes, "block")
+    require(group % block == 0, f"group {group} is not a multiple of block {block}")
+    require(codes.dtype == "i8" and codes.shape[-1] == columns, f"{codes} has not {columns} columns")
+    require(scales.shape == (*codes.shape[:-1], blocks(columns, block)), f"activation scales {scales}")
+    if not weights.layout:
+        require(weights == TensorType("i8", (rows, columns)), f"weights {weights} are not i8[{rows},{columns}]")
+        require(weight_scales == TensorType("f16", (rows, blocks(columns, group))), f"weight scales {weight_scales}")
+    return (TensorType("f32", (*codes.shape[:-1], rows)),)
+
+
+def _product_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    return (quantised_product(*arrays[:4], op.integer("group"), op.integer("block")),)
+
+
+def _infer_ternary_linear(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+    x, weight = operands
+    require(len(weight.shape) == 2 and weight.shape[1] == x.shape[-1], f"{x} times {weight}")
+    return (TensorType("f32", (*x.shape[:-1], weight.shape[0])),)
+
+
+def ternarise(weight: np.ndarray, group: int) -> tuple[np.ndarray, np.ndarray]:
+    """Group absmean ternarisation of float weights: trits i8[..., N, K] and scales f16[..., N, ceil(K/group)].
+
+    ``s = max(mean|W|, 1e-5)`` rounded to fp16, ``t = round half to even of W / s`` clamped to ±1.
+    """
+    magnitude = np.abs(pad_last(weight, group)).astype(np.float64)
+    magnitude = magnitude.reshape(*weight.shape[:-1], -1, group)
+    counts = np.full(magnitude.shape[-2], group)
+    if weight.shape[-1] % group:
+        counts[-1] = weight.shape[-1] % group
+    scale = np.maximum(magnitude.sum(axis=-1) / counts, 1e-5).astype(np.float16)
+    return _round_to_scale(weight, scale, group, 1), scale
+
+
+def quantise_rows(weight: np.ndarray, group: int) -> tuple[np.ndarray, np.ndarray]:
+    """Group absmax int8 quantisation of float weights: codes i8[N, K] and scales f16[N, ceil(K/group)]."""
+    magnitude = np.abs(pad_last(weight, group)).reshape(*weight.shape[:-1], -1, group)
+    scale = (np.maximum(magnitude.max(axis=-1), F32(1e-5)) / F32(127)).astype(np.float16)
+    return _round_to_scale(weight, scale, group, 127), scale
+
+
+def _round_to_scale(weight: np.ndarray, scale: np.ndarray, group: int, limit: int) -> np.ndarray:
+    columns = np.repeat(scale.astype(F32), group, axis=-1)[..., : weight.shape[-1]]
+    return np.clip(np.rint(weight / columns), -limit, limit).astype(np.int8)
+
+
+def _ternary_linear_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    group, block = op.integer("group"), op.integer("block")
+    codes, scales = quantise_blocks(arrays[0], block)
+    return (quantised_product(codes, scales, *ternarise(arrays[1], group), group, block),)
+
+
+def _int8_linear_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    group, block = op.integer("group"), op.integer("block")
+    codes, scales = quantise_blocks(arrays[0], block)
+    return (quantised_product(codes, scales, *quantise_rows(arrays[1], group), group, block),)
+
+
+def look_up(ids: np.ndarray, codes: np.ndarray, scales: np.ndarray, group: int) -> np.ndarray:
+    """Dequantised rows of an int8 table: f32[T, D]."""
+    columns = np.repeat(scales[ids].astype(F32), group, axis=-1)[..., : codes.shape[1]]
+    return codes[ids].astype(F32) * columns
+
+
+def _infer_embedding(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+    ids, table = operands[0], operands[1]
+    require(ids.dtype == "i32" and len(table.shape) == 2, f"look-up of {ids} in {table}")
+    return (TensorType("f32", (*ids.shape, table.shape[1])),)
+
+
+def _l2_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    x = arrays[0]
+    scale = F32(1) / np.sqrt(numerics.lanes8_sum(x * x) + F32(op.number("eps")))
+    return (x * scale[..., None],)
+
+
+PRODUCT = ("rows", "columns", "group", "block")
+
+OPS = [
+    OpDef(
+        "rms_norm",
+        "x / sqrt(mean(x²) + eps) * weight over the last axis (arXiv 1910.07467)",
+        ("x", "weight"),
+        _infer_norm,
+        lambda op, arrays: (rms_normalise(arrays[0], arrays[1], op.number("eps")),),
+        ("eps",),
+    ),
+    OpDef("l2_norm", "x / sqrt(sum(x²) + eps) over the last axis", ("x",), lambda t, a: (t[0],), _l2_reference, ("eps",)),
+    OpDef(
+        "quantize",
+        "int8 absmax codes of blocks of the last axis, and their scales",
+        ("x",),
+        _infer_quantize,
+        lambda op, arrays: quantise_blocks(arrays[0], op.integer("block")),
+        ("block",),
+    ),
+    OpDef(
+        "rms_norm_quantize",
+        "rms_norm, then quantize, in one pass over memory",
+        ("x", "weight"),
+        _infer_norm_quantize,
+        lambda op, arrays: quantise_blocks(rms_normalise(arrays[0], arrays[1], op.number("eps")), op.integer("block")),
+        ("eps", "block"),
+    ),
+    OpDef("linear", "x @ weight.T + bias in float32", ("x", "weight", "*bias"), _infer_linear, _linear_reference),
+    OpDef(
+        "ternary_linear",
+        "x times the ternarised weight, activations quantised to int8 (BitNet b1.58)",
+        ("x", "weight"),
+        _infer_ternary_linear,
+        _ternary_linear_reference,
+        ("group", "block"),
+    ),
+    OpDef(
+        "int8_linear",
+        "x times the int8-quantised weight, activations quantised to int8",
+        ("x", "weight"),
+        _infer_ternary_linear,
+        _int8_linear_reference,
+        ("group", "block"),
+    ),
+    OpDef(
+        "ternary_matmul",
+        "product of int8 activations and trits with their scales",
+        ("codes", "scales", "weights", "weight_scales"),
+        _infer_product,
+        _product_reference,
+        PRODUCT,
+    ),
+    OpDef(
+        "int8_matmul",
+        "product of int8 activations and int8 weights with their scales",
+        ("codes", "scales", "weights", "weight_scales"),
+        _infer_product,
+        _product_reference,
+        PRODUCT,
+    ),
+    OpDef(
+        "embedding",
+        "rows of a float32 table",
+        ("ids", "table"),
+        _infer_embedding,
+        lambda op, arrays: (arrays[1][arrays[0]],),
+    ),
+    OpDef(
+        "int8_embedding",
+        "rows of a table, quantised as int8_linear quantises it",
+        ("ids", "table"),
+        _infer_embedding,
+        lambda op, arrays: (look_up(arrays[0], *quantise_rows(arrays[1], op.integer("group")), op.integer("group")),),
+        ("group",),
+    ),
+    OpDef(
+        "look_up",
+        "dequantised rows of an int8 table with group scales",
+        ("ids", "table", "table_scales"),
+        _infer_embedding,
+        lambda op, arrays: (look_up(arrays[0], arrays[1], arrays[2], op.integer("group")),),
+        ("group",),
+    ),
+]

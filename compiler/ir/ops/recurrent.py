@@ -1,0 +1,214 @@
+"""Recurrences with explicit state: causal convolution, gated delta rule, mLSTM, Titans memory.
+
+All run token by token, so that a call with many tokens and many calls with one give the same bits. Products of a
+vector with a state matrix add the terms in ascending order of the summed index, starting from +0, with the outputs as
+independent lanes; dot products of two vectors use ``numerics.lanes8_sum``.
+
+Symbols: T tokens, H heads, d head width (dk of keys, dv of values).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from chimerac.compiler.ir import numerics
+from chimerac.compiler.ir.module import Attribute, Op
+from chimerac.compiler.ir.ops.definition import OpDef, require
+from chimerac.compiler.ir.types import TensorType, i32
+
+Types = Sequence[TensorType]
+Attributes = Mapping[str, Attribute]
+Arrays = Sequence[np.ndarray]
+F32 = np.float32
+N = numerics.NUMPY
+
+
+def vector_matrix(vector: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """``out[..., v] = sum_k vector[..., k] * matrix[..., k, v]``, k ascending from +0."""
+    out = np.zeros(matrix.shape[:-2] + matrix.shape[-1:], F32)
+    for k in range(vector.shape[-1]):
+        out = out + vector[..., k, None] * matrix[..., k, :]
+    return out
+
+
+def _causal_conv(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
+    x, weight, tail = arrays
+    width = weight.shape[1]
+    history = np.concatenate([tail, x])
+    y = np.zeros_like(x)
+    for j in range(width):
+        y = y + weight[:, j] * history[j : j + x.shape[0]]
+    return y, history[x.shape[0] :].copy()
+
+
+def _infer_conv(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+    x, weight, tail = operands
+    require(weight.shape[0] == x.shape[-1], f"weight {weight} for {x}")
+    require(tail.shape == (int(weight.shape[1]) - 1, x.shape[-1]), f"tail {tail} for weight {weight}")
+    return x, tail
+
+
+def _gated_delta(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
+    q, k, v, log_decay, beta, state = arrays
+    scale = F32(op.number("scale"))
+    outputs = []
+    for t in range(q.shape[0]):
+        decay = np.asarray(numerics.exp(N, log_decay[t]), F32)
+        state = decay[:, None, None] * state
+        update = beta[t][:, None] * (v[t] - vector_matrix(k[t], state))
+        state = state + k[t][:, :, None] * update[:, None, :]
+        outputs.append(vector_matrix(q[t], state) * scale)
+    return np.stack(outputs), state
+
+
+def _infer_gated_delta(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+    q, k, v, log_decay, beta, state = operands
+    require(q == k and len(q.shape) == 3, f"q {q} and k {k}")
+    require(log_decay.shape == beta.shape == q.shape[:2], f"gates {log_decay}, {beta} for q {q}")
+    require(state.shape == (q.shape[1], q.shape[2], v.shape[2]), f"state {state} for k {k}, v {v}")
+    return v, state
+
+
+def _mlstm(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
+    q, k, v, i, f, c, n, m = arrays
+    scale = F32(op.number("scale"))
+    outputs = []
+    for t in range(q.shape[0]):
+        carried = np.asarray(numerics.logsigmoid(N, f[t]), F32) + m
+        m = np.where(carried > i[t], carried, i[t])
+        forget = np.asarray(numerics.exp(N, carried - m), F32)
+        write = np.asarray(numerics.exp(N, i[t] - m), F32)
+        key = write[:, None] * k[t]
+        c = forget[:, None, None] * c + key[:, :, None] * v[t][:, None, :]
+        n = forget[:, None] * n + key
+        weight = np.abs(numerics.lanes8_sum(q[t] * n) * scale)
+        floor = np.asarray(numerics.exp(N, -m), F32)
+        normaliser = np.where(weight > floor, weight, floor)
+        outputs.append((vector_matrix(q[t], c) * scale) / normaliser[:, None])
+    return np.stack(outputs), c, n, m
+
+
+def _infer_mlstm(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+    q, k, v, i, f, c, n, m = operands
+    require(q == k and len(q.shape) == 3, f"q {q} and k {k}")
+    require(i.shape == f.shape == q.shape[:2], f"gates {i}, {f} for q {q}")
+    require(c.shape == (q.shape[1], q.shape[2], v.shape[2]), f"state {c} for k {k}, v {v}")
+    require(n.shape == q.shape[1:] and m.shape == q.shape[1:2], f"normaliser {n}, {m}")
+    return v, c, n, m
+
+
+def _titans_anchor(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
+    anchor, memory, position, write = arrays
+    renew = int(write) != 0 and int(position) % op.integer("chunk") == 0
+    return ((memory if renew else anchor).copy(),)
+
+
+def _infer_anchor(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+    anchor, memory, position, write = operands
+    require(anchor == memory, f"anchor {anchor} and memory {memory}")
+    require(position == i32() and write == i32(), "position and write must be i32 scalars")
+    return (anchor,)
+
+
+def _titans_apply(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
+    q, anchor = arrays
+    outputs = []
+    for t in range(q.shape[0]):
+        hidden = np.asarray(numerics.silu(N, vector_matrix(q[t], anchor[:, 0])), F32)
+        outputs.append(q[t] + vector_matrix(hidden, anchor[:, 1]))
+    return (np.stack(outputs),)
+
+
+def _infer_titans(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+    q, anchor = operands[0], operands[-1]
+    heads, width = q.shape[1], q.shape[2]
+    require(anchor.shape == (heads, 2, width, width), f"memory {anchor} for {q}")
+    return (q,)
+
+
+def _titans_update(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
+    k, v, eta, theta, alpha, anchor, memory, momentum, write = arrays
+    if int(write) == 0:
+        return memory.copy(), momentum.copy()
+    first, second = anchor[:, 0], anchor[:, 1]
+    for t in range(k.shape[0]):
+        z = vector_matrix(k[t], first)
+        s = np.asarray(numerics.sigmoid(N, z), F32)
+        a = z * s
+        error = F32(2) * ((k[t] + vector_matrix(a, second)) - v[t])
+        back = numerics.lanes8_sum(second * error[:, None, :])
+        dz = back * (s * (F32(1) + z * (F32(1) - s)))
+        rows = np.stack([k[t], a], axis=1)  # [H, 2, d]
+        columns = np.stack([dz, error], axis=1)
+        step = theta[t][:, None, None] * rows
+        momentum = eta[t][:, None, None, None] * momentum - step[..., None] * columns[:, :, None, :]
+        memory = (F32(1) - alpha[t])[:, None, None, None] * memory + momentum
+    return memory, momentum
+
+
+def _infer_titans_update(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+    k, v, eta, theta, alpha, anchor, memory, momentum, write = operands
+    require(k == v, f"k {k} and v {v}")
+    require(eta.shape == theta.shape == alpha.shape == k.shape[:2], f"gates {eta}, {theta}, {alpha}")
+    require(anchor == memory == momentum, f"anchor {anchor}, memory {memory}, momentum {momentum}")
+    _infer_titans((k, memory), attributes)
+    require(write == i32(), "write must be an i32 scalar")
+    return memory, momentum
+
+
+OPS = [
+    OpDef(
+        "causal_conv",
+        "depthwise causal convolution over time; tail holds the last inputs, oldest first",
+        ("x", "weight", "tail"),
+        _infer_conv,
+        _causal_conv,
+        in_place={1: 2},
+    ),
+    OpDef(
+        "gated_delta",
+        "gated delta rule: S = e^g S; S = S + k (beta (v - k S)); o = scale q S (arXiv 2412.06464)",
+        ("q", "k", "v", "log_decay", "beta", "state"),
+        _infer_gated_delta,
+        _gated_delta,
+        ("scale",),
+        in_place={1: 5},
+    ),
+    OpDef(
+        "mlstm",
+        "matrix LSTM with exponential gating, stabilised by the running maximum m (arXiv 2405.04517)",
+        ("q", "k", "v", "i", "f", "c", "n", "m"),
+        _infer_mlstm,
+        _mlstm,
+        ("scale",),
+        in_place={1: 5, 2: 6, 3: 7},
+    ),
+    OpDef(
+        "titans_anchor",
+        "the memory that reads and gradients of this chunk use: memory at the chunk's first token, else unchanged",
+        ("anchor", "memory", "position", "write"),
+        _infer_anchor,
+        _titans_anchor,
+        ("chunk",),
+        in_place={0: 0},
+        guard="write",
+    ),
+    OpDef(
+        "titans_apply",
+        "q + silu(q W1) W2 with W1, W2 the halves of the anchor (arXiv 2501.00663)",
+        ("q", "anchor"),
+        _infer_titans,
+        _titans_apply,
+    ),
+    OpDef(
+        "titans_update",
+        "one step of gradient descent with momentum and forgetting per token, gradients at the anchor",
+        ("k", "v", "eta", "theta", "alpha", "anchor", "memory", "momentum", "write"),
+        _infer_titans_update,
+        _titans_update,
+        in_place={0: 6, 1: 7},
+        guard="write",
+    ),
+]

@@ -1,0 +1,93 @@
+"""Makes the entry graphs ``decode`` (one token) and ``prefill`` (a block of tokens) from the imported graph.
+
+Both give the logits of the last token only: in ``prefill`` the last row is taken before the final row-wise ops, so that
+the head runs once a call and not once a token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from chimerac.compiler.ir.module import Graph, Module, Op, Region, Value
+from chimerac.compiler.ir.ops import OPS
+from chimerac.compiler.ir.ops.elementwise import parse_shape
+from chimerac.compiler.ir.types import TOKENS
+from chimerac.passes.base import Builder, Rewritten, graph_names, uses
+
+#: Ops that treat every token by itself, besides the element-wise ones.
+ROW_WISE = frozenset(
+    {"rms_norm", "l2_norm", "linear", "ternary_linear", "int8_linear", "quantize", "slice", "concat", "moe"}
+)
+
+
+@dataclass(frozen=True)
+class EntryPoints:
+    """Replaces graph ``main``."""
+
+    name: str = "entry_points"
+
+    def run(self, module: Module) -> Rewritten:
+        main = module.graphs["main"]
+        prefill, moved = _last_row_early(replace(main, name="prefill", tokens=module.block))
+        decode = _bind_one(replace(main, name="decode", tokens=1))
+        note = f"prefill takes the last row before {moved} final ops"
+        return Rewritten(replace(module, graphs={"decode": decode, "prefill": prefill}), (note,))
+
+
+def _last_row_early(graph: Graph) -> tuple[Graph, int]:
+    """The graph giving one row of logits; the tail of ops after the cut sees a single token."""
+    counts = uses(graph)
+    cut = graph.results[0]
+    tail: list[Op] = []
+    producers = {r.name: op for op in graph.ops for r in op.results}
+    while (op := producers.get(cut.name)) is not None:
+        dynamic = [v for v in op.operands if v.type.is_dynamic]
+        row_wise = op.name in ROW_WISE or OPS[op.name].elementwise
+        if not row_wise or len(dynamic) != 1 or len(op.results) != 1 or counts[cut.name] != 1:
+            break
+        tail.insert(0, op)
+        cut = dynamic[0]
+    dropped = {id(op) for op in tail}
+    builder = Builder(graph_names(graph))
+    builder.ops = [op for op in graph.ops if id(op) not in dropped]
+    (row,) = builder.emit("last_token", (cut,))
+    for op in tail:
+        operands = [row if v.type.is_dynamic else v for v in op.operands]
+        (row,) = builder.emit(op.name, operands, op.attributes, hint=op.results[0].name, location=op.location)
+    return replace(graph, ops=tuple(builder.ops), results=(row,)), len(tail)
+
+
+def _bind_one(graph: Graph) -> Graph:
+    """The graph for exactly one token."""
+
+    def value(v: Value) -> Value:
+        return replace(v, type=v.type.bind(1))
+
+    def ops(source: tuple[Op, ...]) -> tuple[Op, ...]:
+        return tuple(
+            replace(
+                op,
+                operands=tuple(map(value, op.operands)),
+                results=tuple(map(value, op.results)),
+                regions=tuple(
+                    Region(tuple(map(value, r.arguments)), ops(r.ops), tuple(map(value, r.results))) for r in op.regions
+                ),
+                attributes=_bind_shape(op),
+            )
+            for op in source
+        )
+
+    return replace(
+        graph,
+        inputs=tuple(map(value, graph.inputs)),
+        ops=ops(graph.ops),
+        results=tuple(map(value, graph.results)),
+    )
+
+
+def _bind_shape(op: Op) -> dict[str, int | float | str]:
+    attributes = dict(op.attributes)
+    if op.name == "reshape":
+        shape = parse_shape(op.text("shape"))
+        attributes["shape"] = ",".join("1" if d == TOKENS else str(d) for d in shape)
+    return attributes

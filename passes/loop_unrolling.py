@@ -1,0 +1,73 @@
+"""Unrolls looped regions for a fixed number of iterations.
+
+Without this pass a loop stays a loop: the number of iterations is then chosen at run time, up to the maximum, and may
+end early (adaptive exit). Unrolled, each iteration is straight-line code with its own copy of the state, and states of
+iterations that never run are dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.module import Constant, Module, Op, State, Value, walk
+from chimerac.compiler.ir.types import TensorType, i32
+from chimerac.passes.base import Builder, Rewritten, rewrite
+
+
+@dataclass(frozen=True)
+class LoopUnrolling:
+    """Runs every looped region exactly ``loops`` times."""
+
+    loops: int
+    name: str = "loop_unrolling"
+
+    def run(self, module: Module) -> Rewritten:
+        if not 1 <= self.loops <= module.loops[1]:
+            raise UserError(
+                "CHM310", f"cannot unroll {self.loops} iterations", hint=f"the model allows 1 to {module.loops[1]}"
+            )
+        states = {n: replace(s, iterations=min(s.iterations, self.loops)) for n, s in module.states.items()}
+        flags = {
+            f"flag.{value}": Constant(TensorType("i32", ()), np.array(value, np.int32)) for value in (0, 1)
+        }
+        bodies = 0
+
+        def unroll(op: Op, builder: Builder) -> Sequence[Value] | None:
+            nonlocal bodies
+            if op.name != "loop":
+                return None
+            bodies += 1
+            region = op.regions[0]
+            carried = op.operands[0]
+            for iteration in range(self.loops):
+                write = builder.constant(f"flag.{int(iteration == 0)}", i32())
+                values = {region.arguments[0].name: write, region.arguments[1].name: carried}
+                for inner in region.ops:
+                    _copy(inner, values, builder, iteration, states)
+                carried = values[region.results[0].name]
+            return (carried,)
+
+        changed = module.map_graphs(lambda graph: rewrite(graph, unroll))
+        if not bodies:
+            return Rewritten(module, ("the model has no looped region",))
+        changed = replace(
+            changed, states=states, constants={**changed.constants, **flags}, loops=(self.loops, self.loops)
+        )
+        ops = sum(1 for g in changed.graphs.values() for _ in walk(g.ops))
+        return Rewritten(changed, (f"unrolled {bodies} regions {self.loops} times: {ops} ops",))
+
+
+def _copy(op: Op, values: dict[str, Value], builder: Builder, iteration: int, states: Mapping[str, State]) -> None:
+    """Append a copy of ``op`` for one iteration, renaming its results."""
+    attributes = dict(op.attributes)
+    if op.name.startswith("state."):
+        state = states[op.text("name")]
+        attributes["iteration"] = min(iteration, state.iterations - 1)
+    results = tuple(replace(r, name=builder.fresh(f"{r.name}_i{iteration}")) for r in op.results)
+    operands = tuple(values.get(v.name, v) for v in op.operands)
+    builder.ops.append(replace(op, operands=operands, results=results, attributes=attributes))
+    values.update((old.name, new) for old, new in zip(op.results, results, strict=True))

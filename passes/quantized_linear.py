@@ -1,0 +1,86 @@
+"""Lowers quantised linear layers: weights become small integers with scales, activations are quantised by an op.
+
+``ternary_linear(x, W)`` → ``ternary_matmul(quantize(x), trits(W), scales(W))``; ``int8_linear`` and ``int8_embedding``
+likewise with int8 codes, which they share when their weight is tied. Several layers over the same input share one
+``quantize`` once common subexpressions are merged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from chimerac.compiler.errors import InternalError
+from chimerac.compiler.ir.module import Module, Op, Value
+from chimerac.compiler.ir.ops.linear import quantise_rows, ternarise
+from chimerac.passes.base import Builder, NewConstants, Rewritten, constant_names, rewrite
+
+
+@dataclass(frozen=True)
+class QuantizedLinear:
+    """Weights must be constants."""
+
+    name: str = "quantized_linear"
+
+    def run(self, module: Module) -> Rewritten:
+        new = NewConstants(module)
+        graphs = {}
+        for graph_name, graph in module.graphs.items():
+            names = constant_names(graph)
+
+            def lower(op: Op, builder: Builder, names: dict[str, str] = names) -> Sequence[Value] | None:
+                if op.name in ("ternary_linear", "int8_linear"):
+                    return _lower_product(op, builder, weight_name(op, 1, names), new)
+                if op.name == "int8_embedding":
+                    group = op.integer("group")
+                    codes, scales = quantised(new, weight_name(op, 1, names), group, "int8", builder)
+                    return builder.emit("look_up", (op.operands[0], codes, scales), {"group": group})
+                return None
+
+            graphs[graph_name] = rewrite(graph, lower)
+        layers = sum(name.endswith((".trits", ".int8")) for name in new.made)
+        weights = [c.data for name, c in new.made.items() if name.endswith(".trits")]
+        zeros = sum(int(np.count_nonzero(w == 0)) for w in weights) / max(1, sum(w.size for w in weights))
+        note = f"quantised {layers} matrices; {zeros:.1%} of the trits are zero"
+        changed = Module(module.name, graphs, module.constants, module.states, module.block, module.loops)
+        return Rewritten(new.added_to(changed), (note,))
+
+
+def weight_name(op: Op, index: int, names: dict[str, str]) -> str:
+    """The constant behind an operand that must be one."""
+    value = op.operands[index]
+    if value.name not in names:
+        raise InternalError(f"{op.name} needs a constant weight, not {value} ({op.location})", stage="quantized_linear")
+    return names[value.name]
+
+
+def quantised(
+    new: NewConstants, weight: str, group: int, kind: str, builder: Builder
+) -> tuple[Value, Value]:
+    """References to the integer codes and the fp16 scales of a float weight, ``kind`` being "trits" or "int8"."""
+    split = ternarise if kind == "trits" else quantise_rows
+    source = new.module.constants[weight].data
+
+    def part(index: int) -> np.ndarray:
+        return split(source, group)[index]
+
+    codes = builder.constant(f"{weight}.{kind}", new.derive(f"{weight}.{kind}", lambda: part(0)))
+    scale_name = f"{weight}.{kind}_scales"
+    return codes, builder.constant(scale_name, new.derive(scale_name, lambda: part(1)))
+
+
+def _lower_product(op: Op, builder: Builder, weight: str, new: NewConstants) -> Sequence[Value]:
+    ternary = op.name == "ternary_linear"
+    group, block = op.integer("group"), op.integer("block")
+    codes, scales = builder.emit("quantize", op.operands[:1], {"block": block}, hint="q", location=op.location)
+    weights = quantised(new, weight, group, "trits" if ternary else "int8", builder)
+    rows, columns = new.made[f"{weight}.{'trits' if ternary else 'int8'}"].type.shape
+    return builder.emit(
+        "ternary_matmul" if ternary else "int8_matmul",
+        (codes, scales, *weights),
+        {"rows": int(rows), "columns": int(columns), "group": group, "block": block},
+        hint=op.results[0].name,
+        location=op.location,
+    )

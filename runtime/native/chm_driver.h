@@ -1,0 +1,34 @@
+/* Helpers of generated drivers (model.c): loop convergence in the one summation order that every target uses. */
+#ifndef CHM_DRIVER_H
+#define CHM_DRIVER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+void *memcpy(void *target, const void *source, size_t size);
+
+/* Sum in 8 lanes, then 4, 2, 1: lanes8_sum of docs/numerics.md. Compiled with -ffp-contract=off. */
+static inline float chm_lanes8(const float lanes[8]) {
+  const float a0 = lanes[0] + lanes[4], a1 = lanes[1] + lanes[5];
+  const float a2 = lanes[2] + lanes[6], a3 = lanes[3] + lanes[7];
+  const float b0 = a0 + a2, b1 = a1 + a3;
+  return b0 + b1;
+}
+
+/* Whether every one of n rows has |now - before| <= threshold * |now|, both [n, width]. */
+static inline int chm_converged(const float *now, const float *before, int32_t n, int32_t width, float threshold) {
+  for (int32_t row = 0; row < n; ++row) {
+    const float *x = now + (size_t)row * (size_t)width, *y = before + (size_t)row * (size_t)width;
+    float moved[8] = {0}, size[8] = {0};
+    for (int32_t i = 0; i < width; ++i) {
+      const float difference = x[i] - y[i];
+      moved[i & 7] = moved[i & 7] + difference * difference;
+      size[i & 7] = size[i & 7] + x[i] * x[i];
+    }
+    const float left = __builtin_sqrtf(chm_lanes8(moved)), right = threshold * __builtin_sqrtf(chm_lanes8(size));
+    if (!(left <= right)) return 0;
+  }
+  return 1;
+}
+
+#endif

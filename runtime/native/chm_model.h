@@ -1,0 +1,60 @@
+/* What the compiler generates for a model and the C runtime calls: the border between model.c and the rest.
+ *
+ * The generated driver runs kernels over three memory regions it does not own: weights (read only, one pointer per
+ * section of the weights file), state (recurrent state of one session) and arena (scratch, contents free between calls).
+ * It allocates nothing and keeps nothing between calls.
+ */
+#ifndef CHM_MODEL_H
+#define CHM_MODEL_H
+
+#include <stdint.h>
+
+#define CHM_MODEL_ABI 1u
+#define CHM_NO_SECTION (-1)
+
+/* One forward call over n consecutive tokens, 1 <= n <= block, that crosses no absolute position divisible by block. */
+typedef struct chm_call {
+  const uint8_t *const *weights; /* [n_sections] start of each section, 64-byte aligned */
+  uint8_t *state;                /* [state_bytes] 64-byte aligned */
+  uint8_t *arena;                /* [arena_bytes] 64-byte aligned */
+  const int32_t *tokens;         /* [n] each in 0..vocab-1 */
+  float *logits;                 /* [vocab] of the last of the n tokens */
+  int32_t n;
+  int32_t position;              /* absolute position of tokens[0] */
+  int32_t loops;                 /* iterations of the looped region, 1..max_loops */
+  float exit_threshold;          /* > 0: leave the loop early when the iterate moves less than this, relatively */
+  int32_t iterations;            /* out: iterations that were run */
+} chm_call;
+
+typedef struct chm_section_desc {
+  const char *name; /* section name in the weights file */
+  uint64_t bytes;   /* exact size */
+} chm_section_desc;
+
+typedef struct chm_state_desc {
+  const char *name;
+  uint64_t offset;      /* in the state region, 64-byte aligned */
+  uint64_t bytes;       /* of all iterations together */
+  int32_t init_section; /* section that holds the initial value of one iteration, or CHM_NO_SECTION for zeros */
+  int32_t iterations;   /* copies: one per loop iteration, 1 outside loops */
+} chm_state_desc;
+
+typedef struct chm_model_desc {
+  uint32_t abi;            /* CHM_MODEL_ABI */
+  const char *name;        /* model name */
+  const char *target;      /* for example "x86_64-avx2" */
+  const char *config_sha256;
+  const char *weights_sha256; /* digest over the names, sizes and contents the code was generated for */
+  int32_t vocab, block, max_loops, default_loops;
+  uint64_t state_bytes, arena_bytes;
+  int32_t n_sections, n_states;
+  const chm_section_desc *sections;
+  const chm_state_desc *states;
+  void (*decode)(chm_call *call);  /* n == 1 */
+  void (*prefill)(chm_call *call); /* 1 <= n <= block */
+} chm_model_desc;
+
+/* Defined by the generated model.c. */
+extern const chm_model_desc chm_model;
+
+#endif

@@ -1,0 +1,1 @@
+"""IR to code: instruction-set tables, TensorIR kernels, linking, packaging."""
