@@ -81,6 +81,7 @@ class _Importer:
         self.state_data: dict[str, np.ndarray] = {}
         self.loop: Op | None = None
         self.loops = (1, 1)
+        self.owner = ""  #: module path of the parameter or buffer used last
         signature = program.graph_signature
         self.mutations = {
             spec.arg.name: str(spec.target)
@@ -100,6 +101,7 @@ class _Importer:
                 else:
                     self.named[node.name] = str(spec.target)
             elif node.op == "call_function":
+                self._follow(node)
                 self._call(node)
                 self._write_states(node)
             elif node.op == "output":
@@ -114,6 +116,21 @@ class _Importer:
             self.scopes[0].ops.append(Op("state.write", (value,), (), {"name": state}))
         graph = Graph("main", tuple(inputs), tuple(self.scopes[0].ops), results, self.block)
         return Module(self.name, {"main": graph}, self.constants, self.states, self.block, self.loops)
+
+    def _follow(self, node: Node) -> None:
+        """Remember whose parameter or buffer a node uses: a module called by other methods than forward leaves no
+        trace of its own."""
+        for used in node.all_input_nodes:
+            if used.name in self.named and "." in self.named[used.name]:
+                self.owner = self.named[used.name].rpartition(".")[0]
+
+    def where(self, node: Node) -> str:
+        """Module path and source line of a node, for messages: ``layers.3.mixer, model.py:42``."""
+        stack = node.meta.get("nn_module_stack") or {}
+        path = next((str(entry[0]) for entry in reversed(list(stack.values())) if entry[0]), self.owner)
+        lines = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
+        place = f"{lines[-1][0].rsplit('/', 1)[-1]}:{lines[-1][1]}" if lines else ""
+        return ", ".join(part for part in (path, place) if part)
 
     # values -----------------------------------------------------------------------------------------------------
 
@@ -130,9 +147,9 @@ class _Importer:
         try:
             types = OPS[name].infer([v.type for v in operands], attributes)
         except TypeRuleError as error:
-            raise UserError("CHM213", f"{name}: {error}", hint=_where(node)) from None
+            raise UserError("CHM213", f"{name}: {error}", hint=self.where(node)) from None
         results = tuple(Value(self.fresh(node.name), t) for t in types)
-        op = Op(name, tuple(operands), results, dict(attributes), location=_where(node))
+        op = Op(name, tuple(operands), results, dict(attributes), location=self.where(node))
         self.scopes[-1].ops.append(op)
         self.producers.update((r.name, (op, i)) for i, r in enumerate(results))
         return results[0] if len(results) == 1 else results
@@ -218,12 +235,12 @@ class _Importer:
         else:
             handler: Callable[[_Importer, Node], Any] | None = HANDLERS.get(target)
             if handler is None:
-                raise UserError("CHM211", f"the PyTorch op {target} is not supported", hint=_where(node))
+                raise UserError("CHM211", f"the PyTorch op {target} is not supported", hint=self.where(node))
             self.values[node.name] = handler(self, node)
 
     def _begin_loop(self, node: Node) -> None:
         if len(self.scopes) > 1:
-            raise UserError("CHM214", "looped regions cannot be nested", hint=_where(node))
+            raise UserError("CHM214", "looped regions cannot be nested", hint=self.where(node))
         carried = self.value(node.args[0])
         _, maximum, default, threshold = node.args
         write, inside = Value(self.fresh("write"), i32()), Value(self.fresh("carried"), carried.type)
@@ -234,13 +251,13 @@ class _Importer:
         }
         self.loops = (int(str(default)), int(str(maximum)))
         region = Region((write, inside), (), ())
-        self.loop = Op("loop", (carried,), (), attributes, (region,), _where(node))
+        self.loop = Op("loop", (carried,), (), attributes, (region,), self.where(node))
         self.scopes.append(_Scope())
         self.values[node.name] = (inside, write)
 
     def _end_loop(self, node: Node) -> None:
         if self.loop is None:
-            raise UserError("CHM214", "loop_end without loop_begin", hint=_where(node))
+            raise UserError("CHM214", "loop_end without loop_begin", hint=self.where(node))
         result = self.value(node.args[0])
         scope = self.scopes.pop()
         for name, value in scope.written:
@@ -288,15 +305,6 @@ def _shape(node: Node) -> tuple[Dim, ...]:
         elif re.fullmatch(r"s\d+", str(extent)):
             dims.append(TOKENS)
         else:
-            raise UserError("CHM215", f"a tensor has {extent} elements along one axis", hint=_where(node))
+            raise UserError("CHM215", f"{node.name} has {extent} elements along one axis", hint="only T may vary")
     return tuple(dims)
 
-
-def _where(node: Node) -> str:
-    """Module path and source line of a node, for messages: ``layers.3.mixer, model.py:42``."""
-    stack = node.meta.get("nn_module_stack") or {}
-    path = next((str(entry[0]) for entry in reversed(list(stack.values())) if entry[0]), "")
-    path = path.removeprefix("L['self'].")
-    lines = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
-    place = f"{lines[-1][0].rsplit('/', 1)[-1]}:{lines[-1][1]}" if lines else ""
-    return ", ".join(part for part in (path, place) if part)

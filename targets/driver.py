@@ -105,7 +105,8 @@ class _Writer:
         yield "  uint8_t *state = call->state, *arena = call->arena;"
         yield "  const int32_t n = call->n;"
         yield "  (void)w, (void)state, (void)arena, (void)n;"
-        yield "  call->iterations = 1;"
+        looped = any(op.name == "loop" for op in self.graph.ops)
+        yield f"  call->iterations = {1 if looped else self.module.loops[1]};"
         yield from self._ops(self.graph.ops, "  ")
         result = self.graph.results[0]
         if not isinstance(self._place(result), Logits):

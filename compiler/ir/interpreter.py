@@ -13,7 +13,8 @@ import numpy as np
 
 from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir import numerics
-from chimerac.compiler.ir.module import Module, Op, Region
+from chimerac.compiler.ir.layouts import unpack
+from chimerac.compiler.ir.module import Module, Op, Region, Value
 from chimerac.compiler.ir.ops import OPS
 
 Environment = dict[str, np.ndarray]
@@ -38,7 +39,7 @@ class Session:
         module: verified module with graphs ``decode`` and ``prefill``.
         loops: iterations of looped regions; the module's default when None.
         exit_threshold: see ``LoopControl``.
-        observe: called with (op, results) after every op, for debugging and tests.
+        observe: called with (op, operands, results) after every op, for debugging and comparisons.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Session:
         *,
         loops: int | None = None,
         exit_threshold: float = 0.0,
-        observe: Callable[[Op, Sequence[np.ndarray]], None] | None = None,
+        observe: Callable[[Op, Sequence[np.ndarray], Sequence[np.ndarray]], None] | None = None,
     ) -> None:
         self.module = module
         self.control = LoopControl(module.loops[0] if loops is None else loops, exit_threshold)
@@ -55,8 +56,10 @@ class Session:
             raise ValueError(f"loops must be within 1 and {module.loops[1]}, not {self.control.loops}")
         self.position = 0
         self.iterations = 0  #: of the last call
+        self.deepest = 0  #: iterations whose states are in use
         self._observe = observe
         self._constants = {name: c.data for name, c in module.constants.items()}
+        self._unpacked: dict[tuple[int, int, int], np.ndarray] = {}
         self.states: dict[str, np.ndarray] = {}
         for name, state in module.states.items():
             copies = np.zeros((state.iterations, *_static_shape(state.type.shape)), state.type.numpy)
@@ -72,6 +75,8 @@ class Session:
         done = 0
         while done < len(tokens):
             room = self.module.block - self.position % self.module.block
+            if self.control.exit_threshold > 0:
+                room = 1  # each token finds its own depth
             chunk = np.asarray(tokens[done : done + room], np.int32)
             logits = self.call("decode" if len(chunk) == 1 else "prefill", chunk)
             done += len(chunk)
@@ -86,10 +91,24 @@ class Session:
             graph.inputs[0].name: tokens,
             graph.inputs[1].name: np.array(self.position, np.int32),
         }
+        self._spread_states()
+        self.iterations = self.module.loops[1] if self._unrolled else 1
         with np.errstate(all="ignore"):
             self._run(graph.ops, environment, 0)
         self.position += len(tokens)
+        self.deepest = max(self.deepest, self.iterations)
         return environment[graph.results[0].name].reshape(-1)
+
+    @property
+    def _unrolled(self) -> bool:
+        return not any(op.name == "loop" for op in self.module.graphs["decode"].ops)
+
+    def _spread_states(self) -> None:
+        """Give iterations that no call has reached yet the state of the deepest one that was."""
+        if self.deepest == 0:
+            return
+        for copies in self.states.values():
+            copies[self.deepest : self.control.loops] = copies[self.deepest - 1 : self.deepest]
 
     def state_bytes(self) -> bytes:
         """All states in module order, without padding: equal bytes mean equal state."""
@@ -101,7 +120,7 @@ class Session:
             for value, array in zip(op.results, results, strict=True):
                 environment[value.name] = array
             if self._observe is not None:
-                self._observe(op, results)
+                self._observe(op, [environment[v.name] for v in op.operands], results)
 
     def _execute(self, op: Op, environment: Environment, iteration: int) -> Sequence[np.ndarray]:
         if op.name == "constant":
@@ -118,7 +137,17 @@ class Session:
         reference = OPS[op.name].reference
         if reference is None:
             raise InternalError(f"op {op.name} has no reference")
-        return reference(op, [environment[v.name] for v in op.operands])
+        return reference(op, [self._operand(op, v, environment) for v in op.operands])
+
+    def _operand(self, op: Op, value: Value, environment: Environment) -> np.ndarray:
+        """The array of an operand, packed weights unpacked (once for each array)."""
+        array = environment[value.name]
+        if not value.type.layout:
+            return array
+        key = (id(array), op.integer("rows"), op.integer("columns"))
+        if key not in self._unpacked:
+            self._unpacked[key] = unpack(value.type, array, op.integer("rows"), op.integer("columns"))
+        return self._unpacked[key]
 
     def _loop(self, op: Op, region: Region, environment: Environment) -> np.ndarray:
         carried = environment[op.operands[0].name]

@@ -1,0 +1,261 @@
+"""One build from config to bundles: the steps in order.
+
+config → shape → PyTorch module (+ weights) → IR → passes → kernels and driver → library → bundle, once per target.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from chimerac.compiler import pipeline
+from chimerac.compiler.bundle import BundleInput, make_tokenizer, model_name, write_bundle
+from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.module import Module
+from chimerac.compiler.ir.verify import verify
+from chimerac.compiler.selftest import self_test
+from chimerac.frontends import config as config_language
+from chimerac.frontends.config import ModelConfig
+from chimerac.passes.memory_planning import plan_memory
+from chimerac.passes.ternary_packing import TernaryPacking
+from chimerac.runtime.bundle_format import SelfTest
+from chimerac.targets import driver
+from chimerac.targets.codegen import compile_kernels
+from chimerac.targets.isa import load_isa
+from chimerac.targets.library import link_library
+from chimerac.targets.registry import Target, find_target
+
+#: Prompt of the self-test, and how many tokens it generates.
+SELF_TEST_PROMPT = b"The quick brown fox jumps over"
+SELF_TEST_TOKENS = 16
+
+#: Called with the name of a step, what it made, and its seconds.
+Progress = Callable[[str, str, float], None]
+
+
+@dataclass(frozen=True)
+class BuiltBundle:
+    """A finished bundle."""
+
+    target: str
+    path: Path
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build made. ``weights`` says where the weights came from."""
+
+    name: str
+    weights: str
+    bundles: tuple[BuiltBundle, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model before any target: its config, its IR and where its weights come from."""
+
+    config: ModelConfig
+    module: Module
+    weights: str
+
+
+def build(
+    config: str | Path = "home",
+    *,
+    targets: Sequence[str] = ("x86_64-avx2",),
+    out: str | Path = "dist",
+    scale: str | None = None,
+    overrides: Sequence[str] = (),
+    weights: str | Path | None = None,
+    seed: int | None = None,
+    loops: int | None = None,
+    without: Sequence[str] = (),
+    check: bool = True,
+    progress: Progress | None = None,
+) -> BuildReport:
+    """Build bundles of a model for some targets.
+
+    Args:
+        config: path of a config, or the name of a built-in one.
+        targets: names or aliases of targets; see ``chimerac targets``.
+        out: folder that gets one bundle folder per target, ``<name>.<target>``; an older bundle there is replaced.
+        scale: preset that shrinks the config: nano, tiny, small or full.
+        overrides: ``a.b.c=value`` settings of config values.
+        weights: safetensors file; without it the weights are random, from the seed.
+        seed: of random weights; the config's when None.
+        loops: unroll looped layers this many times; None lets the run time choose.
+        without: optional passes to leave out.
+        check: run the bundle's self-test at the end where this machine can.
+        progress: told about every step.
+
+    Returns:
+        what was built.
+
+    Raises:
+        UserError: CHM1xx config, CHM2xx model or weights, CHM3xx targets and tools, CHM4xx the finished bundle.
+        InternalError: a bug of chimerac, naming the pass.
+    """
+    started = time.perf_counter()
+    tell = progress or (lambda step, what, seconds: None)
+    chosen = list(dict.fromkeys(find_target(name) for name in targets))
+    if not chosen:
+        raise UserError("CHM300", "no target is given", hint="--target x86_64-avx2 or --target wasm")
+    source = import_model(config, scale=scale, overrides=overrides, weights=weights, seed=seed, tell=tell)
+    name = model_name(source.config)
+    expected: SelfTest | None = None
+    bundles = []
+    for target in chosen:
+        begun = time.perf_counter()
+        lowered, records = lower(source.module, target, loops=loops, without=without)
+        tell(target.name, f"{len(records)} passes, {records[-1].ops} ops", time.perf_counter() - begun)
+        if expected is None:
+            expected = _timed(tell, "self-test vector", lambda module=lowered: make_self_test(source, module))
+        path = Path(out) / f"{name}.{target.name}"
+        _write(source, target, lowered, records, expected, path, tell)
+        if check:
+            _check(path, target, tell)
+        size = sum(f.stat().st_size for f in path.iterdir())
+        bundles.append(BuiltBundle(target.name, path, size, time.perf_counter() - begun))
+    return BuildReport(name, source.weights, tuple(bundles), time.perf_counter() - started)
+
+
+def import_model(
+    config: str | Path,
+    *,
+    scale: str | None = None,
+    overrides: Sequence[str] = (),
+    weights: str | Path | None = None,
+    seed: int | None = None,
+    tell: Progress = lambda step, what, seconds: None,
+) -> Source:
+    """The IR of a configured model with its weights; parameters as of ``build``."""
+    begun = time.perf_counter()
+    settings = config_language.load(config, scale=scale, overrides=overrides)
+    shape = config_language.shape(settings)
+    if seed is not None:
+        shape = replace(shape, seed=seed)
+    tell("config", f"{model_name(settings)}: {shape.layers} layers, {shape.hidden} channels", _since(begun))
+
+    begun = time.perf_counter()
+    import torch
+
+    from chimerac.frontends.checkpoint import load_safetensors
+    from chimerac.frontends.models.chimera import ChimeraModel
+    from chimerac.frontends.models.initialization import initialise
+    from chimerac.frontends.models.stateful import Stateful
+    from chimerac.frontends.torch_export import import_module
+
+    model = ChimeraModel(shape).eval()
+    if weights is None:
+        initialise(model, shape.seed)
+        origin = f"random, seed {shape.seed}"
+    else:
+        load_safetensors(model, weights)
+        origin = Path(weights).name
+    count = sum(p.numel() for p in model.parameters())
+    tell("model", f"{count:,} parameters ({origin})", _since(begun))
+
+    begun = time.perf_counter()
+    with torch.no_grad():
+        stateful = Stateful(model).eval()
+        module = import_module(stateful, name=model_name(settings), block=stateful.block)
+    verify(module)
+    tell("export", f"{len(module.graphs['main'].ops)} ops", _since(begun))
+    return Source(settings, module, origin)
+
+
+def lower(
+    module: Module, target: Target, *, loops: int | None = None, without: Sequence[str] = ()
+) -> tuple[Module, list[pipeline.PassRecord]]:
+    """The module as the target's kernels take it, and what the passes did."""
+    packing = TernaryPacking(load_isa(target.isa).panel_rows)
+    return pipeline.run(module, pipeline.passes(loops=loops, packing=[packing], without=without))
+
+
+def make_self_test(source: Source, module: Module) -> tuple[SelfTest, str]:
+    """The self-test vector of a lowered module, and a line about it."""
+    tokenizer = make_tokenizer(source.config, module)
+    prompt = tokenizer.encode(SELF_TEST_PROMPT)
+    found = self_test(module, prompt=prompt, count=SELF_TEST_TOKENS, tokenizer=tokenizer)
+    return found, f"{len(prompt)} + {len(found.tokens)} tokens in the interpreter"
+
+
+def _timed(tell: Progress, step: str, work: Callable[[], tuple[SelfTest, str]]) -> SelfTest:
+    begun = time.perf_counter()
+    result, what = work()
+    tell(step, what, _since(begun))
+    return result
+
+
+def _write(
+    source: Source,
+    target: Target,
+    module: Module,
+    records: Sequence[pipeline.PassRecord],
+    expected: SelfTest,
+    path: Path,
+    tell: Progress,
+) -> None:
+    """Make the bundle in a temporary folder beside ``path`` and rename it there when it is whole."""
+    isa = load_isa(target.isa)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
+        work, folder = Path(temporary) / "work", Path(temporary) / "bundle"
+        work.mkdir()
+        folder.mkdir()
+        plan = plan_memory(module)
+        begun = time.perf_counter()
+        kernels = compile_kernels(driver.kernel_specs(module), isa, work / "kernels")
+        fresh = sum(k.seconds > 0 for k in kernels)
+        tell(target.name, f"{len(kernels)} kernels ({fresh} compiled, the rest cached)", _since(begun))
+        begun = time.perf_counter()
+        bundle = BundleInput(source.config, source.weights, target, isa, module, plan, records, expected, kernels)
+        objects = [k.object_path for k in kernels]
+        files = write_bundle(
+            folder, bundle, lambda code, output: link_library(code, objects, target, isa, work, output)
+        )
+        tell(target.name, f"{len(files)} files", _since(begun))
+        _replace_folder(folder, path, Path(temporary) / "old")
+
+
+def _replace_folder(new: Path, path: Path, aside: Path) -> None:
+    """Put ``new`` at ``path``; what was there is deleted only once the new bundle is in place."""
+    if path.exists() or path.is_symlink():
+        if not (path / "manifest.json").exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UserError("CHM320", f"{path} exists and is not a bundle", hint="choose another --out, or remove it")
+        path.rename(aside)
+    try:
+        new.rename(path)
+    except OSError as error:
+        if aside.exists():
+            aside.rename(path)
+        raise UserError("CHM321", f"cannot write {path}: {error.strerror}") from None
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _check(path: Path, target: Target, tell: Progress) -> None:
+    """Run the finished bundle's self-test, if this machine can run it."""
+    from chimerac.runtime.errors import BundleError
+    from chimerac.runtime.session import load
+
+    begun = time.perf_counter()
+    try:
+        with load(path) as session:
+            session.self_test()
+    except BundleError as error:
+        if error.code in ("CHM413", "CHM440"):
+            tell(target.name, f"self-test not run: {error.message}", _since(begun))
+            return
+        raise UserError(error.code, error.message, hint=getattr(error, "hint", None)) from None
+    tell(target.name, "self-test passed: same tokens, logits and state as the interpreter", _since(begun))
+
+
+def _since(begun: float) -> float:
+    return time.perf_counter() - begun

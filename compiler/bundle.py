@@ -1,0 +1,178 @@
+"""Puts the files of a bundle together: weights, tokenizer, code, thin runtime, report, model card, manifest."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from chimerac.compiler.costs import decode_costs
+from chimerac.compiler.ir.memory import MemoryPlan
+from chimerac.compiler.ir.module import Module, walk
+from chimerac.compiler.model_card import render_model_card
+from chimerac.compiler.pipeline import PassRecord
+from chimerac.compiler.report import ReportInput, render_report
+from chimerac.frontends import config as config_language
+from chimerac.frontends.config import ModelConfig
+from chimerac.runtime.bundle_format import (
+    KEY_CONFIG,
+    KIND_WEIGHTS,
+    NATIVE_DIRECTORY,
+    WEB_DIRECTORY,
+    WEB_FILES,
+    Manifest,
+    Memory,
+    Section,
+    SelfTest,
+    array_section,
+    contents_sha256,
+    file_entry,
+    write_container,
+    write_manifest,
+)
+from chimerac.runtime.bundle_format.constants import ROLE_END, ROLE_PAD
+from chimerac.runtime.tokenizer import Special, Tokenizer, byte_tokenizer, write_tokenizer
+from chimerac.targets import driver
+from chimerac.targets.codegen import KernelObject
+from chimerac.targets.isa import Isa
+from chimerac.targets.kernel_spec import KernelSpec
+from chimerac.targets.registry import Target
+from chimerac.version import __version__
+
+#: What a processor must have to run the code of an instruction set, as Linux names it.
+CPU_FEATURES = {"x86_64-avx2": ("avx2", "bmi2", "f16c", "fma", "movbe")}
+
+
+@dataclass(frozen=True)
+class BundleInput:
+    """Everything that goes into one bundle; ``weights`` says where the weights come from."""
+
+    config: ModelConfig
+    weights: str
+    target: Target
+    isa: Isa
+    module: Module
+    plan: MemoryPlan
+    passes: Sequence[PassRecord]
+    self_test: SelfTest
+    kernels: Sequence[KernelObject]
+
+
+def write_bundle(folder: Path, bundle: BundleInput, link: Callable[[str, Path], None]) -> list[str]:
+    """Write every file of the bundle into ``folder``, which exists and is empty; the manifest comes last.
+
+    Args:
+        link: makes the library at a path from the text of the driver.
+
+    Returns:
+        the names of the files.
+    """
+    module, plan, config = bundle.module, bundle.plan, bundle.config
+    name = model_name(config)
+    roles: dict[str, str] = {}
+
+    sections = [array_section(n, module.constants[n].data) for n in driver.used_sections(module)]
+    weights_file = config.files.weights or f"{name}.b158"
+    write_container(folder / weights_file, KIND_WEIGHTS, sections, {KEY_CONFIG: config.digest})
+    roles[weights_file] = "weights"
+    digest = contents_sha256(sections)
+
+    tokenizer_file = config.files.tokenizer or f"{name}.tokenizer"
+    write_tokenizer(folder / tokenizer_file, make_tokenizer(config, module), config_sha256=config.digest)
+    roles[tokenizer_file] = "tokenizer"
+
+    identity = driver.Identity(bundle.isa.name, config.digest, digest)
+    link(driver.write_driver(module, plan, identity), folder / bundle.target.library)
+    roles[bundle.target.library] = "code"
+    roles |= _runtime_files(folder, bundle.target)
+
+    findings = [(f.id, f"{f.says}: {f.found}; {f.resolution}") for f in config_language.check(config).findings]
+    (folder / "MODEL_CARD.md").write_text(render_model_card(config, bundle.weights, module, bundle.target), "utf-8")
+    roles["MODEL_CARD.md"] = "document"
+    report = render_report(_report(folder, bundle, roles, sections, findings))
+    (folder / "report.html").write_text(report, "utf-8")
+    roles["report.html"] = "document"
+
+    write_manifest(
+        folder,
+        Manifest(
+            name=name,
+            target=bundle.isa.name,
+            config_sha256=config.digest,
+            weights_sha256=digest,
+            chimerac=__version__,
+            files=tuple(file_entry(folder / file, role) for file, role in roles.items()),
+            memory=Memory((folder / weights_file).stat().st_size, plan.state_bytes, plan.arena_bytes),
+            cpu=CPU_FEATURES.get(bundle.isa.name, ()),
+            self_test=bundle.self_test,
+            provenance={"weights": bundle.weights, "scale": config.origin.scale},
+        ),
+    )
+    return [*roles, "manifest.json"]
+
+
+def model_name(config: ModelConfig) -> str:
+    """The name of the model and of its bundles."""
+    return config.name or "model"
+
+
+def make_tokenizer(config: ModelConfig, module: Module) -> Tokenizer:
+    """One token per byte, and the config's end-of-text and padding where they are not bytes."""
+    vocabulary = int(module.graphs["decode"].results[0].type.shape[-1])
+    names = (("<|endoftext|>", ROLE_END), ("<|pad|>", ROLE_PAD))
+    specials = [
+        Special(name, token, role)
+        for token, (name, role) in zip(config.token_ids, names, strict=False)
+        if 256 <= token < vocabulary
+    ]
+    return byte_tokenizer(vocabulary, specials)
+
+
+def _runtime_files(folder: Path, target: Target) -> dict[str, str]:
+    names = WEB_FILES if target.package == "web" else ("chimera.h", "chm_format.h")
+    source = WEB_DIRECTORY if target.package == "web" else NATIVE_DIRECTORY
+    for name in names:
+        shutil.copyfile(source / name, folder / name)
+    return dict.fromkeys(names, "runtime")
+
+
+def _report(
+    folder: Path,
+    bundle: BundleInput,
+    roles: dict[str, str],
+    sections: Sequence[Section],
+    findings: Sequence[tuple[str, str]],
+) -> ReportInput:
+    module = bundle.module
+    calls: dict[str, int] = {}
+    for op in walk(module.graphs["decode"].ops):
+        if op.name not in driver.WITHOUT_KERNEL:
+            symbol = KernelSpec.of(op).symbol
+            calls[symbol] = calls.get(symbol, 0) + 1
+    name = model_name(bundle.config)
+    tested = bundle.self_test
+    return ReportInput(
+        title=f"{name}.{bundle.target.name}",
+        facts=(
+            ("made by", f"chimerac {__version__}"),
+            ("target", f"{bundle.target.name}: {bundle.target.doc}"),
+            ("weights", bundle.weights),
+            ("scale", bundle.config.origin.scale),
+            ("config SHA-256", bundle.config.digest),
+            ("tokens per call", f"1 to {module.block}"),
+            ("loop iterations", f"{module.loops[0]} by default, {module.loops[1]} at most"),
+            ("self-test", f"{len(tested.prompt)} + {len(tested.tokens)} tokens, logits {tested.logits_hash}"),
+        ),
+        module=module,
+        plan=bundle.plan,
+        passes=bundle.passes,
+        costs=decode_costs(module),
+        files=[(n, role, (folder / n).stat().st_size) for n, role in roles.items()],
+        sections=[(s.name, str(module.constants[s.name].type), module.constants[s.name].data.nbytes) for s in sections],
+        kernels=[
+            (k.symbol, ", ".join(map(str, k.spec.operands)), calls.get(k.symbol, 0), k.object_path.stat().st_size)
+            for k in bundle.kernels
+        ],
+        findings=findings,
+    )

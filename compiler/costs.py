@@ -1,0 +1,94 @@
+"""What one decoded token costs: multiply–adds and bytes of weights, by layer."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from chimerac.compiler.ir.module import Graph, Module, Op
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Work of one decoded token in a part of the model.
+
+    Attributes:
+        part: for example ``layers.3.mixer``.
+        multiply_adds: products that enter a sum, looped layers counted ``visits`` times.
+        weight_bytes: bytes of weights read once; of experts, those of the chosen ones.
+        visits: times a token runs through this part, with the default number of iterations.
+    """
+
+    part: str
+    multiply_adds: int
+    weight_bytes: int
+    visits: int
+
+
+def decode_costs(module: Module) -> list[Cost]:
+    """Costs of the graph ``decode`` by part, in order of execution."""
+    totals: dict[str, list[int]] = {}
+    graph = module.graphs["decode"]
+    constants = _constants(graph)
+    for op, visits in _visits(graph.ops, 1, module.loops[0]):
+        if op.name == "constant":
+            continue
+        entry = totals.setdefault(part_of(op), [0, 0, visits])
+        entry[0] += multiply_adds(op) * visits
+        share = _expert_share(op)
+        names = dict.fromkeys(constants[v.name] for v in op.operands if v.name in constants)
+        if op.name not in ("embedding", "look_up"):
+            entry[1] += sum(int(module.constants[n].data.nbytes * share) for n in names)
+    return [Cost(part, *numbers) for part, numbers in totals.items() if numbers[0] or numbers[1]]
+
+
+def part_of(op: Op) -> str:
+    """``layers.3.mixer`` for anything inside the mixer of layer 3; ``head`` for what has no layer."""
+    path = op.location.split(",")[0]
+    found = re.match(r"layers\.\d+\.(mixer|ffn)", path)
+    if found:
+        return found[0]
+    return path.split(".")[0] if path and ":" not in path else "head"
+
+
+def multiply_adds(op: Op) -> int:
+    """Products of one token that enter a sum; element-wise work is not counted."""
+    if op.name in ("ternary_matmul", "int8_matmul"):
+        return op.integer("rows") * op.integer("columns")
+    if op.name == "grouped_ternary_matmul":
+        return op.integer("rows") * op.integer("columns") * int(op.operands[0].type.shape[1])
+    if op.name in ("linear", "route"):
+        return math.prod(int(d) for d in op.operands[1].type.shape)
+    if op.name == "gated_delta":
+        return 3 * op.operands[5].type.elements()
+    if op.name == "mlstm":
+        return 2 * op.operands[5].type.elements()
+    if op.name in ("titans_apply", "titans_update"):
+        return op.operands[1 if op.name == "titans_apply" else 6].type.elements() * (1 if op.name[7] == "a" else 4)
+    if op.name == "window_attention":
+        entries = op.integer("window") + int(op.operands[3].type.shape[0]) + 1
+        return 2 * entries * op.operands[0].type.elements()
+    if op.name == "causal_conv":
+        return op.operands[1].type.elements()
+    return 0
+
+
+def _constants(graph: Graph) -> dict[str, str]:
+    return {op.results[0].name: op.text("name") for op, _ in _visits(graph.ops, 1, 1) if op.name == "constant"}
+
+
+def _expert_share(op: Op) -> float:
+    """The part of an expert layer's weights that one token reads."""
+    if op.name not in ("grouped_ternary_matmul", "grouped_rms_norm"):
+        return 1.0
+    experts = int(op.operands[-1].type.shape[0]) - 1
+    return min(1.0, int(op.operands[0].type.shape[1]) / experts)
+
+
+def _visits(ops: tuple[Op, ...], visits: int, loops: int) -> Iterator[tuple[Op, int]]:
+    for op in ops:
+        yield op, visits
+        for region in op.regions:
+            yield from _visits(region.ops, visits * loops, loops)

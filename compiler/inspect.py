@@ -1,0 +1,58 @@
+"""What ``chimerac inspect`` shows: the contents of a bundle, or the IR of a config."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from chimerac.compiler.run import as_user_error
+from chimerac.runtime.bundle_format import read_container, read_manifest
+from chimerac.runtime.errors import BundleError
+
+
+def describe_bundle(folder: Path) -> str:
+    """Files, memory and weight sections of a bundle as aligned text.
+
+    Raises:
+        UserError: CHM4xx, not a bundle or a damaged one.
+    """
+    try:
+        manifest = read_manifest(folder)
+        weights = manifest.file("weights")
+        container = read_container(folder / weights.name) if weights else None
+    except BundleError as error:
+        raise as_user_error(error) from None
+    lines = [
+        f"{manifest.name} for {manifest.target}, made by chimerac {manifest.chimerac}",
+        *(f"{key}: {value}" for key, value in manifest.provenance.items()),
+        f"config {manifest.config_sha256[:16]}…, weights {manifest.weights_sha256[:16]}…",
+        "",
+        *_columns([(f.name, f.role, f"{f.bytes:,}") for f in manifest.files], ("file", "role", "bytes")),
+        "",
+        f"recurrent state {manifest.memory.state_bytes:,} bytes per session, arena {manifest.memory.arena_bytes:,} bytes",
+        "",
+    ]
+    if container is not None:
+        rows = [(s.name, f"{s.dtype}{list(s.shape)}", f"{s.bytes:,}") for s in container.sections.values()]
+        lines += _columns(rows, ("section", "type", "bytes"))
+    return "\n".join(lines)
+
+
+def print_ir(
+    config: str, stage: str, *, scale: str | None, overrides: Sequence[str], target: str, loops: int | None
+) -> str:
+    """The text form of a config's module, as imported or as lowered for a target."""
+    from chimerac.compiler.build import import_model, lower
+    from chimerac.compiler.ir.text import print_module
+    from chimerac.targets.registry import find_target
+
+    chosen = find_target(target)
+    module = import_model(config, scale=scale, overrides=overrides).module
+    if stage == "lowered":
+        module, _ = lower(module, chosen, loops=loops)
+    return print_module(module)
+
+
+def _columns(rows: Sequence[tuple[str, str, str]], head: tuple[str, str, str]) -> list[str]:
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(3)]
+    return [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}" for a, b, c in (head, *rows)]

@@ -1,0 +1,57 @@
+"""The self-test vector of a bundle: what the interpreter computes for a fixed prompt, greedily.
+
+Hashes are those of ``chm_session_logits_hash`` and ``chm_session_state_hash`` in the C runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from chimerac.compiler.ir.interpreter import Session
+from chimerac.compiler.ir.memory import align
+from chimerac.compiler.ir.module import Module
+from chimerac.runtime.bundle_format import SelfTest
+from chimerac.runtime.bundle_format.constants import ROLE_CONTROL, ROLE_END
+from chimerac.runtime.tokenizer import Tokenizer
+
+MASK = (1 << 64) - 1
+GENERATED_ROLES = (ROLE_END, ROLE_CONTROL)
+
+
+def self_test(module: Module, *, prompt: Sequence[int], count: int, tokenizer: Tokenizer, loops: int | None = None) -> SelfTest:
+    """Run ``prompt``, then generate greedily as the C runtime does.
+
+    Ids that are neither text nor an ending or control token are never chosen; the first ending token is chosen but not
+    run. Otherwise ``count`` tokens are chosen and run.
+    """
+    session = Session(module, loops=loops)
+    logits = session.forward(prompt)
+    roles = {special.id: special.role for special in tokenizer.specials}
+    allowed = np.array([bool(t) or roles.get(i) in GENERATED_ROLES for i, t in enumerate(tokenizer.tokens)])
+    tokens: list[int] = []
+    while len(tokens) < count:
+        tokens.append(int(np.argmax(np.where(allowed, logits, -np.inf))))
+        if roles.get(tokens[-1]) == ROLE_END:
+            break
+        logits = session.forward(tokens[-1:])
+    return SelfTest(tuple(prompt), tuple(tokens), f"{hash_words(logits.tobytes()):016x}", f"{state_hash(session):016x}")
+
+
+def state_hash(session: Session) -> int:
+    """Hash of the state region: the states in module order, each padded with zeros to the alignment."""
+    parts = []
+    for copies in session.states.values():
+        data = np.ascontiguousarray(copies).tobytes()
+        parts.append(data.ljust(align(len(data)), b"\0"))
+    return hash_words(b"".join(parts))
+
+
+def hash_words(data: bytes) -> int:
+    """64-bit hash over little-endian 64-bit words, the last filled up with zeros."""
+    value = 0xCBF29CE484222325
+    for word in np.frombuffer(data.ljust(-(-len(data) // 8) * 8, b"\0"), "<u8").tolist():
+        value = ((value ^ word) * 0x9E3779B97F4A7C15) & MASK
+        value ^= value >> 32
+    return value

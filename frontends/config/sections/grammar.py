@@ -1,0 +1,48 @@
+"""``grammar``, ``debt_ledger`` and ``safety``: what the text must and should obey."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chimerac.frontends.config.fields import key
+from chimerac.frontends.config.sections.common import count, names, papers, switch, text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grammar:
+    """Token masks from grammars (arXiv 2411.15100)."""
+
+    enabled: bool = switch("Mask tokens that the grammar of the mode forbids.")
+    modes: tuple[str, ...] = names("Grammars in the bundle.")
+    representation: str = text(
+        "Kind of automaton.",
+        default="deterministic_pushdown_plus_weighted",
+        choices=("deterministic_pushdown_plus_weighted", "deterministic_fst_plus_weighted"),
+    )
+    storage_mb: float | None = key("Most memory of all grammar tables, in MiB.", default=None, minimum=0, claim=True)
+    hard_constraints: tuple[str, ...] = names("Constraints that hold always, by masking.")
+    soft_constraints: tuple[str, ...] = names("Constraints that bias the choice.")
+    adaptive_mask_cache: bool | None = switch("Cache token masks per automaton state.", default=None)
+    jit_compilation: bool = switch("Build tables for new schemas at run time; never machine code.")
+    papers: tuple[str, ...] = papers()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DebtLedger:
+    """Open obligations of the text: brackets to close, lists to finish."""
+
+    enabled: bool = switch("Keep the ledger.")
+    obligations: tuple[str, ...] = names("Kinds of obligations.")
+    max_outstanding: int = count("Most open obligations.", default=64, maximum=65535)
+    pressure_weight: float = key("Weight of the pressure in the bias of closing tokens.", default=0.3, minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Safety:
+    """Guards of the output and of memory."""
+
+    format_guards: tuple[str, ...] = names("Checks of the finished text.")
+    memory_limit_enforced: bool = switch("Refuse to run over the memory budget.")
+    crash_only_allocator: bool = switch("Allocate at load only; on corruption stop and start again.")
+    user_facts_override_weak_memory: bool = switch("What the user said outranks what the memory guesses.")
+    state_uncertainty_when_unsure: bool = switch("Mark answers the model is unsure of.")

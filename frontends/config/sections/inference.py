@@ -1,0 +1,85 @@
+"""``entropy_valve``, ``modes``, ``generation``: how much is computed per token and how a token is chosen."""
+
+# ruff: noqa: RUF009  (key() makes a dataclasses.field)
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chimerac.frontends.config.fields import key
+from chimerac.frontends.config.sections.common import count, fraction, names, papers, switch, text
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopDepthRouter:
+    """A small classifier that predicts how many loop iterations a token needs."""
+
+    method: str = text("Kind of predictor.", default="causal_predictor")
+    accuracy_target: float = fraction("Least agreement on held-out text.", default=0.97)
+    papers: tuple[str, ...] = papers()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """What one level of the valve allows."""
+
+    loops: int = key("Loop iterations.", default=1, minimum=1, maximum=64)
+    min_span: int = key("Tokens to propose per knot at least.", default=1, minimum=1, maximum=65536)
+    audit: float = fraction("Part of proposed tokens that the model checks; 1 is lossless.", default=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levels:
+    """The three levels of the valve."""
+
+    low: Level | None = key("When the next token is easy.", default=None)
+    medium: Level | None = key("In between.", default=None)
+    high: Level | None = key("When the next token is hard.", default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntropyValve:
+    """More computation where the next token is uncertain (arXiv 2510.11170)."""
+
+    enabled: bool = switch("Let the valve choose a level.")
+    metrics: tuple[str, ...] = names("Signals beside the entropy of the next token.")
+    threshold_bits: float = key("Entropy at which the high level starts, in bits.", default=2.0, minimum=0)
+    thresholds_bits: tuple[float, float] | None = key(
+        "Entropies at which the medium and the high level start, in bits.", default=None, minimum=0, own=True
+    )
+    type: str = text("What the valve allocates.", default="inference_time_compute_allocation")
+    loop_depth_router: LoopDepthRouter = key("Predictor of the loop count.", factory=LoopDepthRouter)
+    levels: Levels = key("The levels.", factory=Levels)
+    papers: tuple[str, ...] = papers()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mode:
+    """A preset of speed against care."""
+
+    tps: float = key("Aim: tokens per second; neural_hz times span_avg.", default=0.0, minimum=0)
+    neural_hz: float = key("Aim: knots per second.", default=0.0, minimum=0)
+    span_avg: float = key("Aim: tokens accepted per knot.", default=1.0, minimum=0)
+    loops: int = key("Loop iterations.", default=1, minimum=1, maximum=64)
+    audit: float = fraction("Part of proposed tokens that the model checks; 1 is lossless.", default=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Modes:
+    """The modes of a session."""
+
+    fast: Mode | None = key("Fast mode.", default=None)
+    balanced: Mode | None = key("Balanced mode.", default=None)
+    reasoning: Mode | None = key("Careful mode.", default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """How the next token is chosen."""
+
+    temperature: float = key("Divisor of the logits; 0 takes the best token.", default=0.7, minimum=0)
+    top_p: float = key("Least probability mass that stays in the draw.", default=0.92, above=0, maximum=1)
+    repetition_penalty: float = key("Weakening of tokens of the recent text; 1 is none.", default=1.0, above=0)
+    max_new_tokens: int = count("Longest answer, in tokens.", default=4096)
+    do_sample: bool = switch("Draw from the distribution; false takes the best token.", default=True)
+    stream: bool = switch("Show tokens as they come.", default=True)

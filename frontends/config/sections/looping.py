@@ -1,0 +1,53 @@
+"""``looping``: layers that run several times per token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from chimerac.frontends.config.fields import key
+from chimerac.frontends.config.sections.common import fraction, papers, switch, text
+
+_LAYERS: dict[str, Any] = {"default": None, "minimum": 0, "maximum": 4095}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looping:
+    """A looped block with a stable injection of its input (Parcae, arXiv 2604.12946)."""
+
+    enabled: bool = switch("Run the layers of `loop` several times.")
+    method: str = text("How the loop's input is injected.", default="parcae_zoh_stable", choices=("parcae_zoh_stable",))
+    prelude: tuple[int, int] | None = key(
+        "First and last layer before the loop; a quarter of all when absent.", **_LAYERS
+    )
+    loop: tuple[int, int] | None = key("First and last layer of the loop; those between when absent.", **_LAYERS)
+    coda: tuple[int, int] | None = key("First and last layer after the loop; a quarter of all when absent.", **_LAYERS)
+    loop_range: tuple[int, int] = key("Least and greatest number of iterations.", default=(1, 6), minimum=1, maximum=64)
+    loop_default: int = key("Iterations when nothing else is asked for.", default=2, minimum=1, maximum=64)
+    stability_A: str = text(
+        "Form of the injection's decay: the exponential of a negative diagonal.",
+        default="diag_negative_exp",
+        choices=("diag_negative_exp",),
+    )
+    spectral_radius_bound: float | None = key(
+        "Bound on the injection's spectral radius; the looped layers themselves have none.", default=None, above=0
+    )
+    depth_selection: str = text(
+        "How training draws the number of iterations.",
+        default="stochastic_per_sequence",
+        choices=("stochastic_per_sequence", "fixed"),
+    )
+    adaptive_exit_threshold: float = fraction(
+        "Stop looping when an iteration changes the hidden vector by less than this part of its length; 0 never stops.",
+        default=0.01,
+    )
+    backward_truncation: str = text(
+        "Iterations that training differentiates.", default="half", choices=("half", "none")
+    )
+    zoh_input: str = text(
+        "Gain of the injected input: `euler` is the step dt, `exact` is (1 - exp(-dt a)) / a.",
+        default="euler",
+        choices=("euler", "exact"),
+        own=True,
+    )
+    papers: tuple[str, ...] = papers()

@@ -1,0 +1,65 @@
+"""``quantization``: how weights and activations are rounded and stored."""
+
+# ruff: noqa: RUF009  (key() makes a dataclasses.field)
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chimerac.frontends.config.fields import key
+from chimerac.frontends.config.sections.common import papers, size, switch, text
+
+
+@dataclass(frozen=True, kw_only=True)
+class SherryMode:
+    """3:4 structured sparsity: of four weights exactly one is zero (arXiv 2601.07892)."""
+
+    enabled: bool = switch("Store ternary weights in the 3:4 sparse form.")
+    bits: float = key("Bits per weight of the sparse form, without scales.", default=1.25, above=0, maximum=8)
+    papers: tuple[str, ...] = papers()
+
+
+@dataclass(frozen=True, kw_only=True)
+class HgfCorrection:
+    """A gated low-rank float path beside each ternary matrix (arXiv 2602.05269)."""
+
+    enabled: bool = switch("Add the low-rank correction path.")
+    papers: tuple[str, ...] = papers()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """Ternary weights and int8 activations (BitNet b1.58, arXiv 2402.17764)."""
+
+    method: str = text("Family of the quantisation.", default="bitnet", choices=("bitnet",))
+    linear_class: str = text(
+        "How a quantised linear is held.", default="ternary_bitplane", choices=("ternary_bitplane", "ternary_packed")
+    )
+    weight_bits: float = key(
+        "Bits per ternary weight as stored, without scales; 1.58 is the entropy, not a storage format.",
+        default=1.6,
+        above=0,
+        maximum=8,
+    )
+    weight_values: tuple[int, int, int] = key("The values a weight takes.", default=(-1, 0, 1), minimum=-1, maximum=1)
+    weight_scale: str = text("Rule of the weight scale.", default="absmean_per_group", choices=("absmean_per_group",))
+    group_size: int = size("Input channels that share one weight scale; a multiple of the block.", default=128)
+    activation_bits: int = key("Bits of a quantised activation.", default=8, minimum=8, maximum=8)
+    activation_method: str = text(
+        "Rule of the activation scale.", default="absmax_per_block", choices=("absmax_per_block",)
+    )
+    activation_block_size: int = size("Channels that share one activation scale.", default=64)
+    accumulator_dtype: str = text("Type that integer products are summed in.", default="int32", choices=("int32",))
+    norm_dtype: str = text("Type that norms are computed in.", default="float32", choices=("float32",))
+    runtime_kernel: str = text(
+        "Kernel family asked for; `chimerac` means kernels compiled for the bundle's target.", default="chimerac"
+    )
+    embedding_format: str = text(
+        "Storage of the tied embedding: int8 with one absmax scale per group, or float32.",
+        default="int8",
+        choices=("int8", "float32"),
+        own=True,
+    )
+    papers: tuple[str, ...] = papers()
+    sherry_mode: SherryMode = key("3:4 sparse storage.", factory=SherryMode)
+    hgf_correction: HgfCorrection = key("Low-rank correction of ternary matrices.", factory=HgfCorrection)

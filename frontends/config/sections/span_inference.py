@@ -1,0 +1,94 @@
+"""``span_inference`` and ``tsp_knot``: whole spans proposed from a bank, checked by the model, ranked by an energy."""
+
+# ruff: noqa: RUF009  (key() makes a dataclasses.field)
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from chimerac.frontends.config.fields import key
+from chimerac.frontends.config.sections.common import count, fraction, names, papers, size, switch, text
+
+
+@dataclass(frozen=True, kw_only=True)
+class TreeVerify:
+    """Several continuations checked in one forward call."""
+
+    enabled: bool = switch("Check trees of tokens instead of one token at a time.")
+    method: str = text(
+        "`STree` is made for diagonal transitions, `block_canonical` for rank-one corrections.",
+        default="block_canonical",
+        choices=("STree", "block_canonical"),
+    )
+    tree_width: int = size("Most children of a node.", default=2, maximum=64)
+    tree_depth: int = size("Most tokens on a path.", default=4, maximum=64)
+    hardware_aware: bool = switch("Choose the size of the tree from measured cost; speed only, never the text.")
+    papers: tuple[str, ...] = papers()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpanInference:
+    """Speculative decoding by spans."""
+
+    enabled: bool = switch("Propose spans from the bank.")
+    bank_entries: int = count("Spans in the bank.", default=32768)
+    bank_avg_tokens: float = key("Mean length of a span, in tokens.", default=5.0, above=0)
+    bank_max_tokens: int = size("Longest span, in tokens.", default=64, maximum=65536)
+    bank_memory_mb: float | None = key("Memory of the bank, in MiB.", default=None, minimum=0, claim=True)
+    candidate_sources: tuple[int, ...] = key(
+        "Candidates taken from each source, in the order of `candidate_source_keys`.", default=(), minimum=0
+    )
+    candidate_source_keys: tuple[str, ...] = names("Names of the candidate sources.")
+    candidates_fast: int | None = count("Candidates per knot in fast mode: the sum of `candidate_sources`.")
+    candidates_reason: int | None = count("Candidates per knot in reasoning mode.")
+    candidate_sources_reason: tuple[int, ...] | None = count(
+        "Candidates taken from each source in reasoning mode.", own=True
+    )
+    lsh_tables: int | None = count("Hash tables of the bank's context keys.", maximum=1024, own=True)
+    lsh_bits_per_table: int | None = count("Key bits of each hash table.", maximum=64, own=True)
+    tree_verify: TreeVerify = key("Checking of token trees.", factory=TreeVerify)
+    certificate_fields: tuple[str, ...] = names(
+        "Fields of a span's certificate; the end of a name is its width: u32, 8192b (bits), i16, u8.",
+        pattern=r"[a-z][a-z0-9_]*_(?:[ui](?:8|16|32|64)|f(?:16|32)|[1-9]\d{0,6}b)",
+    )
+    certificate_verify_max_us: int | None = count("Longest check of a certificate, in microseconds.")
+    adaptive_mask_cache: bool | None = switch("Cache token masks; the same cache as the grammar's.", default=None)
+    render_queue_target: int = count("Tokens to hold ready for display.", default=256)
+    render_queue_max: int = count("Most tokens waiting for display.", default=2048)
+    fallback_below_acceptance: float = fraction("Acceptance rate under which speculation is switched off.", default=0.5)
+    scoring_keys: tuple[str, ...] = names("Criteria that rank candidates.")
+    scoring_weights_fast: tuple[float, ...] = key("Weight of each criterion in fast mode.", default=())
+    scoring_weights_reason: tuple[float, ...] | None = key(
+        "Weight of each criterion in reasoning mode.", default=None, own=True
+    )
+    papers: tuple[str, ...] = papers()
+
+
+_WEIGHT: dict[str, Any] = {"default": None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnergyTerms:
+    """Terms of the energy, each [weight, how it is measured]."""
+
+    autoregressive: tuple[float, str] | None = key("Agreement of the hidden vector with the span.", **_WEIGHT)
+    memory_coherence: tuple[float, str] | None = key("Distance of the sketch to the memory read.", **_WEIGHT)
+    binding_fidelity: tuple[float, str] | None = key("Distance of unbound entities to known fillers.", **_WEIGHT)
+    grammar: tuple[float, str] | None = key("Cost of the grammar transition.", **_WEIGHT)
+    debt: tuple[float, str] | None = key("Obligations opened less those met.", **_WEIGHT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TspKnot:
+    """The span-knot layer's discrete relaxation (docs/model.md)."""
+
+    energy_terms: EnergyTerms = key("Terms of the energy.", factory=EnergyTerms)
+    relaxation_phase1: str = text(
+        "First half of the layer.", default="gated_deltanet_update", choices=("gated_deltanet_update",)
+    )
+    relaxation_phase2_max_iters: int = key("Most rounds of bit flips.", default=3, minimum=0, maximum=64)
+    relaxation_phase2_flip_fraction: float = fraction(
+        "Most bits flipped per round, as part of the sketch.", default=0.02
+    )
+    early_exit_delta_e: float = key("Stop when a round lowers the energy by less.", default=1e-4, minimum=0)

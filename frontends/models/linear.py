@@ -1,0 +1,123 @@
+"""Linear layers: ternary projections, float32 gates, and the tied int8 embedding and head."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from chimerac.frontends.architecture import QuantizationShape
+from chimerac.frontends.models import ops
+from chimerac.frontends.models.norm import RMSNorm
+from chimerac.frontends.models.precision import float32_island
+from chimerac.frontends.models.quantization import (
+    straight_through_activations,
+    straight_through_int8,
+    straight_through_ternary,
+)
+
+
+class TernaryLinear(nn.Module):
+    """y = x W^T with ternary weights and int8 activations; ``weight`` [N, K] holds the latent float32 weights.
+
+    The input must be normed already, or ``in_norm`` is given: one norm per input tensor, so projections that read the
+    same tensor share the norm before them and only the projection with an input of its own carries one.
+
+    Attributes:
+        sparse_gradient: see quantization.straight_through_ternary.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, quantization: QuantizationShape, *, norm_eps: float | None = None
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(outputs, inputs))
+        self.in_norm = None if norm_eps is None else RMSNorm(inputs, norm_eps)
+        self.group, self.block = quantization.group_size, quantization.block_size
+        self.sparse_gradient = False
+
+    def quantized(self) -> Tensor:
+        """The dequantised ternary weight [N, K], with straight-through gradient."""
+        return straight_through_ternary(self.weight, self.group, self.sparse_gradient)
+
+    def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
+        """x: [..., K] -> float32 [..., N]. ``weight``: what ``quantized`` gave, when the caller has it."""
+        if self.in_norm is not None:
+            x = self.in_norm(x)
+        quantized = self.quantized() if weight is None else weight
+        return F.linear(straight_through_activations(x, self.block), quantized).float()
+
+    def step(self, x: Tensor) -> Tensor:
+        """x: [T, K] -> [T, N] as custom operations."""
+        if self.in_norm is not None:
+            x = self.in_norm.step(x)
+        y: Tensor = ops.ternary_linear(x, self.weight, self.group, self.block)
+        return y
+
+
+class GateLinear(nn.Module):
+    """A float32 projection to a few gates. Gates set exponents, where int8 activations would cost quality."""
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(outputs, inputs))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [..., K] -> [..., N]."""
+        return float32_linear(x, self.weight, self.bias)
+
+    def step(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+@float32_island
+def float32_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """F.linear in float32 even under autocast."""
+    return F.linear(x, weight, bias)
+
+
+class TiedEmbedding(nn.Module):
+    """Token embedding and output head that share ``weight`` [V, D].
+
+    In the format ``int8`` the rows are fake-quantised per group in both uses and the head's input per block; in
+    ``float32`` both are plain float32.
+    """
+
+    def __init__(
+        self, vocabulary: int, hidden: int, quantization: QuantizationShape, format: Literal["int8", "float32"]
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(vocabulary, hidden))
+        self.group, self.block = quantization.group_size, quantization.block_size
+        self.format = format
+
+    def table(self) -> Tensor:
+        """The table as both uses see it [V, D]; make it once per forward pass."""
+        return straight_through_int8(self.weight, self.group) if self.format == "int8" else self.weight
+
+    def embed(self, tokens: Tensor, table: Tensor) -> Tensor:
+        """tokens: [B, T] -> [B, T, D]."""
+        return F.embedding(tokens, table)
+
+    def head(self, x: Tensor, table: Tensor) -> Tensor:
+        """x: [B, T, D], normed -> logits [B, T, V], float32."""
+        if self.format == "int8":
+            x = straight_through_activations(x, self.block)
+        return float32_linear(x, table)
+
+    def embed_step(self, tokens: Tensor) -> Tensor:
+        """tokens: i32 [T] -> [T, D]."""
+        if self.format == "float32":
+            return F.embedding(tokens, self.weight)
+        rows: Tensor = ops.int8_embedding(tokens, self.weight, self.group)
+        return rows
+
+    def head_step(self, x: Tensor) -> Tensor:
+        """x: [T, D], normed -> logits [T, V]."""
+        if self.format == "float32":
+            return F.linear(x, self.weight)
+        logits: Tensor = ops.int8_linear(x, self.weight, self.group, self.block)
+        return logits

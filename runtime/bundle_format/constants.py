@@ -1,0 +1,100 @@
+"""Numbers and names of the bundle format; the C header ``chm_format.h`` is made from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+ABI_MAJOR: Final = 1  #: of the container and of chimera.h; a reader refuses another major version
+ABI_MINOR: Final = 0
+ABI: Final = f"{ABI_MAJOR}.{ABI_MINOR}"
+MANIFEST_SCHEMA: Final = 1
+MANIFEST_NAME: Final = "manifest.json"
+
+DATA_ALIGNMENT: Final = 4096  #: the data of a container starts at a multiple of it
+SECTION_ALIGNMENT: Final = 64  #: every section starts at a multiple of it, counted from the start of the file
+PAD_PREFIX: Final = "__pad."
+
+MAX_HEADER_BYTES: Final = 16 << 20
+MAX_SECTIONS: Final = 65_536  #: pads included
+MAX_NAME_BYTES: Final = 128
+MAX_DIMENSIONS: Final = 8
+MAX_JSON_DEPTH: Final = 4
+MAX_INTEGER: Final = 1 << 53  #: of any number in a header
+MAX_MANIFEST_BYTES: Final = 1 << 20
+MAX_VOCABULARY: Final = 262_144
+MAX_SPECIALS: Final = 4096
+MAX_STOP_TOKENS: Final = 16
+MAX_TEXT_BYTES: Final = 1024  #: of one piece of generated text
+HISTORY_TOKENS: Final = 256  #: window of the repetition penalty
+
+#: dtype names of safetensors that chimerac writes, with their size in bytes
+DTYPES: Final[dict[str, int]] = {
+    "U8": 1,
+    "I8": 1,
+    "U16": 2,
+    "I16": 2,
+    "F16": 2,
+    "BF16": 2,
+    "U32": 4,
+    "I32": 4,
+    "F32": 4,
+}
+
+KIND_WEIGHTS: Final = "b158"
+KIND_TOKENIZER: Final = "tokenizer"
+KINDS: Final = (KIND_WEIGHTS, "experts", "sfpack", "fstpack", "seedpack", KIND_TOKENIZER, "state")
+
+KEY_KIND: Final = "chimera.kind"
+KEY_ABI: Final = "chimera.abi"
+KEY_CONFIG: Final = "chimera.config_sha256"
+KEY_CONTENTS: Final = "chimera.contents_sha256"
+KEY_SECTIONS: Final = "chimera.sections"
+
+SECTION_TOKEN_LENGTHS: Final = "len"  #: U8[n]: bytes of each token, 0 for specials and holes
+SECTION_TOKEN_BYTES: Final = "bytes"  #: U8[sum of lengths]: the tokens' bytes in id order
+SECTION_SPECIALS: Final = "special"  #: U8[m]: JSON list of {"name", "id", "role"}
+
+ROLE_BEGIN: Final = "begin"  #: put before a text that starts a session
+ROLE_END: Final = "end"  #: ends a generation
+ROLE_CONTROL: Final = "control"  #: may be generated, decodes to nothing
+ROLE_PAD: Final = "pad"  #: never generated
+ROLE_RESERVED: Final = "reserved"  #: never generated
+ROLES: Final = (ROLE_BEGIN, ROLE_END, ROLE_CONTROL, ROLE_PAD, ROLE_RESERVED)
+
+
+@dataclass(frozen=True)
+class Status:
+    """An error of the format or the runtime: C returns ``number``, Python and JavaScript show ``CHM<number>``."""
+
+    number: int
+    name: str  #: of the C constant, without ``CHM_ERROR_``
+    meaning: str
+
+    @property
+    def code(self) -> str:
+        return f"CHM{self.number}"
+
+
+STATUSES: Final = (
+    Status(400, "IO", "a file cannot be read or written"),
+    Status(401, "NOT_A_CONTAINER", "the file is not a chimera container, or it is cut short"),
+    Status(402, "HEADER", "the container's header is not valid"),
+    Status(403, "LIMIT", "a limit of the format is exceeded"),
+    Status(404, "LAYOUT", "the container's sections overlap, leave holes or have wrong sizes"),
+    Status(405, "VERSION", "the file is of another kind or version than this runtime reads"),
+    Status(406, "CHECKSUM", "the file is damaged: a checksum does not match"),
+    Status(407, "MISMATCH", "the weights do not belong to this code"),
+    Status(410, "MANIFEST", "the manifest is missing or not valid"),
+    Status(411, "SCHEMA", "the manifest is of a version that this runtime does not read"),
+    Status(412, "FILE", "a file of the bundle is missing or differs from the manifest"),
+    Status(413, "TARGET", "the bundle is for another kind of machine"),
+    Status(414, "LIBRARY", "the bundle's library cannot be loaded"),
+    Status(420, "ARGUMENT", "an argument is out of range"),
+    Status(421, "STATE", "the call does not fit the state of the session"),
+    Status(422, "MEMORY", "out of memory"),
+    Status(423, "NO_TOKEN", "no token can be chosen: every logit is excluded or not a number"),
+    Status(430, "TOKENIZER", "the tokenizer is not valid"),
+    Status(440, "NODE", "Node.js, which runs wasm bundles, is missing or has failed"),
+    Status(450, "SELF_TEST", "the bundle does not compute what it computed when it was built"),
+)

@@ -1,0 +1,244 @@
+"""The manifest of a bundle: what it is, for which machine, and size and SHA-256 of each of its files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from chimerac.runtime.bundle_format import constants as c
+from chimerac.runtime.bundle_format.atomic import write_atomically
+from chimerac.runtime.errors import BundleError
+
+FILE_ROLES: Final = ("code", "weights", "tokenizer", "data", "runtime", "document")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_HASH64 = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file in the folder of the bundle. ``role`` is one of FILE_ROLES; code, weights and tokenizer are single."""
+
+    name: str
+    role: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that the bundle needs at run time."""
+
+    weights_bytes: int
+    state_bytes: int
+    arena_bytes: int
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """What the model computed when it was built: greedy tokens after a prompt, and hashes at the end (16 hex)."""
+
+    prompt: tuple[int, ...]
+    tokens: tuple[int, ...]
+    logits_hash: str
+    state_hash: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """See docs/bundle.md for each field."""
+
+    name: str
+    target: str
+    config_sha256: str
+    weights_sha256: str
+    chimerac: str
+    files: tuple[FileEntry, ...]
+    memory: Memory
+    cpu: tuple[str, ...] = ()
+    self_test: SelfTest | None = None
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    abi: str = c.ABI
+    schema: int = c.MANIFEST_SCHEMA
+
+    def file(self, role: str) -> FileEntry | None:
+        """The first file of a role."""
+        return next((entry for entry in self.files if entry.role == role), None)
+
+
+def file_entry(path: str | Path, role: str) -> FileEntry:
+    """The manifest's entry for a file on disk; raises BundleError CHM400 if it cannot be read."""
+    digest, size = _digest(Path(path))
+    return FileEntry(Path(path).name, role, size, digest)
+
+
+def manifest_json(manifest: Manifest) -> bytes:
+    """The text of manifest.json; raises ValueError if ``parse_manifest`` would refuse it."""
+    fields = asdict(manifest) | {"provenance": dict(sorted(manifest.provenance.items()))}
+    order = (
+        "schema",
+        "abi",
+        "name",
+        "target",
+        *(key for key in fields if key not in ("schema", "abi", "name", "target")),
+    )
+    text = json.dumps({key: fields[key] for key in order}, indent=2, ensure_ascii=True).encode() + b"\n"
+    try:
+        parse_manifest(text)
+    except BundleError as error:
+        raise ValueError(error.message) from None
+    return text
+
+
+def write_manifest(folder: str | Path, manifest: Manifest) -> None:
+    """Write manifest.json into a bundle's folder; write it last, so that a bundle with a manifest is whole."""
+    write_atomically(Path(folder) / c.MANIFEST_NAME, manifest_json(manifest))
+
+
+class _Invalid(Exception):
+    pass
+
+
+def _need(condition: bool, message: str) -> None:
+    if not condition:
+        raise _Invalid(message)
+
+
+def _object(value: object, what: str, keys: set[str]) -> dict[str, Any]:
+    _need(isinstance(value, dict), f"{what} is not an object")
+    assert isinstance(value, dict)
+    missing = sorted(keys - value.keys())
+    _need(not missing, f"{what} has no {', '.join(missing)}")
+    return value
+
+
+def _text(value: object, what: str, pattern: re.Pattern[str] | None = None) -> str:
+    _need(isinstance(value, str) and len(value) <= 4096, f"{what} is not a text")
+    assert isinstance(value, str)
+    _need(pattern is None or pattern.fullmatch(value) is not None, f"{what} {value[:70]!r} is not valid")
+    return value
+
+
+def _count(value: object, what: str) -> int:
+    _need(type(value) is int and 0 <= value <= c.MAX_INTEGER, f"{what} is not a number in range")
+    assert isinstance(value, int)
+    return value
+
+
+def _list(value: object, what: str) -> list[object]:
+    _need(isinstance(value, list) and len(value) <= 65_536, f"{what} is not a list")
+    assert isinstance(value, list)
+    return value
+
+
+def _file(value: object) -> FileEntry:
+    row = _object(value, "a file", {"name", "role", "bytes", "sha256"})
+    name = _text(row["name"], "the file name", _FILE_NAME)
+    role = _text(row["role"], f"the role of {name}")
+    _need(role in FILE_ROLES, f"the role {role!r} of {name} is unknown")
+    return FileEntry(name, role, _count(row["bytes"], f"the size of {name}"), _text(row["sha256"], "a sha256", _SHA256))
+
+
+def _self_test(value: object) -> SelfTest | None:
+    if value is None:
+        return None
+    row = _object(value, "self_test", {"prompt", "tokens", "logits_hash", "state_hash"})
+    prompt = tuple(_count(token, "a token") for token in _list(row["prompt"], "self_test.prompt"))
+    tokens = tuple(_count(token, "a token") for token in _list(row["tokens"], "self_test.tokens"))
+    _need(bool(prompt) and bool(tokens), "self_test has no tokens")
+    hashes = (_text(row["logits_hash"], "a hash", _HASH64), _text(row["state_hash"], "a hash", _HASH64))
+    return SelfTest(prompt, tokens, *hashes)
+
+
+def parse_manifest(data: bytes, *, path: str | Path | None = None) -> Manifest:
+    """Check and parse the text of a manifest; raises BundleError CHM410, CHM411 or CHM405."""
+    if len(data) > c.MAX_MANIFEST_BYTES:
+        raise BundleError(
+            "CHM410", f"the manifest has {len(data)} bytes, the limit is {c.MAX_MANIFEST_BYTES}", path=path
+        )
+    try:
+        value = json.loads(data.decode("utf-8"))
+        row = _object(value, "the manifest", {"schema", "abi"})
+        schema, abi = _count(row["schema"], "schema"), _text(row["abi"], "abi")
+        made_by = row.get("chimerac", "an unknown version of chimerac")
+        hint = f"the bundle was made by chimerac {made_by}; build it again or install that version"
+        if schema != c.MANIFEST_SCHEMA:
+            message = f"manifest version {schema}; this runtime reads version {c.MANIFEST_SCHEMA}"
+            raise BundleError("CHM411", message, path=path, hint=hint)
+        if abi.split(".")[0] != str(c.ABI_MAJOR):
+            raise BundleError("CHM405", f"bundle version {abi!r}; this runtime reads {c.ABI}", path=path, hint=hint)
+        return _manifest(row, schema, abi)
+    except (_Invalid, ValueError, RecursionError) as error:
+        raise BundleError("CHM410", f"the manifest is not valid: {error}", path=path) from None
+
+
+def _manifest(row: dict[str, Any], schema: int, abi: str) -> Manifest:
+    keys = {"name", "target", "config_sha256", "weights_sha256", "chimerac", "files", "memory", "cpu", "self_test"}
+    row = _object(row, "the manifest", keys | {"provenance"})
+    files = tuple(_file(entry) for entry in _list(row["files"], "files"))
+    names = [entry.name.lower() for entry in files]
+    _need(len(set(names)) == len(names), "a file is listed twice")
+    roles = [entry.role for entry in files]
+    for role in ("code", "weights"):
+        _need(roles.count(role) == 1, f"{roles.count(role)} files have the role {role}, not one")
+    _need(roles.count("tokenizer") <= 1, "more than one tokenizer")
+    memory = _object(row["memory"], "memory", {"weights_bytes", "state_bytes", "arena_bytes"})
+    provenance = _object(row["provenance"], "provenance", set())
+    return Manifest(
+        name=_text(row["name"], "name"),
+        target=_text(row["target"], "target"),
+        config_sha256=_text(row["config_sha256"], "config_sha256"),
+        weights_sha256=_text(row["weights_sha256"], "weights_sha256"),
+        chimerac=_text(row["chimerac"], "chimerac"),
+        files=files,
+        memory=Memory(*(_count(memory[key], key) for key in ("weights_bytes", "state_bytes", "arena_bytes"))),
+        cpu=tuple(_text(feature, "a cpu feature") for feature in _list(row["cpu"], "cpu")),
+        self_test=_self_test(row["self_test"]),
+        provenance={key: _text(value, f"provenance.{key}") for key, value in provenance.items()},
+        abi=abi,
+        schema=schema,
+    )
+
+
+def read_manifest(folder: str | Path) -> Manifest:
+    """The manifest of a bundle's folder; raises BundleError CHM410, CHM411 or CHM405."""
+    path = Path(folder) / c.MANIFEST_NAME
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        hint = "give the folder that `chimerac build` wrote"
+        raise BundleError("CHM410", f"there is no bundle here: {error.strerror}", path=path, hint=hint) from None
+    return parse_manifest(data, path=path)
+
+
+def verify_files(folder: str | Path, manifest: Manifest) -> None:
+    """Compare size and SHA-256 of every file with the manifest; raises BundleError CHM412 for the first difference."""
+    for entry in manifest.files:
+        path = Path(folder) / entry.name
+        try:
+            status = os.lstat(path)
+        except OSError as error:
+            raise BundleError("CHM412", f"the file is missing: {error.strerror}", path=path) from None
+        if not stat.S_ISREG(status.st_mode):
+            raise BundleError("CHM412", "not a regular file", path=path)
+        if status.st_size != entry.bytes:
+            raise BundleError("CHM412", f"{status.st_size} bytes, the manifest says {entry.bytes}", path=path)
+        if _digest(path)[0] != entry.sha256:
+            hint = "copy or download the bundle again"
+            raise BundleError("CHM412", "the SHA-256 differs from the manifest", path=path, hint=hint)
+
+
+def _digest(path: Path) -> tuple[str, int]:
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return digest, file.tell()
+    except OSError as error:
+        raise BundleError("CHM400", f"cannot read the file: {error.strerror}", path=path) from None

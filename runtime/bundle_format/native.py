@@ -1,0 +1,137 @@
+"""What a link step needs of the C runtime: source files, flags, exports, and the header made from the constants."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from chimerac.runtime.bundle_format import constants as c
+
+_RUNTIME = Path(__file__).resolve().parent.parent
+NATIVE_DIRECTORY: Final = _RUNTIME / "native"  #: C sources and headers of the runtime; the include path of model.c
+WEB_DIRECTORY: Final = _RUNTIME / "web"
+
+_CORE = (
+    "chm_bundle.c",
+    "chm_container.c",
+    "chm_crc32.c",
+    "chm_error.c",
+    "chm_sampler.c",
+    "chm_session.c",
+    "chm_tokenizer.c",
+    "chm_utf8.c",
+)
+POSIX_SOURCES: Final = (*_CORE, "chm_host_posix.c")  #: Linux, Android, Apple: needs libc
+WASM_SOURCES: Final = (*_CORE, "chm_host_wasm.c", "chm_freestanding.c")  #: wasm32-freestanding: needs nothing
+
+#: How every C file of a bundle is compiled, model.c included; the numeric contract needs the floating-point flags.
+C_FLAGS: Final = (
+    "-std=c11",
+    "-O2",
+    "-ffp-contract=off",
+    "-fno-fast-math",
+    "-fno-math-errno",
+    "-fvisibility=hidden",
+    "-fno-strict-aliasing",
+    "-ffunction-sections",
+)
+#: Compile flags on top of C_FLAGS for wasm32-freestanding.
+WASM_C_FLAGS: Final = ("-nostdlib", "-ffreestanding")
+
+#: Files of ``runtime/web`` that a web bundle carries next to its data.
+WEB_FILES: Final = (
+    "chimera.mjs",
+    "chimera.d.ts",
+    "sha256.mjs",
+    "worker.mjs",
+    "worker-client.mjs",
+    "index.html",
+    "page.mjs",
+    "page.css",
+)
+
+
+def exported_functions(*, wasm: bool) -> tuple[str, ...]:
+    """Names of the functions of chimera.h, in the order of the header; wasm has no files but memory functions."""
+    header = (NATIVE_DIRECTORY / "chimera.h").read_text(encoding="utf-8")
+    absent = "CHM_POSIX_API" if wasm else "CHM_WASM_API"
+    found = re.findall(r"^(CHM_API|CHM_POSIX_API|CHM_WASM_API)\b[^;(]*?\b(chm_\w+)\(", header, re.MULTILINE)
+    return tuple(name for marker, name in found if marker != absent)
+
+
+def wasm_link_flags() -> tuple[str, ...]:
+    """Linker flags of a wasm module that imports nothing and exports the functions of chimera.h and its memory."""
+    exports = (f"-Wl,--export={name}" for name in exported_functions(wasm=True))
+    return ("-Wl,--no-entry", "-Wl,--gc-sections", "-Wl,--strip-all", *exports)
+
+
+def c_header() -> str:
+    """The text of ``native/chm_format.h``."""
+
+    def define(name: str, value: int | str, suffix: str = "u") -> str:
+        return f'#define {name} "{value}"' if isinstance(value, str) else f"#define {name} {value}{suffix}"
+
+    numbers = (
+        ("CHM_ABI_MAJOR", c.ABI_MAJOR),
+        ("CHM_ABI_MINOR", c.ABI_MINOR),
+        ("CHM_DATA_ALIGNMENT", c.DATA_ALIGNMENT),
+        ("CHM_SECTION_ALIGNMENT", c.SECTION_ALIGNMENT),
+        ("CHM_MAX_HEADER_BYTES", c.MAX_HEADER_BYTES),
+        ("CHM_MAX_SECTIONS", c.MAX_SECTIONS),
+        ("CHM_MAX_NAME_BYTES", c.MAX_NAME_BYTES),
+        ("CHM_MAX_DIMENSIONS", c.MAX_DIMENSIONS),
+        ("CHM_MAX_VOCABULARY", c.MAX_VOCABULARY),
+        ("CHM_MAX_SPECIALS", c.MAX_SPECIALS),
+        ("CHM_MAX_STOP_TOKENS", c.MAX_STOP_TOKENS),
+        ("CHM_MAX_TEXT_BYTES", c.MAX_TEXT_BYTES),
+        ("CHM_HISTORY_TOKENS", c.HISTORY_TOKENS),
+    )
+    strings = (
+        ("CHM_ABI", c.ABI),
+        ("CHM_PAD_PREFIX", c.PAD_PREFIX),
+        ("CHM_KIND_WEIGHTS", c.KIND_WEIGHTS),
+        ("CHM_KIND_TOKENIZER", c.KIND_TOKENIZER),
+        ("CHM_KEY_KIND", c.KEY_KIND),
+        ("CHM_KEY_ABI", c.KEY_ABI),
+        ("CHM_KEY_CONFIG", c.KEY_CONFIG),
+        ("CHM_KEY_CONTENTS", c.KEY_CONTENTS),
+        ("CHM_KEY_SECTIONS", c.KEY_SECTIONS),
+        ("CHM_SECTION_TOKEN_LENGTHS", c.SECTION_TOKEN_LENGTHS),
+        ("CHM_SECTION_TOKEN_BYTES", c.SECTION_TOKEN_BYTES),
+        ("CHM_SECTION_SPECIALS", c.SECTION_SPECIALS),
+        ("CHM_ROLE_BEGIN", c.ROLE_BEGIN),
+        ("CHM_ROLE_END", c.ROLE_END),
+        ("CHM_ROLE_CONTROL", c.ROLE_CONTROL),
+        ("CHM_ROLE_PAD", c.ROLE_PAD),
+        ("CHM_ROLE_RESERVED", c.ROLE_RESERVED),
+    )
+    lines = [
+        "/* Numbers and names of the bundle format. Generated from runtime/bundle_format; do not edit. */",
+        "#ifndef CHM_FORMAT_H",
+        "#define CHM_FORMAT_H",
+        "",
+        *(define(name, number) for name, number in numbers),
+        define("CHM_MAX_INTEGER", c.MAX_INTEGER, "ull"),
+        "",
+        *(define(name, text) for name, text in strings),
+        "",
+        "/* X(name, bytes of one element) */",
+        "#define CHM_DTYPES(X) \\",
+        " \\\n".join(f"  X({name}, {size}u)" for name, size in c.DTYPES.items()),
+        "",
+        "/* Results of the functions of chimera.h. */",
+        "typedef enum chm_status {",
+        "  CHM_OK = 0,",
+        "  CHM_FINISHED = 1, /* not an error: the generation has ended */",
+        *(f"  CHM_ERROR_{s.name} = {s.number}, /* {s.meaning} */" for s in c.STATUSES),
+        "} chm_status;",
+        "",
+        "/* X(name, meaning) */",
+        "#define CHM_STATUSES(X) \\",
+        " \\\n".join(f'  X(CHM_ERROR_{s.name}, "{s.meaning}")' for s in c.STATUSES),
+        "",
+        "#endif",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,151 @@
+/* The C interface of a chimera bundle: load the weights, open a session, generate text.
+ *
+ * Every function that can fail returns a chm_status: CHM_OK, CHM_FINISHED or an error; chm_last_error() then has the
+ * whole sentence. No function prints, exits or keeps a pointer to an argument unless it says so. After a session is
+ * open, nothing is allocated but by chm_session_prompt, which needs scratch memory for the text it encodes.
+ *
+ * A bundle may be used from several threads at a time, a session from one at a time. Functions with handles accept
+ * NULL and answer CHM_ERROR_ARGUMENT, 0 or NULL. Strings are UTF-8 and end with a zero byte unless a length is given.
+ *
+ * Compatibility: functions are added, not changed, within one CHM_ABI_MAJOR.
+ */
+#ifndef CHIMERA_H
+#define CHIMERA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "chm_format.h"
+
+#if defined(__cplusplus)
+extern "C" {
+#endif
+
+#define CHM_API __attribute__((visibility("default")))
+#define CHM_POSIX_API CHM_API /* absent from wasm modules */
+#define CHM_WASM_API CHM_API  /* only in wasm modules */
+
+typedef struct chm_bundle chm_bundle;   /* weights and tokenizer, read only */
+typedef struct chm_session chm_session; /* one sequence of tokens and its recurrent state */
+
+/* Where memory comes from. allocate returns 64-byte aligned memory or NULL; release gets the same number of bytes. */
+typedef struct chm_allocator {
+  void *(*allocate)(void *user, size_t bytes);
+  void (*release)(void *user, void *block, size_t bytes);
+  void *user;
+} chm_allocator;
+
+/* ---- The model compiled into this library. ---- */
+
+CHM_API uint32_t chm_abi_version(void); /* CHM_ABI_MAJOR * 65536 + CHM_ABI_MINOR */
+CHM_API const char *chm_model_name(void);
+CHM_API const char *chm_model_target(void);
+CHM_API const char *chm_model_config_sha256(void);
+CHM_API const char *chm_model_weights_sha256(void);
+CHM_API int32_t chm_vocab_size(void);
+CHM_API int32_t chm_max_loops(void);
+CHM_API int32_t chm_default_loops(void);
+/* Bytes that chm_session_open allocates, in one block; 0 if they do not fit the address space. */
+CHM_API size_t chm_session_bytes(void);
+
+/* ---- Errors. ---- */
+
+/* The meaning of a status; never NULL. */
+CHM_API const char *chm_status_text(int32_t status);
+/* What went wrong in the last failed call of this thread; never NULL. */
+CHM_API const char *chm_last_error(void);
+
+/* ---- Bundles. ---- */
+
+/* Do not compare the sections' CRC-32: for files whose bytes were just verified in another way. */
+#define CHM_OPEN_SKIP_CHECKSUMS 1u
+
+/* Check a weights container and, unless NULL, a tokenizer container in memory. The weights must be 64-byte aligned and
+ * both must stay unchanged until the bundle is closed. allocator NULL: the default one; otherwise it is copied. */
+CHM_API int32_t chm_bundle_open(const void *weights, size_t weights_bytes, const void *tokenizer,
+                                size_t tokenizer_bytes, uint32_t flags, const chm_allocator *allocator,
+                                chm_bundle **bundle);
+/* The same for files, which are mapped. tokenizer_path may be NULL. */
+CHM_POSIX_API int32_t chm_bundle_open_files(const char *weights_path, const char *tokenizer_path, uint32_t flags,
+                                            const chm_allocator *allocator, chm_bundle **bundle);
+/* CHM_ERROR_STATE, and nothing done, while sessions of the bundle are open. */
+CHM_API int32_t chm_bundle_close(chm_bundle *bundle);
+
+/* ---- Tokenizer (CHM_ERROR_STATE if the bundle has none). ---- */
+
+/* Encode text; no special token comes from the text. *count is the number of tokens, even where it is over capacity:
+ * then nothing but *count is written and the result is CHM_ERROR_LIMIT. tokens may be NULL if capacity is 0. */
+CHM_API int32_t chm_tokenizer_encode(chm_bundle *bundle, const uint8_t *text, size_t text_bytes, int32_t *tokens,
+                                     size_t capacity, size_t *count);
+/* Bytes of a token: points into the tokenizer; 0 bytes for specials, holes and unknown ids. */
+CHM_API const uint8_t *chm_tokenizer_token(const chm_bundle *bundle, int32_t token, size_t *bytes);
+/* The first special token of a role ("begin", "end", "control", "pad", "reserved"), or -1. */
+CHM_API int32_t chm_tokenizer_special(const chm_bundle *bundle, const char *role);
+
+/* ---- Sessions. ---- */
+
+CHM_API int32_t chm_session_open(chm_bundle *bundle, const chm_allocator *allocator, chm_session **session);
+CHM_API void chm_session_close(chm_session *session);
+/* Back to position 0 and the initial state; settings stay. */
+CHM_API int32_t chm_session_reset(chm_session *session);
+
+/* Iterations of the looped layers, 1..chm_max_loops(); 0 = the model's default. May change between any two calls. */
+CHM_API int32_t chm_session_set_loops(chm_session *session, int32_t loops);
+/* Leave the loop early when the iterate moves less than this, relatively; 0..1, 0 = never. While it is not 0, prompts
+ * run token by token, so that each token finds its own depth. */
+CHM_API int32_t chm_session_set_exit_threshold(chm_session *session, float threshold);
+/* temperature 0 (greedy) or 0.01..100; top_p 0..1, 1 = all; top_k >= 0, 0 = all; repetition_penalty 0.1..10, 1 = none;
+ * the seed is 64 bits in two halves; streams of one seed are independent. Default: 0, 1, 0, 1, seed 0, stream 0. */
+CHM_API int32_t chm_session_set_sampling(chm_session *session, float temperature, float top_p, int32_t top_k,
+                                         float repetition_penalty, uint32_t seed_low, uint32_t seed_high,
+                                         uint32_t stream);
+/* Tokens that end a generation, instead of the tokenizer's specials of role "end"; count <= CHM_MAX_STOP_TOKENS. */
+CHM_API int32_t chm_session_set_stop_tokens(chm_session *session, const int32_t *tokens, size_t count);
+
+/* Run tokens through the model. All of them are checked first. */
+CHM_API int32_t chm_session_prefill(chm_session *session, const int32_t *tokens, size_t count);
+/* Run one token: the same as prefill of one. */
+CHM_API int32_t chm_session_decode(chm_session *session, int32_t token);
+/* Encode text, with the begin token before it if the session is at position 0 and the tokenizer has one, and run it. */
+CHM_API int32_t chm_session_prompt(chm_session *session, const uint8_t *text, size_t text_bytes);
+
+/* Allow max_tokens more tokens to be generated, 0..2^31-1, and forget that a generation has finished. */
+CHM_API int32_t chm_session_begin_generation(chm_session *session, int32_t max_tokens);
+/* Choose the next token. CHM_OK: *token was chosen. CHM_FINISHED: *token is the stop token that was chosen, or -1 at
+ * max_tokens; the text of the call is what was left of an unfinished character. Needs a token run before. The chosen
+ * token itself is run by the next call that needs its state: generate, prefill, decode, prompt, logits_hash. */
+CHM_API int32_t chm_session_generate(chm_session *session, int32_t *token);
+/* The text that became complete with the last chm_session_generate: UTF-8, invalid bytes replaced by U+FFFD. Valid
+ * until the next call with this session. */
+CHM_API const uint8_t *chm_session_text(const chm_session *session, size_t *bytes);
+
+/* float[vocab] after the last token that was run, NULL before the first. Valid until the next token is run. */
+CHM_API const float *chm_session_logits(const chm_session *session);
+/* Number of tokens that were run. */
+CHM_API int32_t chm_session_position(const chm_session *session);
+/* Loop iterations of the last call. */
+CHM_API int32_t chm_session_iterations(const chm_session *session);
+
+/* 64-bit hash of the recurrent state, or of the logits, for comparing targets; docs/runtime.md defines it. A token that
+ * was generated but not run yet is run first. */
+CHM_API int32_t chm_session_state_hash(chm_session *session, uint64_t *hash);
+CHM_API int32_t chm_session_logits_hash(chm_session *session, uint64_t *hash);
+
+/* Copy of the sequence: state, logits, position, history; not the settings. Only for the same library and weights. */
+CHM_API size_t chm_session_snapshot_bytes(const chm_session *session);
+CHM_API int32_t chm_session_snapshot(const chm_session *session, void *snapshot, size_t bytes);
+CHM_API int32_t chm_session_restore(chm_session *session, const void *snapshot, size_t bytes);
+
+/* ---- Memory of a wasm module. ---- */
+
+/* Grow the memory once so that allocations of this many bytes in total fit. */
+CHM_WASM_API int32_t chm_memory_reserve(size_t bytes);
+/* 64-byte aligned memory of the module, or NULL. */
+CHM_WASM_API void *chm_memory_allocate(size_t bytes);
+CHM_WASM_API void chm_memory_release(void *block, size_t bytes);
+
+#if defined(__cplusplus)
+}
+#endif
+
+#endif

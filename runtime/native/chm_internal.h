@@ -1,0 +1,156 @@
+/* What the files of the runtime share. Nothing here needs a C library but memcpy, memset, memmove and memcmp. */
+#ifndef CHM_INTERNAL_H
+#define CHM_INTERNAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "chimera.h"
+#include "chm_model.h"
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "containers are mapped as they are: little-endian only");
+
+void *memcpy(void *restrict to, const void *restrict from, size_t bytes);
+void *memmove(void *to, const void *from, size_t bytes);
+void *memset(void *to, int value, size_t bytes);
+int memcmp(const void *a, const void *b, size_t bytes);
+
+/* ---- chm_error.c ---- */
+
+/* Record the sentence and return status. Format: %s text, %u uint64_t, %d int64_t, %q (pointer, size_t) quoted bytes. */
+int32_t chm_fail(int32_t status, const char *format, ...);
+
+/* ---- checked arithmetic: false on overflow (of products: above CHM_MAX_INTEGER) ---- */
+
+static inline bool chm_add(uint64_t a, uint64_t b, uint64_t *sum) { return !__builtin_add_overflow(a, b, sum); }
+static inline bool chm_multiply(uint64_t a, uint64_t b, uint64_t *product) {
+  *product = a * b;
+  return !b || a <= CHM_MAX_INTEGER / b; /* a full 64-bit check needs a library function on wasm32 */
+}
+/* Round up to a multiple of 64. */
+static inline bool chm_align(uint64_t value, uint64_t *aligned) {
+  if (!chm_add(value, 63, aligned)) return false;
+  *aligned &= ~(uint64_t)63;
+  return true;
+}
+
+/* ---- memory ---- */
+
+extern const chm_allocator chm_default_allocator; /* of the host file */
+/* NULL and chm_fail(CHM_ERROR_MEMORY) if there is none. */
+void *chm_allocate(const chm_allocator *allocator, uint64_t bytes);
+void chm_release(const chm_allocator *allocator, void *block, uint64_t bytes);
+
+/* ---- chm_crc32.c: CRC-32 of zlib ---- */
+
+typedef struct chm_crc32_tables {
+  uint32_t of[8][256];
+} chm_crc32_tables;
+void chm_crc32_prepare(chm_crc32_tables *tables);
+uint32_t chm_crc32(const chm_crc32_tables *tables, const uint8_t *data, uint64_t bytes);
+
+/* ---- chm_container.c ---- */
+
+typedef struct chm_entry {
+  const uint8_t *name; /* in the header; not zero-terminated */
+  uint32_t name_bytes;
+  uint32_t crc32;
+  uint32_t element_bytes; /* of the dtype */
+  bool is_pad;
+  uint64_t begin; /* from the start of the file */
+  uint64_t bytes;
+} chm_entry;
+
+typedef struct chm_container {
+  const uint8_t *file;
+  uint32_t count;
+  chm_entry *entries;         /* [count] in file order */
+  uint32_t *by_name;          /* [count] indices sorted by name */
+  const uint8_t *contents;    /* value of chimera.contents_sha256 */
+  size_t contents_bytes;
+  uint64_t allocated;
+} chm_container;
+
+/* Check everything about a container of one kind; what names the file in messages. Close it after success only. */
+int32_t chm_container_open(const void *file, size_t bytes, const char *kind, const char *what, uint32_t flags,
+                           const chm_allocator *allocator, chm_container *container);
+void chm_container_close(chm_container *container, const chm_allocator *allocator);
+/* NULL if there is no section of this name. */
+const chm_entry *chm_container_find(const chm_container *container, const char *name);
+
+/* ---- chm_tokenizer.c ---- */
+
+typedef struct chm_special {
+  int32_t id;
+  uint8_t role; /* 0 begin, 1 end, 2 control, 3 pad, 4 reserved */
+} chm_special;
+
+typedef struct chm_tokenizer {
+  uint32_t count;          /* ids 0..count-1 */
+  const uint8_t *lengths;  /* [count] */
+  const uint8_t *bytes;
+  uint32_t *offsets;       /* [count] start of each token in bytes */
+  uint32_t *table;         /* [table_size] id + 1 by hash of the bytes, 0 = free */
+  uint32_t table_mask;
+  bool bytes_only;         /* no token is longer than one byte */
+  int32_t of_byte[256];    /* token of each single byte */
+  chm_special *specials;   /* [n_specials] */
+  uint32_t n_specials;
+  uint64_t allocated;
+  void *block;
+} chm_tokenizer;
+
+int32_t chm_tokenizer_open(const void *file, size_t bytes, int32_t vocab, uint32_t flags,
+                           const chm_allocator *allocator, chm_tokenizer *tokenizer);
+void chm_tokenizer_close(chm_tokenizer *tokenizer, const chm_allocator *allocator);
+
+/* ---- chm_utf8.c ---- */
+
+typedef struct chm_utf8 {
+  uint8_t held[4]; /* start of a character that is not complete */
+  uint32_t count;
+} chm_utf8;
+
+/* Append bytes; write what is complete, at most 3 * (bytes + 3) bytes, and return its size. */
+size_t chm_utf8_push(chm_utf8 *decoder, const uint8_t *data, size_t bytes, uint8_t *out);
+/* Write U+FFFD for an incomplete character, if there is one. */
+size_t chm_utf8_flush(chm_utf8 *decoder, uint8_t *out);
+
+/* ---- chm_sampler.c ---- */
+
+typedef struct chm_sampling {
+  float temperature, top_p, repetition_penalty;
+  int32_t top_k;
+  uint32_t seed_low, seed_high, stream;
+} chm_sampling;
+
+/* The next token, or -1 if every logit is excluded or NaN.
+ * logits[vocab]; excluded: bit per id or NULL; history[n_history] tokens for the penalty, each in 0..vocab-1;
+ * scores[vocab], mass[vocab], order[vocab]: scratch. */
+int32_t chm_sample(const chm_sampling *sampling, const float *logits, int32_t vocab, const uint8_t *excluded,
+                   const int32_t *history, uint32_t n_history, int32_t position, float *scores, float *mass,
+                   uint32_t *order);
+
+/* ---- chm_bundle.c ---- */
+
+#define CHM_MAX_MAPPINGS 2
+
+struct chm_bundle {
+  chm_allocator allocator;
+  uint64_t allocated;
+  const uint8_t **weights; /* [n_sections] */
+  bool has_tokenizer;
+  chm_tokenizer tokenizer;
+  uint8_t *excluded; /* bit per id that must not be generated, or NULL without a tokenizer */
+  int32_t stop_tokens[CHM_MAX_STOP_TOKENS];
+  uint32_t n_stop_tokens;
+  uint32_t sessions;
+  struct {
+    const void *start;
+    size_t bytes;
+  } mappings[CHM_MAX_MAPPINGS]; /* owned; unmapped by unmap */
+  void (*unmap)(const void *start, size_t bytes);
+};
+
+#endif

@@ -1,0 +1,84 @@
+"""The functions of chimera.h through ctypes, with errors as exceptions."""
+
+from __future__ import annotations
+
+import ctypes as ct
+from pathlib import Path
+from typing import Any, Final
+
+from chimerac.runtime.bundle_format import ABI_MAJOR
+from chimerac.runtime.errors import BundleError
+
+FINISHED: Final = 1
+
+_I32, _U32, _SIZE, _F32, _PTR, _STR = ct.c_int32, ct.c_uint32, ct.c_size_t, ct.c_float, ct.c_void_p, ct.c_char_p
+_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "chm_abi_version": (_U32, ()),
+    "chm_model_name": (_STR, ()),
+    "chm_model_target": (_STR, ()),
+    "chm_model_config_sha256": (_STR, ()),
+    "chm_model_weights_sha256": (_STR, ()),
+    "chm_vocab_size": (_I32, ()),
+    "chm_max_loops": (_I32, ()),
+    "chm_default_loops": (_I32, ()),
+    "chm_session_bytes": (_SIZE, ()),
+    "chm_status_text": (_STR, (_I32,)),
+    "chm_last_error": (_STR, ()),
+    "chm_bundle_open": (_I32, (_PTR, _SIZE, _PTR, _SIZE, _U32, _PTR, _PTR)),
+    "chm_bundle_open_files": (_I32, (_STR, _STR, _U32, _PTR, _PTR)),
+    "chm_bundle_close": (_I32, (_PTR,)),
+    "chm_tokenizer_encode": (_I32, (_PTR, _STR, _SIZE, _PTR, _SIZE, _PTR)),
+    "chm_tokenizer_token": (_PTR, (_PTR, _I32, _PTR)),
+    "chm_tokenizer_special": (_I32, (_PTR, _STR)),
+    "chm_session_open": (_I32, (_PTR, _PTR, _PTR)),
+    "chm_session_close": (None, (_PTR,)),
+    "chm_session_reset": (_I32, (_PTR,)),
+    "chm_session_set_loops": (_I32, (_PTR, _I32)),
+    "chm_session_set_exit_threshold": (_I32, (_PTR, _F32)),
+    "chm_session_set_sampling": (_I32, (_PTR, _F32, _F32, _I32, _F32, _U32, _U32, _U32)),
+    "chm_session_set_stop_tokens": (_I32, (_PTR, _PTR, _SIZE)),
+    "chm_session_prefill": (_I32, (_PTR, _PTR, _SIZE)),
+    "chm_session_decode": (_I32, (_PTR, _I32)),
+    "chm_session_prompt": (_I32, (_PTR, _STR, _SIZE)),
+    "chm_session_begin_generation": (_I32, (_PTR, _I32)),
+    "chm_session_generate": (_I32, (_PTR, _PTR)),
+    "chm_session_text": (_PTR, (_PTR, _PTR)),
+    "chm_session_logits": (_PTR, (_PTR,)),
+    "chm_session_position": (_I32, (_PTR,)),
+    "chm_session_iterations": (_I32, (_PTR,)),
+    "chm_session_state_hash": (_I32, (_PTR, _PTR)),
+    "chm_session_logits_hash": (_I32, (_PTR, _PTR)),
+    "chm_session_snapshot_bytes": (_SIZE, (_PTR,)),
+    "chm_session_snapshot": (_I32, (_PTR, _PTR, _SIZE)),
+    "chm_session_restore": (_I32, (_PTR, _STR, _SIZE)),
+}
+
+
+class NativeLibrary:
+    """A loaded libchimera; ``call`` for functions that return a status, ``get`` for the others."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Load a shared library, which runs its code: verify the file before. Raises BundleError CHM414, CHM405."""
+        try:
+            self._library = ct.CDLL(str(Path(path).resolve()))
+            for name, (result, arguments) in _SIGNATURES.items():
+                function = getattr(self._library, name)
+                function.restype, function.argtypes = result, arguments
+        except (OSError, AttributeError) as error:
+            raise BundleError("CHM414", f"the library cannot be loaded: {error}", path=path) from None
+        version = self.get("chm_abi_version")
+        if version >> 16 != ABI_MAJOR:
+            message = f"the library has interface version {version >> 16}; this runtime uses {ABI_MAJOR}"
+            raise BundleError("CHM405", message, path=path, hint="build the bundle again")
+
+    def get(self, name: str, *values: Any) -> Any:
+        """Call a function that cannot fail."""
+        return getattr(self._library, name)(*values)
+
+    def call(self, name: str, *values: Any) -> bool:
+        """Call a function that returns a status; True for FINISHED. Raises BundleError with the status' code."""
+        status = self.get(name, *values)
+        if status in (0, FINISHED):
+            return bool(status)
+        message = self.get("chm_last_error").decode("utf-8", "replace")
+        raise BundleError(f"CHM{status}", message)

@@ -1,0 +1,109 @@
+/** Types of chimera.mjs. docs/runtime.md explains them. */
+
+export declare class ChimeraError extends Error {
+  /** "CHM4xx", the same as in C and Python. */
+  readonly code: string;
+  constructor(code: string, message: string);
+}
+
+export interface ManifestFile {
+  name: string;
+  role: "code" | "weights" | "tokenizer" | "data" | "runtime" | "document";
+  bytes: number;
+  sha256: string;
+}
+
+export interface Manifest {
+  schema: number;
+  abi: string;
+  name: string;
+  target: string;
+  chimerac: string;
+  config_sha256: string;
+  weights_sha256: string;
+  files: ManifestFile[];
+  memory: { weights_bytes: number; state_bytes: number; arena_bytes: number };
+  cpu: string[];
+  self_test: { prompt: number[]; tokens: number[]; logits_hash: string; state_hash: string } | null;
+  provenance: Record<string, string>;
+}
+
+export interface Progress {
+  /** The file that is being read. */
+  file: string;
+  /** Bytes of all files so far. */
+  loaded: number;
+  /** Bytes of all files. */
+  total: number;
+}
+
+export interface LoadOptions {
+  onProgress?: (progress: Progress) => void;
+  signal?: AbortSignal;
+}
+
+export type Bytes = ArrayBuffer | ArrayBufferView;
+
+export interface BundleBytes {
+  manifest: Manifest | string | Bytes;
+  wasm: Bytes;
+  weights: Bytes;
+  tokenizer?: Bytes;
+}
+
+export interface GenerateOptions {
+  /** Default 256. */
+  maxTokens?: number;
+  /** 0 (greedy, the default) or 0.01..100. */
+  temperature?: number;
+  /** 0..1, default 1. */
+  topP?: number;
+  /** 0 (default) = all. */
+  topK?: number;
+  /** 0.1..10, default 1 = none. */
+  repetitionPenalty?: number;
+  /** 64 bits; default 0. */
+  seed?: number | bigint;
+  /** Independent streams of one seed; default 0. */
+  stream?: number;
+  /** Iterations of the looped layers; 0 (default) = the model's own number. */
+  loops?: number;
+  /** Leave the loop early below this relative movement; 0 (default) = never. */
+  exitThreshold?: number;
+  /** Start a new sequence first; default true. */
+  reset?: boolean;
+  signal?: AbortSignal;
+}
+
+export interface Piece {
+  /** Text that became complete with this token; may be empty. */
+  text: string;
+  /** -1 for text that was left over at the end. */
+  token: number;
+}
+
+export type FinishReason = "stop" | "length" | null;
+
+export declare class Model {
+  private constructor();
+  readonly manifest: Manifest;
+  readonly vocabSize: number;
+  readonly maxLoops: number;
+  readonly position: number;
+  readonly iterations: number;
+  readonly finishReason: FinishReason;
+  readonly tokens: Int32Array;
+  generate(prompt: string | Iterable<number>, options?: GenerateOptions): AsyncGenerator<Piece, void, undefined>;
+  encode(text: string): Int32Array;
+  prefill(tokens: Iterable<number>): void;
+  reset(): void;
+  logits(): Float32Array | null;
+  stateHash(): bigint;
+  logitsHash(): bigint;
+  snapshot(): Uint8Array;
+  restore(snapshot: Uint8Array): void;
+  selfTest(): Promise<boolean>;
+  dispose(): void;
+}
+
+export declare function load(source: string | URL | BundleBytes, options?: LoadOptions): Promise<Model>;

@@ -1,0 +1,106 @@
+// Runs a wasm bundle in Node: `node cli.mjs BUNDLE "prompt" [--name value …]` prints text; `node cli.mjs BUNDLE
+// --json-lines` answers one JSON request a line with JSON lines (docs/runtime.md has the protocol).
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { argv, exit, stderr, stdin, stdout } from "node:process";
+import { createInterface } from "node:readline";
+
+import { ChimeraError, load } from "./chimera.mjs";
+
+async function readBundle(folder) {
+  const read = async (name) => {
+    try {
+      return await readFile(join(folder, name));
+    } catch (error) {
+      throw new ChimeraError(name === "manifest.json" ? "CHM410" : "CHM412", `cannot read ${join(folder, name)}: ${error.code}`);
+    }
+  };
+  const manifest = await read("manifest.json");
+  let files = [];
+  try {
+    files = JSON.parse(manifest.toString("utf8")).files;
+  } catch {
+    // load() says what is wrong with it
+  }
+  const parts = { manifest };
+  for (const file of Array.isArray(files) ? files : []) {
+    const part = { code: "wasm", weights: "weights", tokenizer: "tokenizer" }[file?.role];
+    if (part && /^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$/.test(file.name)) parts[part] = await read(file.name);
+  }
+  return load(parts);
+}
+
+const hex = (value) => value.toString(16).padStart(16, "0");
+const base64 = (array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString("base64");
+
+function answers(model) {
+  return {
+    info: () => ({ vocab_size: model.vocabSize, max_loops: model.maxLoops }),
+    encode: ({ text }) => ({ tokens: Array.from(model.encode(text)) }),
+    reset: () => (model.reset(), {}),
+    prefill: ({ tokens }) => (model.prefill(tokens), {}),
+    logits: () => ({ logits: model.position ? base64(model.logits()) : null }),
+    state: () => ({ state_hash: hex(model.stateHash()), logits_hash: hex(model.logitsHash()), position: model.position, iterations: model.iterations }),
+    self_test: async () => ({ tested: await model.selfTest() }),
+    async generate({ prompt, options }, send, signal) {
+      const { max_tokens, top_p, top_k, repetition_penalty, exit_threshold, ...rest } = options;
+      const translated = { ...rest, maxTokens: max_tokens, topP: top_p, topK: top_k, repetitionPenalty: repetition_penalty, exitThreshold: exit_threshold, signal };
+      if (typeof translated.seed === "string") translated.seed = BigInt(translated.seed);
+      for await (const { text, token } of model.generate(prompt, translated)) send({ text, token });
+      return { finish_reason: model.finishReason };
+    },
+  };
+}
+
+async function serveLines(model) {
+  const write = (value) => stdout.write(`${JSON.stringify(value)}\n`);
+  const table = answers(model);
+  const aborts = new Map();
+  const answer = async (request) => {
+    const { id } = request;
+    try {
+      if (!Object.hasOwn(table, request.op)) throw new ChimeraError("CHM420", `unknown operation ${request.op}`);
+      const send = (piece) => write({ id, piece });
+      write({ id, done: await table[request.op](request, send, aborts.get(id).signal) });
+    } catch (error) {
+      write({ id, error: { code: error instanceof ChimeraError ? error.code : "CHM440", message: error.message } });
+    } finally {
+      aborts.delete(id);
+    }
+  };
+  let last = Promise.resolve();
+  createInterface({ input: stdin }).on("line", (line) => {
+    const request = JSON.parse(line);
+    if (request.op === "abort") {
+      aborts.get(request.target)?.abort();
+      return;
+    }
+    aborts.set(request.id, new AbortController());
+    last = last.then(() => answer(request));
+  });
+  write({ ready: true });
+}
+
+async function printText(model, prompt, names) {
+  const options = {};
+  for (let i = 0; i < names.length; i += 2) {
+    const key = names[i].replace(/^--/, "").replace(/-([a-z])/g, (_, letter) => letter.toUpperCase());
+    options[key] = key === "seed" ? BigInt(names[i + 1]) : Number(names[i + 1]);
+  }
+  for await (const { text } of model.generate(prompt, options)) stdout.write(text);
+  stdout.write("\n");
+}
+
+const [folder, prompt, ...rest] = argv.slice(2);
+if (!folder || prompt === undefined) {
+  stderr.write('usage: node cli.mjs BUNDLE "prompt" [--max-tokens N] [--temperature T] [--top-p P] [--seed S] [--loops L]\n');
+  exit(2);
+}
+try {
+  const model = await readBundle(folder);
+  await (prompt === "--json-lines" ? serveLines(model) : printText(model, prompt, rest));
+} catch (error) {
+  if (prompt === "--json-lines") stdout.write(`${JSON.stringify({ id: null, error: { code: error.code ?? "CHM440", message: error.message } })}\n`);
+  else stderr.write(`error ${error.code ?? ""}: ${error.message}\n`);
+  exit(1);
+}

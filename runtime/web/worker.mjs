@@ -1,0 +1,37 @@
+// Runs a model in a worker; worker-client.mjs is the other side. One message in, any number out, each with its `id`.
+import { load } from "./chimera.mjs";
+
+let model = null;
+const aborts = new Map();
+
+const describe = (error) => ({ name: error.name, code: error.code ?? null, message: error.message });
+
+const requests = {
+  async load(id, { url }, signal) {
+    model = await load(url, { signal, onProgress: (progress) => postMessage({ id, type: "progress", progress }) });
+    return { manifest: model.manifest, vocabSize: model.vocabSize, maxLoops: model.maxLoops };
+  },
+  async generate(id, { prompt, options }, signal) {
+    for await (const piece of model.generate(prompt, { ...options, signal })) postMessage({ id, type: "piece", piece });
+    return { finishReason: model.finishReason, position: model.position };
+  },
+  async selfTest() {
+    return model.selfTest();
+  },
+};
+
+addEventListener("message", async ({ data: { id, type, ...details } }) => {
+  if (type === "abort") {
+    aborts.get(id)?.abort();
+    return;
+  }
+  const abort = new AbortController();
+  aborts.set(id, abort);
+  try {
+    postMessage({ id, type: "done", result: await requests[type](id, details, abort.signal) });
+  } catch (error) {
+    postMessage({ id, type: "error", error: describe(error) });
+  } finally {
+    aborts.delete(id);
+  }
+});

@@ -1,0 +1,14 @@
+#!/bin/sh
+# Make .venv with chimerac in it: setup.sh [extra], extra being build (default) or test.
+set -eu
+cd "$(dirname "$0")/.."
+extra=${1:-build}
+python=${PYTHON:-python3}
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+  echo "chimerac needs Python 3.11 or newer; set PYTHON to one" >&2
+  exit 1
+fi
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+# torch first and alone: a range in another package must not pull a build with GPU libraries
+.venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extra]"

@@ -1,0 +1,174 @@
+"""Kernels of int8_matmul and look_up, both on the plain row-major table of int8 weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import tirx
+
+from chimerac.compiler.errors import InternalError
+from chimerac.targets.isa import Isa
+from chimerac.targets.kernel_spec import KernelSpec
+from chimerac.targets.kernels.halves import decode
+from chimerac.targets.tensorir import (
+    Expr,
+    KernelBuilder,
+    Memory,
+    TirOps,
+    constant,
+    shuffle,
+    splat,
+    strips,
+)
+
+ROWS = 8  #: rows at a time; they share the activations and fill a vector of results
+STEP = 16  #: columns at a time
+LARGEST_BLOCK = 1024  #: 127 · 127 · 1024 < 2**24: a block's sum is exact in float32
+
+
+def build_matmul(spec: KernelSpec, isa: Isa) -> Any:
+    """codes i8[..., K], scales f32[..., B], weights i8[N, K], weight_scales f16[N, G] → f32[..., N].
+
+    Rows are the outer loop, so that a group of rows is read from memory once for all tokens.
+    """
+    b = KernelBuilder(spec, isa)
+    rows, columns, block = (spec.integer(name) for name in ("rows", "columns", "block"))
+    if block % STEP or block > LARGEST_BLOCK or spec.integer("group") % block:
+        raise InternalError(f"no int8 kernel for group {spec.integer('group')}, block {block}")
+    padding = b.local("int8", STEP * (ROWS + 1)) if columns % STEP else None
+    if padding is not None:
+        for i in range(ROWS + 1):
+            b.store(padding, i * STEP, constant(0, f"int8x{STEP}"))
+    with b.loop(-(-rows // ROWS)) as i:
+        first = b.let(i * ROWS)
+        # rows beyond the last one repeat it and are not stored
+        places = [
+            first + r if rows % ROWS == 0 else b.let(tirx.min(first + r, constant(rows - 1, "int32")))
+            for r in range(ROWS)
+        ]
+        with b.loop(b.extent(spec.operands[0].shape[:-1])) as token:
+            value = _RowGroup(b, spec, places, token, padding).product()
+            start = token * rows + first
+            if rows % ROWS == 0:
+                b.store(b.results[0], start, value)
+            else:
+                with b.when(tirx.LE(first, constant(rows - ROWS, "int32"))):
+                    b.store(b.results[0], start, value)
+                with b.when(tirx.GT(first, constant(rows - ROWS, "int32"))):
+                    for lane in range(rows % ROWS):
+                        b.store(b.results[0], start + lane, shuffle([value], [lane]))
+    return b.finish()
+
+
+class _RowGroup:
+    """Product of one token's codes with ``ROWS`` rows of the table."""
+
+    def __init__(
+        self, b: KernelBuilder, spec: KernelSpec, places: list[Expr], token: Expr, padding: Memory | None
+    ) -> None:
+        self.b, self.places, self.padding = b, places, padding
+        self.codes, self.scales, self.weights, self.weight_scales = b.operands
+        self.columns, self.group, self.block = (spec.integer(name) for name in ("columns", "group", "block"))
+        self.starts = [b.let(p * self.columns) for p in places]
+        self.groups = -(-self.columns // self.group)
+        self.scale_starts = [b.let(p * self.groups) for p in places]
+        self.code_start = b.let(token * self.columns)
+        self.block_start = b.let(token * -(-self.columns // self.block))
+
+    def product(self) -> Expr:
+        b, ops = self.b, TirOps(self.b, ROWS)
+        cell = b.cell(ops.f32(0.0))
+        whole, rest = divmod(self.columns, self.group)
+        per_group = self.group // self.block
+
+        def group(g: int | Expr, extents: list[int]) -> None:
+            partial: Any = None
+            for k, extent in enumerate(extents):
+                index = g * per_group + k
+                scale = splat(self.scales.load(self.block_start + index), ROWS)
+                value = ops.mul(scale, ops.to_float(self._block(index * self.block, extent)))
+                partial = value if partial is None else ops.add(partial, value)
+            bits = self._gather([self.weight_scales.load(start + g) for start in self.scale_starts])
+            cell.set(ops.add(cell.get(), ops.mul(decode(b, bits, ROWS), partial)))
+
+        if whole:
+            with b.loop(whole) as g:
+                group(g, [self.block] * per_group)
+        if rest:
+            extents = [self.block] * (rest // self.block)
+            group(whole, extents + ([rest % self.block] if rest % self.block else []))
+        return cell.get()
+
+    def _gather(self, values: list[Expr]) -> Expr:
+        b = self.b
+        row = b.local("uint16", ROWS)
+        for r, value in enumerate(values):
+            b.store(row, r, value)
+        return row.load(0, ROWS)
+
+    def _block(self, first: int | Expr, extent: int) -> Expr:
+        """Integer sums of a block, one lane per row."""
+        b = self.b
+        dot = b.isa.primitives["dot2_i16"]
+        totals: list[Any] = [None] * ROWS
+        for start in range(0, extent, STEP):
+            short = extent - start if extent - start < STEP else 0
+            codes = self._sixteen(self.codes, self.code_start + first + start, short, ROWS)
+            for r in range(ROWS):
+                value = dot.build(codes, self._sixteen(self.weights, self.starts[r] + first + start, short, r))
+                totals[r] = b.let(value if totals[r] is None else tirx.Add(totals[r], value))
+        return self._across(totals)
+
+    def _sixteen(self, source: Memory, place: Expr, short: int, slot: int) -> Expr:
+        """16 elements as int16, or the last ``short`` ones of a row and zeros."""
+        b = self.b
+        if not short:
+            return b.let(tirx.Cast(f"int16x{STEP}", source.load(place, STEP)))
+        assert self.padding is not None
+        for i in range(short):
+            b.store(self.padding, slot * STEP + i, source.load(place + i))
+        return b.let(tirx.Cast(f"int16x{STEP}", self.padding.load(slot * STEP, STEP)))
+
+    def _across(self, totals: list[Expr]) -> Expr:
+        """The sum over the lanes of each of 8 vectors, as one vector: a transposition that adds as it goes."""
+        b = self.b
+
+        def merge(u: Expr, v: Expr, low: list[int], high: list[int]) -> Expr:
+            return b.let(tirx.Add(shuffle([u, v], low), shuffle([u, v], high)))
+
+        pairs = [
+            merge(totals[r], totals[r + 1], [0, 8, 1, 9, 4, 12, 5, 13], [2, 10, 3, 11, 6, 14, 7, 15])
+            for r in range(0, ROWS, 2)
+        ]
+        fours = [
+            merge(pairs[r], pairs[r + 1], [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]) for r in (0, 2)
+        ]
+        return merge(fours[0], fours[1], [0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15])
+
+
+def build_look_up(spec: KernelSpec, isa: Isa) -> Any:
+    """ids i32[...], table i8[V, D], table_scales f16[V, G] → f32[..., D]."""
+    b = KernelBuilder(spec, isa)
+    ids, table, scales = b.operands
+    width, group = int(spec.operands[1].shape[1]), spec.integer("group")
+    groups = -(-width // group)
+    with b.loop(b.extent(spec.operands[0].shape)) as i:
+        row = b.let(ids.load(i))
+
+        def part(g: int | Expr, extent: int) -> None:
+            scale = decode(b, scales.load(row * groups + g), 1)
+
+            def element(k: Expr, lanes: int) -> None:
+                ops = TirOps(b, lanes)
+                place = g * group + k
+                value = ops.to_float(table.load(row * width + place, lanes))
+                b.store(b.results[0], i * width + place, ops.mul(value, splat(scale, lanes)))
+
+            strips(b, extent, element)
+
+        if width >= group:
+            with b.loop(width // group) as g:
+                part(g, group)
+        if width % group:
+            part(width // group, width % group)
+    return b.finish()

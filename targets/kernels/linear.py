@@ -1,0 +1,47 @@
+"""Kernel of linear: float32 matrix products, several rows at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chimerac.targets.isa import Isa
+from chimerac.targets.kernel_spec import KernelSpec
+from chimerac.targets.tensorir import Expr, KernelBuilder, Memory, TirOps, lanes8_sums
+
+ROWS = 4  #: dot products at a time: enough independent sums to hide the latency of an addition
+
+
+def dot_rows(
+    b: KernelBuilder, x: Memory, start: Expr, weight: Memory, first: Expr, rows: int, width: int
+) -> list[Expr]:
+    """Dot products of ``x[start:start+width]`` with ``rows`` rows of ``weight[N, width]`` from row ``first``."""
+
+    def terms(i: Expr, lanes: int) -> list[Expr]:
+        value = b.let(x.load(start + i, lanes))
+        ops = TirOps(b, lanes)
+        return [ops.mul(value, weight.load((first + r) * width + i, lanes)) for r in range(rows)]
+
+    return lanes8_sums(b, width, terms, rows)
+
+
+def build(spec: KernelSpec, isa: Isa) -> Any:
+    """x[..., K], weight[N, K] and perhaps bias[N] → [..., N]."""
+    b = KernelBuilder(spec, isa)
+    x, weight = b.operands[:2]
+    bias = b.operands[2] if len(b.operands) == 3 else None
+    height, width = (int(d) for d in spec.operands[1].shape)
+    with b.loop(b.extent(spec.operands[0].shape[:-1])) as column:
+        start = b.let(column * width)
+
+        def produce(first: Expr, rows: int) -> None:
+            for r, total in enumerate(dot_rows(b, x, start, weight, first, rows, width)):
+                if bias is not None:
+                    total = TirOps(b, 1).add(total, bias.load(first + r))
+                b.store(b.results[0], column * height + first + r, total)
+
+        if height >= ROWS:
+            with b.loop(height // ROWS) as i:
+                produce(b.let(i * ROWS), ROWS)
+        if height % ROWS:
+            produce(height // ROWS * ROWS, height % ROWS)
+    return b.finish()

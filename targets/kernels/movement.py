@@ -1,0 +1,67 @@
+"""Kernels that only move elements: reshape, slice, concat, last_token, embedding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chimerac.targets.isa import Isa
+from chimerac.targets.kernel_spec import KernelSpec
+from chimerac.targets.tensorir import Expr, KernelBuilder, Memory, strips
+
+
+def copy(
+    b: KernelBuilder, source: Memory, start: int | Expr, target: Memory, target_start: int | Expr, extent: int | Expr
+) -> None:
+    """Copy a run of elements."""
+
+    def move(i: Expr, lanes: int) -> None:
+        b.store(target, target_start + i, source.load(start + i, lanes))
+
+    strips(b, extent, move)
+
+
+def build_last_token(spec: KernelSpec, isa: Isa) -> Any:
+    """The last row of x[T, ...]."""
+    b = KernelBuilder(spec, isa)
+    row = spec.results[0].elements()
+    copy(b, b.operands[0], (b.n - 1) * row, b.results[0], 0, row)
+    return b.finish()
+
+
+def build_reshape(spec: KernelSpec, isa: Isa) -> Any:
+    """A plain copy; a driver that gives the result the operand's memory never calls it."""
+    b = KernelBuilder(spec, isa)
+    copy(b, b.operands[0], 0, b.results[0], 0, b.extent(spec.results[0].shape))
+    return b.finish()
+
+
+def build_slice(spec: KernelSpec, isa: Isa) -> Any:
+    """Columns start to stop of the last axis of x[..., D]."""
+    b = KernelBuilder(spec, isa)
+    source, taken = int(spec.operands[0].shape[-1]), int(spec.results[0].shape[-1])
+    with b.loop(b.extent(spec.results[0].shape[:-1])) as row:
+        copy(b, b.operands[0], row * source + spec.integer("start"), b.results[0], row * taken, taken)
+    return b.finish()
+
+
+def build_concat(spec: KernelSpec, isa: Isa) -> Any:
+    """Operands side by side along the last axis."""
+    b = KernelBuilder(spec, isa)
+    total = int(spec.results[0].shape[-1])
+    with b.loop(b.extent(spec.results[0].shape[:-1])) as row:
+        place = 0
+        for operand, type_ in zip(b.operands, spec.operands, strict=True):
+            width = int(type_.shape[-1])
+            copy(b, operand, row * width, b.results[0], row * total + place, width)
+            place += width
+    return b.finish()
+
+
+def build_embedding(spec: KernelSpec, isa: Isa) -> Any:
+    """Rows ids[...] of table[V, D]."""
+    b = KernelBuilder(spec, isa)
+    ids, table = b.operands
+    width = int(spec.operands[1].shape[1])
+    with b.loop(b.extent(spec.operands[0].shape)) as i:
+        copy(b, table, b.let(ids.load(i)) * width, b.results[0], i * width, width)
+    return b.finish()

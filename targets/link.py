@@ -1,0 +1,67 @@
+"""Linking kernels and C sources into a library, with zig as compiler and linker for every target."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from chimerac.compiler.errors import UserError
+from chimerac.targets.codegen import cache_directory
+from chimerac.targets.isa import Isa
+
+#: no fast-math and no fused multiply-add: C code computes the same bits as the kernels
+COMPILE_FLAGS = ("-std=c11", "-O3", "-ffp-contract=off", "-fno-fast-math", "-ffunction-sections", "-fdata-sections")
+
+
+def link(
+    objects: Sequence[Path],
+    c_sources: Sequence[Path],
+    isa: Isa,
+    output: Path,
+    exports: Sequence[str],
+    include_dirs: Sequence[Path] = (),
+    extra_flags: Sequence[str] = (),
+) -> None:
+    """Make ``output``, a shared library or wasm module that exports these symbols; the same bytes for the same inputs.
+
+    Raises:
+        UserError: CHM302, the C compiler or linker failed; shows the end of what it said.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    command = [
+        *("-target", isa.triple, *COMPILE_FLAGS, *isa.compile_flags, *isa.link_flags, "-s", *extra_flags),
+        *(f"-I{directory}" for directory in include_dirs),
+        *_export_flags(isa, output, exports),
+        *map(str, c_sources),
+        *map(str, objects),
+        *("-o", str(output)),
+    ]
+    run_zig(["cc", *command])
+
+
+def _export_flags(isa: Isa, output: Path, exports: Sequence[str]) -> list[str]:
+    if isa.export_flag:
+        return [isa.export_flag.format(name) for name in exports]
+    # kernels have default visibility, so an ELF library needs a list to keep them to itself
+    script = output.with_suffix(".exports")
+    script.write_text("{ global: " + "".join(f"{name}; " for name in exports) + "local: *; };\n", encoding="ascii")
+    return [f"-Wl,--version-script={script}"]
+
+
+def run_zig(arguments: Sequence[str]) -> None:
+    """``python -m ziglang …`` with its caches under ours.
+
+    Raises:
+        UserError: CHM302.
+    """
+    caches = cache_directory() / "zig"
+    environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(caches), "ZIG_LOCAL_CACHE_DIR": str(caches)}
+    finished = subprocess.run(
+        [sys.executable, "-m", "ziglang", *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+    if finished.returncode:
+        tail = "\n".join((finished.stderr or finished.stdout).splitlines()[-20:])
+        raise UserError("CHM302", f"the C compiler failed:\n{tail}", hint="python -m pip install 'chimerac[build]'")

@@ -1,0 +1,117 @@
+"""Bundles of the Chimera document at nano scale: every target computes the interpreter's bits."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import chimerac
+from chimerac.compiler.build import build, import_model, lower
+from chimerac.compiler.bundle import make_tokenizer
+from chimerac.compiler.selftest import self_test
+from chimerac.runtime.bundle_format import read_manifest
+from chimerac.targets.registry import find_target
+
+TARGETS = ("x86_64-avx2", "wasm")
+PROMPT = list(b"It was a bright cold day in April, and the clocks were striking thirteen.")
+
+
+def interpreter_run(document: Path, loops: int, *, unroll: bool = False) -> tuple[list[int], str, str]:
+    """Greedy tokens after PROMPT, and the hashes of logits and state, from the interpreter."""
+    source = import_model(document, scale="nano")
+    module, _ = lower(source.module, find_target("wasm"), loops=loops if unroll else None)
+    tokenizer = make_tokenizer(source.config, module)
+    found = self_test(module, prompt=PROMPT, count=64, tokenizer=tokenizer, loops=loops)
+    return list(found.tokens), found.logits_hash, found.state_hash
+
+
+@pytest.mark.parametrize("loops", [1, 2, 3])
+def test_interpreter_native_and_wasm_agree_bit_for_bit(document: Path, bundles: dict[str, Path], loops: int) -> None:
+    expected = interpreter_run(document, loops)
+    for target in TARGETS:
+        with chimerac.load(bundles[target]) as session:
+            for _ in session.generate(PROMPT, max_tokens=64, loops=loops):
+                pass
+            assert (session.tokens(), session.logits_hash(), session.state_hash()) == expected, target
+
+
+def test_unrolled_bundle_agrees_with_the_interpreter(document: Path, tmp_path: Path) -> None:
+    build(document, scale="nano", targets=TARGETS, out=tmp_path, loops=2)
+    expected = interpreter_run(document, 2, unroll=True)
+    for target in TARGETS:
+        with chimerac.load(tmp_path / f"chimera-5.1-final.{target}") as session:
+            for _ in session.generate(PROMPT, max_tokens=64):
+                pass
+            assert (session.tokens(), session.logits_hash(), session.state_hash()) == expected, target
+
+
+@pytest.mark.parametrize(("temperature", "exit_threshold"), [(0.8, 0.0), (0.8, 0.3)])
+def test_sampling_gives_the_same_tokens_everywhere(
+    bundles: dict[str, Path], temperature: float, exit_threshold: float
+) -> None:
+    runs = []
+    for target in TARGETS:
+        with chimerac.load(bundles[target]) as session:
+            options = {"temperature": temperature, "top_p": 0.9, "repetition_penalty": 1.1, "seed": 42}
+            for _ in session.generate(PROMPT, max_tokens=48, loops=6, exit_threshold=exit_threshold, **options):
+                pass
+            runs.append((session.tokens(), session.logits_hash(), session.state_hash()))
+    assert runs[0] == runs[1]
+    assert len(set(runs[0][0])) > 8
+
+
+def test_prompt_in_pieces_equals_prompt_at_once(bundles: dict[str, Path]) -> None:
+    with chimerac.load(bundles["x86_64-avx2"]) as session:
+        session.prefill(PROMPT)
+        whole = (session.logits_hash(), session.state_hash())
+        session.reset()
+        for start, stop in ((0, 1), (1, 16), (16, 40), (40, len(PROMPT))):
+            session.prefill(PROMPT[start:stop])
+        assert (session.logits_hash(), session.state_hash()) == whole
+
+
+def test_self_tests_pass(bundles: dict[str, Path]) -> None:
+    for path in bundles.values():
+        with chimerac.load(path) as session:
+            assert session.self_test()
+
+
+def test_builds_are_reproducible(document: Path, bundles: dict[str, Path], tmp_path: Path) -> None:
+    script = (
+        "import sys; from chimerac.compiler.build import build;"
+        f"build({str(document)!r}, scale='nano', targets={TARGETS!r}, out=sys.argv[1])"
+    )
+    environment = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "PATH": "/usr/bin:/bin", "LC_ALL": "C", "HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "again")], env=environment, check=True, cwd=tmp_path)
+    for path in bundles.values():
+        again = tmp_path / "again" / path.name
+        names = sorted(p.name for p in path.iterdir())
+        assert names == sorted(p.name for p in again.iterdir())
+        different = [n for n in names if not filecmp.cmp(path / n, again / n, shallow=False)]
+        assert different == []
+
+
+def test_rebuild_replaces_a_bundle_and_nothing_else(document: Path, tmp_path: Path) -> None:
+    target = tmp_path / "chimera-5.1-final.wasm"
+    target.mkdir()
+    (target / "notes.txt").write_text("mine")
+    with pytest.raises(chimerac.UserError, match="not a bundle") as caught:
+        build(document, scale="nano", targets=["wasm"], out=tmp_path)
+    assert caught.value.code == "CHM320"
+    assert (target / "notes.txt").read_text() == "mine"
+    assert [p.name for p in tmp_path.iterdir()] == [target.name]
+
+
+def test_report_and_card_say_what_the_bundle_is(bundles: dict[str, Path]) -> None:
+    report = (bundles["wasm"] / "report.html").read_text()
+    for part in ("moe_sort_dispatch", "layers.3.mixer", "grouped_ternary_matmul", "recurrent state"):
+        assert part in report
+    assert "http" not in report.replace("http-equiv", "")
+    assert "random" in (bundles["wasm"] / "MODEL_CARD.md").read_text()
+    assert json.loads((bundles["wasm"] / "manifest.json").read_text())["provenance"]["scale"] == "nano"
+    assert read_manifest(bundles["wasm"]).self_test is not None

@@ -1,0 +1,165 @@
+/* Feeds damaged containers to the C reader; built with sanitizers, so that a read outside of the buffer ends the run.
+ *
+ * hostile cases FILE            FILE: {u8 kind, u32 size, bytes}…; prints one status a case
+ * hostile truncate KIND FILE    every prefix; prints the number of prefixes that were accepted
+ * hostile flip KIND FILE        every single bit; prints the offsets of the bytes where a flip was accepted
+ * hostile mutate KIND FILE SEED COUNT   random damage with checksums off; what is accepted is used
+ * KIND: b (weights container), t (tokenizer: the toy model opens its weights with it)
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "chm_internal.h"
+
+typedef struct buffer {
+  uint8_t *data;
+  size_t size;
+} buffer;
+
+static buffer toy_weights;
+
+static buffer read_file(const char *path) {
+  FILE *file = fopen(path, "rb");
+  buffer result = {NULL, 0};
+  if (!file || fseek(file, 0, SEEK_END)) exit(3);
+  result.size = (size_t)ftell(file);
+  rewind(file);
+  if (posix_memalign((void **)&result.data, 64, result.size + 1)) exit(3);
+  if (fread(result.data, 1, result.size, file) != result.size) exit(3);
+  fclose(file);
+  return result;
+}
+
+/* Exactly as large as the data, so that the sanitizer sees the first byte too many. */
+static uint8_t *exact_copy(const uint8_t *data, size_t size) {
+  void *copy = NULL;
+  if (posix_memalign(&copy, 64, size ? size : 1)) exit(3);
+  memcpy(copy, data, size);
+  return copy;
+}
+
+static void use_bundle(chm_bundle *bundle) {
+  chm_session *session;
+  int32_t tokens[64], token;
+  size_t count, bytes;
+  uint64_t sum = 0;
+  chm_tokenizer_encode(bundle, (const uint8_t *)"a text with \xc3\xa9 and \xff", 20, tokens, 64, &count);
+  for (int32_t id = -1; id < chm_vocab_size() + 1; ++id) {
+    const uint8_t *text = chm_tokenizer_token(bundle, id, &bytes);
+    for (size_t i = 0; i < bytes; ++i) sum += text[i];
+  }
+  if (chm_session_open(bundle, NULL, &session)) exit(4);
+  chm_session_prompt(session, (const uint8_t *)"hello", 5);
+  for (int i = 0; i < 8; ++i) chm_session_generate(session, &token);
+  chm_session_close(session);
+  volatile uint64_t sink = sum;
+  (void)sink;
+}
+
+static int32_t try_one(char kind, const uint8_t *data, size_t size, uint32_t flags) {
+  uint8_t *copy = exact_copy(data, size);
+  int32_t status;
+  if (kind == 'b') {
+    chm_container container;
+    status = chm_container_open(copy, size, CHM_KIND_WEIGHTS, "weights", flags, &chm_default_allocator, &container);
+    if (!status) {
+      uint64_t sum = 0;
+      for (uint32_t i = 0; i < container.count; ++i)
+        for (uint64_t k = 0; k < container.entries[i].bytes; ++k) sum += copy[container.entries[i].begin + k];
+      volatile uint64_t sink = sum;
+      (void)sink;
+      chm_container_close(&container, &chm_default_allocator);
+    }
+  } else {
+    chm_bundle *bundle = NULL;
+    status = chm_bundle_open(toy_weights.data, toy_weights.size, copy, size, flags, NULL, &bundle);
+    if (!status) {
+      use_bundle(bundle);
+      if (chm_bundle_close(bundle)) exit(4);
+    }
+  }
+  if (status && !chm_last_error()[0]) exit(5);
+  free(copy);
+  return status;
+}
+
+static int cases(const char *path) {
+  buffer all = read_file(path);
+  for (size_t at = 0; at < all.size;) {
+    uint32_t size;
+    char kind = (char)all.data[at];
+    memcpy(&size, all.data + at + 1, 4);
+    printf("%d\n", try_one(kind, all.data + at + 5, size, 0));
+    at += 5 + size;
+  }
+  free(all.data);
+  return 0;
+}
+
+static uint64_t random_state;
+static uint64_t next_random(void) {
+  random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+  return random_state >> 33;
+}
+
+static void damage(uint8_t *data, size_t *size, size_t text) {
+  static const char alphabet[] = "0123456789{}[]\",:\\ -.eUIF_";
+  for (uint64_t edits = 1 + next_random() % 4; edits; --edits) {
+    size_t at = next_random() % 4 ? 8 + next_random() % text : next_random() % *size;
+    switch (next_random() % 5) {
+      case 0: data[at] ^= (uint8_t)(1u << next_random() % 8); break;
+      case 1: data[at] = (uint8_t)alphabet[next_random() % (sizeof alphabet - 1)]; break;
+      case 2: data[at] = (uint8_t)next_random(); break;
+      case 3: { /* move a piece of the text */
+        size_t from = 8 + next_random() % text, length = next_random() % 24;
+        if (from + length <= *size && at + length <= *size) memmove(data + at, data + from, length);
+        break;
+      }
+      default:
+        if (!(next_random() % 8)) *size -= next_random() % *size;
+    }
+    if (*size < 9) return;
+  }
+}
+
+int main(int count, char **arguments) {
+  if (count < 3) return 2;
+  if (!strcmp(arguments[1], "cases")) {
+    toy_weights = read_file(arguments[3]);
+    int result = cases(arguments[2]);
+    free(toy_weights.data);
+    return result;
+  }
+  char kind = arguments[2][0];
+  buffer file = read_file(arguments[3]);
+  toy_weights = read_file(arguments[4]);
+  if (try_one(kind, file.data, file.size, 0)) return 6;
+  unsigned long accepted = 0;
+  if (!strcmp(arguments[1], "truncate")) {
+    for (size_t size = 0; size < file.size; ++size)
+      for (uint32_t flags = 0; flags < 2; ++flags) accepted += !try_one(kind, file.data, size, flags);
+    printf("%lu\n", accepted);
+  } else if (!strcmp(arguments[1], "flip")) {
+    for (size_t at = 0; at < file.size; ++at)
+      for (int bit = 0; bit < 8; ++bit) {
+        file.data[at] ^= (uint8_t)(1u << bit);
+        if (!try_one(kind, file.data, file.size, 0)) printf("%zu\n", at);
+        file.data[at] ^= (uint8_t)(1u << bit);
+      }
+  } else {
+    random_state = strtoull(arguments[5], NULL, 10);
+    size_t text = file.size < 1200 ? file.size - 8 : 1200;
+    for (long rounds = atol(arguments[6]); rounds; --rounds) {
+      uint8_t *copy = exact_copy(file.data, file.size);
+      size_t size = file.size;
+      damage(copy, &size, text);
+      accepted += !try_one(kind, copy, size, CHM_OPEN_SKIP_CHECKSUMS);
+      free(copy);
+    }
+    printf("%lu\n", accepted);
+  }
+  free(file.data);
+  free(toy_weights.data);
+  return 0;
+}

@@ -1,0 +1,89 @@
+/* A hand-written model.c: a looped recurrence of width 8, one state a loop iteration and one outside of the loop. */
+#include "chm_math.h"
+#include "chm_model.h"
+
+#define WIDTH 8
+#define VOCAB 288
+#define BLOCK 16
+#define MAX_LOOPS 4
+
+enum { EMBEDDING, MIX, HEAD, INITIAL, SECTIONS };
+#define LOOPED_OFFSET 0
+#define TRACE_OFFSET 128
+
+static const chm_section_desc sections[SECTIONS] = {
+    {"embedding", VOCAB * WIDTH * 4}, {"mix", WIDTH * WIDTH * 4}, {"head", WIDTH * VOCAB * 4}, {"initial", WIDTH * 4}};
+
+static const chm_state_desc states[2] = {{"looped", LOOPED_OFFSET, MAX_LOOPS * WIDTH * 4, INITIAL, MAX_LOOPS},
+                                         {"trace", TRACE_OFFSET, WIDTH * 4, CHM_NO_SECTION, 1}};
+
+static const float *section(const chm_call *call, int index) { return (const float *)(const void *)call->weights[index]; }
+
+/* One token; returns the iterations it took. */
+static int32_t step(const chm_call *call, int32_t token) {
+  const float *mix = section(call, MIX);
+  float *trace = (float *)(void *)(call->state + TRACE_OFFSET);
+  float *x = (float *)(void *)call->arena; /* [WIDTH] */
+  float *next = x + WIDTH;                 /* [WIDTH] */
+  for (int i = 0; i < WIDTH; ++i) x[i] = section(call, EMBEDDING)[token * WIDTH + i];
+  int32_t iteration = 0;
+  while (iteration < call->loops) {
+    float *h = (float *)(void *)(call->state + LOOPED_OFFSET) + iteration * WIDTH;
+    float moved = 0.0f;
+    for (int i = 0; i < WIDTH; ++i) {
+      float sum = x[i];
+      for (int j = 0; j < WIDTH; ++j) sum = sum + mix[i * WIDTH + j] * h[j];
+      next[i] = chm_tanh(sum);
+    }
+    for (int i = 0; i < WIDTH; ++i) {
+      float before = x[i];
+      h[i] = next[i];
+      x[i] = before * 0.5f + next[i];
+      moved = chm_max(chm_absolute(x[i] - before), moved);
+    }
+    ++iteration;
+    if (call->exit_threshold > 0.0f && moved < call->exit_threshold) break;
+  }
+  for (int i = 0; i < WIDTH; ++i) trace[i] = trace[i] * 0.75f + x[i];
+  return iteration;
+}
+
+static void finish(chm_call *call) {
+  const float *head = section(call, HEAD);
+  const float *trace = (const float *)(const void *)(call->state + TRACE_OFFSET);
+  for (int v = 0; v < VOCAB; ++v) {
+    float product[WIDTH];
+    for (int i = 0; i < WIDTH; ++i) product[i] = head[i * VOCAB + v] * trace[i];
+    call->logits[v] = chm_lanes8_sum(product, WIDTH);
+  }
+}
+
+static void decode(chm_call *call) {
+  call->iterations = step(call, call->tokens[0]);
+  finish(call);
+}
+
+static void prefill(chm_call *call) {
+  int32_t first = call->position / BLOCK, last = (call->position + call->n - 1) / BLOCK;
+  if (call->n < 1 || call->n > BLOCK || first != last) __builtin_trap();
+  for (int32_t k = 0; k < call->n; ++k) call->iterations = step(call, call->tokens[k]);
+  finish(call);
+}
+
+const chm_model_desc chm_model = {.abi = CHM_MODEL_ABI,
+                                  .name = "toy",
+                                  .target = TOY_TARGET,
+                                  .config_sha256 = "",
+                                  .weights_sha256 = TOY_WEIGHTS_SHA256,
+                                  .vocab = VOCAB,
+                                  .block = BLOCK,
+                                  .max_loops = MAX_LOOPS,
+                                  .default_loops = 2,
+                                  .state_bytes = TRACE_OFFSET + WIDTH * 4,
+                                  .arena_bytes = 2 * WIDTH * 4,
+                                  .n_sections = SECTIONS,
+                                  .n_states = 2,
+                                  .sections = sections,
+                                  .states = states,
+                                  .decode = decode,
+                                  .prefill = prefill};

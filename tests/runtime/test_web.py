@@ -1,0 +1,408 @@
+"""chimera.mjs: loading from a server that behaves, and from servers that do not; aborting; workers; the page itself."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chimerac.runtime import bundle_format as bf
+from chimerac.runtime import load
+
+pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@dataclass
+class Server:
+    """Serves a folder; ``replace`` maps a path to the (status, body) to send instead; keeps what is posted to it."""
+
+    folder: Path
+    replace: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    posted: list[str] = field(default_factory=list)
+    arrived: threading.Event = field(default_factory=threading.Event)
+    url: str = ""
+
+
+@pytest.fixture
+def server(wasm_toy: Any, tmp_path: Path) -> Iterator[Server]:
+    folder = tmp_path / "site"
+    shutil.copytree(wasm_toy.folder, folder)
+    for name in bf.WEB_FILES:
+        shutil.copy(bf.WEB_DIRECTORY / name, folder / name)
+    state = Server(folder)
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {
+            ".mjs": "text/javascript",
+            ".wasm": "application/wasm",
+        }
+
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, directory=str(folder))
+
+        def do_GET(self) -> None:
+            name = self.path.split("?")[0].lstrip("/")
+            if name not in state.replace:
+                super().do_GET()
+                return
+            status, body = state.replace[name]
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            state.posted.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(204)
+            self.end_headers()
+            state.arrived.set()
+
+        def log_message(self, *arguments: Any) -> None:
+            """Quiet."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        state.url = f"http://127.0.0.1:{httpd.server_address[1]}/"
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield state
+        httpd.shutdown()
+
+
+def run_node(server: Server, program: str) -> Any:
+    """Run a module with `url` and the exports of chimera.mjs; what it gives to `result` comes back."""
+    text = (
+        f'import {{ load, Model, ChimeraError }} from "{(bf.WEB_DIRECTORY / "chimera.mjs").as_uri()}";\n'
+        f'const url = "{server.url}";\n'
+        "const result = (value) => console.log(JSON.stringify(value));\n"
+        "const failure = async (promise) => { try { await promise; return null; }"
+        " catch (error) { return [error.code ?? error.name, error.message]; } };\n" + program
+    )
+    command = ["node", "--input-type=module", "-e", text]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_loads_from_a_server_and_generates_the_native_tokens(server: Server, toy: Any) -> None:
+    with load(toy.folder) as session:
+        pieces = [
+            [piece.text, piece.token] for piece in session.generate("hello", max_tokens=30, temperature=1.2, seed=5)
+        ]
+        state = session.state_hash()
+    found = run_node(
+        server,
+        """
+        const progress = [];
+        const model = await load(url, { onProgress: (p) => progress.push(p) });
+        const pieces = [];
+        const options = { maxTokens: 30, temperature: 1.2, seed: 5 };
+        for await (const { text, token } of model.generate("hello", options)) pieces.push([text, token]);
+        const state = model.stateHash().toString(16).padStart(16, "0");
+        const last = progress.at(-1);
+        const rising = progress.every((p, i) => i === 0 || p.loaded >= progress[i - 1].loaded);
+        const byManifest = await load(new URL("manifest.json", url));
+        model.dispose();
+        model.dispose();
+        const afterwards = await failure((async () => model.reset())());
+        result({ pieces, state, last, rising, reason: model.finishReason, name: byManifest.manifest.name, afterwards });
+        """,
+    )
+    assert found["pieces"] == pieces
+    assert found["state"] == state
+    assert found["rising"]
+    assert found["last"]["loaded"] == found["last"]["total"] > 0
+    assert (found["reason"], found["name"]) == ("length", "toy")
+    assert found["afterwards"][0] == "CHM421"
+
+
+HTML = b"<!DOCTYPE html><html><body>Not here</body></html>"
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "code", "message"),
+    [
+        ("manifest.json", (404, b""), "CHM400", "404"),
+        ("manifest.json", (200, HTML), "CHM412", "the server sent an HTML page for http"),
+        ("manifest.json", (200, b"{"), "CHM410", "not JSON"),
+        ("manifest.json", (200, b"null"), "CHM410", "not an object"),
+        ("manifest.json", (200, b'{"schema": 9}'), "CHM411", "version 9"),
+        ("chimera.wasm", (200, HTML), "CHM412", "the server sent an HTML page for http"),
+        ("chimera.wasm", (404, HTML), "CHM400", "404"),
+        ("chimera.wasm", (200, b""), "CHM412", "0 bytes"),
+        ("toy.b158", (200, b"x" * 100), "CHM412", "100 bytes"),
+        ("toy.b158", (200, b"x" * 1_000_000), "CHM412", "more than"),
+        ("toy.b158", (500, b"oops"), "CHM400", "500"),
+    ],
+)
+def test_servers_that_answer_something_else(
+    server: Server, name: str, answer: tuple[int, bytes], code: str, message: str
+) -> None:
+    server.replace[name] = answer
+    found = run_node(server, "result(await failure(load(url)));")
+    assert found[0] == code
+    assert message in found[1]
+
+
+def test_bytes_that_differ_from_the_manifest(server: Server) -> None:
+    for name in ("chimera.wasm", "toy.b158", "toy_tokenizer.model"):
+        data = bytearray((server.folder / name).read_bytes())
+        data[-1] ^= 1
+        server.replace = {name: (200, bytes(data))}
+        code, message = run_node(server, "result(await failure(load(url)));")
+        assert (code, name in message) == ("CHM412", True)
+
+
+def test_a_manifest_cannot_point_elsewhere(server: Server) -> None:
+    manifest = json.loads((server.folder / "manifest.json").read_text())
+    for name in ("../secret", "http://example.com/x", "a/b", ""):
+        manifest["files"][0]["name"] = name
+        server.replace = {"manifest.json": (200, json.dumps(manifest).encode())}
+        assert run_node(server, "result(await failure(load(url)));")[0] == "CHM410"
+
+
+def test_loading_from_bytes(server: Server) -> None:
+    found = run_node(
+        server,
+        """
+        const read = async (name) => (await fetch(new URL(name, url))).arrayBuffer();
+        const [manifest, wasm, weights, tokenizer] = await Promise.all(
+          ["manifest.json", "chimera.wasm", "toy.b158", "toy_tokenizer.model"].map(read));
+        const model = await load({ manifest, wasm, weights: new Uint8Array(weights), tokenizer });
+        const text = new TextDecoder().decode(manifest);
+        await load({ manifest: text, wasm, weights, tokenizer });
+        await load({ manifest: JSON.parse(text), wasm, weights, tokenizer });
+        const missing = await failure(load({ manifest, wasm, tokenizer }));
+        const short = await failure(load({ manifest, wasm, weights: weights.slice(1), tokenizer }));
+        result({ vocab: model.vocabSize, missing: missing[0], short: short[0] });
+        """,
+    )
+    assert found == {"vocab": 288, "missing": "CHM412", "short": "CHM412"}
+
+
+def test_aborting_and_going_on(server: Server) -> None:
+    found = run_node(
+        server,
+        """
+        const run = async (options) => {
+          let count = 0;
+          for await (const piece of model.generate("hello", options)) count += 1;
+          return count;
+        };
+        const loading = new AbortController();
+        loading.abort();
+        const whileLoading = await failure(load(url, { signal: loading.signal }));
+        const model = await load(url);
+        await run({ maxTokens: 20 });
+        const expected = [...model.tokens];
+        const abort = new AbortController();
+        setTimeout(() => abort.abort(), 30);
+        const aborted = await failure(run({ maxTokens: 1e9, signal: abort.signal }));
+        const reason = model.finishReason;
+        await run({ maxTokens: 20 });
+        const same = String(model.tokens) === String(expected);
+        let second;
+        for await (const piece of model.generate("hello", { maxTokens: 5 })) {
+          second ??= await failure(run({}));
+          break;
+        }
+        await run({ maxTokens: 20 });
+        result({ whileLoading, aborted, reason, same, second, again: String(model.tokens) === String(expected) });
+        """,
+    )
+    assert found["whileLoading"][0] == 20, "the code of an AbortError"
+    assert found["aborted"][0] == 20
+    assert found["reason"] is None
+    assert found["same"]
+    assert found["second"][0] == "CHM421"
+    assert found["again"]
+
+
+def test_arguments_and_snapshots(server: Server) -> None:
+    found = run_node(
+        server,
+        """
+        const model = await load(url);
+        const run = async (prompt, options) => { for await (const piece of model.generate(prompt, options)); };
+        const bad = [];
+        for (const options of [{ temperature: -1 }, { topP: 2 }, { topK: -1 }, { topK: 1.5 }, { loops: 99 }, { maxTokens: -1 },
+          { temperature: NaN }, { maxTokens: 2 ** 31 }, { stream: 2 ** 32 }, { exitThreshold: "x" }])
+          bad.push((await failure(run("a", options)))?.[0]);
+        bad.push((await failure(run([288], {})))[0], (await failure(run([], {})))[0]);
+        const empty = model.logits();
+        model.prefill([1, 2, 3]);
+        const before = model.stateHash();
+        const snapshot = model.snapshot();
+        model.prefill([4]);
+        const moved = model.stateHash() !== before;
+        model.restore(snapshot);
+        const back = model.stateHash() === before && model.position === 3;
+        const damaged = await failure((async () => model.restore(snapshot.subarray(1)))());
+        await run("a", { seed: 2n ** 63n, temperature: 1, maxTokens: 3 });
+        result({ bad, empty, moved, back, damaged: damaged[0],
+          length: model.tokens.length, encoded: [...model.encode("hé")] });
+        """,
+    )
+    assert found["bad"] == ["CHM420"] * 11 + ["CHM421"]
+    assert found["empty"] is None
+    assert found["moved"]
+    assert found["back"]
+    assert found["damaged"] == "CHM420"
+    assert found["length"] == 3
+    assert found["encoded"] == list("hé".encode())
+
+
+def test_own_sha256_is_sha256(server: Server) -> None:
+    program = f"""
+        import {{ sha256, sha256InScript }} from "{(bf.WEB_DIRECTORY / "sha256.mjs").as_uri()}";
+        import {{ createHash, randomBytes }} from "node:crypto";
+        let wrong = 0;
+        for (const size of [0, 1, 3, 55, 56, 63, 64, 65, 119, 120, 128, 1000, 70001]) {{
+          const bytes = new Uint8Array(randomBytes(size));
+          const expected = createHash("sha256").update(bytes).digest("hex");
+          if (sha256InScript(bytes) !== expected || (await sha256(bytes)) !== expected) wrong += 1;
+        }}
+        result(wrong);
+        """
+    assert run_node(server, program) == 0
+
+
+def test_web_files_need_nothing_from_elsewhere_and_no_eval() -> None:
+    for name in (*bf.WEB_FILES, "cli.mjs"):
+        text = (bf.WEB_DIRECTORY / name).read_text(encoding="utf-8")
+        for word in ("eval(", "new Function", "Blob(", "createObjectURL", "cdn.", "https://"):
+            assert word not in text, (name, word)
+        if name != "cli.mjs":
+            assert "node:" not in text, "bundlers for the browser stumble over node: imports"
+
+
+def in_chromium(server: Server, tmp_path: Path, page: str) -> Any:
+    """Open a page that posts JSON to /result; returns it."""
+    assert CHROMIUM is not None
+    (server.folder / "test.html").write_text(page, encoding="utf-8")
+    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage"]
+    command = [CHROMIUM, *flags, f"--user-data-dir={tmp_path / 'profile'}", f"{server.url}test.html"]
+    browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        assert server.arrived.wait(60), "the page did not answer"
+    finally:
+        browser.terminate()
+        browser.wait()
+    return json.loads(server.posted[-1])
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_the_page_in_chromium(server: Server, toy: Any, tmp_path: Path) -> None:
+    """The page as it is shipped, under its own content security policy: load, generate, stop."""
+    with load(toy.folder) as session:
+        expected = "".join(map(str, session.generate("hello", max_tokens=20, temperature=1.5, top_p=0.95, seed=3)))
+    found = in_chromium(
+        server,
+        tmp_path,
+        """<!doctype html><meta charset="utf-8"><iframe src="index.html"></iframe><script type="module">
+        const post = (value) => fetch("/result", { method: "POST", body: JSON.stringify(value) });
+        const until = async (test) => { while (!test()) await new Promise((r) => setTimeout(r, 20)); };
+        try {
+          const frame = document.querySelector("iframe");
+          await until(() => frame.contentDocument?.getElementById("form"));
+          const find = (id) => frame.contentDocument.getElementById(id);
+          const violations = [];
+          frame.contentDocument.addEventListener("securitypolicyviolation", (e) => violations.push(e.violatedDirective));
+          await until(() => !find("form").hidden || !find("error").hidden);
+          const loadError = find("error").textContent;
+          Object.assign(find("temperature"), { value: 1.5 });
+          Object.assign(find("seed"), { value: 3 });
+          Object.assign(find("tokens"), { value: 20 });
+          find("prompt").value = "hello";
+          find("generate").click();
+          await until(() => find("stop").disabled === false);
+          await until(() => find("stop").disabled);
+          const output = find("output").textContent;
+          find("tokens").value = 65536;
+          find("generate").click();
+          await until(() => find("output").textContent.length > 100);
+          find("stop").click();
+          await until(() => find("stop").disabled);
+          const stopped = find("output").textContent.length;
+          find("tokens").value = 20;
+          find("generate").click();
+          await until(() => find("stop").disabled === false);
+          await until(() => find("stop").disabled);
+          const again = find("output").textContent;
+          await post({ output, again, stopped, loadError, violations, speed: find("speed").textContent,
+            title: find("title").textContent, error: find("error").hidden });
+        } catch (error) { await post({ thrown: String(error) }); }
+        </script>""",
+    )
+    assert "thrown" not in found, found
+    assert found["loadError"] == ""
+    assert found["violations"] == []
+    assert found["output"] == expected
+    assert found["again"] == expected, "after a stop the model starts afresh"
+    assert found["stopped"] > 100
+    assert found["title"] == "toy"
+    assert found["error"] is True
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_the_worker_client_in_chromium(server: Server, toy: Any, tmp_path: Path) -> None:
+    with load(toy.folder) as session:
+        list(session.generate("hello", max_tokens=20))
+        tokens = session.tokens()
+    found = in_chromium(
+        server,
+        tmp_path,
+        """<!doctype html><script type="module">
+        import { loadInWorker } from "./worker-client.mjs";
+        const post = (value) => fetch("/result", { method: "POST", body: JSON.stringify(value) });
+        const failure = async (promise) => { try { await promise; return null; } catch (e) { return [e.name, e.code]; } };
+        try {
+          const missing = await failure(loadInWorker("nowhere/"));
+          let progress = 0;
+          const model = await loadInWorker("./", { onProgress: () => { progress += 1; } });
+          const run = async (options) => {
+            const made = [];
+            for await (const { token } of model.generate("hello", options)) made.push(token);
+            return made;
+          };
+          const tokens = await run({ maxTokens: 20 });
+          const reason = model.finishReason;
+          const abort = new AbortController();
+          setTimeout(() => abort.abort(), 30);
+          const aborted = await failure(run({ maxTokens: 1e9, signal: abort.signal }));
+          const bad = await failure(run({ topP: 7 }));
+          for await (const piece of model.generate("hello", { maxTokens: 1e9 })) break;
+          const again = await run({ maxTokens: 20 });
+          const running = failure(run({ maxTokens: 1e9 }));
+          setTimeout(() => model.dispose(), 30);
+          await post({ missing, progress, tokens, reason, aborted, bad, again, disposed: await running });
+        } catch (error) { await post({ thrown: String(error) }); }
+        </script>""",
+    )
+    assert "thrown" not in found, found
+    assert found["missing"] == ["ChimeraError", "CHM400"]
+    assert found["progress"] > 0
+    assert found["tokens"] == found["again"] == tokens
+    assert found["reason"] == "length"
+    assert found["aborted"][0] == "AbortError"
+    assert found["bad"] == ["ChimeraError", "CHM420"]
+    assert found["disposed"] == ["ChimeraError", "CHM421"]
+
+
+def test_types_name_what_the_module_has(server: Server) -> None:
+    """chimera.d.ts declares exactly the members that Model has."""
+    found = run_node(
+        server, "result(Object.getOwnPropertyNames(Model.prototype).filter((name) => name !== 'constructor').sort());"
+    )
+    text = (bf.WEB_DIRECTORY / "chimera.d.ts").read_text()
+    body = text.split("export declare class Model {")[1].split("\n}")[0]
+    declared = {line.strip().removeprefix("readonly ").split("(")[0].split(":")[0] for line in body.splitlines()}
+    assert set(found) <= declared
+    assert declared - set(found) == {"", "private constructor", "manifest", "vocabSize", "maxLoops"}

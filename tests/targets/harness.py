@@ -1,0 +1,222 @@
+"""Runs compiled kernels on numpy arrays, natively and in wasm, and compares them with the numpy references bit for bit."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chimerac.compiler.ir.module import Attribute, Op, Value
+from chimerac.compiler.ir.ops import OPS
+from chimerac.compiler.ir.types import TOKENS, TensorType
+from chimerac.targets.codegen import compile_kernels
+from chimerac.targets.isa import ISAS, Isa, load_isa
+from chimerac.targets.kernel_spec import KernelSpec
+from chimerac.targets.link import link
+
+GUARD = 64  #: bytes behind every result that a kernel must leave alone
+
+
+def native_isas() -> tuple[str, ...]:
+    """Every ISA that this machine can run."""
+    return tuple(name for name in ISAS if name.startswith(("wasm", platform.machine())))
+
+
+def kernel_op(
+    name: str, operands: Sequence[TensorType], attributes: Mapping[str, Attribute], results: Sequence[TensorType] = ()
+) -> Op:
+    """An op with operands of these types; result types by the op's type rule unless given."""
+    inferred = tuple(results) or OPS[name].infer(list(operands), attributes)
+    return Op(
+        name,
+        tuple(Value(f"a{i}", t) for i, t in enumerate(operands)),
+        tuple(Value(f"r{i}", t) for i, t in enumerate(inferred)),
+        dict(attributes),
+    )
+
+
+@dataclass
+class Library:
+    """Kernels linked together, ready to call."""
+
+    isa: Isa
+    path: Path
+    _native: Any = None
+    _wasm: dict[str, Any] = field(default_factory=dict)
+
+    def run(self, spec: KernelSpec, arrays: Sequence[np.ndarray], n: int) -> list[np.ndarray]:
+        """Results of one call; in-place results are what became of their operand, which the caller keeps."""
+        in_place = OPS[spec.op].in_place
+        copies = [np.array(a, copy=True, order="C") for a in arrays]
+        outputs = [t.bind(n) for t in spec.results]
+        fresh = {i: np.zeros(outputs[i].bytes() + GUARD, np.uint8) for i in spec.separate_results}
+        for memory in fresh.values():
+            memory[:] = 0xA5
+        run = self._run_wasm if self.isa.suffix == ".wasm" else self._run_native
+        run(spec, copies, list(fresh.values()), n)
+        for i, memory in fresh.items():
+            assert (memory[outputs[i].bytes() :] == 0xA5).all(), f"{spec.op} wrote behind its result {i}"
+        for j, (copy, array) in enumerate(zip(copies, arrays, strict=True)):
+            if j not in in_place.values():
+                assert copy.tobytes() == np.ascontiguousarray(array).tobytes(), f"{spec.op} changed its operand {j}"
+        return [
+            copies[in_place[i]]
+            if i in in_place
+            else fresh[i][: t.bytes()].view(t.numpy).reshape([int(d) for d in t.shape])
+            for i, t in enumerate(outputs)
+        ]
+
+    def _run_native(
+        self, spec: KernelSpec, operands: list[np.ndarray], results: list[np.ndarray], n: int
+    ) -> None:
+        if self._native is None:
+            self._native = ctypes.CDLL(str(self.path))
+        arguments: list[Any] = [
+            ctypes.c_int32(int(a)) if t.dtype == "i32" and t.shape == () else ctypes.c_void_p(a.ctypes.data)
+            for a, t in zip(operands, spec.operands, strict=True)
+        ]
+        arguments += [ctypes.c_void_p(r.ctypes.data) for r in results]
+        function = self._native[spec.symbol]
+        function.restype = None
+        function(*arguments, *([ctypes.c_int32(n)] if spec.dynamic else []))
+
+    def _run_wasm(self, spec: KernelSpec, operands: list[np.ndarray], results: list[np.ndarray], n: int) -> None:
+        import wasmtime
+
+        if not self._wasm:
+            store = wasmtime.Store()
+            module = wasmtime.Module.from_file(store.engine, str(self.path))
+            self._wasm.update(store=store, exports=wasmtime.Instance(store, module, []).exports(store))
+        store, exports = self._wasm["store"], self._wasm["exports"]
+        memory = exports["memory"]
+        place = exports["__heap_base"].value(store)
+        tensors: list[np.ndarray] = []
+        arguments: list[int] = []
+        for array, type_ in zip((*operands, *results), (*spec.operands, *[None] * len(results)), strict=True):
+            if type_ is not None and type_.dtype == "i32" and type_.shape == ():
+                arguments.append(int(array))
+                continue
+            place = (place + 63) // 64 * 64
+            arguments.append(place)
+            tensors.append(array)
+            place += array.nbytes
+        missing = place + GUARD - memory.data_len(store)
+        if missing > 0:
+            memory.grow(store, -(-missing // 65536))
+        places = [
+            a
+            for a, t in zip(arguments, (*spec.operands, *[None] * len(results)), strict=True)
+            if not (t is not None and t.dtype == "i32" and t.shape == ())
+        ]
+        for array, start in zip(tensors, places, strict=True):
+            memory.write(store, array.tobytes(), start)
+        exports[spec.symbol](store, *arguments, *([n] if spec.dynamic else []))
+        for array, start in zip(tensors, places, strict=True):
+            data = np.frombuffer(memory.read(store, start, start + array.nbytes), array.dtype)
+            array.reshape(-1)[:] = data
+
+
+def build_library(specs: Sequence[KernelSpec], isa: Isa, directory: Path) -> Library:
+    """All kernels in one library."""
+    objects = compile_kernels(specs, isa, directory / isa.name)
+    path = directory / isa.name / f"kernels{isa.suffix}"
+    exports = [o.symbol for o in objects]
+    if isa.suffix == ".wasm":
+        exports.append("__heap_base")
+    link([o.object_path for o in objects], [], isa, path, exports)
+    return Library(isa, path)
+
+
+def run_kernel(
+    spec: KernelSpec, arrays: Sequence[np.ndarray], isa: Isa, n: int, directory: Path
+) -> list[np.ndarray]:
+    """Compile, link and run one kernel; to run many, ``build_library`` once."""
+    return build_library([spec], isa, directory).run(spec, arrays, n)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call to check: an op with its types, the arrays the reference takes, and those the kernel takes.
+
+    Attributes:
+        types: operand types as compiled, with ``"T"`` where the tokens are.
+        n: tokens of this call.
+        packed: operand index → packed array that the kernel gets in place of the plain one; ``types`` has its type.
+    """
+
+    op: str
+    types: tuple[TensorType, ...]
+    arrays: tuple[np.ndarray, ...]
+    attributes: Mapping[str, Attribute]
+    n: int = 1
+    results: tuple[TensorType, ...] = ()
+    packed: Mapping[int, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def ir_op(self) -> Op:
+        return kernel_op(self.op, self.types, self.attributes, self.results)
+
+
+def case(
+    op: str, arrays: Sequence[np.ndarray], attributes: Mapping[str, Attribute] | None = None, *, tokens: Sequence[int]
+) -> Case:
+    """A case whose operands listed in ``tokens`` have the token dimension as their first axis."""
+    types = []
+    n = 1
+    for i, array in enumerate(arrays):
+        type_ = TensorType.of(array)
+        if i in tokens:
+            n = array.shape[0]
+            type_ = type_.with_shape((TOKENS, *type_.shape[1:]))
+        types.append(type_)
+    return Case(op, tuple(types), tuple(arrays), dict(attributes or {}), n)
+
+
+def check(cases: Sequence[Case], isas: Sequence[str], directory: Path) -> None:
+    """Every case on every ISA against the numpy reference, bit for bit; NaNs may differ in sign and payload."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    ops = [c.ir_op for c in cases]
+    specs = [KernelSpec.of(op) for op in ops]
+    expected = []
+    for c, op in zip(cases, ops, strict=True):
+        reference = OPS[op.name].reference
+        assert reference is not None
+        with np.errstate(all="ignore"):
+            expected.append(reference(op, [np.array(a, copy=True) for a in c.arrays]))
+    for name in isas:
+        library = build_library(specs, load_isa(name), directory)
+        for c, spec, want in zip(cases, specs, expected, strict=True):
+            arrays = [c.packed.get(i, a) for i, a in enumerate(c.arrays)]
+            got = library.run(spec, arrays, c.n)
+            for i, (a, b) in enumerate(zip(want, got, strict=True)):
+                assert_same_bits(a, b, f"{name}: result {i} of {spec.op} {tuple(map(str, spec.operands))} n={c.n}")
+
+
+def check_kernel(
+    op: str, arrays: Sequence[np.ndarray], attributes: Mapping[str, Attribute], directory: Path, *, tokens: Sequence[int]
+) -> None:
+    """One case on every ISA of this machine; ``check`` takes many at once and is faster."""
+    check([case(op, arrays, attributes, tokens=tokens)], native_isas(), directory)
+
+
+def assert_same_bits(expected: np.ndarray, got: np.ndarray, what: str) -> None:
+    """Equal shape, dtype and bits, any NaN being equal to any NaN."""
+    assert expected.shape == got.shape, f"{what}: shape {got.shape}, expected {expected.shape}"
+    assert expected.dtype == got.dtype, f"{what}: {got.dtype}, expected {expected.dtype}"
+    unsigned = np.dtype(f"u{expected.dtype.itemsize}")
+    a, b = np.ascontiguousarray(expected).view(unsigned), np.ascontiguousarray(got).view(unsigned)
+    differ = a != b
+    if expected.dtype.kind == "f":
+        differ &= ~(np.isnan(expected) & np.isnan(got))
+    if differ.any():
+        place = tuple(int(i) for i in np.argwhere(differ)[0]) if differ.ndim else ()
+        raise AssertionError(
+            f"{what}: {int(differ.sum())} of {differ.size} elements differ, first at {place}:"
+            f" {got[place]!r}, expected {expected[place]!r}"
+        )

@@ -1,0 +1,89 @@
+"""Quantised matrix products and the embedding against the numpy references, at edge sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from harness import Case, case, check, native_isas
+
+from chimerac.compiler.ir.ops.linear import quantise_blocks, quantise_rows, ternarise
+from chimerac.compiler.ir.types import TOKENS, TensorType
+from chimerac.targets.layouts import pack_scales, pack_ternary, scale_layout, ternary_layout
+
+RANDOM = np.random.default_rng(11)
+COLUMNS = (1, 7, 8, 9, 63, 64, 65, 127, 128, 129, 200, 320)
+ROWS = (1, 3, 7, 8, 9, 31, 33)
+COUNTS = (1, 2, 5, 16)
+PANEL_ROWS = 8
+
+
+def normal(*shape: int) -> np.ndarray:
+    return (RANDOM.standard_normal(shape) * 3).astype(np.float32)
+
+
+def product(
+    op: str, activations: np.ndarray, weights: np.ndarray, scales: np.ndarray, group: int, block: int, *, dynamic: bool
+) -> Case:
+    """A case; the kernel of ternary_matmul gets its weights packed."""
+    codes, code_scales = quantise_blocks(activations, block)
+    attributes = {"rows": weights.shape[0], "columns": weights.shape[1], "group": group, "block": block}
+    plain = case(op, [codes, code_scales, weights, scales], attributes, tokens=[0, 1] if dynamic else [])
+    if op == "int8_matmul":
+        return plain
+    packed, panels = pack_ternary(weights, PANEL_ROWS), pack_scales(scales, PANEL_ROWS)
+    types = (
+        *plain.types[:2],
+        TensorType("u8", packed.shape, ternary_layout(PANEL_ROWS)),
+        TensorType("f16", panels.shape, scale_layout(PANEL_ROWS)),
+    )
+    return Case(op, types, plain.arrays, attributes, plain.n, packed={2: packed, 3: panels})
+
+
+def sizes() -> list[tuple[int, int, int]]:
+    """(tokens, rows, columns): every edge size of each, not every combination."""
+    chosen = [(COUNTS[i % 4], ROWS[i % 7], columns) for i, columns in enumerate(COLUMNS * 2)]
+    return [*chosen, (1, 40, 256), (16, 72, 256), (7, 64, 384)]
+
+
+@pytest.mark.parametrize("op", ["ternary_matmul", "int8_matmul"])
+def test_products(op: str, tmp_path: Path) -> None:
+    cases = []
+    for i, (n, rows, columns) in enumerate(sizes()):
+        quantise = ternarise if op == "ternary_matmul" else quantise_rows
+        weights, scales = quantise(normal(rows, columns), 128)
+        cases.append(product(op, normal(n, columns), weights, scales, 128, 64, dynamic=i % 3 != 0))
+    weights, scales = (ternarise if op == "ternary_matmul" else quantise_rows)(normal(9, 100), 96)
+    cases.append(product(op, normal(3, 100), weights, scales, 96, 32, dynamic=True))
+    cases.append(product(op, normal(2, 3, 100), weights, scales, 96, 32, dynamic=False))
+    check(cases, native_isas(), tmp_path)
+
+
+@pytest.mark.parametrize("op", ["ternary_matmul", "int8_matmul"])
+def test_extreme_values(op: str, tmp_path: Path) -> None:
+    """The largest sums that a block can have, scales that are subnormal or large in fp16, NaN and infinite activations."""
+    limit = 1 if op == "ternary_matmul" else 127
+    x = np.full((5, 256), 2.0, np.float32)
+    x[1] = -2
+    x[2] = np.where(np.arange(256) % 2, 2, -2)
+    x[3, 70], x[3, 130] = np.nan, np.inf
+    weights = np.full((16, 256), limit, np.int8)
+    weights[1] = -limit
+    weights[2] = np.where(np.arange(256) % 2, limit, -limit)
+    scales = np.tile(np.array([[6e-8, 65504], [1e-5, 1], [0.5, 3e-7], [1, -2]], np.float16), (4, 1))
+    check([product(op, x, weights, scales, 128, 64, dynamic=True)], native_isas(), tmp_path)
+
+
+def test_look_up(tmp_path: Path) -> None:
+    cases = []
+    for n, width in ((1, 64), (5, 200), (16, 128), (3, 7)):
+        table, scales = quantise_rows(normal(11, width), 128)
+        ids = RANDOM.integers(0, 11, n).astype(np.int32)
+        cases.append(case("look_up", [ids, table, scales], {"group": 128}, tokens=[0]))
+    check(cases, native_isas(), tmp_path)
+
+
+def test_codes_have_the_token_dimension() -> None:
+    made = product("ternary_matmul", normal(2, 64), *ternarise(normal(8, 64), 128), 128, 64, dynamic=True)
+    assert made.types[0].shape == (TOKENS, 64)
