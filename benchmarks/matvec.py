@@ -3,13 +3,14 @@
     python benchmarks/matvec.py [rows columns [tokens]]
 
 Runs natively and, if ``node`` is installed, the WebAssembly module in Node. Several copies of the matrix, together
-larger than any cache, are multiplied in turn.
+larger than any cache, are multiplied in turn. Times are of the processor, so that a busy machine disturbs them less.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,16 +20,16 @@ from pathlib import Path
 
 import numpy as np
 
+from chimerac.compiler.ir.layouts import pack_scales, pack_ternary, scale_layout, ternary_layout
 from chimerac.compiler.ir.types import TensorType
 from chimerac.targets.codegen import compile_kernels
 from chimerac.targets.isa import load_isa
 from chimerac.targets.kernel_spec import KernelSpec
-from chimerac.targets.layouts import pack_scales, pack_ternary, scale_layout, ternary_layout
 from chimerac.targets.link import link
 
 GROUP, BLOCK = 128, 64
 MEMORY = 200 << 20  #: bytes of weights to cycle through
-SECONDS = 1.5
+SECONDS = 3.0
 
 NODE = """
 import fs from "node:fs";
@@ -43,15 +44,15 @@ const weights = take(bytes * copies), weightScales = take(scales * copies);
 memory.grow(Math.ceil((place - memory.buffer.byteLength) / 65536) + 1);
 new Uint8Array(memory.buffer, codes, tokens * columns).fill(3);
 new Uint8Array(memory.buffer, weights, bytes * copies).fill(0x52);
-let calls = 0, best = Infinity;
+const durations = [];
+const clock = () => { const { user, system } = process.cpuUsage(); return (user + system) / 1e6; };
 const end = performance.now() + 1000 * seconds;
 for (let copy = 0; performance.now() < end; copy = (copy + 1) % copies) {
-  const start = performance.now();
+  const start = clock();
   kernel(codes, activations, weights + bytes * copy, weightScales + scales * copy, y, tokens);
-  best = Math.min(best, performance.now() - start);
-  calls++;
+  durations.push(clock() - start);
 }
-console.log(JSON.stringify({ mean: seconds / calls, best: best / 1000 }));
+console.log(JSON.stringify(durations));
 """
 
 
@@ -71,12 +72,14 @@ def make_spec(rows: int, columns: int, panel_rows: int, packed: np.ndarray, scal
     )
 
 
-def report(name: str, seconds: float, best: float, rows: int, columns: int, tokens: int, size: int) -> None:
+def report(name: str, durations: list[float], rows: int, columns: int, tokens: int, size: int) -> None:
     work = rows * columns * tokens
-    print(
-        f"{name:16} {rows}x{columns} n={tokens}: {1e6 * seconds:7.0f} us mean, {1e6 * best:7.0f} best;"
-        f" {size / seconds / 1e9:5.2f} GB/s, {work / seconds / 1e9:6.1f} G multiply-adds/s ({work / best / 1e9:.1f} best)"
-    )
+    steady = durations[len(durations) // 2 :]  # by then the engine has compiled the module with all optimisations
+    print(f"{name:16} {rows}x{columns} n={tokens}:", end="")
+    for what, duration in (("median", statistics.median(steady)), ("best", min(steady))):
+        rate, speed = size / duration / 1e9, work / duration / 1e9
+        print(f"  {what} {1e6 * duration:.0f} us, {rate:.2f} GB/s, {speed:.1f} G multiply-adds/s", end="")
+    print()
 
 
 def main(rows: int = 6912, columns: int = 2560, tokens: int = 1) -> None:
@@ -100,9 +103,9 @@ def main(rows: int = 6912, columns: int = 2560, tokens: int = 1) -> None:
                 numbers = (rows, columns, tokens, packed.nbytes, panels.nbytes, copies, SECONDS)
                 script = Path(folder) / "run.mjs"
                 script.write_text(NODE, encoding="utf-8")
-                command = ["node", str(script), str(output), spec.symbol, *map(str, numbers)]
+                command = ["node", "--no-liftoff", str(script), str(output), spec.symbol, *map(str, numbers)]
                 answer = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-                report(name, answer["mean"], answer["best"], rows, columns, tokens, size)
+                report(name, answer, rows, columns, tokens, size)
                 continue
             kernel = CDLL(str(output))[spec.symbol]
             all_weights = np.tile(packed, copies)
@@ -110,7 +113,7 @@ def main(rows: int = 6912, columns: int = 2560, tokens: int = 1) -> None:
             codes = random.integers(-127, 128, (tokens, columns)).astype(np.int8)
             activations = np.full((tokens, columns // BLOCK), 0.01, np.float32)
             y = np.zeros((tokens, rows), np.float32)
-            durations = []
+            durations: list[float] = []
             end = time.perf_counter() + SECONDS
             while time.perf_counter() < end:
                 copy = len(durations) % copies
@@ -121,10 +124,10 @@ def main(rows: int = 6912, columns: int = 2560, tokens: int = 1) -> None:
                     all_scales.ctypes.data + copy * panels.nbytes,
                     y.ctypes.data,
                 )
-                begun = time.perf_counter()
+                begun = time.process_time()
                 kernel(*(c_void_p(p) for p in pointers), c_int32(tokens))
-                durations.append(time.perf_counter() - begun)
-            report(name, float(np.mean(durations[1:])), min(durations), rows, columns, tokens, size)
+                durations.append(time.process_time() - begun)
+            report(name, durations, rows, columns, tokens, size)
 
 
 if __name__ == "__main__":

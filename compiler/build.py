@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chimerac.compiler import pipeline
 from chimerac.compiler.bundle import BundleInput, make_tokenizer, model_name, write_bundle
@@ -28,6 +29,9 @@ from chimerac.targets.codegen import compile_kernels
 from chimerac.targets.isa import load_isa
 from chimerac.targets.library import link_library
 from chimerac.targets.registry import Target, find_target
+
+if TYPE_CHECKING:
+    from chimerac.frontends.models.chimera import ChimeraModel
 
 #: Prompt of the self-test, and how many tokens it generates.
 SELF_TEST_PROMPT = b"The quick brown fox jumps over"
@@ -59,11 +63,12 @@ class BuildReport:
 
 @dataclass(frozen=True)
 class Source:
-    """A model before any target: its config, its IR and where its weights come from."""
+    """A model before any target: its config, its IR, where its weights come from, and the PyTorch module."""
 
     config: ModelConfig
     module: Module
     weights: str
+    model: ChimeraModel
 
 
 def build(
@@ -116,7 +121,7 @@ def build(
         lowered, records = lower(source.module, target, loops=loops, without=without)
         tell(target.name, f"{len(records)} passes, {records[-1].ops} ops", time.perf_counter() - begun)
         if expected is None:
-            expected = _timed(tell, "self-test vector", lambda module=lowered: make_self_test(source, module))
+            expected = make_self_test(source, lowered, tell)
         path = Path(out) / f"{name}.{target.name}"
         _write(source, target, lowered, records, expected, path, tell)
         if check:
@@ -168,7 +173,7 @@ def import_model(
         module = import_module(stateful, name=model_name(settings), block=stateful.block)
     verify(module)
     tell("export", f"{len(module.graphs['main'].ops)} ops", _since(begun))
-    return Source(settings, module, origin)
+    return Source(settings, module, origin, model)
 
 
 def lower(
@@ -179,19 +184,14 @@ def lower(
     return pipeline.run(module, pipeline.passes(loops=loops, packing=[packing], without=without))
 
 
-def make_self_test(source: Source, module: Module) -> tuple[SelfTest, str]:
-    """The self-test vector of a lowered module, and a line about it."""
+def make_self_test(source: Source, module: Module, tell: Progress) -> SelfTest:
+    """The self-test vector of a lowered module, computed by the interpreter."""
+    begun = time.perf_counter()
     tokenizer = make_tokenizer(source.config, module)
     prompt = tokenizer.encode(SELF_TEST_PROMPT)
     found = self_test(module, prompt=prompt, count=SELF_TEST_TOKENS, tokenizer=tokenizer)
-    return found, f"{len(prompt)} + {len(found.tokens)} tokens in the interpreter"
-
-
-def _timed(tell: Progress, step: str, work: Callable[[], tuple[SelfTest, str]]) -> SelfTest:
-    begun = time.perf_counter()
-    result, what = work()
-    tell(step, what, _since(begun))
-    return result
+    tell("self-test vector", f"{len(prompt)} + {len(found.tokens)} tokens in the interpreter", _since(begun))
+    return found
 
 
 def _write(

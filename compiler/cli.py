@@ -49,7 +49,9 @@ def _config_options(command: F) -> F:
     """The options that say which model is meant."""
     options = [
         click.option("--scale", metavar="PRESET", help="Shrink the model: nano, tiny, small or full."),
-        click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a config value; repeatable."),
+        click.option(
+            "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a config value; repeatable."
+        ),
     ]
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
 
@@ -143,8 +145,9 @@ def check(config: str, scale: str | None, overrides: tuple[str, ...], schema: bo
 @click.option("--ir", "stage", type=click.Choice(["imported", "lowered"]), help="Print the IR of a config.")
 @click.option("-t", "--target", default="x86_64-avx2", show_default=True, help="Target of --ir lowered.")
 @click.option("--loops", type=int, help="Unroll looped layers in --ir lowered.")
-def inspect(subject: str, stage: str | None, scale: str | None, overrides: tuple[str, ...], target: str,
-            loops: int | None) -> None:
+def inspect(
+    subject: str, stage: str | None, scale: str | None, overrides: tuple[str, ...], target: str, loops: int | None
+) -> None:
     """Show what is in SUBJECT: a bundle, or with --ir the IR of a config."""
     from chimerac.compiler.inspect import describe_bundle, print_ir
 

@@ -30,6 +30,7 @@ class Cost:
 def decode_costs(module: Module) -> list[Cost]:
     """Costs of the graph ``decode`` by part, in order of execution."""
     totals: dict[str, list[int]] = {}
+    counted: set[tuple[str, str]] = set()  # unrolled iterations read the same weights
     graph = module.graphs["decode"]
     constants = _constants(graph)
     for op, visits in _visits(graph.ops, 1, module.loops[0]):
@@ -38,9 +39,10 @@ def decode_costs(module: Module) -> list[Cost]:
         entry = totals.setdefault(part_of(op), [0, 0, visits])
         entry[0] += multiply_adds(op) * visits
         share = _expert_share(op)
-        names = dict.fromkeys(constants[v.name] for v in op.operands if v.name in constants)
-        if op.name not in ("embedding", "look_up"):
-            entry[1] += sum(int(module.constants[n].data.nbytes * share) for n in names)
+        for name in (constants[v.name] for v in op.operands if v.name in constants):
+            if op.name not in ("embedding", "look_up") and (part_of(op), name) not in counted:
+                counted.add((part_of(op), name))
+                entry[1] += int(module.constants[name].data.nbytes * share)
     return [Cost(part, *numbers) for part, numbers in totals.items() if numbers[0] or numbers[1]]
 
 

@@ -55,7 +55,9 @@ def _compiler() -> Finding:
         try:
             from chimerac.targets.link import run_zig
 
-            run_zig(["cc", "-target", "wasm32-freestanding", "-nostdlib", "-Wl,--no-entry", str(source), "-o", str(output)])
+            run_zig(
+                ["cc", "-target", "wasm32-freestanding", "-nostdlib", "-Wl,--no-entry", str(source), "-o", str(output)]
+            )
         except (UserError, OSError, ImportError) as error:
             return Finding("C compiler", False, str(error).splitlines()[-1])
     return Finding("C compiler", True, "zig cc compiles and links for wasm")

@@ -104,7 +104,8 @@ class InternalError(ChimeracError):
     def render(self) -> str:
         where = f" in {self.stage}" if self.stage else ""
         after = f" after {', '.join(self.before)}" if self.before else ""
-        return f"internal error{where}{after}: {self}\n  help: this is a bug of chimerac; rerun with --traceback and report it"
+        advice = "this is a bug of chimerac; run again as `chimerac --traceback …` and report it"
+        return f"internal error{where}{after}: {self}\n  help: {advice}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:

@@ -29,7 +29,8 @@ def describe_bundle(folder: Path) -> str:
         "",
         *_columns([(f.name, f.role, f"{f.bytes:,}") for f in manifest.files], ("file", "role", "bytes")),
         "",
-        f"recurrent state {manifest.memory.state_bytes:,} bytes per session, arena {manifest.memory.arena_bytes:,} bytes",
+        f"memory of a session: {manifest.memory.state_bytes:,} bytes of recurrent state,"
+        f" {manifest.memory.arena_bytes:,} bytes of arena",
         "",
     ]
     if container is not None:

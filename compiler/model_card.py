@@ -37,7 +37,9 @@ def render_model_card(config: ModelConfig, weights: str, module: Module, target:
     ]
     if shape.moe:
         moe = shape.moe
-        lines.append(f"- {moe.experts} experts in layers {', '.join(map(str, moe.layers))}, {moe.experts_per_token} a token")
+        lines.append(
+            f"- {moe.experts} experts in layers {', '.join(map(str, moe.layers))}, {moe.experts_per_token} a token"
+        )
     if shape.loop:
         loop = shape.loop
         lines.append(f"- layers {loop.first} to {loop.last} run {loop.default} times, {loop.maximum} at most")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from chimerac.compiler.errors import ChimeracError, InternalError, UserError, did_you_mean
+from chimerac.compiler.errors import InternalError, UserError, did_you_mean
 from chimerac.compiler.ir.module import Module, walk
 from chimerac.compiler.ir.verify import verify
 from chimerac.passes.base import Pass
@@ -91,11 +91,14 @@ def run(
                 verify(module)
         except UserError:
             raise
-        except (ChimeracError, Exception) as error:
+        except Exception as error:
             raise InternalError(str(error), stage=step.name, before=[r.name for r in records]) from error
         ops = sum(1 for graph in module.graphs.values() for _ in walk(graph.ops))
         records.append(PassRecord(step.name, time.perf_counter() - started, ops, rewritten.notes))
         if on_pass is not None:
             on_pass(records[-1], module)
-    verify(module, "lowered")
+    try:
+        verify(module, "lowered")
+    except InternalError as error:
+        raise InternalError(str(error), stage="the last check", before=[r.name for r in records]) from error
     return module, records

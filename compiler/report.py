@@ -51,7 +51,7 @@ th { text-align: left; font-weight: 600; color: var(--soft); } th, td { padding:
   border-bottom: 1px solid var(--line); vertical-align: top; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 code { font: 13px/1.4 ui-monospace, monospace; overflow-wrap: anywhere; }
-.bar { height: .55rem; background: var(--accent); border-radius: 2px; min-width: 1px; }
+.bar { height: .55rem; margin-top: .45rem; background: var(--accent); border-radius: 2px; min-width: 1px; }
 td.bars { width: 28%; } details > summary { cursor: pointer; color: var(--soft); margin: .4rem 0; }
 """
 
@@ -77,7 +77,10 @@ def render_report(report: ReportInput) -> str:
         _folded(
             f"{len(report.kernels)} kernels",
             ("kernel", "operands", "#calls in decode", "#code bytes"),
-            [(f"<code>{s}</code>", f"<code>{escape(w)}</code>", _number(c), _number(b)) for s, w, c, b in report.kernels],
+            [
+                (f"<code>{s}</code>", f"<code>{escape(w)}</code>", _number(c), _number(b))
+                for s, w, c, b in report.kernels
+            ],
         ),
         "<h2>Weights</h2>",
         _folded(
@@ -113,7 +116,9 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     numeric = [h.startswith("#") for h in head]
     lines = ["<table>"]
     if any(head):
-        cells = "".join(f"<th{' class=n' if n else ''}>{h.lstrip('#')}</th>" for h, n in zip(head, numeric, strict=True))
+        cells = "".join(
+            f"<th{' class=n' if n else ''}>{h.lstrip('#')}</th>" for h, n in zip(head, numeric, strict=True)
+        )
         lines.append(f"<tr>{cells}</tr>")
     for row in rows:
         cells = "".join(
@@ -140,7 +145,13 @@ def _costs(costs: Sequence[Cost]) -> str:
         )
         for c in costs
     ]
-    total = ("<b>all</b>", "", _number(sum(c.multiply_adds for c in costs)), _number(sum(c.weight_bytes for c in costs)), "")
+    total = (
+        "<b>all</b>",
+        "",
+        _number(sum(c.multiply_adds for c in costs)),
+        _number(sum(c.weight_bytes for c in costs)),
+        "",
+    )
     return _table(("part", "#visits", "#multiply–adds", "#weight bytes", ""), [*rows, total])
 
 
@@ -154,7 +165,12 @@ def _memory(module: Module, plan: MemoryPlan) -> str:
         without = _number(graph.unshared_bytes)
         rows.append((f"arena of {name}", _number(graph.arena_bytes), f"{values} values; {without} without reuse"))
     states = [
-        (f"<code>{escape(n)}</code>", f"<code>{s.type}</code>", _number(s.iterations), _number(s.type.bytes() * s.iterations))
+        (
+            f"<code>{escape(n)}</code>",
+            f"<code>{s.type}</code>",
+            _number(s.iterations),
+            _number(s.type.bytes() * s.iterations),
+        )
         for n, s in module.states.items()
     ]
     return _table(("", "#bytes", ""), rows) + _folded("state tensors", ("state", "type", "#copies", "#bytes"), states)

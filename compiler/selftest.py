@@ -20,7 +20,9 @@ MASK = (1 << 64) - 1
 GENERATED_ROLES = (ROLE_END, ROLE_CONTROL)
 
 
-def self_test(module: Module, *, prompt: Sequence[int], count: int, tokenizer: Tokenizer, loops: int | None = None) -> SelfTest:
+def self_test(
+    module: Module, *, prompt: Sequence[int], count: int, tokenizer: Tokenizer, loops: int | None = None
+) -> SelfTest:
     """Run ``prompt``, then generate greedily as the C runtime does.
 
     Ids that are neither text nor an ending or control token are never chosen; the first ending token is chosen but not

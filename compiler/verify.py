@@ -1,43 +1,84 @@
-"""``chimerac verify``: is this bundle whole, does it compute what it should, and does it agree with PyTorch?
-
-Agreement with PyTorch is measured in two ways. Freely: both run the same tokens, and their logits are compared. Float
-rounding differs between them, so now and then an activation lands on the other side of an int8 rounding boundary, and
-from there on the two runs drift apart by about a quantisation step; the free difference shows that. Aligned: wherever
-PyTorch quantises activations it gets the compiled model's input of that quantiser, after its own was found equal within
-``INPUT_TOLERANCE``. Every layer is then compared on equal inputs, and the logits must agree within ``LOGIT_TOLERANCE``.
-"""
+"""``chimerac verify``: is this bundle whole, does it compute what it should, and does it agree with PyTorch?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from pathlib import Path
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.run import as_user_error, open_bundle
 from chimerac.runtime.errors import BundleError
 
-#: Largest difference of logits, as a part of their range.
-LOGIT_TOLERANCE = 1e-3
-#: Largest difference of a quantiser's inputs, as a part of the largest of them.
-INPUT_TOLERANCE = 1e-4
+#: Text that the comparison with PyTorch runs.
+TEXT = b"It was a bright cold day in April, and the clocks were striking thirteen."
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """How close PyTorch and the compiled model are over a run of tokens.
+def verify(
+    bundle: str | Path,
+    *,
+    config: str | Path | None = None,
+    scale: str | None = None,
+    overrides: Sequence[str] = (),
+    weights: str | Path | None = None,
+    seed: int | None = None,
+) -> Iterator[str]:
+    """Check a bundle; one line for each thing that holds.
 
-    Attributes:
-        tokens: tokens that were run.
-        aligned: largest difference of logits over their range, quantisers fed alike.
-        inputs: largest relative difference of a quantiser's inputs in that run.
-        free: the same as ``aligned`` without any alignment.
-        greedy: share of positions where both choose the same token in the free run.
+    Args:
+        bundle: folder.
+        config: compare with the PyTorch model of this config; the other arguments are those of ``build``.
+
+    Raises:
+        UserError: CHM4xx, files or self-test differ; CHM330, the bundle was built from another config or weights;
+            CHM331, the compiled model and PyTorch disagree.
     """
+    with open_bundle(str(bundle)) as session:
+        manifest = session.manifest
+        yield f"files: {len(manifest.files)} files have the size and SHA-256 of the manifest"
+        try:
+            tested = session.self_test()
+        except BundleError as error:
+            raise as_user_error(error) from None
+        yield (
+            "self-test: tokens, logits and state are those of the interpreter"
+            if tested
+            else "self-test: none in the bundle"
+        )
+        if config is None:
+            return
+        prompt = session.encode(TEXT)
+    yield from _compare(manifest.config_sha256, config, scale, overrides, weights, seed, prompt)
 
-    tokens: int
-    aligned: float
-    inputs: float
-    free: float
-    greedy: float
+
+def _compare(
+    digest: str,
+    config: str | Path,
+    scale: str | None,
+    overrides: Sequence[str],
+    weights: str | Path | None,
+    seed: int | None,
+    prompt: Sequence[int],
+) -> Iterator[str]:
+    from chimerac.compiler.agreement import compare
+    from chimerac.compiler.build import import_model
+
+    source = import_model(config, scale=scale, overrides=overrides, weights=weights, seed=seed)
+    if source.config.digest != digest:
+        hint = "give the --scale and --set options of the build"
+        raise UserError("CHM330", f"the bundle was built from another config than {config}", hint=hint)
+    found = compare(source.model, source.module, prompt)
+    if not found.holds:
+        raise UserError(
+            "CHM331",
+            f"PyTorch and the compiled model disagree: logits by {found.aligned:.1e} of their range,"
+            f" layer inputs by {found.inputs:.1e}",
+            hint="if the weights are the bundle's, this is a bug of chimerac",
+        )
+    yield (
+        f"PyTorch: logits agree within {found.aligned:.1e} of their range over {found.tokens} tokens, every layer's"
+        f" input within {found.inputs:.1e}, same likeliest tokens"
+    )
+    yield (
+        f"PyTorch without alignment: logits within {found.free:.1e}, likeliest token the same at"
+        f" {found.free_choice:.0%} of the positions"
+    )

@@ -90,7 +90,8 @@ def _check_frame(file: Path) -> None:
             prefix = stream.read(9)
     except OSError as error:
         raise UserError("CHM240", f"can't read {file}: {error.strerror or error}") from error
-    if prefix[:2] == b"PK" or prefix[:1] == b"\x80":
+    # the byte after the header's length tells: a safetensors header starts with a brace, whatever its length
+    if prefix[8:] != b"{" and (prefix[:2] == b"PK" or prefix[:1] == b"\x80"):
         raise UserError(
             "CHM240",
             f"{file} is a pickle or zip file, which chimerac does not open",

@@ -8,8 +8,10 @@ times per call: its states get one copy per iteration, except those that only op
 
 from __future__ import annotations
 
+import inspect
 import operator
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +26,9 @@ from chimerac.compiler.ir.module import Attribute, Constant, Graph, Module, Op, 
 from chimerac.compiler.ir.ops import OPS, TypeRuleError
 from chimerac.compiler.ir.types import TOKENS, Dim, TensorType, i32
 from chimerac.frontends.torch_ops import HANDLERS
+
+#: What forward must look like.
+CONTRACT = "the contract is forward(tokens i32[T], position i32[]) -> logits f32[T,V]"
 
 
 @dataclass
@@ -46,13 +51,19 @@ def import_module(module: torch.nn.Module, *, name: str, block: int) -> Module:
 
     Raises:
         UserError: CHM210 for a module that torch.export cannot trace, CHM211 for an op that the IR has not, CHM212 for
-            a signature other than the contract's.
+            a signature other than the contract's, CHM213 for operands that an op does not take, CHM214 for misplaced
+            marks of looped regions, CHM216 for a parameter or buffer that is neither float32 nor an integer.
     """
     tokens = torch.zeros(min(3, block), dtype=torch.int32)
     position = torch.zeros((), dtype=torch.int32)
+    try:
+        inspect.signature(module.forward).bind(tokens, position)
+    except TypeError as error:
+        raise UserError("CHM212", f"{type(module).__name__}.forward: {error}", hint=CONTRACT) from None
     dimension = torch.export.Dim("T", min=1, max=block)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's own, about its pytrees
             program = torch.export.export(module, (tokens, position), dynamic_shapes=({0: dimension}, None))
             program = program.run_decompositions({})
     except UserError:
@@ -83,11 +94,12 @@ class _Importer:
         self.loops = (1, 1)
         self.owner = ""  #: module path of the parameter or buffer used last
         signature = program.graph_signature
-        self.mutations = {
-            spec.arg.name: str(spec.target)
-            for spec in signature.output_specs
-            if spec.kind == OutputKind.BUFFER_MUTATION
-        }
+        self.mutations: dict[str, list[str]] = {}  #: fx node name → the states that it is the new value of
+        for spec in signature.output_specs:
+            if spec.kind == OutputKind.BUFFER_MUTATION:
+                self.mutations.setdefault(spec.arg.name, []).append(str(spec.target))
+        self.mutable = {target for targets in self.mutations.values() for target in targets}
+        self.ended: set[str] = set()  #: values that ended with their looped region
 
     def run(self) -> Module:
         inputs: list[Value] = []
@@ -105,13 +117,14 @@ class _Importer:
                 self._call(node)
                 self._write_states(node)
             elif node.op == "output":
+                if self.loop is not None:
+                    raise UserError("CHM214", "loop_begin without loop_end", hint=self.loop.location)
+                self._overwrite_states()
                 results = self._output(node)
-        if len(inputs) != 2 or len(results) != 1 or len(results[0].type.shape) != 2:
-            raise UserError(
-                "CHM212",
-                f"forward takes {len(inputs)} inputs and returns {[str(r.type) for r in results]}",
-                hint="the contract is forward(tokens i32[T], position i32[]) -> logits f32[T,V]",
-            )
+        types = [r.type for r in results]
+        if len(inputs) != 2 or [(t.dtype, len(t.shape), t.shape[:1]) for t in types] != [("f32", 2, (TOKENS,))]:
+            returned = ", ".join(map(str, types))
+            raise UserError("CHM212", f"forward takes {len(inputs)} inputs and returns {returned}", hint=CONTRACT)
         for state, value in self.scopes[0].written:
             self.scopes[0].ops.append(Op("state.write", (value,), (), {"name": state}))
         graph = Graph("main", tuple(inputs), tuple(self.scopes[0].ops), results, self.block)
@@ -161,6 +174,8 @@ class _Importer:
                 return self._named(self.named[argument.name])
             found = self.values[argument.name]
             if isinstance(found, Value):
+                if found.name in self.ended:
+                    raise UserError("CHM214", "a looped region's value is used after it; only loop_end passes one on")
                 return found
             argument = found
         if isinstance(argument, bool | int | float):
@@ -183,7 +198,7 @@ class _Importer:
 
     def _named(self, target: str) -> Value:
         """The value of a parameter, a constant buffer or a state, read in the innermost scope."""
-        if target in self.mutations.values():
+        if target in self.mutable:
             scope = self.scopes[-1]
             if target not in scope.reads:
                 kind = TensorType.of(self._state_initial(target))
@@ -199,23 +214,33 @@ class _Importer:
                 return scope.constants[name]
         if name not in self.constants:
             if data is None:
-                data = np.ascontiguousarray(self._tensor(name).detach().cpu().numpy())
-            if data.dtype == np.int64:
-                data = data.astype(np.int32)
+                data = self._array(name)
             self.constants[name] = Constant(TensorType.of(data), data)
         value = Value(self.fresh(name), self.constants[name].type)
         self.scopes[-1].ops.append(Op("constant", (), (value,), {"name": name}))
         self.scopes[-1].constants[name] = value
         return value
 
+    def _array(self, target: str) -> np.ndarray:
+        """The content of a parameter or buffer, int64 as int32."""
+        tensor = self._tensor(target).detach().cpu()
+        if tensor.dtype not in (torch.float32, torch.int32, torch.int64):
+            raise UserError("CHM216", f"{target} is {tensor.dtype}", hint="make the module float32: module.float()")
+        data = np.asarray(tensor.numpy(), order="C")
+        if data.dtype == np.float32:
+            return data.reshape(data.shape or (1,))  # float scalars are f32[1] throughout, integer ones stay i32[]
+        return data.astype(np.int32)
+
     def _state_initial(self, target: str) -> np.ndarray:
         if target not in self.state_data:
-            self.state_data[target] = np.ascontiguousarray(self._tensor(target).detach().cpu().numpy())
+            self.state_data[target] = self._array(target).copy()  # running the module changes the buffer
         data = self.state_data[target]
         if target not in self.states:
             initial = None
             if np.any(data):
                 initial = f"initial.{target}"
+                while initial in self.program.state_dict:  # a submodule may be called "initial"
+                    initial += "_"
                 self.constants[initial] = Constant(TensorType.of(data), data)
             self.states[target] = State(TensorType.of(data), 1, initial)
         return data
@@ -236,7 +261,12 @@ class _Importer:
             handler: Callable[[_Importer, Node], Any] | None = HANDLERS.get(target)
             if handler is None:
                 raise UserError("CHM211", f"the PyTorch op {target} is not supported", hint=self.where(node))
-            self.values[node.name] = handler(self, node)
+            try:
+                self.values[node.name] = handler(self, node)
+            except UserError as error:
+                if error.hint is None:
+                    error.hint = self.where(node)
+                raise
 
     def _begin_loop(self, node: Node) -> None:
         if len(self.scopes) > 1:
@@ -249,7 +279,10 @@ class _Importer:
             "maximum": int(str(maximum)),
             "exit_threshold": float(str(threshold)),
         }
-        self.loops = (int(str(default)), int(str(maximum)))
+        loops = (int(str(default)), int(str(maximum)))
+        if self.loops not in ((1, 1), loops):
+            raise UserError("CHM214", "looped regions differ in their iterations", hint=self.where(node))
+        self.loops = loops
         region = Region((write, inside), (), ())
         self.loop = Op("loop", (carried,), (), attributes, (region,), self.where(node))
         self.scopes.append(_Scope())
@@ -259,6 +292,9 @@ class _Importer:
         if self.loop is None:
             raise UserError("CHM214", "loop_end without loop_begin", hint=self.where(node))
         result = self.value(node.args[0])
+        if result.type != self.loop.operands[0].type:
+            carried = self.loop.operands[0].type
+            raise UserError("CHM214", f"loop_end gets {result.type}, loop_begin {carried}", hint=self.where(node))
         scope = self.scopes.pop()
         for name, value in scope.written:
             state = self.states[name]
@@ -266,6 +302,7 @@ class _Importer:
                 self.states[name] = State(state.type, self.loops[1], state.initial)
             scope.ops.append(Op("state.write", (value,), (), {"name": name}))
         region = Region(self.loop.regions[0].arguments, tuple(scope.ops), (result,))
+        self.ended.update(v.name for v in (*region.arguments, *(r for op in region.ops for r in op.results)))
         output = Value(self.fresh("looped"), result.type)
         operands, attributes = self.loop.operands, self.loop.attributes
         self.scopes[-1].ops.append(Op("loop", operands, (output,), attributes, (region,), self.loop.location))
@@ -274,15 +311,29 @@ class _Importer:
 
     def _guarded(self, value: Value) -> bool:
         """Whether a written value comes from an op that leaves the state alone when ``write`` is 0."""
+        if value.name not in self.producers:
+            return False
         op, index = self.producers[value.name]
         return OPS[op.name].guard is not None and index in OPS[op.name].in_place
 
     def _write_states(self, node: Node) -> None:
         """Note the states whose new value is this node, in the scope where it is computed."""
-        if node.name in self.mutations:
-            target = self.mutations[node.name]
-            self._state_initial(target)
-            self.scopes[-1].written.append((target, self.value(node)))
+        for target in self.mutations.get(node.name, ()):
+            self._write_state(target, self.value(node))
+
+    def _overwrite_states(self) -> None:
+        """Note the states whose new value is a parameter or another buffer, which no node computes."""
+        for name, targets in self.mutations.items():
+            if name in self.named:
+                for target in targets:
+                    self._write_state(target, self._named(self.named[name]))
+
+    def _write_state(self, target: str, value: Value) -> None:
+        kind = TensorType.of(self._state_initial(target))
+        if value.type != kind:
+            hint = "a buffer keeps its shape and dtype"
+            raise UserError("CHM213", f"buffer {target}, {kind}, is overwritten by {value.type}", hint=hint)
+        self.scopes[-1].written.append((target, value))
 
     def _output(self, node: Node) -> tuple[Value, ...]:
         specs = self.program.graph_signature.output_specs
@@ -295,8 +346,6 @@ class _Importer:
         )
 
 
-
-
 def _shape(node: Node) -> tuple[Dim, ...]:
     dims: list[Dim] = []
     for extent in node.meta["val"].shape:
@@ -307,4 +356,3 @@ def _shape(node: Node) -> tuple[Dim, ...]:
         else:
             raise UserError("CHM215", f"{node.name} has {extent} elements along one axis", hint="only T may vary")
     return tuple(dims)
-

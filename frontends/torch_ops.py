@@ -36,10 +36,17 @@ def _arithmetic(name: str) -> Handler:
 
     def handle(importer: Importer, node: Node) -> Any:
         if node.kwargs.get("alpha", 1) != 1:
-            raise UserError("CHM211", f"{node.target} with alpha is not supported", hint=str(node.stack_trace or ""))
+            raise UserError("CHM211", f"{node.target} with alpha is not supported")
         return importer.emit(name, [importer.value(a) for a in node.args[:2]], {}, node)
 
     return handle
+
+
+def _reversed_sub(importer: Importer, node: Node) -> Any:
+    """``rsub(x, number)`` = number - x, what ``1 - x`` becomes."""
+    if len(node.args) > 2 and node.args[2] != 1:
+        raise UserError("CHM211", f"{node.target} with alpha is not supported")
+    return importer.emit("sub", [importer.value(node.args[1]), importer.value(node.args[0])], {}, node)
 
 
 def _identity(importer: Importer, node: Node) -> Any:
@@ -53,7 +60,7 @@ def _copy(importer: Importer, node: Node) -> Any:
 
 def _reshape(importer: Importer, node: Node) -> Any:
     source = importer.value(node.args[0])
-    shape = [d if isinstance(d, int) else TOKENS for d in node.meta["val"].shape]
+    shape = [d if isinstance(d, int) else TOKENS for d in node.meta["val"].shape] or [1]
     dims = ",".join(map(str, shape))
     if tuple(shape) == source.type.shape:
         return source
@@ -68,20 +75,31 @@ def _softplus(importer: Importer, node: Node) -> Any:
 
 def _gelu(importer: Importer, node: Node) -> Any:
     if node.kwargs.get("approximate", "none") != "none":
-        raise UserError("CHM211", "gelu is supported in its exact form only", hint="use approximate='none'")
+        raise UserError("CHM211", "gelu is supported in its exact form only, approximate='none'")
     return importer.emit("gelu", [importer.value(node.args[0])], {}, node)
+
+
+def _last_axis(value: Value, axis: object, what: str) -> int:
+    """The extent of the last axis, which ``axis`` must be."""
+    rank = len(value.type.shape)
+    if not isinstance(axis, int) or rank == 0 or axis % rank != rank - 1 or value.type.shape[-1] == TOKENS:
+        raise UserError("CHM211", f"{what} supported along a last axis of fixed size only")
+    return int(value.type.shape[-1])
+
+
+def _token_count(importer: Importer, node: Node) -> Any:
+    """``x.shape[0]`` where it is T: reshapes know their own shape, nothing else can use it."""
+    return TOKENS
 
 
 def _slice(importer: Importer, node: Node) -> Any:
     source = importer.value(node.args[0])
-    axis, start, stop, step = (*node.args[1:], *(0, 0, None, 1)[len(node.args) - 1 :])
-    last = source.type.shape[-1]
-    if not isinstance(axis, int) or axis % len(source.type.shape) != len(source.type.shape) - 1 or step != 1:
-        raise UserError("CHM211", "slices are supported along the last axis with step 1 only")
-    assert isinstance(last, int)
-    begin = 0 if start is None else int(str(start))
-    end = last if stop is None else min(int(str(stop)), last)
-    begin, end = begin % last if begin < 0 else begin, end + last if end < 0 else end
+    given: list[Any] = [*node.args[1:], *(0, None, None, 1)[len(node.args) - 1 :]]
+    axis, start, stop, step = given
+    last = _last_axis(source, axis, "slices are")
+    if step != 1 or not all(isinstance(bound, int | None) for bound in (start, stop)):
+        raise UserError("CHM211", "slices are supported with fixed bounds and step 1 only")
+    begin, end, _ = slice(start, stop).indices(last)
     if (begin, end) == (0, last):
         return source
     return importer.emit("slice", [source], {"start": begin, "stop": end}, node)
@@ -91,16 +109,14 @@ def _concat(importer: Importer, node: Node) -> Any:
     parts = node.args[0]
     assert isinstance(parts, list | tuple)
     values = [importer.value(part) for part in parts]
-    axis = int(str(node.args[1])) if len(node.args) > 1 else 0
-    if axis % len(values[0].type.shape) != len(values[0].type.shape) - 1:
-        raise UserError("CHM211", "cat is supported along the last axis only")
+    for value in values:
+        _last_axis(value, node.args[1] if len(node.args) > 1 else 0, "cat is")
     return importer.emit("concat", values, {}, node)
 
 
 def _split(importer: Importer, node: Node) -> Any:
     source = importer.value(node.args[0])
-    last = source.type.shape[-1]
-    assert isinstance(last, int)
+    last = _last_axis(source, node.args[2] if len(node.args) > 2 else 0, "split is")
     size = node.args[1]
     sizes = list(size) if isinstance(size, list | tuple) else [int(str(size))] * -(-last // int(str(size)))
     results, start = [], 0
@@ -143,6 +159,7 @@ HANDLERS: Mapping[str, Handler] = {
     "aten.add.Scalar": _arithmetic("add"),
     "aten.sub.Tensor": _arithmetic("sub"),
     "aten.sub.Scalar": _arithmetic("sub"),
+    "aten.rsub.Scalar": _reversed_sub,
     "aten.mul.Tensor": _same("mul", 2),
     "aten.mul.Scalar": _same("mul", 2),
     "aten.div.Tensor": _same("div", 2),
@@ -160,6 +177,7 @@ HANDLERS: Mapping[str, Handler] = {
     "aten.silu.default": _same("silu", 1),
     "aten.softplus.default": _softplus,
     "aten.gelu.default": _gelu,
+    "aten.sym_size.int": _token_count,
     "aten.view.default": _reshape,
     "aten.reshape.default": _reshape,
     "aten.unsqueeze.default": _reshape,

@@ -132,6 +132,7 @@ class NewConstants:
 
     module: Module
     made: dict[str, Constant] = field(default_factory=dict)
+    groups: dict[str, int] = field(default_factory=dict)  #: quantised constant → its channels per scale
 
     def derive(self, name: str, make: Callable[[], np.ndarray], layout: str = "") -> TensorType:
         """The type of constant ``name``, computing its data on first request."""

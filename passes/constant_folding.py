@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from chimerac.compiler.ir.interpreter import evaluate
 from chimerac.compiler.ir.module import Constant, Module, Op, Value
 from chimerac.compiler.ir.ops import OPS
@@ -36,6 +38,8 @@ class ConstantFolding:
                 names = [known[v.name] for v in op.operands]
                 data = evaluate(op, [constants[n].data for n in names])[0]
                 name = _name(op, names)
+                while name in constants and not _equal(constants[name], data):  # dots in names can make two the same
+                    name += "_"
                 constants[name] = Constant(TensorType.of(data), data)
                 value = builder.constant(name, TensorType.of(data))
                 known[value.name] = name
@@ -45,6 +49,10 @@ class ConstantFolding:
             graphs[graph_name] = rewrite(graph, fold)
         notes = (f"folded {folded} ops",) if folded else ()
         return Rewritten(replace(module, graphs=graphs, constants=constants), notes)
+
+
+def _equal(constant: Constant, data: np.ndarray) -> bool:
+    return constant.type == TensorType.of(data) and constant.data.tobytes() == data.tobytes()
 
 
 def _name(op: Op, operands: Sequence[str]) -> str:

@@ -1,17 +1,16 @@
 """Makes the entry graphs ``decode`` (one token) and ``prefill`` (a block of tokens) from the imported graph.
 
-Both give the logits of the last token only: in ``prefill`` the last row is taken before the final row-wise ops, so that
-the head runs once a call and not once a token.
+Both give the logits of the last token only: the last row is taken before the final row-wise ops, so that the head runs
+once a call and not once a token. The two are the same ops, so they share their kernels; they differ in how many tokens
+a call may have, and so in the memory they plan.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from chimerac.compiler.ir.module import Graph, Module, Op, Region, Value
+from chimerac.compiler.ir.module import Graph, Module, Op
 from chimerac.compiler.ir.ops import OPS
-from chimerac.compiler.ir.ops.elementwise import parse_shape
-from chimerac.compiler.ir.types import TOKENS
 from chimerac.passes.base import Builder, Rewritten, graph_names, uses
 
 #: Ops that treat every token by itself, besides the element-wise ones.
@@ -27,10 +26,9 @@ class EntryPoints:
     name: str = "entry_points"
 
     def run(self, module: Module) -> Rewritten:
-        main = module.graphs["main"]
-        prefill, moved = _last_row_early(replace(main, name="prefill", tokens=module.block))
-        decode = _bind_one(replace(main, name="decode", tokens=1))
-        note = f"prefill takes the last row before {moved} final ops"
+        prefill, moved = _last_row_early(replace(module.graphs["main"], name="prefill", tokens=module.block))
+        decode = replace(prefill, name="decode", tokens=1)
+        note = f"the last row is taken before {moved} final ops"
         return Rewritten(replace(module, graphs={"decode": decode, "prefill": prefill}), (note,))
 
 
@@ -55,39 +53,3 @@ def _last_row_early(graph: Graph) -> tuple[Graph, int]:
         operands = [row if v.type.is_dynamic else v for v in op.operands]
         (row,) = builder.emit(op.name, operands, op.attributes, hint=op.results[0].name, location=op.location)
     return replace(graph, ops=tuple(builder.ops), results=(row,)), len(tail)
-
-
-def _bind_one(graph: Graph) -> Graph:
-    """The graph for exactly one token."""
-
-    def value(v: Value) -> Value:
-        return replace(v, type=v.type.bind(1))
-
-    def ops(source: tuple[Op, ...]) -> tuple[Op, ...]:
-        return tuple(
-            replace(
-                op,
-                operands=tuple(map(value, op.operands)),
-                results=tuple(map(value, op.results)),
-                regions=tuple(
-                    Region(tuple(map(value, r.arguments)), ops(r.ops), tuple(map(value, r.results))) for r in op.regions
-                ),
-                attributes=_bind_shape(op),
-            )
-            for op in source
-        )
-
-    return replace(
-        graph,
-        inputs=tuple(map(value, graph.inputs)),
-        ops=ops(graph.ops),
-        results=tuple(map(value, graph.results)),
-    )
-
-
-def _bind_shape(op: Op) -> dict[str, int | float | str]:
-    attributes = dict(op.attributes)
-    if op.name == "reshape":
-        shape = parse_shape(op.text("shape"))
-        attributes["shape"] = ",".join("1" if d == TOKENS else str(d) for d in shape)
-    return attributes

@@ -31,9 +31,7 @@ class LoopUnrolling:
                 "CHM310", f"cannot unroll {self.loops} iterations", hint=f"the model allows 1 to {module.loops[1]}"
             )
         states = {n: replace(s, iterations=min(s.iterations, self.loops)) for n, s in module.states.items()}
-        flags = {
-            f"flag.{value}": Constant(TensorType("i32", ()), np.array(value, np.int32)) for value in (0, 1)
-        }
+        flags = {f"write${value}": Constant(TensorType("i32", ()), np.array(value, np.int32)) for value in (0, 1)}
         bodies = 0
 
         def unroll(op: Op, builder: Builder) -> Sequence[Value] | None:
@@ -44,11 +42,11 @@ class LoopUnrolling:
             region = op.regions[0]
             carried = op.operands[0]
             for iteration in range(self.loops):
-                write = builder.constant(f"flag.{int(iteration == 0)}", i32())
+                write = builder.constant(f"write${int(iteration == 0)}", i32())
                 values = {region.arguments[0].name: write, region.arguments[1].name: carried}
                 for inner in region.ops:
                     _copy(inner, values, builder, iteration, states)
-                carried = values[region.results[0].name]
+                carried = values.get(region.results[0].name, region.results[0])
             return (carried,)
 
         changed = module.map_graphs(lambda graph: rewrite(graph, unroll))

@@ -2,7 +2,8 @@
 
 Weights lie in sections, recurrent state in the session's state region, everything else in one arena that is reused as
 values die. Values that only relabel memory (``reshape``, ``last_token``) and results written in place of an operand
-share that operand's place. Offsets are multiples of 64 bytes.
+share that operand's place. A state that is read is used where it is, and an op may overwrite it with the state's next
+value; what is still needed after that is copied to the arena first. Offsets are multiples of 64 bytes.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from chimerac.compiler.ir.memory import (
 from chimerac.compiler.ir.module import Graph, Module, Op, Value, walk
 from chimerac.compiler.ir.ops import OPS
 
+
 def plan_memory(module: Module) -> MemoryPlan:
     """The plan of a lowered module."""
     offsets, position = {}, 0
@@ -49,6 +51,20 @@ class _Buffer:
     names: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Access:
+    """A ``state.read`` or ``state.write`` at a place in walking order."""
+
+    index: int
+    slot: StateSlot
+    value: Value
+
+    def touches(self, slot: StateSlot) -> bool:
+        """Whether this is (or may be, in some iteration) an access to the memory of ``slot``."""
+        either = None in (self.slot.iteration, slot.iteration)
+        return self.slot.name == slot.name and (either or self.slot.iteration == slot.iteration)
+
+
 class _Planner:
     def __init__(self, module: Module, graph: Graph) -> None:
         self.module, self.graph = module, graph
@@ -56,6 +72,11 @@ class _Planner:
         self.buffers: dict[str, _Buffer] = {}  # value name → its buffer
         self.copies: dict[int, tuple[Copy, ...]] = {}
         self.last_use: dict[str, int] = {}
+        self.last_need: dict[str, int] = {}  # the same over all values that relabel one
+        self.origin: dict[str, str] = {}  # relabelled value → the value that it relabels
+        self.reads: list[_Access] = []
+        self.writes: list[_Access] = []
+        self.residents: list[_Access] = []  # values that live in a state's memory, in order of their making
         self.rows: dict[str, Value] = {}  # value name → the tensor whose last row it is
         self.index = 0
 
@@ -79,14 +100,20 @@ class _Planner:
     # lifetimes --------------------------------------------------------------------------------------------------
 
     def _find_last_uses(self) -> None:
-        def visit(ops: tuple[Op, ...], start: int) -> int:
+        def visit(ops: tuple[Op, ...], start: int, *, in_loop: bool) -> int:
             index = start
             for op in ops:
                 here = index
                 index += 1
+                if op.name in ("reshape", "last_token"):
+                    self.origin[op.results[0].name] = self._origin(op.operands[0])
+                elif op.name == "state.read":
+                    self.reads.append(_Access(here, self._state(op, in_loop), op.results[0]))
+                elif op.name == "state.write":
+                    self.writes.append(_Access(here, self._state(op, in_loop), op.operands[0]))
                 for region in op.regions:
                     first = index
-                    index = visit(region.ops, index)
+                    index = visit(region.ops, index, in_loop=True)
                     inside = {r.name for inner in walk(region.ops) for r in inner.results}
                     for name, used in self.last_use.items():
                         if used >= first and name not in inside:  # what a loop reads must outlive all its iterations
@@ -98,9 +125,24 @@ class _Planner:
                     self.last_use[value.name] = max(self.last_use.get(value.name, 0), index - 1 if op.regions else here)
             return index
 
-        end = visit(self.graph.ops, 0)
+        end = visit(self.graph.ops, 0, in_loop=False)
         for value in self.graph.results:
             self.last_use[value.name] = end
+        for name, origin in self.origin.items():
+            self.last_need[origin] = max(self.last_need.get(origin, 0), self.last_use.get(name, 0))
+
+    def _origin(self, value: Value) -> str:
+        return self.origin.get(value.name, value.name)
+
+    def _needed_until(self, value: Value) -> int:
+        """The last use of a value's memory under any of its names."""
+        origin = self._origin(value)
+        return max(self.last_use.get(origin, 0), self.last_need.get(origin, 0))
+
+    def _outlives_slot(self, read: _Access) -> bool:
+        """Whether a state's value is used after a write to the state."""
+        until = self._needed_until(read.value)
+        return any(w.touches(read.slot) and read.index < w.index < until for w in self.writes)
 
     # places -----------------------------------------------------------------------------------------------------
 
@@ -113,7 +155,7 @@ class _Planner:
             elif op.name == "constant":
                 self.places[op.results[0].name] = Weight(op.text("name"))
             elif op.name == "state.read":
-                self.places[op.results[0].name] = self._state(op, in_loop)
+                self._read_state(next(r for r in self.reads if r.index == here))
             elif op.name in ("reshape", "last_token"):
                 self._alias(op)
             elif op.name != "state.write":
@@ -125,6 +167,15 @@ class _Planner:
             return StateSlot(name, op.integer("iteration"))
         several = self.module.states[name].iterations > 1
         return StateSlot(name, None if in_loop and several else 0)
+
+    def _read_state(self, read: _Access) -> None:
+        """The value is the state's memory, or a copy made now when a write would come before its last use."""
+        if self._outlives_slot(read):
+            self._allocate(read.value, read.index)
+            self.copies[read.index] = (Copy(read.slot, _Pending(read.value.name), read.value),)
+        else:
+            self.places[read.value.name] = read.slot
+            self.residents.append(read)
 
     def _alias(self, op: Op) -> None:
         """The result shares its operand's memory; ``last_token`` adds the offset once buffers have theirs."""
@@ -144,7 +195,7 @@ class _Planner:
         in_place = OPS[op.name].in_place
         for index, result in enumerate(op.results):
             if index in in_place:
-                self._overwrite(op.operands[in_place[index]], result, here)
+                self._overwrite(op, op.operands[in_place[index]], result, here)
             elif result == self.graph.results[0]:
                 self.places[result.name] = Logits()
             else:
@@ -156,11 +207,13 @@ class _Planner:
         self.buffers[value.name] = buffer
         return buffer
 
-    def _overwrite(self, operand: Value, result: Value, here: int) -> None:
+    def _overwrite(self, op: Op, operand: Value, result: Value, here: int) -> None:
         """Put ``result`` where ``operand`` is, or copy first if the old value is still needed or may not change."""
         place = self.places.get(operand.name)
-        needed = self.last_use.get(operand.name, 0) > here
-        if needed or isinstance(place, Weight | Input):
+        twice = sum(self._origin(v) == self._origin(operand) for v in op.operands) > 1
+        needed = twice or self._needed_until(operand) > here or operand.name in self.rows
+        fixed = isinstance(place, Weight | Input | Logits)
+        if needed or fixed or (isinstance(place, StateSlot) and not self._may_change(place, operand, result, here)):
             self._allocate(result, here)
             source = place if place is not None else _Pending(operand.name)
             copy = Copy(source, _Pending(result.name), operand)
@@ -172,6 +225,22 @@ class _Planner:
         else:
             assert place is not None
             self.places[result.name] = place
+            if isinstance(place, StateSlot):
+                self.residents.append(_Access(here, place, result))
+
+    def _may_change(self, slot: StateSlot, operand: Value, result: Value, here: int) -> bool:
+        """Whether ``result`` is what the state holds next, and nothing else needs the state's memory meanwhile."""
+        written = [w.index for w in self.writes if w.index > here and w.slot == slot and w.value == result]
+        if not written:
+            return False
+        until = self._needed_until(result)
+        overtaken = any(w.touches(slot) and written[0] < w.index < until for w in self.writes)
+        read_again = any(r.touches(slot) and here < r.index < written[0] for r in self.reads)
+        shared = any(
+            r.touches(slot) and r.value.name != self._origin(operand) and self._needed_until(r.value) > here
+            for r in self.residents
+        )
+        return not (overtaken or read_again or shared)
 
     def _assign_loop(self, op: Op, here: int) -> None:
         region = op.regions[0]

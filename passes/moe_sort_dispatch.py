@@ -1,8 +1,8 @@
 """Lowers a mixture of experts to sorted dispatch: route, sort by expert, one product per expert, combine.
 
 Each (token, slot) pair becomes a row; a stable counting sort makes every expert's rows contiguous, so that each expert
-that was chosen reads its weights once per call and the others are not touched. The weighted sum goes through the inverse
-permutation in slot order, so the result does not depend on how tokens were grouped.
+that was chosen reads its weights once per call and the others are not touched. The weighted sum goes through the
+inverse permutation in slot order, so the result does not depend on how tokens were grouped.
 """
 
 from __future__ import annotations

@@ -56,9 +56,7 @@ def weight_name(op: Op, index: int, names: dict[str, str]) -> str:
     return names[value.name]
 
 
-def quantised(
-    new: NewConstants, weight: str, group: int, kind: str, builder: Builder
-) -> tuple[Value, Value]:
+def quantised(new: NewConstants, weight: str, group: int, kind: str, builder: Builder) -> tuple[Value, Value]:
     """References to the integer codes and the fp16 scales of a float weight, ``kind`` being "trits" or "int8"."""
     split = ternarise if kind == "trits" else quantise_rows
     source = new.module.constants[weight].data
@@ -66,6 +64,8 @@ def quantised(
     def part(index: int) -> np.ndarray:
         return split(source, group)[index]
 
+    if new.groups.setdefault(f"{weight}.{kind}", group) != group:
+        weight = f"{weight}.g{group}"  # the same weight in groups of another size
     codes = builder.constant(f"{weight}.{kind}", new.derive(f"{weight}.{kind}", lambda: part(0)))
     scale_name = f"{weight}.{kind}_scales"
     return codes, builder.constant(scale_name, new.derive(scale_name, lambda: part(1)))

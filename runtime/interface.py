@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from chimerac.runtime.bundle_format import Manifest
+from chimerac.runtime.bundle_format import Manifest, SelfTest
 from chimerac.runtime.errors import BundleError
 
 Prompt = str | bytes | Sequence[int]  #: text, UTF-8 text, or token ids
@@ -131,6 +131,14 @@ class Session(ABC):
     def close(self) -> None:
         """Give all memory back; may be called again."""
 
+    def record_self_test(self, prompt: Sequence[int], max_tokens: int) -> SelfTest:
+        """What ``self_test`` of this bundle should compute: greedy tokens after a prompt. Starts a new sequence."""
+        for _ in self.generate(prompt, max_tokens=max_tokens):
+            pass
+        recorded = SelfTest(tuple(prompt), tuple(self.tokens()), self.logits_hash(), self.state_hash())
+        self.reset()
+        return recorded
+
     def self_test(self) -> bool:
         """Compute the manifest's self-test here; False if it has none. Starts a new sequence.
 
@@ -139,16 +147,9 @@ class Session(ABC):
         expected = self.manifest.self_test
         if expected is None:
             return False
-        for _ in self.generate(expected.prompt, max_tokens=len(expected.tokens)):
-            pass
-        found = (tuple(self.tokens()), self.logits_hash(), self.state_hash())
-        self.reset()
-        for what, here, there in zip(
-            ("tokens", "logits", "state"),
-            found,
-            (expected.tokens, expected.logits_hash, expected.state_hash),
-            strict=True,
-        ):
+        found = self.record_self_test(expected.prompt, len(expected.tokens))
+        for what in ("tokens", "logits_hash", "state_hash"):
+            here, there = getattr(found, what), getattr(expected, what)
             if here != there:
                 message = f"the {what} of the self-test differ: {here} here, {there} when the bundle was built"
                 raise BundleError("CHM450", message, hint="report this with the name of the processor")

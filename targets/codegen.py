@@ -50,8 +50,8 @@ def source_digest() -> str:
         *sorted(root.glob("isa/*.py")),
         root / "codegen.py",
         root / "kernel_spec.py",
-        root / "layouts.py",
         root / "tensorir.py",
+        operations / "layouts.py",
         operations / "numerics.py",
         *sorted(operations.glob("ops/*.py")),
     ]

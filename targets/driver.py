@@ -5,7 +5,6 @@ One line per op, with the value and the layer it comes from in a comment, so tha
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -23,6 +22,7 @@ from chimerac.compiler.ir.memory import (
     Weight,
 )
 from chimerac.compiler.ir.module import Graph, Module, Op, Value, walk
+from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.types import TensorType
 from chimerac.targets.kernel_spec import KernelSpec
 
@@ -91,9 +91,7 @@ def _is_scalar(kind: TensorType) -> bool:
 class _Writer:
     """One graph as a C function."""
 
-    def __init__(
-        self, module: Module, graph: Graph, plan: MemoryPlan, places: GraphPlan, sections: list[str]
-    ) -> None:
+    def __init__(self, module: Module, graph: Graph, plan: MemoryPlan, places: GraphPlan, sections: list[str]) -> None:
         self.module, self.graph, self.plan, self.graph_plan = module, graph, plan, places
         self.section = {name: i for i, name in enumerate(sections)}
         self.write = ""  #: C name of the running loop's write flag
@@ -130,11 +128,16 @@ class _Writer:
 
     def _call(self, op: Op) -> str:
         spec = KernelSpec.of(op)
-        arguments = [self._argument(v) for v in op.operands]
+        result_of = {operand: result for result, operand in OPS[op.name].in_place.items()}
+        arguments = [
+            # in place: where the result is, which holds the operand's value, if need be as a copy
+            self._pointer(self._place(op.results[result_of[i]])) if i in result_of else self._argument(v)
+            for i, v in enumerate(op.operands)
+        ]
         arguments += [self._pointer(self._place(op.results[i])) for i in spec.separate_results]
         arguments += ["n"] if spec.dynamic else []
         values = " ".join(str(r) for r in op.results)
-        comment = f"{values} {op.location}".strip().replace("*/", "")
+        comment = f"{values} {op.location}".strip().replace("*", "")  # neither ends the comment nor begins another
         return f"{spec.symbol}({', '.join(arguments)}); /* {comment} */"
 
     def _copy(self, copy: Copy) -> str:
@@ -211,10 +214,11 @@ class _Writer:
 def _descriptor(module: Module, plan: MemoryPlan, identity: Identity, sections: list[str]) -> Iterator[str]:
     index = {name: i for i, name in enumerate(sections)}
     vocabulary = module.graphs["decode"].results[0].type.shape[-1]
-    yield "static const chm_section_desc sections[] = {"
-    for name in sections:
-        yield f"  {{{_text(name)}, {module.constants[name].data.nbytes}}},"
-    yield "};"
+    if sections:
+        yield "static const chm_section_desc sections[] = {"
+        for name in sections:
+            yield f"  {{{_text(name)}, {module.constants[name].data.nbytes}}},"
+        yield "};"
     if module.states:
         yield "static const chm_state_desc states[] = {"
         for name, state in module.states.items():
@@ -230,13 +234,14 @@ def _descriptor(module: Module, plan: MemoryPlan, identity: Identity, sections: 
         "weights_sha256": _text(identity.weights_sha256),
         "vocab": vocabulary,
         "block": module.block,
+        "min_loops": 1 if any(op.name == "loop" for op in module.graphs["decode"].ops) else module.loops[1],
         "max_loops": module.loops[1],
         "default_loops": module.loops[0],
         "state_bytes": plan.state_bytes,
         "arena_bytes": plan.arena_bytes,
         "n_sections": len(sections),
         "n_states": len(module.states),
-        "sections": "sections",
+        "sections": "sections" if sections else "0",
         "states": "states" if module.states else "0",
         "decode": "decode",
         "prefill": "prefill",
@@ -247,5 +252,6 @@ def _descriptor(module: Module, plan: MemoryPlan, identity: Identity, sections: 
 
 
 def _text(text: str) -> str:
-    """A C string literal: JSON escapes are C escapes for printable ASCII."""
-    return json.dumps(text)
+    """A C string literal of the UTF-8 bytes; what is not plain ASCII is escaped in octal."""
+    plain = (chr(b) if 32 <= b < 127 and b not in b'"?\\' else f"\\{b:03o}" for b in text.encode())
+    return f'"{"".join(plain)}"'

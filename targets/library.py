@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,12 +32,14 @@ def link_library(driver: str, objects: Sequence[Path], target: Target, isa: Isa,
     model = work / "model.c"
     model.write_text(driver, encoding="ascii")
     sources = [NATIVE_DIRECTORY / name for name in (WASM_SOURCES if web else POSIX_SOURCES)]
+    linked = work / output.name  # the linker leaves files of its own beside its output
     link(
         objects,
         [model, *sources],
         isa,
-        output,
+        linked,
         exported_functions(wasm=web),
         [NATIVE_DIRECTORY],
         WASM_C_FLAGS if web else (),
     )
+    shutil.move(linked, output)

@@ -369,9 +369,7 @@ def lanes8_sums(
     return sums
 
 
-def strips(
-    builder: KernelBuilder, extent: int | Expr, body: Callable[[Expr, int], None], lanes: int = 8
-) -> None:
+def strips(builder: KernelBuilder, extent: int | Expr, body: Callable[[Expr, int], None], lanes: int = 8) -> None:
     """``body(index, lanes)`` over a row: whole vectors first, then single elements."""
     if isinstance(extent, int):
         whole = extent // lanes

@@ -165,7 +165,11 @@ class Session:
 
 
 def converged(now: np.ndarray, before: np.ndarray, threshold: float) -> bool:
-    """Whether ``|now - before| <= threshold * |now|`` for every row, in the fixed order of ``lanes8_sum``."""
+    """Whether ``|now - before| <= threshold * |now|`` for every row, in the fixed order of ``lanes8_sum``.
+
+    A row is all that belongs to one index of the first axis.
+    """
+    now, before = now.reshape(now.shape[0], -1), before.reshape(now.shape[0], -1)
     difference = now - before
     moved = np.sqrt(numerics.lanes8_sum(difference * difference))
     size = np.sqrt(numerics.lanes8_sum(now * now))

@@ -1,10 +1,11 @@
 """Packed layouts of weights: how bytes are arranged for the kernels, and back.
 
 ``t2.r<R>``: trits, 2 bits each, as codes t + 1. Rows come in panels of R. Per panel, 16 columns after the other take
-4·R bytes: byte ``4·r + c`` belongs to row r of the panel and holds columns ``c``, ``4 + c``, ``8 + c``, ``12 + c`` of the
-16, lowest bits first. So a vector register holds R rows × 4 channels in each of four bit planes, its lanes are rows, and
-the matching activations are one 4-byte broadcast. Rows are padded to whole panels and columns to a multiple of 64 with
-code 1, the weight 0. Panels follow each other; the matrices of several experts follow each other, all of one size.
+4·R bytes: byte ``4·r + c`` belongs to row r of the panel and holds columns ``c``, ``4 + c``, ``8 + c``, ``12 + c`` of
+the 16, lowest bits first. So a vector register holds R rows × 4 channels in each of four bit planes, its lanes are
+rows, and the matching activations are one 4-byte broadcast. Rows are padded to whole panels and columns to a multiple
+of 64 with code 1, the weight 0. Panels follow each other; the matrices of several experts follow each other, all of
+one size.
 
 ``panel.r<R>``: fp16 scales [N, G] of such a matrix as [panel, G, R], padded with zeros.
 

@@ -210,7 +210,7 @@ def log(ops: Ops[F, I, B], x: F) -> F:
 
 
 def log1p(ops: Ops[F, I, B], x: F) -> F:
-    """log(1 + x) for x >= 0, at most 1.5 ulp off: log of the rounded sum plus its rounding error divided by it."""
+    """log(1 + x) for x > -1, at most 1.5 ulp off: log of the rounded sum plus its rounding error divided by it."""
     u = ops.add(ops.f32(1.0), x)
     correction = ops.div(ops.sub(x, ops.sub(u, ops.f32(1.0))), u)
     result = ops.add(log(ops, u), correction)
@@ -405,7 +405,7 @@ def log_f32(x: ArrayLike) -> FloatArray:
 
 
 def log1p_f32(x: ArrayLike) -> FloatArray:
-    """``log1p`` of a float32 array of any shape, elements >= 0."""
+    """``log1p`` of a float32 array of any shape, elements > -1."""
     array, shape = _float_input(x)
     with np.errstate(all="ignore"):
         return log1p(NUMPY, array).reshape(shape)

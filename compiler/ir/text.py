@@ -68,13 +68,15 @@ def _print_ops(ops: tuple[Op, ...], indent: str) -> Iterator[str]:
 
 
 _NAME = r"[\w.$]+"
-_MODULE = re.compile(rf"module (\S+) block=(\d+) loops=(\d+)\.\.(\d+)")
-_CONSTANT = re.compile(rf"constant ({_NAME}): (\S+)")
-_STATE = re.compile(rf"state ({_NAME}): (\S+) iterations=(\d+)(?: initial=({_NAME}))?")
+_MODULE = re.compile(r"module (\S+) block=(\d+) loops=(\d+)\.\.(\d+)")
+_CONSTANT = re.compile(r"constant (\S+): (\S+)")
+_STATE = re.compile(r"state (\S+): (\S+) iterations=(\d+)(?: initial=(\S+))?")
 _GRAPH = re.compile(rf"graph ({_NAME})\((.*)\) tokens=(\d+) \{{")
 _OP = re.compile(rf"(?:(%.*?) = )?({_NAME})\((.*?)\)(?: \{{(.*?)\}})?(?: \((.*)\) \{{)?")
 _VALUE = re.compile(rf"%({_NAME}): (\w+\[[^\]]*\](?:<[\w.]+>)?)")
+_VALUES = re.compile(rf"{_VALUE.pattern}(?:, {_VALUE.pattern})*")
 _ATTRIBUTE = re.compile(r"(\w+)=('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^,}]+)")
+_ATTRIBUTES = re.compile(rf"{_ATTRIBUTE.pattern}(?:, {_ATTRIBUTE.pattern})*")
 
 
 def parse(text: str, data: Mapping[str, np.ndarray] | None = None) -> Module:
@@ -86,7 +88,7 @@ class _Parser:
     def __init__(self, text: str, data: Mapping[str, np.ndarray]) -> None:
         self.lines = [(i, line.strip()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
         self.data = data
-        self.next = 0
+        self.next = 0  #: index of the first line that is not read yet
         self.values: dict[str, Value] = {}
 
     def match(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
@@ -97,9 +99,23 @@ class _Parser:
             self.next += 1
         return found
 
-    def fail(self, message: str) -> InternalError:
-        number, line = self.lines[self.next] if self.next < len(self.lines) else (0, "end of text")
+    def fail(self, message: str, *, read: bool = False) -> InternalError:
+        """An error in the line that comes next, or, with ``read``, in the line read last."""
+        index = self.next - read
+        if index >= len(self.lines):
+            last = self.lines[-1][0] if self.lines else 1
+            return InternalError(f"line {last}: {message} after it, not the end of the text")
+        number, line = self.lines[index]
         return InternalError(f"line {number}: {message}: {line!r}")
+
+    def type(self, text: str, *, static: bool = False) -> TensorType:
+        try:
+            kind = TensorType.parse(text)
+        except InternalError as error:
+            raise self.fail(str(error), read=True) from None
+        if static and kind.is_dynamic:
+            raise self.fail(f"{kind} must have a fixed shape", read=True)
+        return kind
 
     def module(self) -> Module:
         head = self.match(_MODULE)
@@ -107,13 +123,13 @@ class _Parser:
             raise self.fail("expected a module line")
         constants, states, graphs = {}, {}, {}
         while found := self.match(_CONSTANT):
-            kind = TensorType.parse(found[2])
+            kind = self.type(found[2], static=True)
             array = self.data.get(found[1])
             if array is None:
                 array = np.zeros([int(d) for d in kind.shape], kind.numpy)
             constants[found[1]] = Constant(kind, array)
         while found := self.match(_STATE):
-            states[found[1]] = State(TensorType.parse(found[2]), int(found[3]), found[4])
+            states[found[1]] = State(self.type(found[2], static=True), int(found[3]), found[4])
         while found := self.match(_GRAPH):
             self.values = {}
             inputs = self.declare(found[2])
@@ -124,15 +140,25 @@ class _Parser:
         return Module(head[1], graphs, constants, states, int(head[2]), (int(head[3]), int(head[4])))
 
     def declare(self, text: str | None) -> tuple[Value, ...]:
-        values = tuple(Value(name, TensorType.parse(kind)) for name, kind in _VALUE.findall(text or ""))
+        if text and _VALUES.fullmatch(text) is None:
+            raise self.fail("expected values such as %x: f32[T,8]", read=True)
+        values = tuple(Value(name, self.type(kind)) for name, kind in _VALUE.findall(text or ""))
         self.values.update((v.name, v) for v in values)
         return values
+
+    def attributes(self, text: str | None) -> dict[str, Attribute]:
+        try:
+            if text and _ATTRIBUTES.fullmatch(text) is None:
+                raise ValueError
+            return {name: ast.literal_eval(value) for name, value in _ATTRIBUTE.findall(text or "")}
+        except (ValueError, SyntaxError):
+            raise self.fail("expected attributes such as {axis=1, name='w'}", read=True) from None
 
     def use(self, text: str) -> tuple[Value, ...]:
         names = [part.strip().removeprefix("%") for part in text.split(",") if part.strip()]
         for name in names:
             if name not in self.values:
-                raise self.fail(f"%{name} is not defined")
+                raise self.fail(f"%{name} is not defined", read=True)
         return tuple(self.values[name] for name in names)
 
     def ops(self, end: str) -> tuple[tuple[Op, ...], tuple[Value, ...]]:
@@ -148,9 +174,10 @@ class _Parser:
             if found is None:
                 raise self.fail("expected an op")
             operands = self.use(found[3])
-            attributes: dict[str, Attribute] = {k: ast.literal_eval(v) for k, v in _ATTRIBUTE.findall(found[4] or "")}
+            attributes = self.attributes(found[4])
+            results = self.declare(found[1])
             regions: tuple[Region, ...] = ()
             if found[5] is not None:
                 arguments = self.declare(found[5])
                 regions = (Region(arguments, *self.ops("yield")),)
-            ops.append(Op(found[2], operands, self.declare(found[1]), attributes, regions))
+            ops.append(Op(found[2], operands, results, attributes, regions))

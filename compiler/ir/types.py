@@ -50,7 +50,9 @@ class TensorType:
         if match is None or match[1] not in DTYPES:
             raise InternalError(f"not a tensor type: {text!r}")
         dims = [part.strip() for part in match[2].split(",") if part.strip()]
-        return TensorType(match[1], tuple(int(d) if d.isdigit() else d for d in dims), match[3] or "")
+        if not all(d.isdecimal() or d == TOKENS for d in dims):
+            raise InternalError(f"not a tensor type: {text!r}")
+        return TensorType(match[1], tuple(int(d) if d.isdecimal() else d for d in dims), match[3] or "")
 
     @staticmethod
     def of(array: np.ndarray) -> TensorType:

@@ -31,6 +31,8 @@ def verify(module: Module, stage: str = "imported") -> None:
     for name, state in module.states.items():
         if state.initial is not None and state.initial not in module.constants:
             raise InternalError(f"state {name} starts from the unknown constant {state.initial}")
+        if state.initial is not None and module.constants[state.initial].type != state.type:
+            raise InternalError(f"state {name} starts from {module.constants[state.initial].type}, not {state.type}")
         if state.type.is_dynamic or state.iterations < 1:
             raise InternalError(f"state {name} has type {state.type} and {state.iterations} copies")
     for graph in module.graphs.values():
@@ -63,11 +65,15 @@ def _verify_ops(
         allowed = {a.rstrip("?") for a in definition.attributes}
         required = {a for a in definition.attributes if not a.endswith("?")}
         if not required <= op.attributes.keys() <= allowed:
-            raise InternalError(f"{where} has attributes {sorted(op.attributes)}, takes {sorted(definition.attributes)}")
+            raise InternalError(
+                f"{where} has attributes {sorted(op.attributes)}, takes {sorted(definition.attributes)}"
+            )
         expected = _result_types(module, op, where)
         actual = tuple(r.type for r in op.results)
         if expected != actual:
             raise InternalError(f"{where} gives {_types(expected)}, declared {_types(actual)}")
+        if len(op.regions) != (op.name == "loop"):
+            raise InternalError(f"{where} has {len(op.regions)} regions")
         for region in op.regions:
             _verify_region(module, graph, op, region, defined, forbidden, where)
         for value in op.results:

@@ -7,7 +7,7 @@ says how the numbers are rounded. Rounding is half to even everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Literal
@@ -24,6 +24,7 @@ SPARSE_THRESHOLD = 0.3  #: |W/s| under which ``sparse_gradient`` stops the gradi
 WeightFormat = Literal["ternary", "int8"]
 FrozenWeights = dict[tuple[int, tuple[int, ...], int, WeightFormat], tuple[Tensor, Tensor, Tensor]]
 _frozen: ContextVar[FrozenWeights | None] = ContextVar("frozen_weights", default=None)
+_input_hook: ContextVar[Callable[[Tensor, int], Tensor] | None] = ContextVar("input_hook", default=None)
 
 
 def _runs(x: Tensor, size: int) -> Tensor:
@@ -137,7 +138,8 @@ def quantized_product(x: Tensor, codes: Tensor, scales: Tensor, group: int, bloc
         [T, N]: sum over groups g, ascending, of s_g * (sum over the blocks b of g, ascending, of a_b * acc_b).
         The sums acc_b stay below 2^24, so float32 holds them exactly whatever the order of the additions.
     """
-    q, a = activation_codes(x, block)
+    hook = _input_hook.get()
+    q, a = activation_codes(x if hook is None else hook(x, codes.shape[0]), block)
     columns, channels = codes.float().t(), x.shape[-1]
     y = x.new_zeros(x.shape[0], codes.shape[0])
     for g, first in enumerate(range(0, channels, group)):
@@ -172,3 +174,16 @@ def frozen_weights(store: FrozenWeights) -> Iterator[None]:
         yield
     finally:
         _frozen.reset(token)
+
+
+@contextmanager
+def product_inputs(hook: Callable[[Tensor, int], Tensor]) -> Iterator[None]:
+    """Pass every input x [T, K] of ``quantized_product``, with the rows N of its weight, through ``hook``.
+
+    The hook returns what is quantised in place of x.
+    """
+    token = _input_hook.set(hook)
+    try:
+        yield
+    finally:
+        _input_hook.reset(token)

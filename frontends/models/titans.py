@@ -181,8 +181,8 @@ class TitansMac(Mixer):
         normed = self.memory_norm.step(y.reshape(-1, self.heads * self.head_width))
         learned_k = self._unit_step(self.km_proj, normed)
         learned_v = ops.l2_norm(self._heads_step(self.vm_proj, normed), L2_EPS)
-        projected = (gate.step(normed) for gate in (self.eta_proj, self.theta_proj, self.alpha_proj))
-        gates = bounded_gates(*projected, self.chunk)
+        eta, theta, alpha = (gate.step(normed) for gate in (self.eta_proj, self.theta_proj, self.alpha_proj))
+        gates = bounded_gates(eta, theta, alpha, self.chunk)
         memory, momentum = ops.titans_update(
             learned_k, learned_v, *gates, anchor, state["memory"], state["momentum"], write
         )

@@ -42,10 +42,11 @@ WASM_C_FLAGS: Final = ("-nostdlib", "-ffreestanding")
 #: Files of ``runtime/web`` that a web bundle carries next to its data.
 WEB_FILES: Final = (
     "chimera.mjs",
-    "chimera.d.ts",
+    "chimera.d.mts",
     "sha256.mjs",
     "worker.mjs",
     "worker-client.mjs",
+    "worker-client.d.mts",
     "index.html",
     "page.mjs",
     "page.css",

@@ -11,10 +11,14 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "containers are mapped as they are: little-endian only");
 
+#if defined(__wasm__) /* chm_freestanding.c has them; elsewhere headers may make them macros */
 void *memcpy(void *restrict to, const void *restrict from, size_t bytes);
 void *memmove(void *to, const void *from, size_t bytes);
 void *memset(void *to, int value, size_t bytes);
 int memcmp(const void *a, const void *b, size_t bytes);
+#else
+#include <string.h>
+#endif
 
 /* ---- chm_error.c ---- */
 

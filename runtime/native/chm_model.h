@@ -45,7 +45,8 @@ typedef struct chm_model_desc {
   const char *target;      /* for example "x86_64-avx2" */
   const char *config_sha256;
   const char *weights_sha256; /* digest over the names, sizes and contents the code was generated for */
-  int32_t vocab, block, max_loops, default_loops;
+  int32_t vocab, block;
+  int32_t min_loops, max_loops, default_loops; /* min_loops is max_loops where loops are unrolled */
   uint64_t state_bytes, arena_bytes;
   int32_t n_sections, n_states;
   const chm_section_desc *sections;

@@ -125,8 +125,10 @@ int32_t chm_session_reset(chm_session *session) {
 
 int32_t chm_session_set_loops(chm_session *session, int32_t loops) {
   if (!session) return no_session();
-  if (loops < 0 || loops > chm_model.max_loops)
-    return chm_fail(CHM_ERROR_ARGUMENT, "%d loops; 0 to %d are possible", (int64_t)loops, (int64_t)chm_model.max_loops);
+  int32_t least = chm_model.min_loops > 1 ? chm_model.min_loops : 1;
+  if (loops && (loops < least || loops > chm_model.max_loops))
+    return chm_fail(CHM_ERROR_ARGUMENT, "%d loops; %d to %d are possible, or 0 for the default", (int64_t)loops,
+                    (int64_t)least, (int64_t)chm_model.max_loops);
   session->loops = loops ? loops : chm_model.default_loops;
   return CHM_OK;
 }

@@ -20,18 +20,22 @@ const requests = {
   },
 };
 
-addEventListener("message", async ({ data: { id, type, ...details } }) => {
-  if (type === "abort") {
-    aborts.get(id)?.abort();
-    return;
-  }
-  const abort = new AbortController();
-  aborts.set(id, abort);
+async function answer(id, type, details) {
   try {
-    postMessage({ id, type: "done", result: await requests[type](id, details, abort.signal) });
+    postMessage({ id, type: "done", result: await requests[type](id, details, aborts.get(id).signal) });
   } catch (error) {
     postMessage({ id, type: "error", error: describe(error) });
   } finally {
     aborts.delete(id);
   }
+}
+
+let last = Promise.resolve(); // one request at a time: an aborted one ends before the next one starts
+addEventListener("message", ({ data: { id, type, ...details } }) => {
+  if (type === "abort") {
+    aborts.get(id)?.abort();
+    return;
+  }
+  aborts.set(id, new AbortController());
+  last = last.then(() => answer(id, type, details));
 });

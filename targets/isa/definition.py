@@ -31,6 +31,26 @@ class Primitive:
 
 
 @dataclass(frozen=True)
+class TernaryDot:
+    """How an instruction set multiplies activations with packed trits (layout ``t2.r<R>``).
+
+    The kernel loads one vector of weights, ``packed``, for 16 columns of R rows; bit plane p of it holds, for each row,
+    the codes 0, 1, 2 of columns 4p to 4p + 3. ``prepare`` runs once for all rows of the matrix.
+
+    Attributes:
+        words: int32 words that stand for 4 activations; a word is repeated in every row's lane.
+        prepare: activations int8x16 → ``words`` vectors int32x4, whose lane p is for plane p.
+        term: (packed as uint16x(2R), plane, words each as int32xR) → something to add up over a block of at most 256.
+        finish: such a sum → int32xR, ``sum(code * activation)`` of each row.
+    """
+
+    words: int
+    prepare: Callable[[Any], list[Any]]
+    term: Callable[[Any, int, list[Any]], Any]
+    finish: Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
 class Isa:
     """An instruction set with everything that differs between targets of the code generator.
 
@@ -44,7 +64,10 @@ class Isa:
         suffix: of the linked library.
         vector_bytes: width of the vector registers.
         panel_rows: output rows that a panel of packed weights interleaves (targets/layouts.py).
-        panels_per_pass: panels that the matrix products work on at a time; more share an activation, fewer fit registers.
+        panels_per_pass: panels that a matrix-vector product works on at a time: more share activations, fewer fit
+            registers.
+        columns_per_pass: activation columns that share the unpacking of a weight vector, when there are as many.
+        ternary_dot: the inner step of products with trits, made of the primitives.
         primitives: vector instructions by name.
     """
 
@@ -58,6 +81,8 @@ class Isa:
     vector_bytes: int
     panel_rows: int
     panels_per_pass: int
+    columns_per_pass: int
+    ternary_dot: TernaryDot
     primitives: Mapping[str, Primitive] = field(default_factory=dict)
 
 

@@ -1,4 +1,7 @@
-"""WebAssembly with 128-bit SIMD: every browser since 2023."""
+"""WebAssembly with 128-bit SIMD: every browser since 2023.
+
+Kernels are written in 256-bit vectors, of which each half is a register here.
+"""
 
 from __future__ import annotations
 
@@ -6,44 +9,63 @@ from typing import Any
 
 import numpy as np
 
-from chimerac.targets.isa.definition import Isa, Primitive, llvm_call, table
+from chimerac.targets.isa.definition import Isa, Primitive, TernaryDot, llvm_call, table
 
 
-def _pairs(a: np.ndarray, b: np.ndarray, dtype: type) -> np.ndarray:
-    """Sums of neighbouring products; wraps, where kernels stay within range."""
-    products = a.astype(np.int64) * b.astype(np.int64)
-    return (products[0::2] + products[1::2]).astype(dtype)
+def _pairs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Sums of neighbouring products."""
+    products = a.astype(np.int32) * b.astype(np.int32)
+    result: np.ndarray = products[0::2] + products[1::2]
+    return result
 
 
-def _products_of_bytes(a: Any, b: Any) -> Any:
-    """No instruction multiplies bytes, so 16-bit lanes multiply their low bytes and their high bytes.
+def _dot2_i16(a: Any, b: Any) -> Any:
+    from tvm import tirx
 
-    What depends on one operand only is computed once however many products share it.
+    def lanes(vectors: list[Any], first: int) -> Any:
+        return tirx.Shuffle(vectors, [tirx.IntImm("int32", i) for i in range(first, first + 8)])
+
+    dot = llvm_call("llvm.wasm.dot", "int32x4")
+    return lanes([dot(lanes([a], first), lanes([b], first)) for first in (0, 8)], 0)
+
+
+DOT2_I16 = Primitive("dot2_i16", "llvm.wasm.dot, twice", ("int16x16", "int16x16"), "int32x8", _pairs, _dot2_i16)
+
+
+def _prepare(activations: Any) -> list[Any]:
+    """Even and odd activations as 16-bit pairs, times 4**(3 - plane): see ``_term``."""
+    from tvm import tirx
+    from tvm.script import tirx as T
+
+    pairs = T.reinterpret("int16x8", activations)
+    eight = tirx.Broadcast(tirx.IntImm("int16", 8), 8)
+    factors = [tirx.IntImm("int16", 4 ** (3 - lane // 2)) for lane in range(8)]
+    scale = tirx.Shuffle(factors, [tirx.IntImm("int32", lane) for lane in range(8)])
+    even = tirx.shift_right(tirx.shift_left(pairs, eight), eight)
+    odd = tirx.shift_right(pairs, eight)
+    return [T.reinterpret("int32x4", tirx.Mul(part, scale)) for part in (even, odd)]
+
+
+def _term(packed: Any, plane: int, words: list[Any]) -> Any:
+    """Codes of a plane times activations, times 64, as one 32-bit sum per row.
+
+    No instruction multiplies bytes, so the low and the high bytes of 16-bit lanes are multiplied apart. Codes stay
+    where the plane has them, as multiples of 4**plane, which saves a shift each; the activations make up for it.
     """
     from tvm import tirx
     from tvm.script import tirx as T
 
-    def lanes(value: int, dtype: str) -> Any:
-        return tirx.Broadcast(tirx.IntImm(dtype, value), 16)
-
-    codes, values = T.reinterpret("uint16x16", a), T.reinterpret("int16x16", b)
-    low = tirx.Cast("int16x16", tirx.bitwise_and(codes, lanes(0xFF, "uint16")))
-    high = tirx.Cast("int16x16", tirx.shift_right(codes, lanes(8, "uint16")))
-    even = tirx.shift_right(tirx.shift_left(values, lanes(8, "int16")), lanes(8, "int16"))
-    odd = tirx.shift_right(values, lanes(8, "int16"))
-    return tirx.Add(tirx.Mul(low, even), tirx.Mul(high, odd))
+    mask = tirx.Broadcast(tirx.IntImm("uint16", 3 << 2 * plane), 16)
+    high = tirx.shift_right(packed, tirx.Broadcast(tirx.IntImm("uint16", 8), 16))
+    even, odd = (T.reinterpret("int16x16", tirx.bitwise_and(part, mask)) for part in (packed, high))
+    first, second = (T.reinterpret("int16x16", word) for word in words)
+    return tirx.Add(_dot2_i16(even, first), _dot2_i16(odd, second))
 
 
-def _halves_dot(a: Any, b: Any) -> Any:
-    """Two 128-bit instructions for the 256-bit vectors that kernels are written in."""
+def _finish(total: Any) -> Any:
     from tvm import tirx
 
-    dot = llvm_call("llvm.wasm.dot", "int32x4")
-    parts = [
-        dot(*(tirx.Shuffle([v], [tirx.IntImm("int32", i) for i in range(start, start + 8)]) for v in (a, b)))
-        for start in (0, 8)
-    ]
-    return tirx.Shuffle(parts, [tirx.IntImm("int32", i) for i in range(8)])
+    return tirx.shift_right(total, tirx.Broadcast(tirx.IntImm("int32", 6), 8))
 
 
 ISA = Isa(
@@ -56,28 +78,13 @@ ISA = Isa(
     },
     triple="wasm32-freestanding",
     compile_flags=("-mcpu=generic+simd128+bulk_memory", "-fvisibility=hidden"),
-    link_flags=("-nostdlib", "-Wl,--no-entry", "-Wl,--gc-sections"),
+    link_flags=("-nostdlib", "-Wl,--no-entry", "-Wl,--gc-sections", "-Wl,-z,stack-size=1048576"),
     export_flag="-Wl,--export={}",
     suffix=".wasm",
     vector_bytes=16,
     panel_rows=8,
-    panels_per_pass=2,
-    primitives=table(
-        Primitive(
-            "dot2_u8_i8",
-            "i16x8.mul twice",
-            ("uint8x32", "int8x32"),
-            "int16x16",
-            lambda a, b: _pairs(a, b, np.int16),
-            _products_of_bytes,
-        ),
-        Primitive(
-            "dot2_i16",
-            "llvm.wasm.dot twice",
-            ("int16x16", "int16x16"),
-            "int32x8",
-            lambda a, b: _pairs(a, b, np.int32),
-            _halves_dot,
-        ),
-    ),
+    panels_per_pass=1,
+    columns_per_pass=1,
+    ternary_dot=TernaryDot(2, _prepare, _term, _finish),
+    primitives=table(DOT2_I16),
 )

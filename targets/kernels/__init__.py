@@ -14,7 +14,7 @@ from chimerac.targets.kernel_spec import KernelSpec
 Build = Callable[[KernelSpec, Isa], Any]
 
 KERNELS: dict[str, str] = {
-    **{name: "elementwise:build" for name in (*ELEMENTWISE, "fused")},
+    **dict.fromkeys((*ELEMENTWISE, "fused"), "elementwise:build"),
     **{name: f"movement:build_{name}" for name in ("reshape", "slice", "concat", "last_token", "embedding")},
     **{name: f"norms:build_{name}" for name in ("rms_norm", "l2_norm", "quantize", "rms_norm_quantize")},
     "linear": "linear:build",

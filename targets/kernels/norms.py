@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from tvm import tirx
 
 from chimerac.compiler.ir import numerics
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
-from chimerac.targets.tensorir import Expr, KernelBuilder, Memory, TirOps, integer, lanes8_sums, splat, strips, tirx
+from chimerac.targets.tensorir import Expr, KernelBuilder, Memory, TirOps, integer, lanes8_sums, splat, strips
 
 Load = Callable[[Expr, int], Expr]
 
@@ -29,7 +30,9 @@ def inverse_norm(b: KernelBuilder, load: Load, width: int, eps: float, *, mean: 
     return ops.div(ops.f32(1.0), ops.sqrt(ops.add(total, ops.f32(float(np.float32(eps))))))
 
 
-def rms_normalised(b: KernelBuilder, x: Memory, start: Expr, weight: Memory, weight_start: int | Expr, width: int, eps: float) -> Load:
+def rms_normalised(
+    b: KernelBuilder, x: Memory, start: Expr, weight: Memory, weight_start: int | Expr, width: int, eps: float
+) -> Load:
     """What reads ``rms_norm`` of a row, after computing the row's scale."""
     scale = inverse_norm(b, lambda i, lanes: x.load(start + i, lanes), width, eps, mean=True)
 

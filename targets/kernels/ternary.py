@@ -1,8 +1,7 @@
 """Kernel of ternary_matmul, and its body for the grouped product of experts.
 
-Lanes are output rows (layouts.py), so nothing is summed across lanes. With codes 0, 1, 2 for the weights -1, 0, 1 a
-block's sum is ``sum(code * activation) - sum(activation)``, and the last term is the same for all rows. Products of
-codes and activations add up in 16 bits over a block (at most 127 · block in magnitude), then in 32.
+Lanes are output rows (compiler/ir/layouts.py), so nothing is summed across lanes. With codes 0, 1, 2 for the weights
+-1, 0, 1 a block's sum is ``sum(code * activation) - sum(activation)``, and the last term is the same for all rows.
 """
 
 from __future__ import annotations
@@ -14,24 +13,24 @@ from typing import Any
 from tvm import tirx
 
 from chimerac.compiler.errors import InternalError
+from chimerac.compiler.ir.layouts import COLUMN_PADDING, COLUMNS_PER_STEP, padded
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.halves import decode
-from chimerac.targets.layouts import COLUMN_PADDING, COLUMNS_PER_STEP, padded
 from chimerac.targets.tensorir import (
     Expr,
     KernelBuilder,
     Memory,
     TirOps,
     constant,
+    integer,
     intrinsic,
     reinterpret,
     splat,
 )
 
-PLANES = 4
-COLUMN_TILE = 4  #: tokens that share the unpacking of a weight vector
-LARGEST_BLOCK = 256  #: 127 · 256 < 2**15
+PLANES = 4  #: of 4 columns each
+LARGEST_BLOCK = 256  #: what ``TernaryDot.term`` can add up
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,8 @@ class Product:
     @staticmethod
     def of(spec: KernelSpec, isa: Isa) -> Product:
         """From the attributes of an op."""
-        product = Product(
-            *(spec.integer(name) for name in ("rows", "columns", "group", "block")), panel_rows=isa.panel_rows
-        )
+        rows, columns, group, block = (spec.integer(name) for name in ("rows", "columns", "group", "block"))
+        product = Product(rows, columns, group, block, isa.panel_rows)
         if product.block % COLUMNS_PER_STEP or product.block > LARGEST_BLOCK or product.group % product.block:
             raise InternalError(f"no ternary kernel for group {product.group}, block {product.block}")
         return product
@@ -76,6 +74,10 @@ class Product:
     @property
     def blocks(self) -> int:
         return -(-self.columns // self.block)
+
+    @property
+    def steps(self) -> int:
+        return -(-self.columns // COLUMNS_PER_STEP)
 
     @property
     def step_bytes(self) -> int:
@@ -111,14 +113,19 @@ class TernaryBody:
 
     def __init__(self, builder: KernelBuilder, product: Product) -> None:
         self.b, self.product = builder, product
-        self._sums = builder.local("int32", COLUMN_TILE * product.blocks)
-        self._rest = product.columns % product.block
-        self._tail = builder.local("int8", COLUMN_TILE * product.block) if self._rest else None
+        tile = builder.isa.columns_per_pass
+        self.sums = builder.local("int32", tile * product.blocks)
+        self.words = builder.local("int32", tile * product.steps * self.step_words)
+
+    @property
+    def step_words(self) -> int:
+        """Prepared words of 16 activations."""
+        return self.b.isa.ternary_dot.words * PLANES
 
     def emit(
         self, codes: Place, scales: Place, weights: Place, weight_scales: Place, result: Place, count: int | Expr
     ) -> None:
-        """Rows ``count`` of codes[count, K] and scales[count, B] → result[count, N]; all places at their first element."""
+        """codes[count, K] and scales[count, B] → result[count, N]; each place is that of the first element."""
         b, product = self.b, self.product
 
         def columns(first: Expr, tile: int) -> None:
@@ -132,17 +139,20 @@ class TernaryBody:
                 tile,
             ).emit()
 
+        tile = b.isa.columns_per_pass
         if isinstance(count, int):
-            tiles, rest = divmod(count, COLUMN_TILE)
+            tiles, rest = divmod(count, tile)
+        elif tile == 1:
+            tiles, rest = count, 0
         else:
-            tiles = b.let(tirx.truncdiv(count, COLUMN_TILE))
-            rest = count - tiles * COLUMN_TILE
+            tiles = b.let(tirx.truncdiv(count, tile))
+            rest = count - tiles * tile
         if not isinstance(tiles, int) or tiles:
             with b.loop(tiles) as i:
-                columns(b.let(i * COLUMN_TILE), COLUMN_TILE)
+                columns(b.let(i * tile), tile)
         if not isinstance(rest, int) or rest:
             with b.loop(rest) as i:
-                columns(b.let(tiles * COLUMN_TILE + i), 1)
+                columns(b.let(tiles * tile + i), 1)
 
 
 @dataclass
@@ -171,29 +181,44 @@ class _Tile:
                 self._panels([b.let(passes * together + i)])
 
     def _prepare(self) -> None:
-        """The sum of each block of activations, and a zero-padded copy of an incomplete last block."""
+        """The activations as the instruction set wants them, zeros behind the last, and the sum of each block."""
         b, product = self.body.b, self.body.product
-        tail, rest = self.body._tail, self.body._rest
+        whole, rest = divmod(product.columns, product.block)
         for column in range(self.width):
-            if tail is not None:
-                for i in range(padded(rest, COLUMNS_PER_STEP)):
-                    value = constant(0, "int8")
-                    if i < rest:
-                        value = self.codes.load((column + 1) * product.columns - rest + i)
-                    b.store(tail, column * product.block + i, value)
-                self._sum(Place(tail, column * product.block), rest, (column + 1) * product.blocks - 1)
-            if product.columns >= product.block:
-                with b.loop(product.columns // product.block) as k:
-                    start = self.codes.start + column * product.columns + k * product.block
-                    self._sum(Place(self.codes.memory, start), product.block, column * product.blocks + k)
+            if whole:
+                with b.loop(whole) as k:
+                    self._prepare_block(column, k, product.block)
+            if rest:
+                self._prepare_block(column, whole, rest)
 
-    def _sum(self, codes: Place, extent: int, slot: int | Expr) -> None:
-        b = self.body.b
+    def _prepare_block(self, column: int, index: int | Expr, extent: int) -> None:
+        b, product = self.body.b, self.body.product
         total: Any = constant(0, "int32")
         for start in range(0, extent, COLUMNS_PER_STEP):
-            wide = tirx.Cast("int32x16", codes.load(start, COLUMNS_PER_STEP))
+            place = b.let(integer(column * product.columns + index * product.block + start))
+            codes = self._sixteen(place, min(COLUMNS_PER_STEP, extent - start))
+            wide = tirx.Cast("int32x16", codes)
             total = b.let(tirx.Add(total, intrinsic("llvm.vector.reduce.add", "int32", wide)))
-        b.store(self.body._sums, slot, total)
+            for i, vector in enumerate(b.isa.ternary_dot.prepare(codes)):
+                b.store(self.body.words, self._words(column, index, start // COLUMNS_PER_STEP) + i * PLANES, vector)
+        b.store(self.body.sums, column * product.blocks + index, total)
+
+    def _sixteen(self, place: Expr, count: int) -> Expr:
+        """``count`` activations and zeros."""
+        b = self.body.b
+        if count == COLUMNS_PER_STEP:
+            return b.let(self.codes.load(place, COLUMNS_PER_STEP))
+        padded_codes = b.local("int8", COLUMNS_PER_STEP)
+        b.store(padded_codes, 0, constant(0, f"int8x{COLUMNS_PER_STEP}"))
+        for i in range(count):
+            b.store(padded_codes, i, self.codes.load(place + i))
+        return b.let(padded_codes.load(0, COLUMNS_PER_STEP))
+
+    def _words(self, column: int, index: int | Expr, step: int) -> Expr:
+        """Where the prepared words of a block's step are."""
+        product = self.body.product
+        first = index * (product.block // COLUMNS_PER_STEP) + (column * product.steps + step)
+        return first * self.body.step_words
 
     def _panels(self, panels: Sequence[Expr]) -> None:
         b, product = self.body.b, self.body.product
@@ -234,43 +259,28 @@ class _Tile:
     def _block(self, index: int | Expr, extent: int, starts: Sequence[Expr]) -> list[list[Expr]]:
         """Integer sums of a block: int32 vectors per column and panel."""
         b, product = self.body.b, self.body.product
-        lanes = product.panel_rows
-        halves = f"int16x{2 * lanes}"
-        dot4, dot2 = b.isa.primitives["dot2_u8_i8"], b.isa.primitives["dot2_i16"]
+        dot, lanes = b.isa.ternary_dot, product.panel_rows
         totals: list[list[Any]] = [[None] * len(starts) for _ in range(self.width)]
         for step in range(-(-extent // COLUMNS_PER_STEP)):
             offset = (index * (product.block // COLUMNS_PER_STEP) + step) * product.step_bytes
             packed = [
-                b.let(reinterpret(self.weights.memory.load(start + offset, product.step_bytes), f"u{halves}"))
+                b.let(reinterpret(self.weights.memory.load(start + offset, product.step_bytes), f"uint16x{2 * lanes}"))
                 for start in starts
             ]
+            places = [b.let(integer(self._words(column, index, step))) for column in range(self.width)]
             for plane in range(PLANES):
-                place = step * COLUMNS_PER_STEP + 4 * plane
-                shared = [self._activations(index, place, column, extent) for column in range(self.width)]
-                for j, vector in enumerate(packed):
-                    shifted = tirx.shift_right(vector, constant(2 * plane, f"u{halves}")) if plane else vector
-                    masked = tirx.bitwise_and(shifted, constant(0x0303, f"u{halves}"))
-                    codes = b.let(reinterpret(masked, f"uint8x{4 * lanes}"))
-                    for column, activations in enumerate(shared):
-                        value = dot4.build(codes, activations)
+                for column, place in enumerate(places):
+                    words = [
+                        b.let(splat(self.body.words.load(place + i * PLANES + plane), lanes)) for i in range(dot.words)
+                    ]
+                    for j, vector in enumerate(packed):
+                        term = dot.term(vector, plane, words)
                         before = totals[column][j]
-                        totals[column][j] = b.let(value if before is None else tirx.Add(before, value))
-        ones = constant(1, halves)
+                        totals[column][j] = b.let(term if before is None else tirx.Add(before, term))
         for column in range(self.width):
-            total = b.let(splat(self.body._sums.load(column * product.blocks + index), lanes))
-            totals[column] = [b.let(tirx.Sub(dot2.build(t, ones), total)) for t in totals[column]]
+            total = b.let(splat(self.body.sums.load(column * product.blocks + index), lanes))
+            totals[column] = [b.let(tirx.Sub(dot.finish(t), total)) for t in totals[column]]
         return totals
-
-    def _activations(self, index: int | Expr, place: int, column: int, extent: int) -> Expr:
-        """Four activations, repeated for every row of a panel."""
-        b, product = self.body.b, self.body.product
-        if extent == product.block:
-            four = self.codes.load(column * product.columns + index * product.block + place, 4)
-        else:
-            assert self.body._tail is not None
-            four = self.body._tail.load(column * product.block + place, 4)
-        word = b.hold(reinterpret(four, "int32"))
-        return b.let(reinterpret(splat(word, product.panel_rows), f"int8x{4 * product.panel_rows}"))
 
     def _store(self, column: int, panel: Expr, value: Expr) -> None:
         b, product = self.body.b, self.body.product

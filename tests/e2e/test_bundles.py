@@ -86,7 +86,13 @@ def test_builds_are_reproducible(document: Path, bundles: dict[str, Path], tmp_p
         "import sys; from chimerac.compiler.build import build;"
         f"build({str(document)!r}, scale='nano', targets={TARGETS!r}, out=sys.argv[1])"
     )
-    environment = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "PATH": "/usr/bin:/bin", "LC_ALL": "C", "HOME": str(tmp_path)}
+    environment = {
+        "PYTHONHASHSEED": "7",
+        "TZ": "Asia/Tokyo",
+        "PATH": "/usr/bin:/bin",
+        "LC_ALL": "C",
+        "HOME": str(tmp_path),
+    }
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "again")], env=environment, check=True, cwd=tmp_path)
     for path in bundles.values():
         again = tmp_path / "again" / path.name

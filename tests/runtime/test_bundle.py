@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,21 +132,16 @@ def test_links_are_not_followed(copy: Path, tmp_path: Path) -> None:
 
 def test_a_library_that_is_none(copy: Path) -> None:
     (copy / "libchimera.so").write_bytes(b"no library")
-    entry = bf.file_entry(copy / "libchimera.so", "code")
-    change_manifest(
-        copy,
-        lambda m: m["files"].__setitem__(
-            0, {"name": entry.name, "role": "code", "bytes": entry.bytes, "sha256": entry.sha256}
-        ),
-    )
+    entry = asdict(bf.file_entry(copy / "libchimera.so", "code"))
+    change_manifest(copy, lambda m: m["files"].__setitem__(0, entry))
     assert code_of_loading(copy) == "CHM414"
 
 
 def test_self_test(toy: Any, toy_library: Path, make_toy_bundle: Callable[..., Any], tmp_path: Path) -> None:
     with load(toy.folder) as session:
         assert session.self_test() is False
-        list(session.generate([1, 2, 3], max_tokens=6))
-        good = bf.SelfTest((1, 2, 3), tuple(session.tokens()), session.logits_hash(), session.state_hash())
+        good = session.record_self_test([1, 2, 3], 6)
+        assert len(good.tokens) == 6
     with load(make_toy_bundle(tmp_path / "good", toy_library, toy.manifest.target, good).folder) as session:
         assert session.self_test() is True
         assert session.position == 0

@@ -156,3 +156,9 @@ def test_missing_and_empty_files(tmp_path: Path) -> None:
     with pytest.raises(BundleError) as caught:
         bf.read_container(tmp_path)
     assert caught.value.code == "CHM400"
+
+
+def test_the_documentation_lists_every_error() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text(encoding="utf-8")
+    for status in bf.STATUSES:
+        assert f"| {status.code} | {status.meaning} |" in text

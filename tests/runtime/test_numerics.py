@@ -6,7 +6,6 @@ import ctypes as ct
 import math
 from collections.abc import Callable
 
-import mpmath
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -69,11 +68,11 @@ def test_log_over_all_exponents() -> None:
     assert ulps(numerics.log_f32(x), np.log(x.astype(np.float64))).max() <= 1.0
 
 
-def test_erf_against_multiple_precision() -> None:
-    x = np.random.default_rng(3).uniform(-4.5, 4.5, 4000).astype(np.float32)
-    truth = np.array([float(mpmath.erf(mpmath.mpf(float(value)))) for value in x])
+def test_erf_and_gelu() -> None:
+    x = np.random.default_rng(3).uniform(-4.5, 4.5, 100_000).astype(np.float32)
+    truth = np.array([math.erf(value) for value in x])
     assert ulps(numerics.erf_f32(x), truth).max() <= 2.0
-    gelu = x.astype(np.float64) / 2 * (1 + np.array([float(mpmath.erf(float(value) / mpmath.sqrt(2))) for value in x]))
+    gelu = x.astype(np.float64) / 2 * (1 + np.array([math.erf(value / math.sqrt(2)) for value in x]))
     assert (np.abs(numerics.gelu_erf_f32(x) - gelu) / np.maximum(1, np.abs(x))).max() <= 1.5e-7
 
 

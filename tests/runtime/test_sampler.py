@@ -82,8 +82,8 @@ def survivors(
             mass[ids] = numerics.exp_f32(scores[ids] - scores[ids[0]])
         threshold = np.float32(settings.top_p) * numerics.lanes8_sum(mass)
         cumulative, kept = np.float32(0), 0
-        for id in ids:
-            cumulative = np.float32(cumulative + mass[id])
+        for candidate in ids:
+            cumulative = np.float32(cumulative + mass[candidate])
             kept += 1
             if cumulative >= threshold:
                 break

@@ -1,4 +1,4 @@
-"""Runs compiled kernels on numpy arrays, natively and in wasm, and compares them with the numpy references bit for bit."""
+"""Runs compiled kernels on numpy arrays, natively and in wasm, and compares them bit for bit with the references."""
 
 from __future__ import annotations
 
@@ -72,9 +72,7 @@ class Library:
             for i, t in enumerate(outputs)
         ]
 
-    def _run_native(
-        self, spec: KernelSpec, operands: list[np.ndarray], results: list[np.ndarray], n: int
-    ) -> None:
+    def _run_native(self, spec: KernelSpec, operands: list[np.ndarray], results: list[np.ndarray], n: int) -> None:
         if self._native is None:
             self._native = ctypes.CDLL(str(self.path))
         arguments: list[Any] = [
@@ -133,9 +131,7 @@ def build_library(specs: Sequence[KernelSpec], isa: Isa, directory: Path) -> Lib
     return Library(isa, path)
 
 
-def run_kernel(
-    spec: KernelSpec, arrays: Sequence[np.ndarray], isa: Isa, n: int, directory: Path
-) -> list[np.ndarray]:
+def run_kernel(spec: KernelSpec, arrays: Sequence[np.ndarray], isa: Isa, n: int, directory: Path) -> list[np.ndarray]:
     """Compile, link and run one kernel; to run many, ``build_library`` once."""
     return build_library([spec], isa, directory).run(spec, arrays, n)
 
@@ -199,7 +195,12 @@ def check(cases: Sequence[Case], isas: Sequence[str], directory: Path) -> None:
 
 
 def check_kernel(
-    op: str, arrays: Sequence[np.ndarray], attributes: Mapping[str, Attribute], directory: Path, *, tokens: Sequence[int]
+    op: str,
+    arrays: Sequence[np.ndarray],
+    attributes: Mapping[str, Attribute],
+    directory: Path,
+    *,
+    tokens: Sequence[int],
 ) -> None:
     """One case on every ISA of this machine; ``check`` takes many at once and is faster."""
     check([case(op, arrays, attributes, tokens=tokens)], native_isas(), directory)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from harness import Case, case, check, native_isas
 
+from chimerac.compiler.ir.layouts import pack_scales, pack_ternary, scale_layout, ternary_layout
 from chimerac.compiler.ir.ops.linear import quantise_blocks, quantise_rows, ternarise
 from chimerac.compiler.ir.types import TOKENS, TensorType
-from chimerac.targets.layouts import pack_scales, pack_ternary, scale_layout, ternary_layout
 
 RANDOM = np.random.default_rng(11)
 COLUMNS = (1, 7, 8, 9, 63, 64, 65, 127, 128, 129, 200, 320)
@@ -62,7 +62,7 @@ def test_products(op: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("op", ["ternary_matmul", "int8_matmul"])
 def test_extreme_values(op: str, tmp_path: Path) -> None:
-    """The largest sums that a block can have, scales that are subnormal or large in fp16, NaN and infinite activations."""
+    """The largest sums of a block, subnormal and large fp16 scales, NaN and infinite activations."""
     limit = 1 if op == "ternary_matmul" else 127
     x = np.full((5, 256), 2.0, np.float32)
     x[1] = -2

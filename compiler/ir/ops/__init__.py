@@ -9,11 +9,7 @@ from chimerac.compiler.ir.ops import attention, elementwise, experts, linear, re
 from chimerac.compiler.ir.ops.definition import OpDef, TypeRuleError
 
 OPS: Mapping[str, OpDef] = MappingProxyType(
-    {
-        op.name: op
-        for module in (structure, elementwise, linear, recurrent, attention, experts)
-        for op in module.OPS
-    }
+    {op.name: op for module in (structure, elementwise, linear, recurrent, attention, experts) for op in module.OPS}
 )
 
 __all__ = ["OPS", "OpDef", "TypeRuleError"]

@@ -8,7 +8,7 @@ import numpy as np
 
 from chimerac.compiler.ir import numerics
 from chimerac.compiler.ir.module import Attribute, Op
-from chimerac.compiler.ir.ops.definition import OpDef, attribute_int, require
+from chimerac.compiler.ir.ops.definition import OpDef, attribute_int, require, require_tensor, static
 from chimerac.compiler.ir.ops.recurrent import vector_matrix
 from chimerac.compiler.ir.types import TensorType, i32
 
@@ -40,7 +40,8 @@ def _rope(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
 
 
 def _infer_rope(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
-    require(len(operands[0].shape) == 3 and int(operands[0].shape[2]) % 2 == 0, f"cannot rotate {operands[0]}")
+    require_tensor(operands[0], "f32", 3, "operand")
+    require(static(operands[0].shape[2], "the rotated axis") % 2 == 0, f"cannot rotate {operands[0]}")
     require(operands[1] == i32(), "position must be an i32 scalar")
     return (operands[0],)
 
@@ -67,10 +68,15 @@ def _window_attention(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray,
 
 def _infer_window_attention(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     q, k, v, persistent_k, persistent_v, slot, ring_k, ring_v, position, write = operands
-    require(q == k == v == slot and len(q.shape) == 3, f"q {q}, k {k}, v {v}, slot {slot}")
+    for value, name in ((q, "q"), (persistent_k, "persistent"), (ring_k, "ring")):
+        require_tensor(value, "f32", 3, name)
+    require(q == k == v == slot, f"q {q}, k {k}, v {v}, slot {slot}")
     require(persistent_k == persistent_v and persistent_k.shape[1:] == q.shape[1:], f"persistent {persistent_k}")
     require(ring_k == ring_v and ring_k.shape[1:] == q.shape[1:], f"ring {ring_k} for q {q}")
-    require(int(ring_k.shape[0]) > attribute_int(attributes, "window"), f"ring {ring_k} is smaller than the window")
+    require(
+        static(ring_k.shape[0], "the ring") > attribute_int(attributes, "window"),
+        f"ring {ring_k} is smaller than the window",
+    )
     require(position == i32() and write == i32(), "position and write must be i32 scalars")
     return q, ring_k, ring_v
 

@@ -53,6 +53,17 @@ def require(condition: bool, message: str) -> None:
         raise TypeRuleError(message)
 
 
+def require_tensor(type_: TensorType, dtype: str, rank: int, what: str) -> None:
+    """Raise ``TypeRuleError`` unless a type has this element type and number of dimensions."""
+    require(type_.dtype == dtype and len(type_.shape) == rank, f"{what} {type_} is not a {dtype} tensor of rank {rank}")
+
+
+def require_row(type_: TensorType, what: str) -> None:
+    """Raise ``TypeRuleError`` unless a type is f32 with a last axis of fixed size."""
+    fits = type_.dtype == "f32" and len(type_.shape) > 0 and isinstance(type_.shape[-1], int)
+    require(fits, f"{what} {type_} is not f32 with a last axis of fixed size")
+
+
 def attribute_int(attributes: Mapping[str, Attribute], name: str) -> int:
     """An integer attribute inside a type rule."""
     value = attributes.get(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def _elementwise(name: str) -> OpDef:
 
     def reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         ready = np.broadcast_arrays(*arrays) if count > 1 else arrays
-        return (np.asarray(function(numerics.NUMPY, *ready), np.float32),)
+        return (np.asarray(function(numerics.NUMPY, *ready), np.float32).reshape(ready[0].shape),)
 
     return OpDef(name, doc, ("a", "b")[:count], _infer_elementwise, reference, elementwise=True)
 
@@ -72,7 +73,7 @@ def parse_expression(text: str) -> list[tuple[str, tuple[str, ...]]]:
     return steps
 
 
-def evaluate_expression(text: str, ops: numerics.Ops, operands: Sequence[object]) -> object:
+def evaluate_expression(text: str, ops: numerics.Ops[Any, Any, Any], operands: Sequence[object]) -> object:
     """The value of a fused expression over any ``numerics.Ops``: numpy arrays here, TensorIR in the kernels."""
     values = {f"a{i}": operand for i, operand in enumerate(operands)}
     result: object = None
@@ -84,7 +85,8 @@ def evaluate_expression(text: str, ops: numerics.Ops, operands: Sequence[object]
 
 def _fused_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
     ready = np.broadcast_arrays(*arrays)
-    return (np.asarray(evaluate_expression(op.text("expression"), numerics.NUMPY, ready), np.float32),)
+    result = np.asarray(evaluate_expression(op.text("expression"), numerics.NUMPY, ready), np.float32)
+    return (result.reshape(ready[0].shape),)
 
 
 def _infer_reshape(operands: Sequence[TensorType], attributes: Mapping[str, Attribute]) -> tuple[TensorType, ...]:
@@ -92,7 +94,7 @@ def _infer_reshape(operands: Sequence[TensorType], attributes: Mapping[str, Attr
     text = attributes["shape"]
     require(isinstance(text, str), "attribute 'shape' must be text such as \"T,4,32\"")
     shape = parse_shape(str(text))
-    require((TOKENS in shape) == source.is_dynamic, f"cannot reshape {source} to {text}")
+    require(shape.count(TOKENS) == source.shape.count(TOKENS), f"cannot reshape {source} to {text}")
     require(source.elements(7) == TensorType(source.dtype, shape).elements(7), f"cannot reshape {source} to {text}")
     return (source.with_shape(shape),)
 
@@ -109,6 +111,7 @@ def _reshape_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray
 
 def _infer_slice(operands: Sequence[TensorType], attributes: Mapping[str, Attribute]) -> tuple[TensorType, ...]:
     source = operands[0]
+    require(len(source.shape) > 0, f"cannot slice {source}")
     start, stop = int(str(attributes["start"])), int(str(attributes["stop"]))
     last = static(source.shape[-1], "the sliced axis")
     require(0 <= start < stop <= last, f"slice {start}:{stop} outside an axis of {last}")
@@ -120,6 +123,7 @@ def _slice_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, 
 
 
 def _infer_concat(operands: Sequence[TensorType], attributes: Mapping[str, Attribute]) -> tuple[TensorType, ...]:
+    require(len(operands) > 0 and len(operands[0].shape) > 0, "nothing to put side by side")
     require(len({(o.dtype, o.shape[:-1]) for o in operands}) == 1, "operands differ in more than the last axis")
     return (operands[0].with_shape((*operands[0].shape[:-1], sum(static(o.shape[-1], "last axis") for o in operands))),)
 
@@ -129,9 +133,8 @@ def _concat_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray,
 
 
 def _infer_last(operands: Sequence[TensorType], attributes: Mapping[str, Attribute]) -> tuple[TensorType, ...]:
+    require(len(operands[0].shape) > 0, f"{operands[0]} has no rows")
     return (operands[0].with_shape((1, *operands[0].shape[1:])),)
-
-
 
 
 OPS = [
@@ -146,9 +149,7 @@ OPS = [
         elementwise=True,
     ),
     OpDef("reshape", "the same elements in another shape", ("x",), _infer_reshape, _reshape_reference, ("shape",)),
-    OpDef(
-        "slice", "columns start to stop of the last axis", ("x",), _infer_slice, _slice_reference, ("start", "stop")
-    ),
+    OpDef("slice", "columns start to stop of the last axis", ("x",), _infer_slice, _slice_reference, ("start", "stop")),
     OpDef("concat", "operands side by side along the last axis", ("*x",), _infer_concat, _concat_reference),
     OpDef(
         "last_token",

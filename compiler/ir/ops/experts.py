@@ -3,18 +3,27 @@
 Dispatch (docs/passes.md): route → sort (token, slot) pairs by expert → gather rows → one product per expert over its
 contiguous rows → combine through the inverse permutation. No atomics: the sum over a token's experts is in slot order.
 
-Symbols: T tokens, k experts per token, E experts, F expert width. Sorted arrays are [T, k, ...]: T·k rows in sorted order.
+Symbols: T tokens, k experts per token, E experts, F expert width. Sorted arrays are [T, k, ...]: T·k sorted rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from chimerac.compiler.ir import numerics
 from chimerac.compiler.ir.module import Attribute, Op
-from chimerac.compiler.ir.ops.definition import OpDef, attribute_int, blocks, require
+from chimerac.compiler.ir.ops.definition import (
+    OpDef,
+    attribute_int,
+    blocks,
+    require,
+    require_row,
+    require_tensor,
+    static,
+)
 from chimerac.compiler.ir.ops.linear import (
     PRODUCT,
     dense,
@@ -65,7 +74,7 @@ def sort_pairs(experts: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray,
 def combine(rows: np.ndarray, place: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """``sum_j weights[t,j] * rows[place[t,j]]`` in slot order: f32[T,D]."""
     flat = rows.reshape(-1, rows.shape[-1])
-    total = weights[:, 0, None] * flat[place[:, 0]]
+    total: np.ndarray = weights[:, 0, None] * flat[place[:, 0]]
     for slot in range(1, place.shape[1]):
         total = total + weights[:, slot, None] * flat[place[:, slot]]
     return total
@@ -73,7 +82,7 @@ def combine(rows: np.ndarray, place: np.ndarray, weights: np.ndarray) -> np.ndar
 
 def _per_expert(offsets: np.ndarray) -> list[tuple[int, slice]]:
     bounds = [int(o) for o in offsets]
-    return [(e, slice(a, b)) for e, (a, b) in enumerate(zip(bounds, bounds[1:], strict=False)) if b > a]
+    return [(e, slice(a, b)) for e, (a, b) in enumerate(pairwise(bounds)) if b > a]
 
 
 def _grouped_product(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
@@ -118,37 +127,50 @@ def _moe(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
 
 def _infer_moe(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     x, router, bias, gate, up, down, down_norm = operands
+    for value, rank, name in ((x, 2, "x"), (router, 2, "router"), (bias, 1, "bias"), (gate, 3, "gate")):
+        require_tensor(value, "f32", rank, name)
+    require(down.dtype == down_norm.dtype == "f32", f"down {down}, norm {down_norm}")
     experts, width = gate.shape[0], gate.shape[1]
     require(router.shape == (experts, x.shape[1]) and bias.shape == (experts,), f"router {router}, bias {bias}")
     require(gate == up and gate.shape[2] == x.shape[1], f"gate {gate}, up {up} for {x}")
     require(down.shape == (experts, x.shape[1], width) and down_norm.shape == (experts, width), f"down {down}")
-    require(0 < attribute_int(attributes, "top_k") <= int(experts), "top_k must be within the experts")
+    require(
+        0 < attribute_int(attributes, "top_k") <= static(experts, "the experts"), "top_k must be within the experts"
+    )
     return (x,)
 
 
 def _infer_route(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     x, router, bias = operands
+    for value, rank, name in ((x, 2, "x"), (router, 2, "router"), (bias, 1, "bias")):
+        require_tensor(value, "f32", rank, name)
+    require(0 < attribute_int(attributes, "top_k") <= static(router.shape[0], "the experts"), f"top_k of {router}")
     require(router.shape[1] == x.shape[1] and bias.shape == router.shape[:1], f"router {router}, bias {bias}")
     shape = (x.shape[0], attribute_int(attributes, "top_k"))
     return i32(*shape), TensorType("f32", shape)
 
 
 def _infer_sort(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+    require_tensor(operands[0], "i32", 2, "experts")
     return operands[0], operands[0], i32(attribute_int(attributes, "experts") + 1)
 
 
 def _infer_gather(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     x, order = operands
+    require(len(x.shape) == 2, f"{x} has no rows")
     require(order.dtype == "i32" and len(order.shape) == 2 and order.shape[0] == x.shape[0], f"order {order} for {x}")
     return (x.with_shape((*order.shape, x.shape[1])),)
 
 
 def _infer_grouped_product(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     codes, scales, weights, weight_scales, offsets = operands
+    require_tensor(codes, "i8", 3, "codes")
+    require_tensor(offsets, "i32", 1, "offsets")
     rows, columns = attribute_int(attributes, "rows"), attribute_int(attributes, "columns")
     group, block = attribute_int(attributes, "group"), attribute_int(attributes, "block")
-    experts = int(offsets.shape[0]) - 1
-    require(codes.dtype == "i8" and codes.shape[-1] == columns, f"{codes} has not {columns} columns")
+    experts = static(offsets.shape[0], "offsets") - 1
+    require(group % block == 0, f"group {group} is not a multiple of block {block}")
+    require(codes.shape[-1] == columns, f"{codes} has not {columns} columns")
     require(scales.shape == (*codes.shape[:-1], blocks(columns, block)), f"activation scales {scales}")
     if not weights.layout:
         require(weights == TensorType("i8", (experts, rows, columns)), f"weights {weights}")
@@ -158,12 +180,17 @@ def _infer_grouped_product(operands: Types, attributes: Attributes) -> tuple[Ten
 
 def _infer_grouped_norm(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     x, weight, offsets = operands
-    require(weight.shape == (int(offsets.shape[0]) - 1, x.shape[-1]), f"weight {weight} for {x}")
+    require_row(x, "operand")
+    require_tensor(offsets, "i32", 1, "offsets")
+    experts = static(offsets.shape[0], "offsets") - 1
+    require(weight == TensorType("f32", (experts, x.shape[-1])), f"weight {weight} for {x}")
     return (x,)
 
 
 def _infer_combine(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     rows, place, weights = operands
+    for value, dtype, rank, name in ((rows, "f32", 3, "rows"), (place, "i32", 2, "place"), (weights, "f32", 2, "w")):
+        require_tensor(value, dtype, rank, name)
     require(rows.shape[:2] == place.shape == weights.shape, f"rows {rows}, place {place}, weights {weights}")
     return (rows.with_shape((rows.shape[0], rows.shape[2])),)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from chimerac.compiler.ir import numerics
 from chimerac.compiler.ir.module import Attribute, Op
-from chimerac.compiler.ir.ops.definition import OpDef, attribute_int, blocks, require, static
+from chimerac.compiler.ir.ops.definition import OpDef, attribute_int, blocks, require, require_row, require_tensor
 from chimerac.compiler.ir.types import TensorType
 
 Types = Sequence[TensorType]
@@ -28,7 +28,8 @@ def rms_normalise(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
     """``x * (1 / sqrt(mean(x²) + eps)) * weight`` over the last axis, in that order."""
     mean = numerics.lanes8_sum(x * x) / F32(x.shape[-1])
     scale = F32(1) / np.sqrt(mean + F32(eps))
-    return (x * scale[..., None]) * weight
+    normed: np.ndarray = (x * scale[..., None]) * weight
+    return normed
 
 
 def quantise_blocks(x: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
@@ -91,13 +92,16 @@ def dense(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 def _infer_norm(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     x, weight = operands
+    require_row(x, "operand")
+    require_tensor(weight, "f32", 1, "weight")
     require(weight.shape == x.shape[-1:], f"weight {weight} does not match the last axis of {x}")
     return (x,)
 
 
 def _infer_quantize(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     x = operands[0]
-    count = blocks(static(x.shape[-1], "the quantised axis"), attribute_int(attributes, "block"))
+    require_row(x, "operand")
+    count = blocks(int(x.shape[-1]), attribute_int(attributes, "block"))
     return TensorType("i8", x.shape), TensorType("f32", (*x.shape[:-1], count))
 
 
@@ -106,10 +110,11 @@ def _infer_norm_quantize(operands: Types, attributes: Attributes) -> tuple[Tenso
 
 
 def _infer_linear(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
-    x, weight = operands[:2]
-    require(len(weight.shape) == 2 and weight.shape[1] == x.shape[-1], f"{x} times {weight}")
-    if len(operands) == 3:
-        require(operands[2].shape == weight.shape[:1], f"bias {operands[2]} of {weight}")
+    x, weight, *biases = operands
+    require_row(x, "operand")
+    require_tensor(weight, "f32", 2, "weight")
+    require(weight.shape[1] == x.shape[-1], f"{x} times {weight}")
+    require(len(biases) <= 1 and all(b.shape == weight.shape[:1] for b in biases), f"bias of {weight}")
     return (TensorType("f32", (*x.shape[:-1], weight.shape[0])),)
 
 
@@ -123,7 +128,7 @@ def _infer_product(operands: Types, attributes: Attributes) -> tuple[TensorType,
     rows, columns = attribute_int(attributes, "rows"), attribute_int(attributes, "columns")
     group, block = attribute_int(attributes, "group"), attribute_int(attributes, "block")
     require(group % block == 0, f"group {group} is not a multiple of block {block}")
-    require(codes.dtype == "i8" and codes.shape[-1] == columns, f"{codes} has not {columns} columns")
+    require(codes.dtype == "i8" and codes.shape[-1:] == (columns,), f"{codes} has not {columns} columns")
     require(scales.shape == (*codes.shape[:-1], blocks(columns, block)), f"activation scales {scales}")
     if not weights.layout:
         require(weights == TensorType("i8", (rows, columns)), f"weights {weights} are not i8[{rows},{columns}]")
@@ -132,13 +137,14 @@ def _infer_product(operands: Types, attributes: Attributes) -> tuple[TensorType,
 
 
 def _product_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    return (quantised_product(*arrays[:4], op.integer("group"), op.integer("block")),)
+    codes, scales, weights, weight_scales = arrays
+    return (quantised_product(codes, scales, weights, weight_scales, op.integer("group"), op.integer("block")),)
 
 
 def _infer_ternary_linear(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
-    x, weight = operands
-    require(len(weight.shape) == 2 and weight.shape[1] == x.shape[-1], f"{x} times {weight}")
-    return (TensorType("f32", (*x.shape[:-1], weight.shape[0])),)
+    group, block = attribute_int(attributes, "group"), attribute_int(attributes, "block")
+    require(group % block == 0, f"group {group} is not a multiple of block {block}")
+    return _infer_linear(operands, attributes)
 
 
 def ternarise(weight: np.ndarray, group: int) -> tuple[np.ndarray, np.ndarray]:
@@ -182,13 +188,22 @@ def _int8_linear_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.nda
 def look_up(ids: np.ndarray, codes: np.ndarray, scales: np.ndarray, group: int) -> np.ndarray:
     """Dequantised rows of an int8 table: f32[T, D]."""
     columns = np.repeat(scales[ids].astype(F32), group, axis=-1)[..., : codes.shape[1]]
-    return codes[ids].astype(F32) * columns
+    rows: np.ndarray = codes[ids].astype(F32) * columns
+    return rows
 
 
 def _infer_embedding(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
-    ids, table = operands[0], operands[1]
+    ids, table, *scales = operands
+    if scales and not table.layout:
+        groups = blocks(int(table.shape[-1]), attribute_int(attributes, "group"))
+        require(scales[0] == TensorType("f16", (*table.shape[:-1], groups)), f"scales {scales[0]} of {table}")
     require(ids.dtype == "i32" and len(table.shape) == 2, f"look-up of {ids} in {table}")
     return (TensorType("f32", (*ids.shape, table.shape[1])),)
+
+
+def _infer_l2(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+    require_row(operands[0], "operand")
+    return (operands[0],)
 
 
 def _l2_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
@@ -208,7 +223,7 @@ OPS = [
         lambda op, arrays: (rms_normalise(arrays[0], arrays[1], op.number("eps")),),
         ("eps",),
     ),
-    OpDef("l2_norm", "x / sqrt(sum(x²) + eps) over the last axis", ("x",), lambda t, a: (t[0],), _l2_reference, ("eps",)),
+    OpDef("l2_norm", "x / sqrt(sum(x²) + eps) over the last axis", ("x",), _infer_l2, _l2_reference, ("eps",)),
     OpDef(
         "quantize",
         "int8 absmax codes of blocks of the last axis, and their scales",

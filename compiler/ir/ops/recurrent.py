@@ -15,7 +15,7 @@ import numpy as np
 
 from chimerac.compiler.ir import numerics
 from chimerac.compiler.ir.module import Attribute, Op
-from chimerac.compiler.ir.ops.definition import OpDef, require
+from chimerac.compiler.ir.ops.definition import OpDef, require, require_tensor
 from chimerac.compiler.ir.types import TensorType, i32
 
 Types = Sequence[TensorType]
@@ -45,9 +45,18 @@ def _causal_conv(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
 
 def _infer_conv(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     x, weight, tail = operands
+    for value, name in ((x, "x"), (weight, "weight"), (tail, "tail")):
+        require_tensor(value, "f32", 2, name)
     require(weight.shape[0] == x.shape[-1], f"weight {weight} for {x}")
     require(tail.shape == (int(weight.shape[1]) - 1, x.shape[-1]), f"tail {tail} for weight {weight}")
     return x, tail
+
+
+def _require_heads(q: TensorType, k: TensorType, v: TensorType, *others: TensorType) -> None:
+    require_tensor(q, "f32", 3, "q")
+    require_tensor(v, "f32", 3, "v")
+    require(q == k and q.shape[:2] == v.shape[:2], f"q {q}, k {k}, v {v}")
+    require(all(o.dtype == "f32" for o in others), "gates and states must be f32")
 
 
 def _gated_delta(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
@@ -65,7 +74,7 @@ def _gated_delta(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
 
 def _infer_gated_delta(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     q, k, v, log_decay, beta, state = operands
-    require(q == k and len(q.shape) == 3, f"q {q} and k {k}")
+    _require_heads(q, k, v, log_decay, beta, state)
     require(log_decay.shape == beta.shape == q.shape[:2], f"gates {log_decay}, {beta} for q {q}")
     require(state.shape == (q.shape[1], q.shape[2], v.shape[2]), f"state {state} for k {k}, v {v}")
     return v, state
@@ -92,7 +101,7 @@ def _mlstm(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
 
 def _infer_mlstm(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     q, k, v, i, f, c, n, m = operands
-    require(q == k and len(q.shape) == 3, f"q {q} and k {k}")
+    _require_heads(q, k, v, i, f, c, n, m)
     require(i.shape == f.shape == q.shape[:2], f"gates {i}, {f} for q {q}")
     require(c.shape == (q.shape[1], q.shape[2], v.shape[2]), f"state {c} for k {k}, v {v}")
     require(n.shape == q.shape[1:] and m.shape == q.shape[1:2], f"normaliser {n}, {m}")
@@ -107,6 +116,7 @@ def _titans_anchor(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
 
 def _infer_anchor(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     anchor, memory, position, write = operands
+    require_tensor(anchor, "f32", 4, "anchor")
     require(anchor == memory, f"anchor {anchor} and memory {memory}")
     require(position == i32() and write == i32(), "position and write must be i32 scalars")
     return (anchor,)
@@ -123,6 +133,8 @@ def _titans_apply(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
 
 def _infer_titans(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     q, anchor = operands[0], operands[-1]
+    require_tensor(q, "f32", 3, "operand")
+    require_tensor(anchor, "f32", 4, "memory")
     heads, width = q.shape[1], q.shape[2]
     require(anchor.shape == (heads, 2, width, width), f"memory {anchor} for {q}")
     return (q,)
@@ -151,7 +163,7 @@ def _titans_update(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
 def _infer_titans_update(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     k, v, eta, theta, alpha, anchor, memory, momentum, write = operands
     require(k == v, f"k {k} and v {v}")
-    require(eta.shape == theta.shape == alpha.shape == k.shape[:2], f"gates {eta}, {theta}, {alpha}")
+    require(eta == theta == alpha and eta == TensorType("f32", k.shape[:2]), f"gates {eta}, {theta}, {alpha}")
     require(anchor == memory == momentum, f"anchor {anchor}, memory {memory}, momentum {momentum}")
     _infer_titans((k, memory), attributes)
     require(write == i32(), "write must be an i32 scalar")

@@ -15,6 +15,9 @@ def experts_total(facts: Facts) -> Found | None:
     counts, moe = facts.audit.counts, facts.config.backbone.moe
     if abs(claim.claimed - counts.routed) <= 0.02 * counts.routed:
         return None
+    if not claim.computed:
+        says = f"{millions(claim.claimed)} expert parameters"
+        return Found(says, "no layer has experts", "the shapes decide", claim.path)
     fitting = round(moe.moe_intermediate_size * claim.claimed / claim.computed / 64) * 64
     return Found(
         f"{millions(claim.claimed)} expert parameters",

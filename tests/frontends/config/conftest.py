@@ -11,9 +11,9 @@ from chimerac.frontends.config import ModelConfig, loads
 
 ROOT = Path(__file__).parents[3]
 
-#: A complete config in ten lines.
+#: A complete config in nine lines; docs/config.md shows it.
 SMALL = """\
-name: "mine"                       // comments are fine
+name: "mine",                       // comments are fine
 hidden_size: 256, num_heads: 8,
 intermediate_size: 640,
 vocab_size: 512,
@@ -23,7 +23,6 @@ backbone: {
 },
 looping: {enabled: true, loop_default: 2},
 """
-SMALL = SMALL.replace('"mine" ', '"mine",')
 
 
 @pytest.fixture(scope="session")

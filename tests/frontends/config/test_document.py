@@ -85,7 +85,8 @@ def test_canonical_json_is_canonical(document: ModelConfig) -> None:
     assert loads(text.replace('"seed":0', '"seed":1')).digest != document.digest
 
 
-def test_ten_lines_are_enough(small_text: str) -> None:
+def test_nine_lines_are_enough(small_text: str, root: Path) -> None:
+    assert f"```\n{small_text}```" in (root / "docs/config.md").read_text(encoding="utf-8")
     config = loads(small_text)
     assert (config.name, config.num_hidden_layers, config.head_dim) == ("mine", 8, 32)
     assert (config.looping.prelude, config.looping.loop, config.looping.coda) == ((0, 1), (2, 5), (6, 7))

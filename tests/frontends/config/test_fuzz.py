@@ -14,7 +14,7 @@ from chimerac.compiler.errors import UserError
 from chimerac.frontends.config import audit, check, loads, render_audit, render_check, shape
 from chimerac.frontends.config.source import decode
 
-SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 MARKS = ["{", "}", "[", "]", ":", ",", '"', "'", "|", "\\", "//", "/*", "*/", "#", "\n", " ", "-", "1", "1e9", "null"]
 WORDS = [
     "true",
@@ -101,7 +101,7 @@ def test_mutated_configs(form: str, document_text: str, root: Path) -> None:
     if form == "built-in":
         text = (root / "frontends/config/builtin/home.chimera").read_text(encoding="utf-8")
     source = random.Random(form)
-    for _ in range(150):
+    for _ in range(70):
         mutated = text
         for _ in range(source.randint(1, 3)):
             at = source.randrange(len(mutated))

@@ -103,7 +103,7 @@ def test_one_long_line_is_cut() -> None:
 
 
 def test_many_small_values_in_reasonable_time() -> None:
-    text = "{token_ids: [" + "1," * 100_000 + "]}"
+    text = "{token_ids: [" + "1," * 30_000 + "]}"
     start = time.perf_counter()
     assert _error(text).code == "CHM111"
-    assert time.perf_counter() - start < 20
+    assert time.perf_counter() - start < 10

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
-from chimerac.frontends.config import ModelConfig, audit, check, load, loads
+from chimerac.frontends.config import CheckReport, ModelConfig, audit, check, load, loads, render_check
+from chimerac.frontends.config.model import to_plain
 from chimerac.frontends.config.rules import RULES
 from chimerac.frontends.config.rules.memory import recall
 from chimerac.frontends.config.rules.spans import tree_nodes
@@ -152,15 +154,20 @@ def test_the_document_has_them_all(document: ModelConfig) -> None:
         assert finding.span is not None or finding.id == "I41"
 
 
+@pytest.fixture(scope="module")
+def unmended() -> CheckReport:
+    return check(load("chimera51"))
+
+
 @pytest.mark.parametrize("rule", MENDED)
-def test_mended_values_silence_their_rule(rule: str) -> None:
-    assert check(load("chimera51")).get(rule) is not None
+def test_mended_values_silence_their_rule(rule: str, unmended: CheckReport) -> None:
+    assert unmended.get(rule) is not None
     assert check(load("chimera51", overrides=MENDED[rule])).get(rule) is None
 
 
 @pytest.mark.parametrize("rule", BROKEN)
-def test_broken_agreement_is_found(rule: str) -> None:
-    assert check(load("chimera51")).get(rule) is None
+def test_broken_agreement_is_found(rule: str, unmended: CheckReport) -> None:
+    assert unmended.get(rule) is None
     finding = check(load("chimera51", overrides=[BROKEN[rule]])).get(rule)
     assert finding is not None
     assert finding.span is not None
@@ -179,7 +186,7 @@ def test_a_consistent_config_has_no_findings(small_text: str) -> None:
         "activations", "render_queue", "evolution", "runtime_os", "recent_ring", "ttt_compressed", "span_trace",
     ]  # fmt: skip
     streams = 132 * 16
-    values = [1090, 340, 384, 64, 320, 8, 2, streams, 80, 4, 128, 1000, 16, 24, 32]
+    values = [1090, 350, 384, 64, 320, 8, 2, streams, 80, 4, 128, 1000, 16, 24, 32]
     total = sum(values)
     mended += [
         f"memory_budget_mb._keys={json.dumps(keys)}",
@@ -218,6 +225,28 @@ def test_numbers_in_findings_are_computed() -> None:
     assert other is not None
     assert "2.726B" in base.found
     assert "2.470B" in other.found
+
+
+def _switches(value: Any, path: str = "") -> Iterator[tuple[str, bool]]:
+    if isinstance(value, bool):
+        yield path, value
+    elif isinstance(value, dict):
+        for name, below in value.items():
+            yield from _switches(below, f"{path}.{name}" if path else name)
+
+
+def test_every_switch_can_be_turned(document: ModelConfig) -> None:
+    """No rule relies on a part being there."""
+    switches = list(_switches(to_plain(document)))
+    assert len(switches) > 40
+    for path, value in switches:
+        config = load("chimera51", overrides=[f"{path}={str(not value).lower()}"])
+        assert render_check(check(config))
+    off = load("chimera51", overrides=[f"{path}=false" for path, value in switches if path != "tie_word_embeddings"])
+    assert check(off).buildable
+    found = check(load("chimera51", overrides=["backbone.moe.enabled=false"])).get("I1")
+    assert found is not None
+    assert found.found == "no layer has experts"
 
 
 def test_hash_recall() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from chimerac.frontends.config import ModelConfig, audit, load, loads, shape
 from chimerac.frontends.config.sizes.parameters import Matrix
@@ -15,6 +16,7 @@ from chimerac.frontends.config.sizes.stores import (
     router_parameters,
     ttt_bytes,
 )
+from chimerac.frontends.models import ChimeraModel
 
 
 def test_parameters_of_each_layer_kind(document: ModelConfig) -> None:
@@ -91,6 +93,18 @@ def test_state(
     ring = 1024 * 2 * 2560 * 2  # one layer in fp16; two of the four Titans layers are in the loop
     assert (state.all_per_iteration + (2 + 2 * loops) * ring) / 1e6 == pytest.approx(each_window, abs=0.05)
     assert state.built == state.recurrent + 4 * 2 * 40 * 64 * 64 * 4 + 4 * 2 * (1024 + 16) * 2560 * 4
+
+
+@pytest.mark.parametrize(("name", "scale"), [("home", None), ("chimera51", "tiny"), ("chimera51", "full")])
+def test_the_model_weighs_what_the_audit_says(name: str, scale: str | None) -> None:
+    """The PyTorch modules themselves, made without memory, have as many parameters and as much state."""
+    config = load(name, scale=scale)
+    with torch.device("meta"):
+        model = ChimeraModel(shape(config))
+        states = [layer.mixer.initial_state(16) for layer in model.layers]  # type: ignore[union-attr,operator]
+    assert sum(parameter.numel() for parameter in model.parameters()) == audit(config).counts.physical
+    numbers = sum(tensor.numel() for state in states for tensor in state.values())
+    assert 4 * numbers == stream_state(shape(config), 1).built
 
 
 def test_stores(document: ModelConfig) -> None:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from chimerac.frontends.architecture import MoeShape, QuantizationShape
 from chimerac.frontends.models import imbalance, ops, router_loads, update_router_bias
-from chimerac.frontends.models.moe import MixtureOfExperts, route
 from chimerac.frontends.models import moe as moe_module
+from chimerac.frontends.models.moe import MixtureOfExperts, route
 
 SHAPE = MoeShape(layers=(0,), experts=6, shared_experts=1, experts_per_token=2, width=24)
 
@@ -144,4 +144,3 @@ def test_operation_uses_the_ragged_last_group() -> None:
         hidden_vector = ops.rms_norm(torch.nn.functional.silu(left) * right, layer.down_norm[e], 1e-6)
         expected = ops.ternary_linear(hidden_vector, layer.down_proj[e], 128, 64)
         torch.testing.assert_close(y[t], expected[0], rtol=1e-3, atol=2e-2)
-

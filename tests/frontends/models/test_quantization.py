@@ -76,7 +76,9 @@ def test_one_group_per_matrix_is_the_published_recipe(monkeypatch: pytest.Monkey
     unrounded = weight.abs().mean()
     # our scale is a float16, theirs is not: compare the trits, and the values up to that rounding
     assert torch.equal(codes.reshape(8, 96).float(), torch.round(published_weight / unrounded))
-    torch.testing.assert_close(q.dequantize(codes, scales, weight.numel()).view(8, 96), published_weight, rtol=5e-4, atol=0)
+    torch.testing.assert_close(
+        q.dequantize(codes, scales, weight.numel()).view(8, 96), published_weight, rtol=5e-4, atol=0
+    )
     torch.testing.assert_close(q.dequantize(*q.activation_codes(x, 96), 96), published_x, rtol=1e-6, atol=1e-6)
 
 

@@ -170,9 +170,7 @@ def test_the_memory_stays_bounded_whatever_repeats(eta: float, alpha: float) -> 
         assert memory.abs().max() < 5
 
 
-def test_a_repeated_token_stays_finite(
-    nano: ChimeraShape, make_model: Callable[[ChimeraShape], ChimeraModel]
-) -> None:
+def test_a_repeated_token_stays_finite(nano: ChimeraShape, make_model: Callable[[ChimeraShape], ChimeraModel]) -> None:
     mixer = make_model(nano).layers[3].mixer
     with torch.no_grad():
         y, state = mixer(torch.randn(1, 1, nano.hidden).expand(1, 2000, -1))

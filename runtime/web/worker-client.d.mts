@@ -1,0 +1,17 @@
+/** Types of worker-client.mjs. */
+import type { FinishReason, GenerateOptions, LoadOptions, Manifest, Piece } from "./chimera.mjs";
+
+/** A model in a worker. */
+export declare class WorkerModel {
+  private constructor();
+  readonly manifest: Manifest;
+  readonly vocabSize: number;
+  readonly maxLoops: number;
+  readonly finishReason: FinishReason;
+  generate(prompt: string | number[], options?: GenerateOptions): AsyncGenerator<Piece, void, undefined>;
+  selfTest(): Promise<boolean>;
+  /** Ends the worker, which frees all memory of the model at once. */
+  dispose(): void;
+}
+
+export declare function loadInWorker(url: string | URL, options?: LoadOptions): Promise<WorkerModel>;

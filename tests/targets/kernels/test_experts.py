@@ -1,0 +1,106 @@
+"""Kernels of the expert dispatch against the numpy references: ties, experts without tokens, edge sizes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from harness import Case, case, check, native_isas
+
+from chimerac.compiler.ir.ops.experts import sort_pairs
+from chimerac.compiler.ir.ops.linear import quantise_blocks, ternarise
+from chimerac.compiler.ir.types import TensorType
+from chimerac.targets.isa import load_isa
+from chimerac.targets.layouts import pack_scales, pack_ternary, scale_layout, ternary_layout
+
+RANDOM = np.random.default_rng(31)
+#: (tokens, experts, experts per token, width)
+SIZES = ((1, 4, 2, 12), (5, 16, 2, 64), (16, 5, 3, 20), (2, 1, 1, 8), (16, 9, 4, 300), (3, 3, 3, 7))
+
+
+def normal(*shape: int, scale: float = 1.0) -> np.ndarray:
+    return (RANDOM.standard_normal(shape) * scale).astype(np.float32)
+
+
+def choices(n: int, experts: int, top_k: int) -> list[np.ndarray]:
+    """Ways to choose different experts per token: at random, all tokens alike, and away from the first and last."""
+    random = np.array([RANDOM.permutation(experts)[:top_k] for _ in range(n)], np.int32)
+    alike = np.tile(RANDOM.permutation(experts)[:top_k].astype(np.int32), (n, 1))
+    inner = np.clip(random, 1, experts - 2) if experts > 2 and top_k == 1 else random[::-1].copy()
+    return [random, alike, inner]
+
+
+def test_route(tmp_path: Path) -> None:
+    cases: list[Case] = []
+    for n, experts, top_k, width in SIZES:
+        x, router, bias = normal(n, width), normal(experts, width), normal(experts)
+        odd = bias.copy()
+        odd[-1], odd[0] = np.nan, -np.inf
+        repeated = np.tile(router[:1], (experts, 1))
+        for operands in (
+            [x, router, bias],
+            [x * 0, router, bias * 0],  # every score is equal
+            [x, repeated, np.where(np.arange(experts) % 2, 0, -0.0).astype(np.float32)],
+            [x, router, odd],
+            [x * np.float32(np.nan), router, bias],
+            [x * 100, router, bias * 0],  # scores that saturate at 0 and 1
+        ):
+            cases.append(case("route", operands, {"top_k": top_k}, tokens=[0]))
+    check(cases, native_isas(), tmp_path)
+
+
+def test_weights_of_vanishing_scores(tmp_path: Path) -> None:
+    """All chosen scores are +0, so only the small constant is left in the denominator."""
+    x, router = np.full((2, 8), 1e4, np.float32), np.full((4, 8), -1.0, np.float32)
+    check([case("route", [x, router, normal(4)], {"top_k": 2}, tokens=[0])], native_isas(), tmp_path)
+
+
+def test_sort_gather_combine(tmp_path: Path) -> None:
+    cases: list[Case] = []
+    for n, experts, top_k, width in SIZES:
+        for chosen in choices(n, experts, top_k):
+            order, place, _ = sort_pairs(chosen, experts)
+            cases.append(case("sort_pairs", [chosen], {"experts": experts}, tokens=[0]))
+            cases.append(case("gather_rows", [normal(n, width), order], tokens=[0, 1]))
+            codes = RANDOM.integers(-127, 128, (n, width)).astype(np.int8)
+            cases.append(case("gather_rows", [codes, order], tokens=[0, 1]))
+            rows = normal(n, top_k, width)
+            cases.append(case("combine_experts", [rows, place, normal(n, top_k)], tokens=[0, 1, 2]))
+    check(cases, native_isas(), tmp_path)
+
+
+def test_grouped_rms_norm(tmp_path: Path) -> None:
+    cases = []
+    for n, experts, top_k, width in SIZES:
+        for chosen in choices(n, experts, top_k):
+            offsets = sort_pairs(chosen, experts)[2]
+            operands = [normal(n, top_k, width), normal(experts, width), offsets]
+            cases.append(case("grouped_rms_norm", operands, {"eps": 1e-5}, tokens=[0]))
+    check(cases, native_isas(), tmp_path)
+
+
+def grouped_product(n: int, chosen: np.ndarray, experts: int, rows: int, columns: int, panel_rows: int) -> Case:
+    order, _, offsets = sort_pairs(chosen, experts)
+    codes, scales = quantise_blocks(normal(n, columns), 64)
+    tokens = order // chosen.shape[1]
+    trits, weight_scales = ternarise(normal(experts, rows, columns), 128)
+    attributes = {"rows": rows, "columns": columns, "group": 128, "block": 64}
+    operands = [codes[tokens], scales[tokens], trits, weight_scales, offsets]
+    plain = case("grouped_ternary_matmul", operands, attributes, tokens=[0, 1])
+    packed, panels = pack_ternary(trits, panel_rows), pack_scales(weight_scales, panel_rows)
+    types = list(plain.types)
+    types[2] = TensorType("u8", packed.shape, ternary_layout(panel_rows))
+    types[3] = TensorType("f16", panels.shape, scale_layout(panel_rows))
+    return replace(plain, types=tuple(types), packed={2: packed, 3: panels})
+
+
+def test_grouped_ternary_matmul(tmp_path: Path) -> None:
+    sizes = ((1, 4, 2, 8, 64), (5, 6, 2, 33, 128), (16, 3, 2, 9, 200), (16, 8, 4, 20, 72), (2, 1, 1, 7, 320))
+    for isa in native_isas():
+        cases = [
+            grouped_product(n, chosen, experts, rows, columns, load_isa(isa).panel_rows)
+            for n, experts, top_k, rows, columns in sizes
+            for chosen in choices(n, experts, top_k)
+        ]
+        check(cases, [isa], tmp_path)

@@ -1,0 +1,84 @@
+"""Instruction sets: each primitive's numpy meaning against the compiled instruction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from harness import Library, native_isas
+from tvm import ir, tirx
+
+from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.types import TensorType
+from chimerac.targets.isa import Isa, Primitive, load_isa
+from chimerac.targets.kernel_spec import KernelSpec
+from chimerac.targets.link import link
+from chimerac.targets.tensorir import lanes_of, lower
+
+IR_DTYPES = {"uint8": "u8", "int8": "i8", "int32": "i32", "int16": "i8"}
+
+
+def instruction(primitive: Primitive) -> tuple[Any, KernelSpec]:
+    """A function that applies the primitive once; 16-bit lanes travel as pairs of bytes."""
+    spec_types = []
+    parameters: list[Any] = []
+    statements: list[Any] = []
+    values = []
+    for i, dtype in enumerate((*primitive.arguments, primitive.result)):
+        base, lanes = lanes_of(dtype)
+        pointer = tirx.Var(f"p{i}", ir.PointerType(ir.PrimType(base)))
+        buffer = tirx.decl_buffer((lanes,), base, data=pointer, name=f"p{i}")
+        parameters.append(pointer)
+        statements.append(tirx.DeclBuffer(buffer, data=pointer))
+        values.append((buffer, [tirx.Ramp(tirx.IntImm("int32", 0), tirx.IntImm("int32", 1), lanes)]))
+        size = lanes * (2 if base.endswith("int16") else 1)
+        spec_types.append(TensorType(IR_DTYPES[base], (size,)))
+    *arguments, (result, places) = values
+    value = primitive.build(*(tirx.BufferLoad(buffer, places) for buffer, places in arguments))
+    statements.append(tirx.BufferStore(result, value, places))
+    spec = KernelSpec("reshape", tuple(spec_types[:-1]), (spec_types[-1],), (("primitive", primitive.name),))
+    function = tirx.PrimFunc(parameters, tirx.SeqStmt(statements))
+    return function.with_attr({"global_symbol": spec.symbol, "tirx.noalias": True}), spec
+
+
+def samples(isa: Isa, primitive: Primitive) -> list[list[np.ndarray]]:
+    """Operands within the range that kernels use: codes of at most 2 where bytes are multiplied, and ones."""
+    random = np.random.default_rng(3)
+    found = []
+    for _ in range(20):
+        arrays = []
+        for dtype in primitive.arguments:
+            base, lanes = lanes_of(dtype)
+            low, high = {"uint8": (0, 3), "int8": (-128, 128), "int16": (-20000, 20000)}[base]
+            arrays.append(random.integers(low, high, lanes).astype(base))
+        found.append(arrays)
+    return found
+
+
+@pytest.mark.parametrize("name", native_isas())
+def test_primitives_mean_what_they_say(name: str, tmp_path: Path) -> None:
+    isa = load_isa(name)
+    functions = {p.name: instruction(p) for p in isa.primitives.values()}
+    objects = []
+    for function, spec in functions.values():
+        objects.append(tmp_path / f"{spec.symbol}.o")
+        lower(function, isa).write_to_file(str(objects[-1]), "o")
+    path = tmp_path / f"primitives{isa.suffix}"
+    exports = [spec.symbol for _, spec in functions.values()]
+    link(objects, [], isa, path, exports + (["__heap_base"] if isa.suffix == ".wasm" else []))
+    library = Library(isa, path)
+    for primitive in isa.primitives.values():
+        spec = functions[primitive.name][1]
+        for arrays in samples(isa, primitive):
+            operands = [a.view(t.numpy) for a, t in zip(arrays, spec.operands, strict=True)]
+            (got,) = library.run(spec, operands, 1)
+            np.testing.assert_array_equal(got.view(lanes_of(primitive.result)[0]), primitive.meaning(*arrays))
+
+
+def test_unknown_instruction_set() -> None:
+    with pytest.raises(UserError) as caught:
+        load_isa("x86_64-avx3")
+    assert caught.value.code == "CHM303"
+    assert "x86_64-avx2" in caught.value.render()
