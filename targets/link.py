@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,22 +32,23 @@ def link(
         UserError: CHM302, the C compiler or linker failed; shows the end of what it said.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
-    command = [
-        *("-target", isa.triple, *COMPILE_FLAGS, *isa.compile_flags, *isa.link_flags, "-s", *extra_flags),
-        *(f"-I{directory}" for directory in include_dirs),
-        *_export_flags(isa, output, exports),
-        *map(str, c_sources),
-        *map(str, objects),
-        *("-o", str(output)),
-    ]
-    run_zig(["cc", *command])
+    with tempfile.TemporaryDirectory() as work:
+        command = [
+            *("-target", isa.triple, *COMPILE_FLAGS, *isa.compile_flags, *isa.link_flags, "-s", *extra_flags),
+            *(f"-I{directory}" for directory in include_dirs),
+            *_export_flags(isa, Path(work), exports),
+            *map(str, c_sources),
+            *map(str, objects),
+            *("-o", str(output)),
+        ]
+        run_zig(["cc", *command])
 
 
-def _export_flags(isa: Isa, output: Path, exports: Sequence[str]) -> list[str]:
+def _export_flags(isa: Isa, work: Path, exports: Sequence[str]) -> list[str]:
     if isa.export_flag:
         return [isa.export_flag.format(name) for name in exports]
     # kernels have default visibility, so an ELF library needs a list to keep them to itself
-    script = output.with_suffix(".exports")
+    script = work / "exports.txt"
     script.write_text("{ global: " + "".join(f"{name}; " for name in exports) + "local: *; };\n", encoding="ascii")
     return [f"-Wl,--version-script={script}"]
 

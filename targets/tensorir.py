@@ -263,7 +263,8 @@ class TirOps:
         return self.builder.hold(intrinsic("llvm.arithmetic.fence", self._float, tirx.Mul(a, b)))
 
     def div(self, a: Expr, b: Expr) -> Expr:
-        return self.builder.hold(tirx.Div(a, b))
+        # LLVM makes a division by a power of two a product, and that could be fused, too
+        return self.builder.hold(intrinsic("llvm.arithmetic.fence", self._float, tirx.Div(a, b)))
 
     def sqrt(self, a: Expr) -> Expr:
         return self.builder.hold(intrinsic("llvm.sqrt", self._float, a))

@@ -63,7 +63,7 @@ class Isa:
         export_flag: ``str.format`` pattern of the linker flag that exports one symbol; empty if visibility decides.
         suffix: of the linked library.
         vector_bytes: width of the vector registers.
-        panel_rows: output rows that a panel of packed weights interleaves (targets/layouts.py).
+        panel_rows: output rows that a panel of packed weights interleaves (compiler/ir/layouts.py).
         panels_per_pass: panels that a matrix-vector product works on at a time: more share activations, fewer fit
             registers.
         columns_per_pass: activation columns that share the unpacking of a weight vector, when there are as many.

@@ -19,7 +19,7 @@ from chimerac.passes.entry_points import EntryPoints
 
 def draw(seed: int, *shape: int, scale: float = 1.0) -> np.ndarray:
     """Normal float32 numbers; the same for the same seed."""
-    return (np.random.default_rng(seed).standard_normal(shape) * scale).astype(np.float32)
+    return np.array(np.random.default_rng(seed).standard_normal(shape) * scale, np.float32)
 
 
 def run_op(name: str, *arrays: np.ndarray, **attributes: Attribute) -> list[np.ndarray]:

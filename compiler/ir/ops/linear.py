@@ -194,10 +194,11 @@ def look_up(ids: np.ndarray, codes: np.ndarray, scales: np.ndarray, group: int) 
 
 def _infer_embedding(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     ids, table, *scales = operands
-    if scales and not table.layout:
-        groups = blocks(int(table.shape[-1]), attribute_int(attributes, "group"))
-        require(scales[0] == TensorType("f16", (*table.shape[:-1], groups)), f"scales {scales[0]} of {table}")
     require(ids.dtype == "i32" and len(table.shape) == 2, f"look-up of {ids} in {table}")
+    require(not table.is_dynamic, f"table {table} must have a fixed shape")
+    if scales and not table.layout:
+        groups = blocks(int(table.shape[1]), attribute_int(attributes, "group"))
+        require(scales[0] == TensorType("f16", (table.shape[0], groups)), f"scales {scales[0]} of {table}")
     return (TensorType("f32", (*ids.shape, table.shape[1])),)
 
 

@@ -61,7 +61,9 @@ def test_imported_and_lowered_models_round_trip() -> None:
         assert {n: c.type for n, c in again.constants.items()} == {n: c.type for n, c in module.constants.items()}
 
 
-@pytest.mark.parametrize("value", [0, -3, 2**40, 1e-45, -0.5, 1e300, "", "a b", "it's", 'say "no"', "{1,2}", "%x)", "é"])
+@pytest.mark.parametrize(
+    "value", [0, -3, 2**40, 1e-45, -0.5, 1e300, "", "a b", "it's", 'say "no"', "{1,2}", "%x)", "é"]
+)
 def test_attributes_of_every_kind_round_trip(value: int | float | str) -> None:
     op = Op("state.read", (), (Value("x", f32(1)),), {"name": value, "other": 1})
     module = Module("m", {"g": Graph("g", (), (op,), op.results, 1)}, {}, {}, 4)

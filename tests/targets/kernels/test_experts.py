@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from harness import Case, case, check, native_isas
 
+from chimerac.compiler.ir.layouts import pack_scales, pack_ternary, scale_layout, ternary_layout
 from chimerac.compiler.ir.ops.experts import sort_pairs
 from chimerac.compiler.ir.ops.linear import quantise_blocks, ternarise
 from chimerac.compiler.ir.types import TensorType
 from chimerac.targets.isa import load_isa
-from chimerac.targets.layouts import pack_scales, pack_ternary, scale_layout, ternary_layout
 
 RANDOM = np.random.default_rng(31)
 #: (tokens, experts, experts per token, width)

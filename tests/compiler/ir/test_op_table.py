@@ -1,0 +1,145 @@
+"""What holds for every entry of the op table, and type rules against operands of any kind."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chimerac.compiler.ir.ops import OPS, TypeRuleError
+from chimerac.compiler.ir.types import DTYPES, TensorType, f32, i32
+
+STRUCTURAL = {"constant", "state.read", "state.write", "loop"}
+
+types = st.builds(
+    TensorType,
+    st.sampled_from(["f32", "f32", "f32", *DTYPES]),
+    st.lists(st.sampled_from(["T", 1, 2, 3, 4, 8]), max_size=4).map(tuple),
+)
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_entries_are_complete(name: str) -> None:
+    entry = OPS[name]
+    assert entry.name == name
+    assert entry.doc
+    assert (entry.reference is None) == (name in STRUCTURAL)
+    assert all(operand < len(entry.operands) for operand in entry.in_place.values())
+    assert len(set(entry.in_place.values())) == len(entry.in_place)
+    assert entry.guard is None or entry.guard in entry.operands
+    assert not any(o.startswith("*") for o in entry.operands[:-1])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+@pytest.mark.parametrize("name", sorted(set(OPS) - STRUCTURAL))
+def test_type_rules_take_operands_or_say_why_not(name: str, data: st.DataObject) -> None:
+    entry = OPS[name]
+    variadic = bool(entry.operands) and entry.operands[-1].startswith("*")
+    extra = data.draw(st.integers(0, 3)) if variadic else 0
+    count = len(entry.operands) - variadic + extra
+    pool = data.draw(st.lists(types, min_size=1, max_size=3))  # few types, so that some operands agree
+    operands = [data.draw(st.sampled_from(pool)) for _ in range(count)]
+    sizes = st.sampled_from([1, 2, 3, 4, 8])
+    attributes = {a.rstrip("?"): data.draw(sizes) for a in entry.attributes}
+    if "shape" in attributes:
+        attributes["shape"] = data.draw(st.sampled_from(["T,8", "4", "", "2,4", "T,T"]))
+    try:
+        results = entry.infer(operands, attributes)
+    except TypeRuleError as error:
+        assert str(error)
+        return
+    assert all(isinstance(r, TensorType) for r in results)
+    for result, operand in entry.in_place.items():
+        assert results[result] == operands[operand]
+
+
+def refuse(name: str, *operands: TensorType, **attributes: int | float | str) -> None:
+    with pytest.raises(TypeRuleError):
+        OPS[name].infer(operands, attributes)
+
+
+def test_elementwise_operands_must_broadcast() -> None:
+    assert OPS["add"].infer((f32("T", 1), f32(8)), {}) == (f32("T", 8),)
+    assert OPS["add"].infer((f32("T", 1, 8), f32(4, 1)), {}) == (f32("T", 4, 8),)
+    assert OPS["add"].infer((f32(), f32()), {}) == (f32(),)
+    assert OPS["fused"].infer((f32(8), f32("T", 8), f32(1)), {"expression": "add(a0,a1)"}) == (f32("T", 8),)
+    refuse("add", f32("T", 8), f32("T", 9))
+    refuse("add", f32("T", 8), f32(3, 8))
+    refuse("add", f32("T", 8), i32("T", 8))
+    refuse("silu", i32("T"))
+
+
+def test_movement() -> None:
+    assert OPS["reshape"].infer((f32("T", 8),), {"shape": "T,2,4"}) == (f32("T", 2, 4),)
+    assert OPS["slice"].infer((f32("T", 8),), {"start": 2, "stop": 5}) == (f32("T", 3),)
+    assert OPS["concat"].infer((f32("T", 8), f32("T", 3)), {}) == (f32("T", 11),)
+    assert OPS["last_token"].infer((f32("T", 2, 4),), {}) == (f32(1, 2, 4),)
+    for shape in ("T,9", "8", "T,T", "T,7", ""):
+        refuse("reshape", f32("T", 8), shape=shape)
+    refuse("reshape", f32("T", 7), shape="T,T")
+    refuse("slice", f32("T", 8), start=3, stop=3)
+    refuse("slice", f32("T", 8), start=0, stop=9)
+    refuse("slice", f32(8, "T"), start=0, stop=1)
+    refuse("concat", f32("T", 8), f32(8))
+    refuse("concat")
+    refuse("last_token", f32())
+
+
+def test_products() -> None:
+    good = {"rows": 6, "columns": 10, "group": 8, "block": 4}
+    codes, scales = TensorType("i8", ("T", 10)), f32("T", 3)
+    weights, weight_scales = TensorType("i8", (6, 10)), TensorType("f16", (6, 2))
+    assert OPS["ternary_matmul"].infer((codes, scales, weights, weight_scales), good) == (f32("T", 6),)
+    packed = TensorType("u8", (512,), "t2.r8")
+    assert OPS["ternary_matmul"].infer((codes, scales, packed, weight_scales), good) == (f32("T", 6),)
+    refuse("ternary_matmul", codes, scales, weights, f32(6, 2), **good)
+    refuse("ternary_matmul", codes, f32("T", 2), weights, weight_scales, **good)
+    refuse("ternary_matmul", f32("T", 10), scales, weights, weight_scales, **good)
+    refuse("ternary_matmul", codes, scales, TensorType("i8", (6, 11)), weight_scales, **good)
+    refuse("ternary_matmul", codes, scales, weights, weight_scales, **{**good, "group": 6})
+    refuse("ternary_linear", f32("T", 10), f32(6, 10), group=6, block=4)
+    refuse("linear", f32("T", 10), f32(6, 9))
+    refuse("linear", f32("T", 10), f32(6, 10), f32(7))
+    refuse("linear", f32("T", 10), f32(6, 10), f32(6), f32(6))
+    refuse("look_up", i32("T"), TensorType("i8", (10, 8)), TensorType("f16", (10, 1)), group=4)
+    refuse("embedding", f32("T"), f32(10, 8))
+
+
+def test_recurrences_and_attention() -> None:
+    q, gate, state = f32("T", 2, 4), f32("T", 2), f32(2, 4, 4)
+    assert OPS["gated_delta"].infer((q, q, q, gate, gate, state), {"scale": 1.0}) == (q, state)
+    wide = OPS["gated_delta"].infer((q, q, f32("T", 2, 6), gate, gate, f32(2, 4, 6)), {"scale": 1.0})
+    assert wide == (f32("T", 2, 6), f32(2, 4, 6))
+    refuse("gated_delta", q, q, q, gate, gate, f32(2, 4, 6), scale=1.0)
+    refuse("gated_delta", q, q, f32("T", 3, 4), gate, gate, state, scale=1.0)
+    refuse("gated_delta", q, q, q, f32("T", 3), gate, state, scale=1.0)
+    refuse("mlstm", q, q, q, gate, gate, state, f32(2, 4), f32(4), scale=1.0)
+    refuse("causal_conv", f32("T", 8), f32(8, 4), f32(4, 8))
+    refuse("causal_conv", f32("T", 8), f32(9, 4), f32(3, 8))
+    refuse("rope", f32("T", 2, 5), i32(), theta=1e4)
+    refuse("rope", q, i32(1), theta=1e4)
+    ring, slots = f32(7, 2, 4), f32(1, 2, 4)
+    given = (q, q, q, slots, slots, q, ring, ring, i32(), i32())
+    assert OPS["window_attention"].infer(given, {"window": 6, "scale": 1.0}) == (q, ring, ring)
+    refuse("window_attention", *given, window=7, scale=1.0)
+    refuse("window_attention", *given[:8], i32(1), i32(), window=6, scale=1.0)
+    memory = f32(2, 2, 4, 4)
+    refuse("titans_apply", q, f32(2, 2, 4, 5))
+    refuse("titans_anchor", memory, memory, i32(1), i32(), chunk=16)
+    refuse("titans_update", q, q, gate, gate, gate, memory, memory, state, i32())
+
+
+def test_experts() -> None:
+    x, gate, down = f32("T", 8), f32(3, 6, 8), f32(3, 8, 6)
+    weights = (f32(3, 8), f32(3), gate, gate, down, f32(3, 6))
+    sizes = {"group": 8, "block": 4, "eps": 1e-6}
+    assert OPS["moe"].infer((x, *weights), {"top_k": 2, **sizes}) == (x,)
+    refuse("moe", x, *weights, top_k=4, **sizes)
+    refuse("moe", x, *weights, top_k=0, **sizes)
+    refuse("moe", x, *weights[:4], f32(3, 6, 8), f32(3, 6), top_k=2, **sizes)
+    refuse("route", x, f32(3, 8), f32(4), top_k=1)
+    refuse("route", x, f32(3, 8), f32(3), top_k=4)
+    refuse("sort_pairs", f32("T", 2), experts=3)
+    refuse("gather_rows", f32("T", 8), i32(4, 2))
+    refuse("combine_experts", f32("T", 2, 8), i32("T", 3), f32("T", 2))

@@ -1,0 +1,98 @@
+"""Element-wise ops against PyTorch in double precision; movement ops against numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from ir_tools import assert_same_bits, draw, run_op
+
+from chimerac.compiler.ir.ops.elementwise import ELEMENTWISE, parse_expression
+
+TRUTH: dict[str, Callable[..., torch.Tensor]] = {
+    "add": torch.add,
+    "sub": torch.sub,
+    "mul": torch.mul,
+    "div": torch.div,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "neg": torch.neg,
+    "abs": torch.abs,
+    "zero": torch.zeros_like,
+    "sqrt": torch.sqrt,
+    "exp": torch.exp,
+    "log": torch.log,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "silu": F.silu,
+    "softplus": F.softplus,
+    "gelu": F.gelu,
+}
+
+
+def test_every_op_has_a_truth() -> None:
+    assert TRUTH.keys() == ELEMENTWISE.keys()
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (8,), (9,), (3, 5), (2, 3, 33)])
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_values(name: str, shape: tuple[int, ...]) -> None:
+    operands = [draw(seed, *shape, scale=3) for seed in range(ELEMENTWISE[name][0])]
+    if name in ("sqrt", "log"):
+        operands = [np.asarray(np.abs(operands[0]) + np.float32(1e-3))]
+    truth = TRUTH[name](*(torch.from_numpy(a).double() for a in operands))
+    (got,) = run_op(name, *operands)
+    np.testing.assert_allclose(got, truth.numpy(), rtol=5e-7, atol=2e-7)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"), [((5, 1), (5, 4)), ((4,), (5, 4)), ((3, 1, 2), (4, 1)), ((1,), ()), ((2, 1, 1), (1, 3, 4))]
+)
+def test_broadcasting_is_numpys(left: tuple[int, ...], right: tuple[int, ...]) -> None:
+    a, b = draw(1, *left), draw(2, *right)
+    for name, function in (("add", np.add), ("sub", np.subtract), ("div", np.divide)):
+        assert_same_bits(run_op(name, a, b)[0], np.asarray(function(a, b)))
+
+
+def test_special_values() -> None:
+    x = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, 3.4e38], np.float32)
+    assert np.signbit(run_op("neg", x)[0][0])
+    assert not np.signbit(run_op("abs", x)[0]).any()
+    assert (run_op("zero", x)[0] == 0).all()
+    assert not np.signbit(run_op("zero", x)[0]).any()
+    np.testing.assert_array_equal(
+        run_op("div", np.float32([1, -1, 0]), np.zeros(3, np.float32))[0], [np.inf, -np.inf, np.nan]
+    )
+    np.testing.assert_array_equal(run_op("gelu", x)[0][:4], [0, -0.0, np.inf, -0.0])
+    np.testing.assert_array_equal(run_op("softplus", np.float32([100, -200, 20, 20.5]))[0][[0, 1, 3]], [100, 0, 20.5])
+    assert np.isnan(run_op("maximum", np.float32([1.0]), np.float32([np.nan]))[0][0])  # a > b is false: b
+    assert run_op("maximum", np.float32([np.nan]), np.float32([1.0]))[0][0] == 1
+
+
+def test_a_fused_chain_is_its_steps_one_by_one() -> None:
+    a, b, c = draw(1, 5, 9), draw(2, 9), draw(3, 5, 1)
+    (silu,) = run_op("silu", a)
+    (product,) = run_op("mul", silu, b)
+    (total,) = run_op("add", product, c)
+    (result,) = run_op("sub", total, silu)
+    expression = "silu(a0);mul(t0,a1);add(t1,a2);sub(t2,t0)"
+    assert_same_bits(run_op("fused", a, b, c, expression=expression)[0], result)
+    assert parse_expression(expression)[1] == ("mul", ("t0", "a1"))
+
+
+def test_a_fused_scalar_stays_a_scalar() -> None:
+    x = np.array(0.5, np.float32)
+    assert_same_bits(run_op("fused", x, expression="exp(a0);neg(t0)")[0], run_op("neg", *run_op("exp", x))[0])
+
+
+def test_reshape_slice_concat_and_last_token() -> None:
+    x = draw(1, 3, 8)
+    assert_same_bits(run_op("reshape", x, shape="3,2,4")[0], x.reshape(3, 2, 4))
+    assert_same_bits(run_op("slice", x, start=2, stop=7)[0], x[:, 2:7].copy())
+    assert_same_bits(run_op("concat", x, x[:, :1].copy(), draw(2, 3, 2))[0], np.hstack([x, x[:, :1], draw(2, 3, 2)]))
+    assert_same_bits(run_op("last_token", x)[0], x[2:])
+    codes = np.arange(6, dtype=np.int8).reshape(2, 3)
+    assert_same_bits(run_op("slice", codes, start=1, stop=3)[0], codes[:, 1:].copy())

@@ -1,0 +1,208 @@
+"""Recurrences against PyTorch and plain formulas in double precision; the same bits however the tokens are split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from ir_tools import assert_same_bits, draw, run_op, scalar
+
+from chimerac.compiler.ir.module import Attribute
+from chimerac.compiler.ir.ops import OPS
+
+HEADS = 2
+Arrays = list[np.ndarray]
+
+
+def gates(seed: int, tokens: int) -> np.ndarray:
+    return 1 / (1 + np.exp(-draw(seed, tokens, HEADS)))
+
+
+def conv(tokens: int, width: int = 9, taps: int = 4) -> tuple[Arrays, Arrays]:
+    return [draw(1, tokens, width), draw(2, width, taps)], [draw(3, taps - 1, width)]
+
+
+def delta(tokens: int, dk: int = 5, dv: int = 7) -> tuple[Arrays, Arrays]:
+    q, k, v = draw(1, tokens, HEADS, dk), draw(2, tokens, HEADS, dk), draw(3, tokens, HEADS, dv)
+    k = k / np.linalg.norm(k, axis=-1, keepdims=True)
+    decay = (-np.abs(draw(4, tokens, HEADS))).astype(np.float32)
+    return [q, k, v, decay, gates(5, tokens)], [draw(6, HEADS, dk, dv)]
+
+
+def mlstm(tokens: int, dk: int = 5, dv: int = 7) -> tuple[Arrays, Arrays]:
+    q, k, v = draw(1, tokens, HEADS, dk), draw(2, tokens, HEADS, dk), draw(3, tokens, HEADS, dv)
+    i, f = draw(4, tokens, HEADS, scale=2), draw(5, tokens, HEADS, scale=2)
+    return [q, k, v, i, f], [draw(6, HEADS, dk, dv), draw(7, HEADS, dk), draw(8, HEADS)]
+
+
+def titans(tokens: int, width: int = 5) -> tuple[Arrays, Arrays]:
+    k, v = draw(1, tokens, HEADS, width), draw(2, tokens, HEADS, width)
+    steps = [gates(3, tokens), gates(4, tokens) * np.float32(0.1), gates(5, tokens) * np.float32(0.2)]
+    anchor = draw(6, HEADS, 2, width, width, scale=0.4)
+    return [k, v, *steps, anchor], [draw(7, HEADS, 2, width, width), draw(8, HEADS, 2, width, width), scalar(1)]
+
+
+def attention(tokens: int, width: int = 6) -> tuple[Arrays, Arrays]:
+    q, k, v, slot = (draw(seed, tokens, HEADS, width) for seed in range(4))
+    persistent = [draw(5, 3, HEADS, width), draw(6, 3, HEADS, width)]
+    rings = [draw(7, 21, HEADS, width), draw(8, 21, HEADS, width)]
+    return [q, k, v, *persistent, slot], [*rings, scalar(0), scalar(1)]
+
+
+Case = tuple[str, Callable[[int], tuple[Arrays, Arrays]], dict[str, Attribute], tuple[int, ...]]
+#: op, operands for T tokens (then states and flags), attributes, operands that go by token
+CASES: list[Case] = [
+    ("causal_conv", conv, {}, (0,)),
+    ("gated_delta", delta, {"scale": 0.4}, (0, 1, 2, 3, 4)),
+    ("mlstm", mlstm, {"scale": 0.4}, (0, 1, 2, 3, 4)),
+    ("titans_update", titans, {}, (0, 1, 2, 3, 4)),
+    ("window_attention", attention, {"window": 5, "scale": 0.4}, (0, 1, 2, 5)),
+]
+SPLITS = [(1,) * 16, (16,), (3, 1, 12), (15, 1), (7, 9)]
+
+
+def test_the_cases_are_all_ops_with_a_state() -> None:
+    stateful = {name for name, entry in OPS.items() if entry.in_place}
+    assert stateful == {case[0] for case in CASES} | {"titans_anchor"}
+
+
+def run_split(case: Case, split: tuple[int, ...], start: int) -> Arrays:
+    """Outputs joined along the tokens and last states, the tokens given in calls of some sizes."""
+    name, make, attributes, by_token = case
+    operands, states = make(16)
+    fed = OPS[name].in_place  # result → the operand that gets it in the next call
+    outputs: dict[int, Arrays] = {}
+    position = 0
+    arrays = [*operands, *states]
+    for size in split:
+        given = [a[position : position + size] if i in by_token else a for i, a in enumerate(arrays)]
+        if name == "window_attention":
+            given[8] = scalar(start + position)
+        results = run_op(name, *given, **attributes)
+        for i, result in enumerate(results):
+            if i in fed:
+                arrays[fed[i]] = result
+            else:
+                outputs.setdefault(i, []).append(result)
+        position += size
+    return [np.concatenate(o) for o in outputs.values()] + [arrays[i] for i in fed.values()]
+
+
+@pytest.mark.parametrize("start", [0, 32])
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
+def test_calls_of_any_size_give_the_same_bits(case: Case, split: tuple[int, ...], start: int) -> None:
+    if start and case[0] != "window_attention":
+        pytest.skip("has no position")
+    whole = run_split(case, (16,), start)
+    for got, expected in zip(run_split(case, split, start), whole, strict=True):
+        assert_same_bits(got, expected)
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 5])
+@pytest.mark.parametrize("taps", [1, 2, 4])
+def test_causal_conv_is_a_depthwise_convolution(tokens: int, taps: int) -> None:
+    (x, weight), (tail,) = conv(tokens, 7, taps)
+    y, new_tail = run_op("causal_conv", x, weight, tail)
+    history = torch.from_numpy(np.concatenate([tail, x])).double().T[None]
+    truth = torch.nn.functional.conv1d(history, torch.from_numpy(weight).double()[:, None], groups=7)[0].T
+    np.testing.assert_allclose(y, truth.numpy(), rtol=1e-6, atol=1e-6)
+    assert_same_bits(new_tail, np.concatenate([tail, x])[tokens:])
+
+
+@pytest.mark.parametrize(("dk", "dv"), [(1, 1), (5, 7), (8, 8), (9, 16)])
+def test_gated_delta_rule(dk: int, dv: int) -> None:
+    operands, (state,) = delta(6, dk, dv)
+    y, new_state = run_op("gated_delta", *operands, state, scale=0.4)
+    q, k, v, decay, beta = (a.astype(np.float64) for a in operands)
+    for h in range(HEADS):
+        s = state[h].astype(np.float64)
+        for t in range(6):
+            erase = np.eye(dk) - beta[t, h] * np.outer(k[t, h], k[t, h])
+            s = erase @ (np.exp(decay[t, h]) * s) + beta[t, h] * np.outer(k[t, h], v[t, h])
+            np.testing.assert_allclose(y[t, h], 0.4 * q[t, h] @ s, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(new_state[h], s, rtol=1e-4, atol=1e-5)
+
+
+def test_mlstm_without_stabiliser() -> None:
+    """C = f C + i k v, n = f n + i k, h = q C / max(|q n|, 1), with gates in plain exponentials."""
+    (q, k, v, i, f), _ = mlstm(6)
+    zeros = [np.zeros((HEADS, 5, 7), np.float32), np.zeros((HEADS, 5), np.float32), np.zeros(HEADS, np.float32)]
+    y, c, n, m = run_op("mlstm", q, k, v, i, f, *zeros, scale=0.4)
+    for h in range(HEADS):
+        exact_c, exact_n = np.zeros((5, 7)), np.zeros(5)
+        for t in range(6):
+            forget, accept = 1 / (1 + np.exp(-float(f[t, h]))), np.exp(float(i[t, h]))
+            exact_c = forget * exact_c + accept * np.outer(k[t, h], v[t, h])
+            exact_n = forget * exact_n + accept * k[t, h]
+            query = 0.4 * q[t, h].astype(np.float64)
+            truth = query @ exact_c / max(abs(query @ exact_n), 1)
+            np.testing.assert_allclose(y[t, h], truth, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(c[h] * np.exp(float(m[h])), exact_c, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(n[h] * np.exp(float(m[h])), exact_n, rtol=1e-4, atol=1e-5)
+
+
+def test_mlstm_with_huge_gates_stays_finite() -> None:
+    (q, k, v, i, f), states = mlstm(6)
+    for result in run_op("mlstm", q, k, v, i + np.float32(300), f - np.float32(200), *states, scale=0.4):
+        assert np.isfinite(result).all()
+
+
+def memory_output(k: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+    """k: [H, d]; memory: [H, 2, d, d]."""
+    hidden = torch.nn.functional.silu(torch.einsum("hi,hio->ho", k, memory[:, 0]))
+    return k + torch.einsum("hi,hio->ho", hidden, memory[:, 1])
+
+
+@pytest.mark.parametrize("width", [1, 5, 8, 9])
+def test_titans_update_is_gradient_descent(width: int) -> None:
+    operands, (memory, momentum, write) = titans(4, width)
+    got_memory, got_momentum = run_op("titans_update", *operands, memory, momentum, write)
+    k, v, eta, theta, alpha, anchor = (torch.from_numpy(a).double() for a in operands)
+    m, s = torch.from_numpy(memory).double(), torch.from_numpy(momentum).double()
+    for t in range(4):
+        point = anchor.clone().requires_grad_()
+        loss = (memory_output(k[t], point) - v[t]).square().sum()
+        (gradient,) = torch.autograd.grad(loss, point)
+        s = eta[t][:, None, None, None] * s - theta[t][:, None, None, None] * gradient
+        m = (1 - alpha[t])[:, None, None, None] * m + s
+    np.testing.assert_allclose(got_memory, m.numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(got_momentum, s.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [1, 5, 8, 9])
+def test_titans_apply(width: int) -> None:
+    q, anchor = draw(1, 3, HEADS, width), draw(2, HEADS, 2, width, width)
+    (got,) = run_op("titans_apply", q, anchor)
+    for t in range(3):
+        truth = memory_output(torch.from_numpy(q[t]).double(), torch.from_numpy(anchor).double())
+        np.testing.assert_allclose(got[t], truth.numpy(), rtol=1e-4, atol=1e-5)
+        assert_same_bits(run_op("titans_apply", q[t : t + 1], anchor)[0], got[t : t + 1])
+
+
+@pytest.mark.parametrize(
+    ("position", "write", "renewed"), [(0, 1, True), (16, 1, True), (48, 1, True), (8, 1, False), (16, 0, False)]
+)
+def test_titans_anchor(position: int, write: int, renewed: bool) -> None:
+    anchor, memory = draw(1, HEADS, 2, 4, 4), draw(2, HEADS, 2, 4, 4)
+    (got,) = run_op("titans_anchor", anchor, memory, scalar(position), scalar(write), chunk=16)
+    assert_same_bits(got, memory if renewed else anchor)
+
+
+@pytest.mark.parametrize("name", [name for name, entry in OPS.items() if entry.guard])
+def test_guarded_ops_leave_their_states_alone_without_write(name: str) -> None:
+    entry = OPS[name]
+    if name == "titans_anchor":
+        arrays, attributes = [draw(1, HEADS, 2, 4, 4), draw(2, HEADS, 2, 4, 4), scalar(16)], {"chunk": 16}
+    else:
+        _, make, attributes, _ = next(case for case in CASES if case[0] == name)
+        operands, states = make(3)
+        arrays = [*operands, *states[:-1]]
+    assert entry.operands[-1] == entry.guard
+    kept = run_op(name, *arrays, scalar(0), **attributes)
+    written = run_op(name, *arrays, scalar(1), **attributes)
+    for result, operand in entry.in_place.items():
+        assert_same_bits(kept[result], arrays[operand])
+        assert kept[result].tobytes() != written[result].tobytes()
