@@ -5,7 +5,7 @@ config → shape → PyTorch module (+ weights) → IR → passes → kernels an
 
 from __future__ import annotations
 
-import shutil
+import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -14,16 +14,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chimerac.compiler import pipeline
-from chimerac.compiler.bundle import BundleInput, make_tokenizer, model_name, write_bundle
+from chimerac.compiler.bundle import BundleInput, data_file_names, make_tokenizer, model_name, write_bundle
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.ir.verify import verify
+from chimerac.compiler.run import as_user_error
 from chimerac.compiler.selftest import self_test
 from chimerac.frontends import config as config_language
+from chimerac.frontends.architecture import ChimeraShape
 from chimerac.frontends.config import ModelConfig
+from chimerac.passes.loop_unrolling import check_loops
 from chimerac.passes.memory_planning import plan_memory
 from chimerac.passes.ternary_packing import TernaryPacking
-from chimerac.runtime.bundle_format import SelfTest
+from chimerac.runtime.bundle_format import MANIFEST_NAME, SelfTest
+from chimerac.runtime.errors import BundleError
+from chimerac.runtime.session import load
 from chimerac.targets import driver
 from chimerac.targets.codegen import compile_kernels
 from chimerac.targets.isa import load_isa
@@ -112,20 +117,26 @@ def build(
     chosen = list(dict.fromkeys(find_target(name) for name in targets))
     if not chosen:
         raise UserError("CHM300", "no target is given", hint="--target x86_64-avx2 or --target wasm")
-    source = import_model(config, scale=scale, overrides=overrides, weights=weights, seed=seed, tell=tell)
-    name = model_name(source.config)
+    # what can be known to fail is refused before the minutes that a large model takes
+    pipeline.passes(without=without)
+    settings, shape = read_config(config, scale=scale, overrides=overrides, seed=seed, tell=tell)
+    if loops is not None:
+        check_loops(loops, shape.loop.maximum if shape.loop else 1)
+    name = model_name(settings)
+    places = {target: Path(out) / f"{name}.{target.name}" for target in chosen}
+    for target, path in places.items():
+        data_file_names(settings, target)
+        _check_place(path)
+    source = import_shape(settings, shape, weights=weights, tell=tell)
     expected: SelfTest | None = None
     bundles = []
-    for target in chosen:
+    for target, path in places.items():
         begun = time.perf_counter()
         lowered, records = lower(source.module, target, loops=loops, without=without)
         tell(target.name, f"{len(records)} passes, {records[-1].ops} ops", time.perf_counter() - begun)
         if expected is None:
             expected = make_self_test(source, lowered, tell)
-        path = Path(out) / f"{name}.{target.name}"
-        _write(source, target, lowered, records, expected, path, tell)
-        if check:
-            _check(path, target, tell)
+        _write(source, target, lowered, records, expected, path, check, tell)
         size = sum(f.stat().st_size for f in path.iterdir())
         bundles.append(BuiltBundle(target.name, path, size, time.perf_counter() - begun))
     return BuildReport(name, source.weights, tuple(bundles), time.perf_counter() - started)
@@ -141,13 +152,38 @@ def import_model(
     tell: Progress = lambda step, what, seconds: None,
 ) -> Source:
     """The IR of a configured model with its weights; parameters as of ``build``."""
+    settings, shape = read_config(config, scale=scale, overrides=overrides, seed=seed, tell=tell)
+    return import_shape(settings, shape, weights=weights, tell=tell)
+
+
+def read_config(
+    config: str | Path,
+    *,
+    scale: str | None = None,
+    overrides: Sequence[str] = (),
+    seed: int | None = None,
+    tell: Progress = lambda step, what, seconds: None,
+) -> tuple[ModelConfig, ChimeraShape]:
+    """A config and the shape of its model; parameters as of ``build``."""
     begun = time.perf_counter()
     settings = config_language.load(config, scale=scale, overrides=overrides)
     shape = config_language.shape(settings)
     if seed is not None:
+        if not 0 <= seed < 1 << 64:
+            raise UserError("CHM312", f"the seed {seed} is not a number from 0 to 2**64 - 1")
         shape = replace(shape, seed=seed)
     tell("config", f"{model_name(settings)}: {shape.layers} layers, {shape.hidden} channels", _since(begun))
+    return settings, shape
 
+
+def import_shape(
+    settings: ModelConfig,
+    shape: ChimeraShape,
+    *,
+    weights: str | Path | None = None,
+    tell: Progress = lambda step, what, seconds: None,
+) -> Source:
+    """The IR of a model of this shape, with weights of a file or random ones."""
     begun = time.perf_counter()
     import torch
 
@@ -201,11 +237,35 @@ def _write(
     records: Sequence[pipeline.PassRecord],
     expected: SelfTest,
     path: Path,
+    check: bool,
     tell: Progress,
 ) -> None:
-    """Make the bundle in a temporary folder beside ``path`` and rename it there when it is whole."""
+    """Make the bundle in a temporary folder beside ``path`` and rename it there when it is whole and tested.
+
+    Raises:
+        UserError: CHM302 from the C compiler; CHM321, a file cannot be written; CHM4xx, the self-test failed.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_beside(source, target, module, records, expected, path, check, tell)
+    except BundleError as error:
+        raise as_user_error(error) from None
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise UserError("CHM321", f"cannot write {path}: {error.strerror or error}{where}") from None
+
+
+def _write_beside(
+    source: Source,
+    target: Target,
+    module: Module,
+    records: Sequence[pipeline.PassRecord],
+    expected: SelfTest,
+    path: Path,
+    check: bool,
+    tell: Progress,
+) -> None:
     isa = load_isa(target.isa)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
         work, folder = Path(temporary) / "work", Path(temporary) / "bundle"
         work.mkdir()
@@ -214,7 +274,8 @@ def _write(
         begun = time.perf_counter()
         kernels = compile_kernels(driver.kernel_specs(module), isa, work / "kernels")
         fresh = sum(k.seconds > 0 for k in kernels)
-        tell(target.name, f"{len(kernels)} kernels ({fresh} compiled, the rest cached)", _since(begun))
+        made = f"{fresh} compiled, {len(kernels) - fresh} from the cache"
+        tell(target.name, f"{len(kernels)} kernels: {made}", _since(begun))
         begun = time.perf_counter()
         bundle = BundleInput(source.config, source.weights, target, isa, module, plan, records, expected, kernels)
         objects = [k.object_path for k in kernels]
@@ -222,39 +283,55 @@ def _write(
             folder, bundle, lambda code, output: link_library(code, objects, target, isa, work, output)
         )
         tell(target.name, f"{len(files)} files", _since(begun))
+        if check:
+            _check(folder, target, tell)
         _replace_folder(folder, path, Path(temporary) / "old")
+
+
+def _check_place(path: Path) -> None:
+    """Raise UserError CHM320 when something that is no bundle is in the way."""
+    try:
+        taken = path.exists() or path.is_symlink()
+        if taken and not _is_bundle(path) and (not path.is_dir() or any(path.iterdir())):
+            raise UserError("CHM320", f"{path} exists and is not a bundle", hint="choose another --out, or remove it")
+    except OSError as error:
+        raise UserError("CHM321", f"cannot write {path}: {error.strerror or error}") from None
+
+
+def _is_bundle(path: Path) -> bool:
+    """Whether a folder has a manifest of ours, of any version; web pages have files of that name too."""
+    try:
+        manifest = json.loads((path / MANIFEST_NAME).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(manifest, dict) and {"schema", "abi", "files"} <= manifest.keys()
 
 
 def _replace_folder(new: Path, path: Path, aside: Path) -> None:
     """Put ``new`` at ``path``; what was there is deleted only once the new bundle is in place."""
+    _check_place(path)
     if path.exists() or path.is_symlink():
-        if not (path / "manifest.json").exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UserError("CHM320", f"{path} exists and is not a bundle", hint="choose another --out, or remove it")
         path.rename(aside)
     try:
         new.rename(path)
-    except OSError as error:
-        if aside.exists():
+    except BaseException:
+        if aside.exists() or aside.is_symlink():
             aside.rename(path)
-        raise UserError("CHM321", f"cannot write {path}: {error.strerror}") from None
-    shutil.rmtree(aside, ignore_errors=True)
+        raise
 
 
-def _check(path: Path, target: Target, tell: Progress) -> None:
-    """Run the finished bundle's self-test, if this machine can run it."""
-    from chimerac.runtime.errors import BundleError
-    from chimerac.runtime.session import load
-
+def _check(folder: Path, target: Target, tell: Progress) -> None:
+    """Run the bundle's self-test, if this machine can run it."""
     begun = time.perf_counter()
     try:
-        with load(path) as session:
+        with load(folder) as session:
             session.self_test()
     except BundleError as error:
         if error.code in ("CHM413", "CHM440"):
             tell(target.name, f"self-test not run: {error.message}", _since(begun))
             return
-        raise UserError(error.code, error.message, hint=getattr(error, "hint", None)) from None
-    tell(target.name, "self-test passed: same tokens, logits and state as the interpreter", _since(begun))
+        raise
+    tell(target.name, "self-test passed: the interpreter's tokens, logits and state", _since(begun))
 
 
 def _since(begun: float) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chimerac.compiler.costs import decode_costs
+from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.memory import MemoryPlan
 from chimerac.compiler.ir.module import Module, walk
 from chimerac.compiler.model_card import render_model_card
@@ -18,6 +19,7 @@ from chimerac.frontends.config import ModelConfig
 from chimerac.runtime.bundle_format import (
     KEY_CONFIG,
     KIND_WEIGHTS,
+    MANIFEST_NAME,
     NATIVE_DIRECTORY,
     WEB_DIRECTORY,
     WEB_FILES,
@@ -40,8 +42,8 @@ from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.registry import Target
 from chimerac.version import __version__
 
-#: What a processor must have to run the code of an instruction set, as Linux names it.
-CPU_FEATURES = {"x86_64-avx2": ("avx2", "bmi2", "f16c", "fma", "movbe")}
+#: Files for people.
+DOCUMENTS = ("MODEL_CARD.md", "report.html")
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,11 @@ def write_bundle(folder: Path, bundle: BundleInput, link: Callable[[str, Path], 
     roles: dict[str, str] = {}
 
     sections = [array_section(n, module.constants[n].data) for n in driver.used_sections(module)]
-    weights_file = config.files.weights or f"{name}.b158"
+    weights_file, tokenizer_file = data_file_names(config, bundle.target)
     write_container(folder / weights_file, KIND_WEIGHTS, sections, {KEY_CONFIG: config.digest})
     roles[weights_file] = "weights"
     digest = contents_sha256(sections)
 
-    tokenizer_file = config.files.tokenizer or f"{name}.tokenizer"
     write_tokenizer(folder / tokenizer_file, make_tokenizer(config, module), config_sha256=config.digest)
     roles[tokenizer_file] = "tokenizer"
 
@@ -88,11 +89,12 @@ def write_bundle(folder: Path, bundle: BundleInput, link: Callable[[str, Path], 
     roles |= _runtime_files(folder, bundle.target)
 
     findings = [(f.id, f"{f.says}: {f.found}; {f.resolution}") for f in config_language.check(config).findings]
-    (folder / "MODEL_CARD.md").write_text(render_model_card(config, bundle.weights, module, bundle.target), "utf-8")
-    roles["MODEL_CARD.md"] = "document"
+    card, page = DOCUMENTS
+    (folder / card).write_text(render_model_card(config, bundle.weights, module, bundle.target), "utf-8")
+    roles[card] = "document"
     report = render_report(_report(folder, bundle, roles, sections, findings))
-    (folder / "report.html").write_text(report, "utf-8")
-    roles["report.html"] = "document"
+    (folder / page).write_text(report, "utf-8")
+    roles[page] = "document"
 
     write_manifest(
         folder,
@@ -104,17 +106,37 @@ def write_bundle(folder: Path, bundle: BundleInput, link: Callable[[str, Path], 
             chimerac=__version__,
             files=tuple(file_entry(folder / file, role) for file, role in roles.items()),
             memory=Memory((folder / weights_file).stat().st_size, plan.state_bytes, plan.arena_bytes),
-            cpu=CPU_FEATURES.get(bundle.isa.name, ()),
+            cpu=bundle.target.cpu,
             self_test=bundle.self_test,
             provenance={"weights": bundle.weights, "scale": config.origin.scale},
         ),
     )
-    return [*roles, "manifest.json"]
+    return [*roles, MANIFEST_NAME]
 
 
 def model_name(config: ModelConfig) -> str:
     """The name of the model and of its bundles."""
     return config.name or "model"
+
+
+def data_file_names(config: ModelConfig, target: Target) -> tuple[str, str]:
+    """Names of the weights file and the tokenizer file.
+
+    Raises:
+        UserError: CHM322, the config gives one of them the name of another file of the bundle.
+    """
+    name = model_name(config)
+    names = {
+        "weights": config.files.weights or f"{name}.b158",
+        "tokenizer": config.files.tokenizer or f"{name}.tokenizer",
+    }
+    taken = {n.lower() for n in (*_runtime_names(target), target.library, *DOCUMENTS, MANIFEST_NAME)}
+    for key, file in names.items():
+        if file.lower() in taken:  # letter case does not tell files apart everywhere
+            message = f"files.{key} is {file!r}, the name of another file of the bundle"
+            raise UserError("CHM322", message, span=config.place(f"files.{key}"))
+        taken.add(file.lower())
+    return names["weights"], names["tokenizer"]
 
 
 def make_tokenizer(config: ModelConfig, module: Module) -> Tokenizer:
@@ -130,11 +152,15 @@ def make_tokenizer(config: ModelConfig, module: Module) -> Tokenizer:
 
 
 def _runtime_files(folder: Path, target: Target) -> dict[str, str]:
-    names = WEB_FILES if target.package == "web" else ("chimera.h", "chm_format.h")
+    names = _runtime_names(target)
     source = WEB_DIRECTORY if target.package == "web" else NATIVE_DIRECTORY
     for name in names:
         shutil.copyfile(source / name, folder / name)
     return dict.fromkeys(names, "runtime")
+
+
+def _runtime_names(target: Target) -> tuple[str, ...]:
+    return WEB_FILES if target.package == "web" else ("chimera.h", "chm_format.h")
 
 
 def _report(

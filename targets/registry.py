@@ -20,6 +20,7 @@ class Target:
         doc: one line for ``chimerac targets``.
         tested: where the test suite executes this target's code.
         aliases: other spellings, those of configs among them.
+        cpu: what a processor must have to run the code, as Linux names it.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Target:
     doc: str
     tested: str
     aliases: tuple[str, ...] = ()
+    cpu: tuple[str, ...] = ()
 
 
 TARGETS: dict[str, Target] = {
@@ -42,6 +44,7 @@ TARGETS: dict[str, Target] = {
             "Linux on x86-64 processors with AVX2 (2013 and later): a shared library with a C API",
             "natively",
             ("x86_64_avx2", "x86-64-avx2", "x86_64", "linux"),
+            ("avx2", "bmi2", "f16c", "fma", "movbe"),
         ),
         Target(
             "wasm",

@@ -80,13 +80,15 @@ class ChimeraModel(nn.Module):
     Args:
         shape: every size. Raises UserError CHM220 when its numbers do not fit together.
         sparse_gradient: see quantization.straight_through_ternary.
+        ternary: False leaves weights and activations of the training form unrounded: the float model of this shape.
     """
 
-    def __init__(self, shape: ChimeraShape, *, sparse_gradient: bool = False) -> None:
+    def __init__(self, shape: ChimeraShape, *, sparse_gradient: bool = False, ternary: bool = True) -> None:
         super().__init__()
         check_shape(shape)
         self.shape = shape
-        self.embedding = TiedEmbedding(shape.vocabulary, shape.hidden, shape.quantization, shape.embedding_format)
+        embedding_format = shape.embedding_format if ternary else "float32"
+        self.embedding = TiedEmbedding(shape.vocabulary, shape.hidden, shape.quantization, embedding_format)
         self.layers = nn.ModuleList(Block(shape, layer) for layer in range(shape.layers))
         self.loop: LoopInjection | None = None
         if shape.loop is not None:
@@ -94,7 +96,7 @@ class ChimeraModel(nn.Module):
         self.norm = RMSNorm(shape.hidden, shape.norm_eps)
         for module in self.modules():
             if isinstance(module, (TernaryLinear, MixtureOfExperts)):
-                module.sparse_gradient = sparse_gradient
+                module.sparse_gradient, module.ternary = sparse_gradient, ternary
 
     def forward(self, tokens: Tensor, loops: int | Tensor | None = None, *, truncate: bool = True) -> Tensor:
         """Logits of every position.
@@ -109,6 +111,12 @@ class ChimeraModel(nn.Module):
             float32 [B, T, V].
         """
         table = self.embedding.table()
+        return self.embedding.head(self.hidden(tokens, table, loops, truncate=truncate), table)
+
+    def hidden(
+        self, tokens: Tensor, table: Tensor, loops: int | Tensor | None = None, *, truncate: bool = True
+    ) -> Tensor:
+        """What the head reads, [B, T, D], normed. ``table``: the embedding's; the rest as in ``forward``."""
         x = self.embedding.embed(tokens, table)
         prelude, looped, coda = loop_ranges(self.shape)
         for layer in prelude:
@@ -117,7 +125,8 @@ class ChimeraModel(nn.Module):
             x = self._loop(x, looped, self.depths(loops, tokens.shape[0]), truncate and torch.is_grad_enabled())
         for layer in coda:
             x, _ = layer_at(self.layers, layer)(x)
-        return self.embedding.head(self.norm(x), table)
+        y: Tensor = self.norm(x)
+        return y
 
     def depths(self, loops: int | Tensor | None, batch: int) -> Tensor:
         """Loop counts of a batch, int64 [batch]. Raises UserError CHM221 outside the loop's range."""
@@ -143,10 +152,14 @@ class ChimeraModel(nn.Module):
                 rows = torch.nonzero((depths >= iteration) & ((first <= iteration) == recorded)).flatten()
                 if not len(rows):
                     continue
+                everything = len(rows) == len(depths)  # then nothing is gathered, which is faster
                 with torch.set_grad_enabled(recorded and torch.is_grad_enabled()):
-                    seen = {layer: context.select(writers[rows]) for layer, context in contexts.items()}
-                    part, written = self._iterate(h[rows], e[rows], looped, seen, writers_only=not recorded)
-                h = h.index_copy(0, rows.to(h.device), part)
+                    if everything:
+                        h, written = self._iterate(h, e, looped, contexts, writers_only=not recorded)
+                    else:
+                        seen = {layer: context.select(writers[rows]) for layer, context in contexts.items()}
+                        part, written = self._iterate(h[rows], e[rows], looped, seen, writers_only=not recorded)
+                        h = h.index_copy(0, rows.to(h.device), part)
                 # truncated, the sequences of one iteration only are the recorded ones and never read again; else
                 # all are recorded: in both cases one group holds every later reader
                 if iteration == 1 and int(depths[rows].max()) > 1:

@@ -18,6 +18,7 @@ from chimerac.frontends.models.linear import GateLinear, TernaryLinear
 from chimerac.frontends.models.mixer import Mixer, State, batched, split_heads
 from chimerac.frontends.models.norm import L2_EPS, RMSNorm, l2_norm
 from chimerac.frontends.models.precision import float32_island
+from chimerac.frontends.models.triangular import solve_unit_lower
 
 CHUNK = 64  #: tokens per triangular solve; any value gives the same function
 LEAST_LENGTH = 1e-12  #: stands for shorter squared keys in the exact flow, so that nothing is divided by zero
@@ -35,32 +36,44 @@ def chunk_gated_delta(
     Returns:
         o [B, T, H, dv] and the state after the last token.
     """
-    q, k, v = (x.transpose(1, 2) for x in (scale * q, k, v))  # [B, H, T, d]
-    log_decay, beta = log_decay.transpose(1, 2), beta.transpose(1, 2)
-    outputs = []
-    for qs, ks, vs, decays, betas in zip(
-        *(torch.split(x, chunk, dim=2) for x in (q, k, v, log_decay, beta)), strict=True
-    ):
-        o, state = _delta_chunk(qs, ks, vs, decays, betas, state)
-        outputs.append(o)
-    return torch.cat(outputs, dim=2).transpose(1, 2), state
+    tokens = q.shape[1]
+    count = -(-tokens // chunk)
+    size = -(-tokens // count)  # chunks of equal size: 96 tokens are two of 48 rather than 64 and 32 of padding
+    padding = count * size - tokens
+
+    def in_chunks(x: Tensor) -> Tensor:
+        """[B, T, H, ...] -> [B, H, chunks, size, ...]; padding has log_decay = beta = 0, which changes nothing."""
+        x = x.transpose(1, 2)
+        if padding:
+            x = torch.cat([x, x.new_zeros(*x.shape[:2], padding, *x.shape[3:])], dim=2)
+        return x.reshape(*x.shape[:2], count, size, *x.shape[3:])
+
+    o, state = _delta_chunks(*(in_chunks(x) for x in (scale * q, k, v, log_decay, beta)), state)
+    return o.flatten(2, 3)[:, :, :tokens].transpose(1, 2), state
 
 
-def _delta_chunk(
+def _delta_chunks(
     q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tensor, state: Tensor
 ) -> tuple[Tensor, Tensor]:
-    tokens = q.shape[2]
+    """All chunks together, but for the state that passes from each to the next. q, k, v: [B, H, N, C, d]."""
+    tokens = q.shape[3]
     c = log_decay.cumsum(-1)
     lower = torch.ones(tokens, tokens, dtype=torch.bool, device=q.device).tril()
     # the difference comes before exp: exp(c_i) * exp(-c_j) overflows float32 after 88 nats of decay
     gamma = (c[..., :, None] - c[..., None, :]).masked_fill(~lower, float("-inf")).exp()
     mixing = (beta[..., None] * (k @ k.mT) * gamma).tril(-1)
     rows = torch.cat([beta[..., None] * v, (beta * c.exp())[..., None] * k], dim=-1)
-    solved = torch.linalg.solve_triangular(mixing, rows, upper=False, unitriangular=True)
-    corrected = solved[..., : v.shape[-1]] - solved[..., v.shape[-1] :] @ state
-    o = c.exp()[..., None] * (q @ state) + ((q @ k.mT) * gamma) @ corrected
-    remaining = (c[..., -1:] - c).exp()
-    state = c[..., -1].exp()[..., None, None] * state + (remaining[..., None] * k).mT @ corrected
+    solved = solve_unit_lower(mixing, rows)
+    fresh, stale = solved[..., : v.shape[-1]], solved[..., v.shape[-1] :]
+    remaining = ((c[..., -1:] - c).exp()[..., None] * k).mT
+    kept = c[..., -1].exp()[..., None, None]
+    states, corrected = [], []
+    for n in range(q.shape[2]):
+        states.append(state)
+        corrected.append(fresh[:, :, n] - stale[:, :, n] @ state)
+        state = kept[:, :, n] * state + remaining[:, :, n] @ corrected[n]
+    attention = (q @ k.mT) * gamma
+    o = c.exp()[..., None] * (q @ torch.stack(states, dim=2)) + attention @ torch.stack(corrected, dim=2)
     return o, state
 
 

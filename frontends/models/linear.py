@@ -27,6 +27,7 @@ class TernaryLinear(nn.Module):
 
     Attributes:
         sparse_gradient: see quantization.straight_through_ternary.
+        ternary: False trains the plain float model of the same shape, to compare with; its step form stays ternary.
     """
 
     def __init__(
@@ -36,18 +37,21 @@ class TernaryLinear(nn.Module):
         self.weight = nn.Parameter(torch.zeros(outputs, inputs))
         self.in_norm = None if norm_eps is None else RMSNorm(inputs, norm_eps)
         self.group, self.block = quantization.group_size, quantization.block_size
-        self.sparse_gradient = False
+        self.sparse_gradient, self.ternary = False, True
 
     def quantized(self) -> Tensor:
         """The dequantised ternary weight [N, K], with straight-through gradient."""
+        if not self.ternary:
+            return self.weight
         return straight_through_ternary(self.weight, self.group, self.sparse_gradient)
 
     def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """x: [..., K] -> float32 [..., N]. ``weight``: what ``quantized`` gave, when the caller has it."""
         if self.in_norm is not None:
             x = self.in_norm(x)
-        quantized = self.quantized() if weight is None else weight
-        return F.linear(straight_through_activations(x, self.block), quantized).float()
+        if self.ternary:
+            x = straight_through_activations(x, self.block)
+        return F.linear(x, self.quantized() if weight is None else weight).float()
 
     def step(self, x: Tensor) -> Tensor:
         """x: [T, K] -> [T, N] as custom operations."""

@@ -1,4 +1,4 @@
-"""Mixture of ternary experts with bias-steered routing (arXiv 2408.15664): dropless, sorted by expert, no scatter."""
+"""Mixture of ternary experts with bias-steered routing (arXiv 2408.15664): no token is dropped."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from chimerac.frontends.architecture import MoeShape, QuantizationShape
 from chimerac.frontends.models import ops
+from chimerac.frontends.models.expert_tiles import make_tiles
 from chimerac.frontends.models.linear import GateLinear
 from chimerac.frontends.models.mlp import SwiGLU
 from chimerac.frontends.models.norm import rms_norm
@@ -28,6 +29,7 @@ class MixtureOfExperts(nn.Module):
     Attributes:
         load: int64 [E], visits counted in training mode since the last ``update_router_bias``; every loop iteration
             of a token counts.
+        sparse_gradient, ternary: see TernaryLinear.
     """
 
     router_bias: Tensor
@@ -45,7 +47,7 @@ class MixtureOfExperts(nn.Module):
         self.down_norm = nn.Parameter(torch.ones(experts, width))
         shared = moe.shared_experts * width
         self.shared = SwiGLU(hidden, shared, quantization, norm_eps) if shared else None
-        self.sparse_gradient = False
+        self.sparse_gradient, self.ternary = False, True
         self.load = torch.zeros(experts, dtype=torch.int64)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,24 +58,21 @@ class MixtureOfExperts(nn.Module):
         return y if self.shared is None else y + self.shared(x)
 
     def _routed(self, x: Tensor, weights: Tensor, chosen: Tensor) -> Tensor:
-        experts = self.router_bias.shape[0]
-        order = torch.argsort(chosen.flatten(), stable=True)  # pairs (token, slot) by expert, tokens ascending inside
-        counts = torch.bincount(chosen.flatten(), minlength=experts)
+        tiles = make_tiles(chosen, self.router_bias.shape[0])
         if self.training:
-            self.load = self.load.to(counts.device) + counts
-        gate, up, down = (
-            straight_through_ternary(w, self.group, self.sparse_gradient)
-            for w in (self.gate_proj, self.up_proj, self.down_proj)
-        )
-        quantized = straight_through_activations(x, self.block)[order // self.top_k]
-        results = []
-        for expert, part in enumerate(torch.split(quantized, counts.tolist())):
-            hidden = F.silu(F.linear(part, gate[expert]).float()) * F.linear(part, up[expert]).float()
-            hidden = rms_norm(hidden, self.down_norm[expert], self.eps)
-            results.append(F.linear(straight_through_activations(hidden, self.block), down[expert]).float())
-        # the inverse permutation brings each token's results together, so that they are added in slot order
-        back = torch.cat(results)[torch.argsort(order)].reshape(x.shape[0], self.top_k, x.shape[1])
+            self.load = self.load.to(tiles.counts.device) + tiles.counts
+        rows = tiles.gather(self._activations(x), self.top_k)
+        gate, up, down = (tiles.weights(self._quantized(w)) for w in (self.gate_proj, self.up_proj, self.down_proj))
+        hidden = F.silu((rows @ gate.mT).float()) * (rows @ up.mT).float()
+        hidden = rms_norm(hidden, tiles.weights(self.down_norm)[:, None], self.eps)
+        back = tiles.collect((self._activations(hidden) @ down.mT).float()).view(-1, self.top_k, x.shape[1])
         return (weights[..., None] * back).sum(1)
+
+    def _quantized(self, weight: Tensor) -> Tensor:
+        return straight_through_ternary(weight, self.group, self.sparse_gradient) if self.ternary else weight
+
+    def _activations(self, x: Tensor) -> Tensor:
+        return straight_through_activations(x, self.block) if self.ternary else x
 
     def step(self, x: Tensor) -> Tensor:
         """x: [T, D], normed -> [T, D] as custom operations."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from chimerac.compiler.ir import numerics
 from chimerac.compiler.ir.module import Attribute, Op
-from chimerac.compiler.ir.ops.definition import OpDef, require, require_tensor
+from chimerac.compiler.ir.ops.definition import OpDef, require, require_tensor, static
 from chimerac.compiler.ir.types import TensorType, i32
 
 Types = Sequence[TensorType]
@@ -48,7 +48,7 @@ def _infer_conv(operands: Types, attributes: Attributes) -> tuple[TensorType, ..
     for value, name in ((x, "x"), (weight, "weight"), (tail, "tail")):
         require_tensor(value, "f32", 2, name)
     require(weight.shape[0] == x.shape[-1], f"weight {weight} for {x}")
-    require(tail.shape == (int(weight.shape[1]) - 1, x.shape[-1]), f"tail {tail} for weight {weight}")
+    require(tail.shape == (static(weight.shape[1], "the taps") - 1, x.shape[-1]), f"tail {tail} for weight {weight}")
     return x, tail
 
 

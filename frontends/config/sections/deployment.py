@@ -11,6 +11,8 @@ from chimerac.frontends.config.fields import key
 from chimerac.frontends.config.sections.common import count, fraction, names, switch, text
 
 _MB: dict[str, Any] = {"default": None, "minimum": 0, "claim": True}
+#: A file beside the others of a bundle: no folders, nothing hidden.
+_FILE: dict[str, Any] = {"pattern": r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,14 +69,14 @@ class Diagnostics:
 class Files:
     """Names of the files of a bundle."""
 
-    weights: str | None = text("Weights.")
-    moe: str | None = text("Routed experts.")
-    spans: str | None = text("Span bank.")
-    grammar: str | None = text("Grammar tables.")
-    memory_seed: str | None = text("Semantic memory as shipped.")
-    tokenizer: str | None = text("Tokenizer.")
-    evolution: str | None = text("What self-evolution changed.")
-    multimodal: str | None = text("Encoders of pictures and sound.", own=True)
+    weights: str | None = text("Weights.", **_FILE)
+    moe: str | None = text("Routed experts.", **_FILE)
+    spans: str | None = text("Span bank.", **_FILE)
+    grammar: str | None = text("Grammar tables.", **_FILE)
+    memory_seed: str | None = text("Semantic memory as shipped.", **_FILE)
+    tokenizer: str | None = text("Tokenizer.", **_FILE)
+    evolution: str | None = text("What self-evolution changed.", **_FILE)
+    multimodal: str | None = text("Encoders of pictures and sound.", **_FILE, own=True)
 
 
 _PARAMETERS: dict[str, Any] = {"default": None, "minimum": 0, "maximum": 1 << 50, "quantity": "decimal", "claim": True}

@@ -30,7 +30,7 @@ def test_entries_are_complete(name: str) -> None:
     assert not any(o.startswith("*") for o in entry.operands[:-1])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=3000, deadline=None)
 @given(st.data())
 @pytest.mark.parametrize("name", sorted(set(OPS) - STRUCTURAL))
 def test_type_rules_take_operands_or_say_why_not(name: str, data: st.DataObject) -> None:
@@ -46,8 +46,7 @@ def test_type_rules_take_operands_or_say_why_not(name: str, data: st.DataObject)
         attributes["shape"] = data.draw(st.sampled_from(["T,8", "4", "", "2,4", "T,T"]))
     try:
         results = entry.infer(operands, attributes)
-    except TypeRuleError as error:
-        assert str(error)
+    except TypeRuleError:
         return
     assert all(isinstance(r, TensorType) for r in results)
     for result, operand in entry.in_place.items():

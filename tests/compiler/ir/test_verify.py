@@ -131,7 +131,7 @@ def test_only_loops_have_regions_and_always_one() -> None:
     embedding = graph.ops[1]
     for changed, index in ((replace(loop, regions=()), place), (replace(embedding, regions=loop.regions), 1)):
         ops = (*graph.ops[:index], changed, *graph.ops[index + 1 :])
-        with pytest.raises(InternalError, match="has [01] regions"):
+        with pytest.raises(InternalError, match=r"has [01] regions"):
             verify(module.with_graph(replace(graph, ops=ops)))
 
 
