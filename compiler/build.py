@@ -6,6 +6,7 @@ config → shape → PyTorch module (+ weights) → IR → passes → kernels an
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ from chimerac.passes.ternary_packing import TernaryPacking
 from chimerac.runtime.bundle_format import MANIFEST_NAME, SelfTest
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.session import load
+from chimerac.runtime.tokenizer import Tokenizer, read_tokenizer
 from chimerac.targets import driver
 from chimerac.targets.codegen import compile_kernels
 from chimerac.targets.isa import load_isa
@@ -74,6 +76,12 @@ class Source:
     module: Module
     weights: str
     model: ChimeraModel
+    tokenizer: Tokenizer | None = None  #: None for one token per byte
+    notes: str = ""  #: what the model card says of the weights
+
+    def table(self, module: Module) -> Tokenizer:
+        """The tokenizer of a bundle."""
+        return self.tokenizer or make_tokenizer(self.config, module)
 
 
 def build(
@@ -84,6 +92,7 @@ def build(
     scale: str | None = None,
     overrides: Sequence[str] = (),
     weights: str | Path | None = None,
+    tokenizer: str | Path | None = None,
     seed: int | None = None,
     loops: int | None = None,
     without: Sequence[str] = (),
@@ -98,7 +107,9 @@ def build(
         out: folder that gets one bundle folder per target, ``<name>.<target>``; an older bundle there is replaced.
         scale: preset that shrinks the config: nano, tiny, small or full.
         overrides: ``a.b.c=value`` settings of config values.
-        weights: safetensors file; without it the weights are random, from the seed.
+        weights: safetensors file; without it those that come with a built-in config, where the config is taken as it is
+            and no seed is given; otherwise random ones, from the seed.
+        tokenizer: tokenizer container; without it the built-in config's, else one token per byte.
         seed: of random weights; the config's when None.
         loops: unroll looped layers this many times; None lets the run time choose.
         without: optional passes to leave out.
@@ -127,7 +138,15 @@ def build(
     for target, path in places.items():
         data_file_names(settings, target)
         _check_place(path)
-    source = import_shape(settings, shape, weights=weights, tell=tell)
+    pure = scale is None and not overrides
+    table = _read_tokenizer(tokenizer or (config_language.shipped_file(config, ".tokenizer") if pure else None), shape)
+    shipped = None if weights else _shipped_weights(config, pure and seed is None)
+    notes = config_language.shipped_file(config, ".md") if shipped else None
+    source = replace(
+        import_shape(settings, shape, weights=weights or shipped, tell=tell),
+        tokenizer=table,
+        notes=notes.read_text("utf-8") if notes else "",
+    )
     expected: SelfTest | None = None
     bundles = []
     for target, path in places.items():
@@ -153,7 +172,27 @@ def import_model(
 ) -> Source:
     """The IR of a configured model with its weights; parameters as of ``build``."""
     settings, shape = read_config(config, scale=scale, overrides=overrides, seed=seed, tell=tell)
+    weights = weights or _shipped_weights(config, scale is None and not overrides and seed is None)
     return import_shape(settings, shape, weights=weights, tell=tell)
+
+
+def _shipped_weights(config: str | Path, as_it_is: bool) -> Path | None:
+    """The weights that come with a built-in config, when it is taken as it is."""
+    return config_language.shipped_file(config, ".safetensors") if as_it_is else None
+
+
+def _read_tokenizer(path: str | Path | None, shape: ChimeraShape) -> Tokenizer | None:
+    """The tokenizer of a file, which must have the model's vocabulary; None without a file."""
+    if path is None:
+        return None
+    try:
+        tokenizer = read_tokenizer(path)
+    except BundleError as error:
+        raise as_user_error(error) from None
+    if len(tokenizer.tokens) != shape.vocabulary:
+        message = f"the tokenizer {path} has {len(tokenizer.tokens)} tokens, the model {shape.vocabulary}"
+        raise UserError("CHM244", message, hint="give the tokenizer that the weights were trained with")
+    return tokenizer
 
 
 def read_config(
@@ -223,7 +262,7 @@ def lower(
 def make_self_test(source: Source, module: Module, tell: Progress) -> SelfTest:
     """The self-test vector of a lowered module, computed by the interpreter."""
     begun = time.perf_counter()
-    tokenizer = make_tokenizer(source.config, module)
+    tokenizer = source.table(module)
     prompt = tokenizer.encode(SELF_TEST_PROMPT)
     found = self_test(module, prompt=prompt, count=SELF_TEST_TOKENS, tokenizer=tokenizer)
     tell("self-test vector", f"{len(prompt)} + {len(found.tokens)} tokens in the interpreter", _since(begun))
@@ -277,7 +316,19 @@ def _write_beside(
         made = f"{fresh} compiled, {len(kernels) - fresh} from the cache"
         tell(target.name, f"{len(kernels)} kernels: {made}", _since(begun))
         begun = time.perf_counter()
-        bundle = BundleInput(source.config, source.weights, target, isa, module, plan, records, expected, kernels)
+        bundle = BundleInput(
+            source.config,
+            source.weights,
+            source.table(module),
+            target,
+            isa,
+            module,
+            plan,
+            records,
+            expected,
+            kernels,
+            source.notes,
+        )
         objects = [k.object_path for k in kernels]
         files = write_bundle(
             folder, bundle, lambda code, output: link_library(code, objects, target, isa, work, output)
@@ -289,7 +340,11 @@ def _write_beside(
 
 
 def _check_place(path: Path) -> None:
-    """Raise UserError CHM320 when something that is no bundle is in the way."""
+    """Raise UserError CHM320 when something that is no bundle is in the way, CHM321 where nothing can be written."""
+    parent = next(p for p in path.parents if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        what = "may not be written to" if parent.is_dir() else "is not a folder"
+        raise UserError("CHM321", f"cannot write {path}: {parent} {what}", hint="choose another --out")
     try:
         taken = path.exists() or path.is_symlink()
         if taken and not _is_bundle(path) and (not path.is_dir() or any(path.iterdir())):
@@ -302,7 +357,7 @@ def _is_bundle(path: Path) -> bool:
     """Whether a folder has a manifest of ours, of any version; web pages have files of that name too."""
     try:
         manifest = json.loads((path / MANIFEST_NAME).read_bytes())
-    except (OSError, ValueError, RecursionError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
         return False
     return isinstance(manifest, dict) and {"schema", "abi", "files"} <= manifest.keys()
 

@@ -52,6 +52,7 @@ class BundleInput:
 
     config: ModelConfig
     weights: str
+    tokenizer: Tokenizer
     target: Target
     isa: Isa
     module: Module
@@ -59,6 +60,7 @@ class BundleInput:
     passes: Sequence[PassRecord]
     self_test: SelfTest
     kernels: Sequence[KernelObject]
+    notes: str = ""  #: what the model card says of the weights
 
 
 def write_bundle(folder: Path, bundle: BundleInput, link: Callable[[str, Path], None]) -> list[str]:
@@ -80,7 +82,7 @@ def write_bundle(folder: Path, bundle: BundleInput, link: Callable[[str, Path], 
     roles[weights_file] = "weights"
     digest = contents_sha256(sections)
 
-    write_tokenizer(folder / tokenizer_file, make_tokenizer(config, module), config_sha256=config.digest)
+    write_tokenizer(folder / tokenizer_file, bundle.tokenizer, config_sha256=config.digest)
     roles[tokenizer_file] = "tokenizer"
 
     identity = driver.Identity(bundle.isa.name, config.digest, digest)
@@ -90,7 +92,7 @@ def write_bundle(folder: Path, bundle: BundleInput, link: Callable[[str, Path], 
 
     findings = [(f.id, f"{f.says}: {f.found}; {f.resolution}") for f in config_language.check(config).findings]
     card, page = DOCUMENTS
-    (folder / card).write_text(render_model_card(config, bundle.weights, module, bundle.target), "utf-8")
+    (folder / card).write_text(render_model_card(config, bundle.weights, module, bundle.target, bundle.notes), "utf-8")
     roles[card] = "document"
     report = render_report(_report(folder, bundle, roles, sections, findings))
     (folder / page).write_text(report, "utf-8")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
+import shlex
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from chimerac.compiler.errors import ChimeracError
+from chimerac.compiler.errors import ChimeracError, InternalError, UserError
 from chimerac.version import __version__
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -20,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 class _Group(click.Group):
     """Verbs in the order a newcomer needs them; user errors end with their code and no traceback."""
 
-    ORDER = ("build", "run", "check", "inspect", "verify", "targets", "doctor")
+    ORDER = ("build", "run", "train", "check", "inspect", "verify", "targets", "doctor")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name in self.ORDER if name in self.commands]
@@ -28,21 +29,46 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except ChimeracError as error:
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise  # click's own business: usage, --help, Ctrl-C, `| head`
+        except Exception as error:
             if ctx.params.get("traceback"):
                 raise
-            click.echo(error.render(), err=True)
-            ctx.exit(error.exit_code)
-        except BrokenPipeError:
-            sys.stderr.close()
-            ctx.exit(1)
+            text, exit_code = _explain(error)
+            click.echo(text, err=True)
+            ctx.exit(exit_code)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+#: Modules of the ``build`` extra; running a bundle needs none of them.
+_BUILD_MODULES = frozenset({"torch", "tvm", "ziglang", "lark", "safetensors", "onnx", "onnxruntime"})
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """What to print for an error and the exit code: 1 for what the user can mend, 2 for a bug of chimerac."""
+    from chimerac.runtime.errors import BundleError
+
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _BUILD_MODULES:
+        hint = "python -m pip install 'chimerac[build]'; bundles run without it"
+        error = UserError("CHM304", f"the package {error.name} is not installed", hint=hint)
+    if isinstance(error, ChimeracError | BundleError):
+        return error.render(), error.exit_code
+    lost = InternalError(f"{type(error).__name__}: {error}")
+    return lost.render(), lost.exit_code
+
+
+def _tolerate_encoding() -> None:
+    """Characters that the terminal's encoding has not are printed as '?': text of a model can hold any."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="chimerac")
 @click.option("--traceback", is_flag=True, help="Show where an error comes from.")
 def main(traceback: bool) -> None:
     """Compile ternary and recurrent language models for browsers, phones and small boards."""
+    _tolerate_encoding()
 
 
 def _config_options(command: F) -> F:
@@ -62,6 +88,7 @@ def _config_options(command: F) -> F:
 @click.option("-o", "--out", default="dist", show_default=True, type=click.Path(file_okay=False), help="Output folder.")
 @_config_options
 @click.option("--weights", type=click.Path(dir_okay=False), help="Trained weights (safetensors).")
+@click.option("--tokenizer", type=click.Path(dir_okay=False), help="Tokenizer the weights were trained with.")
 @click.option("--seed", type=int, help="Seed of random weights.")
 @click.option("--loops", type=int, help="Unroll looped layers this often.  [default: decided at run time]")
 @click.option("--without", multiple=True, metavar="PASS", help="Leave an optional pass out; repeatable.")
@@ -84,8 +111,11 @@ def build(config: str, targets: tuple[str, ...], out: str, no_verify: bool, quie
     )
     if report.weights.startswith("random") and not quiet:
         click.echo("The weights are random: the text will be noise. Give trained ones with --weights.")
+    width = max(len(str(bundle.path)) for bundle in report.bundles)
     for bundle in report.bundles:
-        click.echo(f"{bundle.path}  {_size(bundle.bytes)}  {bundle.seconds:.1f} s")
+        click.echo(f"{bundle.path!s:<{width}}  {_size(bundle.bytes):>8}  {bundle.seconds:6.1f} s")
+    if not quiet:
+        click.echo(f'Next: chimerac run {shlex.quote(str(report.bundles[0].path))} "Once upon a time"')
 
 
 @main.command()
@@ -105,17 +135,49 @@ def run(bundle: str, prompt: str | None, show_tokens: bool, **options: Any) -> N
 
     Without a prompt: one line of standard input after the other, each continuing the conversation.
     """
-    from chimerac.compiler.run import generate, interact
+    from chimerac.compiler.run import generate, interact, printable
 
     if prompt is None:
+        if show_tokens:
+            raise click.UsageError("--tokens needs a PROMPT.")
         interact(bundle, options)
     elif show_tokens:
         *_, tokens = [None, *generate(bundle, prompt, options, text=False)]
         click.echo(json.dumps(tokens or []))
     else:
         for piece in generate(bundle, prompt, options, text=True):
-            click.echo(piece, nl=False)
+            click.echo(printable(piece), nl=False)
         click.echo()
+
+
+@main.command()
+@click.argument("config", default="home")
+@click.option("--data", required=True, type=click.Path(file_okay=False), help="Folder of training data.")
+@click.option("-o", "--out", required=True, type=click.Path(file_okay=False), help="Folder for weights, log and state.")
+@_config_options
+@click.option("--weights", type=click.Path(dir_okay=False), help="Start from these weights (safetensors).")
+@click.option("--steps", type=int, help="Steps of every phase, in place of what the config says.")
+@click.option("--float", "as_float", is_flag=True, help="Train the float model of this shape, to compare with.")
+@click.option("--precision", type=click.Choice(["float32", "tensorfloat32", "bfloat16"]), help="Of matrix products.")
+@click.option("--compile", "compiled", is_flag=True, help="Use torch.compile.")
+@click.option("--checkpointing", is_flag=True, help="Save memory: compute each block twice.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[default: a GPU if there is one]")
+@click.option("--stop-after", type=float, metavar="SECONDS", help="Save and stop then; the same command goes on.")
+@click.option("--evaluated-rows", type=int, metavar="N", help="Most rows of each held-out split to measure.")
+def train(
+    config: str, as_float: bool, compiled: bool, checkpointing: bool, precision: str | None, **options: Any
+) -> None:
+    """Train CONFIG's model on a folder of data; the same command goes on after a stop."""
+    from chimerac.compiler.train import summary
+    from chimerac.compiler.train import train as train_model
+
+    switches = {"compile": compiled, "checkpointing": checkpointing}
+    settings: dict[str, Any] = {name: True for name, on in switches.items() if on}
+    settings |= {"ternary": False} if as_float else {}
+    settings |= {} if precision is None else {"precision": precision}
+    outcome = train_model(config, settings=settings, tell=click.echo, **options)
+    if outcome.finished:
+        click.echo(summary(outcome.metrics))
 
 
 @main.command()
@@ -140,7 +202,7 @@ def check(config: str, scale: str | None, overrides: tuple[str, ...], schema: bo
 
 
 @main.command()
-@click.argument("subject", default="home")
+@click.argument("subject")
 @_config_options
 @click.option("--ir", "stage", type=click.Choice(["imported", "lowered"]), help="Print the IR of a config.")
 @click.option("-t", "--target", default="x86_64-avx2", show_default=True, help="Target of --ir lowered.")
@@ -152,7 +214,9 @@ def inspect(
     from chimerac.compiler.inspect import describe_bundle, print_ir
 
     if stage is None:
-        click.echo(describe_bundle(Path(subject)))
+        if scale or overrides or loops is not None:
+            raise click.UsageError("--scale, --set and --loops need --ir.")
+        click.echo(describe_bundle(subject))
     else:
         click.echo(print_ir(subject, stage, scale=scale, overrides=overrides, target=target, loops=loops), nl=False)
 
@@ -167,6 +231,8 @@ def verify(bundle: str, **options: Any) -> None:
     """Check BUNDLE: file checksums, its self-test, and with --config its agreement with PyTorch."""
     from chimerac.compiler.verify import verify as verify_bundle
 
+    if not options["config"] and any(value not in (None, ()) for value in options.values()):
+        raise click.UsageError("--scale, --set, --weights and --seed need --config.")
     for line in verify_bundle(bundle, **options):
         click.echo(line)
 

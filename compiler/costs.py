@@ -39,7 +39,8 @@ def decode_costs(module: Module) -> list[Cost]:
         entry = totals.setdefault(part_of(op), [0, 0, visits])
         entry[0] += multiply_adds(op) * visits
         share = _expert_share(op)
-        for name in (constants[v.name] for v in op.operands if v.name in constants):
+        # scalars are literals of the code and have no bytes among the weights
+        for name in (constants[v.name] for v in op.operands if v.name in constants and v.type.shape):
             if op.name not in ("embedding", "look_up") and (part_of(op), name) not in counted:
                 counted.add((part_of(op), name))
                 entry[1] += int(module.constants[name].data.nbytes * share)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import shutil
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -68,26 +66,28 @@ def _cache() -> Finding:
 
     folder = cache_directory()
     existing = next(p for p in (folder, *folder.parents) if p.exists())
-    writable = os.access(existing, os.W_OK)
+    writable = existing.is_dir() and os.access(existing, os.W_OK)
     return Finding("cache", writable, f"{folder}" if writable else f"{folder} is not writable: set CHIMERAC_CACHE")
 
 
 def _node() -> Finding:
-    node = shutil.which("node")
-    if node is None:
-        return Finding("node", False, "not found; only `chimerac run` on wasm bundles needs it", needed=False)
-    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout.strip()
-    major = version.lstrip("v").split(".")[0]
-    return Finding("node", major.isdigit() and int(major) >= 20, version, needed=False)
+    from chimerac.runtime.errors import BundleError
+    from chimerac.runtime.wasm_session import find_node
+
+    try:
+        return Finding("node", True, find_node(), needed=False)
+    except BundleError as error:
+        return Finding("node", False, f"{error.message}; only `run` and `verify` on wasm need it", needed=False)
 
 
 def _processor() -> Finding:
-    from chimerac.compiler.bundle import CPU_FEATURES
+    from chimerac.targets.registry import TARGETS
 
     try:
         flags = set(Path("/proc/cpuinfo").read_text(errors="replace").split())
     except OSError:
         return Finding("processor", True, platform.machine(), needed=False)
-    runnable = [name for name, features in CPU_FEATURES.items() if flags.issuperset(features)]
+    native = [target for target in TARGETS.values() if target.package == "native"]
+    runnable = [target.name for target in native if flags.issuperset(target.cpu)]
     detail = f"{platform.machine()}; runs {', '.join(runnable) or 'no native target'}"
     return Finding("processor", bool(runnable), detail, needed=False)

@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from chimerac.compiler.errors import UserError
 from chimerac.compiler.run import as_user_error
-from chimerac.runtime.bundle_format import read_container, read_manifest
+from chimerac.runtime.bundle_format import read_container, read_manifest, verify_files
 from chimerac.runtime.errors import BundleError
 
 
-def describe_bundle(folder: Path) -> str:
-    """Files, memory and weight sections of a bundle as aligned text.
+def describe_bundle(folder: str | Path) -> str:
+    """Files, memory and weight sections of a bundle as aligned text, after comparing its files with the manifest.
 
     Raises:
         UserError: CHM4xx, not a bundle or a damaged one.
     """
+    folder = Path(folder)
+    if not folder.is_dir():
+        hint = "give the folder that `chimerac build` wrote; for the IR of a config add --ir imported or --ir lowered"
+        raise UserError("CHM410", f"{folder} is not a bundle", hint=hint)
     try:
         manifest = read_manifest(folder)
+        verify_files(folder, manifest)
         weights = manifest.file("weights")
         container = read_container(folder / weights.name) if weights else None
     except BundleError as error:
@@ -25,7 +31,7 @@ def describe_bundle(folder: Path) -> str:
     lines = [
         f"{manifest.name} for {manifest.target}, made by chimerac {manifest.chimerac}",
         *(f"{key}: {value}" for key, value in manifest.provenance.items()),
-        f"config {manifest.config_sha256[:16]}…, weights {manifest.weights_sha256[:16]}…",
+        f"config {manifest.config_sha256[:16]}…, contents of the weights {manifest.weights_sha256[:16]}…",
         "",
         *_columns([(f.name, f.role, f"{f.bytes:,}") for f in manifest.files], ("file", "role", "bytes")),
         "",

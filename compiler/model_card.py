@@ -11,8 +11,8 @@ from chimerac.frontends.config import ModelConfig
 from chimerac.targets.registry import Target
 
 
-def render_model_card(config: ModelConfig, weights: str, module: Module, target: Target) -> str:
-    """The card as Markdown."""
+def render_model_card(config: ModelConfig, weights: str, module: Module, target: Target, notes: str = "") -> str:
+    """The card as Markdown; ``notes`` is what is known of the weights, in Markdown."""
     shape = config_language.shape(config)
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(shape.mixers).items())
     costs = decode_costs(module)
@@ -43,4 +43,4 @@ def render_model_card(config: ModelConfig, weights: str, module: Module, target:
     if shape.loop:
         loop = shape.loop
         lines.append(f"- layers {loop.first} to {loop.last} run {loop.default} times, {loop.maximum} at most")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", notes] if notes else [*lines, ""])

@@ -24,7 +24,7 @@ class ReportInput:
         facts: (label, value) pairs of the head of the page.
         files: (name, role, bytes) of the bundle's other files.
         sections: (name, type, bytes) of the weights file.
-        kernels: (symbol, what, calls in decode, object bytes).
+        kernels: (symbol, operands, uses in decode, object bytes).
         findings: (identifier, text) of the config check.
     """
 
@@ -41,18 +41,24 @@ class ReportInput:
 
 
 STYLE = """
-:root { color-scheme: light dark; --ink: light-dark(#1c2330, #e6e9ef); --soft: light-dark(#5c6675, #98a2b3);
-  --line: light-dark(#dfe3ea, #333b48); --paper: light-dark(#ffffff, #14181f); --accent: light-dark(#2f6fde, #6ea0ff); }
+:root { color-scheme: light dark;
+  --ink: #1c2330; --soft: #5c6675; --line: #dfe3ea; --paper: #ffffff; --accent: #2f6fde; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6e9ef; --soft: #98a2b3; --line: #333b48; --paper: #14181f; --accent: #6ea0ff; }
+}
 body { margin: 2rem auto; max-width: 62rem; padding: 0 1.2rem; background: var(--paper); color: var(--ink);
   font: 15px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; margin: 0 0 .2rem; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .5rem; }
-p, .soft { color: var(--soft); } table { border-collapse: collapse; width: 100%; }
+p { color: var(--soft); } .wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
 th { text-align: left; font-weight: 600; color: var(--soft); } th, td { padding: .28rem .7rem .28rem 0;
   border-bottom: 1px solid var(--line); vertical-align: top; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-code { font: 13px/1.4 ui-monospace, monospace; overflow-wrap: anywhere; }
+code { font: 13px/1.4 ui-monospace, monospace; } td:first-child { white-space: nowrap; }
 .bar { height: .55rem; margin-top: .45rem; background: var(--accent); border-radius: 2px; min-width: 1px; }
-td.bars { width: 28%; } details > summary { cursor: pointer; color: var(--soft); margin: .4rem 0; }
+.facts td { overflow-wrap: anywhere; }
+th.bars, td.bars { width: 28%; padding-left: .7rem; } tr:has(b) td { border-bottom: 0; }
+details > summary { cursor: pointer; color: var(--soft); margin: .4rem 0; }
+@media (max-width: 44rem) { .bars { display: none; } }
 """
 
 
@@ -61,9 +67,10 @@ def render_report(report: ReportInput) -> str:
     body = [
         f"<h1>{escape(report.title)}</h1>",
         "<p>Made by chimerac. Sizes in bytes; costs per generated token.</p>",
-        _table(("", ""), [(escape(k), escape(v)) for k, v in report.facts]),
+        f"<div class=facts>{_table(('', ''), [(escape(k), escape(v)) for k, v in report.facts])}</div>",
         "<h2>Files</h2>",
-        _table(("file", "role", "#bytes"), [(f"<code>{escape(n)}</code>", r, _number(b)) for n, r, b in report.files]),
+        "<p>Beside these the folder holds this page and <code>manifest.json</code>.</p>",
+        _files(report.files),
         "<h2>Cost by layer</h2>",
         _costs(report.costs),
         "<h2>Memory</h2>",
@@ -75,8 +82,8 @@ def render_report(report: ReportInput) -> str:
         ),
         "<h2>Kernels</h2>",
         _folded(
-            f"{len(report.kernels)} kernels",
-            ("kernel", "operands", "#calls in decode", "#code bytes"),
+            f"{len(report.kernels)} kernels, {_number(sum(b for *_, b in report.kernels))} bytes of object files",
+            ("kernel", "operands", "#uses in decode", "#code bytes"),
             [
                 (f"<code>{s}</code>", f"<code>{escape(w)}</code>", _number(c), _number(b))
                 for s, w, c, b in report.kernels
@@ -84,7 +91,7 @@ def render_report(report: ReportInput) -> str:
         ),
         "<h2>Weights</h2>",
         _folded(
-            f"{len(report.sections)} sections",
+            f"{len(report.sections)} sections, {_number(sum(b for *_, b in report.sections))} bytes",
             ("section", "type", "#bytes"),
             [(f"<code>{escape(n)}</code>", f"<code>{escape(t)}</code>", _number(b)) for n, t, b in report.sections],
         ),
@@ -114,10 +121,11 @@ def _number(value: int) -> str:
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table; columns whose head starts with ``#`` hold numbers."""
     numeric = [h.startswith("#") for h in head]
-    lines = ["<table>"]
+    lines = ["<div class=wide><table>"]
     if any(head):
         cells = "".join(
-            f"<th{' class=n' if n else ''}>{h.lstrip('#')}</th>" for h, n in zip(head, numeric, strict=True)
+            h if h.startswith("<th") else f"<th{' class=n' if n else ''}>{h.lstrip('#')}</th>"
+            for h, n in zip(head, numeric, strict=True)
         )
         lines.append(f"<tr>{cells}</tr>")
     for row in rows:
@@ -126,11 +134,16 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
             for cell, n in zip(row, numeric, strict=True)
         )
         lines.append(f"<tr>{cells}</tr>")
-    return "\n".join([*lines, "</table>"])
+    return "\n".join([*lines, "</table></div>"])
 
 
 def _folded(summary: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f"<details><summary>{summary}</summary>\n{_table(head, rows)}\n</details>"
+
+
+def _files(files: Sequence[tuple[str, str, int]]) -> str:
+    rows = [(f"<code>{escape(name)}</code>", role, _number(size)) for name, role, size in files]
+    return _table(("file", "role", "#bytes"), [*rows, ("<b>all</b>", "", _number(sum(size for *_, size in files)))])
 
 
 def _costs(costs: Sequence[Cost]) -> str:
@@ -150,9 +163,10 @@ def _costs(costs: Sequence[Cost]) -> str:
         "",
         _number(sum(c.multiply_adds for c in costs)),
         _number(sum(c.weight_bytes for c in costs)),
-        "",
+        "<td class=bars></td>",
     )
-    return _table(("part", "#visits", "#multiply–adds", "#weight bytes", ""), [*rows, total])
+    bars = "<th class=bars>multiply–adds, drawn</th>"
+    return _table(("part", "#visits", "#multiply–adds", "#weight bytes", bars), [*rows, total])
 
 
 def _memory(module: Module, plan: MemoryPlan) -> str:

@@ -25,8 +25,8 @@ def self_test(
 ) -> SelfTest:
     """Run ``prompt``, then generate greedily as the C runtime does.
 
-    Ids that are neither text nor an ending or control token are never chosen; the first ending token is chosen but not
-    run. Otherwise ``count`` tokens are chosen and run.
+    Ids that are neither text nor an ending or control token are never chosen; the first ending token is the
+    last. Every chosen token is run.
     """
     session = Session(module, loops=loops)
     logits = session.forward(prompt)
@@ -35,9 +35,9 @@ def self_test(
     tokens: list[int] = []
     while len(tokens) < count:
         tokens.append(int(np.argmax(np.where(allowed, logits, -np.inf))))
+        logits = session.forward(tokens[-1:])
         if roles.get(tokens[-1]) == ROLE_END:
             break
-        logits = session.forward(tokens[-1:])
     return SelfTest(tuple(prompt), tuple(tokens), f"{hash_words(logits.tobytes()):016x}", f"{state_hash(session):016x}")
 
 

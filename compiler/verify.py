@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.module import Module
 from chimerac.compiler.run import as_user_error, open_bundle
+from chimerac.runtime.bundle_format import Manifest, read_container
 from chimerac.runtime.errors import BundleError
 
 #: Text that the comparison with PyTorch runs.
@@ -47,11 +50,12 @@ def verify(
         if config is None:
             return
         prompt = session.encode(TEXT)
-    yield from _compare(manifest.config_sha256, config, scale, overrides, weights, seed, prompt)
+    yield from _compare(Path(bundle), manifest, config, scale, overrides, weights, seed, prompt)
 
 
 def _compare(
-    digest: str,
+    bundle: Path,
+    manifest: Manifest,
     config: str | Path,
     scale: str | None,
     overrides: Sequence[str],
@@ -60,12 +64,17 @@ def _compare(
     prompt: Sequence[int],
 ) -> Iterator[str]:
     from chimerac.compiler.agreement import compare
-    from chimerac.compiler.build import import_model
+    from chimerac.compiler.build import import_model, lower, read_config
+    from chimerac.targets.registry import TARGETS
 
-    source = import_model(config, scale=scale, overrides=overrides, weights=weights, seed=seed)
-    if source.config.digest != digest:
+    settings, _ = read_config(config, scale=scale, overrides=overrides)
+    if settings.digest != manifest.config_sha256:
         hint = "give the --scale and --set options of the build"
         raise UserError("CHM330", f"the bundle was built from another config than {config}", hint=hint)
+    source = import_model(config, scale=scale, overrides=overrides, weights=weights, seed=seed)
+    target = next(target for target in TARGETS.values() if target.isa == manifest.target)
+    lowered, _ = lower(source.module, target)
+    _check_weights(bundle, manifest, lowered, source.weights)
     found = compare(source.model, source.module, prompt)
     if not found.holds:
         raise UserError(
@@ -82,3 +91,16 @@ def _compare(
         f"PyTorch without alignment: logits within {found.free:.1e}, likeliest token the same at"
         f" {found.free_choice:.0%} of the positions"
     )
+
+
+def _check_weights(bundle: Path, manifest: Manifest, module: Module, origin: str) -> None:
+    """Raise UserError CHM330 unless the weights in the bundle are those of the module."""
+    entry = manifest.file("weights")
+    assert entry is not None  # parse_manifest demands weights
+    stored = read_container(bundle / entry.name).sections
+    # a build with other passes or unrolled loops may have sections that this module has not
+    shared = [name for name in stored if name in module.constants]
+    for name in shared:
+        if stored[name].sha256 != hashlib.sha256(module.constants[name].data.tobytes()).hexdigest():
+            hint = "give the --weights or --seed of the build"
+            raise UserError("CHM330", f"the bundle has other weights than {origin}: {name} differs", hint=hint)

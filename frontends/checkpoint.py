@@ -15,6 +15,7 @@ from torch import Tensor
 from chimerac.compiler.errors import UserError, did_you_mean
 from chimerac.frontends.models.chimera import ChimeraModel
 from chimerac.frontends.models.naming import TensorSpec, tensor_specs
+from chimerac.frontends.packed_checkpoint import is_packed, load_packed
 
 MAX_HEADER = 100_000_000  #: bytes; what safetensors itself allows
 MOST_LISTED = 20  #: problems named in one error message
@@ -24,7 +25,8 @@ DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 def load_safetensors(model: ChimeraModel, path: str | os.PathLike[str]) -> None:
     """Overwrite all weights of ``model`` from a file; float16 and bfloat16 are widened to float32.
 
-    The model is unchanged when this raises.
+    A packed checkpoint (packed_checkpoint.py) gives weights that quantise to its codes and scales. The model is
+    unchanged when this raises.
 
     Raises:
         UserError CHM240: the file can't be read or is no whole safetensors file.
@@ -33,6 +35,10 @@ def load_safetensors(model: ChimeraModel, path: str | os.PathLike[str]) -> None:
     """
     file = Path(path)
     _check_frame(file)
+    if is_packed(file):
+        packed = load_packed(file, model.shape)
+        model.load_state_dict({name: torch.from_numpy(array) for name, array in packed.items()})
+        return
     specs = tensor_specs(model.shape)
     try:
         with safe_open(file, framework="pt") as reader:

@@ -230,14 +230,13 @@ class _Planner:
 
     def _may_change(self, slot: StateSlot, operand: Value, result: Value, here: int) -> bool:
         """Whether ``result`` is what the state holds next, and nothing else needs the state's memory meanwhile."""
-        written = [w.index for w in self.writes if w.index > here and w.slot == slot and w.value == result]
-        if not written:
+        writes = [w for w in self.writes if w.index > here and w.touches(slot)]
+        if not writes or writes[0].value != result or writes[0].slot != slot:
             return False
-        until = self._needed_until(result)
-        overtaken = any(w.touches(slot) and written[0] < w.index < until for w in self.writes)
-        read_again = any(r.touches(slot) and here < r.index < written[0] for r in self.reads)
+        overtaken = any(w.index < self._needed_until(result) for w in writes[1:])
+        read_again = any(r.touches(slot) and here < r.index < writes[0].index for r in self.reads)
         shared = any(
-            r.touches(slot) and r.value.name != self._origin(operand) and self._needed_until(r.value) > here
+            r.touches(slot) and r.value.name != self._origin(operand) and self._needed_until(r.value) >= here
             for r in self.residents
         )
         return not (overtaken or read_again or shared)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -61,12 +62,16 @@ class GenerateOptions:
     reset: bool = True
 
     def check_widths(self) -> None:
-        """Integers must fit the C types before their ranges can be checked; raises BundleError CHM420."""
+        """Numbers must fit the C types, and JSON, before their ranges can be checked; raises BundleError CHM420."""
         limits = {"max_tokens": (0, 31), "top_k": (0, 31), "loops": (0, 31), "seed": (0, 64), "stream": (0, 32)}
         for name, (low, bits) in limits.items():
             value = getattr(self, name)
             if type(value) is not int or not low <= value < 1 << bits:
                 raise BundleError("CHM420", f"{name} is {value!r}, not an integer from 0 to 2**{bits} - 1")
+        for name in ("temperature", "top_p", "repetition_penalty", "exit_threshold"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise BundleError("CHM420", f"{name} is {value!r}, not a finite number")
 
 
 class Session(ABC):

@@ -57,6 +57,8 @@ class TensorType:
     @staticmethod
     def of(array: np.ndarray) -> TensorType:
         """The type of a numpy array."""
+        if array.dtype not in _NAMES:
+            raise InternalError(f"there is no tensor type of {array.dtype}")
         return TensorType(_NAMES[array.dtype], tuple(array.shape))
 
     @property

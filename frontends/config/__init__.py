@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from chimerac.frontends.config.consistency import CheckReport, check
 from chimerac.frontends.config.loader import load, loads
-from chimerac.frontends.config.locate import builtin_names
+from chimerac.frontends.config.locate import builtin_names, shipped_file
 from chimerac.frontends.config.model import ModelConfig, canonical_json
 from chimerac.frontends.config.rules import Finding
 from chimerac.frontends.config.schema_export import json_schema
@@ -32,4 +32,5 @@ __all__ = [
     "render_audit",
     "render_check",
     "shape",
+    "shipped_file",
 ]

@@ -17,6 +17,12 @@ def builtin_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in BUILTIN.glob(f"*{SUFFIX}")))
 
 
+def shipped_file(reference: str | Path, suffix: str) -> Path | None:
+    """The file of a built-in config that comes beside it, such as its weights (``.safetensors``); None without one."""
+    path = BUILTIN / f"{reference}{suffix}"
+    return path if str(reference) in builtin_names() and path.is_file() else None
+
+
 def locate(reference: str, folder: Path, span: Span | None = None) -> Path:
     """The file of a built-in's name or of a path relative to ``folder``. A built-in's name wins over a file's.
 

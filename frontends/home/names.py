@@ -10,10 +10,12 @@ from typing import Final
 from chimerac.frontends.home import words as w
 
 HELD_OUT_SHARE: Final = 0.12  #: of each list of words, for the names that training never has
-_ONSETS: Final = "b br c ch cl d dr f fl fr g gl gr h j k kl kr l m n p pl pr qu r s sh sk sl st t th tr v vl w y z".split()
-_VOWELS: Final = "a e i o u a e i o ai ee ia oo ou".split()
-_CODAS: Final = "b d g k l m n nd nt p r rn s sk st t th x z l n r".split()
-_ENDINGS: Final = "a en er ia ic ine is o on or um us y el ix".split()
+_ONSETS: Final = w.word_list(
+    "b br c ch cl d dr f fl fr g gl gr h j k kl kr l m n p pl pr qu r s sh sk sl st t th tr v vl w y z"
+)
+_VOWELS: Final = w.word_list("a e i o u a e i o ai ee ia oo ou")
+_CODAS: Final = w.word_list("b d g k l m n nd nt p r rn s sk st t th x z l n r")
+_ENDINGS: Final = w.word_list("a en er ia ic ine is o on or um us y el ix")
 
 
 def made_up_words(count: int, generator: random.Random) -> list[str]:
@@ -52,16 +54,22 @@ class Vocabulary:
 
 
 def vocabularies(seed: int) -> tuple[Vocabulary, Vocabulary]:
-    """(seen, held out): no word of a list is in both."""
+    """(seen, held out): no word is in both, not even in different lists."""
     generator = random.Random(f"{seed} vocabulary")
+    held_words: set[str] = set()
+    seen_words = {*w.ROOMS, *w.ROOM_HEADS, *w.FLOORS, *w.ZONES, *(head for heads in w.HEADS.values() for head in heads)}
 
     def parts(words: tuple[str, ...] | list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         shuffled = sorted(set(words))
         generator.shuffle(shuffled)
-        held = max(2, round(len(shuffled) * HELD_OUT_SHARE))
-        return tuple(sorted(shuffled[held:])), tuple(sorted(shuffled[:held]))
+        held = {word for word in shuffled if word in held_words}
+        free = [word for word in shuffled if word not in held_words and word not in seen_words]
+        held.update(free[: max(0, max(2, round(len(shuffled) * HELD_OUT_SHARE)) - len(held))])
+        held_words.update(held)
+        seen_words.update(word for word in shuffled if word not in held)
+        return tuple(sorted(set(shuffled) - held)), tuple(sorted(held))
 
-    nouns, adjectives = parts(w.NOUNS), parts(w.ADJECTIVES)
+    nouns, adjectives = parts([noun for noun in w.NOUNS if noun not in seen_words]), parts(w.ADJECTIVES)
     lists = [parts(list_) for list_ in (w.PEOPLE, w.PLACES, w.FOODS, w.GOODS, w.CHORES, w.TIMERS, w.MESSAGES)]
     lists += [parts(list_) for list_ in (w.SCENES, w.LISTS, w.TITLE_WORDS)]
     lists.append(parts(made_up_words(24000, generator)))
@@ -93,6 +101,10 @@ class NameMaker:
             "todo_item": self.todo_item,
             "query": self.query,
             "message": self.message,
+            "made_up": self.made_up,
+            "food": lambda: self._one(self.vocabulary.foods),
+            "noun": lambda: self._one(self.vocabulary.nouns),
+            "adjective": lambda: self._one(self.vocabulary.adjectives),
         }
 
     def make(self, kind: str) -> str:

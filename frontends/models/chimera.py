@@ -154,10 +154,11 @@ class ChimeraModel(nn.Module):
                     continue
                 everything = len(rows) == len(depths)  # then nothing is gathered, which is faster
                 with torch.set_grad_enabled(recorded and torch.is_grad_enabled()):
+                    readable = {} if iteration == 1 else contexts  # in the first, both groups write their own
                     if everything:
-                        h, written = self._iterate(h, e, looped, contexts, writers_only=not recorded)
+                        h, written = self._iterate(h, e, looped, readable, writers_only=not recorded)
                     else:
-                        seen = {layer: context.select(writers[rows]) for layer, context in contexts.items()}
+                        seen = {layer: context.select(writers[rows]) for layer, context in readable.items()}
                         part, written = self._iterate(h[rows], e[rows], looped, seen, writers_only=not recorded)
                         h = h.index_copy(0, rows.to(h.device), part)
                 # truncated, the sequences of one iteration only are the recorded ones and never read again; else

@@ -48,7 +48,8 @@ def chunk_gated_delta(
             x = torch.cat([x, x.new_zeros(*x.shape[:2], padding, *x.shape[3:])], dim=2)
         return x.reshape(*x.shape[:2], count, size, *x.shape[3:])
 
-    o, state = _delta_chunks(*(in_chunks(x) for x in (scale * q, k, v, log_decay, beta)), state)
+    q, k, v, log_decay, beta = (in_chunks(x) for x in (scale * q, k, v, log_decay, beta))
+    o, state = _delta_chunks(q, k, v, log_decay, beta, state)
     return o.flatten(2, 3)[:, :, :tokens].transpose(1, 2), state
 
 

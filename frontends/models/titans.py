@@ -112,43 +112,65 @@ class TitansMac(Mixer):
             writers_only: called where gradients are off, record them for what is written (window keys and values,
                 the memory's keys, values and gates) and for nothing before it.
         """
-        record = torch.is_grad_enabled() or writers_only
-
-        def source(tensor: Tensor) -> Tensor:
-            return tensor.detach() if writers_only else tensor
-
+        recorded = torch.is_grad_enabled() or writers_only
         if state is None:
             empty = x.new_zeros(x.shape[0], 0, self.heads, self.head_width)
-            with torch.set_grad_enabled(record):
+            with torch.set_grad_enabled(recorded):
                 state = {"keys": empty, "values": empty, **batched(self._memory_state(), x.shape[0])}
-        angles = self._angles(x, position)
-        q, query = self._queries(x, angles), self._memory_query(x)
-        with torch.set_grad_enabled(record):
-            keys = torch.cat([state["keys"], rotate(self._heads(self.k_proj, source(x)), *angles)], dim=1)
-            values = torch.cat([state["values"], self._heads(self.v_proj, source(x))], dim=1)
-            key_weight, value_weight = self.km_proj.quantized(), self.vm_proj.quantized()
+        q, query, keys, values = self._project(x, state["keys"], state["values"], position, writers_only)
         base, log_denominator = self._attend(q, keys, values)
+        with torch.set_grad_enabled(recorded):
+            weights = self.km_proj.quantized(), self.vm_proj.quantized()
         anchor, memory, momentum = state["anchor"], state["memory"], state["momentum"]
         normed_parts, anchors, spans = [], [], anchor_spans(position, x.shape[1], self.chunk)
         for start, end, starts_chunk in spans:
-            part = slice(start, end)
             anchor = memory if starts_chunk else anchor
-            slot = apply_memory(query[:, part], anchor)
-            y = add_slot(base[:, part], log_denominator[:, part], q[:, part], slot, self.scale).flatten(-2)
-            normed_parts.append(self.memory_norm(y))
             anchors.append(anchor)
-            with torch.set_grad_enabled(record):
-                learned = self.memory_norm(source(y)) if writers_only else normed_parts[-1]
-                k = l2_norm(F.silu(split_heads(self.km_proj(learned, key_weight), self.heads)), L2_EPS)
-                v = l2_norm(split_heads(self.vm_proj(learned, value_weight), self.heads), L2_EPS)
-                memory, momentum = update_memory(k, v, *self._gates(learned), anchor, memory, momentum)
-        with torch.set_grad_enabled(record):
+            parts = [tensor[:, start:end] for tensor in (q, query, base, log_denominator)]
+            normed, memory, momentum = self._span(parts, weights, anchor, memory, momentum, writers_only)
+            normed_parts.append(normed)
+        with torch.set_grad_enabled(recorded):
             context = TitansContext(keys, values, torch.stack(anchors, dim=1), tuple((a, b) for a, b, _ in spans))
-        normed = torch.cat(normed_parts, dim=1)
         kept = max(0, keys.shape[1] - (self.window - 1))
         new_state = {"keys": keys[:, kept:], "values": values[:, kept:]}
         new_state.update(anchor=anchor, memory=memory, momentum=momentum)
-        return self._output(x, normed, context), new_state, context
+        return self._output(x, torch.cat(normed_parts, dim=1), context), new_state, context
+
+    def _project(
+        self, x: Tensor, old_keys: Tensor, old_values: Tensor, position: int, writers_only: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Queries of the attention and of the memory, and all keys and values in reach."""
+        angles = self._angles(x, position)
+        q, query = self._queries(x, angles), self._memory_query(x)
+        with torch.set_grad_enabled(torch.is_grad_enabled() or writers_only):
+            source = x.detach() if writers_only else x
+            keys = torch.cat([old_keys, rotate(self._heads(self.k_proj, source), *angles)], dim=1)
+            values = torch.cat([old_values, self._heads(self.v_proj, source)], dim=1)
+        return q, query, keys, values
+
+    def _span(
+        self,
+        parts: Sequence[Tensor],
+        weights: tuple[Tensor, Tensor],
+        anchor: Tensor,
+        memory: Tensor,
+        momentum: Tensor,
+        writers_only: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The tokens that share an anchor: what they give, and the memory and momentum after them.
+
+        Args:
+            parts: q, memory query, attention without the slot and its log denominator. weights: of km_proj, vm_proj.
+        """
+        q, query, base, log_denominator = parts
+        y = add_slot(base, log_denominator, q, apply_memory(query, anchor), self.scale).flatten(-2)
+        normed = self.memory_norm(y)
+        with torch.set_grad_enabled(torch.is_grad_enabled() or writers_only):
+            learned = self.memory_norm(y.detach()) if writers_only else normed
+            k = l2_norm(F.silu(split_heads(self.km_proj(learned, weights[0]), self.heads)), L2_EPS)
+            v = l2_norm(split_heads(self.vm_proj(learned, weights[1]), self.heads), L2_EPS)
+            memory, momentum = update_memory(k, v, *self._gates(learned), anchor, memory, momentum)
+        return normed, memory, momentum
 
     def read(self, x: Tensor, context: TitansContext, position: int = 0) -> Tensor:
         """The layer without writing, for later iterations of a loop over the same tokens. x: [B, T, D], normed."""

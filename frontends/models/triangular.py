@@ -15,7 +15,8 @@ def solve_unit_lower(mixing: Tensor, rows: Tensor) -> Tensor:
     """
     if mixing.is_cuda:
         return invert_unit_lower(mixing) @ rows
-    return torch.linalg.solve_triangular(mixing, rows, upper=False, unitriangular=True)
+    solved: Tensor = torch.linalg.solve_triangular(mixing, rows, upper=False, unitriangular=True)
+    return solved
 
 
 def invert_unit_lower(mixing: Tensor) -> Tensor:
@@ -49,5 +50,5 @@ class _UnitLowerInverse(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (inverse,) = ctx.saved_tensors
+        inverse: Tensor = ctx.saved_tensors[0]
         return -(inverse.mT @ gradient @ inverse.mT).tril(-1)

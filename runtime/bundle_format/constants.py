@@ -60,7 +60,8 @@ ROLE_END: Final = "end"  #: ends a generation
 ROLE_CONTROL: Final = "control"  #: may be generated, decodes to nothing
 ROLE_PAD: Final = "pad"  #: never generated
 ROLE_RESERVED: Final = "reserved"  #: never generated
-ROLES: Final = (ROLE_BEGIN, ROLE_END, ROLE_CONTROL, ROLE_PAD, ROLE_RESERVED)
+ROLE_ANSWER: Final = "answer"  #: put after a prompt that asks for an answer; never generated
+ROLES: Final = (ROLE_BEGIN, ROLE_END, ROLE_CONTROL, ROLE_PAD, ROLE_RESERVED, ROLE_ANSWER)
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,7 @@ def c_header() -> str:
         ("CHM_ROLE_CONTROL", c.ROLE_CONTROL),
         ("CHM_ROLE_PAD", c.ROLE_PAD),
         ("CHM_ROLE_RESERVED", c.ROLE_RESERVED),
+        ("CHM_ROLE_ANSWER", c.ROLE_ANSWER),
     )
     lines = [
         "/* Numbers and names of the bundle format. Generated from runtime/bundle_format; do not edit. */",

@@ -79,7 +79,7 @@ CHM_API int32_t chm_tokenizer_encode(chm_bundle *bundle, const uint8_t *text, si
                                      size_t capacity, size_t *count);
 /* Bytes of a token: points into the tokenizer; 0 bytes for specials, holes and unknown ids. */
 CHM_API const uint8_t *chm_tokenizer_token(const chm_bundle *bundle, int32_t token, size_t *bytes);
-/* The first special token of a role ("begin", "end", "control", "pad", "reserved"), or -1. */
+/* The first special token of a role ("begin", "end", "control", "pad", "reserved", "answer"), or -1. */
 CHM_API int32_t chm_tokenizer_special(const chm_bundle *bundle, const char *role);
 
 /* ---- Sessions. ---- */
@@ -106,7 +106,9 @@ CHM_API int32_t chm_session_set_stop_tokens(chm_session *session, const int32_t 
 CHM_API int32_t chm_session_prefill(chm_session *session, const int32_t *tokens, size_t count);
 /* Run one token: the same as prefill of one. */
 CHM_API int32_t chm_session_decode(chm_session *session, int32_t token);
-/* Encode text, with the begin token before it if the session is at position 0 and the tokenizer has one, and run it. */
+/* Encode text, with the begin token before it if the session is at position 0 and the tokenizer has one, and with the
+ * answer token after it if the tokenizer has one, and run it. To continue a text without an answer token, encode it and
+ * use chm_session_prefill. */
 CHM_API int32_t chm_session_prompt(chm_session *session, const uint8_t *text, size_t text_bytes);
 
 /* Allow max_tokens more tokens to be generated, 0..2^31-1, and forget that a generation has finished. */

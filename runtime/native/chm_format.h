@@ -34,6 +34,7 @@
 #define CHM_ROLE_CONTROL "control"
 #define CHM_ROLE_PAD "pad"
 #define CHM_ROLE_RESERVED "reserved"
+#define CHM_ROLE_ANSWER "answer"
 
 /* X(name, bytes of one element) */
 #define CHM_DTYPES(X) \

@@ -87,7 +87,7 @@ const chm_entry *chm_container_find(const chm_container *container, const char *
 
 typedef struct chm_special {
   int32_t id;
-  uint8_t role; /* 0 begin, 1 end, 2 control, 3 pad, 4 reserved */
+  uint8_t role; /* 0 begin, 1 end, 2 control, 3 pad, 4 reserved, 5 answer */
 } chm_special;
 
 typedef struct chm_tokenizer {

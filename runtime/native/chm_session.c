@@ -257,16 +257,21 @@ int32_t chm_session_prompt(chm_session *session, const uint8_t *text, size_t tex
   chm_bundle *bundle = session->bundle;
   bool at_start = session->sequence.position == 0 && session->sequence.pending < 0;
   int32_t begin = at_start ? chm_tokenizer_special(bundle, CHM_ROLE_BEGIN) : -1;
+  int32_t answer = chm_tokenizer_special(bundle, CHM_ROLE_ANSWER);
   size_t count = 0, first = begin >= 0;
   if (!bundle->has_tokenizer) return chm_fail(CHM_ERROR_STATE, "the bundle has no tokenizer");
   if (!text_bytes && at_start && !first) return chm_fail(CHM_ERROR_ARGUMENT, "the prompt is empty");
   if (text_bytes > (size_t)1 << 28) return chm_fail(CHM_ERROR_ARGUMENT, "the text is over 256 MiB");
-  uint64_t scratch_bytes = ((uint64_t)text_bytes + 1) * sizeof(int32_t);
+  uint64_t scratch_bytes = ((uint64_t)text_bytes + 2) * sizeof(int32_t);
   int32_t *tokens = chm_allocate(&bundle->allocator, scratch_bytes);
   if (!tokens) return CHM_ERROR_MEMORY;
   tokens[0] = begin;
   int32_t status = chm_tokenizer_encode(bundle, text, text_bytes, tokens + first, text_bytes, &count);
-  if (!status) status = chm_session_prefill(session, tokens, count + first);
+  if (!status) {
+    count += first;
+    if (answer >= 0) tokens[count++] = answer;
+    status = chm_session_prefill(session, tokens, count);
+  }
   chm_release(&bundle->allocator, tokens, scratch_bytes);
   return status;
 }

@@ -48,7 +48,8 @@ static int32_t fill_table(chm_tokenizer *tokenizer, uint64_t section_bytes) {
   return CHM_OK;
 }
 
-static const char *const role_names[] = {CHM_ROLE_BEGIN, CHM_ROLE_END, CHM_ROLE_CONTROL, CHM_ROLE_PAD, CHM_ROLE_RESERVED};
+static const char *const role_names[] = {CHM_ROLE_BEGIN, CHM_ROLE_END,      CHM_ROLE_CONTROL,
+                                         CHM_ROLE_PAD,   CHM_ROLE_RESERVED, CHM_ROLE_ANSWER};
 #define CHM_N_ROLES (sizeof role_names / sizeof role_names[0])
 
 static int parse_role(chm_text text) {

@@ -24,6 +24,7 @@ async function start() {
   });
   document.title = model.manifest.name;
   find("title").textContent = model.manifest.name;
+  if (model.manifest.provenance?.weights?.startsWith("random")) find("about").append(" Its weights are random: the text is noise.");
   find("loops").max = model.maxLoops;
   find("loops-label").hidden = model.maxLoops === 1;
   find("loading").hidden = true;

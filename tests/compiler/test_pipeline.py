@@ -34,8 +34,8 @@ class Faulty:
         return Rewritten(Module(module.name, module.graphs, {}, module.states, module.block, module.loops))
 
 
-def outcome(module: Module, **options: int) -> list[bytes]:
-    session = Session(module, **options)
+def outcome(module: Module, loops: int | None = None) -> list[bytes]:
+    session = Session(module, loops=loops)
     found = [session.forward(PROMPT).tobytes(), session.forward([7]).tobytes()]
     return found + [session.states[name].tobytes() for name in sorted(session.states)]
 

@@ -10,7 +10,7 @@ import numpy as np
 from chimerac.compiler.ir.interpreter import Session, evaluate
 from chimerac.compiler.ir.module import Attribute, Module, Op, Value
 from chimerac.compiler.ir.ops import OPS
-from chimerac.compiler.ir.text import parse
+from chimerac.compiler.ir.text import parse, print_module
 from chimerac.compiler.ir.types import TensorType
 from chimerac.compiler.ir.verify import verify
 from chimerac.passes.base import Pass
@@ -64,9 +64,11 @@ def rewrite(step: Pass, module: Module) -> Module:
     return changed
 
 
-def trace(module: Module, calls: Sequence[Sequence[int]] = ((1, 2, 3), (0,), (3, 1)), **options: int) -> list[bytes]:
+def trace(
+    module: Module, calls: Sequence[Sequence[int]] = ((1, 2, 3), (0,), (3, 1)), *, loops: int | None = None
+) -> list[bytes]:
     """Logits and states after each of some calls, as bytes: equal lists mean equal bits."""
-    session = Session(module, **options)
+    session = Session(module, loops=loops)
     found = []
     for tokens in calls:
         found.append(session.forward(tokens).tobytes())
@@ -78,3 +80,18 @@ def assert_same_bits(a: np.ndarray, b: np.ndarray) -> None:
     """Equal type and bits."""
     assert (a.dtype, a.shape) == (b.dtype, b.shape)
     assert a.tobytes() == b.tobytes(), f"{np.count_nonzero(a != b)} of {a.size} differ"
+
+
+def assert_rewrites(step: Pass, before: str, after: str) -> Module:
+    """A pass turns one text into another (line indentation aside) and keeps the numbers; the module it made."""
+    module = module_of(before)
+    changed = rewrite(step, module)
+    expected = textwrap.dedent(after).strip().splitlines()
+    assert print_module(changed).strip().splitlines() == expected
+    return changed
+
+
+def text_of(module: Module, graph: str) -> list[str]:
+    """The lines of one graph without the surrounding declarations, stripped."""
+    lines = print_module(Module(module.name, {graph: module.graphs[graph]}, {}, {}, module.block)).splitlines()
+    return [line.strip() for line in lines[2:-1]]

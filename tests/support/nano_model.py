@@ -54,7 +54,7 @@ def make_model(shape: ChimeraShape, seed: int = 1) -> ChimeraModel:
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 1:
-                parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.2)
     return model
 
 

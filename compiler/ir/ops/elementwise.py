@@ -9,7 +9,7 @@ import numpy as np
 
 from chimerac.compiler.ir import numerics
 from chimerac.compiler.ir.module import Attribute, Op
-from chimerac.compiler.ir.ops.definition import OpDef, require, static
+from chimerac.compiler.ir.ops.definition import OpDef, attribute_int, require, static
 from chimerac.compiler.ir.types import TOKENS, Dim, TensorType
 
 
@@ -94,6 +94,7 @@ def _infer_reshape(operands: Sequence[TensorType], attributes: Mapping[str, Attr
     text = attributes["shape"]
     require(isinstance(text, str), "attribute 'shape' must be text such as \"T,4,32\"")
     shape = parse_shape(str(text))
+    require(all(d == TOKENS or (isinstance(d, int) and d >= 0) for d in shape), f"no shape {text!r}")
     require(shape.count(TOKENS) == source.shape.count(TOKENS), f"cannot reshape {source} to {text}")
     require(source.elements(7) == TensorType(source.dtype, shape).elements(7), f"cannot reshape {source} to {text}")
     return (source.with_shape(shape),)
@@ -112,7 +113,7 @@ def _reshape_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray
 def _infer_slice(operands: Sequence[TensorType], attributes: Mapping[str, Attribute]) -> tuple[TensorType, ...]:
     source = operands[0]
     require(len(source.shape) > 0, f"cannot slice {source}")
-    start, stop = int(str(attributes["start"])), int(str(attributes["stop"]))
+    start, stop = attribute_int(attributes, "start"), attribute_int(attributes, "stop")
     last = static(source.shape[-1], "the sliced axis")
     require(0 <= start < stop <= last, f"slice {start}:{stop} outside an axis of {last}")
     return (source.with_shape((*source.shape[:-1], stop - start)),)
@@ -123,7 +124,7 @@ def _slice_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, 
 
 
 def _infer_concat(operands: Sequence[TensorType], attributes: Mapping[str, Attribute]) -> tuple[TensorType, ...]:
-    require(len(operands) > 0 and len(operands[0].shape) > 0, "nothing to put side by side")
+    require(len(operands) > 0 and all(o.shape for o in operands), "operands must have a last axis")
     require(len({(o.dtype, o.shape[:-1]) for o in operands}) == 1, "operands differ in more than the last axis")
     return (operands[0].with_shape((*operands[0].shape[:-1], sum(static(o.shape[-1], "last axis") for o in operands))),)
 

@@ -43,5 +43,11 @@ def test_type_of_an_array(name: str) -> None:
     assert TensorType.of(array).bytes() == array.nbytes
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.int64, np.bool_])
+def test_arrays_of_other_types(dtype: type) -> None:
+    with pytest.raises(InternalError, match="there is no tensor type of"):
+        TensorType.of(np.zeros(3, dtype))
+
+
 def test_a_new_shape_has_no_layout() -> None:
     assert TensorType("u8", (64,), "t2.r8").with_shape((8, 8)) == TensorType("u8", (8, 8))

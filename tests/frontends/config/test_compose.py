@@ -98,9 +98,9 @@ def test_overrides_block() -> None:
 def test_command_line_has_the_last_word() -> None:
     config = loads(
         'extends: "chimera51", overrides: {seed: 1}',
-        overrides=["seed=2", "name=my-model", 'files.weights="a b"', "token_ids=[5, 6,]", "efla = {enabled: true}"],
+        overrides=["seed=2", "name=my-model", '_v="a b"', "token_ids=[5, 6,]", "efla = {enabled: true}"],
     )
-    assert (config.seed, config.name, config.files.weights) == (2, "my-model", "a b")
+    assert (config.seed, config.name, config.version) == (2, "my-model", "a b")
     assert (config.token_ids, config.efla.enabled) == ((5, 6), True)
 
 

@@ -75,6 +75,14 @@ def test_depths_per_sequence_equal_separate_runs(nano: ChimeraShape, make_model:
         torch.testing.assert_close(model(tokens), model(tokens, 2))
 
 
+@pytest.mark.parametrize("depths", [[2, 3, 1, 1], [1, 2, 3, 2], [1, 1, 2, 1]])
+def test_truncation_changes_no_logits(depths: list[int], nano: ChimeraShape, make_model: Make) -> None:
+    """It splits a step's sequences into recorded and other ones, which must not see each other."""
+    model, tokens = make_model(nano), text(nano, 4, 20)
+    whole = model(tokens, torch.tensor(depths), truncate=False)
+    torch.testing.assert_close(model(tokens, torch.tensor(depths), truncate=True), whole, rtol=1e-3, atol=1e-3)
+
+
 def test_depths_outside_the_range_are_refused(nano: ChimeraShape, make_model: Make) -> None:
     for loops in (0, 4, torch.tensor([1, 4])):
         with pytest.raises(UserError, match="loops 1 to 3 times") as error:

@@ -1,0 +1,6 @@
+"""Training of Chimera models: phases, optimisers, data, several processes, and what a run leaves behind."""
+
+from chimerac.frontends.training.run import train_plan
+from chimerac.frontends.training.settings import Phase, Plan, read_plan, write_plan
+
+__all__ = ["Phase", "Plan", "read_plan", "train_plan", "write_plan"]

@@ -1,0 +1,242 @@
+"""The training step: loss of a batch, gradients, update, routing biases, for every kind of phase."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from chimerac.compiler.errors import UserError
+from chimerac.frontends.models.chimera import ChimeraModel, layer_at
+from chimerac.frontends.models.looping import sample_depths
+from chimerac.frontends.models.moe import MixtureOfExperts, update_router_bias
+from chimerac.frontends.models.titans import TitansMac
+from chimerac.frontends.training.data import Batch, Source, share
+from chimerac.frontends.training.distributed import Processes, gradients_synchronised, spread, whole
+from chimerac.frontends.training.dpo import preference_loss, row_sums
+from chimerac.frontends.training.mezo import Mezo
+from chimerac.frontends.training.optimizer import learning_rate, make_adamw
+from chimerac.frontends.training.settings import Plan
+
+TITANS_PARTS = ("_project", "_attend", "_span", "_output", "read")
+COMPILED_FORMS = 256  #: of a block: kinds of layers, shapes, with and without gradients
+
+
+class TokenModel(nn.Module):
+    """Log-probabilities of targets, float32 [M]: the whole of what a step differentiates, as one module."""
+
+    def __init__(self, model: ChimeraModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, tokens: Tensor, positions: Tensor | None, targets: Tensor, depths: Tensor | None, truncate: bool
+    ) -> Tensor:
+        """tokens: [B, T]; positions, targets: [M], see data.Batch; depths: [B] or None for the default."""
+        table = self.model.embedding.table()
+        hidden = self.model.hidden(tokens, table, depths, truncate=truncate).flatten(0, 1)
+        if positions is not None:
+            hidden = hidden[positions]
+        return -F.cross_entropy(self.model.embedding.head(hidden, table), targets, reduction="none")
+
+
+def prepare(model: ChimeraModel, plan: Plan, processes: Processes) -> nn.Module:
+    """``model`` on its device, compiled, checkpointed and spread as the plan says; train what is returned."""
+    model.to(processes.device)
+    for name, parameter in model.named_parameters():
+        if name.endswith("kappa"):  # scales a correction towards a memory, which training does not have
+            parameter.requires_grad_(False)
+    if plan.compile:
+        compile_blocks(model)
+    if plan.checkpointing:
+        for block in model.layers:
+            block.forward = functools.partial(_checkpointed, model, block.forward)
+    if processes.device.type == "cuda":
+        torch.set_float32_matmul_precision("highest" if plan.precision == "float32" else "high")
+    return spread(TokenModel(model), processes, plan.parallel)
+
+
+def compile_blocks(model: ChimeraModel) -> None:
+    """torch.compile for each block; equal blocks share their code.
+
+    A Titans block is compiled in parts, so that the code for a span of tokens that share an anchor is made once and
+    not once for each span of a sequence.
+    """
+    torch._dynamo.config.recompile_limit = COMPILED_FORMS
+    torch._dynamo.config.accumulated_recompile_limit = 16 * COMPILED_FORMS
+    for number in range(len(model.layers)):
+        block = layer_at(model.layers, number)
+        if not isinstance(block.mixer, TitansMac):
+            block.compile(dynamic=False)
+            continue
+        block.ffn_norm.compile(dynamic=False)
+        block.ffn.compile(dynamic=False)
+        for name in TITANS_PARTS:
+            setattr(block.mixer, name, torch.compile(getattr(block.mixer, name), dynamic=False))
+
+
+def _checkpointed(model: ChimeraModel, forward: Callable[..., object], *inputs: object, **options: Any) -> object:
+    if not torch.is_grad_enabled():
+        return forward(*inputs, **options)
+    contexts = lambda: (contextlib.nullcontext(), _uncounted(model))  # noqa: E731
+    result: object = checkpoint(forward, *inputs, use_reentrant=False, context_fn=contexts, **options)
+    return result
+
+
+@contextlib.contextmanager
+def _uncounted(model: ChimeraModel) -> Iterator[None]:
+    """Recomputation visits experts a second time, which must not count as load."""
+    mixtures = [m for m in model.modules() if isinstance(m, MixtureOfExperts)]
+    loads = [m.load for m in mixtures]
+    try:
+        yield
+    finally:
+        for mixture, load in zip(mixtures, loads, strict=True):
+            mixture.load = load
+
+
+def autocast(plan: Plan, processes: Processes) -> AbstractContextManager[object]:
+    """bfloat16 matrix products where the plan wants them."""
+    return torch.autocast(processes.device.type, torch.bfloat16, enabled=plan.precision == "bfloat16")
+
+
+class PhaseRunner:
+    """Runs the steps of one phase.
+
+    Attributes:
+        steps: how many there are. optimizer: its state is saved with the run; None for MeZO, which has none.
+        norm: length of the last gradient before clipping; None for MeZO.
+    """
+
+    def __init__(
+        self, plan: Plan, index: int, model: ChimeraModel, trained: nn.Module, source: Source, processes: Processes
+    ) -> None:
+        self.plan, self.phase, self.source, self.processes = plan, plan.phases[index], source, processes
+        self.model, self.trained = model, trained
+        phase = self.phase
+        self.steps = phase.steps or int(phase.epochs * source.count / phase.batch)
+        if self.steps < 1:
+            raise UserError("CHM258", f"the phase {phase.name!r} has no steps; give it steps or epochs")
+        self.seed = plan.seed * 1000 + index
+        self.optimizer: torch.optim.AdamW | None = None
+        self.mezo: Mezo | None = None
+        self.norm: Tensor | None = None
+        self.reference: nn.Module | None = None
+        if plan.parallel == "fsdp" and processes.world > 1:
+            self._check_sharding()
+        if phase.kind == "dpo":
+            frozen = ChimeraModel(plan.shape, ternary=plan.ternary)
+            frozen.load_state_dict(model.state_dict())
+            self.reference = TokenModel(frozen.to(processes.device)).requires_grad_(False)
+        if phase.optimizer == "adamw":
+            self.optimizer = make_adamw(trained, phase)
+        else:
+            sparse = phase.optimizer == "mezo_sparse"
+            self.mezo = Mezo(model, self.seed, phase.epsilon, phase.weight_decay, sparse=sparse)
+
+    def _check_sharding(self) -> None:
+        """Raise UserError CHM258 for what needs whole tensors or would run blocks differently often on each process."""
+        phase = self.phase
+        if phase.kind == "dpo" or phase.optimizer != "adamw":
+            raise UserError("CHM258", f"the phase {phase.name!r} needs whole tensors: run it with ddp, not with fsdp")
+        if phase.depth == "sequence" and self.model.shape.loop is not None:
+            message = f"the phase {phase.name!r} draws loop depths per sequence, but with fsdp all must be equally deep"
+            raise UserError("CHM258", message, hint='set its depth to "batch"')
+
+    def step(self, number: int) -> tuple[Tensor, int]:
+        """Do step ``number`` (from 0). Returns the mean loss and the tokens read, over all processes."""
+        phase, processes = self.phase, self.processes
+        numbers = torch.arange(number * phase.batch, (number + 1) * phase.batch).numpy()
+        batch = self.source.batch(numbers, processes.rank, processes.world)
+        depths = self._depths(number, len(batch.tokens))
+        rate = learning_rate(phase, number, self.steps)
+        self.model.train()
+        if self.mezo is not None:
+            with torch.no_grad():
+                loss = self.mezo.step(lambda: processes.total(self._losses(batch, depths)), rate, number)
+        else:
+            loss = processes.total(self._descend(batch, depths, rate))
+        self._balance()
+        return loss, batch.tokens.numel() * processes.world
+
+    def _descend(self, batch: Batch, depths: Tensor | None, rate: float) -> Tensor:
+        assert self.optimizer is not None
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._losses(batch, depths, backward=True)
+        norm = nn.utils.clip_grad_norm_(self.trained.parameters(), self.phase.clip)
+        self.norm = whole(norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        return loss
+
+    def _losses(self, batch: Batch, depths: Tensor | None, *, backward: bool = False) -> Tensor:
+        """This process's part of the step's mean loss, micro-batch by micro-batch, with gradients if asked for."""
+        parts = list(self._micro_batches(batch, depths))
+        total = torch.zeros((), device=self.processes.device)
+        for index, (part, part_depths) in enumerate(parts):
+            with gradients_synchronised(self.trained, index == len(parts) - 1):
+                with autocast(self.plan, self.processes):
+                    loss = self._loss(part, part_depths) / part.total
+                if backward:
+                    # gradients are averaged over the processes; ``total`` counts all targets, so undo the mean
+                    (loss * self.processes.world).backward()  # type: ignore[no-untyped-call]
+            total = total + loss.detach()
+        return total
+
+    def _loss(self, batch: Batch, depths: Tensor | None) -> Tensor:
+        """The summed loss of some sequences."""
+        inputs = (batch.tokens, batch.positions, batch.targets, depths, self.phase.truncate)
+        logs: Tensor = self.trained(*inputs)
+        if self.reference is None:
+            return -logs.sum()
+        assert batch.positions is not None
+        with torch.no_grad():
+            known = self.reference(*inputs)
+        shape = (batch.positions, len(batch.tokens), batch.tokens.shape[1])
+        return preference_loss(row_sums(logs, *shape), row_sums(known, *shape), self.phase.beta)
+
+    def _micro_batches(self, batch: Batch, depths: Tensor | None) -> Iterator[tuple[Batch, Tensor | None]]:
+        rows, length = batch.tokens.shape
+        size = self.phase.micro_batch or rows
+        total = self.phase.batch if self.reference is not None else batch.total
+        for start in range(0, rows, size):
+            end = min(start + size, rows)
+            part = Batch(batch.numbers, batch.tokens[start:end], None, batch.targets[:0], total)
+            if batch.positions is None:
+                targets = batch.targets[start * length : end * length]
+                part = Batch(part.numbers, part.tokens, None, targets, total)
+            else:
+                inside = (batch.positions >= start * length) & (batch.positions < end * length)
+                part = Batch(
+                    part.numbers, part.tokens, batch.positions[inside] - start * length, batch.targets[inside], total
+                )
+            yield part.to(self.processes.device), None if depths is None else depths[start:end]
+
+    def _depths(self, number: int, rows: int) -> Tensor | None:
+        loop, phase = self.model.shape.loop, self.phase
+        if loop is None or phase.depth == "default" or phase.kind == "dpo":
+            return None
+        if phase.depth == "batch":
+            return sample_depths(loop, self.seed, number, [0]).expand(rows)
+        sequences = torch.arange(rows * self.processes.world).numpy()
+        own = share(sequences, self.processes.rank, self.processes.world)
+        return sample_depths(loop, self.seed, number, own.tolist())
+
+    def _balance(self) -> None:
+        mixtures = [m for m in self.model.modules() if isinstance(m, MixtureOfExperts)]
+        for mixture in mixtures:
+            mixture.load = self.processes.total(mixture.load.to(self.processes.device))
+        self.loads = [mixture.load for mixture in mixtures]
+        # a rate of zero leaves the biases alone and still starts counting anew
+        if self.phase.moves_bias:
+            update_router_bias(self.model)
+        else:
+            update_router_bias(self.model, 0.0)

@@ -1,0 +1,212 @@
+"""A whole run: phases in order, progress, saves, evaluation, and going on after a stop."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from chimerac.compiler.errors import UserError
+from chimerac.frontends.checkpoint import load_safetensors, save_safetensors
+from chimerac.frontends.models import ChimeraModel, initialise
+from chimerac.frontends.models.moe import imbalance
+from chimerac.frontends.training.checkpointing import Place, load_state, read_place, save_state, write_whole
+from chimerac.frontends.training.data import DataFolder
+from chimerac.frontends.training.distributed import Processes, fill, whole
+from chimerac.frontends.training.evaluation import Codec, Measuring, evaluate
+from chimerac.frontends.training.loop import PhaseRunner, compile_blocks, prepare
+from chimerac.frontends.training.optimizer import learning_rate
+from chimerac.frontends.training.progress import Progress
+from chimerac.frontends.training.settings import Plan, write_plan
+
+WEIGHTS_FILE, METRICS_FILE, PLAN_FILE = "weights.safetensors", "metrics.json", "plan.json"
+EVALUATED_AT_ONCE = {"cpu": 32, "cuda": 512}  #: sequences
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. ``finished`` is False when it was stopped by time; the same call goes on."""
+
+    finished: bool
+    metrics: dict[str, Any]
+
+
+def train_plan(
+    plan: Plan,
+    data: DataFolder,
+    out: Path,
+    codec: Codec,
+    processes: Processes,
+    *,
+    weights: Path | None = None,
+    stop_after: float | None = None,
+    evaluated_rows: int | None = None,
+    tell: Callable[[str], None] = print,
+) -> Outcome:
+    """Train as ``plan`` says, from the start or from what an earlier call with the same plan left in ``out``.
+
+    Leaves ``weights.safetensors``, ``metrics.json``, ``log.jsonl``, ``plan.json`` and ``state.safetensors``.
+
+    Args:
+        weights: start from these in place of random ones.
+        stop_after: seconds after which to save and return.
+        evaluated_rows: most rows of each held-out split.
+
+    Raises:
+        UserError CHM250 to CHM259.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    place = read_place(out, plan.digest())
+    model = ChimeraModel(plan.shape, sparse_gradient=plan.sparse_gradient, ternary=plan.ternary)
+    initialise(model, plan.shape.seed)
+    if weights is not None:
+        load_safetensors(model, weights)
+    trained = prepare(model, plan, processes)
+    run = _Run(plan, data, out, codec, processes, model, trained, place, tell if processes.leads else _silent)
+    if processes.leads:
+        write_plan(plan, out / PLAN_FILE)
+    if not run.train(stop_after):
+        tell("stopped; the same command goes on from here")
+        return Outcome(False, {})
+    return Outcome(True, run.finish(evaluated_rows))
+
+
+def _silent(_: str) -> None:
+    return
+
+
+class _Run:
+    def __init__(
+        self,
+        plan: Plan,
+        data: DataFolder,
+        out: Path,
+        codec: Codec,
+        processes: Processes,
+        model: ChimeraModel,
+        trained: torch.nn.Module,
+        place: Place,
+        tell: Callable[[str], None],
+    ) -> None:
+        self.plan, self.data, self.out, self.codec = plan, data, out, codec
+        self.processes, self.model, self.trained, self.place, self.tell = processes, model, trained, place, tell
+        self.resumed = place.phase > 0 or place.step > 0
+        self.began = time.monotonic() - place.seconds
+        interval = plan.log_interval
+        self.progress = Progress(out, place.log_bytes, tell, interval) if processes.leads else None
+
+    def train(self, stop_after: float | None) -> bool:
+        """Run what is left of the phases; False when time ran out before the end."""
+        limit = None if stop_after is None else time.monotonic() + stop_after
+        for index in range(self.place.phase, len(self.plan.phases)):
+            phase = self.plan.phases[index]
+            seed = self.plan.seed * 1000 + index
+            source = self.data.source(phase, self.plan.shape.vocabulary, seed)
+            if self.resumed and phase.kind == "dpo":  # its reference is the model as it was when the phase began
+                self._load_reference(index)
+            runner = PhaseRunner(self.plan, index, self.model, self.trained, source, self.processes)
+            if self.resumed:
+                load_state(self.out, self.model, runner.optimizer)
+                self.tell(f"going on with {phase.name}, step {self.place.step} of {runner.steps}")
+                self.resumed = False
+            elif phase.kind == "dpo" and self.processes.leads:
+                self._write_weights(self._reference_file(index))
+            if self.progress is not None:
+                self.progress.restart()
+            if not self._phase(runner, limit):
+                return False
+            self._save(index + 1, 0, None)
+            self.place = dataclasses.replace(self.place, phase=index + 1, step=0)
+        if self.resumed:  # everything was trained before, only the evaluation is left
+            load_state(self.out, self.model, None)
+        return True
+
+    def _phase(self, runner: PhaseRunner, limit: float | None) -> bool:
+        index = self.place.phase
+        for number in range(self.place.step, runner.steps):
+            loss, tokens = runner.step(number)
+            done = number + 1
+            last = done == runner.steps
+            if self.progress is not None:
+                self.progress.count(loss, tokens)
+            if done % self.plan.log_interval == 0 or last:
+                self._report(runner, done, loss)
+            late = limit is not None and self.processes.agree(time.monotonic() > limit)
+            if not last and (late or done % self.plan.save_interval == 0):
+                self._save(index, done, runner.optimizer)
+            if late and not last:
+                return False
+        return True
+
+    def _report(self, runner: PhaseRunner, done: int, loss: torch.Tensor) -> None:
+        if not bool(loss.isfinite()):
+            raise UserError(
+                "CHM259",
+                f"the loss is not finite any more at step {done} of {runner.phase.name!r}",
+                hint="lower the learning rate; the last save is from before",
+            )
+        if self.progress is not None:
+            balance = max(map(imbalance, runner.loads), default=0.0)
+            rate = learning_rate(runner.phase, done - 1, runner.steps)
+            self.progress.report(runner.phase.name, done, runner.steps, rate, runner.norm, balance)
+
+    def _save(self, phase: int, step: int, optimizer: torch.optim.Optimizer | None) -> None:
+        written = self.progress.bytes if self.progress is not None else 0
+        seconds = time.monotonic() - self.began
+        place = dataclasses.replace(self.place, phase=phase, step=step, log_bytes=written, seconds=seconds)
+        save_state(self.out, place, self.model, optimizer, self.processes)
+
+    def _reference_file(self, index: int) -> Path:
+        return self.out / f"reference-{index}.safetensors"
+
+    def _load_reference(self, index: int) -> None:
+        if self.place.step:
+            load_safetensors(self.model, self._reference_file(index))
+        else:
+            load_state(self.out, self.model, None)
+            if self.processes.leads:
+                self._write_weights(self._reference_file(index))
+
+    def _write_weights(self, file: Path) -> None:
+        save_safetensors(self.model, file)
+
+    def finish(self, rows: int | None) -> dict[str, Any]:
+        """Write the weights, then measure them."""
+        plain = self._gathered()
+        if self.processes.leads:
+            save_safetensors(plain, self.out / WEIGHTS_FILE)
+        device = self.processes.device
+        plain.to(device)
+        if self.plan.compile:
+            compile_blocks(plain)
+        measuring = Measuring(device, EVALUATED_AT_ONCE[device.type], fixed=self.plan.compile)
+        metrics: dict[str, Any] = {
+            "parameters": sum(p.numel() for p in plain.parameters()),
+            "ternary": self.plan.ternary,
+            "training_seconds": round(time.monotonic() - self.began, 1),
+        }
+        if self.processes.leads:
+            lengths = [max((p.sequence_length for p in self.plan.phases if p.kind == k), default=256) for k in KINDS]
+            metrics |= evaluate(
+                plain, self.data.path, self.data.valid_text, self.codec, (lengths[0], lengths[1]), measuring, rows
+            )
+            write_whole(self.out / METRICS_FILE, (json.dumps(metrics, indent=1) + "\n").encode())
+        self.processes.wait()
+        return metrics
+
+    def _gathered(self) -> ChimeraModel:
+        """A copy of the model that is whole on every process."""
+        plain = ChimeraModel(self.plan.shape, ternary=self.plan.ternary)
+        values = {name: whole(tensor).cpu() for name, tensor in self.model.state_dict().items()}
+        for name, tensor in plain.state_dict().items():
+            fill(tensor, values[name])
+        return plain
+
+
+KINDS = ("pretrain", "sft")

@@ -1,0 +1,153 @@
+"""Everything that determines a training run, as one JSON document: the model's shape, the phases, how to compute."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from chimerac.compiler.errors import UserError, did_you_mean
+from chimerac.frontends.architecture import ChimeraShape
+
+Kind = Literal["pretrain", "sft", "dpo"]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase. Numbers of sequences are over all processes.
+
+    Attributes:
+        kind: pretrain predicts every token of running text, sft the targets of rows, dpo prefers one answer to another.
+        epochs: in place of ``steps``, which is then 0: passes over the data.
+        micro_batch: most sequences of one forward pass on one process; None takes a step's share at once.
+        final_rate: learning rate at the end, as a fraction of the peak.
+        ends: sequence lengths to cut a batch to, ascending: a batch is as long as its longest row needs, rounded up
+            to one of them. Rows of similar length are then drawn together. Empty: always ``sequence_length``.
+        depth: loop counts drawn per sequence, per step ("batch": all sequences alike, no gathering), or "default".
+        truncate: gradients for the last ceil(R/2) iterations only.
+        balance: move the routing biases. None: in pretrain only.
+        epsilon: MeZO's step to both sides.
+        beta: strength of the preference loss.
+    """
+
+    name: str
+    kind: Kind = "pretrain"
+    steps: int = 0
+    epochs: float = 0.0
+    sequence_length: int = 256
+    batch: int = 32
+    micro_batch: int | None = None
+    optimizer: Literal["adamw", "mezo", "mezo_sparse"] = "adamw"
+    learning_rate: float = 3e-4
+    warmup_steps: int = 100
+    final_rate: float = 0.1
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    beta1: float = 0.9
+    beta2: float = 0.95
+    ends: tuple[int, ...] = ()
+    depth: Literal["sequence", "batch", "default"] = "sequence"
+    truncate: bool = True
+    balance: bool | None = None
+    epsilon: float = 1e-3
+    beta: float = 0.1
+
+    @property
+    def moves_bias(self) -> bool:
+        return self.kind == "pretrain" if self.balance is None else self.balance
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run.
+
+    Attributes:
+        ternary: False trains the float model of the same shape, to compare with.
+        precision: bfloat16 computes matrix products under autocast; tensorfloat32 shortens the factors of float32
+            products on GPUs that can.
+        compile: torch.compile for each block.
+        checkpointing: recompute a block's inside in the backward pass in place of keeping it.
+        parallel: how several processes share the work: ddp copies the model, fsdp shards it.
+        log_interval, save_interval: steps.
+    """
+
+    shape: ChimeraShape
+    phases: tuple[Phase, ...]
+    seed: int = 0
+    ternary: bool = True
+    sparse_gradient: bool = False
+    precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
+    compile: bool = False
+    checkpointing: bool = False
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    log_interval: int = 20
+    save_interval: int = 500
+
+    def digest(self) -> str:
+        """Identifies what a resumed run must have in common with the run it goes on with."""
+        document = dataclasses.asdict(self)
+        for name in ("log_interval", "save_interval", "compile", "checkpointing", "parallel"):
+            del document[name]
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def write_plan(plan: Plan, path: Path) -> None:
+    """Write ``plan`` as JSON."""
+    path.write_text(json.dumps(dataclasses.asdict(plan), indent=1) + "\n")
+
+
+def read_plan(path: Path) -> Plan:
+    """Read what ``write_plan`` wrote. Raises UserError CHM250 for anything else."""
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError("CHM250", f"can't read the plan {path}: {error}") from error
+    return plan_from(document, str(path))
+
+
+def plan_from(document: object, source: str) -> Plan:
+    """A plan from its JSON document. Raises UserError CHM250."""
+    try:
+        return _build(Plan, document, "plan")
+    except (TypeError, ValueError) as error:
+        raise UserError("CHM250", f"{source} is no training plan: {error}") from error
+
+
+def _build(kind: type[_T], value: object, place: str) -> _T:
+    """``value`` as the dataclass ``kind``; TypeError names what doesn't fit."""
+    if not isinstance(value, dict):
+        raise TypeError(f"{place} must be an object")
+    hints = typing.get_type_hints(kind)
+    for name in value:
+        if name not in hints:
+            raise TypeError(f"{place} has no {name!r}; {did_you_mean(name, hints) or 'known: ' + ', '.join(hints)}")
+    return kind(**{name: _convert(hints[name], item, f"{place}.{name}") for name, item in value.items()})
+
+
+def _convert(hint: Any, value: Any, place: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return _convert(next(a for a in arguments if a is not type(None)), value, place)
+    if origin is Literal:
+        if value not in arguments:
+            raise TypeError(f"{place} is {value!r}; possible: {', '.join(map(repr, arguments))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise TypeError(f"{place} must be a list")
+        return tuple(_convert(arguments[0], item, f"{place}[{i}]") for i, item in enumerate(value))
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _build(hint, value, place)
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise TypeError(f"{place} must be of type {hint.__name__}")
+    return value

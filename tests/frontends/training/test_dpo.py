@@ -1,0 +1,45 @@
+"""The preference loss: closed form, and that training moves the answers apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from chimerac.frontends.models import ChimeraModel, initialise
+from chimerac.frontends.training import Plan
+from chimerac.frontends.training.data import DataFolder
+from chimerac.frontends.training.distributed import Processes
+from chimerac.frontends.training.dpo import preference_loss, row_sums
+from chimerac.frontends.training.loop import PhaseRunner, prepare
+
+
+def test_closed_form() -> None:
+    policy, reference = torch.tensor([-3.0, -5.0, -1.0, -1.0]), torch.tensor([-4.0, -4.0, -1.0, -1.0])
+    expected = -math.log(1 / (1 + math.exp(-0.1 * 2))) + math.log(2)
+    assert float(preference_loss(policy, reference, 0.1)) == pytest.approx(expected)
+
+
+def test_row_sums() -> None:
+    logs, positions = torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([0, 4, 5, 14])
+    assert row_sums(logs, positions, 3, 5).tolist() == [3.0, 3.0, 4.0]
+
+
+def test_the_loss_starts_at_log_two_and_falls(
+    make_plan: Callable[..., Plan], folder: DataFolder, alone: Processes
+) -> None:
+    phase = {"kind": "dpo", "steps": 12, "sequence_length": 24, "learning_rate": 3e-3, "weight_decay": 0.0}
+    plan = make_plan(**phase, micro_batch=4)
+    model = ChimeraModel(plan.shape)
+    initialise(model, 0)
+    runner = PhaseRunner(plan, 0, model, prepare(model, plan, alone), folder.source(plan.phases[0], 260, 0), alone)
+    before = [b.router_bias.clone() for b in model.modules() if hasattr(b, "router_bias")]
+    losses = [float(runner.step(number)[0]) for number in range(12)]
+    assert losses[0] == pytest.approx(math.log(2), abs=1e-6)
+    assert losses[-1] < 0.6
+    after = [b.router_bias for b in model.modules() if hasattr(b, "router_bias")]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert runner.reference is not None
+    assert all(p.grad is None for p in runner.reference.parameters())

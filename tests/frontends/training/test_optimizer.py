@@ -1,0 +1,55 @@
+"""What decays, and the course of the learning rate."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from chimerac.frontends.architecture import ChimeraShape
+from chimerac.frontends.models import ChimeraModel, initialise
+from chimerac.frontends.training import Phase
+from chimerac.frontends.training.optimizer import learning_rate, make_adamw, parameter_groups
+
+PHASE = Phase("p", learning_rate=2e-3, warmup_steps=10, final_rate=0.1)
+
+
+def test_only_ternary_matrices_decay(tiny: ChimeraShape) -> None:
+    model = ChimeraModel(tiny)
+    decaying, others = parameter_groups(model)
+    names = {id(p): name for name, p in model.named_parameters()}
+    decayed = {names[id(p)] for p in decaying}
+    kept = {names[id(p)] for p in others}
+    assert decayed | kept == set(names.values())
+    assert not decayed & kept
+    assert "layers.0.mixer.q_proj.weight" in decayed
+    assert "layers.1.ffn.gate_proj" in decayed
+    assert {"embedding.weight", "layers.0.mixer.a_proj.weight", "layers.0.mixer.q_conv.weight"} <= kept
+    assert {"layers.1.ffn.router.weight", "layers.1.mixer.memory_init", "layers.1.ffn.down_norm"} <= kept
+    assert not any("norm" in name or name.endswith(("bias", "A_log")) for name in decayed)
+
+
+def test_one_step_follows_the_formula(tiny: ChimeraShape) -> None:
+    """AdamW's first step moves by lr * sign(gradient), after shrinking by lr * decay."""
+    model = ChimeraModel(tiny)
+    initialise(model, 0)
+    phase = Phase("p", learning_rate=1e-2, weight_decay=0.5)
+    optimizer = make_adamw(model, phase)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, -3.0)
+    optimizer.step()
+    for name, decay in (("layers.0.mixer.q_proj.weight", 0.5), ("embedding.weight", 0.0)):
+        expected = before[name] * (1 - 1e-2 * decay) + 1e-2
+        torch.testing.assert_close(dict(model.named_parameters())[name].detach(), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_rate_rises_then_falls_by_a_cosine() -> None:
+    rates = [learning_rate(PHASE, step, 110) for step in range(110)]
+    assert rates[0] == pytest.approx(2e-4)
+    assert rates[9] == rates[10] == pytest.approx(2e-3)
+    assert rates[60] == pytest.approx(2e-3 * (0.1 + 0.9 * 0.5))
+    assert rates[-1] == pytest.approx(2e-3 * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * 0.99))))
+    assert all(a >= b for a, b in itertools.pairwise(rates[10:]))

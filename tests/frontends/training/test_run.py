@@ -1,0 +1,238 @@
+"""Whole runs: what they leave, stopping and going on bit for bit, kills at any moment, plans and their mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from chimerac.compiler.errors import UserError
+from chimerac.frontends.checkpoint import load_safetensors
+from chimerac.frontends.models import ChimeraModel
+from chimerac.frontends.training import Phase, Plan, read_plan, train_plan, write_plan
+from chimerac.frontends.training import run as run_module
+from chimerac.frontends.training.checkpointing import STATE_FILE
+from chimerac.frontends.training.data import DataFolder
+from chimerac.frontends.training.distributed import Processes
+from chimerac.frontends.training.evaluation import Codec
+from chimerac.frontends.training.loop import PhaseRunner
+from chimerac.frontends.training.run import METRICS_FILE, PLAN_FILE, WEIGHTS_FILE
+
+Train = Callable[..., Path]
+
+
+class Killed(Exception):
+    """Stands for a process that ends without a word."""
+
+
+@pytest.fixture
+def train(folder: DataFolder, codec: Codec, alone: Processes) -> Train:
+    def run(plan: Plan, out: Path, **options: object) -> Path:
+        train_plan(plan, folder, out, codec, alone, tell=lambda _: None, **options)  # type: ignore[arg-type]
+        return out
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def plan(make_plan: Callable[..., Plan]) -> Plan:
+    """Two phases of all draws: depths per sequence, text and rows."""
+    made = make_plan()
+    rows = Phase("rows", "sft", steps=5, sequence_length=24, batch=4, learning_rate=5e-3, warmup_steps=1)
+    return replace(made, phases=(*made.phases, rows))
+
+
+def rows_of(out: Path) -> list[dict[str, object]]:
+    """The log without its speeds."""
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    for row in rows:
+        del row["tokens_per_second"]
+    return rows
+
+
+def test_a_run_leaves_weights_log_metrics_and_plan(plan: Plan, train: Train, tmp_path: Path) -> None:
+    out = train(plan, tmp_path / "run")
+    model = ChimeraModel(plan.shape)
+    load_safetensors(model, out / WEIGHTS_FILE)
+    assert [(row["phase"], row["step"]) for row in rows_of(out)] == [
+        ("first", 2), ("first", 4), ("first", 6), ("rows", 2), ("rows", 4), ("rows", 5),
+    ]  # fmt: skip
+    metrics = json.loads((out / METRICS_FILE).read_text())
+    assert 0 < metrics["bits_per_byte"] < 10
+    assert metrics["seen"]["rows"] == 4
+    assert set(metrics["seen"]["intents"]) == set("abcd")
+    assert read_plan(out / PLAN_FILE) == plan
+
+
+def test_a_run_depends_on_its_plan_only(plan: Plan, train: Train, tmp_path: Path) -> None:
+    first, second = train(plan, tmp_path / "a"), train(plan, tmp_path / "b")
+    other = train(replace(plan, seed=1), tmp_path / "c")
+    assert (first / WEIGHTS_FILE).read_bytes() == (second / WEIGHTS_FILE).read_bytes()
+    assert (first / WEIGHTS_FILE).read_bytes() != (other / WEIGHTS_FILE).read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["adamw", "mezo_sparse"])
+def test_a_killed_run_goes_on_bit_for_bit(
+    kind: str, plan: Plan, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in every step of both phases, some twice in a row; at most the steps since the last save are repeated."""
+    plan = replace(plan, phases=tuple(replace(phase, optimizer=kind, epsilon=1e-3) for phase in plan.phases))
+    whole = train(plan, tmp_path / "whole")
+    out = tmp_path / "killed"
+    original = PhaseRunner.step
+    executed: list[tuple[str, int]] = []
+    allowed = 0
+
+    def step(self: PhaseRunner, number: int) -> tuple[torch.Tensor, int]:
+        nonlocal allowed
+        if not allowed:
+            raise Killed
+        allowed -= 1
+        executed.append((self.phase.name, number))
+        return original(self, number)
+
+    monkeypatch.setattr(PhaseRunner, "step", step)
+    for budget in (1, 3, 2, 2, 3, 2, 100):
+        allowed = budget
+        try:
+            train(plan, out)
+            break
+        except Killed:
+            continue
+    assert (out / METRICS_FILE).exists()
+    repeated = len(executed) - len(set(executed))
+    assert 3 <= repeated <= 6  # one step at most for each kill: saves are two steps apart
+    for file in (WEIGHTS_FILE,):
+        assert (out / file).read_bytes() == (whole / file).read_bytes()
+    assert rows_of(out) == rows_of(whole)
+
+
+def test_a_run_stopped_by_time_goes_on_bit_for_bit(plan: Plan, train: Train, tmp_path: Path) -> None:
+    whole = train(plan, tmp_path / "whole")
+    out, calls = tmp_path / "stopped", 0
+    while not (out / METRICS_FILE).exists():
+        train(plan, out, stop_after=0.0)  # one step a call
+        calls += 1
+    assert 8 <= calls <= 11
+    assert (out / WEIGHTS_FILE).read_bytes() == (whole / WEIGHTS_FILE).read_bytes()
+
+
+def test_a_process_killed_by_the_system_goes_on_bit_for_bit(
+    plan: Plan, train: Train, tmp_path: Path, data_path: Path
+) -> None:
+    whole, out = train(plan, tmp_path / "whole"), tmp_path / "killed"
+    write_plan(plan, tmp_path / "plan.json")
+    program = textwrap.dedent(
+        """
+        import sys, torch
+        from pathlib import Path
+        from chimerac.frontends.training import read_plan, train_plan
+        from chimerac.frontends.training.data import DataFolder
+        from chimerac.frontends.training.distributed import Processes
+        from chimerac.frontends.training.evaluation import Codec
+
+        torch.set_num_threads(1)
+        plan, data, out = (Path(argument) for argument in sys.argv[1:])
+        codec = Codec(lambda t: list(t.encode()), lambda i: bytes(x % 128 for x in i).decode(), 256, 257)
+        processes = Processes(0, 1, torch.device("cpu"))
+        train_plan(read_plan(plan), DataFolder(data, codec.encode, 257), out, codec, processes)
+        """
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "plan.json"), str(data_path), str(out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (out / STATE_FILE).exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    train(plan, out)
+    assert (out / WEIGHTS_FILE).read_bytes() == (whole / WEIGHTS_FILE).read_bytes()
+
+
+def test_a_save_appears_whole_or_not_at_all(
+    plan: Plan, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = train(plan, tmp_path / "run")
+    before = (out / STATE_FILE).read_bytes()
+
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(UserError, match="No space left") as error:
+        run_module.write_whole(out / STATE_FILE, b"x" * 100)
+    assert error.value.code == "CHM256"
+    assert (out / STATE_FILE).read_bytes() == before
+
+
+def test_preferences_go_on_with_their_first_reference(
+    make_plan: Callable[..., Plan], train: Train, tmp_path: Path
+) -> None:
+    plan = make_plan(kind="dpo", sequence_length=24, steps=5)
+    whole = train(plan, tmp_path / "whole")
+    out = tmp_path / "stopped"
+    while not (out / METRICS_FILE).exists():
+        train(plan, out, stop_after=0.0)
+    assert (out / WEIGHTS_FILE).read_bytes() == (whole / WEIGHTS_FILE).read_bytes()
+
+
+def test_training_starts_from_given_weights(
+    make_plan: Callable[..., Plan], plan: Plan, train: Train, tmp_path: Path
+) -> None:
+    first = train(plan, tmp_path / "first")
+    still = make_plan(learning_rate=1e-12, weight_decay=0.0, steps=1, balance=False)
+    second = train(still, tmp_path / "second", weights=first / WEIGHTS_FILE)
+    old, new = load_file(first / WEIGHTS_FILE), load_file(second / WEIGHTS_FILE)
+    for name, tensor in old.items():
+        torch.testing.assert_close(new[name], tensor)
+
+
+def test_another_plan_is_not_mixed_in(plan: Plan, train: Train, tmp_path: Path) -> None:
+    out = train(plan, tmp_path / "run")
+    with pytest.raises(UserError, match="another model, phases or seed") as error:
+        train(replace(plan, seed=9), out)
+    assert error.value.code == "CHM257"
+    (out / STATE_FILE).write_bytes(b"\x00" * 50)
+    with pytest.raises(UserError, match="no state of a training run"):
+        train(plan, out)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(make_plan: Callable[..., Plan], train: Train, tmp_path: Path) -> None:
+    plan = make_plan(learning_rate=1e30, clip=1e30, warmup_steps=0, plan={"log_interval": 1})
+    with pytest.raises(UserError, match="not finite") as error:
+        train(plan, tmp_path / "run")
+    assert error.value.code == "CHM259"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"phases": [{"name": "x", "stepz": 3}]}, "did you mean"),
+        ({"phases": [{"name": "x", "kind": "rlhf"}]}, "'rlhf'"),
+        ({"phases": 3}, "must be a list"),
+        ({"seed": "a"}, "type int"),
+        ({"precision": "int4"}, "'int4'"),
+        ({"shape": {}}, "missing"),
+    ],
+)
+def test_mistakes_in_a_plan_are_named(change: dict[str, object], message: str, plan: Plan, tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    write_plan(plan, file)
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(UserError, match=message) as error:
+        read_plan(file)
+    assert error.value.code == "CHM250"

@@ -1,0 +1,81 @@
+"""dead_code: keeps what results and state writes need."""
+
+from __future__ import annotations
+
+from ir_tools import assert_rewrites, entered, module_of, rewrite, trace
+
+from chimerac.passes.dead_code import DeadCode
+
+BEFORE = """
+    module m block=4 loops=2..3
+    constant start: f32[8]
+    constant table: f32[10,8]
+    constant unused: f32[8]
+    constant w: f32[8]
+    state s: f32[8] iterations=3 initial=start
+    state unused: f32[8] iterations=1 initial=unused
+    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
+      %table: f32[10,8] = constant() {name='table'}
+      %w: f32[8] = constant() {name='w'}
+      %dead: f32[8] = neg(%w)
+      %x: f32[T,8] = embedding(%tokens, %table)
+      %e: f32[T,8] = silu(%x)
+      %f: f32[T,8] = neg(%e)
+      %y: f32[T,8] = loop(%x) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,8]) {
+        %s: f32[8] = state.read() {name='s'}
+        %d: f32[T,8] = exp(%h)
+        %n: f32[8] = neg(%s)
+        state.write(%n) {name='s'}
+        %r: f32[T,8] = add(%h, %s)
+        yield %r
+      }
+      %q: i8[T,8], %a: f32[T,2] = quantize(%y) {block=4}
+      return %y
+    }
+"""
+AFTER = """
+    module m block=4 loops=2..3
+    constant start: f32[8]
+    constant table: f32[10,8]
+    state s: f32[8] iterations=3 initial=start
+    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
+      %table: f32[10,8] = constant() {name='table'}
+      %x: f32[T,8] = embedding(%tokens, %table)
+      %y: f32[T,8] = loop(%x) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,8]) {
+        %s: f32[8] = state.read() {name='s'}
+        %n: f32[8] = neg(%s)
+        state.write(%n) {name='s'}
+        %r: f32[T,8] = add(%h, %s)
+        yield %r
+      }
+      return %y
+    }
+"""
+
+
+def test_text() -> None:
+    assert_rewrites(DeadCode(), BEFORE, AFTER)
+    assert_rewrites(DeadCode(), AFTER, AFTER)
+    assert DeadCode().run(module_of(BEFORE)).notes == ("removed 6 ops and 2 constants",)
+    assert DeadCode().run(module_of(AFTER)).notes == ()
+
+
+def test_same_numbers() -> None:
+    module = entered(module_of(BEFORE))
+    calls = [(1, 2, 3), (4,), (5,)]
+    kept = [found for i, found in enumerate(trace(module, calls)) if i % 3 != 2]  # without the unused state
+    assert trace(rewrite(DeadCode(), module), calls) == kept
+
+
+def test_an_op_with_one_useful_result_stays_whole() -> None:
+    text = """
+    module m block=4 loops=1..1
+    constant table: f32[10,8]
+    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
+      %table: f32[10,8] = constant() {name='table'}
+      %x: f32[T,8] = embedding(%tokens, %table)
+      %q: i8[T,8], %a: f32[T,2] = quantize(%x) {block=4}
+      return %a
+    }
+    """
+    assert_rewrites(DeadCode(), text, text)

@@ -1,0 +1,113 @@
+"""quantized_linear: float weights become small integers with scales, products take quantised activations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ir_tools import assert_rewrites, assert_same_bits, entered, module_of, rewrite, trace
+from nano_model import nano_module
+
+from chimerac.compiler import pipeline
+from chimerac.compiler.errors import InternalError
+from chimerac.compiler.ir.ops.linear import quantise_rows, ternarise
+from chimerac.passes.common_subexpressions import CommonSubexpressions
+from chimerac.passes.quantized_linear import QuantizedLinear
+
+BEFORE = """
+    module m block=4 loops=1..1
+    constant table: f32[10,20]
+    constant up: f32[12,20]
+    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
+      %table: f32[10,20] = constant() {name='table'}
+      %up: f32[12,20] = constant() {name='up'}
+      %x: f32[T,20] = int8_embedding(%tokens, %table) {group=8}
+      %a: f32[T,12] = ternary_linear(%x, %up) {block=4, group=8}
+      %y: f32[T,10] = int8_linear(%x, %table) {block=4, group=8}
+      return %y
+    }
+"""
+
+
+def test_text_and_data() -> None:
+    after = """
+    module m block=4 loops=1..1
+    constant table: f32[10,20]
+    constant up: f32[12,20]
+    constant table.int8: i8[10,20]
+    constant table.int8_scales: f16[10,3]
+    constant up.trits: i8[12,20]
+    constant up.trits_scales: f16[12,3]
+    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
+      %table: f32[10,20] = constant() {name='table'}
+      %up: f32[12,20] = constant() {name='up'}
+      %c_table_int8: i8[10,20] = constant() {name='table.int8'}
+      %c_table_int8_scales: f16[10,3] = constant() {name='table.int8_scales'}
+      %look_up: f32[T,20] = look_up(%tokens, %c_table_int8, %c_table_int8_scales) {group=8}
+      %q: i8[T,20], %q_2: f32[T,5] = quantize(%look_up) {block=4}
+      %c_up_trits: i8[12,20] = constant() {name='up.trits'}
+      %c_up_trits_scales: f16[12,3] = constant() {name='up.trits_scales'}
+      %a_2: f32[T,12] = ternary_matmul(%q, %q_2, %c_up_trits, %c_up_trits_scales) {SIZES12}
+      %q_3: i8[T,20], %q_4: f32[T,5] = quantize(%look_up) {block=4}
+      %c_table_int8_2: i8[10,20] = constant() {name='table.int8'}
+      %c_table_int8_scales_2: f16[10,3] = constant() {name='table.int8_scales'}
+      %y_2: f32[T,10] = int8_matmul(%q_3, %q_4, %c_table_int8_2, %c_table_int8_scales_2) {SIZES10}
+      return %y_2
+    }
+    """
+    changed = assert_rewrites(QuantizedLinear(), BEFORE, after.replace("SIZES", "block=4, columns=20, group=8, rows="))
+    for name, split in (("up.trits", ternarise), ("table.int8", quantise_rows)):
+        codes, scales = split(changed.constants[name.split(".")[0]].data, 8)
+        assert_same_bits(changed.constants[name].data, codes)
+        assert_same_bits(changed.constants[f"{name}_scales"].data, scales)
+    merged = CommonSubexpressions().run(changed).module
+    assert [op.name for op in merged.graphs["main"].ops].count("quantize") == 1
+
+
+def test_same_numbers() -> None:
+    module = entered(module_of(BEFORE))
+    assert trace(rewrite(QuantizedLinear(), module)) == trace(module)
+
+
+def test_a_weight_in_groups_of_two_sizes_has_codes_of_both() -> None:
+    text = BEFORE.replace("int8_embedding(%tokens, %table) {group=8}", "int8_embedding(%tokens, %table) {group=16}")
+    module = entered(module_of(text))
+    lowered = rewrite(QuantizedLinear(), module)
+    assert trace(lowered) == trace(module)
+    assert lowered.constants["table.int8_scales"].type.shape == (10, 2)
+    assert lowered.constants["table.g8.int8_scales"].type.shape == (10, 3)
+
+
+def test_ternary_and_int8_codes_of_one_weight() -> None:
+    text = BEFORE.replace("int8_linear", "ternary_linear")
+    module = entered(module_of(text))
+    lowered = rewrite(QuantizedLinear(), module)
+    assert {"table.int8", "table.trits"} <= lowered.constants.keys()
+    assert trace(lowered) == trace(module)
+
+
+def test_the_note_counts_matrices_and_zeros() -> None:
+    up = np.tile(np.array([1, 0, 0, -1], np.float32), (12, 5))
+    module = module_of(BEFORE, {"up": up})
+    assert QuantizedLinear().run(module).notes == ("quantised 2 matrices; 50.0% of the trits are zero",)
+
+
+def test_weights_must_be_constants() -> None:
+    ops = ("%n: f32[12,20] = neg(%up)", "%z: f32[T,12] = ternary_linear(%x, %n) {block=4, group=8}", "return")
+    text = BEFORE.replace("return", "\n".join(ops))
+    with pytest.raises(InternalError, match=r"ternary_linear needs a constant weight, not %n"):
+        QuantizedLinear().run(module_of(text))
+
+
+def test_every_matrix_of_the_nano_model() -> None:
+    steps = pipeline.passes()
+    module = nano_module()
+    for step in steps[:3]:
+        module = rewrite(step, module)
+    codes = {n for n in module.constants if n.endswith((".trits", ".int8"))}
+    ternary = [op for op in nano_module().constants if op.endswith("_proj.weight") and f"{op}.trits" in codes]
+    assert len([n for n in codes if n.endswith(".int8")]) == 1
+    assert len(ternary) > 40
+    for name in codes:
+        assert set(np.unique(module.constants[name].data)) <= (
+            {-1, 0, 1} if name.endswith(".trits") else set(range(-127, 128))
+        )

@@ -1,0 +1,196 @@
+"""Small random modules: element-wise graphs with broadcasting and repeated parts, states, in-place ops and a loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from hypothesis import strategies as st
+from ir_tools import draw as numbers
+
+from chimerac.compiler.ir.module import Constant, Graph, Module, Op, Region, State, Value
+from chimerac.compiler.ir.ops import OPS, TypeRuleError
+from chimerac.compiler.ir.types import TensorType, f32, i32
+from chimerac.compiler.ir.verify import verify
+
+WIDTH, HEADS, HEAD = 8, 2, 4
+ROWS = f32("T", WIDTH)
+UNARY = ("neg", "abs", "silu", "sigmoid", "tanh", "softplus", "gelu", "zero")
+BINARY = ("add", "sub", "mul", "maximum", "minimum")
+RESHAPES = {ROWS: f"T,{HEADS},{HEAD}", f32("T", HEADS, HEAD): f"T,{WIDTH}", f32(WIDTH): "2,4", f32(3, WIDTH): "8,3"}
+MATRICES = f32(HEADS, 2, HEAD, HEAD)
+
+CONSTANTS = {
+    "table": numbers(1, 10, WIDTH),
+    "row": numbers(2, WIDTH),
+    "pair": numbers(3, 2, HEAD),
+    "one": np.array([1.0], np.float32),
+    "same": numbers(2, WIDTH),  # the same bytes as row
+    "taps": numbers(4, WIDTH, 4),
+    "weight": numbers(5, WIDTH, WIDTH, scale=0.3),
+    "start": numbers(6, 3, WIDTH),
+    "matrices": numbers(7, HEADS, 2, HEAD, HEAD),
+    "yes": np.array(1, np.int32),
+    "no": np.array(0, np.int32),
+}
+STATES = {
+    "tail": State(f32(3, WIDTH), 1, "start"),
+    "tails": State(f32(3, WIDTH), 3),
+    "vector": State(f32(WIDTH), 1),
+    "vectors": State(f32(WIDTH), 3),
+    "anchor": State(MATRICES, 1, "matrices"),
+    "memory": State(MATRICES, 1),
+}
+
+
+class _Maker:
+    """Draws ops; ``scopes`` holds the values that may be used, innermost last."""
+
+    def __init__(self, draw: Callable[..., object]) -> None:
+        self.draw = draw
+        self.count = 0
+        self.ops: list[Op] = []
+        self.values: list[Value] = []
+        self.flags: list[Value] = []
+
+    def pick(self, values: list[Value]) -> Value:
+        return values[-1 - int(str(self.draw(st.integers(0, len(values) - 1))))]  # shrinks to the newest
+
+    def of(self, *types: TensorType) -> list[Value]:
+        return [v for v in self.values if v.type in types]
+
+    def name(self) -> str:
+        self.count += 1
+        return f"v{self.count}"
+
+    def emit(self, name: str, *operands: Value, **attributes: int | float | str) -> list[Value]:
+        types = OPS[name].infer([o.type for o in operands], attributes)
+        return self.append(name, operands, types, attributes)
+
+    def append(
+        self,
+        name: str,
+        operands: tuple[Value, ...],
+        types: tuple[TensorType, ...],
+        attributes: dict[str, int | float | str],
+    ) -> list[Value]:
+        results = [Value(self.name(), t) for t in types]
+        self.ops.append(Op(name, operands, tuple(results), attributes))
+        self.values += results
+        return results
+
+    def constant(self, name: str) -> Value:
+        return self.append("constant", (), (TensorType.of(CONSTANTS[name]),), {"name": name})[0]
+
+    def step(self, *, in_loop: bool) -> None:
+        kinds = ["unary", "binary", "binary", "constant", "repeat", "reshape", "read", "write", "conv", "anchor"]
+        kinds += ["linear", "columns", "norm"] + ([] if in_loop else ["loop"])
+        kind = self.draw(st.sampled_from(kinds))
+        getattr(self, f"_{kind}")()
+
+    def _unary(self) -> None:
+        floats = [v for v in self.values if v.type.dtype == "f32"]
+        self.emit(str(self.draw(st.sampled_from(UNARY))), self.pick(floats))
+
+    def _binary(self) -> None:
+        floats = [v for v in self.values if v.type.dtype == "f32" and v.type != MATRICES]
+        try:
+            self.emit(str(self.draw(st.sampled_from(BINARY))), self.pick(floats), self.pick(floats))
+        except TypeRuleError:
+            self._unary()
+
+    def _constant(self) -> None:
+        self.constant(str(self.draw(st.sampled_from(["row", "pair", "one", "same", "start", "matrices"]))))
+
+    def _repeat(self) -> None:
+        pure = [op for op in self.ops if op.name not in ("loop", "state.read", "state.write")]
+        if pure:
+            op = pure[-1 - int(str(self.draw(st.integers(0, len(pure) - 1))))]
+            self.append(op.name, op.operands, tuple(r.type for r in op.results), dict(op.attributes))
+
+    def _reshape(self) -> None:
+        source = self.pick(self.of(*RESHAPES))
+        self.emit("reshape", source, shape=RESHAPES[source.type])
+
+    def _read(self) -> None:
+        name = str(self.draw(st.sampled_from(list(STATES))))
+        self.append("state.read", (), (STATES[name].type,), {"name": name})
+
+    def _write(self) -> None:
+        names = [n for n, s in STATES.items() if self.of(s.type)]
+        if names:
+            name = str(self.draw(st.sampled_from(names)))
+            self.append("state.write", (self.pick(self.of(STATES[name].type)),), (), {"name": name})
+
+    def _conv(self) -> None:
+        name = str(self.draw(st.sampled_from(["tail", "tails"])))
+        self.append("state.read", (), (STATES[name].type,), {"name": name})
+        tail = self.pick(self.of(f32(3, WIDTH)))
+        other_name = self.emit("reshape", tail, shape=RESHAPES[tail.type]) if self.draw(st.booleans()) else []
+        result = self.emit("causal_conv", self.pick(self.of(ROWS)), self.constant("taps"), tail)[1]
+        for value in other_name:
+            self.emit("neg", value)
+        if self.draw(st.booleans()):
+            self.append("state.write", (result,), (), {"name": name})
+
+    def _anchor(self) -> None:
+        names = [str(self.draw(st.sampled_from(["anchor", "memory"]))) for _ in range(2)]
+        reads = [self.append("state.read", (), (MATRICES,), {"name": n})[0] for n in names]
+        position = self.flags[0]
+        write = self.flags[-1] if len(self.flags) > 1 else self.constant(str(self.draw(st.sampled_from(["yes", "no"]))))
+        result = self.emit("titans_anchor", *reads, position, write, chunk=4)[0]
+        if self.draw(st.booleans()):
+            self.append("state.write", (result,), (), {"name": names[0]})
+
+    def _linear(self) -> None:
+        self.emit("linear", self.pick(self.of(ROWS)), self.constant("weight"))
+
+    def _norm(self) -> None:
+        self.emit("rms_norm", self.pick(self.of(ROWS)), self.constant("row"), eps=1e-6)
+        if self.draw(st.booleans()):
+            self.emit("ternary_linear", self.values[-1], self.constant("weight"), group=8, block=4)
+
+    def _columns(self) -> None:
+        source = self.pick(self.of(ROWS))
+        left, right = (self.emit("slice", source, start=a, stop=b)[0] for a, b in ((0, 3), (3, WIDTH)))
+        self.emit("concat", right, left)
+
+    def _loop(self) -> None:
+        carried = self.pick(self.of(ROWS))
+        write, inside = Value(self.name(), i32()), Value(self.name(), ROWS)
+        outer, self.ops = self.ops, []
+        known, flags = list(self.values), list(self.flags)
+        self.values.append(inside)
+        self.flags.append(write)
+        for _ in range(int(str(self.draw(st.integers(1, 6))))):
+            self.step(in_loop=True)
+        made = {r.name for op in self.ops for r in op.results}
+        own = [v for v in self.of(ROWS) if v.name in made]
+        result = self.pick(own) if own else self.emit("silu", inside)[0]
+        region = Region((write, inside), tuple(self.ops), (result,))
+        self.ops, self.values, self.flags = outer, known, flags
+        output = Value(self.name(), ROWS)
+        attributes: dict[str, int | float | str] = {"default": 2, "maximum": 3, "exit_threshold": 0.0}
+        self.ops.append(Op("loop", (carried,), (output,), attributes, (region,)))
+        self.values.append(output)
+
+
+@st.composite
+def modules(draw: Callable[..., object], most: int = 14) -> Module:
+    """Verified modules with a graph ``main`` from tokens to [T, 8]; block 4, loops 2 of at most 3."""
+    maker = _Maker(draw)
+    tokens, position = Value("tokens", i32("T")), Value("position", i32())
+    maker.flags = [position]
+    table = maker.constant("table")
+    maker.values.append(tokens)
+    maker.emit("embedding", tokens, table)
+    maker.values = [v for v in maker.values if v not in (tokens, table)]
+    for _ in range(int(str(draw(st.integers(1, most))))):
+        maker.step(in_loop=False)
+    result = maker.pick(maker.of(ROWS))
+    graph = Graph("main", (tokens, position), tuple(maker.ops), (result,), 4)
+    constants = {name: Constant(TensorType.of(data), data) for name, data in CONSTANTS.items()}
+    looped = any(op.name == "loop" for op in maker.ops)
+    module = Module("random", {"main": graph}, constants, STATES, 4, (2, 3) if looped else (1, 1))
+    verify(module)
+    return module
