@@ -115,7 +115,7 @@ def build(config: str, targets: tuple[str, ...], out: str, no_verify: bool, quie
     for bundle in report.bundles:
         click.echo(f"{bundle.path!s:<{width}}  {_size(bundle.bytes):>8}  {bundle.seconds:6.1f} s")
     if not quiet:
-        click.echo(f'Next: chimerac run {shlex.quote(str(report.bundles[0].path))} "Once upon a time"')
+        click.echo(f'Next: chimerac run {shlex.quote(str(report.bundles[0].path))} "some text"')
 
 
 @main.command()
@@ -155,6 +155,7 @@ def run(bundle: str, prompt: str | None, show_tokens: bool, **options: Any) -> N
 @click.option("--data", required=True, type=click.Path(file_okay=False), help="Folder of training data.")
 @click.option("-o", "--out", required=True, type=click.Path(file_okay=False), help="Folder for weights, log and state.")
 @_config_options
+@click.option("--plan", type=click.Path(dir_okay=False), help="How to train (JSON), in place of the config's phases.")
 @click.option("--weights", type=click.Path(dir_okay=False), help="Start from these weights (safetensors).")
 @click.option("--steps", type=int, help="Steps of every phase, in place of what the config says.")
 @click.option("--float", "as_float", is_flag=True, help="Train the float model of this shape, to compare with.")

@@ -1,13 +1,14 @@
 """``chimerac train``: a config and a folder of data to trained weights.
 
 Also a program of its own, ``python -m chimerac.compiler.train``, for machines that have PyTorch and nothing else of the
-compiler: it takes the plan that ``--write-plan`` makes here, and is what torchrun starts.
+compiler: it takes the whole plan that ``--write-plan`` makes here, and is what torchrun starts.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from chimerac.frontends.training.run import Outcome
 from chimerac.runtime.tokenizer import Special, Tokenizer, byte_tokenizer, read_tokenizer
 
 if TYPE_CHECKING:
+    from chimerac.frontends.architecture import ChimeraShape
     from chimerac.frontends.config.model import ModelConfig
     from chimerac.frontends.config.sections.training import Phase as ConfigPhase
 
@@ -53,25 +55,21 @@ def train(
     evaluated_rows: int | None = None,
     tell: Callable[[str], None] = print,
 ) -> Outcome:
-    """Train CONFIG's model, or the one of a plan file, on a data folder; frontends.training.run says what it leaves.
+    """Train CONFIG's model on a data folder; frontends.training.run says what it leaves.
 
     Args:
+        plan: file that says how to train, in place of the config's phases. With a shape in it, no config is needed.
         settings: fields of the plan to change, for example {"precision": "bfloat16", "ternary": False}.
         steps: steps of every phase, in place of what the config says.
 
     Raises:
         UserError CHM1xx of the config, CHM250 to CHM259 of the training.
     """
-    loaded = None if config is None or plan is not None else _load(config, scale, overrides)
+    loaded = None if config is None else _load(config, scale, overrides)
     tokenizer = _tokenizer(Path(data), loaded)
     codec = _codec(tokenizer)
     folder = DataFolder(Path(data), codec.encode, codec.end)
-    if plan is not None:
-        made = read_plan(Path(plan))
-    elif loaded is not None:
-        made = make_plan(loaded, folder.path, has_text=folder.text is not None)
-    else:
-        raise UserError("CHM250", "training needs a config or a plan")
+    made = _plan(loaded, plan, folder.path, has_text=folder.text is not None)
     made = dataclasses.replace(made, **(settings or {}))
     if steps is not None:
         phases = (dataclasses.replace(phase, steps=steps, epochs=0.0) for phase in made.phases)
@@ -90,6 +88,20 @@ def train(
         )
 
 
+def _plan(config: ModelConfig | None, plan: str | Path | None, data: Path, *, has_text: bool) -> Plan:
+    if plan is not None:
+        return read_plan(Path(plan), None if config is None else functools.partial(_shape, config))
+    if config is None:
+        raise UserError("CHM250", "training needs a config or a plan")
+    return make_plan(config, data, has_text=has_text)
+
+
+def _shape(config: ModelConfig) -> ChimeraShape:
+    from chimerac.frontends import config as language
+
+    return language.shape(config)
+
+
 def _load(config: str, scale: str | None, overrides: Sequence[str]) -> ModelConfig:
     from chimerac.frontends import config as language
 
@@ -98,14 +110,12 @@ def _load(config: str, scale: str | None, overrides: Sequence[str]) -> ModelConf
 
 def make_plan(config: ModelConfig, data: Path, *, has_text: bool) -> Plan:
     """The plan of a config; without phases of its own, a small default for what ``data`` holds."""
-    from chimerac.frontends import config as language
-
     written = config.training.phases if config.training is not None else ()
     phases = tuple(phase for entry in written for phase in phases_of(entry))
     if not phases:
         available = {"pretrain": has_text, "sft": (data / "sft.npz").exists()}
         phases = tuple(phase for phase in DEFAULT_PHASES if available[phase.kind])
-    return Plan(language.shape(config), phases, seed=config.seed)
+    return Plan(_shape(config), phases, seed=config.seed)
 
 
 def phases_of(entry: ConfigPhase) -> list[Phase]:
@@ -167,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The program ``python -m chimerac.compiler.train``."""
     parser = argparse.ArgumentParser(prog="python -m chimerac.compiler.train", description=train.__doc__)
     parser.add_argument("config", nargs="?", help="config or the name of a built-in one")
-    parser.add_argument("--plan", help="plan file in place of a config")
+    parser.add_argument("--plan", help="how to train; with a shape in it, no config is needed")
     parser.add_argument("--write-plan", metavar="FILE", help="write the plan of CONFIG and stop")
     parser.add_argument("--scale")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
@@ -194,7 +204,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             loaded = _load(given["config"], given["scale"], given["overrides"])
             data = Path(given["data"])
             has_text = (data / "pretrain.bin").exists() or any(data.glob("**/*.txt"))
-            write_plan(dataclasses.replace(make_plan(loaded, data, has_text=has_text), **settings), Path(target))
+            made = _plan(loaded, given["plan"], data, has_text=has_text)
+            write_plan(dataclasses.replace(made, **settings), Path(target))
             return
         if given["out"] is None:
             parser.error("--out is needed")

@@ -89,7 +89,8 @@ def test_documented_commands_exist(page: str, command: str) -> None:
     if arguments[-1:] == ["…"] and not "".join(arguments[-2:-1]).startswith("-"):
         arguments.pop()
     try:
-        context = verb.make_context(words[0], arguments)
+        parent = click.Context(main, **main.context_settings)  # without it click forgets -h, and remembers that
+        context = verb.make_context(words[0], arguments, parent=parent)
     except click.MissingParameter:
         return  # prose such as `chimerac verify` names the verb only
     except click.UsageError as error:

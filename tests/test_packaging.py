@@ -17,7 +17,22 @@ from cli_tools import run_script
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("compiler", "frontends", "passes", "runtime", "targets")
 #: Endings of files that chimerac reads when it runs.
-DATA = {".c", ".h", ".chimera", ".css", ".html", ".lark", ".mjs", ".mts", ".json", ".safetensors", ".tokenizer", ".txt"}
+DATA = {
+    ".c",
+    ".h",
+    ".md",
+    ".chimera",
+    ".css",
+    ".html",
+    ".lark",
+    ".mjs",
+    ".mts",
+    ".json",
+    ".safetensors",
+    ".tokenizer",
+    ".txt",
+    ".md",
+}
 MOST_BYTES = 12_000_000  #: of a tracked file
 MACHINE_PATH = re.compile(rb"(?<![\w.~-])/(?:work|root|home/\w+|Users/\w+)/")
 
@@ -118,6 +133,7 @@ main(prog_name="chimerac")
 """
 
 
+@pytest.mark.slow
 def test_an_installed_wheel_builds_and_runs(
     wheel: Path, document: Path, bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

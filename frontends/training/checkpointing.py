@@ -43,7 +43,7 @@ class Place:
 def save_state(
     folder: Path, place: Place, model: nn.Module, optimizer: torch.optim.Optimizer | None, processes: Processes
 ) -> None:
-    """Write the state file. Every process must call it; one writes. Raises UserError CHM256."""
+    """Write the state file. Every process must call it; one writes, and all return after it has. Raises UserError CHM256."""
     tensors: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
         tensors[MODEL + name] = whole(tensor)
@@ -51,11 +51,11 @@ def save_state(
         for name, parameter in model.named_parameters():
             for key, value in optimizer.state.get(parameter, {}).items():
                 tensors[f"{MOMENT}{name}/{key}"] = whole(value)
-    if not processes.leads:
-        return
-    tensors = {name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}
-    tensors[GENERATOR] = torch.get_rng_state()
-    write_whole(folder / STATE_FILE, save(tensors, {KEY: json.dumps(asdict(place))}))
+    if processes.leads:
+        tensors = {name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}
+        tensors[GENERATOR] = torch.get_rng_state()
+        write_whole(folder / STATE_FILE, save(tensors, {KEY: json.dumps(asdict(place))}))
+    processes.wait()
 
 
 def write_whole(file: Path, data: bytes) -> None:

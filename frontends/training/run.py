@@ -72,7 +72,7 @@ def train_plan(
     if processes.leads:
         write_plan(plan, out / PLAN_FILE)
     if not run.train(stop_after):
-        tell("stopped; the same command goes on from here")
+        run.tell("stopped; the same command goes on from here")
         return Outcome(False, {})
     return Outcome(True, run.finish(evaluated_rows))
 

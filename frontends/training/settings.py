@@ -7,6 +7,7 @@ import hashlib
 import json
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -102,21 +103,23 @@ def write_plan(plan: Plan, path: Path) -> None:
     path.write_text(json.dumps(dataclasses.asdict(plan), indent=1) + "\n")
 
 
-def read_plan(path: Path) -> Plan:
-    """Read what ``write_plan`` wrote. Raises UserError CHM250 for anything else."""
+def read_plan(path: Path, shape: Callable[[], ChimeraShape] | None = None) -> Plan:
+    """Read what ``write_plan`` wrote, or such a file without a shape if ``shape`` gives one.
+
+    Raises:
+        UserError CHM250: it is no plan; the message names the place.
+    """
     try:
         document = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError("CHM250", f"can't read the plan {path}: {error}") from error
-    return plan_from(document, str(path))
-
-
-def plan_from(document: object, source: str) -> Plan:
-    """A plan from its JSON document. Raises UserError CHM250."""
+    if shape is not None and isinstance(document, dict) and "shape" not in document:
+        document["shape"] = dataclasses.asdict(shape())
+        document = json.loads(json.dumps(document))
     try:
         return _build(Plan, document, "plan")
     except (TypeError, ValueError) as error:
-        raise UserError("CHM250", f"{source} is no training plan: {error}") from error
+        raise UserError("CHM250", f"{path} is no training plan: {error}") from error
 
 
 def _build(kind: type[_T], value: object, place: str) -> _T:

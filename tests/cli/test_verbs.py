@@ -69,6 +69,12 @@ def test_an_out_that_is_a_file_is_misuse(chimerac: Command, tmp_path: Path) -> N
     assert (tmp_path / "dist").read_text() == "mine"
 
 
+def test_training_without_data_is_refused(chimerac: Command, tmp_path: Path) -> None:
+    shown = chimerac("train", "home", "--data", tmp_path / "gone", "--out", tmp_path / "out")
+    shown.refused("CHM254", f"no data folder {tmp_path / 'gone'}")
+    assert not (tmp_path / "out").exists()
+
+
 def test_targets_lists_names_and_aliases(chimerac: Command) -> None:
     shown = chimerac("targets")
     assert shown.code == 0

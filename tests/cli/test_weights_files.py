@@ -22,6 +22,7 @@ from chimerac.frontends.checkpoint import save_safetensors
 from chimerac.frontends.models.chimera import ChimeraModel
 from chimerac.frontends.models.initialization import initialise
 from chimerac.runtime.bundle_format import read_container, read_manifest
+from chimerac.runtime.tokenizer import byte_tokenizer, write_tokenizer
 
 Tensors = dict[str, np.ndarray]
 
@@ -190,4 +191,20 @@ def test_a_missing_file_is_named(chimerac: Command, tmp_path: Path) -> None:
     shown = chimerac("build", "home", "-o", tmp_path / "dist", "--weights", tmp_path / "gone")
     shown.refused("CHM240", f"can't read {tmp_path / 'gone'}: No such file or directory")
     chimerac("build", "home", "--weights", tmp_path).misused("is a directory")
+    assert not (tmp_path / "dist").exists()
+
+
+def test_wrong_tokenizers_are_refused(chimerac: Command, document: Path, tmp_path: Path) -> None:
+    garbage = tmp_path / "garbage.tokenizer"
+    garbage.write_bytes(b"<!doctype html>" * 1000)
+    long = tmp_path / "long.tokenizer"
+    write_tokenizer(long, byte_tokenizer(4096))
+    for tokenizer, code, part in (
+        (tmp_path / "gone", "CHM400", "No such file"),
+        (garbage, "CHM401", ""),
+        (long, "CHM244", "has 4096 tokens, the model 320"),
+    ):
+        shown = chimerac("build", document, "--scale", "nano", "-o", tmp_path / "dist", "--tokenizer", tokenizer)
+        shown.refused(code, str(tokenizer), part)
+        assert "parameters" not in shown.out
     assert not (tmp_path / "dist").exists()
