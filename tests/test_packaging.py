@@ -31,7 +31,6 @@ DATA = {
     ".safetensors",
     ".tokenizer",
     ".txt",
-    ".md",
 }
 MOST_BYTES = 12_000_000  #: of a tracked file
 MACHINE_PATH = re.compile(rb"(?<![\w.~-])/(?:work|root|home/\w+|Users/\w+)/")
