@@ -33,7 +33,7 @@ ANSWER_NAME = "<|json|>"  #: marks the place of the answer when no token has the
 
 #: Phases of a config that names none; one is taken when the data folder has what it needs.
 DEFAULT_PHASES = (
-    Phase("pretrain", "pretrain", steps=400, sequence_length=128, batch=16, learning_rate=2e-3, warmup_steps=20),
+    Phase("pretrain", steps=400, sequence_length=128, batch=16, learning_rate=3e-3, warmup_steps=20, bias_rate=1e-2),
     Phase("sft", "sft", epochs=3, sequence_length=96, batch=32, learning_rate=1e-3, warmup_steps=20),
 )
 DEFAULT_BATCH_TOKENS = 8192

@@ -55,11 +55,12 @@ def make_tiles(chosen: Tensor, experts: int) -> Tiles:
     while tile < LARGEST_TILE and tile * 8 * experts <= pairs:
         tile *= 2
     tiles = (pairs + experts * (tile - 1)) // tile
-    visits = (flat[:, None] == torch.arange(experts, device=flat.device)).to(torch.int64)
-    counts = visits.sum(0)
+    # pairs along the last axis, where GPUs sum up in parallel
+    visits = (torch.arange(experts, device=flat.device)[:, None] == flat).to(torch.int64)
+    counts = visits.sum(1)
     ends = ((counts + tile - 1) // tile * tile).cumsum(0)
     starts = torch.cat([ends.new_zeros(1), ends[:-1]])
-    rank = (visits.cumsum(0) - 1).gather(1, flat[:, None]).squeeze(1)
+    rank = (visits.cumsum(1) - 1).gather(0, flat[None]).squeeze(0)
     row_of_pair = starts[flat] + rank
     arange = torch.arange(pairs, device=flat.device)
     pair_of_row = torch.full((tiles * tile,), pairs, device=flat.device).scatter(0, row_of_pair, arange)

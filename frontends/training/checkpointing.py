@@ -43,7 +43,7 @@ class Place:
 def save_state(
     folder: Path, place: Place, model: nn.Module, optimizer: torch.optim.Optimizer | None, processes: Processes
 ) -> None:
-    """Write the state file. Every process must call it; one writes, and all return after it has. Raises UserError CHM256."""
+    """Write the state file. All processes must call it; one writes, then all return. Raises UserError CHM256."""
     tensors: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
         tensors[MODEL + name] = whole(tensor)

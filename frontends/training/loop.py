@@ -205,7 +205,9 @@ class PhaseRunner:
 
     def _micro_batches(self, batch: Batch, depths: Tensor | None) -> Iterator[tuple[Batch, Tensor | None]]:
         rows, length = batch.tokens.shape
-        size = self.phase.micro_batch or rows
+        size = rows if self.phase.micro_tokens is None else max(1, self.phase.micro_tokens // length)
+        if self.reference is not None:
+            size = max(2, size // 2 * 2)  # pairs stay together
         total = self.phase.batch if self.reference is not None else batch.total
         for start in range(0, rows, size):
             end = min(start + size, rows)
@@ -236,7 +238,4 @@ class PhaseRunner:
             mixture.load = self.processes.total(mixture.load.to(self.processes.device))
         self.loads = [mixture.load for mixture in mixtures]
         # a rate of zero leaves the biases alone and still starts counting anew
-        if self.phase.moves_bias:
-            update_router_bias(self.model)
-        else:
-            update_router_bias(self.model, 0.0)
+        update_router_bias(self.model, self.phase.bias_rate if self.phase.moves_bias else 0.0)

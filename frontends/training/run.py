@@ -192,13 +192,16 @@ class _Run:
             "training_seconds": round(time.monotonic() - self.began, 1),
         }
         if self.processes.leads:
-            lengths = [max((p.sequence_length for p in self.plan.phases if p.kind == k), default=256) for k in KINDS]
-            metrics |= evaluate(
-                plain, self.data.path, self.data.valid_text, self.codec, (lengths[0], lengths[1]), measuring, rows
-            )
+            lengths = self._longest("pretrain"), self._longest("sft", "dpo")
+            metrics |= evaluate(plain, self.data.path, self.data.valid_text, self.codec, lengths, measuring, rows)
             write_whole(self.out / METRICS_FILE, (json.dumps(metrics, indent=1) + "\n").encode())
         self.processes.wait()
         return metrics
+
+    def _longest(self, *kinds: str) -> int:
+        """The longest sequences of the phases of some kinds; of all phases, when there are none."""
+        phases = self.plan.phases
+        return max(p.sequence_length for p in [p for p in phases if p.kind in kinds] or phases)
 
     def _gathered(self) -> ChimeraModel:
         """A copy of the model that is whole on every process."""
@@ -207,6 +210,3 @@ class _Run:
         for name, tensor in plain.state_dict().items():
             fill(tensor, values[name])
         return plain
-
-
-KINDS = ("pretrain", "sft")

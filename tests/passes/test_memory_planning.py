@@ -254,6 +254,10 @@ COPIED = {
         WRITE,
         "state.write(%start) {name='u'}",
     ),
+    "a constant is overwritten that nothing else uses": (
+        "%y: f32[T,8], %t2: f32[3,8] = causal_conv(%x, %taps, %start)",
+        WRITE,
+    ),
     "a computed value is used later": (
         READ,
         "%n: f32[3,8] = neg(%t)",

@@ -137,6 +137,15 @@ def test_more_loops_in_the_middle_start_from_the_deepest_state(counter: Module) 
     assert session.states["s"].tolist() == [[5], [5], [4]]
 
 
+def test_the_deepest_iteration_is_the_one_that_spreads(counter: Module) -> None:
+    session = Session(counter, loops=2)
+    session.forward([0])
+    session.states["s"][1] = 5
+    session.control = LoopControl(3)
+    session.forward([0])
+    assert session.states["s"].tolist() == [[2], [6], [6]]
+
+
 def test_growing_loops_on_the_nano_model() -> None:
     session = Session(lowered_nano(), loops=1)
     session.forward(PROMPT[:5])

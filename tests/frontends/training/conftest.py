@@ -85,8 +85,8 @@ def data_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     pattern = np.frombuffer(b"the light is on. the door is shut. ", np.uint8)
     np.tile(pattern, 60).astype("<u2").tofile(folder / "pretrain.bin")
-    np.tile(pattern, 4).astype("<u2").tofile(folder / "valid_text.bin")
-    (folder / "valid_text.bytes").write_bytes(bytes(np.tile(pattern, 4)))
+    np.tile(pattern, 2).astype("<u2").tofile(folder / "valid_text.bin")
+    (folder / "valid_text.bytes").write_bytes(bytes(np.tile(pattern, 2)))
     rows = [_row(letter) for letter in "abcd" * 8]
     _write_rows(folder / "sft.npz", rows)
     pairs = []

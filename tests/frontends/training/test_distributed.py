@@ -36,9 +36,9 @@ PROGRAM = textwrap.dedent(
     codec = Codec(lambda t: list(t.encode()), lambda i: bytes(x % 128 for x in i).decode(), 256, 257)
     data = DataFolder(data, codec.encode, 257)
     with joined("cpu") as processes:
-        train_plan(read_plan(plan), data, out / "whole", codec, processes)
+        train_plan(read_plan(plan), data, out / "whole", codec, processes, evaluated_rows=1)
         for stop in (0.0, 0.0, None):
-            train_plan(read_plan(plan), data, out / "parts", codec, processes, stop_after=stop)
+            train_plan(read_plan(plan), data, out / "parts", codec, processes, stop_after=stop, evaluated_rows=1)
     """
 )
 
@@ -67,7 +67,7 @@ def launch(plan: Plan, data: Path, out: Path, world: int) -> None:
 
 @pytest.fixture
 def plan(make_plan: Callable[..., Plan]) -> Plan:
-    made = make_plan(micro_batch=1, steps=4, clip=0.5)
+    made = make_plan(micro_tokens=16, steps=4, clip=0.5)
     rows = Phase("rows", "sft", steps=3, sequence_length=24, batch=4, learning_rate=5e-3, warmup_steps=1)
     return replace(made, phases=(*made.phases, rows))
 
@@ -88,7 +88,7 @@ def test_two_processes_train_like_one_and_go_on_bit_for_bit(
     parallel: str, plan: Plan, folder: DataFolder, data_path: Path, codec: Codec, alone: Processes, tmp_path: Path
 ) -> None:
     plan = spread_by(parallel, plan)
-    train_plan(plan, folder, tmp_path / "one", codec, alone, tell=lambda _: None)
+    train_plan(plan, folder, tmp_path / "one", codec, alone, tell=lambda _: None, evaluated_rows=1)
     launch(plan, data_path, tmp_path / "two", 2)
     folders = (tmp_path / "one", tmp_path / "two" / "whole")
     rows = [[json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()] for path in folders]

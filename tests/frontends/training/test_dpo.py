@@ -31,7 +31,7 @@ def test_the_loss_starts_at_log_two_and_falls(
     make_plan: Callable[..., Plan], folder: DataFolder, alone: Processes
 ) -> None:
     phase = {"kind": "dpo", "steps": 12, "sequence_length": 24, "learning_rate": 3e-3, "weight_decay": 0.0}
-    plan = make_plan(**phase, micro_batch=4)
+    plan = make_plan(**phase, micro_tokens=100)
     model = ChimeraModel(plan.shape)
     initialise(model, 0)
     runner = PhaseRunner(plan, 0, model, prepare(model, plan, alone), folder.source(plan.phases[0], 260, 0), alone)

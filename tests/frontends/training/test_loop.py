@@ -39,7 +39,7 @@ def test_micro_batches_add_up_to_the_step(make_plan: Make, folder: DataFolder, a
         # the float form: in the ternary one, a rounding that another order of additions turns would spread
         fields = {**fields, "plan": {"ternary": False}}
         whole = runner_of(make_plan(**fields), folder, alone)
-        parts = runner_of(make_plan(**fields, micro_batch=2), folder, alone)
+        parts = runner_of(make_plan(**fields, micro_tokens=50), folder, alone)
         assert float(whole.step(0)[0]) == pytest.approx(float(parts.step(0)[0]), rel=1e-5)
         assert loads(whole) == loads(parts)
         for name, gradient in gradients(whole).items():

@@ -30,14 +30,14 @@ def test_the_mean_of_many_steps_is_the_gradient() -> None:
     start = model.x.detach().clone()
     mezo = Mezo(model, 0, 1e-3, 0.0, sparse=False)
     moved = torch.zeros(4)
-    count = 3000
+    count = 1000
     for number in range(count):
         loss = mezo.step(model.loss, 1.0, number)
         moved += start - model.x.detach()
         with torch.no_grad():
             model.x.copy_(start)
     assert float(loss) == pytest.approx(float(model.loss()), rel=1e-3)
-    torch.testing.assert_close(moved / count, start - model.target, rtol=0, atol=0.25)
+    torch.testing.assert_close(moved / count, start - model.target, rtol=0, atol=0.4)
 
 
 def test_a_rate_of_zero_changes_weights_by_rounding_only() -> None:
@@ -78,5 +78,5 @@ def test_it_lowers_the_loss(sparse: bool, tiny: ChimeraShape) -> None:
     def loss() -> Tensor:
         return nn.functional.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
 
-    losses = [float(mezo.step(loss, 3e-4, number)) for number in range(50)]
-    assert sum(losses[-5:]) / 5 < sum(losses[:5]) / 5 - 0.04
+    losses = [float(mezo.step(loss, 3e-4, number)) for number in range(30)]
+    assert sum(losses[-5:]) / 5 < sum(losses[:5]) / 5 - 0.02

@@ -39,7 +39,7 @@ class Killed(Exception):
 @pytest.fixture
 def train(folder: DataFolder, codec: Codec, alone: Processes) -> Train:
     def run(plan: Plan, out: Path, **options: object) -> Path:
-        train_plan(plan, folder, out, codec, alone, tell=lambda _: None, **options)  # type: ignore[arg-type]
+        train_plan(plan, folder, out, codec, alone, tell=lambda _: None, **{"evaluated_rows": 1, **options})  # type: ignore[arg-type]
         return out
 
     return run
@@ -62,7 +62,7 @@ def rows_of(out: Path) -> list[dict[str, object]]:
 
 
 def test_a_run_leaves_weights_log_metrics_and_plan(plan: Plan, train: Train, tmp_path: Path) -> None:
-    out = train(plan, tmp_path / "run")
+    out = train(plan, tmp_path / "run", evaluated_rows=None)
     model = ChimeraModel(plan.shape)
     load_safetensors(model, out / WEIGHTS_FILE)
     assert [(row["phase"], row["step"]) for row in rows_of(out)] == [
