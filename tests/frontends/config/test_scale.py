@@ -70,7 +70,7 @@ def test_full_changes_nothing(document: ModelConfig) -> None:
 def test_home() -> None:
     config = load("home")
     assert config.name == "home"
-    assert shape(config).hidden == 128
+    assert shape(config).hidden == 384
     assert shape(load("home", scale="tiny")).hidden == 192
 
 

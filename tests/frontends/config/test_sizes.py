@@ -142,4 +142,4 @@ def test_claims(document: ModelConfig) -> None:
 def test_audit_without_experts_and_loop(small_text: str) -> None:
     found = audit(loads(small_text, overrides=["backbone.moe.enabled=false", "looping.enabled=false"]))
     assert (found.counts.routed, found.counts.active, len(found.states)) == (0, found.counts.physical, 1)
-    assert len(audit(load("home")).states) == 4
+    assert len(audit(load("home")).states) == load("home").looping.loop_range[1] - 1
