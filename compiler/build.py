@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from chimerac.compiler.ir.module import Module
 from chimerac.compiler.ir.verify import verify
 from chimerac.compiler.run import as_user_error
 from chimerac.compiler.selftest import self_test
+from chimerac.compiler.workspace import workspace
 from chimerac.frontends import config as config_language
 from chimerac.frontends.architecture import ChimeraShape
 from chimerac.frontends.config import ModelConfig
@@ -305,8 +305,8 @@ def _write_beside(
     tell: Progress,
 ) -> None:
     isa = load_isa(target.isa)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as temporary:
-        work, folder = Path(temporary) / "work", Path(temporary) / "bundle"
+    with workspace(path) as temporary:
+        work, folder = temporary / "work", temporary / "bundle"
         work.mkdir()
         folder.mkdir()
         plan = plan_memory(module)
@@ -336,7 +336,7 @@ def _write_beside(
         tell(target.name, f"{len(files)} files", _since(begun))
         if check:
             _check(folder, target, tell)
-        _replace_folder(folder, path, Path(temporary) / "old")
+        _replace_folder(folder, path, temporary / "old")
 
 
 def _check_place(path: Path) -> None:

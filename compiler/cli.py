@@ -119,7 +119,7 @@ def build(config: str, targets: tuple[str, ...], out: str, no_verify: bool, quie
 
 
 @main.command()
-@click.argument("bundle", type=click.Path())
+@click.argument("bundle", required=False, type=click.Path())
 @click.argument("prompt", required=False)
 @click.option("-n", "--max-tokens", default=64, show_default=True, help="Tokens to generate at most.")
 @click.option("--temperature", default=0.0, show_default=True, help="0 always takes the likeliest token.")
@@ -130,13 +130,14 @@ def build(config: str, targets: tuple[str, ...], out: str, no_verify: bool, quie
 @click.option("--loops", default=0, show_default=True, help="Iterations of looped layers; 0 takes the model's default.")
 @click.option("--exit-threshold", default=0.0, show_default=True, help="Leave loops early below this change; 0 never.")
 @click.option("--tokens", "show_tokens", is_flag=True, help="Print token numbers, one JSON list, in place of text.")
-def run(bundle: str, prompt: str | None, show_tokens: bool, **options: Any) -> None:
+def run(bundle: str | None, prompt: str | None, show_tokens: bool, **options: Any) -> None:
     """Generate text with BUNDLE after PROMPT.
 
-    Without a prompt: one line of standard input after the other, each continuing the conversation.
+    Without a prompt it answers standard input line by line. Without a bundle it takes the one built last in dist/.
     """
-    from chimerac.compiler.run import generate, interact, printable
+    from chimerac.compiler.run import find_bundle, generate, interact, printable
 
+    bundle = bundle or find_bundle()
     if prompt is None:
         if show_tokens:
             raise click.UsageError("--tokens needs a PROMPT.")

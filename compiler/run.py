@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
 from chimerac.compiler.errors import UserError
+from chimerac.runtime.bundle_format import MANIFEST_NAME
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.interface import Session
-from chimerac.runtime.session import load
+from chimerac.runtime.session import check_runs_here, load
+from chimerac.runtime.tokenizer import read_tokenizer
 
 
 def open_bundle(bundle: str) -> Session:
@@ -55,25 +58,55 @@ def generate(bundle: str, prompt: str, options: Mapping[str, Any], *, text: bool
         raise as_user_error(error) from None
 
 
+def find_bundle(folder: Path = Path("dist")) -> str:
+    """The bundle in ``folder`` that was built last and runs here.
+
+    Raises:
+        UserError: CHM323, there is none.
+    """
+    found = []
+    for path in folder.glob("[!.]*/" + MANIFEST_NAME):
+        try:
+            check_runs_here(path.parent)
+        except BundleError:
+            continue
+        found.append((path.stat().st_mtime_ns, str(path.parent)))
+    if not found:
+        hint = "`chimerac build` makes one there; or name a bundle: chimerac run FOLDER"
+        raise UserError("CHM323", f"no bundle in {folder}/ runs on this machine", hint=hint)
+    return max(found)[1]
+
+
 def interact(bundle: str, options: Mapping[str, Any]) -> None:
-    """Answer standard input line by line, in one conversation; blank lines are skipped; ends at end of input.
+    """Answer standard input line by line; blank lines are skipped; ends at end of input.
+
+    Each line continues the conversation, except with a model that was trained to answer one request at a time (its
+    tokenizer has a token that asks for the answer).
 
     Raises:
         UserError: as ``generate``.
     """
     with open_bundle(bundle) as session:
-        first = True
+        if sys.stdin.isatty():
+            click.echo(f"{session.manifest.name} ({bundle}). Type a line and press Enter; Ctrl-D ends.", err=True)
+        first, single = True, _answers_requests(Path(bundle), session)
         for number, line in enumerate(_lines(), 1):
             if not line:
                 continue
             check_text(line, f"line {number} of the input")
             try:
-                for piece in session.generate(line, reset=first, **options):
+                for piece in session.generate(line, reset=first or single, **options):
                     click.echo(printable(piece.text), nl=False)
             except BundleError as error:
                 raise as_user_error(error) from None
             click.echo()
             first = False
+
+
+def _answers_requests(folder: Path, session: Session) -> bool:
+    """Whether the tokenizer has a token that asks for the answer."""
+    entry = session.manifest.file("tokenizer")
+    return entry is not None and read_tokenizer(folder / entry.name).special_id("answer") is not None
 
 
 def printable(text: str) -> str:

@@ -45,6 +45,13 @@ def load(folder: str | Path, *, verify: bool = True) -> Session:
     )
 
 
+def check_runs_here(folder: str | Path) -> None:
+    """Raise BundleError CHM410, CHM411, CHM405 or CHM413 if a bundle's manifest says that it cannot run here."""
+    manifest = read_manifest(folder)
+    if not manifest.target.startswith("wasm32"):
+        check_machine(manifest, Path(folder))
+
+
 def _check_sizes(folder: Path, manifest: Manifest) -> None:
     def size(entry: FileEntry) -> int:
         try:

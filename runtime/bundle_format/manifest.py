@@ -160,9 +160,7 @@ def _self_test(value: object) -> SelfTest | None:
 def parse_manifest(data: bytes, *, path: str | Path | None = None) -> Manifest:
     """Check and parse the text of a manifest; raises BundleError CHM410, CHM411 or CHM405."""
     if len(data) > c.MAX_MANIFEST_BYTES:
-        raise BundleError(
-            "CHM410", f"the manifest has {len(data)} bytes, the limit is {c.MAX_MANIFEST_BYTES}", path=path
-        )
+        raise BundleError("CHM410", f"the manifest has more than {c.MAX_MANIFEST_BYTES} bytes, the limit", path=path)
     try:
         value = json.loads(data.decode("utf-8"))
         row = _object(value, "the manifest", {"schema", "abi"})
@@ -211,7 +209,8 @@ def read_manifest(folder: str | Path) -> Manifest:
     """The manifest of a bundle's folder; raises BundleError CHM410, CHM411 or CHM405."""
     path = Path(folder) / c.MANIFEST_NAME
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            data = file.read(c.MAX_MANIFEST_BYTES + 1)  # one more than a manifest may have, so that it is refused
     except OSError as error:
         hint = "give the folder that `chimerac build` wrote"
         raise BundleError("CHM410", f"there is no bundle here: {error.strerror}", path=path, hint=hint) from None

@@ -19,6 +19,7 @@ import pytest
 from cli_tools import NOISE, Command, Outcome, start
 
 from chimerac.compiler.build import Source
+from chimerac.compiler.workspace import workspace
 from chimerac.runtime.bundle_format import SelfTest, read_manifest, verify_files
 
 Build = Callable[[], Outcome]
@@ -163,7 +164,9 @@ def test_killed_builds_leave_nothing_under_the_name(build: Build, bundles: dict[
         assert [p.name for p in dist.iterdir() if not p.name.startswith(".")] in ([], [name])
         if (dist / name).exists():
             verify_files(dist / name, read_manifest(dist / name))
-    assert build().code == 0
+    with workspace(dist / name) as running:  # of a build that is still at work
+        assert build().code == 0
+        assert list(dist.iterdir()) in ([running, dist / name], [dist / name, running]), "killed builds left a folder"
     assert contents(dist / name) == contents(bundles["wasm"])
 
 

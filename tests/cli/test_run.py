@@ -6,12 +6,14 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
+from answering import with_answer_token
 from cli_tools import COMMAND_LINE, NOISE, TARGETS, Command, environment, start
 
 import chimerac as package
@@ -181,12 +183,41 @@ def test_a_conversation_in_a_terminal(bundles: dict[str, Path]) -> None:
         assert process.wait(timeout=20) == 0
         os.close(ours)
     text = shown.decode()
-    assert text.startswith("> hello\r\n")
+    assert re.match(r"\S+ \(.*\)\. Type a line and press Enter; Ctrl-D ends\.\r\n> hello\r\n", text)
     assert "\ufffd" in text
     assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", text)
     with package.load(bundles["x86_64-avx2"]) as session:
         plain = "".join(map(str, session.generate("hello", max_tokens=300, temperature=3.0)))
     assert "\x1b" in plain, "the seed of this test makes no escape character; choose another"
+
+
+def test_without_arguments_it_takes_the_bundle_built_last(
+    chimerac: Command, bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    chimerac("run", input="hello\n").refused("CHM323", "no bundle in dist/", "chimerac build")
+    (tmp_path / "dist" / "page").mkdir(parents=True)
+    (tmp_path / "dist" / "page" / "manifest.json").write_text("{}")
+    chimerac("run", input="hello\n").refused("CHM323")
+    for number, (target, folder) in enumerate(sorted(bundles.items())):
+        made = shutil.copytree(folder, tmp_path / "dist" / f"{number}.{target}")
+        os.utime(made / "manifest.json", (0, 10 - number))
+    with package.load(tmp_path / "dist" / f"0.{sorted(bundles)[0]}") as session:
+        expected = "".join(map(str, session.generate("hello", max_tokens=5)))
+    shown = chimerac("run", "-n", "5", input="hello\n")
+    assert (shown.code, shown.out, shown.err) == (0, f"{expected}\n", "")
+    manifest = tmp_path / "dist" / f"0.{sorted(bundles)[0]}" / "manifest.json"
+    manifest.write_text("not JSON")
+    assert chimerac("run", "-n", "5", input="hello\n").out == f"{expected}\n", "the other bundle, with the same bits"
+
+
+def test_requests_do_not_see_each_other(chimerac: Command, bundles: dict[str, Path], tmp_path: Path) -> None:
+    """A model that answers requests starts each line anew."""
+    with package.load(bundles["x86_64-avx2"]) as session:
+        folder = with_answer_token(bundles["x86_64-avx2"], tmp_path / "asking", session.vocab_size)
+    shown = chimerac("run", folder, "-n", "12", input="hello\nlight\nhello\n")
+    first, _, third = shown.out.splitlines()
+    assert first == third
 
 
 def read_until(terminal: int, end: bytes) -> bytes:

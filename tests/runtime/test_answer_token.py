@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from chimerac.runtime.bundle_format import file_entry, read_manifest, write_manifest
+from answering import ANSWER, with_answer_token
+
 from chimerac.runtime.session import load
-from chimerac.runtime.tokenizer import Special, byte_tokenizer, write_tokenizer
 
-ANSWER = 258
-
-
-def with_answer_token(folder: Path, to: Path) -> Path:
-    """A copy of a toy bundle whose tokenizer has an answer token."""
-    shutil.copytree(folder, to)
-    manifest = read_manifest(to)
-    entry = manifest.file("tokenizer")
-    assert entry is not None
-    specials = [Special("<end>", 257, "end"), Special("<answer>", ANSWER, "answer")]
-    write_tokenizer(to / entry.name, byte_tokenizer(270, specials), config_sha256=manifest.config_sha256)
-    files = tuple(file_entry(to / f.name, f.role) for f in manifest.files)
-    write_manifest(to, replace(manifest, files=files, self_test=None))
-    return to
+VOCABULARY = 270  #: of the toy
 
 
 def check(folder: Path) -> None:
@@ -41,8 +26,8 @@ def check(folder: Path) -> None:
 
 
 def test_answer_token_native(toy: Any, tmp_path: Path) -> None:
-    check(with_answer_token(toy.folder, tmp_path / "bundle"))
+    check(with_answer_token(toy.folder, tmp_path / "bundle", VOCABULARY))
 
 
 def test_answer_token_in_node(wasm_toy: Any, tmp_path: Path) -> None:
-    check(with_answer_token(wasm_toy.folder, tmp_path / "bundle"))
+    check(with_answer_token(wasm_toy.folder, tmp_path / "bundle", VOCABULARY))
