@@ -17,13 +17,18 @@ import numpy as np
 
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.home import negatives, text
+from chimerac.frontends.home.copies import copy_documents
+from chimerac.frontends.home.fresh import FreshNames
+from chimerac.frontends.home.names import vocabularies
 from chimerac.frontends.home.sentences import Row, Splits, make_splits
 from chimerac.frontends.home.surface import json_text
 from chimerac.frontends.home.tokens import VOCABULARY, FastEncoder, train_tokenizer
 from chimerac.runtime.tokenizer import Tokenizer, write_tokenizer
 
 LONGEST: Final = 80  #: tokens of a training row; longer ones are left out
-_TOKENIZER_ROWS: Final = 80_000  #: training rows that the tokenizer learns from
+_TOKENIZER_ROWS: Final = 120_000  #: training rows that the tokenizer learns from
+_TOKENIZER_DOCUMENTS: Final = 20  #: it learns from every so many-th document
+_COPIED_SHARE: Final = 0.22  #: of the characters of pretraining: text that repeats itself
 _PROSE_SHARE: Final = 0.02  #: training rows that are a sentence of prose, to refuse
 
 
@@ -31,6 +36,7 @@ def make_data(
     out: Path,
     documents: Sequence[str],
     *,
+    words: Sequence[str] = (),
     sentences: int,
     validation: int = 2000,
     seed: int = 0,
@@ -38,34 +44,37 @@ def make_data(
     origin: Sequence[dict[str, str]] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Write the files of the data folder from documents of plain text; returns what ``data.json`` says.
+    """Write the files of the data folder from documents of plain text and words; returns what ``data.json`` says.
 
     The same arguments and package versions give the same bytes. Files:
         tokenizer.model  container of the runtime; special tokens answer, end, pad at the end of the vocabulary.
         sft.npz          tokens u16[n, L] request, answer token, JSON, end token, then pad tokens; length i32[n] without
                          padding; loss_start i32[n]: tokens[i, loss_start[i]:length[i]] are to be predicted.
-        pretrain.bin     u16 little-endian: documents, an end token after each.
-        valid_text.bin   the same of held-out documents; valid_text.bytes: their UTF-8 bytes, without separators.
+        pretrain.bin     u16 little-endian: documents of plain text and of text that repeats itself, an end token each.
+        valid_text.bin   the same of held-out documents, plain text only.
+        valid_text.bytes UTF-8 bytes of the latter, without separators.
         valid_*.jsonl    rows {"text", "json", "intent"}: _names, _templates, _seen.
         data.json        sizes, counts, versions, licences and SHA-256 digests.
     """
     out.mkdir(parents=True, exist_ok=True)
-    splits = make_splits(sentences, validation, seed, progress)
     train_texts, held_texts = text.hold_out(documents, seed)
+    splits = make_splits(sentences, validation, seed, train_texts, words, progress)
     rows = [*splits.train, *_prose_rows(train_texts, int(_PROSE_SHARE * len(splits.train)))]
     random.Random(f"{seed} rows").shuffle(rows)
 
     sample = rows[:_TOKENIZER_ROWS]
-    learn_from = [*train_texts, *(row.text for row in sample)]
-    tokenizer = train_tokenizer(learn_from, [row.json for row in sample], vocabulary)
+    tokenizer = train_tokenizer(
+        train_texts[::_TOKENIZER_DOCUMENTS], [row.text for row in sample], [row.json for row in sample], vocabulary
+    )
     write_tokenizer(out / "tokenizer.model", tokenizer)
     progress("trained the tokenizer")
 
     encoder = FastEncoder(tokenizer)
     sizes = _write_rows(out / "sft.npz", rows, tokenizer, encoder)
     progress(f"encoded {sizes['rows']} rows of {sizes['tokens']} tokens")
+    mixed, copied = _with_copies(train_texts, splits, seed)
     sizes_text = {
-        "pretrain": _write_documents(out / "pretrain.bin", train_texts, tokenizer, encoder),
+        "pretrain": {**_write_documents(out / "pretrain.bin", mixed, tokenizer, encoder), "copies": copied},
         "valid_text": _write_documents(out / "valid_text.bin", held_texts, tokenizer, encoder),
     }
     (out / "valid_text.bytes").write_bytes("".join(held_texts).encode())
@@ -82,6 +91,12 @@ def make_data(
         "sft": sizes,
         "text": sizes_text,
         "templates": _template_counts(splits),
+        "own_templates": dict(sorted(Counter(template.intent for template in splits.own).items())),
+        "vocabulary_of_names": {
+            "words": len(splits.pool.words),
+            "proper": len(splits.pool.names),
+            "phrases": len(splits.pool.phrases),
+        },
         "rows_per_intent": _row_counts(splits, rows),
         "ambiguous_rows_dropped": splits.ambiguous,
         "files": _digests(out),
@@ -95,6 +110,17 @@ def _prose_rows(documents: Sequence[str], count: int) -> list[Row]:
     refused = json_text(negatives.INTENT, {})
     step = max(1, len(found) // max(1, count))
     return [Row(one, refused, negatives.INTENT, one, refused, False) for one in found[::step][:count]]
+
+
+def _with_copies(documents: Sequence[str], splits: Splits, seed: int) -> tuple[list[str], int]:
+    """(the documents and those that repeat themselves, in random order; how many of the latter)."""
+    generator = random.Random(f"{seed} copies")
+    names = FreshNames(vocabularies(seed)[0], generator, splits.pool)
+    characters = int(sum(map(len, documents)) * _COPIED_SHARE / (1 - _COPIED_SHARE))
+    copies = copy_documents(names, generator, characters)
+    mixed = [*documents, *copies]
+    generator.shuffle(mixed)
+    return mixed, len(copies)
 
 
 def _write_rows(path: Path, rows: Sequence[Row], tokenizer: Tokenizer, encoder: FastEncoder) -> dict[str, int]:
@@ -167,7 +193,7 @@ def _digests(folder: Path) -> dict[str, dict[str, Any]]:
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the data.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--sentences", default=400_000, show_default=True, help="Training sentences.")
+@click.option("--sentences", default=900_000, show_default=True, help="Training sentences.")
 @click.option(
     "--cache",
     type=click.Path(path_type=Path),
@@ -184,6 +210,7 @@ def main(out: Path, seed: int, sentences: int, cache: Path) -> None:
 
     try:
         documents, fetched = text.collect(cache, progress)
+        words, word_list = text.collect_words(cache)
     except UserError as error:
         raise click.ClickException(error.render()) from None
     origin = [
@@ -193,9 +220,9 @@ def main(out: Path, seed: int, sentences: int, cache: Path) -> None:
             "licence": one.source.licence,
             "sha256": one.sha256,
         }
-        for one in fetched
+        for one in [*fetched, word_list]
     ]
-    described = make_data(out, documents, sentences=sentences, seed=seed, origin=origin, progress=progress)
+    described = make_data(out, documents, words=words, sentences=sentences, seed=seed, origin=origin, progress=progress)
     size = sum(file["bytes"] for file in described["files"].values())
     progress(f"wrote {out}: {size / 1e6:.1f} MB")
 

@@ -18,17 +18,23 @@ _CODAS: Final = w.word_list("b d g k l m n nd nt p r rn s sk st t th x z l n r")
 _ENDINGS: Final = w.word_list("a en er ia ic ine is o on or um us y el ix")
 
 
-def made_up_words(count: int, generator: random.Random) -> list[str]:
-    """``count`` different pronounceable words of 4 to 12 letters that (nearly always) mean nothing."""
-    found: dict[str, None] = {}
-    while len(found) < count:
+def made_up_word(generator: random.Random) -> str:
+    """A pronounceable word of 4 to 12 letters that (nearly always) means nothing."""
+    while True:
         word = generator.choice(_ONSETS) + generator.choice(_VOWELS) + generator.choice(_CODAS)
         if generator.random() < 0.5:
             word += generator.choice(_VOWELS) + generator.choice(_CODAS)
         if generator.random() < 0.6:
             word += generator.choice(_ENDINGS)
         if 4 <= len(word) <= 12:
-            found.setdefault(word)
+            return word
+
+
+def made_up_words(count: int, generator: random.Random) -> list[str]:
+    """``count`` different made-up words."""
+    found: dict[str, None] = {}
+    while len(found) < count:
+        found.setdefault(made_up_word(generator))
     return list(found)
 
 
@@ -76,6 +82,12 @@ def vocabularies(seed: int) -> tuple[Vocabulary, Vocabulary]:
     rooms = (lists[-1][0], w.UNSEEN_ROOMS)
     seen, held = ([column[k] for column in (adjectives, nouns, *lists, rooms)] for k in (0, 1))
     return Vocabulary(False, *seen), Vocabulary(True, *held)
+
+
+def name_words() -> frozenset[str]:
+    """The words, lower case, of all lists that the first parts of names come from, seen and held out alike."""
+    lists = (w.ADJECTIVES, w.NOUNS, w.PEOPLE, w.PLACES, w.FOODS, w.GOODS, w.TIMERS, w.SCENES, w.LISTS, w.TITLE_WORDS)
+    return frozenset(word.lower() for entries in lists for entry in entries for word in entry.split())
 
 
 class NameMaker:

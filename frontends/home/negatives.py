@@ -167,7 +167,7 @@ who is married to {person} [{made_up}]
 when is (christmas|easter|the next holiday|{person}'s birthday|the full moon)
 how many days until (christmas|{day}|summer|{person}'s birthday)
 what (year|century) (is it|was that|did that happen)
-what day (is it|was yesterday|is christmas)
+what day (was yesterday|is christmas|is easter)
 (what's|what is) the (traffic|exchange rate|gas price|humidity record) in {place}
 write (a|some) code (to|that) (sort a list|prints {noun}|adds {number} and {number})
 (debug|compile|run|deploy) (the|my) (program|script|server|website)

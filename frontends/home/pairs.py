@@ -21,11 +21,11 @@ def count_pieces(texts: Iterable[str]) -> Counter[bytes]:
     return Counter({piece.encode(): count for piece, count in counts.items()})
 
 
-def learn(pieces: Mapping[bytes, int], count: int, *, most_pieces: int = 60000) -> list[bytes]:
+def learn(pieces: Mapping[bytes, int], count: int, *, fewest: int = 1, most_pieces: int = 60000) -> list[bytes]:
     """Up to ``count`` tokens of two bytes or more; each merge makes the most frequent pair a token, ties by bytes.
 
-    As in the runtime's encoder, all pairs that together have the same bytes merge at once. Only the ``most_pieces``
-    most frequent pieces are looked at.
+    It stops where the best pair is there less than ``fewest`` times. As in the runtime's encoder, all pairs that
+    together have the same bytes merge at once. Only the ``most_pieces`` most frequent pieces are looked at.
     """
     kept = sorted(pieces.items(), key=lambda item: (-item[1], item[0]))[:most_pieces]
     kept = [(piece, times) for piece, times in kept if len(piece) > 1]
@@ -44,6 +44,8 @@ def learn(pieces: Mapping[bytes, int], count: int, *, most_pieces: int = 60000) 
         times, token = heapq.heappop(heap)
         if token in made or counts[token] != -times or times == 0:
             continue  # out of date
+        if times > -fewest:
+            break
         tokens.append(token)
         made.add(token)
         changed: set[bytes] = set()

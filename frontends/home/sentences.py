@@ -12,10 +12,13 @@ from typing import Any, Final
 
 from chimerac.frontends.home import negatives
 from chimerac.frontends.home.expand import COPIED_KINDS, Expander, Segment, shape_of
+from chimerac.frontends.home.fresh import FreshNames
 from chimerac.frontends.home.names import NameMaker, Vocabulary, vocabularies
+from chimerac.frontends.home.paraphrases import paraphrases
 from chimerac.frontends.home.split import held_out_templates
 from chimerac.frontends.home.surface import json_text, slots_of_segments, vary
 from chimerac.frontends.home.templates import Package, Template, load_package
+from chimerac.frontends.home.vocabulary import Pool, make_pool
 from chimerac.frontends.home.words import word_list
 
 OUT_OF_DOMAIN_SHARE: Final = 0.1  #: of the training sentences
@@ -24,6 +27,13 @@ _MOST_REPEATS: Final = 8  #: of a training row, where its intent has fewer than 
 _FEWEST_ROWS: Final = 600
 _PROBES: Final = 400  #: draws that tell intents of fixed phrases
 _SEEN_SHARE: Final = 0.2  #: of an intent's fixed phrases that may go to ``valid_seen``
+_FREE_TEXT: Final = 60  #: templates that an intent whose answer copies free text counts for, at least
+_FREE_TEXT_INTENTS: Final = frozenset(
+    word_list("""
+        HassBroadcast HassListAddItem HassListCompleteItem HassListRemoveItem HassShoppingListAddItem
+        HassShoppingListCompleteItem HassMediaSearchAndPlay
+    """)
+)
 _COMMAND_INTENTS: Final = frozenset(
     word_list("HassTurnOn HassTurnOff HassLightSet HassSetPosition HassMediaPause HassVacuumStart HassFanSetSpeed")
 )
@@ -47,11 +57,18 @@ class Row:
 
 
 class Source:
-    """Draws rows of intents from some templates with one vocabulary."""
+    """Draws rows of intents from some templates with one vocabulary, and with a pool mostly fresh names."""
 
-    def __init__(self, package: Package, templates: Sequence[Template], vocabulary: Vocabulary, name: str) -> None:
+    def __init__(
+        self,
+        package: Package,
+        templates: Sequence[Template],
+        vocabulary: Vocabulary,
+        name: str,
+        pool: Pool | None = None,
+    ) -> None:
         self._random = random.Random(name)
-        names = NameMaker(vocabulary, self._random)
+        names = FreshNames(vocabulary, self._random, pool) if pool else NameMaker(vocabulary, self._random)
         commands = [template for template in templates if template.intent in _COMMAND_INTENTS]
         self._expander = Expander(package.lists, names, self._random, commands)
         self._groups: dict[str, list[list[Template]]] = {}
@@ -168,7 +185,11 @@ def _stratified(
 
 @dataclass(frozen=True)
 class Splits:
-    """Training rows in random order, validation rows by intent, and the ids of the templates held out."""
+    """Training rows in random order, validation rows by intent, and the ids of the templates held out.
+
+    ``templates`` are those of the package and of refusals, ``own`` our paraphrases of them; ``pool`` is what the
+    names of training are made of.
+    """
 
     train: list[Row]
     valid_names: list[Row]
@@ -176,30 +197,41 @@ class Splits:
     valid_seen: list[Row]
     held_out: frozenset[str]
     templates: tuple[Template, ...]
+    own: tuple[Template, ...]
+    pool: Pool
     ambiguous: int
 
 
-def make_splits(sentences: int, validation: int, seed: int, progress: Callable[[str], None] = lambda _: None) -> Splits:
+def make_splits(
+    sentences: int,
+    validation: int,
+    seed: int,
+    documents: Sequence[str],
+    words: Sequence[str] = (),
+    progress: Callable[[str], None] = lambda _: None,
+) -> Splits:
     """``sentences`` rows to train with and ``validation`` rows for each split (fewer where there are no more).
 
+    Names of training are made of ``words`` and of phrases of ``documents``, names of validation of our own lists.
     Shapes that training and a held-out template share aren't in ``valid_templates``. A shape with several readings
     ("all fans on") keeps the most common one.
     """
     package, refusals = load_package(), negatives.out_of_domain()
-    templates = (*package.templates, *refusals.templates)
-    merged = Package(templates, {**package.lists, **refusals.lists})
+    templates, own = (*package.templates, *refusals.templates), paraphrases(package)
+    merged = Package(templates, {**package.lists, **refusals.lists}, package.rules)
     held = held_out_templates(templates, seed)
-    train_templates = [template for template in templates if template.id not in held]
+    seen_templates = [template for template in templates if template.id not in held]
     seen, unseen = vocabularies(seed)
+    pool = make_pool(words, documents, package, seen, unseen)
     taken: set[str] = set()
 
-    source = Source(merged, train_templates, seen, f"{seed} seen")
-    valid_seen = _stratified(source, validation, taken, _any, _SEEN_SHARE)
+    valid_seen = _stratified(Source(merged, seen_templates, seen, f"{seed} seen"), validation, taken, _any, _SEEN_SHARE)
     names = _stratified(
-        Source(merged, train_templates, unseen, f"{seed} names"), validation, taken, lambda row: row.has_name
+        Source(merged, seen_templates, unseen, f"{seed} names"), validation, taken, lambda row: row.has_name
     )
     progress(f"drew {len(valid_seen)} + {len(names)} validation sentences of training templates")
 
+    source = Source(merged, [*seen_templates, *own], seen, f"{seed} train", pool)
     train = [
         row for intent, wanted in quotas(source, sentences) for row in _fill_training(source, intent, wanted, taken)
     ]
@@ -215,7 +247,7 @@ def make_splits(sentences: int, validation: int, seed: int, progress: Callable[[
     ]
     random.Random(f"{seed} order").shuffle(kept[0])
     dropped = sum(map(len, (train, names, held_rows, valid_seen))) - sum(map(len, kept))
-    return Splits(kept[0], kept[1], kept[2], kept[3], held, templates, dropped)
+    return Splits(kept[0], kept[1], kept[2], kept[3], held, templates, own, pool, dropped)
 
 
 def _any(row: Row) -> bool:
@@ -225,7 +257,8 @@ def _any(row: Row) -> bool:
 def quotas(source: Source, sentences: int) -> Iterator[tuple[str, int]]:
     """(intent, sentences): with the square root of an intent's templates as weight; refusals have a fixed share."""
     inside = [intent for intent in source.intents if intent != negatives.INTENT]
-    weights = {intent: source.size(intent) ** 0.5 for intent in inside}
+    fewest = {intent: _FREE_TEXT if intent in _FREE_TEXT_INTENTS else 0 for intent in inside}
+    weights = {intent: max(source.size(intent), fewest[intent]) ** 0.5 for intent in inside}
     whole = sum(weights.values())
     for intent in inside:
         yield intent, max(1, round(sentences * (1 - OUT_OF_DOMAIN_SHARE) * weights[intent] / whole))

@@ -11,7 +11,8 @@ from typing import Any, Final
 from chimerac.frontends.home.expand import Segment
 from chimerac.frontends.home.words import word_list
 
-_QUESTIONS: Final = frozenset(
+#: Words that questions start with.
+QUESTIONS: Final = frozenset(
     word_list(
         "what what's whats is are how how's hows who where where's wheres which when why can do does did was were will "
         "should could would am any has have"
@@ -52,7 +53,7 @@ def vary(segments: list[Segment], generator: random.Random) -> list[Segment]:
     """The same request as people write it: politeness, casing, a mark at the end; copied values keep up."""
     result = [replace(segment) for segment in segments]
     first = result[0].text.split(" ", 1)[0].lower() if not result[0].kind else ""
-    question = first in _QUESTIONS
+    question = first in QUESTIONS
     ends_open = result[-1].kind in ("message", "query")  # more words would belong to the value
     draw = generator.random()
     if draw < 0.2 and first in _VERBS:

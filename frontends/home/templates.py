@@ -6,7 +6,7 @@ import importlib.resources
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from hassil.expression import Alternative, Expression, Group, ListReference, Permutation, RuleReference, TextChunk
@@ -70,10 +70,11 @@ class Template:
 
 @dataclass(frozen=True)
 class Package:
-    """Everything used of the intents package: templates in their order, and its lists of slot values."""
+    """Everything used of the intents package: templates in their order, its lists of slot values, and its rules."""
 
     templates: tuple[Template, ...]
     lists: Mapping[str, Mapping[str, Any]]
+    rules: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse_template(text: str, rules: Mapping[str, str]) -> Node:
@@ -123,4 +124,4 @@ def load_package(language: str = "en") -> Package:
                     tree = parse_template(sentence, data["expansion_rules"])
                     name = f"{intent}/{len(templates)}"
                     templates[identity] = Template(name, intent, group, sentence, tree, fixed, domains)
-    return Package(tuple(templates.values()), data["lists"])
+    return Package(tuple(templates.values()), data["lists"], data["expansion_rules"])

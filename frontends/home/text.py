@@ -58,6 +58,10 @@ SOURCES: Final = (
 )
 
 
+#: A list of 100,000 words, to make names of.
+WORD_LIST: Final = Source("wamerican", "2020.12.07-2", "SCOWL", ("usr/share/dict/american-english",))
+
+
 @dataclass(frozen=True)
 class Fetched:
     """An unpacked package: where it lies, and the SHA-256 of its .deb file."""
@@ -155,6 +159,14 @@ def collect(cache: Path, progress: Callable[[str], None] = lambda _: None) -> tu
         fetched.append(fetch(source, cache))
         progress(f"text: {source.package} {source.version} ({source.licence})")
     return documents((one.source, one.folder) for one in fetched), fetched
+
+
+def collect_words(cache: Path) -> tuple[list[str], Fetched]:
+    """The words of WORD_LIST without possessive forms, and what it comes from. Raises UserError CHM270."""
+    fetched = fetch(WORD_LIST, cache)
+    (pattern,) = WORD_LIST.files
+    lines = (fetched.folder / pattern).read_text(encoding="utf-8").split()
+    return [word for word in lines if word.isascii() and word.isalpha()], fetched
 
 
 def hold_out(texts: Sequence[str], seed: int) -> tuple[list[str], list[str]]:

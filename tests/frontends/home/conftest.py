@@ -15,6 +15,16 @@ PROSE = [
     for number, thing in enumerate(["table", "garden", "engine", "library", "server", "letter", "window", "river"])
 ]
 
+#: Stands for the word list: words that nobody uses, and names of places with capitals.
+WORDS = [a + b for a in ("ba", "cur", "del", "fon", "gri", "hap", "jol") for b in ("bon", "cade", "dle", "fert", "gan")]
+WORDS += [a + b for a in ("Tol", "Wes", "Rad") for b in ("ford", "ham", "ley")]
+
+
+@pytest.fixture(scope="session")
+def words() -> list[str]:
+    """A small word list, sorted."""
+    return WORDS
+
 
 @pytest.fixture(scope="session")
 def prose() -> list[str]:
@@ -25,12 +35,12 @@ def prose() -> list[str]:
 @pytest.fixture(scope="session")
 def splits() -> Splits:
     """About 1,500 training sentences and 150 of each validation split."""
-    return make_splits(1500, 150, seed=3)
+    return make_splits(1500, 150, seed=3, documents=PROSE, words=WORDS)
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole data folder of 300 sentences with a vocabulary of 700 tokens."""
     out = tmp_path_factory.mktemp("home") / "data"
-    make_data(out, PROSE, sentences=300, validation=50, seed=3, vocabulary=700)
+    make_data(out, PROSE, words=WORDS, sentences=300, validation=50, seed=3, vocabulary=700)
     return out

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +40,15 @@ def test_plain_text(data: Path, prose: list[str]) -> None:
         tokens = np.fromfile(data / f"{name}.bin", "<u2")
         assert tokens[-1] == end
         found[name] = [tokenizer.decode(part.tolist()) for part in np.split(tokens, np.flatnonzero(tokens == end))]
-    assert sorted(text for texts in found.values() for text in texts if text) == sorted(prose)
+    plain = [text for texts in found.values() for text in texts if text in prose]
+    assert sorted(plain) == sorted(prose)
+    assert all(text in prose for text in found["valid_text"] if text)
+    copies = [text for text in found["pretrain"] if text and text not in prose]
+    assert copies
+    share = sum(map(len, copies)) / sum(map(len, found["pretrain"]))
+    assert 0.15 < share < 0.6  # a whole number of documents
+    for line in "\n".join(copies).splitlines():
+        assert max(Counter(re.findall(r"\w+", line)).values()) > 1, line
     assert (data / "valid_text.bytes").read_text() == "".join(found["valid_text"])
 
 
@@ -64,8 +74,8 @@ def test_description(data: Path) -> None:
     )
 
 
-def test_same_arguments_same_bytes(data: Path, prose: list[str], tmp_path: Path) -> None:
-    make_data(tmp_path, prose, sentences=300, validation=50, seed=3, vocabulary=700)
+def test_same_arguments_same_bytes(data: Path, prose: list[str], words: list[str], tmp_path: Path) -> None:
+    make_data(tmp_path, prose, words=words, sentences=300, validation=50, seed=3, vocabulary=700)
     assert {file.name for file in tmp_path.iterdir()} == {file.name for file in data.iterdir()}
     for file in tmp_path.iterdir():
         assert file.read_bytes() == (data / file.name).read_bytes(), file.name

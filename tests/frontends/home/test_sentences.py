@@ -89,8 +89,8 @@ def test_refusals(splits: Splits) -> None:
         assert any(row.intent == negatives.INTENT for row in rows)
 
 
-def test_same_seed_same_rows() -> None:
-    first, second, other = (make_splits(80, 45, seed) for seed in (1, 1, 2))
+def test_same_seed_same_rows(prose: list[str], words: list[str]) -> None:
+    first, second, other = (make_splits(80, 45, seed, prose, words) for seed in (1, 1, 2))
     assert first == second
     assert first.train != other.train
 
