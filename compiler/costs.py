@@ -43,7 +43,7 @@ def decode_costs(module: Module) -> list[Cost]:
         for name in (constants[v.name] for v in op.operands if v.name in constants and v.type.shape):
             if op.name not in ("embedding", "look_up") and (part_of(op), name) not in counted:
                 counted.add((part_of(op), name))
-                entry[1] += int(module.constants[name].data.nbytes * share)
+                entry[1] += int(module.constants[name].type.bytes() * share)
     return [Cost(part, *numbers) for part, numbers in totals.items() if numbers[0] or numbers[1]]
 
 

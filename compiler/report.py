@@ -171,7 +171,7 @@ def _costs(costs: Sequence[Cost]) -> str:
 
 def _memory(module: Module, plan: MemoryPlan) -> str:
     rows = [
-        ("weights in use", _number(sum(c.data.nbytes for c in module.constants.values())), "read only, shared"),
+        ("weights in use", _number(sum(c.type.bytes() for c in module.constants.values())), "read only, shared"),
         ("recurrent state", _number(plan.state_bytes), f"per session, {len(module.states)} tensors"),
     ]
     for name, graph in plan.graphs.items():

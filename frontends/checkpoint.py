@@ -13,6 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from chimerac.compiler.errors import UserError, did_you_mean
+from chimerac.frontends.architecture import ChimeraShape
 from chimerac.frontends.models.chimera import ChimeraModel
 from chimerac.frontends.models.naming import TensorSpec, tensor_specs
 from chimerac.frontends.packed_checkpoint import is_packed, load_packed
@@ -34,26 +35,43 @@ def load_safetensors(model: ChimeraModel, path: str | os.PathLike[str]) -> None:
         UserError CHM242: tensors that hold NaN or infinity.
     """
     file = Path(path)
-    _check_frame(file)
-    if is_packed(file):
+    if check_checkpoint(model.shape, file):
         packed = load_packed(file, model.shape)
         model.load_state_dict({name: torch.from_numpy(array) for name, array in packed.items()})
         return
-    specs = tensor_specs(model.shape)
     try:
         with safe_open(file, framework="pt") as reader:
-            names: list[str] = reader.keys()
-            found = {name: reader.get_slice(name) for name in names}
-            problems = _problems(specs, {n: (tuple(s.get_shape()), s.get_dtype()) for n, s in found.items()})
-            if problems:
-                raise _listed("CHM241", file, "does not fit this model", problems)
-            tensors = {name: reader.get_tensor(name).float() for name in specs}
+            tensors = {name: reader.get_tensor(name).float() for name in tensor_specs(model.shape)}
     except (SafetensorError, OSError, ValueError, OverflowError) as error:
         raise UserError("CHM240", f"{file} is no valid safetensors file: {error}") from error
     infinite = [f"{name} holds NaN or infinity" for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if infinite:
         raise _listed("CHM242", file, "has numbers that no model can use", infinite)
     model.load_state_dict(tensors)
+
+
+def check_checkpoint(shape: ChimeraShape, path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a packed checkpoint; a plain one is compared with the shape's names, sizes and types.
+
+    Raises:
+        UserError: CHM240, CHM241, as ``load_safetensors``.
+    """
+    file = Path(path)
+    _check_frame(file)
+    if is_packed(file):
+        return True
+    try:
+        with safe_open(file, framework="pt") as reader:
+            names: list[str] = reader.keys()
+            found = {name: reader.get_slice(name) for name in names}
+            problems = _problems(
+                tensor_specs(shape), {n: (tuple(s.get_shape()), s.get_dtype()) for n, s in found.items()}
+            )
+    except (SafetensorError, OSError, ValueError, OverflowError) as error:
+        raise UserError("CHM240", f"{file} is no valid safetensors file: {error}") from error
+    if problems:
+        raise _listed("CHM241", file, "does not fit this model", problems)
+    return False
 
 
 def save_safetensors(model: ChimeraModel, path: str | os.PathLike[str]) -> None:

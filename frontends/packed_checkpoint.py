@@ -9,8 +9,11 @@ Such weights are for compiling and evaluating; to train on, keep the full checkp
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -57,29 +60,61 @@ def load_packed(path: str | os.PathLike[str], shape: ChimeraShape) -> dict[str, 
     Raises:
         UserError: CHM240, not a whole file; CHM241, tensors that do not fit the shape.
     """
-    group = shape.quantization.group_size
-    try:
-        with safe_open(path, framework="np") as reader:
-            found = {name: reader.get_tensor(name) for name in reader.keys()}  # noqa: SIM118  (not a mapping)
-    except (SafetensorError, OSError, ValueError, OverflowError) as error:
-        raise UserError("CHM240", f"{path} is no valid safetensors file: {error}") from error
-    specs = tensor_specs(shape)
-    problems = _problems(found, specs, group)
-    if problems:
-        listed = "; ".join(problems[:20]) + (f"; and {len(problems) - 20} more" if len(problems) > 20 else "")
-        hint = "was it packed from a model of another config?"
-        raise UserError("CHM241", f"{Path(path)} does not fit this model: {listed}", hint=hint)
-    weights = {}
-    for name, spec in specs.items():
-        if spec.format == "ternary":
-            trits = unpack_trits(found[f"{name}.t2"], spec.shape[-1])
-            weights[name] = _latent(trits, found[f"{name}.scales"], group)
-        elif spec.format == "int8":
-            columns = np.repeat(found[f"{name}.scales"].astype(np.float32), group, axis=-1)[..., : spec.shape[-1]]
-            weights[name] = found[f"{name}.i8"].astype(np.float32) * columns
-        else:
-            weights[name] = found[name]
-    return weights
+    reader = PackedReader(path, shape)
+    return {name: reader.rows(name, 0, spec.shape[0]) for name, spec in reader.specs.items()}
+
+
+class PackedReader:
+    """Float weights that quantise to what a packed checkpoint holds, some rows at a time.
+
+    Raises:
+        UserError: as ``load_packed``.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], shape: ChimeraShape) -> None:
+        self.path, self.specs, self.group = Path(path), tensor_specs(shape), shape.quantization.group_size
+        with self._open() as reader:
+            found = {name: reader.get_slice(name) for name in reader.keys()}  # noqa: SIM118  (not a mapping)
+            kinds = {
+                name: (tuple(s.get_shape()), _DTYPES.get(s.get_dtype(), s.get_dtype())) for name, s in found.items()
+            }
+            problems = _problems(kinds, self.specs, self.group)
+            if not problems:
+                small = [name for name, (_, dtype) in kinds.items() if dtype.startswith("float")]
+                bad = [name for name in small if not np.isfinite(reader.get_tensor(name).astype(np.float32)).all()]
+                problems = [f"{name} holds NaN or infinity" for name in bad]
+        if problems:
+            listed = "; ".join(problems[:20]) + (f"; and {len(problems) - 20} more" if len(problems) > 20 else "")
+            hint = "was it packed from a model of another config?"
+            raise UserError("CHM241", f"{self.path} does not fit this model: {listed}", hint=hint)
+
+    def rows(self, name: str, start: int, end: int) -> np.ndarray:
+        """Part of a tensor, float32, along its first axis."""
+        spec = self.specs[name]
+        with self._open() as reader:
+
+            def part(suffix: str) -> np.ndarray:
+                found: np.ndarray = reader.get_slice(name + suffix)[start:end]
+                return found
+
+            if spec.format == "ternary":
+                return _latent(unpack_trits(part(".t2"), spec.shape[-1]), part(".scales"), self.group)
+            if spec.format == "int8":
+                columns = np.repeat(part(".scales").astype(np.float32), self.group, axis=-1)
+                return part(".i8").astype(np.float32) * columns[..., : spec.shape[-1]]
+            return part("")
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[Any]:
+        try:
+            with safe_open(self.path, framework="np") as reader:
+                yield reader
+        except (SafetensorError, OSError, ValueError, OverflowError) as error:
+            raise UserError("CHM240", f"{self.path} is no valid safetensors file: {error}") from error
+
+
+#: numpy's names of the types in a packed checkpoint
+_DTYPES = {"U8": "uint8", "I8": "int8", "F16": "float16", "F32": "float32"}
 
 
 def pack_trits(trits: np.ndarray) -> np.ndarray:
@@ -106,7 +141,7 @@ def _latent(trits: np.ndarray, scales: np.ndarray, group: int) -> np.ndarray:
     return (trits * np.repeat(magnitude, sizes, axis=-1)).astype(np.float32)
 
 
-def _problems(found: dict[str, np.ndarray], specs: dict[str, TensorSpec], group: int) -> list[str]:
+def _problems(found: dict[str, tuple[tuple[int, ...], str]], specs: dict[str, TensorSpec], group: int) -> list[str]:
     problems = []
     expected: dict[str, tuple[tuple[int, ...], str]] = {}
     for name, spec in specs.items():
@@ -122,8 +157,6 @@ def _problems(found: dict[str, np.ndarray], specs: dict[str, TensorSpec], group:
     for name, (shape, dtype) in expected.items():
         if name not in found:
             problems.append(f"missing {name} {list(shape)}")
-        elif found[name].shape != shape or found[name].dtype != dtype:
-            problems.append(f"{name} is {found[name].dtype} {list(found[name].shape)}, expected {dtype} {list(shape)}")
-        elif not np.isfinite(found[name].astype(np.float32)).all():
-            problems.append(f"{name} holds NaN or infinity")
+        elif found[name] != (shape, dtype):
+            problems.append(f"{name} is {found[name][1]} {list(found[name][0])}, expected {dtype} {list(shape)}")
     return problems + [f"unexpected {name}" for name in sorted(found.keys() - expected.keys())]

@@ -22,9 +22,9 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node
 
 from chimerac.compiler.errors import UserError
-from chimerac.compiler.ir.module import Attribute, Constant, Graph, Module, Op, Region, State, Value
+from chimerac.compiler.ir.module import Attribute, Constant, Graph, Module, Op, Parts, Region, State, Value
 from chimerac.compiler.ir.ops import OPS, TypeRuleError
-from chimerac.compiler.ir.types import TOKENS, Dim, TensorType, i32
+from chimerac.compiler.ir.types import TOKENS, Dim, TensorType, f32, i32
 from chimerac.frontends.torch_ops import HANDLERS
 
 #: What forward must look like.
@@ -41,13 +41,16 @@ class _Scope:
     written: list[tuple[str, Value]] = field(default_factory=list)
 
 
-def import_module(module: torch.nn.Module, *, name: str, block: int) -> Module:
+def import_module(
+    module: torch.nn.Module, *, name: str, block: int, computed: Mapping[str, Parts] | None = None
+) -> Module:
     """The IR of a PyTorch module.
 
     Args:
         module: see the module docstring; put in eval mode by the caller.
         name: name of the IR module.
         block: most tokens of one call.
+        computed: parameters whose values come from here when they are needed, not from the module, by name.
 
     Raises:
         UserError: CHM210 for a module that torch.export cannot trace, CHM211 for an op that the IR has not, CHM212 for
@@ -74,14 +77,16 @@ def import_module(module: torch.nn.Module, *, name: str, block: int) -> Module:
             f"torch.export cannot trace {type(module).__name__}: {str(error).strip().splitlines()[0]}",
             hint="forward must be traceable with a dynamic number of tokens; see docs/architecture.md",
         ) from error
-    return _Importer(program, name, block).run()
+    return _Importer(program, name, block, computed or {}).run()
 
 
 class _Importer:
     """Walks the exported graph once, in order."""
 
-    def __init__(self, program: torch.export.ExportedProgram, name: str, block: int) -> None:
-        self.program, self.name, self.block = program, name, block
+    def __init__(
+        self, program: torch.export.ExportedProgram, name: str, block: int, computed: Mapping[str, Parts]
+    ) -> None:
+        self.program, self.name, self.block, self.computed = program, name, block, computed
         self.scopes = [_Scope()]
         self.values: dict[str, Any] = {}  # fx node name → Value, tuple of Values, or a Python number
         self.taken: set[str] = set()
@@ -213,13 +218,17 @@ class _Importer:
             if name in scope.constants:
                 return scope.constants[name]
         if name not in self.constants:
-            if data is None:
-                data = self._array(name)
-            self.constants[name] = Constant(TensorType.of(data), data)
+            self.constants[name] = self._weight(name) if data is None else Constant(TensorType.of(data), data)
         value = Value(self.fresh(name), self.constants[name].type)
         self.scopes[-1].ops.append(Op("constant", (), (value,), {"name": name}))
         self.scopes[-1].constants[name] = value
         return value
+
+    def _weight(self, name: str) -> Constant:
+        if name in self.computed:
+            return Constant(f32(*self._tensor(name).shape), self.computed[name])
+        data = self._array(name)
+        return Constant(TensorType.of(data), data)
 
     def _array(self, target: str) -> np.ndarray:
         """The content of a parameter or buffer, int64 as int32."""

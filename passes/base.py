@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from chimerac.compiler.ir.module import Attribute, Constant, Graph, Module, Op, Region, Value, used_values, walk
+from chimerac.compiler.ir.module import Attribute, Constant, Graph, Module, Op, Parts, Region, Value, used_values, walk
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.types import TensorType
 
@@ -140,6 +140,10 @@ class NewConstants:
             data = make()
             self.made[name] = Constant(replace(TensorType.of(data), layout=layout), data)
         return self.made[name].type
+
+    def derive_computed(self, name: str, type_: TensorType, parts: Parts) -> TensorType:
+        """The type of constant ``name``, whose data is computed whenever it is used."""
+        return self.made.setdefault(name, Constant(type_, parts)).type
 
     def added_to(self, module: Module) -> Module:
         """The module with the derived constants."""

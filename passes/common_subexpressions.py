@@ -32,6 +32,9 @@ def _merged_constants(module: Module) -> dict[str, str]:
     first: dict[tuple[str, bytes], str] = {}
     names = {}
     for name, constant in module.constants.items():
+        if constant.computed:  # too large to look at for the chance that two are the same
+            names[name] = name
+            continue
         key = (str(constant.type), hashlib.sha256(constant.data.tobytes()).digest())
         names[name] = first.setdefault(key, name)
     return names

@@ -7,14 +7,16 @@ likewise with int8 codes, which they share when their weight is tied. Several la
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from chimerac.compiler.errors import InternalError
-from chimerac.compiler.ir.module import Module, Op, Value
+from chimerac.compiler.ir.module import Constant, Module, Op, Value
 from chimerac.compiler.ir.ops.linear import quantise_rows, ternarise
+from chimerac.compiler.ir.types import TensorType
 from chimerac.passes.base import Builder, NewConstants, Rewritten, constant_names, rewrite
 
 
@@ -41,9 +43,9 @@ class QuantizedLinear:
 
             graphs[graph_name] = rewrite(graph, lower)
         layers = sum(name.endswith((".trits", ".int8")) for name in new.made)
-        weights = [c.data for name, c in new.made.items() if name.endswith(".trits")]
+        weights = [c.data for name, c in new.made.items() if name.endswith(".trits") and not c.computed]
         zeros = sum(int(np.count_nonzero(w == 0)) for w in weights) / max(1, sum(w.size for w in weights))
-        note = f"quantised {layers} matrices; {zeros:.1%} of the trits are zero"
+        note = f"quantised {layers} matrices" + (f"; {zeros:.1%} of the trits are zero" if weights else "")
         changed = Module(module.name, graphs, module.constants, module.states, module.block, module.loops)
         return Rewritten(new.added_to(changed), (note,))
 
@@ -59,16 +61,39 @@ def weight_name(op: Op, index: int, names: dict[str, str]) -> str:
 def quantised(new: NewConstants, weight: str, group: int, kind: str, builder: Builder) -> tuple[Value, Value]:
     """References to the integer codes and the fp16 scales of a float weight, ``kind`` being "trits" or "int8"."""
     split = ternarise if kind == "trits" else quantise_rows
-    source = new.module.constants[weight].data
-
-    def part(index: int) -> np.ndarray:
-        return split(source, group)[index]
-
+    constant = new.module.constants[weight]
     if new.groups.setdefault(f"{weight}.{kind}", group) != group:
         weight = f"{weight}.g{group}"  # the same weight in groups of another size
-    codes = builder.constant(f"{weight}.{kind}", new.derive(f"{weight}.{kind}", lambda: part(0)))
-    scale_name = f"{weight}.{kind}_scales"
-    return codes, builder.constant(scale_name, new.derive(scale_name, lambda: part(1)))
+    names = f"{weight}.{kind}", f"{weight}.{kind}_scales"
+    if constant.computed:
+        halves = _Halves(constant, lambda part: split(part, group))
+        *lead, columns = constant.type.shape
+        types = TensorType("i8", constant.type.shape), TensorType("f16", (*lead, -(-int(columns) // group)))
+        for index, (name, type_) in enumerate(zip(names, types, strict=True)):
+            new.derive_computed(name, type_, partial(halves.parts, index))
+    else:
+        for index, name in enumerate(names):
+            new.derive(name, lambda index=index: split(constant.data, group)[index])  # type: ignore[misc]
+    codes, scales = (builder.constant(name, new.made[name].type) for name in names)
+    return codes, scales
+
+
+@dataclass
+class _Halves:
+    """Codes and scales of a weight that is computed: both come from one pass over it.
+
+    The two are asked for one after the other, so what the first asks for is kept until the second is.
+    """
+
+    weight: Constant
+    split: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+    kept: dict[int, list[np.ndarray]] = field(default_factory=dict)
+
+    def parts(self, index: int) -> list[np.ndarray]:
+        if index not in self.kept:
+            codes, scales = zip(*map(self.split, self.weight.parts()), strict=True)
+            self.kept = {0: list(codes), 1: list(scales)}
+        return self.kept.pop(index)
 
 
 def _lower_product(op: Op, builder: Builder, weight: str, new: NewConstants) -> Sequence[Value]:

@@ -19,6 +19,9 @@ from chimerac.compiler.ir.ops import OPS
 
 Environment = dict[str, np.ndarray]
 
+#: Packed bytes of weights that a session keeps unpacked too; above this it unpacks them at each use.
+LARGE = 1 << 28
+
 
 @dataclass(frozen=True)
 class LoopControl:
@@ -58,13 +61,14 @@ class Session:
         self.iterations = 0  #: of the last call
         self.deepest = 0  #: iterations whose states are in use
         self._observe = observe
-        self._constants = {name: c.data for name, c in module.constants.items()}
+        large = sum(c.type.elements() for c in module.constants.values() if c.type.layout) > LARGE
+        self._keep_unpacked = not large
         self._unpacked: dict[tuple[int, int, int], np.ndarray] = {}
         self.states: dict[str, np.ndarray] = {}
         for name, state in module.states.items():
             copies = np.zeros((state.iterations, *_static_shape(state.type.shape)), state.type.numpy)
             if state.initial is not None:
-                copies[:] = self._constants[state.initial]
+                copies[:] = module.constants[state.initial].data
             self.states[name] = copies
 
     def forward(self, tokens: Sequence[int]) -> np.ndarray:
@@ -124,7 +128,7 @@ class Session:
 
     def _execute(self, op: Op, environment: Environment, iteration: int) -> Sequence[np.ndarray]:
         if op.name == "constant":
-            return (self._constants[op.text("name")],)
+            return (self.module.constants[op.text("name")].data,)
         if op.name in ("state.read", "state.write"):
             copies = self.states[op.text("name")]
             index = op.integer("iteration") if "iteration" in op.attributes else min(iteration, len(copies) - 1)
@@ -144,6 +148,8 @@ class Session:
         array = environment[value.name]
         if not value.type.layout:
             return array
+        if not self._keep_unpacked:
+            return unpack(value.type, array, op.integer("rows"), op.integer("columns"))
         key = (id(array), op.integer("rows"), op.integer("columns"))
         if key not in self._unpacked:
             self._unpacked[key] = unpack(value.type, array, op.integer("rows"), op.integer("columns"))

@@ -51,6 +51,18 @@ def ternary_bytes(rows: int, columns: int, panel_rows: int) -> int:
     return padded(rows, panel_rows) * padded(columns, COLUMN_PADDING) // 4
 
 
+def packed_type(trits: TensorType, panel_rows: int) -> TensorType:
+    """The type of what ``pack_ternary`` makes of i8[..., N, K]."""
+    *lead, rows, columns = (int(d) for d in trits.shape)
+    return TensorType("u8", (*lead, ternary_bytes(rows, columns, panel_rows)), ternary_layout(panel_rows))
+
+
+def packed_scale_type(scales: TensorType, panel_rows: int) -> TensorType:
+    """The type of what ``pack_scales`` makes of f16[..., N, G]."""
+    *lead, rows, groups = (int(d) for d in scales.shape)
+    return TensorType("f16", (*lead, -(-rows // panel_rows), groups, panel_rows), scale_layout(panel_rows))
+
+
 def pack_ternary(trits: np.ndarray, panel_rows: int) -> np.ndarray:
     """Trits i8[..., N, K] to ``t2.r<panel_rows>``: u8[..., bytes]."""
     *lead, rows, columns = trits.shape

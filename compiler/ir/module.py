@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -78,12 +78,43 @@ class Graph:
     tokens: int
 
 
+#: Makes an array part by part; the parts follow each other along the first axis.
+Parts = Callable[[], Iterable[np.ndarray]]
+
+
 @dataclass(frozen=True)
 class Constant:
-    """A weight. ``data`` has the shape and dtype of ``type`` and is never written to."""
+    """A weight.
+
+    Attributes:
+        source: an array of the shape and dtype of ``type``, never written to; or what computes it, which must be the
+            same each time, so that the weights of a large model need not be in memory together.
+    """
 
     type: TensorType
-    data: np.ndarray
+    source: np.ndarray | Parts
+
+    @property
+    def computed(self) -> bool:
+        """Whether each use of ``data`` computes it."""
+        return not isinstance(self.source, np.ndarray)
+
+    @property
+    def data(self) -> np.ndarray:
+        """The whole array."""
+        if isinstance(self.source, np.ndarray):
+            return self.source
+        whole = np.empty([int(d) for d in self.type.shape], self.type.numpy)
+        end = 0
+        for part in self.source():
+            whole[end : end + len(part)] = part
+            end += len(part)
+        assert end == len(whole), f"the parts have {end} rows, {self.type} is expected"
+        return whole
+
+    def parts(self) -> Iterable[np.ndarray]:
+        """The array in parts along the first axis."""
+        return (self.source,) if isinstance(self.source, np.ndarray) else self.source()
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def verify(module: Module, stage: str = "imported") -> None:
         stage: key of ``FORBIDDEN``.
     """
     for name, constant in module.constants.items():
-        if not constant.type.layout and TensorType.of(constant.data) != constant.type:
+        if not constant.computed and not constant.type.layout and TensorType.of(constant.data) != constant.type:
             raise InternalError(f"constant {name} is {TensorType.of(constant.data)}, declared {constant.type}")
     for name, state in module.states.items():
         if state.initial is not None and state.initial not in module.constants:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from chimerac.frontends.architecture import ChimeraShape
 from chimerac.frontends.models.chimera import ChimeraModel
@@ -26,13 +26,27 @@ def initialise(model: ChimeraModel, seed: int) -> None:
     default loop count).
     """
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-            generator = np.random.Generator(np.random.Philox(key=[seed, int.from_bytes(digest, "little")]))
-            parameter.copy_(_values(name, parameter, model.shape, generator))
-        for name, buffer in model.named_buffers():
-            if name.endswith("router_bias"):
-                buffer.zero_()
+        for name, tensor in model.state_dict().items():
+            end = 0
+            for part in initial_parts(name, tuple(tensor.shape), model.shape, seed, tensor.numel()):
+                tensor[end : end + len(part)] = torch.from_numpy(part)
+                end += len(part)
+
+
+def initial_parts(
+    name: str, size: tuple[int, ...], shape: ChimeraShape, seed: int, elements: int
+) -> Iterator[np.ndarray]:
+    """The initial values of one tensor, float32, in parts along its first axis of about ``elements`` numbers."""
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    generator = np.random.Generator(np.random.Philox(key=[seed, int.from_bytes(digest, "little")]))
+    deviation = _deviation(name, size, shape)
+    if deviation is None:
+        yield _values(name, size, shape, generator)
+        return
+    step = max(1, elements // max(1, math.prod(size[1:])))
+    for start in range(0, size[0], step):
+        # the generator goes on where it was, so the numbers do not depend on the size of the parts
+        yield generator.normal(0, deviation, (min(step, size[0] - start), *size[1:])).astype(np.float32)
 
 
 def residual_scale(shape: ChimeraShape) -> float:
@@ -43,37 +57,45 @@ def residual_scale(shape: ChimeraShape) -> float:
     return 1 / math.sqrt(2 * visits)
 
 
-def _values(name: str, like: Tensor, shape: ChimeraShape, generator: np.random.Generator) -> Tensor:
+def _values(name: str, size: tuple[int, ...], shape: ChimeraShape, generator: np.random.Generator) -> np.ndarray:
+    """Everything that is not normally distributed; these tensors are small."""
     parent, _, leaf = name.rpartition(".")
     owner = parent.rpartition(".")[2]
-    size = tuple(like.shape)
     if leaf == "down_norm" or owner.endswith("norm") or (parent == "loop" and leaf in ("B", "C")):
-        return torch.ones(size)
-    if leaf == "kappa" or (parent == "loop" and leaf == "A_log"):
-        return torch.zeros(size)
-    if leaf == "A_log":
-        return torch.from_numpy(np.log(generator.uniform(*RATE_RANGE, size))).float()
-    if leaf == "dt_bias":
+        values = np.ones(size)
+    elif leaf in ("kappa", "router_bias") or (parent == "loop" and leaf == "A_log"):
+        values = np.zeros(size)
+    elif leaf == "A_log":
+        values = np.log(generator.uniform(*RATE_RANGE, size))
+    elif leaf == "dt_bias":
         step = np.full(size, LOOP_STEP)
         if parent != "loop":
             step = np.exp(generator.uniform(math.log(STEP_RANGE[0]), math.log(STEP_RANGE[1]), size))
-        return torch.from_numpy(step + np.log(-np.expm1(-step))).float()  # inverse of softplus
-    if leaf == "bias":
-        return _gate_bias(owner, like.numel())
-    if owner.endswith("conv"):
+        values = step + np.log(-np.expm1(-step))  # inverse of softplus
+    elif leaf == "bias":
+        values = _gate_bias(owner, size[0])
+    else:
+        assert owner.endswith("conv"), name
         bound = 1 / math.sqrt(shape.conv_size)
-        return torch.from_numpy(generator.uniform(-bound, bound, size)).float()
-    deviation = shape.init_std
+        values = generator.uniform(-bound, bound, size)
+    return values.astype(np.float32)
+
+
+def _deviation(name: str, size: tuple[int, ...], shape: ChimeraShape) -> float | None:
+    """The standard deviation of a normally distributed tensor; None for the others."""
+    owner, _, leaf = name.rpartition(".")
+    owner = owner.rpartition(".")[2]
     if leaf == "memory_init":
-        deviation = 1 / math.sqrt(shape.head_width)  # its inputs have unit length, so its hidden units see O(1/sqrt d)
-    elif owner in ("o_proj", "down_proj") or leaf == "down_proj":
-        deviation *= residual_scale(shape)
-    return torch.from_numpy(generator.normal(0, deviation, size)).float()
+        return 1 / math.sqrt(shape.head_width)  # its inputs have unit length, so its hidden units see O(1/sqrt d)
+    if len(size) < 2 or leaf == "down_norm" or owner.endswith("conv"):
+        return None
+    written = owner in ("o_proj", "down_proj") or leaf == "down_proj"
+    return shape.init_std * residual_scale(shape) if written else shape.init_std
 
 
-def _gate_bias(owner: str, heads: int) -> Tensor:
+def _gate_bias(owner: str, heads: int) -> np.ndarray:
     if owner == "i_proj":
-        return torch.full((heads,), INPUT_GATE_BIAS)
+        return np.full(heads, INPUT_GATE_BIAS)
     if owner == "f_proj":
-        return torch.linspace(*FORGET_GATE_BIAS, heads)
-    return torch.full((heads,), {"eta_proj": 0.0, "theta_proj": 0.0, "alpha_proj": ALPHA_BIAS}[owner])
+        return torch.linspace(*FORGET_GATE_BIAS, heads).numpy()
+    return np.full(heads, {"eta_proj": 0.0, "theta_proj": 0.0, "alpha_proj": ALPHA_BIAS}[owner])

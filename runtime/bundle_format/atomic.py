@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from chimerac.runtime.errors import BundleError
 
 
-def write_atomically(path: str | Path, data: bytes) -> None:
-    """Write to a temporary name in the same folder, fsync, rename; raises BundleError CHM400."""
+@contextlib.contextmanager
+def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
+    """A new file of another name in the same folder, renamed when the block ends well; raises BundleError CHM400."""
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         try:
-            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
+            handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
+            with os.fdopen(handle, "w+b") as file:
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, target)
@@ -33,3 +36,9 @@ def write_atomically(path: str | Path, data: bytes) -> None:
                 os.close(folder)
     except OSError as error:
         raise BundleError("CHM400", f"cannot write the file: {error.strerror or error}", path=target) from None
+
+
+def write_atomically(path: str | Path, data: bytes) -> None:
+    """Write to a temporary name in the same folder, fsync, rename; raises BundleError CHM400."""
+    with atomic_file(path) as file:
+        file.write(data)

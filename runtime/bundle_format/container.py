@@ -7,21 +7,23 @@ rules that it keeps on top, and the C reader ``native/chm_container.c`` checks t
 from __future__ import annotations
 
 import hashlib
+import io
+import math
 import mmap
 import os
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chimerac.runtime.bundle_format import constants as c
-from chimerac.runtime.bundle_format.atomic import write_atomically
+from chimerac.runtime.bundle_format.atomic import atomic_file
 from chimerac.runtime.bundle_format.strict_json import StrictJsonError, parse_strict, write_strict
 from chimerac.runtime.errors import BundleError
 
@@ -41,26 +43,45 @@ _METADATA = "__metadata__"
 _REBUILD = "build the bundle again with this version of chimerac"
 
 
+#: Makes the bytes of a section, piece by piece; the same ones each time.
+Pieces = Callable[[], Iterable[NDArray[Any]]]
+
+
 @dataclass(frozen=True)
 class Section:
-    """A named array to be written: ``dtype`` is a safetensors name, ``data`` its little-endian bytes in C order."""
+    """A named array to be written: ``dtype`` is a safetensors name, ``data`` its little-endian bytes in C order.
+
+    ``data`` may also be a function that makes arrays which follow each other, so that no more than one of them needs to
+    be in memory.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
-    data: bytes | bytearray | memoryview | NDArray[Any]
+    data: bytes | bytearray | memoryview | NDArray[Any] | Pieces
 
-    def raw(self) -> bytes:
-        """The bytes, checked against dtype and shape."""
+    @property
+    def size(self) -> int:
+        """Size according to dtype and shape."""
         if self.dtype not in c.DTYPES:
             raise ValueError(f"section {self.name}: unknown dtype {self.dtype}")
-        size = c.DTYPES[self.dtype]
-        for extent in self.shape:
-            size *= extent
-        data = np.ascontiguousarray(self.data).tobytes() if isinstance(self.data, np.ndarray) else bytes(self.data)
-        if len(data) != size:
-            raise ValueError(f"section {self.name}: {len(data)} bytes, but {self.dtype}{list(self.shape)} has {size}")
-        return data
+        return c.DTYPES[self.dtype] * math.prod(self.shape)
+
+    def pieces(self) -> Iterator[memoryview]:
+        """The bytes in order, checked against dtype and shape."""
+        size, found = self.size, 0
+        arrays = self.data() if callable(self.data) else [self.data]
+        for array in arrays:
+            whole = np.ascontiguousarray(array) if isinstance(array, np.ndarray) else np.frombuffer(array, np.uint8)
+            piece = whole.reshape(-1).view(np.uint8).data
+            found += len(piece)
+            yield piece
+        if found != size:
+            raise ValueError(f"section {self.name}: {found} bytes, but {self.dtype}{list(self.shape)} has {size}")
+
+    def raw(self) -> bytes:
+        """All bytes."""
+        return b"".join(self.pieces())
 
 
 def array_section(name: str, array: NDArray[Any]) -> Section:
@@ -84,12 +105,74 @@ def _combine(digests: Sequence[tuple[str, int, str]]) -> str:
 
 def contents_sha256(sections: Sequence[Section]) -> str:
     """The digest that ties code to weights: SHA-256 over (name, 0, u64 size, SHA-256 of the bytes) of each section."""
-    raws = [(section.name, section.raw()) for section in sections]
-    return _combine([(name, len(raw), hashlib.sha256(raw).hexdigest()) for name, raw in raws])
+    return _combine([(section.name, section.size, _checksum(section)[1]) for section in sections])
 
 
 def container_bytes(kind: str, sections: Sequence[Section], metadata: Mapping[str, str] | None = None) -> bytes:
     """The bytes of a container; see ``write_container``."""
+    stream = io.BytesIO()
+    _write(stream, kind, sections, metadata)
+    return stream.getvalue()
+
+
+def write_container(
+    path: str | Path, kind: str, sections: Sequence[Section], metadata: Mapping[str, str] | None = None
+) -> str:
+    """Write sections, in the order given, to a file that appears under its name only when it is whole.
+
+    Args:
+        kind: one of ``constants.KINDS``.
+        metadata: further printable ASCII strings; ``chimera.config_sha256`` belongs here.
+
+    Returns:
+        ``contents_sha256`` of the sections.
+
+    Raises ValueError for sections that do not fit the format, BundleError CHM400 if the file cannot be written.
+    """
+    _header(kind, sections, metadata, [(0, _NO_DIGEST)] * len(sections))  # complains before there is a file
+    with atomic_file(path) as file:
+        return _write(file, kind, sections, metadata)
+
+
+#: Stands for a digest that is not known yet: as long as one.
+_NO_DIGEST = "0" * 64
+
+
+def _checksum(section: Section, stream: BinaryIO | None = None) -> tuple[int, str]:
+    """CRC-32 and SHA-256 of a section, which is written to a stream on the way."""
+    crc, digest = 0, hashlib.sha256()
+    for piece in section.pieces():
+        crc = zlib.crc32(piece, crc)
+        digest.update(piece)
+        if stream is not None:
+            stream.write(piece)
+    return crc, digest.hexdigest()
+
+
+def _write(stream: BinaryIO, kind: str, sections: Sequence[Section], metadata: Mapping[str, str] | None) -> str:
+    """Write a container to a stream that can go back: the header, which holds checksums, is completed at the end."""
+    start = stream.tell()
+    header = _header(kind, sections, metadata, [(0, _NO_DIGEST)] * len(sections))
+    stream.write(header)
+    checksums = []
+    position = 0
+    for section in sections:
+        gap = -position % c.SECTION_ALIGNMENT
+        stream.write(bytes(gap))
+        checksums.append(_checksum(section, stream))
+        position += gap + section.size
+    complete = _header(kind, sections, metadata, checksums)
+    assert len(complete) == len(header)
+    stream.seek(start)
+    stream.write(complete)
+    stream.seek(0, os.SEEK_END)
+    return _combine([(s.name, s.size, digest) for s, (_, digest) in zip(sections, checksums, strict=True)])
+
+
+def _header(
+    kind: str, sections: Sequence[Section], metadata: Mapping[str, str] | None, checksums: Sequence[tuple[int, str]]
+) -> bytes:
+    """The bytes before the data."""
     if kind not in c.KINDS:
         raise ValueError(f"unknown container kind {kind!r}")
     names = [section.name for section in sections]
@@ -101,32 +184,25 @@ def container_bytes(kind: str, sections: Sequence[Section], metadata: Mapping[st
     reserved = {c.KEY_KIND, c.KEY_ABI, c.KEY_CONTENTS, c.KEY_SECTIONS} & extra.keys()
     if reserved:
         raise ValueError(f"metadata keys {sorted(reserved)} are written by the container itself")
-
     tensors: dict[str, dict[str, object]] = {}
     table: dict[str, dict[str, object]] = {}
-    digests: list[tuple[str, int, str]] = []
-    parts: list[bytes] = []
     offset = pads = 0
-    for section in sections:
+    for section, (crc, digest) in zip(sections, checksums, strict=True):
         gap = -offset % c.SECTION_ALIGNMENT
         if gap:
             tensors[f"{c.PAD_PREFIX}{pads}"] = {"dtype": "U8", "shape": [gap], "data_offsets": [offset, offset + gap]}
-            parts.append(bytes(gap))
             offset, pads = offset + gap, pads + 1
-        raw = section.raw()
-        end = offset + len(raw)
+        end = offset + section.size
         tensors[section.name] = {"dtype": section.dtype, "shape": list(section.shape), "data_offsets": [offset, end]}
-        digest = hashlib.sha256(raw).hexdigest()
-        table[section.name] = {"bytes": len(raw), "crc32": f"{zlib.crc32(raw):08x}", "sha256": digest}
-        digests.append((section.name, len(raw), digest))
-        parts.append(raw)
+        table[section.name] = {"bytes": section.size, "crc32": f"{crc:08x}", "sha256": digest}
         offset = end
+    contents = _combine([(s.name, s.size, digest) for s, (_, digest) in zip(sections, checksums, strict=True)])
     header = write_strict(
         {
             _METADATA: {
                 c.KEY_KIND: kind,
                 c.KEY_ABI: c.ABI,
-                c.KEY_CONTENTS: _combine(digests),
+                c.KEY_CONTENTS: contents,
                 **{key: extra[key] for key in sorted(extra)},
                 c.KEY_SECTIONS: write_strict(table),
             },
@@ -136,21 +212,7 @@ def container_bytes(kind: str, sections: Sequence[Section], metadata: Mapping[st
     header += " " * (-(8 + len(header)) % c.DATA_ALIGNMENT)
     if len(header) > c.MAX_HEADER_BYTES or len(tensors) > c.MAX_SECTIONS:
         raise ValueError(f"{len(sections)} sections are too many for one container")
-    return len(header).to_bytes(8, "little") + header.encode("ascii") + b"".join(parts)
-
-
-def write_container(
-    path: str | Path, kind: str, sections: Sequence[Section], metadata: Mapping[str, str] | None = None
-) -> None:
-    """Write sections, in the order given, to a file that appears under its name only when it is whole.
-
-    Args:
-        kind: one of ``constants.KINDS``.
-        metadata: further printable ASCII strings; ``chimera.config_sha256`` belongs here.
-
-    Raises ValueError for sections that do not fit the format, BundleError CHM400 if the file cannot be written.
-    """
-    write_atomically(path, container_bytes(kind, sections, metadata))
+    return len(header).to_bytes(8, "little") + header.encode("ascii")
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def test_text() -> None:
 
 def with_bias(module: Module, change: Callable[[np.ndarray], np.ndarray]) -> Module:
     bias = module.constants["bias"]
-    return replace(module, constants={**module.constants, "bias": replace(bias, data=change(bias.data))})
+    return replace(module, constants={**module.constants, "bias": replace(bias, source=change(bias.data))})
 
 
 @pytest.mark.parametrize("top_k", [1, 2, 3])

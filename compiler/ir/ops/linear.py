@@ -68,7 +68,22 @@ def quantised_product(
     Returns:
         f32[..., N].
     """
-    per_group = group // block
+    # rows a piece at a time: as float64 a whole matrix could be too large
+    step = max(1, _PIECE // max(1, weights.shape[1]))
+    pieces = [
+        _product_rows(codes, scales, weights[i : i + step], weight_scales[i : i + step], group // block, block)
+        for i in range(0, weights.shape[0], step)
+    ]
+    return np.concatenate(pieces, axis=-1)
+
+
+#: Weights of a piece.
+_PIECE = 1 << 23
+
+
+def _product_rows(
+    codes: np.ndarray, scales: np.ndarray, weights: np.ndarray, weight_scales: np.ndarray, per_group: int, block: int
+) -> np.ndarray:
     # float64 holds the integer sums exactly, and numpy multiplies float64 fast
     q = np.moveaxis(pad_last(codes, block).reshape(*codes.shape[:-1], -1, block), -2, 0).astype(np.float64)
     w = np.moveaxis(pad_last(weights, block).reshape(weights.shape[0], -1, block), 1, 0).astype(np.float64)
