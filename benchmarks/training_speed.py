@@ -1,9 +1,9 @@
-"""Tokens per second of training steps, for a few sizes, eager and compiled.
+"""Tokens per second of training steps, for a few sizes: eager, as CUDA graphs, and compiled.
 
     PYTHONPATH=src python benchmarks/training_speed.py [--sizes 256x4,384x6] [--length 96] [--tokens 32768] [--profile]
 
-Steps are whole: data, forward and backward pass at the default loop depth, clipping, AdamW, routing biases. Eager
-numbers come first for every size, because compiling takes a minute or two for each.
+Steps are whole: data, forward and backward pass at the default loop depth, clipping, AdamW, routing biases. Compiled
+ones come last, because compiling takes a minute or two for each size.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from chimerac.frontends.training.data import TextSource
 from chimerac.frontends.training.distributed import Processes
 from chimerac.frontends.training.loop import PhaseRunner, prepare
 from chimerac.frontends.training.settings import Phase, Plan
+
+FORMS = ("eager", "graphs", "compiled")
 
 
 def shape_of(hidden: int, heads: int, width: int, expert: int) -> ChimeraShape:
@@ -49,13 +51,13 @@ def shape_of(hidden: int, heads: int, width: int, expert: int) -> ChimeraShape:
     )
 
 
-def measure(shape: ChimeraShape, options: argparse.Namespace, device: torch.device, *, compiled: bool) -> None:
-    """Print the speed of one size."""
+def measure(shape: ChimeraShape, options: argparse.Namespace, device: torch.device, form: str) -> None:
+    """Print the speed of one size in one of FORMS."""
     batch = max(1, options.tokens // options.length)
     phase = Phase(
         "bench", steps=10**6, sequence_length=options.length, batch=batch, depth="default", truncate=options.truncate
     )
-    plan = Plan(shape, (phase,), precision=options.precision, compile=compiled)
+    plan = Plan(shape, (phase,), precision=options.precision, compile=form == "compiled", graphs=form == "graphs")
     model = ChimeraModel(shape)
     initialise(model, 0)
     alone = Processes(0, 1, device)
@@ -79,7 +81,7 @@ def measure(shape: ChimeraShape, options: argparse.Namespace, device: torch.devi
     memory = torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else 0.0
     print(
         f"hidden {shape.hidden:4d}  {sum(p.numel() for p in model.parameters()) / 1e6:5.1f} M parameters  "
-        f"{'compiled' if compiled else 'eager   '}  {1000 * seconds / steps:7.1f} ms/step  "
+        f"{form:8}  {1000 * seconds / steps:7.1f} ms/step  "
         f"{steps * batch * options.length / seconds:10,.0f} tokens/s  first 3 steps {first:5.1f} s  {memory:.1f} GB",
         flush=True,
     )
@@ -118,17 +120,17 @@ def main() -> None:
     parser.add_argument("--precision", default="bfloat16")
     parser.add_argument("--truncate", action="store_true")
     parser.add_argument("--profile", action="store_true")
-    parser.add_argument("--only", choices=("eager", "compiled"))
+    parser.add_argument("--only", choices=FORMS)
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     print(torch.__version__, torch.cuda.get_device_name() if device.type == "cuda" else "cpu", flush=True)
     if device.type == "cuda":
         solvers(device)
     shapes = [shape_of(*map(int, size.split("x"))) for size in options.sizes.split(",")]
-    for compiled in (False, True):
-        if options.only != ("eager" if compiled else "compiled"):
+    for form in FORMS:
+        if options.only in (None, form) and (form != "graphs" or device.type == "cuda"):
             for shape in shapes:
-                measure(dataclasses.replace(shape), options, device, compiled=compiled)
+                measure(dataclasses.replace(shape), options, device, form)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chimerac.compiler.errors import ChimeracError, UserError
+from chimerac.frontends.tokenizers import tokenizer_of
 from chimerac.frontends.training import Phase, Plan, read_plan, train_plan, write_plan
 from chimerac.frontends.training.data import DataFolder
 from chimerac.frontends.training.distributed import joined
@@ -49,6 +50,7 @@ def train(
     plan: str | Path | None = None,
     settings: dict[str, Any] | None = None,
     steps: int | None = None,
+    seconds: float | None = None,
     weights: str | Path | None = None,
     device: str | None = None,
     stop_after: float | None = None,
@@ -61,6 +63,7 @@ def train(
         plan: file that says how to train, in place of the config's phases. With a shape in it, no config is needed.
         settings: fields of the plan to change, for example {"precision": "bfloat16", "ternary": False}.
         steps: steps of every phase, in place of what the config says.
+        seconds: train that long; the phases share it in the ratio of their own seconds.
 
     Raises:
         UserError CHM1xx of the config, CHM250 to CHM259 of the training.
@@ -72,8 +75,10 @@ def train(
     made = _plan(loaded, plan, folder.path, has_text=folder.text is not None)
     made = dataclasses.replace(made, **(settings or {}))
     if steps is not None:
-        phases = (dataclasses.replace(phase, steps=steps, epochs=0.0) for phase in made.phases)
+        phases = (dataclasses.replace(phase, steps=steps, epochs=0.0, seconds=0.0) for phase in made.phases)
         made = dataclasses.replace(made, phases=tuple(phases))
+    if seconds is not None:
+        made = lasting(made, seconds)
     with joined(device) as processes:
         return train_plan(
             made,
@@ -96,6 +101,15 @@ def _plan(config: ModelConfig | None, plan: str | Path | None, data: Path, *, ha
     return make_plan(config, data, has_text=has_text)
 
 
+def lasting(plan: Plan, seconds: float) -> Plan:
+    """``plan`` with phases of ``seconds`` together. Raises UserError CHM250 for phases without seconds."""
+    whole = sum(phase.seconds for phase in plan.phases)
+    if seconds <= 0 or not all(phase.seconds > 0 for phase in plan.phases):
+        raise UserError("CHM250", "a time for the whole run needs seconds above zero in every phase of the plan")
+    phases = (dataclasses.replace(phase, seconds=phase.seconds * seconds / whole) for phase in plan.phases)
+    return dataclasses.replace(plan, phases=tuple(phases))
+
+
 def _shape(config: ModelConfig) -> ChimeraShape:
     from chimerac.frontends import config as language
 
@@ -115,6 +129,8 @@ def make_plan(config: ModelConfig, data: Path, *, has_text: bool) -> Plan:
     if not phases:
         available = {"pretrain": has_text, "sft": (data / "sft.npz").exists()}
         phases = tuple(phase for phase in DEFAULT_PHASES if available[phase.kind])
+        if not phases:
+            raise UserError("CHM254", f"{data} has nothing to train on: neither pretrain.bin, .txt files nor sft.npz")
     return Plan(_shape(config), phases, seed=config.seed)
 
 
@@ -157,9 +173,11 @@ def phases_of(entry: ConfigPhase) -> list[Phase]:
 
 
 def _tokenizer(data: Path, config: ModelConfig | None) -> Tokenizer:
-    """The data folder's tokenizer, else one token per byte as in a bundle of ``config``."""
+    """The data folder's tokenizer, else that of a bundle of ``config``: of its vocabulary, or one token per byte."""
     if (data / TOKENIZER_FILE).exists():
         return read_tokenizer(data / TOKENIZER_FILE)
+    if config is not None and (tokenizer := tokenizer_of(config)) is not None:
+        return tokenizer
     vocabulary = 256 if config is None else config.vocab_size
     end = None if config is None or not config.token_ids else config.token_ids[0]
     specials = [] if end is None or not 256 <= end < vocabulary else [Special("<|endoftext|>", end, ROLE_END)]
@@ -186,16 +204,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--weights")
     parser.add_argument("--device", choices=("cpu", "cuda"))
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--seconds", type=float, help="train that long; the phases share it in the ratio of theirs")
     parser.add_argument("--stop-after", type=float, metavar="SECONDS")
     parser.add_argument("--evaluated-rows", type=int, metavar="N")
     parser.add_argument("--precision", choices=("float32", "tensorfloat32", "bfloat16"))
     parser.add_argument("--parallel", choices=("ddp", "fsdp"))
     parser.add_argument("--seed", type=int)
     parser.add_argument("--float", dest="ternary", action="store_const", const=False)
-    for name in ("compile", "checkpointing"):
+    for name in ("compile", "checkpointing", "graphs"):
         parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=None)
     given = vars(parser.parse_args(arguments))
-    names = ("precision", "parallel", "seed", "ternary", "compile", "checkpointing")
+    names = ("precision", "parallel", "seed", "ternary", "compile", "checkpointing", "graphs")
     settings = {name: given.pop(name) for name in names}
     settings = {name: value for name, value in settings.items() if value is not None}
     target = given.pop("write_plan")

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from chimerac.frontends.architecture import ChimeraShape
 from chimerac.frontends.models import ops
-from chimerac.frontends.models.conv import CausalConv
-from chimerac.frontends.models.linear import GateLinear, TernaryLinear
+from chimerac.frontends.models.conv import CausalConv, joint_convolution
+from chimerac.frontends.models.linear import GateLinear, TernaryLinear, joint_gates
 from chimerac.frontends.models.mixer import Mixer, State, batched, split_heads
 from chimerac.frontends.models.norm import L2_EPS, RMSNorm, l2_norm
 from chimerac.frontends.models.precision import float32_island
+from chimerac.frontends.models.products import stacked_product
 from chimerac.frontends.models.triangular import solve_unit_lower
 
 CHUNK = 64  #: tokens per triangular solve; any value gives the same function
@@ -65,14 +66,14 @@ def _delta_chunks(
     mixing = (beta[..., None] * (k @ k.mT) * gamma).tril(-1)
     rows = torch.cat([beta[..., None] * v, (beta * c.exp())[..., None] * k], dim=-1)
     solved = solve_unit_lower(mixing, rows)
-    fresh, stale = solved[..., : v.shape[-1]], solved[..., v.shape[-1] :]
-    remaining = ((c[..., -1:] - c).exp()[..., None] * k).mT
-    kept = c[..., -1].exp()[..., None, None]
+    fresh, stale = (part.unbind(2) for part in torch.split(solved, [v.shape[-1], k.shape[-1]], dim=-1))
+    remaining = ((c[..., -1:] - c).exp()[..., None] * k).mT.unbind(2)
+    kept = c[..., -1].exp()[..., None, None].unbind(2)
     states, corrected = [], []
     for n in range(q.shape[2]):
         states.append(state)
-        corrected.append(fresh[:, :, n] - stale[:, :, n] @ state)
-        state = kept[:, :, n] * state + remaining[:, :, n] @ corrected[n]
+        corrected.append(fresh[n] - stale[n] @ state)
+        state = kept[n] * state + remaining[n] @ corrected[n]
     attention = (q @ k.mT) * gamma
     o = c.exp()[..., None] * (q @ torch.stack(states, dim=2)) + attention @ torch.stack(corrected, dim=2)
     return o, state
@@ -135,19 +136,25 @@ class GatedDeltaNet(Mixer):
 
     def forward(self, x: Tensor, state: State | None = None, position: int = 0) -> tuple[Tensor, State]:
         old = batched(self.initial_state(1), x.shape[0]) if state is None else state
-        q, q_tail = self.q_conv(self.q_proj(x), old["q_tail"])
-        k, k_tail = self.k_conv(self.k_proj(x), old["k_tail"])
-        v, v_tail = self.v_conv(self.v_proj(x), old["v_tail"])
-        q, k, v = (split_heads(F.silu(y), self.heads) for y in (q, k, v))
-        beta = torch.sigmoid(self.b_proj(x))
+        inner = self.heads * self.head_width
+        projected = stacked_product(x, (self.q_proj, self.k_proj, self.v_proj, self.g_proj))
+        unmixed, gate = torch.split(projected, [3 * inner, inner], dim=-1)
+        mixed, tails = joint_convolution(
+            unmixed,
+            (self.q_conv, self.k_conv, self.v_conv),
+            [old[name] for name in ("q_tail", "k_tail", "v_tail")],
+        )
+        q, k, v = (split_heads(y, self.heads) for y in F.silu(mixed).chunk(3, dim=-1))
+        decays, betas = joint_gates(x, (self.a_proj, self.b_proj)).chunk(2, dim=-1)
+        beta = torch.sigmoid(betas)
         if self.exact_flow:
             beta = exact_flow(beta, k.square().sum(-1))
         else:
             k = l2_norm(k, L2_EPS)
-        log_decay = decay_rate(self.a_proj(x), self.A_log, self.dt_bias)
+        log_decay = decay_rate(decays, self.A_log, self.dt_bias)
         o, delta = chunk_gated_delta(l2_norm(q, L2_EPS), k, v, log_decay, beta, old["state"], self.scale)
-        y = self.o_proj(self.o_norm(o).flatten(-2) * F.silu(self.g_proj(x)))
-        return y, {"q_tail": q_tail, "k_tail": k_tail, "v_tail": v_tail, "state": delta}
+        y = self.o_proj(self.o_norm(o).flatten(-2) * F.silu(gate))
+        return y, {**dict(zip(("q_tail", "k_tail", "v_tail"), tails, strict=True)), "state": delta}
 
     def step(self, x: Tensor, state: State, position: Tensor, write: Tensor) -> tuple[Tensor, State]:
         q, q_tail = self.q_conv.step(self.q_proj.step(x), state["q_tail"])

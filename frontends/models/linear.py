@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -12,10 +13,12 @@ from chimerac.frontends.architecture import QuantizationShape
 from chimerac.frontends.models import ops
 from chimerac.frontends.models.norm import RMSNorm
 from chimerac.frontends.models.precision import float32_island
+from chimerac.frontends.models.products import stacked_product
 from chimerac.frontends.models.quantization import (
+    dequantize,
     straight_through_activations,
     straight_through_int8,
-    straight_through_ternary,
+    ternary_codes,
 )
 
 
@@ -28,6 +31,7 @@ class TernaryLinear(nn.Module):
     Attributes:
         sparse_gradient: see quantization.straight_through_ternary.
         ternary: False trains the plain float model of the same shape, to compare with; its step form stays ternary.
+        ready: what ``dequantized`` returns while PreparedWeights is in use.
     """
 
     def __init__(
@@ -38,20 +42,17 @@ class TernaryLinear(nn.Module):
         self.in_norm = None if norm_eps is None else RMSNorm(inputs, norm_eps)
         self.group, self.block = quantization.group_size, quantization.block_size
         self.sparse_gradient, self.ternary = False, True
+        self.ready: Tensor | None = None
 
-    def quantized(self) -> Tensor:
-        """The dequantised ternary weight [N, K], with straight-through gradient."""
-        if not self.ternary:
-            return self.weight
-        return straight_through_ternary(self.weight, self.group, self.sparse_gradient)
+    def dequantized(self) -> Tensor:
+        """The matrix [N, K] that products see."""
+        if self.ready is not None:
+            return self.ready
+        return dequantize(*ternary_codes(self.weight, self.group), self.group) if self.ternary else self.weight
 
-    def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """x: [..., K] -> float32 [..., N]. ``weight``: what ``quantized`` gave, when the caller has it."""
-        if self.in_norm is not None:
-            x = self.in_norm(x)
-        if self.ternary:
-            x = straight_through_activations(x, self.block)
-        return F.linear(x, self.quantized() if weight is None else weight).float()
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [..., K] -> float32 [..., N]."""
+        return stacked_product(x if self.in_norm is None else self.in_norm(x), [self])
 
     def step(self, x: Tensor) -> Tensor:
         """x: [T, K] -> [T, N] as custom operations."""
@@ -75,6 +76,13 @@ class GateLinear(nn.Module):
 
     def step(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight, self.bias)
+
+
+def joint_gates(x: Tensor, layers: Sequence[GateLinear]) -> Tensor:
+    """The gates of several layers that read the same x, one after the other along the last axis, in one product."""
+    weight = torch.cat(tuple(layer.weight for layer in layers))
+    biases: list[Tensor] = [layer.bias for layer in layers if layer.bias is not None]
+    return float32_linear(x, weight, torch.cat(biases) if biases else None)
 
 
 @float32_island
@@ -109,7 +117,7 @@ class TiedEmbedding(nn.Module):
     def head(self, x: Tensor, table: Tensor) -> Tensor:
         """x: [B, T, D], normed -> logits [B, T, V], float32."""
         if self.format == "int8":
-            x = straight_through_activations(x, self.block)
+            x = straight_through_activations(x, self.block, torch.float32)
         return float32_linear(x, table)
 
     def embed_step(self, tokens: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from chimerac.frontends.architecture import QuantizationShape
 from chimerac.frontends.models.linear import TernaryLinear
+from chimerac.frontends.models.products import joint_product
 
 
 class SwiGLU(nn.Module):
@@ -20,7 +21,8 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [..., D] -> [..., D]."""
-        y: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        gate, up = joint_product(x, (self.gate_proj, self.up_proj))
+        y: Tensor = self.down_proj(F.silu(gate) * up)
         return y
 
     def step(self, x: Tensor) -> Tensor:

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from chimerac.frontends.architecture import ChimeraShape
 from chimerac.frontends.models import ops
-from chimerac.frontends.models.linear import GateLinear, TernaryLinear
+from chimerac.frontends.models.linear import GateLinear, TernaryLinear, joint_gates
 from chimerac.frontends.models.mixer import Mixer, State, batched, split_heads
 from chimerac.frontends.models.norm import RMSNorm
 from chimerac.frontends.models.precision import float32_island
+from chimerac.frontends.models.products import joint_product
 
 CHUNK = 64  #: tokens per chunk; any value gives the same function
 GATE_CAP = 15.0  #: gate pre-activations stay within (-15, 15)
@@ -104,10 +105,11 @@ class MLSTM(Mixer):
 
     def forward(self, x: Tensor, state: State | None = None, position: int = 0) -> tuple[Tensor, State]:
         old = batched(self.initial_state(1), x.shape[0]) if state is None else state
-        q, k, v = (split_heads(proj(x), self.heads) for proj in (self.q_proj, self.k_proj, self.v_proj))
-        i, f = soft_cap(self.i_proj(x)), soft_cap(self.f_proj(x))
+        *parts, gate = joint_product(x, (self.q_proj, self.k_proj, self.v_proj, self.g_proj))
+        q, k, v = (split_heads(part, self.heads) for part in parts)
+        i, f = soft_cap(joint_gates(x, (self.i_proj, self.f_proj))).chunk(2, dim=-1)
         h, c, n, m = chunk_mlstm(q, k, v, i, f, old["c"], old["n"], old["m"], self.scale)
-        y = self.o_proj(self.o_norm(h).flatten(-2) * torch.sigmoid(self.g_proj(x)))
+        y = self.o_proj(self.o_norm(h).flatten(-2) * torch.sigmoid(gate))
         return y, {"c": c, "n": n, "m": m}
 
     def step(self, x: Tensor, state: State, position: Tensor, write: Tensor) -> tuple[Tensor, State]:

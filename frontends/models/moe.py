@@ -15,6 +15,7 @@ from chimerac.frontends.models.norm import rms_norm
 from chimerac.frontends.models.precision import float32_island
 from chimerac.frontends.models.quantization import straight_through_activations, straight_through_ternary
 
+EXPERT_MATRICES = ("gate_proj", "up_proj", "down_proj")
 BIAS_RATE = 1e-3  #: step of the routing bias per optimiser step
 
 route = float32_island(ops.route_reference)
@@ -30,6 +31,7 @@ class MixtureOfExperts(nn.Module):
         load: int64 [E], visits counted in training mode since the last ``update_router_bias``; every loop iteration
             of a token counts.
         sparse_gradient, ternary: see TernaryLinear.
+        ready: the experts' dequantised matrices by name while PreparedWeights is in use.
     """
 
     router_bias: Tensor
@@ -48,6 +50,7 @@ class MixtureOfExperts(nn.Module):
         shared = moe.shared_experts * width
         self.shared = SwiGLU(hidden, shared, quantization, norm_eps) if shared else None
         self.sparse_gradient, self.ternary = False, True
+        self.ready: dict[str, Tensor] = {}
         self.load = torch.zeros(experts, dtype=torch.int64)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,16 +63,20 @@ class MixtureOfExperts(nn.Module):
     def _routed(self, x: Tensor, weights: Tensor, chosen: Tensor) -> Tensor:
         tiles = make_tiles(chosen, self.router_bias.shape[0])
         if self.training:
-            self.load = self.load.to(tiles.counts.device) + tiles.counts
+            self.load = self.load.to(tiles.counts.device)
+            self.load += tiles.counts  # in place: a recorded CUDA graph adds to the same tensor again
         rows = tiles.gather(self._activations(x), self.top_k)
-        gate, up, down = (tiles.weights(self._quantized(w)) for w in (self.gate_proj, self.up_proj, self.down_proj))
+        gate, up, down = (tiles.weights(self._quantized(name)) for name in EXPERT_MATRICES)
         hidden = F.silu((rows @ gate.mT).float()) * (rows @ up.mT).float()
         hidden = rms_norm(hidden, tiles.weights(self.down_norm)[:, None], self.eps)
         back = tiles.collect((self._activations(hidden) @ down.mT).float()).view(-1, self.top_k, x.shape[1])
         return (weights[..., None] * back).sum(1)
 
-    def _quantized(self, weight: Tensor) -> Tensor:
-        return straight_through_ternary(weight, self.group, self.sparse_gradient) if self.ternary else weight
+    def _quantized(self, name: str) -> Tensor:
+        weight, ready = self.get_parameter(name), self.ready.get(name)
+        if self.ternary or ready is not None:
+            return straight_through_ternary(weight, self.group, self.sparse_gradient, ready)
+        return weight
 
     def _activations(self, x: Tensor) -> Tensor:
         return straight_through_activations(x, self.block) if self.ternary else x
@@ -94,7 +101,7 @@ class MixtureOfExperts(nn.Module):
 
 def router_loads(model: nn.Module) -> dict[str, Tensor]:
     """Visits per expert, int64 [E], of every mixture in ``model`` since its last bias update, by module name."""
-    return {name: m.load for name, m in model.named_modules() if isinstance(m, MixtureOfExperts)}
+    return {name: m.load.clone() for name, m in model.named_modules() if isinstance(m, MixtureOfExperts)}
 
 
 def imbalance(load: Tensor) -> float:
@@ -114,4 +121,4 @@ def update_router_bias(model: nn.Module, rate: float = BIAS_RATE) -> None:
         if isinstance(module, MixtureOfExperts):
             load = module.load.to(module.router_bias)
             module.router_bias += rate * torch.sign(load.mean() - load)
-            module.load = torch.zeros_like(module.load)
+            module.load.zero_()

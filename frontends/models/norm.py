@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from chimerac.frontends.models import ops
@@ -10,8 +13,23 @@ from chimerac.frontends.models.precision import float32_island
 
 L2_EPS = 1e-6  #: added to the squared length of a head's query or key
 
-rms_norm = float32_island(ops.rms_norm_reference)
-l2_norm = float32_island(ops.l2_norm_reference)
+
+@float32_island
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """ops.rms_norm_reference in one kernel. x: [..., size]; weight: [size], or what broadcasts with x."""
+    own = weight if weight.ndim == 1 else None
+    normed: Tensor = F.rms_norm(x, x.shape[-1:], own, eps)
+    if own is None:
+        normed = normed * weight
+    return normed
+
+
+@float32_island
+def l2_norm(x: Tensor, eps: float) -> Tensor:
+    """ops.l2_norm_reference: the root mean square of d channels is their length over sqrt(d)."""
+    size = x.shape[-1]
+    normed: Tensor = F.rms_norm(x, (size,), None, eps / size)
+    return normed * (1 / math.sqrt(size))
 
 
 class RMSNorm(nn.Module):

@@ -6,6 +6,7 @@ the operations that keep memory leave it as it is.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -14,15 +15,20 @@ from torch import Tensor
 TURN = 1 << 32  #: phases are whole numbers of 2^-32 turns, so that they are exact at any position
 
 
+@functools.lru_cache(maxsize=64)
+def _frequencies(width: int, theta: float, device: torch.device) -> Tensor:
+    """Kept: making it copies from the host, which a CUDA graph can't record."""
+    turns = [theta ** (-2 * j / width) / (2 * math.pi) for j in range(width // 2)]
+    return torch.tensor([round(turn * TURN) for turn in turns], dtype=torch.int64, device=device)
+
+
 def rotation(positions: Tensor, width: int, theta: float) -> tuple[Tensor, Tensor]:
     """Cosines and sines of rotary positions (arXiv 2104.09864), float32 [T, width/2].
 
     The frequency of pair j is theta^(-2j/width) / (2 pi) turns per position, rounded to a multiple of 2^-32 turns; the
     phase is an exact product of integers, wrapped to one turn.
     """
-    turns = [theta ** (-2 * j / width) / (2 * math.pi) for j in range(width // 2)]
-    frequency = torch.tensor([round(turn * TURN) for turn in turns], dtype=torch.int64, device=positions.device)
-    phase = (positions.to(torch.int64)[:, None] * frequency) % TURN
+    phase = (positions.to(torch.int64)[:, None] * _frequencies(width, theta, positions.device)) % TURN
     angle = phase.double() * (2 * math.pi / TURN)
     return angle.cos().float(), angle.sin().float()
 

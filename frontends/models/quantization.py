@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from chimerac.frontends.models.precision import float32_island
 
 FLOOR = 1e-5  #: least mean or maximum that a scale is made from, so that an all-zero group has a scale
 SPARSE_THRESHOLD = 0.3  #: |W/s| under which ``sparse_gradient`` stops the gradient
@@ -29,13 +27,14 @@ _input_hook: ContextVar[Callable[[Tensor, int], Tensor] | None] = ContextVar("in
 
 def _runs(x: Tensor, size: int) -> Tensor:
     """``x`` [..., K] as [..., ceil(K/size), size], zero-filled at the end."""
-    padded = F.pad(x, (0, -x.shape[-1] % size))
+    missing = -x.shape[-1] % size
+    padded = F.pad(x, (0, missing)) if missing else x
     return padded.reshape(*x.shape[:-1], padded.shape[-1] // size, size)
 
 
-def _per_channel(scales: Tensor, size: int, channels: int) -> Tensor:
-    """Scales [..., G] repeated to [..., channels]."""
-    return scales.repeat_interleave(size, dim=-1)[..., :channels]
+def _joined(runs: Tensor, channels: int) -> Tensor:
+    """The inverse of ``_runs``."""
+    return runs.flatten(-2)[..., :channels]
 
 
 def round_to_half(x: Tensor) -> Tensor:
@@ -59,11 +58,14 @@ def ternary_codes(weight: Tensor, group: int) -> tuple[Tensor, Tensor]:
     """
     weight = weight.detach().float()
     channels = weight.shape[-1]
-    sums = _runs(weight.abs().double(), group).sum(-1)
-    counts = _runs(torch.ones(channels, dtype=torch.float64, device=weight.device), group).sum(-1)
-    scales = round_to_half((sums / counts).clamp(min=FLOOR))
-    codes = torch.round(weight / _per_channel(scales, group, channels)).clamp(-1, 1)
-    return codes.to(torch.int8), scales
+    runs = _runs(weight, group)
+    sums = runs.abs().sum(-1, dtype=torch.float64)
+    means = sums / group
+    if channels % group:
+        means[..., -1] = sums[..., -1] / (channels % group)
+    scales = round_to_half(means.clamp_(min=FLOOR))
+    codes = torch.div(runs, scales[..., None]).round_().clamp_(-1, 1)
+    return _joined(codes.to(torch.int8), channels), scales
 
 
 def int8_codes(weight: Tensor, group: int) -> tuple[Tensor, Tensor]:
@@ -74,10 +76,10 @@ def int8_codes(weight: Tensor, group: int) -> tuple[Tensor, Tensor]:
         scales: float32 [..., ceil(K/group)], each exactly a float16: max(max |W|, 1e-5) / 127, quotient in float32.
     """
     weight = weight.detach().float()
-    largest = _runs(weight.abs(), group).amax(-1).clamp(min=FLOOR)
-    scales = (largest / 127).half().float()
-    codes = torch.round(weight / _per_channel(scales, group, weight.shape[-1])).clamp(-127, 127)
-    return codes.to(torch.int8), scales
+    runs = _runs(weight, group)
+    scales = (_largest(runs).clamp_(min=FLOOR) / 127).half().float()
+    codes = torch.div(runs, scales[..., None]).round_().clamp_(-127, 127)
+    return _joined(codes.to(torch.int8), weight.shape[-1]), scales
 
 
 def activation_codes(x: Tensor, block: int) -> tuple[Tensor, Tensor]:
@@ -88,43 +90,101 @@ def activation_codes(x: Tensor, block: int) -> tuple[Tensor, Tensor]:
         scales: float32 [..., ceil(K/block)]: a = max(max |x|, 1e-5) / 127, in float32.
     """
     x = x.detach().float()
-    scales = _runs(x.abs(), block).amax(-1).clamp(min=FLOOR) / 127
-    codes = torch.round(x / _per_channel(scales, block, x.shape[-1])).clamp(-127, 127)
-    return codes, scales
+    runs = _runs(x, block)
+    scales = _largest(runs).clamp_(min=FLOOR).div_(127)
+    codes = torch.div(runs, scales[..., None]).round_().clamp_(-127, 127)
+    return _joined(codes, x.shape[-1]), scales
 
 
-def dequantize(codes: Tensor, scales: Tensor, size: int) -> Tensor:
-    """Codes [..., K] times their scales [..., ceil(K/size)], float32."""
-    return codes.float() * _per_channel(scales, size, codes.shape[-1])
+def _largest(runs: Tensor) -> Tensor:
+    """max |x| of each run [..., size] -> [...]."""
+    largest: Tensor = torch.linalg.vector_norm(runs, float("inf"), dim=-1)
+    return largest
 
 
-@float32_island
-def straight_through_ternary(weight: Tensor, group: int, sparse_gradient: bool = False) -> Tensor:
+def dequantize(codes: Tensor, scales: Tensor, size: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Codes [..., K] times their scales [..., ceil(K/size)], the float32 product rounded to ``dtype``."""
+    runs = _runs(codes.float(), size)
+    products = torch.empty(runs.shape, dtype=dtype, device=runs.device)
+    return _joined(torch.mul(runs, scales[..., None], out=products), codes.shape[-1])
+
+
+def product_dtype(x: Tensor) -> torch.dtype:
+    """What matrix products of the training form read: autocast's type where it is on, else float32."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+
+
+def straight_through_ternary(
+    weight: Tensor, group: int, sparse_gradient: bool = False, ready: Tensor | None = None
+) -> Tensor:
     """Ternary weights, dequantised, with the identity as gradient (arXiv 2402.17764).
 
     With ``sparse_gradient`` weights nearer to zero than 0.3 scales get no gradient: about a fifth of a Gaussian's.
     They then leave zero only through weight decay or their group's scale, so it is off by default.
+
+    Args:
+        ready: the result, when the caller has it already.
     """
-    codes, scales = ternary_codes(weight, group)
-    quantized = dequantize(codes, scales, group)
-    if sparse_gradient:
-        small = weight.detach().abs() < SPARSE_THRESHOLD * _per_channel(scales, group, weight.shape[-1])
-        weight = torch.where(small, weight.detach(), weight)
-    return weight + (quantized - weight).detach()
+    rounded: Tensor = _Ternary.apply(weight, group, sparse_gradient, product_dtype(weight), ready)  # type: ignore[no-untyped-call]
+    return rounded
 
 
-@float32_island
 def straight_through_int8(weight: Tensor, group: int) -> Tensor:
-    """Int8 weights, dequantised, with the identity as gradient."""
-    codes, scales = int8_codes(weight, group)
-    return weight + (dequantize(codes, scales, group) - weight).detach()
+    """Int8 weights, dequantised float32, with the identity as gradient."""
+    rounded: Tensor = _Int8.apply(weight, group)  # type: ignore[no-untyped-call]
+    return rounded
 
 
-@float32_island
-def straight_through_activations(x: Tensor, block: int) -> Tensor:
-    """Int8 activations, dequantised, with the identity as gradient."""
-    codes, scales = activation_codes(x, block)
-    return x + (dequantize(codes, scales, block) - x).detach()
+def straight_through_activations(x: Tensor, block: int, dtype: torch.dtype | None = None) -> Tensor:
+    """Int8 activations, dequantised, with the identity as gradient. ``dtype``: None for ``product_dtype``."""
+    rounded: Tensor = _Activations.apply(x, block, dtype or product_dtype(x))  # type: ignore[no-untyped-call]
+    return rounded
+
+
+def large_enough(weight: Tensor, group: int) -> Tensor:
+    """Where ``sparse_gradient`` lets gradients through: |W| >= 0.3 s, bool [..., K]."""
+    _, scales = ternary_codes(weight, group)
+    return _joined(_runs(weight.detach().abs(), group) >= SPARSE_THRESHOLD * scales[..., None], weight.shape[-1])
+
+
+class _Ternary(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, weight: Tensor, group: int, sparse_gradient: bool, dtype: torch.dtype, ready: Tensor | None
+    ) -> Tensor:
+        ctx.save_for_backward(large_enough(weight, group) if sparse_gradient else None)
+        ctx.dtype = weight.dtype
+        if ready is not None:
+            return ready.detach()
+        return dequantize(*ternary_codes(weight, group), group, dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (kept,) = ctx.saved_tensors
+        gradient = gradient.to(ctx.dtype)
+        return gradient if kept is None else gradient * kept, None, None, None, None
+
+
+class _Int8(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, group: int) -> Tensor:
+        return dequantize(*int8_codes(weight, group), group)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+class _Activations(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, block: int, dtype: torch.dtype) -> Tensor:
+        ctx.dtype = x.dtype
+        return dequantize(*activation_codes(x, block), block, dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return gradient.to(ctx.dtype), None, None
 
 
 def quantized_product(x: Tensor, codes: Tensor, scales: Tensor, group: int, block: int) -> Tensor:

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from chimerac.frontends.architecture import ChimeraShape
 from chimerac.frontends.models import ops
-from chimerac.frontends.models.linear import GateLinear, TernaryLinear
+from chimerac.frontends.models.linear import GateLinear, TernaryLinear, joint_gates
 from chimerac.frontends.models.mixer import Mixer, State, batched, split_heads
 from chimerac.frontends.models.norm import L2_EPS, RMSNorm, l2_norm
 from chimerac.frontends.models.ops_memory import rotate, rotation
+from chimerac.frontends.models.products import joint_product
 from chimerac.frontends.models.titans_memory import (
     add_slot,
     anchor_spans,
@@ -53,7 +54,8 @@ class TitansContext:
 
     def read(self, q: Tensor) -> Tensor:
         """The memory's answers to q [B, T, H, d], each from its span's anchor."""
-        parts = [apply_memory(q[:, a:b], self.anchors[:, n]) for n, (a, b) in enumerate(self.spans)]
+        queries = torch.split(q, [b - a for a, b in self.spans], dim=1)
+        parts = [apply_memory(*pair) for pair in zip(queries, self.anchors.unbind(1), strict=True)]
         return torch.cat(parts, dim=1)
 
 
@@ -119,15 +121,14 @@ class TitansMac(Mixer):
                 state = {"keys": empty, "values": empty, **batched(self._memory_state(), x.shape[0])}
         q, query, keys, values = self._project(x, state["keys"], state["values"], position, writers_only)
         base, log_denominator = self._attend(q, keys, values)
-        with torch.set_grad_enabled(recorded):
-            weights = self.km_proj.quantized(), self.vm_proj.quantized()
         anchor, memory, momentum = state["anchor"], state["memory"], state["momentum"]
         normed_parts, anchors, spans = [], [], anchor_spans(position, x.shape[1], self.chunk)
-        for start, end, starts_chunk in spans:
+        sizes = [end - start for start, end, _ in spans]
+        pieces = (torch.split(tensor, sizes, dim=1) for tensor in (q, query, base, log_denominator))
+        for (_, _, starts_chunk), *parts in zip(spans, *pieces, strict=True):
             anchor = memory if starts_chunk else anchor
             anchors.append(anchor)
-            parts = [tensor[:, start:end] for tensor in (q, query, base, log_denominator)]
-            normed, memory, momentum = self._span(parts, weights, anchor, memory, momentum, writers_only)
+            normed, memory, momentum = self._span(parts, anchor, memory, momentum, writers_only)
             normed_parts.append(normed)
         with torch.set_grad_enabled(recorded):
             context = TitansContext(keys, values, torch.stack(anchors, dim=1), tuple((a, b) for a, b, _ in spans))
@@ -144,14 +145,14 @@ class TitansMac(Mixer):
         q, query = self._queries(x, angles), self._memory_query(x)
         with torch.set_grad_enabled(torch.is_grad_enabled() or writers_only):
             source = x.detach() if writers_only else x
-            keys = torch.cat([old_keys, rotate(self._heads(self.k_proj, source), *angles)], dim=1)
-            values = torch.cat([old_values, self._heads(self.v_proj, source)], dim=1)
+            k, v = (split_heads(y, self.heads) for y in joint_product(source, (self.k_proj, self.v_proj)))
+            keys = torch.cat([old_keys, rotate(k, *angles)], dim=1)
+            values = torch.cat([old_values, v], dim=1)
         return q, query, keys, values
 
     def _span(
         self,
         parts: Sequence[Tensor],
-        weights: tuple[Tensor, Tensor],
         anchor: Tensor,
         memory: Tensor,
         momentum: Tensor,
@@ -160,15 +161,15 @@ class TitansMac(Mixer):
         """The tokens that share an anchor: what they give, and the memory and momentum after them.
 
         Args:
-            parts: q, memory query, attention without the slot and its log denominator. weights: of km_proj, vm_proj.
+            parts: q, memory query, attention without the slot and its log denominator.
         """
         q, query, base, log_denominator = parts
         y = add_slot(base, log_denominator, q, apply_memory(query, anchor), self.scale).flatten(-2)
         normed = self.memory_norm(y)
         with torch.set_grad_enabled(torch.is_grad_enabled() or writers_only):
             learned = self.memory_norm(y.detach()) if writers_only else normed
-            k = l2_norm(F.silu(split_heads(self.km_proj(learned, weights[0]), self.heads)), L2_EPS)
-            v = l2_norm(split_heads(self.vm_proj(learned, weights[1]), self.heads), L2_EPS)
+            k, v = (split_heads(y, self.heads) for y in joint_product(learned, (self.km_proj, self.vm_proj)))
+            k, v = l2_norm(F.silu(k), L2_EPS), l2_norm(v, L2_EPS)
             memory, momentum = update_memory(k, v, *self._gates(learned), anchor, memory, momentum)
         return normed, memory, momentum
 
@@ -231,7 +232,8 @@ class TitansMac(Mixer):
         return window_attention(q, keys, values, self.persistent_k, self.persistent_v, self.window, self.scale)
 
     def _gates(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return bounded_gates(self.eta_proj(x), self.theta_proj(x), self.alpha_proj(x), self.chunk)
+        eta, theta, alpha = joint_gates(x, (self.eta_proj, self.theta_proj, self.alpha_proj)).chunk(3, dim=-1)
+        return bounded_gates(eta, theta, alpha, self.chunk)
 
     def _output(self, x: Tensor, normed: Tensor, context: TitansContext) -> Tensor:
         answer = self.read_norm(context.read(self._memory_query(normed))).flatten(-2)

@@ -19,8 +19,9 @@ LEAST_ETA = 1e-30  #: stands for a momentum that underflowed, whose logarithm wo
 @float32_island
 def apply_memory(q: Tensor, anchor: Tensor) -> Tensor:
     """M(q). q: [B, T, H, d]; anchor: [B, H, 2, d, d]."""
-    hidden = F.silu(torch.einsum("bthi,bhio->btho", q, anchor[:, :, 0]))
-    return q + torch.einsum("bthi,bhio->btho", hidden, anchor[:, :, 1])
+    first, second = anchor.unbind(2)
+    hidden = F.silu(torch.einsum("bthi,bhio->btho", q, first))
+    return q + torch.einsum("bthi,bhio->btho", hidden, second)
 
 
 @float32_island
@@ -40,11 +41,12 @@ def update_memory(
     Returns:
         the new memory and momentum.
     """
-    z = torch.einsum("bthi,bhio->btho", k, anchor[:, :, 0])
+    first, second = anchor.unbind(2)
+    z = torch.einsum("bthi,bhio->btho", k, first)
     s = torch.sigmoid(z)
     a = z * s
-    error = 2 * (k + torch.einsum("bthi,bhio->btho", a, anchor[:, :, 1]) - v)
-    back = torch.einsum("btho,bhio->bthi", error, anchor[:, :, 1]) * s * (1 + z * (1 - s))
+    error = 2 * (k + torch.einsum("bthi,bhio->btho", a, second) - v)
+    back = torch.einsum("btho,bhio->bthi", error, second) * s * (1 + z * (1 - s))
     left, right = torch.stack([k, a], dim=3), torch.stack([back, error], dim=3)  # [B, T, H, 2, d]
 
     le, lb = eta.clamp_min(LEAST_ETA).log().cumsum(1), torch.log1p(-alpha).cumsum(1)

@@ -30,7 +30,7 @@ class Place:
 
     Attributes:
         digest: of the plan. phase, step: the next to run. log_bytes: length of the log at that time.
-        seconds: time spent in training so far.
+        seconds: time spent in training so far. phase_seconds: of it, in this phase.
     """
 
     digest: str
@@ -38,6 +38,7 @@ class Place:
     step: int = 0
     log_bytes: int = 0
     seconds: float = 0.0
+    phase_seconds: float = 0.0
 
 
 def save_state(

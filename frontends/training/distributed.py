@@ -35,14 +35,38 @@ class Processes:
             dist.all_reduce(value)
         return value
 
+    def queue(self) -> Queue:
+        """The work that this process has given to its device from now on."""
+        return Queue(self.device)
+
     def agree(self, flag: bool) -> bool:
         """True when any process says so."""
+        if self.world == 1:
+            return flag
         return bool(self.total(torch.tensor(float(flag), device=self.device)))
 
     def wait(self) -> None:
         """Return when all processes are here."""
         if self.world > 1:
             dist.barrier()
+
+
+class Queue:
+    """Keeps the host at most one step ahead of its GPU, so that the clock tells how far training is."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.previous: torch.cuda.Event | None = None
+
+    def shorten(self) -> None:
+        """Call once a step: returns when the step before has been computed."""
+        if self.device.type != "cuda":
+            return
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record()
+        if self.previous is not None:
+            self.previous.synchronize()
+        self.previous = event
 
 
 @contextlib.contextmanager

@@ -17,10 +17,12 @@ from chimerac.compiler.errors import UserError
 from chimerac.frontends.models.chimera import ChimeraModel, layer_at
 from chimerac.frontends.models.looping import sample_depths
 from chimerac.frontends.models.moe import MixtureOfExperts, update_router_bias
+from chimerac.frontends.models.prepared import PreparedWeights
 from chimerac.frontends.models.titans import TitansMac
 from chimerac.frontends.training.data import Batch, Source, share
 from chimerac.frontends.training.distributed import Processes, gradients_synchronised, spread, whole
 from chimerac.frontends.training.dpo import preference_loss, row_sums
+from chimerac.frontends.training.graphs import IGNORED, Graphs, Inputs
 from chimerac.frontends.training.mezo import Mezo
 from chimerac.frontends.training.optimizer import learning_rate, make_adamw
 from chimerac.frontends.training.settings import Plan
@@ -39,12 +41,13 @@ class TokenModel(nn.Module):
     def forward(
         self, tokens: Tensor, positions: Tensor | None, targets: Tensor, depths: Tensor | None, truncate: bool
     ) -> Tensor:
-        """tokens: [B, T]; positions, targets: [M], see data.Batch; depths: [B] or None for the default."""
+        """tokens: [B, T]; positions, targets: [M], see data.Batch, IGNORED gives 0; depths: [B] or None."""
         table = self.model.embedding.table()
         hidden = self.model.hidden(tokens, table, depths, truncate=truncate).flatten(0, 1)
         if positions is not None:
             hidden = hidden[positions]
-        return -F.cross_entropy(self.model.embedding.head(hidden, table), targets, reduction="none")
+        logits = self.model.embedding.head(hidden, table)
+        return -F.cross_entropy(logits, targets, reduction="none", ignore_index=IGNORED)
 
 
 def prepare(model: ChimeraModel, plan: Plan, processes: Processes) -> nn.Module:
@@ -94,12 +97,12 @@ def _checkpointed(model: ChimeraModel, forward: Callable[..., object], *inputs: 
 def _uncounted(model: ChimeraModel) -> Iterator[None]:
     """Recomputation visits experts a second time, which must not count as load."""
     mixtures = [m for m in model.modules() if isinstance(m, MixtureOfExperts)]
-    loads = [m.load for m in mixtures]
+    loads = [m.load.clone() for m in mixtures]
     try:
         yield
     finally:
         for mixture, load in zip(mixtures, loads, strict=True):
-            mixture.load = load
+            mixture.load.copy_(load)
 
 
 def autocast(plan: Plan, processes: Processes) -> AbstractContextManager[object]:
@@ -111,19 +114,27 @@ class PhaseRunner:
     """Runs the steps of one phase.
 
     Attributes:
-        steps: how many there are. optimizer: its state is saved with the run; None for MeZO, which has none.
+        steps: how many there are; 0 when the clock ends the phase.
+        optimizer: its state is saved with the run; None for MeZO, which has none.
         norm: length of the last gradient before clipping; None for MeZO.
     """
 
     def __init__(
-        self, plan: Plan, index: int, model: ChimeraModel, trained: nn.Module, source: Source, processes: Processes
+        self,
+        plan: Plan,
+        index: int,
+        model: ChimeraModel,
+        trained: nn.Module,
+        source: Source,
+        processes: Processes,
+        tell: Callable[[str], None] = print,
     ) -> None:
         self.plan, self.phase, self.source, self.processes = plan, plan.phases[index], source, processes
         self.model, self.trained = model, trained
         phase = self.phase
         self.steps = phase.steps or int(phase.epochs * source.count / phase.batch)
-        if self.steps < 1:
-            raise UserError("CHM258", f"the phase {phase.name!r} has no steps; give it steps or epochs")
+        if self.steps < 1 and not phase.seconds > 0:
+            raise UserError("CHM258", f"the phase {phase.name!r} has no steps; give it steps, epochs or seconds")
         self.seed = plan.seed * 1000 + index
         self.optimizer: torch.optim.AdamW | None = None
         self.mezo: Mezo | None = None
@@ -135,11 +146,40 @@ class PhaseRunner:
             frozen = ChimeraModel(plan.shape, ternary=plan.ternary)
             frozen.load_state_dict(model.state_dict())
             self.reference = TokenModel(frozen.to(processes.device)).requires_grad_(False)
+        self.prepared, self.graphs = self._prepared(), self._graphs(tell)
         if phase.optimizer == "adamw":
             self.optimizer = make_adamw(trained, phase)
         else:
             sparse = phase.optimizer == "mezo_sparse"
             self.mezo = Mezo(model, self.seed, phase.epsilon, phase.weight_decay, sparse=sparse)
+
+    def _prepared(self) -> AbstractContextManager[object]:
+        """What holds the rounded weights during a step; sharded weights and compiled blocks round on their own."""
+        if self.plan.compile or (self.plan.parallel == "fsdp" and self.processes.world > 1):
+            return contextlib.nullcontext()
+        return PreparedWeights(self.model, torch.bfloat16 if self.plan.precision == "bfloat16" else torch.float32)
+
+    def _graphs(self, tell: Callable[[str], None]) -> Graphs | None:
+        """CUDA graphs where every pass is the same work: one process, all sequences equally deep."""
+        plan, phase = self.plan, self.phase
+        eager = not plan.graphs or plan.compile or plan.checkpointing or self.processes.world > 1
+        mixed = phase.depth == "sequence" and self.model.shape.loop is not None
+        if eager or mixed or phase.kind == "dpo" or phase.optimizer != "adamw" or self.processes.device.type != "cuda":
+            return None
+        return self.make_graphs(tell)
+
+    def make_graphs(self, tell: Callable[[str], None]) -> Graphs:
+        """Computes the gradients of this phase's micro-batches; without CUDA, eagerly."""
+
+        def loss(tokens: Tensor, targets: Tensor, loops: int | None) -> Tensor:
+            depths = None if loops is None else torch.full((len(tokens),), loops)
+            with autocast(self.plan, self.processes):
+                logs: Tensor = self.trained(tokens, None, targets, depths, self.phase.truncate)
+            return -logs.sum()
+
+        mixtures = [m for m in self.model.modules() if isinstance(m, MixtureOfExperts)]
+        trained = [p for p in self.trained.parameters() if p.requires_grad]
+        return Graphs(loss, trained, lambda: [m.load for m in mixtures], self.processes.device, tell)
 
     def _check_sharding(self) -> None:
         """Raise UserError CHM258 for what needs whole tensors or would run blocks differently often on each process."""
@@ -150,13 +190,20 @@ class PhaseRunner:
             message = f"the phase {phase.name!r} draws loop depths per sequence, but with fsdp all must be equally deep"
             raise UserError("CHM258", message, hint='set its depth to "batch"')
 
-    def step(self, number: int) -> tuple[Tensor, int]:
+    def rate(self, number: int, elapsed: float = 0.0) -> float:
+        """The learning rate of step ``number`` (from 0), ``elapsed`` seconds after the phase began."""
+        phase = self.phase
+        if phase.seconds:
+            return learning_rate(phase, number, elapsed / phase.seconds)
+        return learning_rate(phase, number, (number - phase.warmup_steps) / max(1, self.steps - phase.warmup_steps))
+
+    def step(self, number: int, elapsed: float = 0.0) -> tuple[Tensor, int]:
         """Do step ``number`` (from 0). Returns the mean loss and the tokens read, over all processes."""
         phase, processes = self.phase, self.processes
         numbers = torch.arange(number * phase.batch, (number + 1) * phase.batch).numpy()
         batch = self.source.batch(numbers, processes.rank, processes.world)
         depths = self._depths(number, len(batch.tokens))
-        rate = learning_rate(phase, number, self.steps)
+        rate = self.rate(number, elapsed)
         self.model.train()
         if self.mezo is not None:
             with torch.no_grad():
@@ -168,7 +215,10 @@ class PhaseRunner:
 
     def _descend(self, batch: Batch, depths: Tensor | None, rate: float) -> Tensor:
         assert self.optimizer is not None
-        self.optimizer.zero_grad(set_to_none=True)
+        if self.graphs is not None:
+            self.graphs.clear_gradients()
+        else:
+            self.optimizer.zero_grad(set_to_none=True)
         loss = self._losses(batch, depths, backward=True)
         norm = nn.utils.clip_grad_norm_(self.trained.parameters(), self.phase.clip)
         self.norm = whole(norm)
@@ -181,14 +231,19 @@ class PhaseRunner:
         """This process's part of the step's mean loss, micro-batch by micro-batch, with gradients if asked for."""
         parts = list(self._micro_batches(batch, depths))
         total = torch.zeros((), device=self.processes.device)
-        for index, (part, part_depths) in enumerate(parts):
-            with gradients_synchronised(self.trained, index == len(parts) - 1):
-                with autocast(self.plan, self.processes):
-                    loss = self._loss(part, part_depths) / part.total
-                if backward:
-                    # gradients are averaged over the processes; ``total`` counts all targets, so undo the mean
-                    (loss * self.processes.world).backward()  # type: ignore[no-untyped-call]
-            total = total + loss.detach()
+        with self.prepared:
+            for index, (part, part_depths) in enumerate(parts):
+                if backward and self.graphs is not None:
+                    total = total + self.graphs.add(graph_inputs(part, part_depths))
+                    continue
+                part = part.to(self.processes.device)
+                with gradients_synchronised(self.trained, index == len(parts) - 1):
+                    with autocast(self.plan, self.processes):
+                        loss = self._loss(part, part_depths) / part.total
+                    if backward:
+                        # gradients are averaged over the processes; ``total`` counts all targets, so undo the mean
+                        (loss * self.processes.world).backward()  # type: ignore[no-untyped-call]
+                total = total + loss.detach()
         return total
 
     def _loss(self, batch: Batch, depths: Tensor | None) -> Tensor:
@@ -220,7 +275,7 @@ class PhaseRunner:
                 part = Batch(
                     part.numbers, part.tokens, batch.positions[inside] - start * length, batch.targets[inside], total
                 )
-            yield part.to(self.processes.device), None if depths is None else depths[start:end]
+            yield part, None if depths is None else depths[start:end]
 
     def _depths(self, number: int, rows: int) -> Tensor | None:
         loop, phase = self.model.shape.loop, self.phase
@@ -235,7 +290,16 @@ class PhaseRunner:
     def _balance(self) -> None:
         mixtures = [m for m in self.model.modules() if isinstance(m, MixtureOfExperts)]
         for mixture in mixtures:
-            mixture.load = self.processes.total(mixture.load.to(self.processes.device))
-        self.loads = [mixture.load for mixture in mixtures]
+            mixture.load = mixture.load.to(self.processes.device)
+            mixture.load.copy_(self.processes.total(mixture.load))
+        self.loads = [mixture.load.clone() for mixture in mixtures]
         # a rate of zero leaves the biases alone and still starts counting anew
         update_router_bias(self.model, self.phase.bias_rate if self.phase.moves_bias else 0.0)
+
+
+def graph_inputs(part: Batch, depths: Tensor | None) -> Inputs:
+    """A micro-batch in the form whose sizes depend on its rows and length only. ``depths``: equal ones."""
+    targets = part.targets
+    if part.positions is not None:
+        targets = torch.full((part.tokens.numel(),), IGNORED).index_copy(0, part.positions, part.targets)
+    return Inputs(part.tokens, targets, torch.tensor(1 / part.total), None if depths is None else int(depths[0]))

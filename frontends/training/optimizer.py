@@ -41,10 +41,13 @@ def make_adamw(model: nn.Module, phase: Phase) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=phase.learning_rate, betas=betas, eps=EPSILON, fused=fused)
 
 
-def learning_rate(phase: Phase, step: int, steps: int) -> float:
-    """Linear warm-up to the peak, then half a cosine down to ``final_rate`` of it. step: from 0."""
+def learning_rate(phase: Phase, step: int, done: float) -> float:
+    """Linear warm-up to the peak, then half a cosine down to ``final_rate`` of it.
+
+    Args:
+        step: from 0. done: how much of the phase behind its warm-up is over, 0 to 1.
+    """
     if step < phase.warmup_steps:
         return phase.learning_rate * (step + 1) / phase.warmup_steps
-    done = (step - phase.warmup_steps) / max(1, steps - phase.warmup_steps)
     height = phase.final_rate + (1 - phase.final_rate) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
     return phase.learning_rate * height

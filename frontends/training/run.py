@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import gc
 import json
 import time
 from collections.abc import Callable
@@ -16,17 +18,19 @@ from chimerac.compiler.errors import UserError
 from chimerac.frontends.checkpoint import load_safetensors, save_safetensors
 from chimerac.frontends.models import ChimeraModel, initialise
 from chimerac.frontends.models.moe import imbalance
+from chimerac.frontends.models.prepared import PreparedWeights
+from chimerac.frontends.packed_checkpoint import packed_bytes
 from chimerac.frontends.training.checkpointing import Place, load_state, read_place, save_state, write_whole
 from chimerac.frontends.training.data import DataFolder
 from chimerac.frontends.training.distributed import Processes, fill, whole
 from chimerac.frontends.training.evaluation import Codec, Measuring, evaluate
 from chimerac.frontends.training.loop import PhaseRunner, compile_blocks, prepare
-from chimerac.frontends.training.optimizer import learning_rate
 from chimerac.frontends.training.progress import Progress
-from chimerac.frontends.training.settings import Plan, write_plan
+from chimerac.frontends.training.settings import Plan, check_plan, write_plan
 
 WEIGHTS_FILE, METRICS_FILE, PLAN_FILE = "weights.safetensors", "metrics.json", "plan.json"
-EVALUATED_AT_ONCE = {"cpu": 32, "cuda": 512}  #: sequences
+PACKED_FILE = "packed.safetensors"
+EVALUATED_AT_ONCE = {"cpu": 32, "cuda": 2048}  #: sequences
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,8 @@ def train_plan(
 ) -> Outcome:
     """Train as ``plan`` says, from the start or from what an earlier call with the same plan left in ``out``.
 
-    Leaves ``weights.safetensors``, ``metrics.json``, ``log.jsonl``, ``plan.json`` and ``state.safetensors``.
+    Leaves ``weights.safetensors``, ``packed.safetensors`` (not of a float model), ``metrics.json``, ``log.jsonl``,
+    ``plan.json`` and ``state.safetensors``.
 
     Args:
         weights: start from these in place of random ones.
@@ -61,7 +66,8 @@ def train_plan(
     Raises:
         UserError CHM250 to CHM259.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    check_plan(plan)
+    _make_folder(out)
     place = read_place(out, plan.digest())
     model = ChimeraModel(plan.shape, sparse_gradient=plan.sparse_gradient, ternary=plan.ternary)
     initialise(model, plan.shape.seed)
@@ -75,6 +81,13 @@ def train_plan(
         run.tell("stopped; the same command goes on from here")
         return Outcome(False, {})
     return Outcome(True, run.finish(evaluated_rows))
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError("CHM256", f"can't make the folder {out}: {error.strerror or error}") from error
 
 
 def _silent(_: str) -> None:
@@ -110,7 +123,7 @@ class _Run:
             source = self.data.source(phase, self.plan.shape.vocabulary, seed)
             if self.resumed and phase.kind == "dpo":  # its reference is the model as it was when the phase began
                 self._load_reference(index)
-            runner = PhaseRunner(self.plan, index, self.model, self.trained, source, self.processes)
+            runner = PhaseRunner(self.plan, index, self.model, self.trained, source, self.processes, self.tell)
             if self.resumed:
                 load_state(self.out, self.model, runner.optimizer)
                 self.tell(f"going on with {phase.name}, step {self.place.step} of {runner.steps}")
@@ -122,29 +135,43 @@ class _Run:
             if not self._phase(runner, limit):
                 return False
             self._save(index + 1, 0, None)
-            self.place = dataclasses.replace(self.place, phase=index + 1, step=0)
+            self.place = dataclasses.replace(self.place, phase=index + 1, step=0, phase_seconds=0.0)
+            del runner
+            gc.collect()  # graphs and optimiser state, before the next phase or the evaluation needs their memory
         if self.resumed:  # everything was trained before, only the evaluation is left
             load_state(self.out, self.model, None)
         return True
 
     def _phase(self, runner: PhaseRunner, limit: float | None) -> bool:
-        index = self.place.phase
-        for number in range(self.place.step, runner.steps):
-            loss, tokens = runner.step(number)
-            done = number + 1
-            last = done == runner.steps
+        index, timed = self.place.phase, runner.phase.seconds
+        began = time.monotonic() - self.place.phase_seconds
+        done, last = self.place.step, False
+        queue = self.processes.queue()
+        while not last:
+            elapsed = self._same(time.monotonic() - began) if timed else 0.0
+            loss, tokens = runner.step(done, elapsed)
+            done += 1
+            # the step after this one would end 2 steps from ``elapsed``: the end nearest to the wanted one is taken
+            last = elapsed + 1.5 * elapsed / max(1, done - 1) >= timed if timed else done == runner.steps
+            if timed:
+                queue.shorten()
             if self.progress is not None:
                 self.progress.count(loss, tokens)
             if done % self.plan.log_interval == 0 or last:
-                self._report(runner, done, loss)
+                self._report(runner, done, elapsed, loss)
             late = limit is not None and self.processes.agree(time.monotonic() > limit)
             if not last and (late or done % self.plan.save_interval == 0):
-                self._save(index, done, runner.optimizer)
+                self._save(index, done, runner.optimizer, time.monotonic() - began)
             if late and not last:
                 return False
         return True
 
-    def _report(self, runner: PhaseRunner, done: int, loss: torch.Tensor) -> None:
+    def _same(self, seconds: float) -> float:
+        """The leading process's clock on every process: all must end after the same step."""
+        own = torch.tensor(seconds if self.processes.leads else 0.0, dtype=torch.float64)
+        return float(self.processes.total(own.to(self.processes.device))) if self.processes.world > 1 else seconds
+
+    def _report(self, runner: PhaseRunner, done: int, elapsed: float, loss: torch.Tensor) -> None:
         if not bool(loss.isfinite()):
             raise UserError(
                 "CHM259",
@@ -153,13 +180,18 @@ class _Run:
             )
         if self.progress is not None:
             balance = max(map(imbalance, runner.loads), default=0.0)
-            rate = learning_rate(runner.phase, done - 1, runner.steps)
-            self.progress.report(runner.phase.name, done, runner.steps, rate, runner.norm, balance)
+            timed = runner.phase.seconds
+            left = (runner.steps - done) if not timed else (timed - elapsed) * done / max(elapsed, 1e-9)
+            steps = runner.steps or done + max(0, round(left))
+            rate = runner.rate(done - 1, elapsed)
+            self.progress.report(runner.phase.name, done, steps, rate, runner.norm, balance)
 
-    def _save(self, phase: int, step: int, optimizer: torch.optim.Optimizer | None) -> None:
+    def _save(self, phase: int, step: int, optimizer: torch.optim.Optimizer | None, phase_seconds: float = 0.0) -> None:
         written = self.progress.bytes if self.progress is not None else 0
         seconds = time.monotonic() - self.began
-        place = dataclasses.replace(self.place, phase=phase, step=step, log_bytes=written, seconds=seconds)
+        place = dataclasses.replace(
+            self.place, phase=phase, step=step, log_bytes=written, seconds=seconds, phase_seconds=phase_seconds
+        )
         save_state(self.out, place, self.model, optimizer, self.processes)
 
     def _reference_file(self, index: int) -> Path:
@@ -181,6 +213,8 @@ class _Run:
         plain = self._gathered()
         if self.processes.leads:
             save_safetensors(plain, self.out / WEIGHTS_FILE)
+            if self.plan.ternary:
+                write_whole(self.out / PACKED_FILE, packed_bytes(plain))
         device = self.processes.device
         plain.to(device)
         if self.plan.compile:
@@ -193,7 +227,8 @@ class _Run:
         }
         if self.processes.leads:
             lengths = self._longest("pretrain"), self._longest("sft", "dpo")
-            metrics |= evaluate(plain, self.data.path, self.data.valid_text, self.codec, lengths, measuring, rows)
+            with contextlib.nullcontext() if self.plan.compile else PreparedWeights(plain, torch.float32):
+                metrics |= evaluate(plain, self.data.path, self.data.valid_text, self.codec, lengths, measuring, rows)
             write_whole(self.out / METRICS_FILE, (json.dumps(metrics, indent=1) + "\n").encode())
         self.processes.wait()
         return metrics

@@ -26,6 +26,8 @@ class Phase:
     Attributes:
         kind: pretrain predicts every token of running text, sft the targets of rows, dpo prefers one answer to another.
         epochs: in place of ``steps``, which is then 0: passes over the data.
+        seconds: in place of both: train that long. The learning rate then follows the clock, so that it has come down
+            when the time is up, whatever the machine's speed; such a run is not repeatable bit for bit.
         micro_tokens: most tokens of one forward pass on one process; None takes a step's share at once.
         final_rate: learning rate at the end, as a fraction of the peak.
         ends: sequence lengths to cut a batch to, ascending: a batch is as long as its longest row needs, rounded up
@@ -42,6 +44,7 @@ class Phase:
     kind: Kind = "pretrain"
     steps: int = 0
     epochs: float = 0.0
+    seconds: float = 0.0
     sequence_length: int = 256
     batch: int = 32
     micro_tokens: int | None = None
@@ -75,6 +78,7 @@ class Plan:
         precision: bfloat16 computes matrix products under autocast; tensorfloat32 shortens the factors of float32
             products on GPUs that can.
         compile: torch.compile for each block.
+        graphs: on a GPU, micro-batches as CUDA graphs where nothing forbids it; see docs/training.md.
         checkpointing: recompute a block's inside in the backward pass in place of keeping it.
         parallel: how several processes share the work: ddp copies the model, fsdp shards it.
         log_interval, save_interval: steps.
@@ -87,6 +91,7 @@ class Plan:
     sparse_gradient: bool = False
     precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
     compile: bool = False
+    graphs: bool = True
     checkpointing: bool = False
     parallel: Literal["ddp", "fsdp"] = "ddp"
     log_interval: int = 20
@@ -95,9 +100,39 @@ class Plan:
     def digest(self) -> str:
         """Identifies what a resumed run must have in common with the run it goes on with."""
         document = dataclasses.asdict(self)
-        for name in ("log_interval", "save_interval", "compile", "checkpointing", "parallel"):
+        for name in ("log_interval", "save_interval", "compile", "graphs", "checkpointing", "parallel"):
             del document[name]
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def check_plan(plan: Plan) -> None:
+    """Raise UserError CHM250 listing every number that no run can have."""
+    rules = [
+        (bool(plan.phases), "there are no phases"),
+        (plan.seed >= 0, "seed must not be negative"),
+        (min(plan.log_interval, plan.save_interval) >= 1, "log_interval and save_interval must be positive"),
+    ]
+    for phase in plan.phases:
+        never_negative = (phase.steps, phase.epochs, phase.seconds, phase.learning_rate, phase.warmup_steps)
+        rules += [
+            (min(*never_negative, phase.weight_decay, phase.bias_rate) >= 0, f"{phase.name}: a number is negative"),
+            (phase.sequence_length >= 2, f"{phase.name}: sequence_length must be 2 or more"),
+            (phase.batch >= 1, f"{phase.name}: batch must be positive"),
+            (phase.micro_tokens is None or phase.micro_tokens >= 1, f"{phase.name}: micro_tokens must be positive"),
+            (min(phase.clip, phase.epsilon) > 0, f"{phase.name}: clip and epsilon must be above zero"),
+            (0 <= phase.final_rate <= 1, f"{phase.name}: final_rate must be between 0 and 1"),
+            (
+                max(phase.beta1, phase.beta2) < 1 and min(phase.beta1, phase.beta2) >= 0,
+                f"{phase.name}: beta1 and beta2 must be 0 or more and under 1",
+            ),
+            (
+                list(phase.ends) == sorted(set(phase.ends)) and all(1 < e <= phase.sequence_length for e in phase.ends),
+                f"{phase.name}: ends must rise, up to sequence_length",
+            ),
+        ]
+    broken = [text for holds, text in rules if not holds]
+    if broken:
+        raise UserError("CHM250", "this plan can't be trained: " + "; ".join(broken))
 
 
 def write_plan(plan: Plan, path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 import torch
 from torch import Tensor
@@ -74,8 +72,13 @@ def test_deepseek_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("straight_through_activations", "straight_through_ternary", "rms_norm"):
         monkeypatch.setattr(moe_module, name, plain)
-    for projection in (ours.shared.gate_proj, ours.shared.up_proj, ours.shared.down_proj):
-        monkeypatch.setattr(projection, "forward", partial(torch.nn.functional.linear, weight=projection.weight))
+    linear, shared = torch.nn.functional.linear, ours.shared
+
+    def plain_shared(x: Tensor) -> Tensor:
+        gate, up = (linear(x, layer.weight) for layer in (shared.gate_proj, shared.up_proj))
+        return linear(torch.nn.functional.silu(gate) * up, shared.down_proj.weight)
+
+    monkeypatch.setattr(shared, "forward", plain_shared)
     x = torch.randn(3, 11, 40)
     torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
 

@@ -117,10 +117,3 @@ def _write_rows(file: Path, rows: list[list[int]]) -> None:
 @pytest.fixture(scope="session")
 def folder(data_path: Path) -> DataFolder:
     return DataFolder(data_path, CODEC.encode, CODEC.end)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Training runs take minutes on two busy cores: they are run apart, with ``pytest -m slow``."""
-    for item in items:
-        if "frontends/training" in item.path.as_posix():
-            item.add_marker(pytest.mark.slow)

@@ -62,7 +62,7 @@ def launch(plan: Plan, data: Path, out: Path, world: int) -> None:
             "LOCAL_RANK": str(rank),
         }
         processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
-    assert [process.wait(timeout=120) for process in processes] == [0] * world
+    assert [process.wait(timeout=900) for process in processes] == [0] * world
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def spread_by(parallel: str, plan: Plan) -> Plan:
     return replace(plan, parallel=parallel, phases=phases, ternary=False)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_two_processes_train_like_one_and_go_on_bit_for_bit(
     parallel: str, plan: Plan, folder: DataFolder, data_path: Path, codec: Codec, alone: Processes, tmp_path: Path
 ) -> None:

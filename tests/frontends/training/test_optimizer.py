@@ -47,7 +47,7 @@ def test_one_step_follows_the_formula(tiny: ChimeraShape) -> None:
 
 
 def test_rate_rises_then_falls_by_a_cosine() -> None:
-    rates = [learning_rate(PHASE, step, 110) for step in range(110)]
+    rates = [learning_rate(PHASE, step, (step - 10) / 100) for step in range(110)]
     assert rates[0] == pytest.approx(2e-4)
     assert rates[9] == rates[10] == pytest.approx(2e-3)
     assert rates[60] == pytest.approx(2e-3 * (0.1 + 0.9 * 0.5))

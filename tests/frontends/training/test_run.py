@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -20,6 +21,8 @@ from safetensors.torch import load_file
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.checkpoint import load_safetensors
 from chimerac.frontends.models import ChimeraModel
+from chimerac.frontends.models.quantization import ternary_codes
+from chimerac.frontends.packed_checkpoint import load_packed
 from chimerac.frontends.training import Phase, Plan, read_plan, train_plan, write_plan
 from chimerac.frontends.training import run as run_module
 from chimerac.frontends.training.checkpointing import STATE_FILE
@@ -27,7 +30,7 @@ from chimerac.frontends.training.data import DataFolder
 from chimerac.frontends.training.distributed import Processes
 from chimerac.frontends.training.evaluation import Codec
 from chimerac.frontends.training.loop import PhaseRunner
-from chimerac.frontends.training.run import METRICS_FILE, PLAN_FILE, WEIGHTS_FILE
+from chimerac.frontends.training.run import METRICS_FILE, PACKED_FILE, PLAN_FILE, WEIGHTS_FILE
 
 Train = Callable[..., Path]
 
@@ -73,6 +76,18 @@ def test_a_run_leaves_weights_log_metrics_and_plan(plan: Plan, train: Train, tmp
     assert metrics["seen"]["rows"] == 4
     assert set(metrics["seen"]["intents"]) == set("abcd")
     assert read_plan(out / PLAN_FILE) == plan
+    packed = load_packed(out / PACKED_FILE, plan.shape)
+    group = plan.shape.quantization.group_size
+    for name, tensor in model.state_dict().items():
+        codes, _ = ternary_codes(tensor, group)
+        if "_proj" in name and "norm" not in name and tensor.ndim > 1 and tensor.shape[-2] > 2:
+            assert torch.equal(codes, ternary_codes(torch.from_numpy(packed[name]), group)[0]), name
+
+
+def test_a_float_model_is_trained_but_not_packed(plan: Plan, train: Train, tmp_path: Path) -> None:
+    out = train(replace(plan, ternary=False), tmp_path / "run")
+    assert not (out / PACKED_FILE).exists()
+    assert json.loads((out / METRICS_FILE).read_text())["ternary"] is False
 
 
 def test_a_run_depends_on_its_plan_only(plan: Plan, train: Train, tmp_path: Path) -> None:
@@ -94,13 +109,13 @@ def test_a_killed_run_goes_on_bit_for_bit(
     executed: list[tuple[str, int]] = []
     allowed = 0
 
-    def step(self: PhaseRunner, number: int) -> tuple[torch.Tensor, int]:
+    def step(self: PhaseRunner, number: int, elapsed: float) -> tuple[torch.Tensor, int]:
         nonlocal allowed
         if not allowed:
             raise Killed
         allowed -= 1
         executed.append((self.phase.name, number))
-        return original(self, number)
+        return original(self, number, elapsed)
 
     monkeypatch.setattr(PhaseRunner, "step", step)
     for budget in (1, 3, 2, 2, 3, 2, 100):
@@ -135,13 +150,22 @@ def test_a_process_killed_by_the_system_goes_on_bit_for_bit(
     write_plan(plan, tmp_path / "plan.json")
     program = textwrap.dedent(
         """
-        import sys, torch
+        import sys, time, torch
         from pathlib import Path
         from chimerac.frontends.training import read_plan, train_plan
         from chimerac.frontends.training.data import DataFolder
         from chimerac.frontends.training.distributed import Processes
         from chimerac.frontends.training.evaluation import Codec
+        from chimerac.frontends.training.loop import PhaseRunner
 
+        step = PhaseRunner.step
+
+        def waiting_step(self, number, elapsed):
+            while number == 4:  # after two saves: here the process waits for its end
+                time.sleep(0.1)
+            return step(self, number, elapsed)
+
+        PhaseRunner.step = waiting_step
         torch.set_num_threads(1)
         plan, data, out = (Path(argument) for argument in sys.argv[1:])
         codec = Codec(lambda t: list(t.encode()), lambda i: bytes(x % 128 for x in i).decode(), 256, 257)
@@ -152,15 +176,58 @@ def test_a_process_killed_by_the_system_goes_on_bit_for_bit(
     command = [sys.executable, "-c", program, str(tmp_path / "plan.json"), str(data_path), str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
     while not (out / STATE_FILE).exists():
-        assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
     train(plan, out)
     assert (out / WEIGHTS_FILE).read_bytes() == (whole / WEIGHTS_FILE).read_bytes()
+
+
+class Clock:
+    """A clock on which a training step takes a second."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.rates = 0.0, []
+        original = PhaseRunner.step
+
+        def step(runner: PhaseRunner, number: int, elapsed: float) -> tuple[torch.Tensor, int]:
+            self.now += 1.0
+            self.rates.append(runner.rate(number, elapsed))
+            return original(runner, number, elapsed)
+
+        monkeypatch.setattr(PhaseRunner, "step", step)
+        monkeypatch.setattr(run_module.time, "monotonic", lambda: self.now)
+
+
+@pytest.mark.parametrize("seconds", [1.0, 6.0, 6.4])
+def test_a_phase_lasts_its_time_and_its_rate_follows_the_clock(
+    seconds: float, make_plan: Callable[..., Plan], train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    train(make_plan(steps=0, seconds=seconds, warmup_steps=0, final_rate=0.1), tmp_path / "run")
+    expected = [
+        5e-3 * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * min(1, n / seconds)))) for n in range(len(clock.rates))
+    ]
+    assert clock.rates == pytest.approx(expected)
+    # a run can't know its pace before its second step
+    assert len(clock.rates) == max(2, round(seconds))
+
+
+def test_a_timed_phase_goes_on_with_the_time_that_is_left(
+    make_plan: Callable[..., Plan], train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    plan = make_plan(steps=0, seconds=8.0, warmup_steps=0)
+    train(plan, tmp_path / "whole")
+    whole, clock.rates = clock.rates, []
+    train(plan, tmp_path / "parts", stop_after=2.5)
+    clock.now += 1000  # nobody trains meanwhile
+    train(plan, tmp_path / "parts")
+    assert clock.rates == whole
+    files = [tmp_path / name / WEIGHTS_FILE for name in ("whole", "parts")]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_a_save_appears_whole_or_not_at_all(
@@ -216,6 +283,38 @@ def test_a_loss_that_is_not_finite_stops_the_run(make_plan: Callable[..., Plan],
     with pytest.raises(UserError, match="not finite") as error:
         train(plan, tmp_path / "run")
     assert error.value.code == "CHM259"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"batch": 0}, "first: batch must be positive"),
+        ({"sequence_length": 1}, "sequence_length must be 2"),
+        ({"learning_rate": -1.0}, "negative"),
+        ({"ends": (16, 8)}, "ends must rise"),
+        ({"ends": (8, 32)}, "up to sequence_length"),
+        ({"micro_tokens": 0}, "micro_tokens"),
+        ({"clip": 0.0}, "clip"),
+        ({"beta2": 1.0}, "beta2"),
+        ({"final_rate": 2.0}, "final_rate"),
+        ({"plan": {"phases": ()}}, "no phases"),
+        ({"plan": {"log_interval": 0, "seed": -1}}, "seed must not be negative; log_interval"),
+    ],
+)
+def test_impossible_numbers_in_a_plan_are_refused(
+    fields: dict[str, object], message: str, make_plan: Callable[..., Plan], train: Train, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        train(make_plan(**fields), tmp_path / "run")
+    assert error.value.code == "CHM250"
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_out_that_is_a_file_is_refused(plan: Plan, train: Train, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    with pytest.raises(UserError, match="can't make the folder") as error:
+        train(plan, tmp_path / "run")
+    assert error.value.code == "CHM256"
 
 
 @pytest.mark.parametrize(

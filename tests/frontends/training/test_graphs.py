@@ -1,0 +1,108 @@
+"""Micro-batches in the form of graphs: the same gradients, each counted once, and what happens when recording fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from chimerac.frontends.models import ChimeraModel, initialise
+from chimerac.frontends.training import Plan
+from chimerac.frontends.training.data import DataFolder
+from chimerac.frontends.training.distributed import Processes
+from chimerac.frontends.training.graphs import Graphs, Inputs
+from chimerac.frontends.training.loop import PhaseRunner, prepare
+
+Make = Callable[..., Plan]
+# the float form: in the ternary one, a rounding that another order of multiplications turns would spread
+TEXT: dict[str, object] = {"depth": "batch", "micro_tokens": 40, "plan": {"ternary": False}}
+ROWS: dict[str, object] = {**TEXT, "kind": "sft", "sequence_length": 24, "micro_tokens": 50}
+
+
+def runner_of(plan: Plan, folder: DataFolder, alone: Processes) -> PhaseRunner:
+    model = ChimeraModel(plan.shape, ternary=plan.ternary)
+    initialise(model, 1)
+    return PhaseRunner(plan, 0, model, prepare(model, plan, alone), folder.source(plan.phases[0], 260, 0), alone)
+
+
+class Pretended(Graphs):
+    """Graphs without a GPU: replaying computes eagerly, times ``error``; recording fails if ``broken``."""
+
+    broken, error, replays = False, 1.0, 0
+
+    def _record(self, inputs: Inputs) -> Inputs:  # type: ignore[override]
+        if self.broken:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        return inputs
+
+    def _replay(self, recorded: Inputs, inputs: Inputs) -> Tensor:  # type: ignore[override]
+        assert recorded.key == inputs.key
+        self.replays += 1
+        loss = self._eagerly(inputs)
+        torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], self.error)
+        return loss
+
+
+def pretended(runner: PhaseRunner, lines: list[str]) -> Pretended:
+    made = runner.make_graphs(lines.append)
+    graphs = Pretended(made.loss, made.parameters, made.counters, made.device, made.tell)
+    graphs.works = True
+    runner.graphs = graphs
+    return graphs
+
+
+def state(runner: PhaseRunner) -> dict[str, Tensor]:
+    return {**runner.model.state_dict(), **{f"load {i}": load for i, load in enumerate(runner.loads)}}
+
+
+@pytest.mark.parametrize("fields", [TEXT, ROWS], ids=["text", "rows"])
+def test_graphs_train_what_the_eager_step_trains(
+    fields: dict[str, object], make_plan: Make, folder: DataFolder, alone: Processes
+) -> None:
+    plan = make_plan(**fields)
+    eager, graphed = runner_of(plan, folder, alone), runner_of(plan, folder, alone)
+    lines: list[str] = []
+    graphs = pretended(graphed, lines)
+    for number in range(5):
+        losses = [runner.step(number)[0] for runner in (eager, graphed)]
+        torch.testing.assert_close(losses[1], losses[0], rtol=1e-5, atol=1e-5)
+    for (name, expected), found in zip(state(eager).items(), state(graphed).values(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
+    assert graphs.replays > 0
+    assert not lines
+
+
+@pytest.mark.parametrize("fault", ["broken", "wrong"])
+def test_a_graph_that_fails_is_replaced_by_the_eager_pass(
+    fault: str, make_plan: Make, folder: DataFolder, alone: Processes
+) -> None:
+    plan = make_plan(**TEXT)
+    eager, graphed = runner_of(plan, folder, alone), runner_of(plan, folder, alone)
+    lines: list[str] = []
+    graphs = pretended(graphed, lines)
+    graphs.broken, graphs.error = fault == "broken", 0.9
+    for number in range(3):
+        for runner in (eager, graphed):
+            runner.step(number)
+    assert not graphs.works
+    assert len(lines) == 1
+    assert lines[0].startswith("CUDA graphs are off: ")
+    assert "\n" not in lines[0]
+    for expected, found in zip(state(eager).values(), state(graphed).values(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_stay_where_they_are(make_plan: Make, folder: DataFolder, alone: Processes) -> None:
+    runner = runner_of(make_plan(**TEXT), folder, alone)
+    pretended(runner, [])
+    runner.step(0)
+    places = {p: p.grad.data_ptr() for p in runner.trained.parameters() if p.grad is not None}
+    for number in range(1, 4):
+        runner.step(number)
+    assert places == {p: p.grad.data_ptr() for p in places if p.grad is not None}
+
+
+def test_a_cpu_uses_no_graphs(make_plan: Make, folder: DataFolder, alone: Processes) -> None:
+    assert runner_of(make_plan(**TEXT), folder, alone).graphs is None
