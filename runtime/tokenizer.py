@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import heapq
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from chimerac.runtime.bundle_format import KIND_TOKENIZER, ROLES, Container, Sec
 from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.bundle_format.strict_json import StrictJsonError, parse_strict, write_strict
 from chimerac.runtime.errors import BundleError
+from chimerac.runtime.pretokenizer import pieces
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,14 @@ class Tokenizer:
     """Byte-level byte pair encoding: ``tokens[id]`` are the bytes of a token, b"" for specials and holes.
 
     A token's id is its rank: of all neighbouring pairs that make a token, the one of the lowest id merges first, the
-    leftmost of equals. Raises BundleError CHM430, CHM403 for a table that cannot be used.
+    leftmost of equals. ``pattern`` is one of PATTERNS: with ``o200k`` the text is first cut into pieces, no merge
+    crosses their ends, and a piece that is a token is taken whole. Raises BundleError CHM430, CHM403 for a table that
+    cannot be used.
     """
 
     tokens: tuple[bytes, ...]
     specials: tuple[Special, ...] = ()
+    pattern: str = c.PATTERN_NONE
     _ids: dict[bytes, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -52,14 +57,39 @@ class Tokenizer:
             "a special token has bytes": any(0 <= id < len(self.tokens) and self.tokens[id] for id in special_ids),
             "a special token's role is unknown": any(special.role not in ROLES for special in self.specials),
             "a special token has no name": any(not special.name for special in self.specials),
+            "the pattern is not one that this runtime knows": self.pattern not in c.PATTERNS,
         }
         for problem, present in problems.items():
             if present:
                 raise BundleError("CHM430", f"tokenizer: {problem}")
 
-    def encode(self, text: str | bytes) -> list[int]:
-        """Token ids of a text; none of them is special."""
+    def encode(self, text: str | bytes, *, specials: bool = False) -> list[int]:
+        """Token ids of a text.
+
+        None of them is special, whatever the text holds. With ``specials`` the names of special tokens in it become
+        these tokens, the first, of several at a place the longest: only for text of your own, because a stranger's
+        could end turns and speak as the system.
+        """
         data = text.encode() if isinstance(text, str) else text
+        names = {special.name.encode(): special.id for special in reversed(self.specials)} if specials else {}
+        if not names:
+            return self._encode_ordinary(data)
+        result: list[int] = []
+        longest_first = sorted(names, key=len, reverse=True)
+        for k, part in enumerate(re.split(b"(%s)" % b"|".join(map(re.escape, longest_first)), data)):
+            result += [names[part]] if k % 2 else self._encode_ordinary(part)
+        return result
+
+    def _encode_ordinary(self, data: bytes) -> list[int]:
+        if self.pattern == c.PATTERN_NONE:
+            return self._merge(data)
+        result: list[int] = []
+        for piece in pieces(data):
+            token = self._ids.get(piece)
+            result += self._merge(piece) if token is None else [token]
+        return result
+
+    def _merge(self, data: bytes) -> list[int]:
         length = [1] * len(data)
         before = list(range(-1, len(data) - 1))
         queue: list[tuple[int, int, int]] = []
@@ -134,12 +164,15 @@ def tokenizer_sections(tokenizer: Tokenizer) -> list[Section]:
     lengths = np.array([len(token) for token in tokenizer.tokens], np.uint8)
     data = b"".join(tokenizer.tokens)
     rows = [{"name": special.name, "id": special.id, "role": special.role} for special in tokenizer.specials]
-    text = write_strict(rows).encode()
-    return [
+    text, pattern = write_strict(rows).encode(), tokenizer.pattern.encode()
+    sections = [
         Section(c.SECTION_TOKEN_LENGTHS, "U8", (len(lengths),), lengths),
         Section(c.SECTION_TOKEN_BYTES, "U8", (len(data),), data),
         Section(c.SECTION_SPECIALS, "U8", (len(text),), text),
     ]
+    if tokenizer.pattern != c.PATTERN_NONE:
+        sections.append(Section(c.SECTION_PATTERN, "U8", (len(pattern),), pattern))
+    return sections
 
 
 def write_tokenizer(path: str | Path, tokenizer: Tokenizer, *, config_sha256: str = "") -> None:
@@ -156,7 +189,9 @@ def tokenizer_of_container(container: Container) -> Tokenizer:
     """The tokenizer in an opened container; raises BundleError CHM405, CHM403, CHM430."""
     if container.kind != KIND_TOKENIZER:
         raise BundleError("CHM405", f"a container of kind {container.kind!r}, not {KIND_TOKENIZER!r}")
-    for name in (c.SECTION_TOKEN_LENGTHS, c.SECTION_TOKEN_BYTES, c.SECTION_SPECIALS):
+    cuts = c.SECTION_PATTERN in container.sections
+    names = (c.SECTION_TOKEN_LENGTHS, c.SECTION_TOKEN_BYTES, c.SECTION_SPECIALS, *([c.SECTION_PATTERN] if cuts else []))
+    for name in names:
         if name not in container.sections or c.DTYPES[container.sections[name].dtype] != 1:
             raise BundleError("CHM430", f"tokenizer: section {name!r} is missing or has the wrong dtype")
     lengths = bytes(container.raw(c.SECTION_TOKEN_LENGTHS))
@@ -167,7 +202,8 @@ def tokenizer_of_container(container: Container) -> Tokenizer:
         raise BundleError("CHM430", "tokenizer: the lengths do not add up to the bytes")
     ends = np.cumsum(np.frombuffer(lengths, np.uint8), dtype=np.int64).tolist()
     tokens = tuple(data[end - length : end] for end, length in zip(ends, lengths, strict=True))
-    return Tokenizer(tokens, _specials(bytes(container.raw(c.SECTION_SPECIALS))))
+    pattern = bytes(container.raw(c.SECTION_PATTERN)).decode("latin-1") if cuts else c.PATTERN_NONE
+    return Tokenizer(tokens, _specials(bytes(container.raw(c.SECTION_SPECIALS))), pattern)
 
 
 def _specials(text: bytes) -> tuple[Special, ...]:

@@ -1,4 +1,4 @@
-/* Byte-level byte pair encoding over a token table: a token's id is its rank, the lowest rank merges first. */
+/* The tokenizer's container: tokens found by their bytes, special tokens, and what text is cut by. */
 #include "chm_json.h"
 
 #define CHM_MAX_PROBES 4096u /* an honest table needs a few dozen; more means that somebody chose the tokens */
@@ -9,22 +9,38 @@ static uint32_t hash_bytes(const uint8_t *data, uint32_t bytes) {
   return hash ^ hash >> 15;
 }
 
-/* Id of the token with these bytes, or -1. */
-static int32_t find_token(const chm_tokenizer *tokenizer, const uint8_t *data, uint32_t bytes) {
-  for (uint32_t slot = hash_bytes(data, bytes);; ++slot) {
-    uint32_t found = tokenizer->table[slot & tokenizer->table_mask];
-    if (!found) return -1;
-    uint32_t id = found - 1;
-    if (tokenizer->lengths[id] == bytes && !memcmp(tokenizer->bytes + tokenizer->offsets[id], data, bytes))
-      return (int32_t)id;
-  }
+/* An entry of the table is id + 1 in the low bits and part of the hash above, so that most others are told apart there.
+ */
+#define CHM_ENTRY_BITS 19
+_Static_assert(CHM_MAX_VOCABULARY < 1u << CHM_ENTRY_BITS, "an id fits an entry");
+
+/* Whether an entry is the token with these bytes. */
+static bool is_token(const chm_tokenizer *tokenizer, uint32_t entry, uint32_t hash, const uint8_t *data, uint32_t bytes) {
+  if ((entry ^ hash) >> CHM_ENTRY_BITS) return false;
+  uint32_t id = (entry & ((1u << CHM_ENTRY_BITS) - 1)) - 1;
+  return tokenizer->lengths[id] == bytes && !memcmp(tokenizer->bytes + tokenizer->offsets[id], data, bytes);
+}
+
+int32_t chm_tokenizer_find(const chm_tokenizer *tokenizer, const uint8_t *data, uint32_t bytes) {
+  if (bytes > tokenizer->longest) return -1;
+  uint32_t hash = hash_bytes(data, bytes);
+  for (uint32_t slot = hash, entry; (entry = tokenizer->table[slot & tokenizer->table_mask]); ++slot)
+    if (is_token(tokenizer, entry, hash, data, bytes)) return (int32_t)(entry & ((1u << CHM_ENTRY_BITS) - 1)) - 1;
+  return -1;
 }
 
 static int32_t invalid(const char *why) { return chm_fail(CHM_ERROR_TOKENIZER, "tokenizer: %s", why); }
 
+/* Remember which bytes stand next to each other in tokens. */
+static void mark_joined(uint32_t *joined, const uint8_t *data, uint32_t bytes) {
+  for (uint32_t i = 1; i < bytes; ++i) {
+    uint32_t pair = (uint32_t)data[i - 1] << 8 | data[i];
+    joined[pair >> 5] |= 1u << (pair & 31);
+  }
+}
+
 static int32_t fill_table(chm_tokenizer *tokenizer, uint64_t section_bytes) {
   uint64_t offset = 0;
-  tokenizer->bytes_only = true;
   for (uint32_t id = 0; id < tokenizer->count; ++id) {
     uint32_t bytes = tokenizer->lengths[id];
     tokenizer->offsets[id] = (uint32_t)offset;
@@ -32,15 +48,14 @@ static int32_t fill_table(chm_tokenizer *tokenizer, uint64_t section_bytes) {
     const uint8_t *data = tokenizer->bytes + offset;
     offset += bytes;
     if (!bytes) continue;
-    if (bytes > 1) tokenizer->bytes_only = false;
-    else if (tokenizer->of_byte[data[0]] < 0) tokenizer->of_byte[data[0]] = (int32_t)id;
-    uint32_t probes = 0, slot = hash_bytes(data, bytes);
-    for (uint32_t found; (found = tokenizer->table[slot & tokenizer->table_mask]); ++slot) {
-      if (tokenizer->lengths[found - 1] == bytes && !memcmp(tokenizer->bytes + tokenizer->offsets[found - 1], data, bytes))
-        return invalid("two tokens have the same bytes");
+    if (bytes == 1 && tokenizer->of_byte[data[0]] < 0) tokenizer->of_byte[data[0]] = (int32_t)id;
+    uint32_t probes = 0, hash = hash_bytes(data, bytes), slot = hash;
+    for (uint32_t entry; (entry = tokenizer->table[slot & tokenizer->table_mask]); ++slot) {
+      if (is_token(tokenizer, entry, hash, data, bytes)) return invalid("two tokens have the same bytes");
       if (++probes > CHM_MAX_PROBES) return invalid("too many tokens collide in the hash table");
     }
-    tokenizer->table[slot & tokenizer->table_mask] = id + 1;
+    tokenizer->table[slot & tokenizer->table_mask] = hash >> CHM_ENTRY_BITS << CHM_ENTRY_BITS | (id + 1);
+    if (tokenizer->joined) mark_joined(tokenizer->joined, data, bytes);
   }
   if (offset != section_bytes) return invalid("the lengths add up to less than the bytes");
   for (int byte = 0; byte < 256; ++byte)
@@ -83,16 +98,26 @@ static bool parse_special(chm_json *json, uint32_t count, chm_special *special, 
   return seen == 7;
 }
 
-/* Walk over the specials; specials NULL: only count them. */
+/* Copy a JSON string without its escapes; returns the bytes written. */
+static size_t unescape(chm_text text, uint8_t *out) {
+  size_t used = 0;
+  for (size_t i = 0; i < text.bytes; ++i) {
+    if (text.start[i] == '\\') ++i;
+    out[used++] = text.start[i];
+  }
+  return used;
+}
+
+/* Walk over the specials; specials NULL: only count them. names: room for all names, no more than the text. */
 static int32_t walk_specials(const chm_tokenizer *tokenizer, const uint8_t *text, uint64_t bytes, chm_special *specials,
-                             uint32_t *count) {
+                             uint8_t *names, uint32_t *count) {
   chm_json json = {text, text + bytes, false};
   bool more = true;
   uint32_t found = 0;
   if (!chm_json_take(&json, '[')) return invalid("the list of special tokens");
   if (chm_json_take(&json, ']')) more = false;
   while (more) {
-    chm_special special = {0, 0};
+    chm_special special = {0};
     chm_text name = {NULL, 0};
     if (!parse_special(&json, tokenizer->count, &special, &name) || !name.bytes) return invalid("a special token");
     if (tokenizer->lengths[special.id]) return invalid("a special token has bytes");
@@ -100,6 +125,9 @@ static int32_t walk_specials(const chm_tokenizer *tokenizer, const uint8_t *text
     if (specials) {
       for (uint32_t k = 0; k < found; ++k)
         if (specials[k].id == special.id) return invalid("two special tokens have the same id");
+      special.name = names;
+      special.name_bytes = unescape(name, names);
+      names += special.name_bytes;
       specials[found] = special;
     }
     ++found;
@@ -108,6 +136,18 @@ static int32_t walk_specials(const chm_tokenizer *tokenizer, const uint8_t *text
   chm_json_spaces(&json);
   if (json.at != json.end) return invalid("text after the list of special tokens");
   *count = found;
+  return CHM_OK;
+}
+
+/* What text is cut by; a container without the section cuts nothing. */
+static int32_t read_pattern(const chm_container *container, chm_split *pattern) {
+  const chm_entry *entry = chm_container_find(container, CHM_SECTION_PATTERN);
+  *pattern = CHM_SPLIT_NONE;
+  if (!entry) return CHM_OK;
+  if (entry->element_bytes != 1) return invalid("a section has the wrong dtype");
+  chm_text name = {container->file + entry->begin, (size_t)entry->bytes};
+  if (chm_text_is(name, CHM_PATTERN_O200K)) *pattern = CHM_SPLIT_O200K;
+  else if (!chm_text_is(name, CHM_PATTERN_NONE)) return invalid("the pattern is not one that this runtime knows");
   return CHM_OK;
 }
 
@@ -124,26 +164,37 @@ static int32_t open_sections(const chm_container *container, int32_t vocab, cons
   if (lengths->bytes > (uint64_t)vocab)
     return chm_fail(CHM_ERROR_MISMATCH, "the tokenizer has %u tokens, the model %d", lengths->bytes, (int64_t)vocab);
   if (bytes->bytes > (uint64_t)255 * CHM_MAX_VOCABULARY) return invalid("too many bytes");
+  tokenizer->contents = container->contents;
+  tokenizer->contents_bytes = container->contents_bytes;
   tokenizer->count = (uint32_t)lengths->bytes;
   tokenizer->lengths = container->file + lengths->begin;
   tokenizer->bytes = container->file + bytes->begin;
+  tokenizer->longest = 0;
+  for (uint32_t id = 0; id < tokenizer->count; ++id)
+    if (tokenizer->longest < tokenizer->lengths[id]) tokenizer->longest = tokenizer->lengths[id];
   for (int byte = 0; byte < 256; ++byte) tokenizer->of_byte[byte] = -1;
 
   const uint8_t *text = container->file + special->begin;
-  int32_t status = walk_specials(tokenizer, text, special->bytes, NULL, &tokenizer->n_specials);
+  int32_t status = walk_specials(tokenizer, text, special->bytes, NULL, NULL, &tokenizer->n_specials);
+  if (!status) status = read_pattern(container, &tokenizer->pattern);
   if (status) return status;
   uint64_t table_size = 2;
   while (table_size < 2 * (uint64_t)tokenizer->count) table_size *= 2;
+  uint64_t special_bytes = (uint64_t)tokenizer->n_specials * sizeof(chm_special);
+  uint64_t joined_bytes = tokenizer->pattern == CHM_SPLIT_NONE && tokenizer->longest > 1 ? 65536 / 8 : 0;
   uint64_t words = (uint64_t)tokenizer->count + table_size;
-  tokenizer->allocated = words * 4 + (uint64_t)tokenizer->n_specials * sizeof(chm_special);
+  tokenizer->allocated = special_bytes + joined_bytes + words * 4 + special->bytes;
   tokenizer->block = chm_allocate(allocator, tokenizer->allocated);
   if (!tokenizer->block) return CHM_ERROR_MEMORY;
   memset(tokenizer->block, 0, (size_t)tokenizer->allocated);
-  tokenizer->table = tokenizer->block;
+  tokenizer->specials = tokenizer->block;
+  uint32_t *joined = (uint32_t *)(void *)((uint8_t *)tokenizer->block + special_bytes);
+  tokenizer->joined = joined_bytes ? joined : NULL;
+  tokenizer->table = joined + joined_bytes / 4;
   tokenizer->table_mask = (uint32_t)table_size - 1;
   tokenizer->offsets = tokenizer->table + table_size;
-  tokenizer->specials = (chm_special *)(void *)(tokenizer->offsets + tokenizer->count);
-  status = walk_specials(tokenizer, text, special->bytes, tokenizer->specials, &tokenizer->n_specials);
+  uint8_t *names = (uint8_t *)(tokenizer->offsets + tokenizer->count);
+  status = walk_specials(tokenizer, text, special->bytes, tokenizer->specials, names, &tokenizer->n_specials);
   if (!status) status = fill_table(tokenizer, bytes->bytes);
   if (status) chm_tokenizer_close(tokenizer, allocator);
   return status;
@@ -164,109 +215,7 @@ void chm_tokenizer_close(chm_tokenizer *tokenizer, const chm_allocator *allocato
   tokenizer->block = NULL;
 }
 
-/* ---- encoding ---- */
-
-typedef struct chm_merge {
-  uint32_t rank, left, span; /* token made, start of the left part, bytes of both parts */
-} chm_merge;
-
-typedef struct chm_encoder {
-  const chm_tokenizer *tokenizer;
-  const uint8_t *text;
-  uint32_t count;   /* bytes of text */
-  uint32_t *length; /* [count] bytes of the part that starts here, 0 inside of a part */
-  uint32_t *before; /* [count] start of the part before */
-  chm_merge *heap;
-  uint32_t heap_count;
-} chm_encoder;
-
-static bool merge_first(chm_merge a, chm_merge b) { return a.rank < b.rank || (a.rank == b.rank && a.left < b.left); }
-
-/* Queue the merge of the part at left with the one after it, if it makes a token. */
-static void queue_merge(chm_encoder *encoder, uint32_t left) {
-  uint32_t right = left + encoder->length[left];
-  if (right >= encoder->count) return;
-  uint32_t span = encoder->length[left] + encoder->length[right];
-  if (span > 255) return;
-  int32_t rank = find_token(encoder->tokenizer, encoder->text + left, span);
-  if (rank < 0) return;
-  chm_merge merge = {(uint32_t)rank, left, span};
-  uint32_t hole = encoder->heap_count++;
-  while (hole && merge_first(merge, encoder->heap[(hole - 1) / 2])) {
-    encoder->heap[hole] = encoder->heap[(hole - 1) / 2];
-    hole = (hole - 1) / 2;
-  }
-  encoder->heap[hole] = merge;
-}
-
-static chm_merge take_merge(chm_encoder *encoder) {
-  chm_merge *heap = encoder->heap;
-  chm_merge first = heap[0], moving = heap[--encoder->heap_count];
-  uint32_t hole = 0;
-  for (uint32_t child = 1; child < encoder->heap_count; child = 2 * hole + 1) {
-    if (child + 1 < encoder->heap_count && merge_first(heap[child + 1], heap[child])) ++child;
-    if (!merge_first(heap[child], moving)) break;
-    heap[hole] = heap[child];
-    hole = child;
-  }
-  heap[hole] = moving;
-  return first;
-}
-
-static void merge_all(chm_encoder *encoder) {
-  for (uint32_t i = 0; i < encoder->count; ++i) {
-    encoder->length[i] = 1;
-    encoder->before[i] = i - 1;
-  }
-  for (uint32_t i = 0; i + 1 < encoder->count; ++i) queue_merge(encoder, i);
-  while (encoder->heap_count) {
-    chm_merge merge = take_merge(encoder);
-    uint32_t left = merge.left, part = encoder->length[left], right = left + part;
-    if (!part || right >= encoder->count || part + encoder->length[right] != merge.span) continue; /* out of date */
-    encoder->length[left] = merge.span;
-    encoder->length[right] = 0;
-    uint32_t after = left + merge.span;
-    if (after < encoder->count) encoder->before[after] = left;
-    if (left) queue_merge(encoder, encoder->before[left]);
-    queue_merge(encoder, left);
-  }
-}
-
-int32_t chm_tokenizer_encode(chm_bundle *bundle, const uint8_t *text, size_t text_bytes, int32_t *tokens,
-                             size_t capacity, size_t *count) {
-  if (!bundle || !count || (!text && text_bytes) || (!tokens && capacity))
-    return chm_fail(CHM_ERROR_ARGUMENT, "chm_tokenizer_encode: a pointer is NULL");
-  if (!bundle->has_tokenizer) return chm_fail(CHM_ERROR_STATE, "the bundle has no tokenizer");
-  if (text_bytes > (size_t)1 << 28) return chm_fail(CHM_ERROR_ARGUMENT, "the text is over 256 MiB");
-  const chm_tokenizer *tokenizer = &bundle->tokenizer;
-  *count = text_bytes;
-  if (tokenizer->bytes_only) {
-    if (text_bytes > capacity) return chm_fail(CHM_ERROR_LIMIT, "%u tokens do not fit", (uint64_t)text_bytes);
-    for (size_t i = 0; i < text_bytes; ++i) tokens[i] = tokenizer->of_byte[text[i]];
-    return CHM_OK;
-  }
-  if (!text_bytes) return CHM_OK;
-  /* one merge a pair of bytes to begin with, and two more with each merge that is made */
-  uint64_t scratch_bytes = (uint64_t)text_bytes * (2 * sizeof(uint32_t) + 3 * sizeof(chm_merge));
-  uint32_t *scratch = chm_allocate(&bundle->allocator, scratch_bytes);
-  if (!scratch) return CHM_ERROR_MEMORY;
-  chm_encoder encoder = {tokenizer, text, (uint32_t)text_bytes, scratch, scratch + text_bytes,
-                         (chm_merge *)(void *)(scratch + 2 * text_bytes), 0};
-  merge_all(&encoder);
-  size_t made = 0;
-  for (uint32_t i = 0; i < encoder.count; i += encoder.length[i]) ++made;
-  *count = made;
-  int32_t status = CHM_OK;
-  if (made > capacity) {
-    status = chm_fail(CHM_ERROR_LIMIT, "%u tokens do not fit", (uint64_t)made);
-  } else {
-    size_t k = 0;
-    for (uint32_t i = 0; i < encoder.count; i += encoder.length[i])
-      tokens[k++] = find_token(tokenizer, text + i, encoder.length[i]);
-  }
-  chm_release(&bundle->allocator, scratch, scratch_bytes);
-  return status;
-}
+/* ---- what the tokens are ---- */
 
 const uint8_t *chm_tokenizer_token(const chm_bundle *bundle, int32_t token, size_t *bytes) {
   static const uint8_t nothing[1];

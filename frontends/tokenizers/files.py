@@ -1,0 +1,61 @@
+"""The tokenizer of a model: from a file of the user, or the one that its vocabulary stands for."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from chimerac.compiler.errors import UserError
+from chimerac.frontends.config import ModelConfig
+from chimerac.frontends.tokenizers import o200k
+from chimerac.runtime.tokenizer import Tokenizer, read_tokenizer
+
+_RANK_LINE: Final = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\r?\n")
+
+
+def load_tokenizer(path: str | Path, vocabulary: int) -> Tokenizer:
+    """The tokenizer of a container, or of the ranks of o200k_base in tiktoken's format.
+
+    Args:
+        path: the file; what it holds decides, not its name.
+        vocabulary: entries of the model's vocabulary.
+
+    Raises:
+        UserError: CHM244, its size is not the vocabulary's; CHM245, ranks of another tokenizer.
+        BundleError: CHM400 to CHM406, CHM430, a container that cannot be read.
+    """
+    if _holds_ranks(Path(path)):
+        return o200k.o200k_tokenizer(o200k.read_ranks(path), vocabulary)
+    tokenizer = read_tokenizer(path)
+    if len(tokenizer.tokens) != vocabulary:
+        message = f"the tokenizer {path} has {len(tokenizer.tokens)} tokens, the model {vocabulary}"
+        raise UserError("CHM244", message, hint="give the tokenizer that the weights were trained with")
+    return tokenizer
+
+
+def tokenizer_of(config: ModelConfig) -> Tokenizer | None:
+    """The tokenizer that a config's vocabulary stands for: o200k_base with agent tokens, or None for any other size.
+
+    Raises:
+        UserError: CHM246, CHM245 as ``installed_ranks``; CHM247, ``token_ids`` are other tokens.
+    """
+    if config.vocab_size != o200k.AGENT_VOCABULARY:
+        return None
+    expected = (o200k.END_OF_TEXT, o200k.PAD)
+    if config.token_ids not in ((), expected[:1], expected):
+        raise UserError(
+            "CHM247",
+            f"token_ids are {list(config.token_ids)}; of o200k_base with agent tokens they are {list(expected)}",
+            span=config.place("token_ids"),
+            hint="give the tokenizer that these ids are of with --tokenizer, or correct token_ids",
+        )
+    return o200k.o200k_tokenizer(o200k.installed_ranks())
+
+
+def _holds_ranks(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return _RANK_LINE.match(file.read(1024)) is not None
+    except OSError:
+        return False  # the reader of containers says what is wrong
