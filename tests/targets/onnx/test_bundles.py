@@ -1,0 +1,288 @@
+"""ONNX bundles: what they compute beside the native bundle, what is in them, and how damage is reported."""
+
+from __future__ import annotations
+
+import builtins
+import filecmp
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+
+import chimerac
+from chimerac.compiler.build import build
+from chimerac.compiler.cli import main
+from chimerac.runtime.bundle_format import file_entry, read_manifest, write_manifest
+from chimerac.runtime.errors import BundleError
+from chimerac.runtime.interface import Session
+from chimerac.runtime.onnx_session import OnnxSession
+
+PROMPT = "It was a bright cold day in April, and the clocks were striking thirteen."
+
+
+def outcome(session: Session, prompt: str | list[int] = PROMPT, **options: Any) -> tuple[list[Any], str, str]:
+    pieces = [(p.text, p.token) for p in session.generate(prompt, **options)]
+    return [*pieces, session.finish_reason, session.position], session.logits_hash(), session.state_hash()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_tokens": 64},
+        {"max_tokens": 24, "loops": 1},
+        {"max_tokens": 24, "loops": 3},
+        {"max_tokens": 24, "loops": 6, "exit_threshold": 0.3},
+        {"max_tokens": 40, "temperature": 0.8, "top_p": 0.9, "repetition_penalty": 1.1, "seed": 2**40 + 7, "stream": 3},
+        {"max_tokens": 40, "temperature": 1.3, "top_k": 20},
+        {"max_tokens": 0},
+    ],
+)
+def test_bits_are_those_of_the_native_bundle(
+    options: dict[str, Any], onnx_bundles: dict[str, Path], bundles: dict[str, Path]
+) -> None:
+    with chimerac.load(onnx_bundles["onnx"]) as ours, chimerac.load(bundles["x86_64-avx2"]) as native:
+        assert outcome(ours, **options) == outcome(native, **options)
+        again = {"max_tokens": 5, "reset": False}  # the conversation goes on
+        assert outcome(ours, " And", **again) == outcome(native, " And", **again)
+
+
+def test_fewer_loops_then_more(onnx_bundles: dict[str, Path], bundles: dict[str, Path]) -> None:
+    found = []
+    for path in (onnx_bundles["onnx"], bundles["x86_64-avx2"]):
+        with chimerac.load(path) as session:
+            outcome(session, max_tokens=3, loops=1)
+            found.append(outcome(session, "more", max_tokens=3, loops=3, reset=False))
+    assert found[0] == found[1]
+
+
+def test_prompt_in_pieces_equals_prompt_at_once(onnx_bundles: dict[str, Path]) -> None:
+    with chimerac.load(onnx_bundles["onnx"]) as session:
+        tokens = session.encode(PROMPT)
+        session.prefill(tokens)
+        whole = session.logits_hash(), session.state_hash()
+        session.reset()
+        for start, stop in ((0, 1), (1, 16), (16, 40), (40, len(tokens))):
+            session.prefill(tokens[start:stop])
+        assert (session.logits_hash(), session.state_hash()) == whole
+
+
+def test_threads_do_not_change_the_bits(onnx_bundles: dict[str, Path]) -> None:
+    found = []
+    for threads in (1, 2):
+        with chimerac.load(onnx_bundles["onnx"], threads=threads) as session:
+            assert session.threads == threads
+            found.append(outcome(session, max_tokens=8))
+    assert found[0] == found[1]
+
+
+def test_snapshots(onnx_bundles: dict[str, Path]) -> None:
+    with chimerac.load(onnx_bundles["onnx"]) as session, chimerac.load(onnx_bundles["onnx-fused"]) as other:
+        assert isinstance(session, OnnxSession)
+        outcome(session, max_tokens=5)
+        before = session.snapshot()
+        first = outcome(session, "on", max_tokens=6, reset=False)
+        session.restore(before)
+        assert outcome(session, "on", max_tokens=6, reset=False) == first
+        session.reset()
+        session.restore(replace(before, states=dict(before.states)))
+        with pytest.raises(BundleError, match="another model") as caught:
+            session.restore(replace(before, states={}))
+        assert caught.value.code == "CHM407"
+        assert isinstance(other, OnnxSession)
+
+
+def test_self_tests_pass(onnx_bundles: dict[str, Path]) -> None:
+    for name, path in onnx_bundles.items():
+        with chimerac.load(path) as session:
+            assert session.self_test(), name
+            assert session.position == 0
+
+
+def test_a_wrong_self_test_fails(onnx_bundles: dict[str, Path], tmp_path: Path) -> None:
+    for name, path in onnx_bundles.items():
+        copy = shutil.copytree(path, tmp_path / name)
+        manifest = read_manifest(copy)
+        assert manifest.self_test is not None
+        with chimerac.load(path) as session:
+            session.prefill(manifest.self_test.prompt)
+            worst = int(np.argmin(session.logits()[:256]))  # type: ignore[index]
+        write_manifest(copy, replace(manifest, self_test=replace(manifest.self_test, tokens=(worst,))))
+        with chimerac.load(copy) as session, pytest.raises(BundleError) as caught:
+            session.self_test()
+        assert caught.value.code == "CHM450"
+
+
+def test_fused_model_stays_near(onnx_bundles: dict[str, Path], bundles: dict[str, Path]) -> None:
+    """One flipped int8 code of an activation is worth about half a percent of the logits' range at this size."""
+    with chimerac.load(onnx_bundles["onnx-fused"]) as fused, chimerac.load(bundles["x86_64-avx2"]) as native:
+        worst = []
+        for token in native.encode(PROMPT):
+            fused.prefill([token])
+            native.prefill([token])
+            ours, expected = fused.logits(), native.logits()
+            assert ours is not None
+            assert expected is not None
+            worst.append(np.abs(ours - expected).max() / np.ptp(expected))
+        assert max(worst) < 0.03
+        assert np.median(worst) < 0.01
+
+
+def test_files(onnx_bundles: dict[str, Path]) -> None:
+    for target, path in onnx_bundles.items():
+        manifest = read_manifest(path)
+        assert manifest.target == target
+        assert {f.name: f.role for f in manifest.files} == {
+            "model.onnx": "code",
+            "model.onnx.data": "weights",
+            "chimera51_tokenizer.model": "tokenizer",
+            "MODEL_CARD.md": "document",
+            "report.html": "document",
+        }
+        onnx.checker.check_model(str(path / "model.onnx"))
+        model = onnx.load(str(path / "model.onnx"), load_external_data=False)
+        used = {node.op_type for node in nodes_of(model.graph)}
+        fused = {"LinearAttention", "CausalConvWithState", "RMSNormalization"}
+        assert {"MatMulNBits", "Loop", "Scan"} <= used
+        assert (fused <= used) == (target == "onnx-fused")
+        assert {a.i for n in nodes_of(model.graph) for a in n.attribute if a.name == "bits"} == {2, 8}
+
+
+def nodes_of(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    inner = [a.g for node in graph.node for a in node.attribute if a.HasField("g")]
+    return [*graph.node, *(node for g in inner for node in nodes_of(g))]
+
+
+def test_builds_are_reproducible(document: Path, onnx_bundles: dict[str, Path], tmp_path: Path) -> None:
+    build(document, scale="nano", targets=list(onnx_bundles), out=tmp_path, check=False)
+    for path in onnx_bundles.values():
+        names = sorted(p.name for p in path.iterdir())
+        assert names == sorted(p.name for p in (tmp_path / path.name).iterdir())
+        assert [n for n in names if not filecmp.cmp(path / n, tmp_path / path.name / n, shallow=False)] == []
+
+
+def test_unrolled_bundle_takes_no_other_count(document: Path, tmp_path: Path) -> None:
+    built = build(document, scale="nano", targets=["onnx"], out=tmp_path, loops=2).bundles[0]  # runs the self-test
+    with chimerac.load(built.path) as session:
+        assert len(outcome(session, max_tokens=2, loops=2)[0]) > 2
+        with pytest.raises(BundleError, match="1 loops; 2 to 2 are possible"):
+            outcome(session, max_tokens=2, loops=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": 101}, "temperature"),
+        ({"top_p": 1.5}, "top_p"),
+        ({"repetition_penalty": 0.01}, "repetition penalty"),
+        ({"exit_threshold": 2}, "exit threshold"),
+        ({"loops": 99}, "99 loops"),
+        ({"top_k": -1}, "top_k"),
+    ],
+)
+def test_options_out_of_range(options: dict[str, Any], message: str, onnx_bundles: dict[str, Path]) -> None:
+    with chimerac.load(onnx_bundles["onnx"]) as session, pytest.raises(BundleError, match=message) as caught:
+        outcome(session, **options)
+    assert caught.value.code == "CHM420"
+
+
+def test_misuse(onnx_bundles: dict[str, Path]) -> None:
+    session = chimerac.load(onnx_bundles["onnx"])
+    calls: list[tuple[str, Callable[[], object]]] = [
+        ("CHM420", lambda: session.prefill([320_000])),
+        ("CHM420", lambda: session.prefill([-1])),
+        ("CHM420", lambda: list(session.generate(""))),
+        ("CHM421", lambda: list(session.generate([]))),
+    ]
+    for code, call in calls:
+        with pytest.raises(BundleError) as caught:
+            call()
+        assert caught.value.code == code
+    assert session.logits() is None
+    session.close()
+    session.close()
+    with pytest.raises(BundleError, match="closed"):
+        session.prefill([1])
+
+
+def damaged(bundle: Path, copy: Path, change: Callable[[bytes], bytes]) -> Path:
+    """A copy whose model is changed and whose manifest says so: what a wrong tool could write."""
+    shutil.copytree(bundle, copy)
+    model = copy / "model.onnx"
+    model.write_bytes(change(model.read_bytes()))
+    manifest = read_manifest(copy)
+    files = tuple(file_entry(copy / f.name, f.role) for f in manifest.files)
+    write_manifest(copy, replace(manifest, files=files))
+    return copy
+
+
+def without_metadata(data: bytes) -> bytes:
+    model = onnx.load_from_string(data)
+    del model.metadata_props[:]
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data[: len(data) // 2], "ONNX Runtime cannot load it"),
+        (lambda data: b"", "ONNX Runtime cannot load it"),
+        (without_metadata, "not made by chimerac"),
+    ],
+)
+def test_damaged_models(
+    change: Callable[[bytes], bytes], message: str, onnx_bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(BundleError, match=message) as caught:
+        chimerac.load(damaged(onnx_bundles["onnx"], tmp_path / "copy", change))
+    assert caught.value.code == "CHM414"
+
+
+def test_changed_weights_are_found(onnx_bundles: dict[str, Path], tmp_path: Path) -> None:
+    copy = shutil.copytree(onnx_bundles["onnx"], tmp_path / "copy")
+    data = copy / "model.onnx.data"
+    data.write_bytes(data.read_bytes()[:-1] + b"\x55")
+    with pytest.raises(BundleError) as caught:
+        chimerac.load(copy)
+    assert caught.value.code == "CHM412"
+
+
+def test_without_onnxruntime(onnx_bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def refuse(name: str, *rest: Any) -> Any:
+        if name == "onnxruntime":
+            raise ImportError("No module named 'onnxruntime'")
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(BundleError, match="which Python cannot import") as caught:
+        chimerac.load(onnx_bundles["onnx"])
+    assert (caught.value.code, caught.value.hint) == ("CHM414", "pip install onnxruntime")
+
+
+def command(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments))
+
+
+def test_command_line(onnx_bundles: dict[str, Path], document: Path) -> None:
+    bundle = str(onnx_bundles["onnx"])
+    assert len(json.loads(command("run", bundle, "Hello", "-n", "4", "--tokens").stdout)) == 4
+    told = command("verify", bundle)
+    assert "self-test: the interpreter's tokens, logits and state" in told.stdout
+    other = command("verify", bundle, "--config", str(document), "--scale", "nano", "--seed", "5")
+    assert other.exit_code == 1
+    assert "CHM330" in other.stderr
+
+
+@pytest.mark.slow
+def test_comparison_with_pytorch(onnx_bundles: dict[str, Path], document: Path) -> None:
+    for bundle in onnx_bundles.values():
+        told = command("verify", str(bundle), "--config", str(document), "--scale", "nano")
+        assert "PyTorch: logits agree" in told.stdout

@@ -1,0 +1,120 @@
+"""The table of translators, what has none, and how weights are packed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ir_tools import module_of
+from onnx_tools import OnnxModule, assert_agrees
+
+from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.module import Module, Op, Value
+from chimerac.compiler.ir.ops import OPS
+from chimerac.compiler.ir.types import f32
+from chimerac.compiler.ir.verify import MODEL_OPS
+from chimerac.passes.entry_points import EntryPoints
+from chimerac.targets.onnx.model import emit
+from chimerac.targets.onnx.translate import TRANSLATORS, find_translator
+from chimerac.targets.onnx.weights import matmul_block, pack_blocks, pack_matrix
+
+BLOCK_48 = """
+    module small block=4 loops=1..1
+    constant table: f32[9,96]
+    constant weight: f32[5,96]
+    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
+      %t: f32[9,96] = constant() {name='table'}
+      %w: f32[5,96] = constant() {name='weight'}
+      %x: f32[T,96] = embedding(%tokens, %t)
+      %y: f32[T,5] = ternary_linear(%x, %w) {block=48, group=48}
+      return %y
+    }
+"""
+
+
+def lowered(text: str) -> Module:
+    from chimerac.compiler import pipeline
+
+    return pipeline.run(module_of(text), pipeline.passes())[0]
+
+
+def test_every_op_of_lowered_modules_has_a_translator() -> None:
+    assert TRANSLATORS.keys() == OPS.keys() - MODEL_OPS
+    for name in TRANSLATORS:
+        for fused in (False, True):
+            assert callable(find_translator(Op(name, (), ()), fused=fused))
+
+
+def test_an_op_without_translator_is_named_with_its_place() -> None:
+    op = Op("moe", (), (Value("y", f32("T", 4)),), location="layers.3.ffn (model.py:10)")
+    with pytest.raises(UserError, match=r"op 'moe' has no ONNX form.*layers\.3\.ffn \(model\.py:10\)") as caught:
+        find_translator(op)
+    assert caught.value.code == "CHM301"
+
+
+def test_blocks_that_are_no_power_of_two(tmp_path: Path) -> None:
+    module = lowered(BLOCK_48)
+    assert_agrees(module, tmp_path, [(1, 2, 3), (0,)])
+    with pytest.raises(UserError, match="16, 32, 64, … activations, not 48") as caught:
+        emit(module, fused=True)
+    assert caught.value.code == "CHM301"
+
+
+def test_blocks_with_activations_below_the_floor_of_the_quantiser(tmp_path: Path) -> None:
+    """Their codes do not reach 127, and MatMulNBits would round them again."""
+    table = np.random.default_rng(5).standard_normal((9, 96)).astype(np.float32)
+    table[:, 48:] *= np.float32(2e-6)
+    table[3] = 0
+    text = BLOCK_48.replace("block=48, group=48", "block=16, group=48")
+    from chimerac.compiler import pipeline
+
+    module, _ = pipeline.run(module_of(text, {"table": table}), pipeline.passes())
+    assert_agrees(module, tmp_path, [(1, 2, 3, 8), (0,), (3,)])
+
+
+def test_same_model_same_bytes(tmp_path: Path) -> None:
+    module = lowered(BLOCK_48)
+    first, second = OnnxModule(module, tmp_path / "a"), OnnxModule(module, tmp_path / "b")
+    for name in ("model.onnx", "model.onnx.data"):
+        assert first.path.with_name(name).read_bytes() == second.path.with_name(name).read_bytes()
+
+
+def test_states_keep_their_initial_value_for_position_0_only(tmp_path: Path) -> None:
+    module = module_of(
+        """
+        module small block=4 loops=1..1
+        constant table: f32[9,8]
+        constant start: f32[1,8]
+        state sum: f32[1,8] iterations=1 initial=start
+        graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
+          %t: f32[9,8] = constant() {name='table'}
+          %x: f32[T,8] = embedding(%tokens, %t)
+          %last: f32[1,8] = last_token(%x)
+          %old: f32[1,8] = state.read() {name='sum'}
+          %new: f32[1,8] = add(%old, %last)
+          state.write(%new) {name='sum'}
+          return %new
+        }
+        """
+    )
+    assert_agrees(EntryPoints().run(module).module, tmp_path, [(1, 2), (0,), (3, 1)])
+
+
+@pytest.mark.parametrize("bits", [2, 8])
+def test_packing(bits: int) -> None:
+    high = (1 << (bits - 1)) - 1
+    weights = np.random.default_rng(1).integers(-high, high + 1, (3, 100)).astype(np.int8)
+    parts = pack_blocks(weights, 64, bits)
+    assert [p.shape for p in parts] == [(3, 1, 64 * bits // 8)] * 2
+    whole = pack_matrix(weights, 64, bits)
+    assert np.array_equal(whole, np.concatenate(parts, axis=1))
+    codes = np.stack([whole >> shift & ((1 << bits) - 1) for shift in range(0, 8, bits)], axis=-1).reshape(3, 128)
+    expected = np.zeros((3, 128), np.int64)
+    expected[:, :100] = weights
+    assert np.array_equal(codes.astype(np.int64) - (1 << (bits - 1)), expected)
+
+
+@pytest.mark.parametrize(("block", "size"), [(1, 16), (16, 16), (17, 32), (48, 64), (64, 64), (100, 128)])
+def test_block_size_that_matmulnbits_is_told(block: int, size: int) -> None:
+    assert matmul_block(block) == size
