@@ -8,4 +8,4 @@ echo
 echo '$ chimerac run dist/home.x86_64-avx2 "turn off the bedroom lights"'
 .venv/bin/chimerac run dist/home.x86_64-avx2 "turn off the bedroom lights"
 echo
-echo "For the browser: .venv/bin/python -m http.server --directory dist/home.wasm 8000, then http://localhost:8000"
+echo "For the browser: .venv/bin/chimerac serve dist/home.wasm"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install what the browser test needs: Node packages, and Chromium from the distribution's packages.
+# Install what the tests of the web need: Node packages, and Chromium from the distribution's packages.
 set -eu
 cd "$(dirname "$0")/.."
 if ! command -v npm >/dev/null; then
@@ -7,6 +7,7 @@ if ! command -v npm >/dev/null; then
   exit 0
 fi
 (cd tests/browser && npm ci --silent --no-audit --no-fund)
+(cd tests/onnx_web && npm ci --silent --no-audit --no-fund)
 if ! command -v chromium >/dev/null && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium >/dev/null

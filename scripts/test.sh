@@ -4,6 +4,7 @@ set -eu
 cd "$(dirname "$0")/.."
 scripts/setup.sh test
 scripts/setup-browser.sh
+scripts/setup-qemu.sh
 export OMP_NUM_THREADS=1
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .

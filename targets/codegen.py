@@ -21,7 +21,7 @@ class KernelObject:
     """A compiled kernel.
 
     Attributes:
-        symbol: the C function.
+        symbol: the C function: the spec's, and the instruction set's suffix.
         object_path: relocatable object file for the ISA.
         seconds: time to compile; 0 if it came from the cache.
     """
@@ -63,7 +63,8 @@ def source_digest() -> str:
 
 def cache_key(spec: KernelSpec, isa: Isa) -> str:
     """Digest of all that an object file depends on."""
-    parts = (spec.symbol, isa.name, sorted(isa.target.items()), version("apache-tvm"), source_digest())
+    symbol = spec.symbol + isa.symbol_suffix
+    parts = (symbol, isa.name, sorted(isa.target.items()), version("apache-tvm"), source_digest())
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -99,9 +100,10 @@ def compile_kernels(
             lower(build(spec, isa), isa).write_to_file(str(temporary), "o")
             temporary.replace(kept)
             seconds = time.perf_counter() - started
-        path = directory / f"{spec.symbol}.o"
+        symbol = spec.symbol + isa.symbol_suffix
+        path = directory / f"{symbol}.o"
         path.write_bytes(kept.read_bytes())
-        done.append(KernelObject(spec, spec.symbol, path, seconds))
+        done.append(KernelObject(spec, symbol, path, seconds))
         if progress is not None:
             progress(done[-1], len(done), len(distinct))
     return done

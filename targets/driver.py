@@ -25,6 +25,7 @@ from chimerac.compiler.ir.module import Graph, Module, Op, Value, walk
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.types import TensorType
 from chimerac.targets.kernel_spec import KernelSpec
+from chimerac.targets.variants import KernelSet, choice, declaration
 
 #: Ops that need no kernel: the driver does them itself or they only relabel memory.
 WITHOUT_KERNEL = frozenset({"constant", "state.read", "state.write", "loop", "reshape", "last_token"})
@@ -32,11 +33,12 @@ WITHOUT_KERNEL = frozenset({"constant", "state.read", "state.write", "loop", "re
 
 @dataclass(frozen=True)
 class Identity:
-    """What the descriptor says about where the code comes from."""
+    """What the descriptor says about where the code comes from, and the kernel variants to choose among."""
 
     target: str
     config_sha256: str
     weights_sha256: str
+    kernel_sets: tuple[KernelSet, ...] = ()
 
 
 def kernel_specs(module: Module) -> list[KernelSpec]:
@@ -68,7 +70,7 @@ def write_driver(module: Module, plan: MemoryPlan, identity: Identity) -> str:
         '#include "chm_driver.h"',
         '#include "chm_model.h"',
         "",
-        *_prototypes(module),
+        *_prototypes(module, identity.kernel_sets),
         "",
     ]
     for name, graph in module.graphs.items():
@@ -77,11 +79,18 @@ def write_driver(module: Module, plan: MemoryPlan, identity: Identity) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _prototypes(module: Module) -> Iterator[str]:
+def _prototypes(module: Module, sets: tuple[KernelSet, ...]) -> Iterator[str]:
+    if sets:
+        yield from choice(sets)
     for spec in kernel_specs(module):
-        parameters = ["int32_t" if _is_scalar(t) else "const void *" for t in spec.operands]
-        parameters += ["void *"] * len(spec.separate_results) + (["int32_t"] if spec.dynamic else [])
-        yield f"extern void {spec.symbol}({', '.join(parameters)});"
+        yield from declaration(spec, sets)
+        if spec.sharing is not None:
+            values = [f"CHM_SCALAR(a[{i}])" if _is_scalar(t) else f"a[{i}]" for i, t in enumerate(spec.operands)]
+            values += [f"CHM_RESULT(a[{len(values) + i}])" for i in range(len(spec.separate_results))]
+            yield f"static void {spec.symbol}_part(const void *const *a, int32_t n, int32_t begin, int32_t end) {{"
+            yield f"  {spec.symbol}({', '.join((*values, *['n'] * spec.dynamic, 'begin', 'end'))});"
+            yield "  (void)n;"
+            yield "}"
 
 
 def _is_scalar(kind: TensorType) -> bool:
@@ -135,10 +144,16 @@ class _Writer:
             for i, v in enumerate(op.operands)
         ]
         arguments += [self._pointer(self._place(op.results[i])) for i in spec.separate_results]
-        arguments += ["n"] if spec.dynamic else []
         values = " ".join(str(r) for r in op.results)
         comment = f"{values} {op.location}".strip().replace("*", "")  # neither ends the comment nor begins another
-        return f"{spec.symbol}({', '.join(arguments)}); /* {comment} */"
+        if spec.sharing is None:
+            arguments += ["n"] if spec.dynamic else []
+            return f"{spec.symbol}({', '.join(arguments)}); /* {comment} */"
+        for i, operand in enumerate(op.operands):
+            if _is_scalar(operand.type):
+                arguments[i] = f"CHM_PASS({arguments[i]})"
+        counts = ("n" if spec.dynamic else "1", str(spec.sharing.units), str(spec.sharing.work))
+        return f"CHM_SHARE({spec.symbol}_part, {', '.join((*counts, *arguments))}); /* {comment} */"
 
     def _copy(self, copy: Copy) -> str:
         size = copy.value.type.bytes(self.graph.tokens)
@@ -217,7 +232,7 @@ def _descriptor(module: Module, plan: MemoryPlan, identity: Identity, sections: 
     if sections:
         yield "static const chm_section_desc sections[] = {"
         for name in sections:
-            yield f"  {{{_text(name)}, {module.constants[name].data.nbytes}}},"
+            yield f"  {{{_text(name)}, {module.constants[name].type.bytes()}}},"
         yield "};"
     if module.states:
         yield "static const chm_state_desc states[] = {"
@@ -246,6 +261,10 @@ def _descriptor(module: Module, plan: MemoryPlan, identity: Identity, sections: 
         "decode": "decode",
         "prefill": "prefill",
     }
+    if identity.kernel_sets:
+        fields = {**fields, "n_kernel_sets": len(identity.kernel_sets), "kernel_sets": "kernel_sets"}
+    if len(identity.kernel_sets) > 1:
+        fields = {**fields, "kernel_set": "&kernel_set"}
     yield "const chm_model_desc chm_model = {"
     yield from (f"  .{name} = {value}," for name, value in fields.items())
     yield "};"

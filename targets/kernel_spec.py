@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from chimerac.compiler.ir.module import Attribute, Op
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.types import TensorType
+from chimerac.targets.sharing import Sharing, sharing_of
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class KernelSpec:
     The C function is ``void symbol(operands…, results…, int32_t n)``: a pointer per tensor operand, an ``int32_t`` per
     rank-0 i32 operand, a pointer per result that is not written in place of an operand, and ``n``, the tokens of the
     call, if any type has the token dimension. Pointers of one call do not overlap, except where an op is in place.
+    A kernel that threads can share ends with ``int32_t begin, int32_t end``, the units that it computes.
     """
 
     op: str
@@ -46,10 +48,22 @@ class KernelSpec:
         return any(t.is_dynamic for t in (*self.operands, *self.results))
 
     @property
+    def sharing(self) -> Sharing | None:
+        """How threads share the kernel; None if it has no ``begin`` and ``end``."""
+        return sharing_of(self)
+
+    @property
     def separate_results(self) -> tuple[int, ...]:
         """Indices of the results that have a pointer of their own."""
         in_place = OPS[self.op].in_place
         return tuple(i for i in range(len(self.results)) if i not in in_place)
+
+    @property
+    def c_parameters(self) -> tuple[str, ...]:
+        """C types of the function's parameters."""
+        operands = ["int32_t" if t.dtype == "i32" and t.shape == () else "const void *" for t in self.operands]
+        counts = ["int32_t"] * (self.dynamic + 2 * (self.sharing is not None))
+        return (*operands, *["void *"] * len(self.separate_results), *counts)
 
     def attribute(self, name: str) -> Attribute:
         """The value of an attribute; KeyError if the op has none of that name."""

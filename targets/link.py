@@ -7,11 +7,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from chimerac.compiler.errors import UserError
+from chimerac.runtime.bundle_format import APPLE_DIRECTORY
 from chimerac.targets.codegen import cache_directory
 from chimerac.targets.isa import Isa
+from chimerac.targets.macho import hide_symbols
 
 #: no fast-math and no fused multiply-add: C code computes the same bits as the kernels
 COMPILE_FLAGS = ("-std=c11", "-O3", "-ffp-contract=off", "-fno-fast-math", "-ffunction-sections", "-fdata-sections")
@@ -37,20 +40,45 @@ def link(
             *("-target", isa.triple, *COMPILE_FLAGS, *isa.compile_flags, *isa.link_flags, "-s", *extra_flags),
             *(f"-I{directory}" for directory in include_dirs),
             *_export_flags(isa, Path(work), exports),
+            *(_ios_flags() if "-ios" in isa.triple else ()),
             *map(str, c_sources),
-            *map(str, objects),
+            *map(str, _prepared(isa, Path(work), objects, exports)),
             *("-o", str(output)),
         ]
         run_zig(["cc", *command])
 
 
 def _export_flags(isa: Isa, work: Path, exports: Sequence[str]) -> list[str]:
+    if not exports:
+        return []
     if isa.export_flag:
         return [isa.export_flag.format(name) for name in exports]
+    if isa.suffix == ".dylib":
+        return []
     # kernels have default visibility, so an ELF library needs a list to keep them to itself
     script = work / "exports.txt"
     script.write_text("{ global: " + "".join(f"{name}; " for name in exports) + "local: *; };\n", encoding="ascii")
     return [f"-Wl,--version-script={script}"]
+
+
+def _prepared(isa: Isa, work: Path, objects: Sequence[Path], exports: Sequence[str]) -> Sequence[Path]:
+    """The objects; of a dylib, copies whose symbols are private."""
+    if isa.suffix != ".dylib":
+        return objects
+    copies = []
+    for path in objects:
+        copies.append(work / path.name)
+        copies[-1].write_bytes(hide_symbols(path.read_bytes(), exports))
+    return copies
+
+
+def _ios_flags() -> list[str]:
+    """What zig lacks for iOS: its headers for macOS serve, and a list of functions stands for libSystem."""
+    package = find_spec("ziglang")
+    if package is None or package.origin is None:
+        raise UserError("CHM302", "zig is not installed", hint="python -m pip install 'chimerac[build]'")
+    headers = Path(package.origin).parent / "lib" / "libc" / "include" / "any-darwin-any"
+    return ["-isystem", str(headers), f"-L{APPLE_DIRECTORY}", "-lAppleHost"]
 
 
 def run_zig(arguments: Sequence[str]) -> None:

@@ -120,6 +120,7 @@ class KernelBuilder:
         operands: one per operand of the spec: ``Memory``, or an int32 expression for a rank-0 i32 operand.
         results: one per result: ``Memory``; that of an in-place result is the operand's.
         n: tokens of the call: an expression, or 1 when nothing depends on it.
+        begin, end: units to compute, in a kernel that threads share (targets/sharing.py).
     """
 
     def __init__(self, spec: KernelSpec, isa: Isa) -> None:
@@ -140,6 +141,9 @@ class KernelBuilder:
         if spec.dynamic:
             self.n = tirx.Var("n", "int32")
             self._parameters.append(self.n)
+        self.begin, self.end = tirx.Var("begin", "int32"), tirx.Var("end", "int32")
+        if spec.sharing is not None:
+            self._parameters += [self.begin, self.end]
 
     def _parameter(self, name: str, type_: TensorType) -> Any:
         if type_.dtype == "i32" and type_.shape == ():
@@ -218,6 +222,12 @@ class KernelBuilder:
             self.emit(tirx.For(index, integer(0), integer(extent), tirx.ForKind.SERIAL, _sequence(body)))
 
     @contextmanager
+    def units(self) -> Iterator[Expr]:
+        """A loop over the units of this call; yields the unit."""
+        with self.loop(self.let(self.end - self.begin)) as i:
+            yield self.let(self.begin + i)
+
+    @contextmanager
     def when(self, condition: Expr) -> Iterator[None]:
         """Statements that run if the condition holds."""
         self._blocks.append([])
@@ -230,7 +240,8 @@ class KernelBuilder:
         """The PrimFunc."""
         body = _sequence([*self._header, *self._blocks[0]])
         function = tirx.PrimFunc(self._parameters, body)
-        return function.with_attr({"global_symbol": self.spec.symbol, "tirx.noalias": True})
+        symbol = self.spec.symbol + self.isa.symbol_suffix
+        return function.with_attr({"global_symbol": symbol, "tirx.noalias": True})
 
 
 def _sequence(statements: list[Any]) -> Any:

@@ -8,7 +8,7 @@ export declare class ChimeraError extends Error {
 
 export interface ManifestFile {
   name: string;
-  role: "code" | "weights" | "tokenizer" | "data" | "runtime" | "document";
+  role: "code" | "variant" | "weights" | "tokenizer" | "grammar" | "data" | "runtime" | "document";
   bytes: number;
   sha256: string;
 }
@@ -40,6 +40,10 @@ export interface Progress {
 export interface LoadOptions {
   onProgress?: (progress: Progress) => void;
   signal?: AbortSignal;
+  /** Threads that share the work; default 1, 0: as many as make sense. In a browser more than 1 need a cross-origin isolated page. */
+  threads?: number;
+  /** File name of the module to use, in place of the best one that runs here. */
+  variant?: string;
 }
 
 export type Bytes = ArrayBuffer | ArrayBufferView;
@@ -47,8 +51,12 @@ export type Bytes = ArrayBuffer | ArrayBufferView;
 export interface BundleBytes {
   manifest: Manifest | string | Bytes;
   wasm: Bytes;
+  /** The other modules, by file name. */
+  variants?: Record<string, Bytes>;
   weights: Bytes;
   tokenizer?: Bytes;
+  /** The grammars of the bundle; without them generations follow none of these. */
+  grammar?: Bytes;
 }
 
 export interface GenerateOptions {
@@ -72,6 +80,11 @@ export interface GenerateOptions {
   exitThreshold?: number;
   /** Start a new sequence first; default true. */
   reset?: boolean;
+  /**
+   * What the text must follow: the name of one of the bundle's grammars, or the bytes of a compiled grammar; "none"; by
+   * default the bundle's default grammar, if it has one. The text is complete within maxTokens if that is possible.
+   */
+  grammar?: string | Uint8Array;
   signal?: AbortSignal;
 }
 
@@ -89,12 +102,14 @@ export declare class Model {
   readonly manifest: Manifest;
   readonly vocabSize: number;
   readonly maxLoops: number;
+  readonly variant: string;
+  readonly threads: number;
   readonly position: number;
   readonly iterations: number;
   readonly finishReason: FinishReason;
   readonly tokens: Int32Array;
   generate(prompt: string | Iterable<number>, options?: GenerateOptions): AsyncGenerator<Piece, void, undefined>;
-  encode(text: string): Int32Array;
+  encode(text: string | Uint8Array, options?: { specials?: boolean }): Int32Array;
   prefill(tokens: Iterable<number>): void;
   reset(): void;
   logits(): Float32Array | null;

@@ -5,197 +5,16 @@
 //   model.dispose();
 //
 // The decode loop, the tokenizer and the sampler are C in the wasm module; this file moves bytes in and out.
-import { sha256 } from "./sha256.mjs";
+import { ChimeraError } from "./errors.mjs";
+import { checkManifest, fetchResponse, fileOf, memorySource, parseManifest, urlSource, verify } from "./files.mjs";
+import { Grammars } from "./grammars.mjs";
+import { FINISHED, openModule } from "./module.mjs";
+import { defaultThreads, runnable } from "./variants.mjs";
 
-const MANIFEST_SCHEMA = 1;
-const ABI_MAJOR = 1;
-const FINISHED = 1;
-const FILE_NAME = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$/;
 const SLICE_MS = 12; // how long generate() keeps the event loop waiting
+const MAX_THREADS = 64;
 
-/** Everything that can go wrong with a bundle; `code` is CHM4xx, the same as in C and Python. */
-export class ChimeraError extends Error {
-  constructor(code, message) {
-    super(message);
-    this.name = "ChimeraError";
-    this.code = code;
-  }
-}
-
-// ---- manifest ----
-
-function checkManifest(manifest) {
-  const need = (condition, what) => {
-    if (!condition) throw new ChimeraError("CHM410", `the manifest is not valid: ${what}`);
-  };
-  need(manifest !== null && typeof manifest === "object", "not an object");
-  const madeBy = `the bundle was made by chimerac ${manifest.chimerac ?? "(unknown)"}; build it again`;
-  if (manifest.schema !== MANIFEST_SCHEMA) {
-    throw new ChimeraError("CHM411", `manifest version ${manifest.schema}, this loader reads ${MANIFEST_SCHEMA}; ${madeBy}`);
-  }
-  if (String(manifest.abi).split(".")[0] !== String(ABI_MAJOR)) {
-    throw new ChimeraError("CHM405", `bundle version ${manifest.abi}, this loader reads ${ABI_MAJOR}.x; ${madeBy}`);
-  }
-  need(Array.isArray(manifest.files) && manifest.files.length <= 65536, "files");
-  for (const file of manifest.files) {
-    need(file && FILE_NAME.test(file.name), "a file name");
-    need(Number.isSafeInteger(file.bytes) && file.bytes >= 0, `the size of ${file.name}`);
-    need(/^[0-9a-f]{64}$/.test(file.sha256), `the SHA-256 of ${file.name}`);
-  }
-  for (const role of ["code", "weights"]) need(manifest.files.filter((file) => file.role === role).length === 1, `role ${role}`);
-  if (!String(manifest.target).startsWith("wasm32")) {
-    throw new ChimeraError("CHM413", `the bundle is for ${manifest.target}, not for wasm`);
-  }
-  return manifest;
-}
-
-const fileOf = (manifest, role) => manifest.files.find((file) => file.role === role);
-
-function parseManifest(bytes, where) {
-  refuseHtml(bytes, where);
-  try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  } catch {
-    throw new ChimeraError("CHM410", `${where} is not JSON`);
-  }
-}
-
-function refuseHtml(bytes, where) {
-  const start = new TextDecoder().decode(bytes.subarray(0, 64)).trimStart().toLowerCase();
-  if (start.startsWith("<!doctype") || start.startsWith("<html")) {
-    throw new ChimeraError("CHM412", `the server sent an HTML page for ${where}`);
-  }
-}
-
-// ---- reading files ----
-
-async function fetchResponse(url, signal) {
-  let response;
-  try {
-    response = await fetch(url, { signal });
-  } catch (error) {
-    if (signal?.aborted) throw error;
-    throw new ChimeraError("CHM400", `cannot fetch ${url}: ${error.message}`);
-  }
-  if (!response.ok) throw new ChimeraError("CHM400", `cannot fetch ${url}: ${response.status} ${response.statusText}`);
-  return response;
-}
-
-/** Fill `target()` (called after each wait, because memory may move) with the body, which must have its exact size. */
-async function readBody(url, size, target, report, signal) {
-  const response = await fetchResponse(url, signal);
-  const reader = response.body.getReader();
-  let loaded = 0;
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    if (loaded === 0) refuseHtml(value, url);
-    if (loaded + value.length > size) {
-      await reader.cancel();
-      throw new ChimeraError("CHM412", `${url} has more than the ${size} bytes that the manifest says`);
-    }
-    target().set(value, loaded);
-    loaded += value.length;
-    report(loaded);
-  }
-  if (loaded !== size) throw new ChimeraError("CHM412", `${url} has ${loaded} bytes, the manifest says ${size}`);
-}
-
-async function verify(file, bytes) {
-  if (bytes.length !== file.bytes) {
-    throw new ChimeraError("CHM412", `${file.name} has ${bytes.length} bytes, the manifest says ${file.bytes}`);
-  }
-  if ((await sha256(bytes)) !== file.sha256) {
-    throw new ChimeraError("CHM412", `${file.name} is damaged: its SHA-256 differs from the manifest`);
-  }
-}
-
-/** A source answers `fill(file, target, report)`: put the file's bytes where target() points. */
-function urlSource(base, signal) {
-  return { fill: (file, target, report) => readBody(new URL(file.name, base), file.bytes, target, report, signal) };
-}
-
-function memorySource(parts) {
-  return {
-    async fill(file, target, report) {
-      const part = parts[file.role === "code" ? "wasm" : file.role];
-      if (!part) throw new ChimeraError("CHM412", `the bytes of ${file.name} (${file.role}) are missing`);
-      const bytes = part instanceof ArrayBuffer ? new Uint8Array(part) : new Uint8Array(part.buffer, part.byteOffset, part.byteLength);
-      if (bytes.length !== file.bytes) {
-        throw new ChimeraError("CHM412", `${file.name} has ${bytes.length} bytes, the manifest says ${file.bytes}`);
-      }
-      target().set(bytes);
-      report(bytes.length);
-    },
-  };
-}
-
-// ---- the module ----
-
-async function instantiate(bytes, name) {
-  const magic = [0x00, 0x61, 0x73, 0x6d];
-  if (!magic.every((byte, i) => bytes[i] === byte)) throw new ChimeraError("CHM414", `${name} is not a wasm module`);
-  try {
-    const { instance } = await WebAssembly.instantiate(bytes, {});
-    return instance.exports;
-  } catch (error) {
-    throw new ChimeraError("CHM414", `${name} cannot run here: ${error.message}`);
-  }
-}
-
-/** The wasm module with its memory: typed calls, strings, buffers. Pointers are unsigned. */
-class Module {
-  constructor(exports) {
-    this.exports = exports;
-  }
-
-  bytes(pointer, size) {
-    return new Uint8Array(this.exports.memory.buffer, pointer >>> 0, size);
-  }
-
-  string(pointer) {
-    const memory = new Uint8Array(this.exports.memory.buffer);
-    const start = pointer >>> 0;
-    return new TextDecoder().decode(memory.subarray(start, memory.indexOf(0, start)));
-  }
-
-  allocate(size) {
-    const pointer = this.exports.chm_memory_allocate(Math.max(1, size)) >>> 0;
-    if (!pointer) throw new ChimeraError("CHM422", `no memory for ${size} bytes`);
-    return pointer;
-  }
-
-  release(pointer, size) {
-    this.exports.chm_memory_release(pointer, Math.max(1, size));
-  }
-
-  /** Call a function that returns a status; an error becomes an exception. */
-  call(name, ...values) {
-    if (this.broken) throw new ChimeraError("CHM421", "the module stopped with an error before; load the model again");
-    let status;
-    try {
-      status = this.exports[name](...values);
-    } catch (error) {
-      this.broken = true;
-      throw new ChimeraError("CHM421", `the module has stopped: ${error.message}`);
-    }
-    if (status !== 0 && status !== FINISHED) {
-      throw new ChimeraError(`CHM${status}`, this.string(this.exports.chm_last_error()));
-    }
-    return status;
-  }
-
-  /** Call `use(pointer)` with bytes copied into memory for the time of the call. */
-  withBytes(data, use) {
-    const pointer = this.allocate(data.length);
-    try {
-      this.bytes(pointer, data.length).set(data);
-      return use(pointer);
-    } finally {
-      this.release(pointer, data.length);
-    }
-  }
-}
+export { ChimeraError };
 
 // ---- the event loop ----
 
@@ -217,11 +36,13 @@ export class Model {
   #bundle;
   #session;
   #scratch;
+  #grammars;
   #busy = false;
   #finishReason = null;
   #tokens = [];
 
-  constructor(module, manifest, bundle, session, scratch) {
+  constructor(module, manifest, bundle, session, scratch, variant, grammars) {
+    this.#grammars = new Grammars(module, bundle, scratch, grammars);
     this.#module = module;
     this.#bundle = bundle;
     this.#session = session;
@@ -229,6 +50,8 @@ export class Model {
     this.manifest = manifest;
     this.vocabSize = module.exports.chm_vocab_size();
     this.maxLoops = module.exports.chm_max_loops();
+    this.variant = variant;
+    this.threads = module.threads;
   }
 
   #live() {
@@ -242,20 +65,24 @@ export class Model {
   }
 
   #view(size) {
-    return new DataView(this.#live().exports.memory.buffer, this.#scratch, size);
+    return new DataView(this.#live().memory.buffer, this.#scratch, size);
   }
 
-  /** Tokens of a text, without a begin token. */
-  encode(text) {
+  /**
+   * Tokens of a text (or of UTF-8 bytes), without a begin token. With `specials` the names of special tokens in it become
+   * these tokens: only for text of your own, because a stranger's could end turns and speak as the system.
+   */
+  encode(text, { specials = false } = {}) {
     const module = this.#live();
-    const bytes = new TextEncoder().encode(text);
+    const bytes = typeof text === "string" ? new TextEncoder().encode(text) : text;
     return module.withBytes(bytes, (pointer) => {
       const room = 4 * Math.max(1, bytes.length);
       const tokens = module.allocate(room);
       try {
-        module.call("chm_tokenizer_encode", this.#bundle, pointer, bytes.length, tokens, bytes.length, this.#scratch);
+        const name = specials ? "chm_tokenizer_encode_with_specials" : "chm_tokenizer_encode";
+        module.call(name, this.#bundle, pointer, bytes.length, tokens, bytes.length, this.#scratch);
         const count = this.#view(4).getUint32(0, true);
-        return new Int32Array(module.exports.memory.buffer, tokens, count).slice();
+        return new Int32Array(module.memory.buffer, tokens, count).slice();
       } finally {
         module.release(tokens, room);
       }
@@ -299,7 +126,7 @@ export class Model {
   logits() {
     const module = this.#live();
     const pointer = module.exports.chm_session_logits(this.#session) >>> 0;
-    return pointer ? new Float32Array(module.exports.memory.buffer, pointer, this.vocabSize).slice() : null;
+    return pointer ? new Float32Array(module.memory.buffer, pointer, this.vocabSize).slice() : null;
   }
 
   /** 64-bit hash of the recurrent state. */
@@ -369,6 +196,7 @@ export class Model {
     const { signal, reset = true } = options;
     signal?.throwIfAborted();
     const maxTokens = this.#configure(options);
+    module.call("chm_session_set_grammar", this.#session, this.#grammars.choose(options.grammar));
     this.#finishReason = null;
     this.#tokens = [];
     if (reset) this.reset();
@@ -393,7 +221,8 @@ export class Model {
         if (token >= 0) this.#tokens.push(token);
         const text = this.#text();
         if (status === FINISHED) {
-          this.#finishReason = token >= 0 ? "stop" : "length";
+          const ended = token >= 0 || this.#tokens.length < maxTokens; // the latter: the grammar allows no more
+          this.#finishReason = ended ? "stop" : "length";
           if (text || token >= 0) yield { text, token };
           return;
         }
@@ -411,15 +240,14 @@ export class Model {
   #text() {
     const module = this.#live();
     const pointer = module.exports.chm_session_text(this.#session, this.#scratch + 8);
-    const size = new DataView(module.exports.memory.buffer, this.#scratch + 8, 4).getUint32(0, true);
-    return new TextDecoder().decode(module.bytes(pointer, size));
+    return module.text(pointer, module.number(this.#scratch + 8));
   }
 
   /** Compute the manifest's self-test; throws ChimeraError CHM450 if anything differs. False if there is none. */
   async selfTest() {
     const expected = this.manifest.self_test;
     if (!expected) return false;
-    for await (const piece of this.generate(expected.prompt, { maxTokens: expected.tokens.length })) void piece;
+    for await (const piece of this.generate(expected.prompt, { maxTokens: expected.tokens.length, grammar: "none" })) void piece;
     const hex = (value) => value.toString(16).padStart(16, "0");
     const same = String(this.tokens) === String(expected.tokens) && hex(this.logitsHash()) === expected.logits_hash
       && hex(this.stateHash()) === expected.state_hash;
@@ -432,7 +260,9 @@ export class Model {
   dispose() {
     if (!this.#module) return;
     this.#module.exports.chm_session_close(this.#session);
+    this.#grammars.close();
     this.#module.exports.chm_bundle_close(this.#bundle);
+    this.#module.stop();
     this.#module = null;
   }
 }
@@ -446,13 +276,44 @@ function checkTokens(tokens, vocabSize) {
   return Int32Array.from(tokens);
 }
 
+/** The modules of a bundle to try, in this order. */
+function candidates(manifest, files, threads, variant) {
+  const code = fileOf(manifest, "code");
+  const all = manifest.files.filter((file) => file === code || (file.role === "variant" && files.has(file)));
+  if (variant !== undefined) {
+    const chosen = all.find((file) => file.name === variant);
+    if (!chosen) throw new ChimeraError("CHM420", `the bundle has no module ${variant}; it has ${all.map((file) => file.name).join(", ")}`);
+    return [chosen];
+  }
+  const found = runnable(all, { threads });
+  return found.length ? found : [code]; // which then says why it does not run
+}
+
+/** The result of the first file that `open` succeeds with; a module for threads may find no memory or workers. */
+async function firstThatRuns(choices, open) {
+  for (const file of choices) {
+    try {
+      return [await open(file), file];
+    } catch (error) {
+      if (error instanceof ChimeraError || error.name === "AbortError" || file === choices.at(-1)) throw error;
+    }
+  }
+  return null;
+}
+
 /**
- * Load a bundle from the URL of its folder (or of its manifest.json), or from bytes: { manifest, wasm, weights, tokenizer }.
+ * Load a bundle from the URL of its folder (or of its manifest.json), or from bytes: { manifest, wasm, weights, tokenizer, grammar,
+ * variants: { name: bytes } }.
  *
- * options: onProgress({ file, loaded, total }) counts the bytes of all files; signal aborts.
+ * options: onProgress({ file, loaded, total }) counts the bytes of all files; signal aborts; threads that share the work
+ * (default 1; 0: as many as make sense), where memory can be shared; variant: file name of the module to use.
  */
-export async function load(source, { onProgress, signal } = {}) {
+export async function load(source, { onProgress, signal, threads: wanted = 1, variant } = {}) {
   signal?.throwIfAborted();
+  if (!Number.isInteger(wanted) || wanted < 0 || wanted > MAX_THREADS) {
+    throw new ChimeraError("CHM420", `${wanted} threads; 1 to ${MAX_THREADS} are possible, or 0 for the default`);
+  }
+  const threads = wanted || defaultThreads();
   let manifest;
   let files;
   if (typeof source === "string" || source instanceof URL) {
@@ -471,24 +332,28 @@ export async function load(source, { onProgress, signal } = {}) {
   }
   checkManifest(manifest);
 
-  const wanted = ["code", "weights", "tokenizer"].map((role) => fileOf(manifest, role)).filter(Boolean);
-  const total = wanted.reduce((sum, file) => sum + file.bytes, 0);
+  const weights = fileOf(manifest, "weights");
+  const tokenizer = fileOf(manifest, "tokenizer");
+  const grammar = [fileOf(manifest, "grammar")].find((file) => file && files.has(file));
+  const dataBytes = weights.bytes + (tokenizer?.bytes ?? 0) + (grammar?.bytes ?? 0);
   let before = 0;
+  let codeBytes = 0;
   const fill = async (file, target) => {
-    await files.fill(file, target, (loaded) => onProgress?.({ file: file.name, loaded: before + loaded, total }));
+    await files.fill(file, target, (loaded) => onProgress?.({ file: file.name, loaded: before + loaded, total: codeBytes + dataBytes }));
     before += file.bytes;
     signal?.throwIfAborted();
     await verify(file, target());
   };
 
-  const code = fileOf(manifest, "code");
-  const codeBytes = new Uint8Array(code.bytes);
-  await fill(code, () => codeBytes);
-  const module = new Module(await instantiate(codeBytes, code.name));
-  const weights = fileOf(manifest, "weights");
-  const tokenizer = fileOf(manifest, "tokenizer");
+  const [module, code] = await firstThatRuns(candidates(manifest, files, threads, variant), async (file) => {
+    const bytes = new Uint8Array(file.bytes);
+    codeBytes += file.bytes;
+    await fill(file, () => bytes);
+    const { state_bytes: state = 0, arena_bytes: arena = 0 } = manifest.memory ?? {};
+    return openModule(bytes, file.name, { threads, memory: dataBytes + 3 * state + arena });
+  });
   const sessionBytes = module.exports.chm_session_bytes() >>> 0;
-  module.call("chm_memory_reserve", weights.bytes + (tokenizer?.bytes ?? 0) + sessionBytes + (1 << 20));
+  module.call("chm_memory_reserve", dataBytes + sessionBytes + (1 << 20));
   const place = async (file) => {
     const pointer = module.allocate(file.bytes);
     await fill(file, () => module.bytes(pointer, file.bytes));
@@ -497,12 +362,14 @@ export async function load(source, { onProgress, signal } = {}) {
   const scratch = module.allocate(SCRATCH_BYTES);
   const weightsAt = await place(weights);
   const tokenizerAt = tokenizer ? await place(tokenizer) : 0;
+  const grammars = grammar ? { pointer: await place(grammar), bytes: grammar.bytes } : null;
   const skipChecksums = 1; // the SHA-256 of the whole file was just compared
   const handle = (name, ...values) => {
     module.call(name, ...values, scratch);
-    return new DataView(module.exports.memory.buffer, scratch, 4).getUint32(0, true);
+    return module.number(scratch);
   };
   const bundle = handle("chm_bundle_open", weightsAt, weights.bytes, tokenizerAt, tokenizer?.bytes ?? 0, skipChecksums, 0);
   const session = handle("chm_session_open", bundle, 0);
-  return new Model(module, manifest, bundle, session, scratch);
+  module.share(bundle);
+  return new Model(module, manifest, bundle, session, scratch, code.name, grammars);
 }

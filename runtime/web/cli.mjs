@@ -7,7 +7,7 @@ import { createInterface } from "node:readline";
 
 import { ChimeraError, load } from "./chimera.mjs";
 
-async function readBundle(folder) {
+async function readBundle(folder, options) {
   const read = async (name) => {
     try {
       return await readFile(join(folder, name));
@@ -22,21 +22,33 @@ async function readBundle(folder) {
   } catch {
     // load() says what is wrong with it
   }
-  const parts = { manifest };
+  const parts = { manifest, variants: {} };
   for (const file of Array.isArray(files) ? files : []) {
-    const part = { code: "wasm", weights: "weights", tokenizer: "tokenizer" }[file?.role];
-    if (part && /^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$/.test(file.name)) parts[part] = await read(file.name);
+    if (!/^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$/.test(file?.name)) continue;
+    const part = { code: "wasm", weights: "weights", tokenizer: "tokenizer", grammar: "grammar" }[file.role];
+    if (part) parts[part] = await read(file.name);
+    if (file.role === "variant") parts.variants[file.name] = await read(file.name);
   }
-  return load(parts);
+  return load(parts, options);
 }
 
 const hex = (value) => value.toString(16).padStart(16, "0");
 const base64 = (array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString("base64");
 
+/** Compiled grammars come as { pack: base64 }; the same text gives the same array, so that it is opened once. */
+const compiled = new Map();
+function grammarOf(given) {
+  if (given === null || given === undefined) return undefined;
+  if (typeof given === "string") return given;
+  if (compiled.size >= 16 && !compiled.has(given.pack)) compiled.delete(compiled.keys().next().value);
+  if (!compiled.has(given.pack)) compiled.set(given.pack, new Uint8Array(Buffer.from(given.pack, "base64")));
+  return compiled.get(given.pack);
+}
+
 function answers(model) {
   return {
-    info: () => ({ vocab_size: model.vocabSize, max_loops: model.maxLoops }),
-    encode: ({ text }) => ({ tokens: Array.from(model.encode(text)) }),
+    info: () => ({ vocab_size: model.vocabSize, max_loops: model.maxLoops, threads: model.threads, variant: model.variant }),
+    encode: ({ text, specials }) => ({ tokens: Array.from(model.encode(text, { specials })) }),
     reset: () => (model.reset(), {}),
     prefill: ({ tokens }) => (model.prefill(tokens), {}),
     logits: () => ({ logits: model.position ? base64(model.logits()) : null }),
@@ -46,6 +58,7 @@ function answers(model) {
       const { max_tokens, top_p, top_k, repetition_penalty, exit_threshold, ...rest } = options;
       const translated = { ...rest, maxTokens: max_tokens, topP: top_p, topK: top_k, repetitionPenalty: repetition_penalty, exitThreshold: exit_threshold, signal };
       if (typeof translated.seed === "string") translated.seed = BigInt(translated.seed);
+      translated.grammar = grammarOf(rest.grammar);
       for await (const { text, token } of model.generate(prompt, translated)) send({ text, token });
       return { finish_reason: model.finishReason };
     },
@@ -81,24 +94,30 @@ async function serveLines(model) {
   write({ ready: true });
 }
 
-async function printText(model, prompt, names) {
+/** `--name value` pairs: names in camel case; all values are numbers but those of variant and grammar. */
+function parse(words) {
   const options = {};
-  for (let i = 0; i < names.length; i += 2) {
-    const key = names[i].replace(/^--/, "").replace(/-([a-z])/g, (_, letter) => letter.toUpperCase());
-    options[key] = key === "seed" ? BigInt(names[i + 1]) : Number(names[i + 1]);
+  for (let i = 0; i < words.length; i += 2) {
+    const key = words[i].replace(/^--/, "").replace(/-([a-z])/g, (_, letter) => letter.toUpperCase());
+    options[key] = key === "variant" || key === "grammar" ? words[i + 1] : key === "seed" ? BigInt(words[i + 1]) : Number(words[i + 1]);
   }
+  return options;
+}
+
+async function printText(model, prompt, options) {
   for await (const { text } of model.generate(prompt, options)) stdout.write(text);
   stdout.write("\n");
 }
 
 const [folder, prompt, ...rest] = argv.slice(2);
 if (!folder || prompt === undefined) {
-  stderr.write('usage: node cli.mjs BUNDLE "prompt" [--max-tokens N] [--temperature T] [--top-p P] [--seed S] [--loops L]\n');
+  stderr.write('usage: node cli.mjs BUNDLE "prompt" [--max-tokens N] [--temperature T] [--top-p P] [--seed S] [--loops L] [--grammar NAME] [--threads N] [--variant FILE]\n');
   exit(2);
 }
 try {
-  const model = await readBundle(folder);
-  await (prompt === "--json-lines" ? serveLines(model) : printText(model, prompt, rest));
+  const { threads = 0, variant, ...options } = parse(rest);
+  const model = await readBundle(folder, { threads, variant });
+  await (prompt === "--json-lines" ? serveLines(model) : printText(model, prompt, options));
 } catch (error) {
   if (prompt === "--json-lines") stdout.write(`${JSON.stringify({ id: null, error: { code: error.code ?? "CHM440", message: error.message } })}\n`);
   else stderr.write(`error ${error.code ?? ""}: ${error.message}\n`);

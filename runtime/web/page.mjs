@@ -1,8 +1,21 @@
 // The page of a web bundle: loads the bundle beside it in a worker and lets one try it.
+import { canShareMemory, FEATURES, featuresOf } from "./variants.mjs";
 import { loadInWorker } from "./worker-client.mjs";
 
 const find = (id) => document.getElementById(id);
 const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
+
+/** What was loaded and how it runs: size, instructions, threads, and why there are no more of these. */
+function describe({ manifest, variant, threads }) {
+  const weights = manifest.files.filter((file) => file.name === variant || ["weights", "tokenizer"].includes(file.role));
+  const parts = [`${megabytes(weights.reduce((sum, file) => sum + file.bytes, 0))} MB`];
+  const features = featuresOf(variant).filter((feature) => feature !== "threads");
+  parts.push(features.includes("scalar") ? "WebAssembly without SIMD" : FEATURES[features.includes("relaxed") ? "relaxed" : "simd"]);
+  parts.push(threads > 1 ? `${threads} threads` : "1 thread");
+  const couldShare = manifest.files.some((file) => file.name.includes(".threads."));
+  if (threads === 1 && couldShare && !canShareMemory()) parts[2] += " (more need a server that sends cross-origin isolation headers, as chimerac serve does)";
+  return parts.join(" \u00b7 ");
+}
 
 function showError(error) {
   find("error").textContent = `${error.code ? `${error.code}: ` : ""}${error.message}`;
@@ -14,9 +27,12 @@ let running = null;
 
 async function start() {
   if (location.protocol === "file:") {
-    throw new Error("a browser does not let a page from a file load its model; serve this folder, for example: python3 -m http.server");
+    throw new Error("a browser does not let a page from a file load its model; serve this folder: chimerac serve FOLDER, or python3 -m http.server --directory FOLDER");
   }
+  const wanted = new URLSearchParams(location.search); // ?threads=1&variant=chimera.wasm, to compare
   model = await loadInWorker(new URL("./", import.meta.url), {
+    threads: Number(wanted.get("threads") ?? 0),
+    variant: wanted.get("variant") ?? undefined,
     onProgress({ loaded, total }) {
       find("progress").value = total ? loaded / total : 1;
       find("status").textContent = `Loading… ${megabytes(loaded)} of ${megabytes(total)} MB`;
@@ -25,6 +41,7 @@ async function start() {
   document.title = model.manifest.name;
   find("title").textContent = model.manifest.name;
   if (model.manifest.provenance?.weights?.startsWith("random")) find("about").append(" Its weights are random: the text is noise.");
+  find("info").textContent = describe(model);
   find("loops").max = model.maxLoops;
   find("loops-label").hidden = model.maxLoops === 1;
   find("loading").hidden = true;

@@ -56,6 +56,7 @@ export function sha256InScript(bytes) {
 export async function sha256(bytes) {
   const subtle = globalThis.crypto?.subtle;
   if (!subtle) return sha256InScript(bytes);
-  const digest = new Uint8Array(await subtle.digest("SHA-256", bytes));
+  const own = bytes.buffer instanceof ArrayBuffer ? bytes : bytes.slice(); // WebCrypto takes no shared memory
+  const digest = new Uint8Array(await subtle.digest("SHA-256", own));
   return Array.from(digest, (value) => value.toString(16).padStart(2, "0")).join("");
 }

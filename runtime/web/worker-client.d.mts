@@ -7,6 +7,8 @@ export declare class WorkerModel {
   readonly manifest: Manifest;
   readonly vocabSize: number;
   readonly maxLoops: number;
+  readonly threads: number;
+  readonly variant: string;
   readonly finishReason: FinishReason;
   generate(prompt: string | number[], options?: GenerateOptions): AsyncGenerator<Piece, void, undefined>;
   selfTest(): Promise<boolean>;

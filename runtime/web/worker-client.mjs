@@ -63,8 +63,8 @@ export class WorkerModel {
   }
 
   /** @internal */
-  async start(url, options) {
-    Object.assign(this, await this.#result({ type: "load", url }, options));
+  async start(url, { threads, variant, ...options }) {
+    Object.assign(this, await this.#result({ type: "load", url, options: { threads, variant } }, options));
     return this;
   }
 
@@ -100,7 +100,7 @@ export class WorkerModel {
   }
 }
 
-/** Load the bundle at a URL in a new worker. options: onProgress, signal. */
+/** Load the bundle at a URL in a new worker. options as of load(): onProgress, signal, threads, variant. */
 export async function loadInWorker(url, options = {}) {
   const worker = new Worker(new URL("./worker.mjs", import.meta.url), { type: "module" });
   const model = new WorkerModel(worker);

@@ -7,9 +7,10 @@ const aborts = new Map();
 const describe = (error) => ({ name: error.name, code: error.code ?? null, message: error.message });
 
 const requests = {
-  async load(id, { url }, signal) {
-    model = await load(url, { signal, onProgress: (progress) => postMessage({ id, type: "progress", progress }) });
-    return { manifest: model.manifest, vocabSize: model.vocabSize, maxLoops: model.maxLoops };
+  async load(id, { url, options }, signal) {
+    model = await load(url, { ...options, signal, onProgress: (progress) => postMessage({ id, type: "progress", progress }) });
+    const { manifest, vocabSize, maxLoops, threads, variant } = model;
+    return { manifest, vocabSize, maxLoops, threads, variant };
   },
   async generate(id, { prompt, options }, signal) {
     for await (const piece of model.generate(prompt, { ...options, signal })) postMessage({ id, type: "piece", piece });

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from chimerac.targets.kernel_spec import KernelSpec
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,50 @@ class TernaryDot:
     Attributes:
         words: int32 words that stand for 4 activations; a word is repeated in every row's lane.
         prepare: activations int8x16 → ``words`` vectors int32x4, whose lane p is for plane p.
-        term: (packed as uint16x(2R), plane, words each as int32xR) → something to add up over a block of at most 256.
-        finish: such a sum → int32xR, ``sum(code * activation)`` of each row.
+        accumulate: (sums so far, packed as uint16x(2R), plane, words each as int32xR) → the sums with the products of
+            the plane; sums are a list of vectors, empty at the start of a block. Planes come in order, 0 to 3, for each
+            16 columns of a block of at most 256.
+        finish: the sums of a block → int32xR, ``sum(code * activation)`` of each row.
+        from_lanes: whether words of the 4 planes are loaded together and repeated from their lane, or each repeated by
+            the load itself.
     """
 
     words: int
     prepare: Callable[[Any], list[Any]]
-    term: Callable[[Any, int, list[Any]], Any]
-    finish: Callable[[Any], Any]
+    accumulate: Callable[[list[Any], Any, int, list[Any]], list[Any]]
+    finish: Callable[[list[Any]], Any]
+    from_lanes: bool = False
+
+
+@dataclass(frozen=True)
+class Int8Dot:
+    """How an instruction set multiplies 16 int8 activations with 16 int8 weights of a row, neither of them -128.
+
+    Attributes:
+        lanes: of a sum, 4 or 8 int32; their total over a block of at most 1024 is the product.
+        prepare: int8x16 → what ``accumulate`` takes; for both operands.
+        accumulate: (sum so far or None, activations, weights) → the sum with their products.
+    """
+
+    lanes: int
+    prepare: Callable[[Any], Any]
+    accumulate: Callable[[Any, Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class CKernels:
+    """Kernels that are C functions instead of generated ones, for instructions that LLVM does not know.
+
+    Attributes:
+        header: declares them; found beside the sources.
+        sources: C files, as paths within ``runtime``.
+        body: (spec, C name of this kernel of the variant before) → statements of the kernel, whose parameters are
+            called a0, a1, …; None where there is nothing better than the variant before.
+    """
+
+    header: str
+    sources: tuple[str, ...]
+    body: Callable[[KernelSpec, str], list[str] | None]
 
 
 @dataclass(frozen=True)
@@ -56,6 +95,7 @@ class Isa:
 
     Attributes:
         name: for example ``"x86_64-avx2"``; part of cache keys.
+        kernels: what its kernels are called where variants are told apart, for example ``"avx2"``.
         target: TVM's LLVM target.
         triple: what zig calls it.
         compile_flags: for C sources.
@@ -68,10 +108,20 @@ class Isa:
             registers.
         columns_per_pass: activation columns that share the unpacking of a weight vector, when there are as many.
         ternary_dot: the inner step of products with trits, made of the primitives.
+        int8_dot: the inner step of products with int8 weights.
         primitives: vector instructions by name.
+        tile_dot: ``ternary_dot`` for several columns at a time, if another one is better there.
+        needs: features that a processor must have beyond those of the target, as ``chm_cpu.h`` names them.
+        variants: the same instruction set with more features, from plain to best; the library has the integer products
+            of all of them and takes the best one that the processor runs (targets/variants.py). They read the same
+            packed weights.
+        program_triple: what zig calls a system for which programs without shared libraries are linked; empty if none.
+        symbol_suffix: behind the C names of kernels, where several variants are linked together.
+        c_kernels: of a variant that has C functions in place of generated kernels.
     """
 
     name: str
+    kernels: str
     target: Mapping[str, object]
     triple: str
     compile_flags: tuple[str, ...]
@@ -83,7 +133,18 @@ class Isa:
     panels_per_pass: int
     columns_per_pass: int
     ternary_dot: TernaryDot
+    int8_dot: Int8Dot
     primitives: Mapping[str, Primitive] = field(default_factory=dict)
+    tile_dot: TernaryDot | None = None
+    needs: tuple[str, ...] = ()
+    variants: tuple[Isa, ...] = ()
+    program_triple: str = ""
+    symbol_suffix: str = ""
+    c_kernels: CKernels | None = None
+
+    def dot(self, columns: int) -> TernaryDot:
+        """The inner step for so many columns at a time."""
+        return self.tile_dot if self.tile_dot is not None and columns > 1 else self.ternary_dot
 
 
 def table(*primitives: Primitive) -> dict[str, Primitive]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from chimerac.targets.isa.definition import Isa, Primitive, TernaryDot, llvm_call, table
+from chimerac.targets.isa.definition import Int8Dot, Isa, Primitive, TernaryDot, llvm_call, table
 
 
 def _pairs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -33,7 +33,7 @@ DOT2_I16 = Primitive("dot2_i16", "llvm.wasm.dot, twice", ("int16x16", "int16x16"
 
 
 def _prepare(activations: Any) -> list[Any]:
-    """Even and odd activations as 16-bit pairs, times 4**(3 - plane): see ``_term``."""
+    """Even and odd activations as 16-bit pairs, times 4**(3 - plane): see ``_accumulate``."""
     from tvm import tirx
     from tvm.script import tirx as T
 
@@ -46,7 +46,7 @@ def _prepare(activations: Any) -> list[Any]:
     return [T.reinterpret("int32x4", tirx.Mul(part, scale)) for part in (even, odd)]
 
 
-def _term(packed: Any, plane: int, words: list[Any]) -> Any:
+def _accumulate(sums: list[Any], packed: Any, plane: int, words: list[Any]) -> list[Any]:
     """Codes of a plane times activations, times 64, as one 32-bit sum per row.
 
     No instruction multiplies bytes, so the low and the high bytes of 16-bit lanes are multiplied apart. Codes stay
@@ -59,17 +59,32 @@ def _term(packed: Any, plane: int, words: list[Any]) -> Any:
     high = tirx.shift_right(packed, tirx.Broadcast(tirx.IntImm("uint16", 8), 16))
     even, odd = (T.reinterpret("int16x16", tirx.bitwise_and(part, mask)) for part in (packed, high))
     first, second = (T.reinterpret("int16x16", word) for word in words)
-    return tirx.Add(_dot2_i16(even, first), _dot2_i16(odd, second))
+    products = tirx.Add(_dot2_i16(even, first), _dot2_i16(odd, second))
+    return [tirx.Add(total, products) for total in sums] or [products]
 
 
-def _finish(total: Any) -> Any:
+def _finish(sums: list[Any]) -> Any:
     from tvm import tirx
 
-    return tirx.shift_right(total, tirx.Broadcast(tirx.IntImm("int32", 6), 8))
+    return tirx.shift_right(sums[0], tirx.Broadcast(tirx.IntImm("int32", 6), 8))
+
+
+def _widen(values: Any) -> Any:
+    from tvm import tirx
+
+    return tirx.Cast("int16x16", values)
+
+
+def _accumulate_int8(total: Any, activations: Any, weights: Any) -> Any:
+    from tvm import tirx
+
+    products = _dot2_i16(activations, weights)
+    return products if total is None else tirx.Add(total, products)
 
 
 ISA = Isa(
     name="wasm32-simd128",
+    kernels="simd128",
     target={
         "kind": "llvm",
         "mtriple": "wasm32-unknown-unknown",
@@ -85,6 +100,7 @@ ISA = Isa(
     panel_rows=8,
     panels_per_pass=1,
     columns_per_pass=1,
-    ternary_dot=TernaryDot(2, _prepare, _term, _finish),
+    ternary_dot=TernaryDot(2, _prepare, _accumulate, _finish),
+    int8_dot=Int8Dot(8, _widen, _accumulate_int8),
     primitives=table(DOT2_I16),
 )

@@ -59,7 +59,7 @@ def build(spec: KernelSpec, isa: Isa) -> Any:
             ops = TirOps(b, lanes)
             b.store(out, row * values + start, ops.mul(cell.get(), ops.f32(scale)))
 
-    with b.loop(heads) as head:
+    with b.units() as head:
         for panel in panels(values, isa):
             with b.loop(b.extent(spec.operands[0].shape[:1])) as t:
                 token(head, panel, t)

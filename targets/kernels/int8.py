@@ -10,6 +10,7 @@ from chimerac.compiler.errors import InternalError
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.halves import decode
+from chimerac.targets.sharing import INT8_ROWS
 from chimerac.targets.tensorir import (
     Expr,
     KernelBuilder,
@@ -21,7 +22,7 @@ from chimerac.targets.tensorir import (
     strips,
 )
 
-ROWS = 8  #: rows at a time; they share the activations and fill a vector of results
+ROWS = INT8_ROWS  #: rows at a time; they share the activations and fill a vector of results
 STEP = 16  #: columns at a time
 LARGEST_BLOCK = 1024  #: 127 · 127 · 1024 < 2**24: a block's sum is exact in float32
 
@@ -39,7 +40,7 @@ def build_matmul(spec: KernelSpec, isa: Isa) -> Any:
     if padding is not None:
         for i in range(ROWS + 1):
             b.store(padding, i * STEP, constant(0, f"int8x{STEP}"))
-    with b.loop(-(-rows // ROWS)) as i:
+    with b.units() as i:
         first = b.let(i * ROWS)
         # rows beyond the last one repeat it and are not stored
         places = [
@@ -109,25 +110,25 @@ class _RowGroup:
     def _block(self, first: int | Expr, extent: int) -> Expr:
         """Integer sums of a block, one lane per row."""
         b = self.b
-        dot = b.isa.primitives["dot2_i16"]
+        dot = b.isa.int8_dot
         totals: list[Any] = [None] * ROWS
         for start in range(0, extent, STEP):
             short = extent - start if extent - start < STEP else 0
             codes = self._sixteen(self.codes, self.code_start + first + start, short, ROWS)
             for r in range(ROWS):
-                value = dot.build(codes, self._sixteen(self.weights, self.starts[r] + first + start, short, r))
-                totals[r] = b.let(value if totals[r] is None else tirx.Add(totals[r], value))
+                weights = self._sixteen(self.weights, self.starts[r] + first + start, short, r)
+                totals[r] = b.let(dot.accumulate(totals[r], codes, weights))
         return self._across(totals)
 
     def _sixteen(self, source: Memory, place: Expr, short: int, slot: int) -> Expr:
-        """16 elements as int16, or the last ``short`` ones of a row and zeros."""
+        """16 elements as the instruction set takes them, or the last ``short`` ones of a row and zeros."""
         b = self.b
         if not short:
-            return b.let(tirx.Cast(f"int16x{STEP}", source.load(place, STEP)))
+            return b.let(b.isa.int8_dot.prepare(source.load(place, STEP)))
         assert self.padding is not None
         for i in range(short):
             b.store(self.padding, slot * STEP + i, source.load(place + i))
-        return b.let(tirx.Cast(f"int16x{STEP}", self.padding.load(slot * STEP, STEP)))
+        return b.let(b.isa.int8_dot.prepare(self.padding.load(slot * STEP, STEP)))
 
     def _across(self, totals: list[Expr]) -> Expr:
         """The sum over the lanes of each of 8 vectors, as one vector: a transposition that adds as it goes."""
@@ -136,6 +137,10 @@ class _RowGroup:
         def merge(u: Expr, v: Expr, low: list[int], high: list[int]) -> Expr:
             return b.let(tirx.Add(shuffle([u, v], low), shuffle([u, v], high)))
 
+        if b.isa.int8_dot.lanes == 4:
+            halves = [merge(totals[r], totals[r + 1], [0, 2, 4, 6], [1, 3, 5, 7]) for r in range(0, ROWS, 2)]
+            low, high = (merge(halves[r], halves[r + 1], [0, 2, 4, 6], [1, 3, 5, 7]) for r in (0, 2))
+            return b.let(shuffle([low, high], range(ROWS)))
         pairs = [
             merge(totals[r], totals[r + 1], [0, 8, 1, 9, 4, 12, 5, 13], [2, 10, 3, 11, 6, 14, 7, 15])
             for r in range(0, ROWS, 2)

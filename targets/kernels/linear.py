@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from tvm import tirx
+
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
-from chimerac.targets.tensorir import Expr, KernelBuilder, Memory, TirOps, lanes8_sums
+from chimerac.targets.sharing import LINEAR_ROWS
+from chimerac.targets.tensorir import Expr, KernelBuilder, Memory, TirOps, integer, lanes8_sums
 
-ROWS = 4  #: dot products at a time: enough independent sums to hide the latency of an addition
+ROWS = LINEAR_ROWS  #: dot products at a time: enough independent sums to hide the latency of an addition
 
 
 def dot_rows(
@@ -39,9 +42,11 @@ def build(spec: KernelSpec, isa: Isa) -> Any:
                     total = TirOps(b, 1).add(total, bias.load(first + r))
                 b.store(b.results[0], column * height + first + r, total)
 
-        if height >= ROWS:
-            with b.loop(height // ROWS) as i:
-                produce(b.let(i * ROWS), ROWS)
+        whole = height // ROWS
+        if whole:
+            with b.loop(b.let(tirx.Min(b.end, integer(whole)) - b.begin)) as i:
+                produce(b.let((b.begin + i) * ROWS), ROWS)
         if height % ROWS:
-            produce(height // ROWS * ROWS, height % ROWS)
+            with b.when(tirx.GT(b.end, integer(whole))):
+                produce(whole * ROWS, height % ROWS)
     return b.finish()

@@ -68,6 +68,6 @@ def build(spec: KernelSpec, isa: Isa) -> Any:
 
         vector_matrix(b, isa, (keys, values), lambda r: q.load(row * keys + r), updated, finish)
 
-    with b.loop(heads) as head, b.loop(b.extent(spec.operands[0].shape[:1])) as t:
+    with b.units() as head, b.loop(b.extent(spec.operands[0].shape[:1])) as t:
         token(head, t)
     return b.finish()

@@ -6,7 +6,7 @@ Lanes are output rows (compiler/ir/layouts.py), so nothing is summed across lane
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from tvm import tirx
 
 from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir.layouts import COLUMN_PADDING, COLUMNS_PER_STEP, padded
-from chimerac.targets.isa import Isa
+from chimerac.targets.isa import Isa, TernaryDot
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.halves import decode
 from chimerac.targets.tensorir import (
@@ -26,11 +26,12 @@ from chimerac.targets.tensorir import (
     integer,
     intrinsic,
     reinterpret,
+    shuffle,
     splat,
 )
 
 PLANES = 4  #: of 4 columns each
-LARGEST_BLOCK = 256  #: what ``TernaryDot.term`` can add up
+LARGEST_BLOCK = 256  #: what ``TernaryDot.accumulate`` can add up
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,8 @@ class TernaryBody:
 
     @property
     def step_words(self) -> int:
-        """Prepared words of 16 activations."""
-        return self.b.isa.ternary_dot.words * PLANES
+        """Room for the prepared words of 16 activations."""
+        return max(self.b.isa.dot(columns).words for columns in (1, self.b.isa.columns_per_pass)) * PLANES
 
     def emit(
         self, codes: Place, scales: Place, weights: Place, weight_scales: Place, result: Place, count: int | Expr
@@ -167,18 +168,23 @@ class _Tile:
     result: Place
     width: int
 
+    @property
+    def dot(self) -> TernaryDot:
+        """The inner step."""
+        return self.body.b.isa.dot(self.width)
+
     def emit(self) -> None:
-        b, product = self.body.b, self.body.product
+        b = self.body.b
         self._prepare()
         together = max(1, b.isa.panels_per_pass // self.width)
-        passes = product.panels // together
-        if passes:
-            with b.loop(passes) as i:
-                # each panel of a pass is a sequential stream of its own, far from the others
-                self._panels([b.let(i + j * passes) for j in range(together)])
-        if product.panels % together:
-            with b.loop(product.panels % together) as i:
-                self._panels([b.let(passes * together + i)])
+        count = b.let(b.end - b.begin)
+        passes = b.let(tirx.truncdiv(count, integer(together))) if together > 1 else count
+        with b.loop(passes) as i:
+            # each panel of a pass is a sequential stream of its own, far from the others
+            self._panels([b.let(b.begin + i + j * passes) for j in range(together)])
+        if together > 1:
+            with b.loop(b.let(count - passes * together)) as i:
+                self._panels([b.let(b.begin + passes * together + i)])
 
     def _prepare(self) -> None:
         """The activations as the instruction set wants them, zeros behind the last, and the sum of each block."""
@@ -199,7 +205,7 @@ class _Tile:
             codes = self._sixteen(place, min(COLUMNS_PER_STEP, extent - start))
             wide = tirx.Cast("int32x16", codes)
             total = b.let(tirx.Add(total, intrinsic("llvm.vector.reduce.add", "int32", wide)))
-            for i, vector in enumerate(b.isa.ternary_dot.prepare(codes)):
+            for i, vector in enumerate(self.dot.prepare(codes)):
                 b.store(self.body.words, self._words(column, index, start // COLUMNS_PER_STEP) + i * PLANES, vector)
         b.store(self.body.sums, column * product.blocks + index, total)
 
@@ -259,28 +265,33 @@ class _Tile:
     def _block(self, index: int | Expr, extent: int, starts: Sequence[Expr]) -> list[list[Expr]]:
         """Integer sums of a block: int32 vectors per column and panel."""
         b, product = self.body.b, self.body.product
-        dot, lanes = b.isa.ternary_dot, product.panel_rows
-        totals: list[list[Any]] = [[None] * len(starts) for _ in range(self.width)]
+        lanes = product.panel_rows
+        sums: list[list[list[Expr]]] = [[[] for _ in starts] for _ in range(self.width)]
         for step in range(-(-extent // COLUMNS_PER_STEP)):
             offset = (index * (product.block // COLUMNS_PER_STEP) + step) * product.step_bytes
             packed = [
                 b.let(reinterpret(self.weights.memory.load(start + offset, product.step_bytes), f"uint16x{2 * lanes}"))
                 for start in starts
             ]
-            places = [b.let(integer(self._words(column, index, step))) for column in range(self.width)]
+            words = [self._repeated(b.let(integer(self._words(column, index, step)))) for column in range(self.width)]
             for plane in range(PLANES):
-                for column, place in enumerate(places):
-                    words = [
-                        b.let(splat(self.body.words.load(place + i * PLANES + plane), lanes)) for i in range(dot.words)
-                    ]
+                for column in range(self.width):
+                    now = words[column](plane)
                     for j, vector in enumerate(packed):
-                        term = dot.term(vector, plane, words)
-                        before = totals[column][j]
-                        totals[column][j] = b.let(term if before is None else tirx.Add(before, term))
+                        sums[column][j] = [b.let(s) for s in self.dot.accumulate(sums[column][j], vector, plane, now)]
+        totals = []
         for column in range(self.width):
             total = b.let(splat(self.body.sums.load(column * product.blocks + index), lanes))
-            totals[column] = [b.let(tirx.Sub(dot.finish(t), total)) for t in totals[column]]
+            totals.append([b.let(tirx.Sub(self.dot.finish(s), total)) for s in sums[column]])
         return totals
+
+    def _repeated(self, place: Expr) -> Callable[[int], list[Expr]]:
+        """plane → the prepared words of a step from there on, each in every row's lane."""
+        b, lanes, words = self.body.b, self.body.product.panel_rows, range(self.dot.words)
+        if self.dot.from_lanes:
+            vectors = [b.let(self.body.words.load(place + i * PLANES, PLANES)) for i in words]
+            return lambda plane: [b.let(shuffle([vector] * (lanes // PLANES), [plane] * lanes)) for vector in vectors]
+        return lambda plane: [b.let(splat(self.body.words.load(place + i * PLANES + plane), lanes)) for i in words]
 
     def _store(self, column: int, panel: Expr, value: Expr) -> None:
         b, product = self.body.b, self.body.product

@@ -52,7 +52,7 @@ def build_apply(spec: KernelSpec, isa: Isa) -> Any:
         vector_matrix(b, isa, (width, width), lambda k: q.load(place + k), matrix(head, 0), activate)
         vector_matrix(b, isa, (width, width), lambda k: hidden.load(k), matrix(head, 1), add_input)
 
-    with b.loop(heads) as head, b.loop(b.extent(spec.operands[0].shape[:1])) as t:
+    with b.units() as head, b.loop(b.extent(spec.operands[0].shape[:1])) as t:
         token(head, t)
     return b.finish()
 
@@ -123,7 +123,7 @@ def build_update(spec: KernelSpec, isa: Isa) -> Any:
 
     with (
         b.when(tirx.NE(write, tirx.IntImm("int32", 0))),
-        b.loop(heads) as head,
+        b.units() as head,
         b.loop(b.extent(spec.operands[0].shape[:1])) as t,
     ):
         row = b.let(t * heads + head)

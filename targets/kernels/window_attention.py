@@ -12,10 +12,10 @@ from chimerac.compiler.ir import numerics
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.vectors import float_lanes, lanes8_tree, panels, pieces, row_sums
+from chimerac.targets.sharing import attention_heads
 from chimerac.targets.tensorir import KernelBuilder, Memory, TirOps, integer, shuffle, splat, strips
 
 MINUS_INFINITY = -0x00800000  #: bits of the float32
-MOST_HEADS = 4  #: heads of a block: rows of the ring are read a block wide, and each head needs an array of scores
 ROWS_PER_VISIT = 16  #: value rows that one head adds before the next head of the block does
 
 
@@ -42,7 +42,8 @@ class _Attention:
         self.window = spec.integer("window")
         self.scale = float(np.float32(spec.number("scale")))
         self.rows = float_lanes(isa)
-        self.block = next(size for size in range(MOST_HEADS, 0, -1) if self.heads % size == 0)
+        # rows of the ring are read a block of heads wide, and each head needs an array of scores
+        self.block = attention_heads(self.heads)
         # behind the last score there is room for the rest of a group of rows and for filling up to 8 lanes
         self.stride = self.persistent + 1 + self.window + 8
         self.scores = b.local("float32", self.block * self.stride)
@@ -51,21 +52,25 @@ class _Attention:
 
     def build(self) -> Any:
         b = self.b
-        with b.when(tirx.NE(self.write, integer(0))), b.loop(self.tokens) as t:
-            self._remember(t)
-        with b.loop(self.heads // self.block) as block, b.loop(self.tokens) as t:
-            self._attend(t, b.let(block * self.block))
+        with b.units() as block:
+            first_head = b.let(block * self.block)
+            with b.when(tirx.NE(self.write, integer(0))), b.loop(self.tokens) as t:
+                self._remember(t, first_head)
+            with b.loop(self.tokens) as t:
+                self._attend(t, first_head)
         return b.finish()
 
-    def _remember(self, t: Any) -> None:
-        b, row = self.b, self.heads * self.width
-        place = b.let(tirx.truncmod(self.position + t, integer(self.capacity)) * row)
+    def _remember(self, t: Any, first_head: Any) -> None:
+        """Put a token's keys and values of a block of heads into the ring."""
+        b, row, shift = self.b, self.heads * self.width, first_head * self.width
+        place = b.let(tirx.truncmod(self.position + t, integer(self.capacity)) * row + shift)
+        own = b.let(t * row + shift)
 
         def copy(start: Any, lanes: int) -> None:
-            b.store(self.ring_k, place + start, self.k.load(t * row + start, lanes))
-            b.store(self.ring_v, place + start, self.v.load(t * row + start, lanes))
+            b.store(self.ring_k, place + start, self.k.load(own + start, lanes))
+            b.store(self.ring_v, place + start, self.v.load(own + start, lanes))
 
-        strips(b, row, copy, float_lanes(self.isa))
+        strips(b, self.block * self.width, copy, float_lanes(self.isa))
 
     def _attend(self, t: Any, first_head: Any) -> None:
         """Results of a token for a block of heads."""

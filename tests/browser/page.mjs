@@ -1,29 +1,10 @@
 // Opens the page of a served web bundle, generates text with the given options, prints what the page shows as JSON.
 // usage: node page.mjs URL CHROMIUM '{"prompt": …, "seed": …, "temperature": …, "tokens": …, "loops": …}' [SCREENSHOT]
-import { mkdtempSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { chromium } from "playwright-core";
+import { open } from "./browser.mjs";
 
 const [url, executablePath, request, screenshot] = process.argv.slice(2);
 const wanted = JSON.parse(request);
-const context = await chromium.launchPersistentContext(mkdtempSync(join(tmpdir(), "chimerac-page-")), {
-  executablePath,
-  headless: true,
-  args: [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-  ],
-});
-const page = await context.newPage();
-const messages = [];
-page.on("console", (message) => messages.push(message.text()));
-page.on("pageerror", (error) => messages.push(String(error)));
+const { page, messages, close } = await open(executablePath);
 try {
   await page.goto(url);
   await page.waitForSelector("#form:not([hidden]), #error:not([hidden])", { timeout: 60_000 });
@@ -36,6 +17,7 @@ try {
     if (await page.isVisible("#loops")) await page.fill("#loops", String(wanted.loops));
     await page.click("#generate");
     await page.waitForSelector("#generate:not([disabled])", { timeout: 60_000 });
+    result.info = await page.textContent("#info");
     result.text = await page.textContent("#output");
     result.speed = await page.textContent("#speed");
     result.error = await page.textContent("#error");
@@ -43,5 +25,5 @@ try {
   if (screenshot) await page.screenshot({ path: screenshot, fullPage: true });
   console.log(JSON.stringify({ ...result, messages }));
 } finally {
-  await context.close();
+  await close();
 }

@@ -10,12 +10,14 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import chimerac
+from chimerac.runtime.serve import BundleServer
 
 HERE = Path(__file__).parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -26,15 +28,16 @@ pytestmark = [
 ]
 
 
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The folder on a loopback port."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))) as server:
+def served(folder: Path, *, isolated: bool = True) -> Iterator[str]:
+    """The folder on a loopback port: by our own server, or by a plain one that does not send its headers."""
+    plain = functools.partial(Quiet, directory=str(folder))
+    with BundleServer(folder, port=0) if isolated else ThreadingHTTPServer(("127.0.0.1", 0), plain) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield f"http://127.0.0.1:{server.server_address[1]}/"
@@ -42,10 +45,12 @@ def served(folder: Path) -> Iterator[str]:
             server.shutdown()
 
 
-def open_page(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
+def open_page(
+    folder: Path, request: dict[str, Any], *, isolated: bool = True, program: str = "page.mjs", query: str = ""
+) -> dict[str, Any]:
     """What the page shows after generating."""
-    with served(folder) as url:
-        command = ["node", "page.mjs", url, str(CHROMIUM), json.dumps(request)]
+    with served(folder, isolated=isolated) as url:
+        command = ["node", program, url + query, str(CHROMIUM), json.dumps(request)]
         finished = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=180, check=False)
     assert finished.returncode == 0, finished.stderr
     shown: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
@@ -64,6 +69,57 @@ def test_page_shows_the_text_of_the_native_bundle(bundles: dict[str, Path]) -> N
         expected = "".join(map(str, pieces))
     assert shown["text"] == expected
     assert shown["speed"].startswith("40 tokens")
+    assert shown["info"].startswith("0.")
+    assert "MB \u00b7 WebAssembly relaxed SIMD \u00b7 " in shown["info"]
+
+
+def test_without_the_headers_the_page_has_one_thread_and_says_why(bundles: dict[str, Path]) -> None:
+    apart, together = (open_page(bundles["wasm"], REQUEST, isolated=isolated) for isolated in (False, True))
+    assert apart["messages"] == []
+    assert "1 thread (more need a server that sends cross-origin isolation headers" in apart["info"]
+    assert "isolation" not in together["info"]
+    assert apart["text"] == together["text"]
+
+
+def test_address_of_the_page_chooses_module_and_threads(bundles: dict[str, Path]) -> None:
+    shown = open_page(bundles["wasm"], REQUEST, query="?threads=3")
+    assert shown["info"].endswith("relaxed SIMD \u00b7 3 threads")
+    shown = open_page(bundles["wasm"], REQUEST, query="?variant=chimera.scalar.wasm")
+    assert shown["info"].endswith("WebAssembly without SIMD \u00b7 1 thread")
+
+
+def test_every_module_computes_the_native_bits(bundles: dict[str, Path]) -> None:
+    """All modules, one and four threads, on the page's own thread; without the headers no module with threads."""
+    prompt, count = list(b"It was a bright cold day in April, and the clocks were striking thirteen."), 24
+    with chimerac.load(bundles["x86_64-avx2"]) as session:
+        list(session.generate(prompt, max_tokens=count))
+        expected = (session.tokens(), session.state_hash(), session.logits_hash())
+    runs: list[dict[str, Any]] = [{}, {"threads": 4}]
+    for name in ("chimera.wasm", "chimera.relaxed.wasm", "chimera.scalar.wasm"):
+        runs.append({"variant": name, "threads": 4})
+    for name in ("chimera.threads.wasm", "chimera.relaxed.threads.wasm"):
+        runs += [{"variant": name, "threads": threads} for threads in (1, 4)]
+    request = {"prompt": prompt, "count": count, "runs": runs}
+    found = open_page(bundles["wasm"], request, program="variants.mjs")
+    assert found["isolated"] is True
+    chosen = [(result["variant"], result["threads"]) for result in found["results"]]
+    assert chosen == [
+        ("chimera.relaxed.wasm", 1),
+        ("chimera.relaxed.threads.wasm", 4),
+        ("chimera.wasm", 1),
+        ("chimera.relaxed.wasm", 1),
+        ("chimera.scalar.wasm", 1),
+        ("chimera.threads.wasm", 1),
+        ("chimera.threads.wasm", 4),
+        ("chimera.relaxed.threads.wasm", 1),
+        ("chimera.relaxed.threads.wasm", 4),
+    ]
+    for result in found["results"]:
+        assert (result["tokens"], result["state"], result["logits"]) == expected, result["variant"]
+        assert result["selfTest"] is True
+    plain = open_page(bundles["wasm"], request | {"runs": runs[:2]}, program="variants.mjs", isolated=False)
+    assert plain["isolated"] is False
+    assert [(result["variant"], result["threads"]) for result in plain["results"]] == [("chimera.relaxed.wasm", 1)] * 2
 
 
 def test_damaged_weights_are_named_on_the_page(bundles: dict[str, Path], tmp_path: Path) -> None:

@@ -42,7 +42,16 @@ def quick(build: Build, bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatc
     """``build`` without the slow steps that write nothing: its files are the session's bundle's."""
     expected = read_manifest(bundles["wasm"]).self_test
 
-    def link_library(driver: str, objects: Sequence[Path], target: object, isa: object, work: Path, out: Path) -> None:
+    def link_library(
+        driver: str,
+        objects: Sequence[Path],
+        target: object,
+        isa: object,
+        work: Path,
+        out: Path,
+        *,
+        threads: bool = False,
+    ) -> None:
         shutil.copyfile(bundles["wasm"] / out.name, out)
 
     def make_self_test(*_: object) -> SelfTest | None:

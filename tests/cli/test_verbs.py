@@ -49,7 +49,6 @@ def test_version(chimerac: Command) -> None:
         (["build", "home", "more"], "unexpected extra argument"),
         (["build", "--seed", "one"], "'one' is not a valid integer"),
         (["build", "--out"], "requires an argument"),
-        (["run"], "Missing argument 'BUNDLE'"),
         (["run", "bundle", "--tokens"], "--tokens needs a PROMPT"),
         (["run", "bundle", "text", "--temperature", "hot"], "'hot' is not a valid float"),
         (["inspect"], "Missing argument 'SUBJECT'"),

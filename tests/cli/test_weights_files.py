@@ -71,6 +71,7 @@ def test_verify_compares_with_pytorch(
     assert [line.split(":")[0] for line in shown.out.splitlines()] == [
         "files",
         "self-test",
+        "kernels",
         "PyTorch",
         "PyTorch without alignment",
     ]

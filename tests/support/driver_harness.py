@@ -44,6 +44,7 @@ class _Call(ct.Structure):
         ("loops", ct.c_int32),
         ("exit_threshold", ct.c_float),
         ("iterations", ct.c_int32),
+        ("pool", ct.c_void_p),
     )
 
 
@@ -193,14 +194,24 @@ def _compile(text: str, specs: Sequence[KernelSpec], directory: Path) -> ct.CDLL
 
 
 def _kernels(specs: Sequence[KernelSpec]) -> str:
-    lines = ['#include "chm_model.h"', "void (*test_kernel)(int, const intptr_t *, int32_t);"]
+    lines = [
+        "#include <stdlib.h>",
+        '#include "chm_model.h"',
+        "void (*test_kernel)(int, const intptr_t *, int32_t);",
+        "void chm_share(chm_pool *pool, chm_part part, const void *const *a, int32_t n, int32_t units, int32_t work) {",
+        "  if (pool || n < 1 || units < 1 || work < 1) abort();",
+        "  part(a, n, 0, units);",
+        "}",
+    ]
     for number, spec in enumerate(specs):
         kinds = ["int32_t" if _is_scalar(t) else "const void *" for t in spec.operands]
         kinds += ["void *"] * len(spec.separate_results)
         parameters = [f"{kind} p{i}" for i, kind in enumerate(kinds)] + (["int32_t n"] if spec.dynamic else [])
+        parameters += ["int32_t begin", "int32_t end"] if spec.sharing is not None else []
         pointers = ", ".join(f"(intptr_t)p{i}" for i in range(len(kinds)))
         lines += [
             f"void {spec.symbol}({', '.join(parameters)}) {{",
+            *([] if spec.sharing is None else [f"  if (begin || end != {spec.sharing.units}) abort();"]),
             f"  const intptr_t pointers[] = {{{pointers}}};",
             f"  test_kernel({number}, pointers, {'n' if spec.dynamic else 1});",
             "}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from hypothesis import strategies as st
@@ -43,8 +43,11 @@ STATES = {
 }
 
 
-class _Maker:
-    """Draws ops; ``scopes`` holds the values that may be used, innermost last."""
+class Maker:
+    """Draws ops: ``values`` may be used as operands, and of ``flags`` the first is the position."""
+
+    constants: Mapping[str, np.ndarray] = CONSTANTS
+    states: Mapping[str, State] = STATES
 
     def __init__(self, draw: Callable[..., object]) -> None:
         self.draw = draw
@@ -80,7 +83,7 @@ class _Maker:
         return results
 
     def constant(self, name: str) -> Value:
-        return self.append("constant", (), (TensorType.of(CONSTANTS[name]),), {"name": name})[0]
+        return self.append("constant", (), (TensorType.of(self.constants[name]),), {"name": name})[0]
 
     def step(self, *, in_loop: bool) -> None:
         kinds = ["unary", "binary", "binary", "constant", "repeat", "reshape", "read", "write", "conv", "anchor"]
@@ -178,19 +181,23 @@ class _Maker:
 @st.composite
 def modules(draw: Callable[..., object], most: int = 14) -> Module:
     """Verified modules with a graph ``main`` from tokens to [T, 8]; block 4, loops 2 of at most 3."""
-    maker = _Maker(draw)
+    return build_module(Maker(draw), most)
+
+
+def build_module(maker: Maker, most: int) -> Module:
+    """A module of 1 to ``most`` steps of a maker."""
     tokens, position = Value("tokens", i32("T")), Value("position", i32())
     maker.flags = [position]
     table = maker.constant("table")
     maker.values.append(tokens)
     maker.emit("embedding", tokens, table)
     maker.values = [v for v in maker.values if v not in (tokens, table)]
-    for _ in range(int(str(draw(st.integers(1, most))))):
+    for _ in range(int(str(maker.draw(st.integers(1, most))))):
         maker.step(in_loop=False)
     result = maker.pick(maker.of(ROWS))
     graph = Graph("main", (tokens, position), tuple(maker.ops), (result,), 4)
-    constants = {name: Constant(TensorType.of(data), data) for name, data in CONSTANTS.items()}
+    constants = {name: Constant(TensorType.of(data), data) for name, data in maker.constants.items()}
     looped = any(op.name == "loop" for op in maker.ops)
-    module = Module("random", {"main": graph}, constants, STATES, 4, (2, 3) if looped else (1, 1))
+    module = Module("random", {"main": graph}, constants, dict(maker.states), 4, (2, 3) if looped else (1, 1))
     verify(module)
     return module

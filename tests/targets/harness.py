@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from emulated import EmulatedKernels, emulator, link_server
 
 from chimerac.compiler.ir.module import Attribute, Op, Value
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.types import TOKENS, TensorType
+from chimerac.runtime.bundle_format import NATIVE_DIRECTORY, WASM_C_FLAGS
 from chimerac.targets.codegen import compile_kernels
 from chimerac.targets.isa import ISAS, Isa, load_isa
 from chimerac.targets.kernel_spec import KernelSpec
@@ -24,8 +28,33 @@ GUARD = 64  #: bytes behind every result that a kernel must leave alone
 
 
 def native_isas() -> tuple[str, ...]:
-    """Every ISA that this machine can run."""
-    return tuple(name for name in ISAS if name.startswith(("wasm", platform.machine())))
+    """Every ISA that this machine can run, if need be in an emulator."""
+    return tuple(
+        name
+        for name in ISAS
+        if name.startswith(("wasm", platform.machine())) or (name.endswith("neon") and emulator("aarch64"))
+    )
+
+
+def product_isas() -> tuple[str, ...]:
+    """These and their variants, which differ in integer products."""
+    names = []
+    for name in native_isas():
+        names += [name, *(v.name for v in load_isa(name).variants if emulated(v) or host_features() >= set(v.needs))]
+    return tuple(names)
+
+
+def emulated(isa: Isa) -> bool:
+    """Whether the code is for another processor than this machine's."""
+    return not isa.name.startswith(("wasm", platform.machine()))
+
+
+@cache
+def host_features() -> set[str]:
+    """Features of this machine's processor, by the names of chm_cpu.h."""
+    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    flags = {"avxvnni": "avx_vnni", "avx512vnni": "avx512_vnni", "dotprod": "asimddp"}
+    return {name for name, flag in flags.items() if f" {flag} " in text.replace("\n", " ")}
 
 
 def kernel_op(
@@ -41,13 +70,24 @@ def kernel_op(
     )
 
 
+def parts(spec: KernelSpec) -> list[list[int]]:
+    """Calls that together compute a kernel: uneven parts of the units where threads can share them, last part first."""
+    if spec.sharing is None:
+        return [[]]
+    units = spec.sharing.units
+    cuts = sorted({0, units // 3, units // 3 + 1, units})
+    return [[begin, end] for begin, end in itertools.pairwise(cuts)][::-1]
+
+
 @dataclass
 class Library:
     """Kernels linked together, ready to call."""
 
     isa: Isa
     path: Path
+    specs: Sequence[KernelSpec] = ()  #: in the order of the server, if the code is emulated
     _native: Any = None
+    _server: EmulatedKernels | None = None
     _wasm: dict[str, Any] = field(default_factory=dict)
 
     def run(self, spec: KernelSpec, arrays: Sequence[np.ndarray], n: int) -> list[np.ndarray]:
@@ -59,6 +99,7 @@ class Library:
         for memory in fresh.values():
             memory[:] = 0xA5
         run = self._run_wasm if self.isa.suffix == ".wasm" else self._run_native
+        run = self._run_emulated if emulated(self.isa) else run
         run(spec, copies, list(fresh.values()), n)
         for i, memory in fresh.items():
             assert (memory[outputs[i].bytes() :] == 0xA5).all(), f"{spec.op} wrote behind its result {i}"
@@ -82,7 +123,24 @@ class Library:
         arguments += [ctypes.c_void_p(r.ctypes.data) for r in results]
         function = self._native[spec.symbol]
         function.restype = None
-        function(*arguments, *([ctypes.c_int32(n)] if spec.dynamic else []))
+        for part in parts(spec):
+            function(*arguments, *map(ctypes.c_int32, ([n] if spec.dynamic else []) + part))
+
+    def _run_emulated(self, spec: KernelSpec, operands: list[np.ndarray], results: list[np.ndarray], n: int) -> None:
+        if self._server is None:
+            self._server = EmulatedKernels(self.path, self.isa)
+        arguments: list[np.ndarray | int] = [
+            int(a) if t.dtype == "i32" and t.shape == () else a for a, t in zip(operands, spec.operands, strict=True)
+        ]
+        for part in parts(spec):
+            begin, end = part or (0, 0)
+            self._server.call(self.specs.index(spec), [*arguments, *results], n, begin, end)
+
+    def close(self) -> None:
+        """End what runs the kernels."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
 
     def _run_wasm(self, spec: KernelSpec, operands: list[np.ndarray], results: list[np.ndarray], n: int) -> None:
         import wasmtime
@@ -114,7 +172,8 @@ class Library:
         ]
         for array, start in zip(tensors, places, strict=True):
             memory.write(store, array.tobytes(), start)
-        exports[spec.symbol](store, *arguments, *([n] if spec.dynamic else []))
+        for part in parts(spec):
+            exports[spec.symbol](store, *arguments, *([n] if spec.dynamic else []), *part)
         for array, start in zip(tensors, places, strict=True):
             data = np.frombuffer(memory.read(store, start, start + array.nbytes), array.dtype)
             array.reshape(-1)[:] = data
@@ -124,10 +183,17 @@ def build_library(specs: Sequence[KernelSpec], isa: Isa, directory: Path) -> Lib
     """All kernels in one library."""
     objects = compile_kernels(specs, isa, directory / isa.name)
     path = directory / isa.name / f"kernels{isa.suffix}"
+    if emulated(isa):
+        path = directory / isa.name / "kernels.server"
+        link_server([o.object_path for o in objects], [o.spec for o in objects], isa, path)
+        return Library(isa, path, [o.spec for o in objects])
     exports = [o.symbol for o in objects]
     if isa.suffix == ".wasm":
         exports.append("__heap_base")
-    link([o.object_path for o in objects], [], isa, path, exports)
+        memory = [NATIVE_DIRECTORY / "chm_freestanding.c"]  # without vectors, kernels copy by memcpy
+        link([o.object_path for o in objects], memory, isa, path, exports, [NATIVE_DIRECTORY], WASM_C_FLAGS)
+    else:
+        link([o.object_path for o in objects], [], isa, path, exports)
     return Library(isa, path)
 
 
@@ -192,6 +258,7 @@ def check(cases: Sequence[Case], isas: Sequence[str], directory: Path) -> None:
             got = library.run(spec, arrays, c.n)
             for i, (a, b) in enumerate(zip(want, got, strict=True)):
                 assert_same_bits(a, b, f"{name}: result {i} of {spec.op} {tuple(map(str, spec.operands))} n={c.n}")
+        library.close()
 
 
 def check_kernel(

@@ -56,7 +56,11 @@ GOLDEN = r"""
 extern void chk_embedding_#(const void *, const void *, void *, int32_t);
 extern void chk_causal_conv_#(const void *, const void *, const void *, void *, int32_t);
 extern void chk_tanh_#(const void *, void *);
-extern void chk_linear_#(const void *, const void *, void *);
+extern void chk_linear_#(const void *, const void *, void *, int32_t, int32_t);
+static void chk_linear_#_part(const void *const *a, int32_t n, int32_t begin, int32_t end) {
+  chk_linear_#(a[0], a[1], CHM_RESULT(a[2]), begin, end);
+  (void)n;
+}
 
 static void decode(chm_call *call) {
   const uint8_t *const *w = call->weights;
@@ -78,7 +82,7 @@ static void decode(chm_call *call) {
   }
   chk_tanh_#((void *)(state + 320), (void *)(arena + 0)); /* %w */
   memcpy((void *)(state + 320), (void *)(arena + 0), 32); /* state v */
-  chk_linear_#((void *)((uint8_t *)(void *)(arena + 64) + (size_t)(n - 1) * 32), w[0], (void *)call->logits); /* %z_2 */
+  CHM_SHARE(chk_linear_#_part, 1, 3, 128, (void *)((uint8_t *)(void *)(arena + 64) + (size_t)(n - 1) * 32), w[0], (void *)call->logits); /* %z_2 */
 }
 
 """  # noqa: E501
@@ -124,7 +128,7 @@ def small() -> Module:
 
 
 def without_digests(text: str) -> str:
-    return re.sub(r"(chk_\w+?)_[0-9a-f]{12}\b", r"\1_#", text)
+    return re.sub(r"(chk_\w+?)_[0-9a-f]{12}(?=\b|_part)", r"\1_#", text)
 
 
 def test_golden_text() -> None:
@@ -132,7 +136,9 @@ def test_golden_text() -> None:
     head, rest = text.split("static void prefill", 1)
     assert head.strip().splitlines() == GOLDEN.strip().splitlines()
     assert text[text.index("static const chm_section_desc") :].strip() == DESCRIPTOR.strip()
-    assert rest.count("chk_") == GOLDEN.count("  chk_"), "prefill calls the same kernels"
+    assert rest.count("chk_") == len(re.findall(r"^  (?:CHM_SHARE\()?chk_.*/\*", GOLDEN, re.MULTILINE)) + 1, (
+        "prefill calls the same kernels"
+    )
 
 
 @pytest.mark.parametrize("loops", [None, 2])
@@ -141,13 +147,27 @@ def test_calls_match_their_prototypes(loops: int | None, without: tuple[str, ...
     module = lowered_nano(loops, without)
     text = driver_text(module)
     prototypes = dict(re.findall(r"extern void (chk_\w+)\((.*)\);", text))
-    calls = re.findall(r"^ +(chk_\w+)\((.*)\); /\*", text, re.MULTILINE)
-    assert {symbol for symbol, _ in calls} == prototypes.keys()
+    shared = dict(re.findall(r"^static void (chk_\w+)_part\(.*\n  chk_\w+\((.*)\);", text, re.MULTILINE))
+    pattern = r"^ +(?:CHM_SHARE\()?(chk_\w+?)(?:_part, (n|1), (\d+), (\d+), |\()(.*)\); /\*"
+    calls = re.findall(pattern, text, re.MULTILINE)
+    assert {symbol for symbol, *_ in calls} == prototypes.keys()
     assert len(prototypes) == len(kernel_specs(module)) == len(re.findall("extern", text))
     ops = [op for g in module.graphs.values() for op in walk(g.ops) if op.name not in WITHOUT_KERNEL]
     assert len(calls) == len(ops)
-    for (symbol, arguments), op in zip(calls, ops, strict=True):
-        assert symbol == KernelSpec.of(op).symbol
+    for (symbol, tokens, units, work, arguments), op in zip(calls, ops, strict=True):
+        spec = KernelSpec.of(op)
+        assert symbol == spec.symbol
+        if spec.sharing is not None:
+            assert (int(units), int(work)) == (spec.sharing.units, spec.sharing.work)
+            counts = (["n"] if spec.dynamic else []) + ["begin", "end"]
+            assert tokens == ("n" if spec.dynamic else "1")
+            passed = split_arguments(shared[symbol])
+            assert passed[len(passed) - len(counts) :] == counts
+            parameters = prototypes[symbol].split(", ")
+            assert len(passed) == len(parameters) == len(split_arguments(arguments)) + len(counts)
+            for argument, value, kind in zip(split_arguments(arguments), passed, parameters, strict=False):
+                assert argument.startswith("CHM_PASS(") == value.startswith("CHM_SCALAR(") == ("*" not in kind)
+            continue
         given, declared = split_arguments(arguments), prototypes[symbol].split(", ")
         assert len(given) == len(declared)
         for argument, kind in zip(given, declared, strict=True):

@@ -54,3 +54,27 @@ EXPORT int32_t test_sample(float temperature, float top_p, int32_t top_k, float 
   return chm_sample(&sampling, logits, vocab, excluded, history, n_history, position, scratch, scratch + vocab,
                     (uint32_t *)(void *)(scratch + 2 * (int64_t)vocab));
 }
+
+/* ends of the pieces of a text; returns their number */
+EXPORT size_t test_pieces(const uint8_t *text, size_t bytes, uint64_t *ends) {
+  size_t count = 0;
+  for (size_t at = 0; at < bytes;) ends[count++] = at = chm_o200k_piece(text, at, bytes);
+  return count;
+}
+
+/* a bundle with nothing but a tokenizer, whose file has to stay where it is; NULL if it cannot be opened */
+EXPORT chm_bundle *test_tokenizer_open(const void *file, size_t bytes) {
+  chm_bundle *bundle = chm_allocate(&chm_default_allocator, sizeof *bundle);
+  if (!bundle) return NULL;
+  memset(bundle, 0, sizeof *bundle);
+  bundle->allocator = chm_default_allocator;
+  bundle->has_tokenizer = !chm_tokenizer_open(file, bytes, CHM_MAX_VOCABULARY, 0, &bundle->allocator, &bundle->tokenizer);
+  if (bundle->has_tokenizer) return bundle;
+  chm_release(&chm_default_allocator, bundle, sizeof *bundle);
+  return NULL;
+}
+
+EXPORT void test_tokenizer_close(chm_bundle *bundle) {
+  chm_tokenizer_close(&bundle->tokenizer, &bundle->allocator);
+  chm_release(&chm_default_allocator, bundle, sizeof *bundle);
+}

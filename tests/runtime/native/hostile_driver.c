@@ -44,10 +44,16 @@ static void use_bundle(chm_bundle *bundle) {
   int32_t tokens[64], token;
   size_t count, bytes;
   uint64_t sum = 0;
-  chm_tokenizer_encode(bundle, (const uint8_t *)"a text with \xc3\xa9 and \xff", 20, tokens, 64, &count);
+  static const char text[] = "a text with \xc3\xa9 and \xff 'll\n123\xe2\x82 <e> thinging'l\xf0\x9f\x98\x80\xf0\x9f";
+  for (size_t size = 0; size < sizeof text; ++size) {
+    uint8_t *copy = exact_copy((const uint8_t *)text, size);
+    chm_tokenizer_encode(bundle, copy, size, tokens, 64, &count);
+    chm_tokenizer_encode_with_specials(bundle, copy, size, tokens, 64, &count);
+    free(copy);
+  }
   for (int32_t id = -1; id < chm_vocab_size() + 1; ++id) {
-    const uint8_t *text = chm_tokenizer_token(bundle, id, &bytes);
-    for (size_t i = 0; i < bytes; ++i) sum += text[i];
+    const uint8_t *token_bytes = chm_tokenizer_token(bundle, id, &bytes);
+    for (size_t i = 0; i < bytes; ++i) sum += token_bytes[i];
   }
   if (chm_session_open(bundle, NULL, &session)) exit(4);
   chm_session_prompt(session, (const uint8_t *)"hello", 5);

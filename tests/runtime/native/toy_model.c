@@ -3,7 +3,9 @@
 #include "chm_model.h"
 
 #define WIDTH 8
+#ifndef VOCAB
 #define VOCAB 288
+#endif
 #define BLOCK 16
 #define MAX_LOOPS 4
 
@@ -48,14 +50,22 @@ static int32_t step(const chm_call *call, int32_t token) {
   return iteration;
 }
 
-static void finish(chm_call *call) {
-  const float *head = section(call, HEAD);
-  const float *trace = (const float *)(const void *)(call->state + TRACE_OFFSET);
-  for (int v = 0; v < VOCAB; ++v) {
+/* Logits begin to end - 1. */
+static void head_part(const void *const *arguments, int32_t n, int32_t begin, int32_t end) {
+  const float *head = (const float *)arguments[0], *trace = (const float *)arguments[1];
+  float *logits = (float *)(uintptr_t)arguments[2];
+  (void)n;
+  for (int v = begin; v < end; ++v) {
     float product[WIDTH];
     for (int i = 0; i < WIDTH; ++i) product[i] = head[i * VOCAB + v] * trace[i];
-    call->logits[v] = chm_lanes8_sum(product, WIDTH);
+    logits[v] = chm_lanes8_sum(product, WIDTH);
   }
+}
+
+/* The work is made out to be large, so that threads share it. */
+static void finish(chm_call *call) {
+  const void *const arguments[] = {section(call, HEAD), call->state + TRACE_OFFSET, call->logits};
+  chm_share(call->pool, head_part, arguments, 1, VOCAB, 100000);
 }
 
 static void decode(chm_call *call) {

@@ -1,0 +1,492 @@
+/* chimera-run: a bundle on the command line, without Python. It is linked with the code of one bundle.
+ *
+ *   chimera-run [options] PROMPT     print the continuation of PROMPT
+ *   chimera-run [options]            answer standard input line by line
+ *   chimera-run [options] --serve    answer requests, for programs (docs/runtime.md has the protocol)
+ */
+#define _POSIX_C_SOURCE 200809L
+
+#include <errno.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "chimera.h"
+
+/* File names of the bundle, from its build; the last two may be NULL. */
+extern const char *const chm_run_weights;
+extern const char *const chm_run_tokenizer;
+extern const char *const chm_run_grammars;
+
+static const char usage[] =
+    "usage: chimera-run [options] [PROMPT]\n"
+    "Without PROMPT it answers standard input line by line.\n"
+    "  -n, --max-tokens N        tokens to generate at most (64)\n"
+    "      --temperature T       0 always takes the likeliest token (0)\n"
+    "      --top-p P             keep the likeliest tokens of this total probability (1)\n"
+    "      --top-k K             keep this many of the likeliest tokens; 0 keeps all (0)\n"
+    "      --repetition-penalty R  above 1 discourages repetition (1)\n"
+    "      --seed S              the same seed gives the same tokens everywhere (0)\n"
+    "      --grammar NAME        what the text must follow, or none (the bundle's default, if it has one)\n"
+    "      --loops L             iterations of looped layers; 0 takes the model's default (0)\n"
+    "      --exit-threshold E    leave loops early below this change; 0 never (0)\n"
+    "      --threads T           threads that share the work; 0 is one per core, at most 8 (1)\n"
+    "      --kernels NAME        kernels to use in place of the best for this processor\n"
+    "      --bundle DIR          folder of the bundle (that of this program)\n"
+    "      --info                print the model, its kernels and those in use\n"
+    "      --serve               answer requests on standard input\n";
+
+typedef struct settings {
+  float temperature, top_p, repetition_penalty, exit_threshold;
+  uint64_t seed;
+  uint32_t stream;
+  int32_t max_tokens, top_k, loops, threads;
+  const char *kernels, *folder, *prompt, *grammar;
+  bool serve, info;
+} settings;
+
+static int fail(void) {
+  fprintf(stderr, "error: %s\n", chm_last_error());
+  return 1;
+}
+
+static int refuse(const char *what, const char *value) {
+  fprintf(stderr, "error: %s%s\n%s", what, value, usage);
+  return 2;
+}
+
+/* ---- numbers: all of the text or nothing ---- */
+
+static bool read_u64(const char *text, uint64_t *value) {
+  char *end;
+  if (*text < '0' || *text > '9') return false;
+  errno = 0;
+  *value = strtoull(text, &end, 10);
+  return !errno && !*end;
+}
+
+static bool read_i32(const char *text, int32_t *value) {
+  uint64_t wide;
+  if (!read_u64(text, &wide) || wide > INT32_MAX) return false;
+  *value = (int32_t)wide;
+  return true;
+}
+
+static bool read_float(const char *text, float *value) {
+  char *end;
+  if (!*text) return false;
+  *value = strtof(text, &end);
+  return !*end;
+}
+
+static int read_arguments(int count, char **arguments, settings *s) {
+  const struct {
+    const char *name;
+    float *number;
+    int32_t *integer;
+    uint64_t *wide;
+    const char **text;
+    bool *flag;
+  } table[] = {
+      {"--max-tokens", NULL, &s->max_tokens, NULL, NULL, NULL},
+      {"-n", NULL, &s->max_tokens, NULL, NULL, NULL},
+      {"--temperature", &s->temperature, NULL, NULL, NULL, NULL},
+      {"--top-p", &s->top_p, NULL, NULL, NULL, NULL},
+      {"--top-k", NULL, &s->top_k, NULL, NULL, NULL},
+      {"--repetition-penalty", &s->repetition_penalty, NULL, NULL, NULL, NULL},
+      {"--seed", NULL, NULL, &s->seed, NULL, NULL},
+      {"--loops", NULL, &s->loops, NULL, NULL, NULL},
+      {"--exit-threshold", &s->exit_threshold, NULL, NULL, NULL, NULL},
+      {"--threads", NULL, &s->threads, NULL, NULL, NULL},
+      {"--kernels", NULL, NULL, NULL, &s->kernels, NULL},
+      {"--grammar", NULL, NULL, NULL, &s->grammar, NULL},
+      {"--bundle", NULL, NULL, NULL, &s->folder, NULL},
+      {"--info", NULL, NULL, NULL, NULL, &s->info},
+      {"--serve", NULL, NULL, NULL, NULL, &s->serve},
+  };
+  const size_t entries = sizeof table / sizeof *table;
+  bool plain = false; /* after -- */
+  for (int i = 1; i < count; ++i) {
+    const char *argument = arguments[i];
+    if (plain || argument[0] != '-' || !argument[1]) {
+      if (s->prompt) return refuse("more than one prompt: ", argument);
+      s->prompt = argument;
+      continue;
+    }
+    if (!strcmp(argument, "--")) {
+      plain = true;
+      continue;
+    }
+    if (!strcmp(argument, "-h") || !strcmp(argument, "--help")) {
+      fputs(usage, stdout);
+      exit(0);
+    }
+    size_t k = 0;
+    while (k < entries && strcmp(argument, table[k].name)) ++k;
+    if (k == entries) return refuse("unknown option ", argument);
+    if (table[k].flag) {
+      *table[k].flag = true;
+      continue;
+    }
+    if (++i == count) return refuse("no value for ", argument);
+    const char *value = arguments[i];
+    if (table[k].text) *table[k].text = value;
+    else if (table[k].number ? !read_float(value, table[k].number)
+             : table[k].integer ? !read_i32(value, table[k].integer)
+                                : !read_u64(value, table[k].wide))
+      return refuse("not a number: ", value);
+  }
+  return 0;
+}
+
+/* ---- the bundle ---- */
+
+static chm_bundle *bundle;
+static chm_session *session;
+static chm_pack *grammars; /* of the bundle; without a file of its own the tables of the tokenizer, when first needed */
+static void *grammar_file;
+static size_t grammar_bytes;
+
+/* The grammar in use, and the pack it came with if that was compiled for it. */
+static chm_grammar *grammar;
+static chm_pack *compiled;
+static void *compiled_bytes;
+
+/* DIR/name, or NULL if there is no memory. */
+static char *path_of(const char *folder, const char *name) {
+  size_t first = strlen(folder), second = strlen(name);
+  char *path = malloc(first + second + 2);
+  if (!path) return NULL;
+  memcpy(path, folder, first);
+  path[first] = '/';
+  memcpy(path + first + 1, name, second + 1);
+  return path;
+}
+
+/* Folder of this program. */
+static void find_folder(const char *program, char *folder, size_t size) {
+  ssize_t length = readlink("/proc/self/exe", folder, size - 1);
+  if (length <= 0) {
+    length = (ssize_t)strlen(program);
+    if ((size_t)length >= size) length = 0;
+    memcpy(folder, program, (size_t)length);
+  }
+  while (length > 0 && folder[length - 1] != '/') --length;
+  if (length > 1) --length;
+  if (!length) folder[length++] = '.';
+  folder[length] = 0;
+}
+
+/* The whole file, or NULL. */
+static void *read_whole(const char *path, size_t *bytes) {
+  FILE *file = path ? fopen(path, "rb") : NULL;
+  long size = file && !fseek(file, 0, SEEK_END) ? ftell(file) : -1;
+  void *data = size > 0 ? aligned_alloc(64, ((size_t)size + 63) / 64 * 64) : NULL;
+  if (data) {
+    rewind(file);
+    *bytes = fread(data, 1, (size_t)size, file);
+  }
+  if (file) fclose(file);
+  return data;
+}
+
+static void drop_grammar(void) {
+  chm_session_set_grammar(session, NULL);
+  chm_grammar_close(grammar);
+  if (compiled) chm_pack_close(compiled);
+  free(compiled_bytes);
+  grammar = NULL;
+  compiled = NULL;
+  compiled_bytes = NULL;
+}
+
+static int32_t open_grammars(void) {
+  return grammars ? CHM_OK : chm_pack_open(bundle, NULL, grammar_file, grammar_bytes, 0, NULL, &grammars);
+}
+
+/* Use a grammar of the bundle: NULL for the default one, if there is one. */
+static int32_t use_grammar(const char *name) {
+  drop_grammar();
+  if ((!name && !grammar_file) || (name && !strcmp(name, "none"))) return CHM_OK;
+  int32_t status = open_grammars();
+  if (status || (!name && chm_pack_default(grammars) < 0)) return status;
+  if (!name) name = chm_pack_name(grammars, chm_pack_default(grammars));
+  status = chm_grammar_open(grammars, name, NULL, &grammar);
+  return status ? status : chm_session_set_grammar(session, grammar);
+}
+
+/* Use the grammar of a pack, whose bytes are kept. */
+static int32_t use_compiled(const void *data, size_t bytes) {
+  drop_grammar();
+  compiled_bytes = aligned_alloc(64, (bytes + 64) / 64 * 64);
+  if (!compiled_bytes) return CHM_ERROR_MEMORY;
+  memcpy(compiled_bytes, data, bytes);
+  int32_t status = open_grammars();
+  if (!status) status = chm_pack_open(bundle, grammars, compiled_bytes, bytes, 0, NULL, &compiled);
+  if (!status) status = chm_grammar_open(compiled, NULL, NULL, &grammar);
+  return status ? status : chm_session_set_grammar(session, grammar);
+}
+
+static int open_bundle(const settings *s, const char *program) {
+  static char own[PATH_MAX];
+  const char *folder = s->folder;
+  if (!folder) {
+    find_folder(program, own, sizeof own);
+    folder = own;
+  }
+  char *weights = path_of(folder, chm_run_weights);
+  char *tokenizer = chm_run_tokenizer ? path_of(folder, chm_run_tokenizer) : NULL;
+  char *pack = chm_run_grammars ? path_of(folder, chm_run_grammars) : NULL;
+  int32_t status = s->kernels ? chm_cpu_select(s->kernels) : CHM_OK;
+  if (!status) status = chm_bundle_open_files(weights, tokenizer, 0, NULL, &bundle);
+  if (!status) status = chm_bundle_set_threads(bundle, s->threads);
+  if (!status) status = chm_session_open(bundle, NULL, &session);
+  if (pack && !(grammar_file = read_whole(pack, &grammar_bytes))) grammar_file = calloc(1, 64); /* refused when used */
+  free(pack);
+  free(weights);
+  free(tokenizer);
+  return status;
+}
+
+static int32_t apply(const settings *s) {
+  int32_t status = chm_session_set_loops(session, s->loops);
+  if (!status) status = chm_session_set_exit_threshold(session, s->exit_threshold);
+  if (!status)
+    status = chm_session_set_sampling(session, s->temperature, s->top_p, s->top_k, s->repetition_penalty,
+                                      (uint32_t)s->seed, (uint32_t)(s->seed >> 32), s->stream);
+  return status;
+}
+
+static int32_t apply_all(const settings *s) {
+  int32_t status = apply(s);
+  return status ? status : use_grammar(s->grammar);
+}
+
+static int answer(const settings *s, const char *prompt, size_t bytes) {
+  int32_t token, status = chm_session_reset(session);
+  if (!status) status = chm_session_prompt(session, (const uint8_t *)prompt, bytes);
+  if (!status) status = chm_session_begin_generation(session, s->max_tokens);
+  while (!status) {
+    size_t size;
+    status = chm_session_generate(session, &token);
+    if (status > CHM_FINISHED) break;
+    const uint8_t *text = chm_session_text(session, &size);
+    fwrite(text, 1, size, stdout);
+    fflush(stdout);
+  }
+  putchar('\n');
+  fflush(stdout);
+  return status == CHM_FINISHED ? 0 : fail();
+}
+
+static int answer_lines(const settings *s) {
+  char *line = NULL;
+  size_t capacity = 0;
+  ssize_t length;
+  int result = 0;
+  while ((length = getline(&line, &capacity, stdin)) >= 0) {
+    while (length && (line[length - 1] == '\n' || line[length - 1] == '\r')) --length;
+    if (length && answer(s, line, (size_t)length)) result = 1;
+  }
+  free(line);
+  return result;
+}
+
+static void print_info(void) {
+  printf("model: %s\ntarget: %s\nkernels:", chm_model_name(), chm_model_target());
+  for (int32_t i = 0; chm_cpu_kernels(i); ++i) printf(" %s", chm_cpu_kernels(i));
+  printf("\nin use: %s\nthreads: %d\n", chm_cpu_selected(), (int)chm_bundle_threads(bundle));
+}
+
+/* ---- requests: words in a line, bytes as hexadecimal digits; answers "ok …" or "error STATUS message" ---- */
+
+static char *next_word(char **line) {
+  char *word = *line;
+  while (*word == ' ') ++word;
+  char *end = word;
+  while (*end && *end != ' ') ++end;
+  *line = *end ? end + 1 : end;
+  *end = 0;
+  return word;
+}
+
+static void print_hex(const void *data, size_t bytes) {
+  const uint8_t *from = data;
+  for (size_t i = 0; i < bytes; ++i) printf("%02x", from[i]);
+}
+
+/* Decode in place; false if the digits are not bytes. */
+static bool from_hex(char *word, size_t *bytes) {
+  size_t length = strlen(word);
+  for (size_t i = 0; i < length; ++i)
+    if (!strchr("0123456789abcdef", word[i])) return false;
+  if (length % 2) return false;
+  for (size_t i = 0; i < length; i += 2) {
+    char digits[3] = {word[i], word[i + 1], 0};
+    ((uint8_t *)word)[i / 2] = (uint8_t)strtoul(digits, NULL, 16);
+  }
+  *bytes = length / 2;
+  return true;
+}
+
+#define BAD_REQUEST (-1)
+
+static int32_t serve_prefill(char *line) {
+  size_t count = 0, capacity = strlen(line) / 2 + 1;
+  int32_t *tokens = malloc(capacity * sizeof *tokens);
+  if (!tokens) return BAD_REQUEST;
+  int32_t status = CHM_OK;
+  for (char *word; *(word = next_word(&line));)
+    if (count == capacity || !read_i32(word, &tokens[count++])) status = BAD_REQUEST;
+  if (!status) status = chm_session_prefill(session, tokens, count);
+  if (!status) printf("ok");
+  free(tokens);
+  return status;
+}
+
+static int32_t serve_encode(char *line, int32_t (*encode)(chm_bundle *, const uint8_t *, size_t, int32_t *, size_t, size_t *)) {
+  size_t bytes, count;
+  char *text = next_word(&line);
+  if (!from_hex(text, &bytes)) return BAD_REQUEST;
+  int32_t *tokens = malloc((bytes + 1) * sizeof *tokens);
+  if (!tokens) return BAD_REQUEST;
+  int32_t status = encode(bundle, (const uint8_t *)text, bytes, tokens, bytes, &count);
+  if (!status) {
+    printf("ok");
+    for (size_t i = 0; i < count; ++i) printf(" %d", (int)tokens[i]);
+  }
+  free(tokens);
+  return status;
+}
+
+/* grammar default | grammar name NAME | grammar pack HEX; answers how many tokens a text needs at least */
+static int32_t serve_grammar(char *line) {
+  const char *kind = next_word(&line);
+  char *what = next_word(&line);
+  size_t bytes;
+  int32_t status = BAD_REQUEST;
+  if (!strcmp(kind, "default")) status = use_grammar(NULL);
+  else if (!strcmp(kind, "name") && *what && (grammar_file || !strcmp(what, "none"))) status = use_grammar(what);
+  else if (!strcmp(kind, "pack") && from_hex(what, &bytes)) status = use_compiled(what, bytes);
+  if (!status) printf("ok %d", (int)chm_grammar_closing(grammar));
+  return status;
+}
+
+/* settings LOOPS EXIT TEMPERATURE TOP_P TOP_K PENALTY SEED STREAM, floats as the bits of a float32. */
+static int32_t serve_settings(char *line) {
+  settings s = {0};
+  float *floats[] = {NULL, &s.exit_threshold, &s.temperature, &s.top_p, NULL, &s.repetition_penalty, NULL, NULL};
+  int32_t *integers[] = {&s.loops, NULL, NULL, NULL, &s.top_k, NULL, NULL, NULL};
+  for (int i = 0; i < 8; ++i) {
+    uint64_t value;
+    if (!read_u64(next_word(&line), &value) || (i != 6 && value > UINT32_MAX)) return BAD_REQUEST;
+    uint32_t bits = (uint32_t)value;
+    if (floats[i]) memcpy(floats[i], &bits, sizeof bits);
+    else if (integers[i]) *integers[i] = value > INT32_MAX ? -1 : (int32_t)value;
+    else if (i == 6) s.seed = value;
+    else s.stream = bits;
+  }
+  int32_t status = apply(&s);
+  if (!status) printf("ok");
+  return status;
+}
+
+static int32_t serve_next(void) {
+  int32_t token;
+  size_t bytes;
+  int32_t status = chm_session_generate(session, &token);
+  if (status > CHM_FINISHED) return status;
+  const uint8_t *text = chm_session_text(session, &bytes);
+  printf("ok %d %d ", (int)status, (int)token);
+  print_hex(text, bytes);
+  return CHM_OK;
+}
+
+static int32_t serve_hash(int32_t (*hash)(chm_session *, uint64_t *)) {
+  uint64_t value;
+  int32_t status = hash(session, &value);
+  if (!status) printf("ok %016llx", (unsigned long long)value);
+  return status;
+}
+
+static int32_t serve_one(char *line) {
+  const char *request = next_word(&line);
+  int32_t number, status = CHM_OK;
+  size_t bytes;
+  if (!strcmp(request, "info"))
+    printf("ok %d %d %d %s", (int)chm_vocab_size(), (int)chm_max_loops(), (int)chm_bundle_threads(bundle),
+           chm_cpu_selected());
+  else if (!strcmp(request, "prefill")) status = serve_prefill(line);
+  else if (!strcmp(request, "encode")) status = serve_encode(line, chm_tokenizer_encode);
+  else if (!strcmp(request, "encode_with_specials")) status = serve_encode(line, chm_tokenizer_encode_with_specials);
+  else if (!strcmp(request, "settings")) status = serve_settings(line);
+  else if (!strcmp(request, "grammar")) status = serve_grammar(line);
+  else if (!strcmp(request, "next")) status = serve_next();
+  else if (!strcmp(request, "state_hash")) status = serve_hash(chm_session_state_hash);
+  else if (!strcmp(request, "logits_hash")) status = serve_hash(chm_session_logits_hash);
+  else if (!strcmp(request, "position"))
+    printf("ok %d %d", (int)chm_session_position(session), (int)chm_session_iterations(session));
+  else if (!strcmp(request, "logits")) {
+    const float *logits = chm_session_logits(session);
+    printf("ok ");
+    if (logits) print_hex(logits, (size_t)chm_vocab_size() * sizeof *logits);
+  } else if (!strcmp(request, "reset")) {
+    status = chm_session_reset(session);
+    if (!status) printf("ok");
+  } else if (!strcmp(request, "begin")) {
+    if (!read_i32(next_word(&line), &number)) return BAD_REQUEST;
+    status = chm_session_begin_generation(session, number);
+    if (!status) printf("ok");
+  } else if (!strcmp(request, "prompt")) {
+    char *text = next_word(&line);
+    if (!from_hex(text, &bytes)) return BAD_REQUEST;
+    status = chm_session_prompt(session, (const uint8_t *)text, bytes);
+    if (!status) printf("ok");
+  } else return BAD_REQUEST;
+  return status;
+}
+
+static void print_error(int32_t status) {
+  printf("error %d ", status == BAD_REQUEST ? CHM_ERROR_ARGUMENT : (int)status);
+  for (const char *c = status == BAD_REQUEST ? "the request is not valid" : chm_last_error(); *c; ++c)
+    putchar(*c == '\n' ? ' ' : *c);
+}
+
+static int serve(int32_t opened) {
+  char *line = NULL;
+  size_t capacity = 0;
+  ssize_t length;
+  if (opened) print_error(opened);
+  else printf("ok");
+  putchar('\n');
+  fflush(stdout);
+  while (!opened && (length = getline(&line, &capacity, stdin)) >= 0) {
+    if (length && line[length - 1] == '\n') line[length - 1] = 0;
+    int32_t status = serve_one(line);
+    if (status) print_error(status);
+    putchar('\n');
+    if (fflush(stdout)) break;
+  }
+  free(line);
+  return opened ? 1 : 0;
+}
+
+int main(int count, char **arguments) {
+  settings s = {.top_p = 1, .repetition_penalty = 1, .max_tokens = 64, .threads = 1};
+  int result = read_arguments(count, arguments, &s);
+  if (result) return result;
+  int32_t status = open_bundle(&s, arguments[0]);
+  if (s.serve) result = serve(status);
+  else if (status || (status = apply_all(&s))) result = fail();
+  else if (s.info) print_info();
+  else result = s.prompt ? answer(&s, s.prompt, strlen(s.prompt)) : answer_lines(&s);
+  drop_grammar();
+  if (grammars) chm_pack_close(grammars);
+  free(grammar_file);
+  chm_session_close(session);
+  if (bundle) chm_bundle_close(bundle);
+  return result;
+}

@@ -1,0 +1,109 @@
+/* Sharing a kernel among threads: taking chunks, and knowing when all of them are done. */
+#include "chm_internal.h"
+#include "chm_threads.h"
+
+/* Multiply-adds of a chunk: a microsecond or two of one thread. Handing over costs a fifth of that. */
+#define LEAST_WORK 131072
+/* Multiply-adds for which sleeping workers are woken; smaller kernels are shared while the workers are awake. */
+#define WORTH_WAKING 4194304
+/* How long the others may take for their last chunks: nanoseconds, and multiply-adds in one of them on a slow machine. */
+#define LONGEST_WAIT 100000
+#define SLOWEST 2
+#define MOST_ALONE 4096 /* kernels: some ten milliseconds */
+
+/* Take a chunk; returns its index or -1. Who has taken one may read the kernel's fields, for the calling thread changes
+ * them only after all chunks are done. */
+static int32_t take_chunk(chm_pool *pool) {
+  uint64_t ticket = __atomic_load_n(&pool->ticket, __ATOMIC_ACQUIRE);
+  while ((uint32_t)ticket)
+    if (__atomic_compare_exchange_n(&pool->ticket, &ticket, ticket - 1, true, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+      return pool->chunks - (int32_t)(uint32_t)ticket;
+  return -1;
+}
+
+static bool compute_chunk(chm_pool *pool) {
+  int32_t index = take_chunk(pool);
+  if (index < 0) return false;
+  int32_t begin = index * pool->chunk, rest = pool->units - begin;
+  pool->part(pool->arguments, pool->n, begin, begin + (rest < pool->chunk ? rest : pool->chunk));
+  __atomic_fetch_add(&pool->done, 1, __ATOMIC_RELEASE);
+  return true;
+}
+
+int chm_pool_has_news(const chm_pool *pool) {
+  return (uint32_t)__atomic_load_n(&pool->ticket, __ATOMIC_SEQ_CST) || __atomic_load_n(&pool->stop, __ATOMIC_SEQ_CST);
+}
+
+void chm_pool_work(chm_pool *pool) {
+  while (!__atomic_load_n(&pool->stop, __ATOMIC_SEQ_CST))
+    if (!compute_chunk(pool)) chm_pool_wait(pool);
+}
+
+static bool all_done(const chm_pool *pool) {
+  return __atomic_load_n(&pool->done, __ATOMIC_ACQUIRE) == (uint32_t)pool->chunks;
+}
+
+/* Compute a kernel in chunks with the workers. The calling thread has the pool. */
+static void share(chm_pool *pool, chm_part part, const void *const *arguments, int32_t n, int32_t units, int64_t work,
+                  int32_t chunks) {
+  pool->part = part;
+  pool->arguments = arguments;
+  pool->n = n;
+  pool->units = units;
+  pool->chunk = (units - 1) / chunks + 1;
+  pool->chunks = (units - 1) / pool->chunk + 1;
+  __atomic_store_n(&pool->done, 0, __ATOMIC_RELAXED);
+  uint64_t number = (__atomic_load_n(&pool->ticket, __ATOMIC_RELAXED) >> 32) + 1;
+  /* in one order with what a worker does before it sleeps: it sees the ticket, or is seen here */
+  __atomic_store_n(&pool->ticket, number << 32 | (uint32_t)pool->chunks, __ATOMIC_SEQ_CST);
+  if (__atomic_load_n(&pool->sleeping, __ATOMIC_SEQ_CST)) {
+    __atomic_store_n(&pool->sleeping, 0, __ATOMIC_SEQ_CST); /* once is enough: it says so again if it goes on to sleep */
+    chm_pool_wake(pool);
+  }
+  while (compute_chunk(pool)) continue;
+  bool crowded = __atomic_exchange_n(&pool->crowded, 0, __ATOMIC_RELAXED);
+  if (!all_done(pool)) {
+    int64_t begun = chm_pool_nanoseconds();
+    for (uint32_t round = 0; !all_done(pool); ++round) chm_pool_pause(round);
+    crowded |= chm_pool_nanoseconds() - begun > LONGEST_WAIT + work / chunks / SLOWEST;
+  }
+  if (crowded) { /* other programs need the processors: leave them alone for a while */
+    pool->penalty = pool->penalty < MOST_ALONE ? 2 * pool->penalty + 16 : MOST_ALONE;
+    pool->alone = pool->penalty;
+  } else {
+    pool->penalty /= 2;
+  }
+}
+
+void chm_share(chm_pool *pool, chm_part part, const void *const *arguments, int32_t n, int32_t units, int32_t work) {
+  if (pool) {
+    int64_t total = (int64_t)units * work * n, chunks = total / LEAST_WORK;
+    int64_t most = (int64_t)pool->threads * CHM_CHUNKS_PER_THREAD;
+    if (chunks > most) chunks = most;
+    if (chunks > units) chunks = units;
+    /* waking takes longer than a small kernel does */
+    if (total < WORTH_WAKING && __atomic_load_n(&pool->sleeping, __ATOMIC_RELAXED)) chunks = 1;
+    if (chunks > 1 && !__atomic_exchange_n(&pool->taken, 1, __ATOMIC_ACQUIRE)) {
+      bool shared = !pool->alone;
+      if (shared)
+        share(pool, part, arguments, n, units, total, (int32_t)chunks);
+      else
+        --pool->alone;
+      __atomic_store_n(&pool->taken, 0, __ATOMIC_RELEASE);
+      if (shared) return;
+    }
+  }
+  part(arguments, n, 0, units);
+}
+
+int32_t chm_bundle_set_threads(chm_bundle *bundle, int32_t threads) {
+  if (!bundle) return chm_fail(CHM_ERROR_ARGUMENT, "chm_bundle_set_threads: NULL");
+  if (threads < 0 || threads > (int32_t)CHM_MAX_THREADS)
+    return chm_fail(CHM_ERROR_ARGUMENT, "%d threads; 1 to %d are possible, or 0 for the default", (int64_t)threads,
+                    (int64_t)CHM_MAX_THREADS);
+  return chm_pool_resize(bundle, threads ? threads : chm_default_threads());
+}
+
+int32_t chm_bundle_threads(const chm_bundle *bundle) {
+  return bundle ? bundle->pool.threads : 0;
+}

@@ -1,0 +1,108 @@
+"""Every module of a web bundle computes the interpreter's bits, in every engine, with any number of threads."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wasm_module import Module
+
+import chimerac
+from chimerac.compiler import build as building
+from chimerac.compiler.selftest import self_test
+from chimerac.frontends.architecture import MoeShape
+from chimerac.runtime.bundle_format import Manifest, read_manifest
+from chimerac.runtime.wasm_session import WasmSession
+from chimerac.targets.registry import find_target
+
+PROMPT = list(b"It was a bright cold day in April, and the clocks were striking thirteen.")
+TOKENS = 24
+MODULES = (
+    "chimera.wasm",
+    "chimera.relaxed.wasm",
+    "chimera.scalar.wasm",
+    "chimera.threads.wasm",
+    "chimera.relaxed.threads.wasm",
+)
+Result = tuple[list[int], str, str]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A web bundle and what the interpreter computes for PROMPT."""
+
+    folder: Path
+    manifest: Manifest
+    expected: Result
+
+    def path(self, role: str) -> Path:
+        entry = self.manifest.file(role)
+        assert entry is not None
+        return self.folder / entry.name
+
+
+def odd_shape(shape: Any) -> Any:
+    """Sizes that are multiples of nothing; the wide layers are what threads share."""
+    moe = MoeShape(layers=(3, 7), experts=3, shared_experts=1, experts_per_token=2, width=44)
+    return replace(shape, vocabulary=301, hidden=72, width=3996, heads=3, head_width=24, moe=moe)
+
+
+@pytest.fixture(scope="module", params=["nano", "odd"])
+def case(request: pytest.FixtureRequest, document: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    settings, shape = building.read_config(document, scale="nano")
+    if request.param == "odd":
+        shape = odd_shape(shape)
+    source = building.import_shape(settings, shape)
+    target = find_target("wasm")
+    module, records = building.lower(source.module, target)
+    tokenizer = source.table(module)
+    found = self_test(module, prompt=PROMPT, count=TOKENS, tokenizer=tokenizer)
+    folder = tmp_path_factory.mktemp("variants") / request.param
+    building._write(source, target, module, records, None, folder, False, lambda step, what, seconds: None)
+    return Case(folder, read_manifest(folder), (list(found.tokens), found.state_hash, found.logits_hash))
+
+
+def test_the_bundle_has_them_all(case: Case) -> None:
+    roles = {file.name: file.role for file in case.manifest.files if file.name.endswith(".wasm")}
+    assert roles == {name: "code" if name == "chimera.wasm" else "variant" for name in MODULES}
+
+
+@pytest.mark.parametrize(
+    ("name", "deterministic"),
+    [
+        ("chimera.wasm", False),
+        ("chimera.relaxed.wasm", False),
+        ("chimera.relaxed.wasm", True),
+        ("chimera.scalar.wasm", False),
+    ],
+)
+def test_wasmtime(case: Case, name: str, deterministic: bool) -> None:
+    module = Module(case.folder / name, deterministic=deterministic)
+    module.open(case.path("weights"), case.path("tokenizer"))
+    module.prefill(PROMPT)
+    tokens = module.generate(TOKENS)
+    assert (tokens, *module.hashes()) == case.expected
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
+@pytest.mark.parametrize(("name", "threads"), [(n, t) for n in MODULES for t in ((1, 4) if "threads" in n else (1,))])
+def test_node(case: Case, name: str, threads: int) -> None:
+    with WasmSession(case.manifest, case.folder, threads=threads, variant=name) as session:
+        assert (session.variant, session.threads) == (name, threads)
+        for _ in range(2):
+            for _ in session.generate(PROMPT, max_tokens=TOKENS):
+                pass
+            assert (session.tokens(), session.state_hash(), session.logits_hash()) == case.expected
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
+def test_the_best_module_is_chosen(case: Case) -> None:
+    for threads, best in ((1, "chimera.relaxed.wasm"), (3, "chimera.relaxed.threads.wasm")):
+        with chimerac.load(case.folder, threads=threads) as session:
+            assert isinstance(session, WasmSession)
+            assert (session.variant, session.threads) == (best, threads)
+    with pytest.raises(chimerac.runtime.BundleError, match="no module other"):
+        WasmSession(case.manifest, case.folder, variant="other")

@@ -1,0 +1,55 @@
+"""Models built for macOS and iOS, and what the interpreter computes for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from chimerac.compiler.build import build, import_model, lower
+from chimerac.compiler.bundle import make_tokenizer
+from chimerac.compiler.selftest import self_test
+from chimerac.runtime.bundle_format import SelfTest, read_manifest
+from chimerac.targets.registry import find_target
+
+#: 'nano', and sizes that fill no vector, panel, block or group
+CONFIGS = {
+    "nano": 'extends: "chimera51", scale: "nano", name: "nano"',
+    "odd": """extends: "chimera51", name: "odd", scale: {
+      preset: "nano", hidden_size: 84, num_heads: 3, head_dim: 28, intermediate_size: 203, moe_intermediate_size: 37,
+      n_routed_experts: 3, vocab_size: 259, local_window_size: 19, persistent_memory_slots: 3
+    }""",
+    "wide": """extends: "chimera51", name: "wide", scale: {
+      preset: "nano", hidden_size: 192, num_heads: 4, head_dim: 48, intermediate_size: 600, moe_intermediate_size: 130,
+      n_routed_experts: 6, vocab_size: 300
+    }""",
+}
+PROMPT = list(b"It was a bright cold day")
+COUNT = 6
+DEFAULT = 0  #: loops
+
+
+@dataclass(frozen=True)
+class Built:
+    """Bundles of a model by target, and what the interpreter computes by number of loops."""
+
+    paths: dict[str, Path]
+    expected: dict[int, SelfTest]
+
+
+def build_apple(name: str, folder: Path, loops: Sequence[int] = ()) -> Built:
+    """A model of CONFIGS for both systems; expected is the bundles' self-test, and PROMPT with those loops."""
+    config = folder / "model.chimera"
+    config.write_text(CONFIGS[name])
+    report = build(config, targets=["macos-arm64", "ios-arm64"], out=folder)
+    paths = {bundle.target: bundle.path for bundle in report.bundles}
+    of_bundle = read_manifest(paths["apple-amx"]).self_test
+    assert of_bundle is not None
+    expected = {DEFAULT: of_bundle}
+    if loops:
+        source = import_model(config)
+        module, _ = lower(source.module, find_target("apple-amx"))
+        tokenizer = make_tokenizer(source.config, module)
+        for count in loops:
+            expected[count] = self_test(module, prompt=PROMPT, count=COUNT, tokenizer=tokenizer, loops=count)
+    return Built(paths, expected)

@@ -1,0 +1,56 @@
+"""Grammars in tests: compile, run over bytes, generate random texts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from chimerac.compiler.ir.grammar import Grammar
+from chimerac.passes.grammar_fst import GrammarFst
+from chimerac.runtime.bundle_format.fstpack import Automaton
+from chimerac.runtime.grammar import GrammarEngine, GrammarState
+from chimerac.runtime.grammar_trie import vocabulary_of
+
+BYTES = [bytes([byte]) for byte in range(256)]
+BYTE_VOCABULARY = vocabulary_of(BYTES)
+
+
+def byte_engine(grammar: Grammar | Automaton, *, minimise: bool = True, space_cap: int | None = None) -> GrammarEngine:
+    """The engine of a grammar over single bytes and no end token."""
+    automaton = grammar if isinstance(grammar, Automaton) else GrammarFst(minimise).compile(grammar)
+    return GrammarEngine(automaton, BYTE_VOCABULARY, BYTES, space_cap=space_cap)
+
+
+def accepts(engine: GrammarEngine, text: str | bytes) -> bool:
+    """Whether a whole text is in the grammar."""
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    at = engine.feed(engine.start(), data)
+    return at is not None and engine.complete(at)
+
+
+def words_engine(grammar: Grammar, words: Sequence[bytes], ends: tuple[int, ...] = ()) -> GrammarEngine:
+    """The engine of a grammar over single bytes and some longer tokens."""
+    tokens = [*BYTES, *dict.fromkeys(word for word in words if len(word) > 1)]
+    return GrammarEngine(GrammarFst().compile(grammar), vocabulary_of(tokens), tokens, ends)
+
+
+def random_text(engine: GrammarEngine, generator: random.Random, length: int, alphabet: bytes = b"") -> bytes:
+    """A text of the grammar: random bytes, ``alphabet`` preferred, then a shortest way to the end."""
+    at, text = engine.start(), bytearray()
+    while not (len(text) >= length and engine.complete(at)):
+        following = _following(engine, at)
+        if len(text) >= length:
+            following = [pair for pair in following if engine.closing(pair[1]) < engine.closing(at)]
+        elif not following:
+            break
+        elif generator.random() < 0.8:
+            following = [pair for pair in following if pair[0] in alphabet] or following
+        byte, at = generator.choice(following)
+        text.append(byte)
+    assert engine.complete(at)
+    return bytes(text)
+
+
+def _following(engine: GrammarEngine, at: GrammarState) -> list[tuple[int, GrammarState]]:
+    found = ((byte, engine.step(at, byte)) for byte in range(256))
+    return [(byte, after) for byte, after in found if after is not None]
