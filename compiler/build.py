@@ -10,32 +10,44 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chimerac.compiler import pipeline
-from chimerac.compiler.bundle import BundleInput, data_file_names, make_tokenizer, model_name, write_bundle
+from chimerac.compiler.bundle import (
+    BundleInput,
+    data_file_names,
+    make_tokenizer,
+    model_name,
+    write_bundle,
+    write_weights,
+)
 from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.interpreter import is_large
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.ir.verify import verify
+from chimerac.compiler.onnx_bundle import OnnxBundleInput, write_onnx_bundle
 from chimerac.compiler.run import as_user_error
 from chimerac.compiler.selftest import self_test
 from chimerac.compiler.workspace import workspace
 from chimerac.frontends import config as config_language
 from chimerac.frontends.architecture import ChimeraShape
 from chimerac.frontends.config import ModelConfig
+from chimerac.frontends.tokenizers import load_tokenizer, tokenizer_of
 from chimerac.passes.loop_unrolling import check_loops
 from chimerac.passes.memory_planning import plan_memory
 from chimerac.passes.ternary_packing import TernaryPacking
 from chimerac.runtime.bundle_format import MANIFEST_NAME, SelfTest
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.session import load
-from chimerac.runtime.tokenizer import Tokenizer, read_tokenizer
+from chimerac.runtime.tokenizer import Tokenizer
 from chimerac.targets import driver
-from chimerac.targets.codegen import compile_kernels
-from chimerac.targets.isa import load_isa
+from chimerac.targets.codegen import KernelObject
+from chimerac.targets.isa import Isa, load_isa
 from chimerac.targets.library import link_library
 from chimerac.targets.registry import Target, find_target
+from chimerac.targets.variants import compile_variants
 
 if TYPE_CHECKING:
     from chimerac.frontends.models.chimera import ChimeraModel
@@ -43,6 +55,8 @@ if TYPE_CHECKING:
 #: Prompt of the self-test, and how many tokens it generates.
 SELF_TEST_PROMPT = b"The quick brown fox jumps over"
 SELF_TEST_TOKENS = 16
+#: The same for models of which the interpreter computes a token in half a minute: tokens of the prompt, and generated.
+LARGE_SELF_TEST = (8, 2)
 
 #: Called with the name of a step, what it made, and its seconds.
 Progress = Callable[[str, str, float], None]
@@ -75,7 +89,7 @@ class Source:
     config: ModelConfig
     module: Module
     weights: str
-    model: ChimeraModel
+    model: ChimeraModel | None  #: None when it is too large to be in memory whole
     tokenizer: Tokenizer | None = None  #: None for one token per byte
     notes: str = ""  #: what the model card says of the weights
 
@@ -109,7 +123,8 @@ def build(
         overrides: ``a.b.c=value`` settings of config values.
         weights: safetensors file; without it those that come with a built-in config, where the config is taken as it is
             and no seed is given; otherwise random ones, from the seed.
-        tokenizer: tokenizer container; without it the built-in config's, else one token per byte.
+        tokenizer: tokenizer container, or the ranks of o200k_base in tiktoken's format; without it the one of the
+            built-in config, else o200k_base with agent tokens for a vocabulary of 200,073, else one token per byte.
         seed: of random weights; the config's when None.
         loops: unroll looped layers this many times; None lets the run time choose.
         without: optional passes to leave out.
@@ -139,7 +154,8 @@ def build(
         data_file_names(settings, target)
         _check_place(path)
     pure = scale is None and not overrides
-    table = _read_tokenizer(tokenizer or (config_language.shipped_file(config, ".tokenizer") if pure else None), shape)
+    own = config_language.shipped_file(config, ".tokenizer") if pure else None
+    table = _tokenizer(tokenizer or own, settings)
     shipped = None if weights else _shipped_weights(config, pure and seed is None)
     notes = config_language.shipped_file(config, ".md") if shipped else None
     source = replace(
@@ -153,9 +169,7 @@ def build(
         begun = time.perf_counter()
         lowered, records = lower(source.module, target, loops=loops, without=without)
         tell(target.name, f"{len(records)} passes, {records[-1].ops} ops", time.perf_counter() - begun)
-        if expected is None:
-            expected = make_self_test(source, lowered, tell)
-        _write(source, target, lowered, records, expected, path, check, tell)
+        expected = _write(source, target, lowered, records, expected, path, check, tell)
         size = sum(f.stat().st_size for f in path.iterdir())
         bundles.append(BuiltBundle(target.name, path, size, time.perf_counter() - begun))
     return BuildReport(name, source.weights, tuple(bundles), time.perf_counter() - started)
@@ -181,18 +195,12 @@ def _shipped_weights(config: str | Path, as_it_is: bool) -> Path | None:
     return config_language.shipped_file(config, ".safetensors") if as_it_is else None
 
 
-def _read_tokenizer(path: str | Path | None, shape: ChimeraShape) -> Tokenizer | None:
-    """The tokenizer of a file, which must have the model's vocabulary; None without a file."""
-    if path is None:
-        return None
+def _tokenizer(path: str | Path | None, settings: ModelConfig) -> Tokenizer | None:
+    """The tokenizer of a file, which must have the model's vocabulary, else the one that the vocabulary stands for."""
     try:
-        tokenizer = read_tokenizer(path)
+        return load_tokenizer(path, settings.vocab_size) if path is not None else tokenizer_of(settings)
     except BundleError as error:
         raise as_user_error(error) from None
-    if len(tokenizer.tokens) != shape.vocabulary:
-        message = f"the tokenizer {path} has {len(tokenizer.tokens)} tokens, the model {shape.vocabulary}"
-        raise UserError("CHM244", message, hint="give the tokenizer that the weights were trained with")
-    return tokenizer
 
 
 def read_config(
@@ -226,45 +234,54 @@ def import_shape(
     begun = time.perf_counter()
     import torch
 
-    from chimerac.frontends.checkpoint import load_safetensors
     from chimerac.frontends.models.chimera import ChimeraModel
-    from chimerac.frontends.models.initialization import initialise
     from chimerac.frontends.models.stateful import Stateful
     from chimerac.frontends.torch_export import import_module
+    from chimerac.frontends.weight_sources import (
+        CheckpointWeights,
+        RandomWeights,
+        WeightSource,
+        fill_small,
+        large_names,
+        unfilled_model,
+    )
 
-    model = ChimeraModel(shape).eval()
-    if weights is None:
-        initialise(model, shape.seed)
-        origin = f"random, seed {shape.seed}"
+    origin: WeightSource = RandomWeights(shape, shape.seed) if weights is None else CheckpointWeights(shape, weights)
+    large = large_names(shape)
+    model = (unfilled_model if large else ChimeraModel)(shape).eval()
+    if large:
+        fill_small(model, origin, large)
     else:
-        load_safetensors(model, weights)
-        origin = Path(weights).name
+        origin.fill(model)
     count = sum(p.numel() for p in model.parameters())
-    tell("model", f"{count:,} parameters ({origin})", _since(begun))
+    tell("model", f"{count:,} parameters ({origin.origin})" + (", read as needed" if large else ""), _since(begun))
 
     begun = time.perf_counter()
     with torch.no_grad():
         stateful = Stateful(model).eval()
-        module = import_module(stateful, name=model_name(settings), block=stateful.block)
+        parts = {name: partial(origin.parts, name) for name in large}
+        module = import_module(stateful, name=model_name(settings), block=stateful.block, computed=parts)
     verify(module)
     tell("export", f"{len(module.graphs['main'].ops)} ops", _since(begun))
-    return Source(settings, module, origin, model)
+    return Source(settings, module, origin.origin, None if large else model)
 
 
 def lower(
     module: Module, target: Target, *, loops: int | None = None, without: Sequence[str] = ()
 ) -> tuple[Module, list[pipeline.PassRecord]]:
     """The module as the target's kernels take it, and what the passes did."""
-    packing = TernaryPacking(load_isa(target.isa).panel_rows)
-    return pipeline.run(module, pipeline.passes(loops=loops, packing=[packing], without=without))
+    packing = [] if target.package == "onnx" else [TernaryPacking(load_isa(target.isa).panel_rows)]
+    return pipeline.run(module, pipeline.passes(loops=loops, packing=packing, without=without))
 
 
 def make_self_test(source: Source, module: Module, tell: Progress) -> SelfTest:
     """The self-test vector of a lowered module, computed by the interpreter."""
     begun = time.perf_counter()
     tokenizer = source.table(module)
-    prompt = tokenizer.encode(SELF_TEST_PROMPT)
-    found = self_test(module, prompt=prompt, count=SELF_TEST_TOKENS, tokenizer=tokenizer)
+    prompt, count = tokenizer.encode(SELF_TEST_PROMPT), SELF_TEST_TOKENS
+    if is_large(module):
+        prompt, count = prompt[: LARGE_SELF_TEST[0]], LARGE_SELF_TEST[1]
+    found = self_test(module, prompt=prompt, count=count, tokenizer=tokenizer)
     tell("self-test vector", f"{len(prompt)} + {len(found.tokens)} tokens in the interpreter", _since(begun))
     return found
 
@@ -274,19 +291,25 @@ def _write(
     target: Target,
     module: Module,
     records: Sequence[pipeline.PassRecord],
-    expected: SelfTest,
+    expected: SelfTest | None,
     path: Path,
     check: bool,
     tell: Progress,
-) -> None:
+) -> SelfTest:
     """Make the bundle in a temporary folder beside ``path`` and rename it there when it is whole and tested.
+
+    Args:
+        expected: the self-test vector, if it was computed for another target.
+
+    Returns:
+        the self-test vector.
 
     Raises:
         UserError: CHM302 from the C compiler; CHM321, a file cannot be written; CHM4xx, the self-test failed.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_beside(source, target, module, records, expected, path, check, tell)
+        return _write_beside(source, target, module, records, expected, path, check, tell)
     except BundleError as error:
         raise as_user_error(error) from None
     except OSError as error:
@@ -299,11 +322,13 @@ def _write_beside(
     target: Target,
     module: Module,
     records: Sequence[pipeline.PassRecord],
-    expected: SelfTest,
+    expected: SelfTest | None,
     path: Path,
     check: bool,
     tell: Progress,
-) -> None:
+) -> SelfTest:
+    if target.package == "onnx":
+        return _write_onnx_beside(source, target, module, records, expected, path, check, tell)
     isa = load_isa(target.isa)
     with workspace(path) as temporary:
         work, folder = temporary / "work", temporary / "bundle"
@@ -311,7 +336,11 @@ def _write_beside(
         folder.mkdir()
         plan = plan_memory(module)
         begun = time.perf_counter()
-        kernels = compile_kernels(driver.kernel_specs(module), isa, work / "kernels")
+        module, contents = write_weights(folder, source.config, target, module)
+        tell(target.name, f"weights: {sum(f.stat().st_size for f in folder.iterdir()):,} bytes", _since(begun))
+        expected = expected or make_self_test(source, module, tell)
+        begun = time.perf_counter()
+        kernels = compile_variants(driver.kernel_specs(module), isa, work / "kernels")
         fresh = sum(k.seconds > 0 for k in kernels)
         made = f"{fresh} compiled, {len(kernels) - fresh} from the cache"
         tell(target.name, f"{len(kernels)} kernels: {made}", _since(begun))
@@ -325,18 +354,64 @@ def _write_beside(
             module,
             plan,
             records,
+            contents,
             expected,
             kernels,
             source.notes,
         )
-        objects = [k.object_path for k in kernels]
-        files = write_bundle(
-            folder, bundle, lambda code, output: link_library(code, objects, target, isa, work, output)
-        )
+        others = _compile_modules(target, module, work, tell)
+
+        def link(code: str, output: Path) -> None:
+            instructions, made, threads = others.get(output.name, (isa, kernels, False))
+            objects = [k.object_path for k in made]
+            link_library(code, objects, target, instructions, work, output, threads=threads)
+
+        files = write_bundle(folder, bundle, link)
         tell(target.name, f"{len(files)} files", _since(begun))
         if check:
             _check(folder, target, tell)
         _replace_folder(folder, path, temporary / "old")
+        return expected
+
+
+def _write_onnx_beside(
+    source: Source,
+    target: Target,
+    module: Module,
+    records: Sequence[pipeline.PassRecord],
+    expected: SelfTest | None,
+    path: Path,
+    check: bool,
+    tell: Progress,
+) -> SelfTest:
+    with workspace(path) as temporary:
+        folder = temporary / "bundle"
+        folder.mkdir()
+        expected = expected or make_self_test(source, module, tell)
+        begun = time.perf_counter()
+        table = source.table(module)
+        bundle = OnnxBundleInput(source.config, source.weights, table, target, module, records, expected, source.notes)
+        files = write_onnx_bundle(folder, bundle)
+        tell(target.name, f"{len(files)} files", _since(begun))
+        if check:
+            _check(folder, target, tell)
+        _replace_folder(folder, path, temporary / "old")
+        return expected
+
+
+def _compile_modules(
+    target: Target, module: Module, work: Path, tell: Progress
+) -> dict[str, tuple[Isa, list[KernelObject], bool]]:
+    """Kernels of the other modules of a web bundle: file name → instruction set, objects, whether it has threads."""
+    made: dict[str, tuple[Isa, list[KernelObject]]] = {}
+    for name in dict.fromkeys(m.isa for m in target.modules):
+        begun = time.perf_counter()
+        isa = load_isa(name)
+        kernels = compile_variants(driver.kernel_specs(module), isa, work / name)
+        made[name] = (isa, kernels)
+        if fresh := sum(k.seconds > 0 for k in kernels):
+            tell(target.name, f"{len(kernels)} kernels for {name}: {fresh} compiled", _since(begun))
+    return {m.file: (*made[m.isa], m.threads) for m in target.modules}
 
 
 def _check_place(path: Path) -> None:
@@ -381,12 +456,13 @@ def _check(folder: Path, target: Target, tell: Progress) -> None:
     try:
         with load(folder) as session:
             session.self_test()
+            compared = session.self_test_compares
     except BundleError as error:
         if error.code in ("CHM413", "CHM440"):
             tell(target.name, f"self-test not run: {error.message}", _since(begun))
             return
         raise
-    tell(target.name, "self-test passed: the interpreter's tokens, logits and state", _since(begun))
+    tell(target.name, f"self-test passed: {compared}", _since(begun))
 
 
 def _since(begun: float) -> float:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from chimerac.compiler.costs import decode_costs
 from chimerac.compiler.errors import UserError
+from chimerac.compiler.grammar_files import grammar_file_name, write_grammars
 from chimerac.compiler.ir.memory import MemoryPlan
-from chimerac.compiler.ir.module import Module, walk
+from chimerac.compiler.ir.module import Constant, Module, walk
 from chimerac.compiler.model_card import render_model_card
 from chimerac.compiler.pipeline import PassRecord
 from chimerac.compiler.report import ReportInput, render_report
 from chimerac.frontends import config as config_language
 from chimerac.frontends.config import ModelConfig
 from chimerac.runtime.bundle_format import (
+    APPLE_DIRECTORY,
     KEY_CONFIG,
     KIND_WEIGHTS,
     MANIFEST_NAME,
@@ -28,8 +32,8 @@ from chimerac.runtime.bundle_format import (
     Section,
     SelfTest,
     array_section,
-    contents_sha256,
     file_entry,
+    read_container,
     write_container,
     write_manifest,
 )
@@ -37,18 +41,22 @@ from chimerac.runtime.bundle_format.constants import ROLE_END, ROLE_PAD
 from chimerac.runtime.tokenizer import Special, Tokenizer, byte_tokenizer, write_tokenizer
 from chimerac.targets import driver
 from chimerac.targets.codegen import KernelObject
-from chimerac.targets.isa import Isa
+from chimerac.targets.isa import Isa, load_isa
 from chimerac.targets.kernel_spec import KernelSpec
+from chimerac.targets.library import runner_files
 from chimerac.targets.registry import Target
+from chimerac.targets.variants import kernel_sets
 from chimerac.version import __version__
 
 #: Files for people.
 DOCUMENTS = ("MODEL_CARD.md", "report.html")
+#: The weights of an ONNX bundle, which the model file names.
+ONNX_DATA = "model.onnx.data"
 
 
 @dataclass(frozen=True)
 class BundleInput:
-    """Everything that goes into one bundle; ``weights`` says where the weights come from."""
+    """What goes into one bundle; ``weights`` says where the weights come from, ``contents_sha256`` what they are."""
 
     config: ModelConfig
     weights: str
@@ -58,16 +66,41 @@ class BundleInput:
     module: Module
     plan: MemoryPlan
     passes: Sequence[PassRecord]
+    contents_sha256: str
     self_test: SelfTest
     kernels: Sequence[KernelObject]
     notes: str = ""  #: what the model card says of the weights
 
 
+def write_weights(folder: Path, config: ModelConfig, target: Target, module: Module) -> tuple[Module, str]:
+    """Write the weights file of a bundle.
+
+    Returns:
+        the module, its computed constants now read from the file, and the digest that ties the code to the weights.
+    """
+    path = folder / data_file_names(config, target)[0]
+    sections = [_section(name, module.constants[name]) for name in driver.used_sections(module)]
+    digest = write_container(path, KIND_WEIGHTS, sections, {KEY_CONFIG: config.digest})
+    computed = [section.name for section in sections if module.constants[section.name].computed]
+    if not computed:
+        return module, digest
+    stored = read_container(path, verify=False)
+    mapped = {name: replace(module.constants[name], source=stored.array(name)) for name in computed}
+    return replace(module, constants={**module.constants, **mapped}), digest
+
+
+def _section(name: str, constant: Constant) -> Section:
+    if not constant.computed:
+        return array_section(name, constant.data)
+    like = array_section(name, np.empty(0, constant.type.numpy))
+    return replace(like, shape=tuple(int(d) for d in constant.type.shape), data=constant.parts)
+
+
 def write_bundle(folder: Path, bundle: BundleInput, link: Callable[[str, Path], None]) -> list[str]:
-    """Write every file of the bundle into ``folder``, which exists and is empty; the manifest comes last.
+    """Write every other file of the bundle into ``folder``, where ``write_weights`` was; the manifest comes last.
 
     Args:
-        link: makes the library at a path from the text of the driver.
+        link: makes the library, the runner or one of the target's modules at a path from the text of the driver.
 
     Returns:
         the names of the files.
@@ -76,18 +109,26 @@ def write_bundle(folder: Path, bundle: BundleInput, link: Callable[[str, Path], 
     name = model_name(config)
     roles: dict[str, str] = {}
 
-    sections = [array_section(n, module.constants[n].data) for n in driver.used_sections(module)]
+    sections = driver.used_sections(module)
     weights_file, tokenizer_file = data_file_names(config, bundle.target)
-    write_container(folder / weights_file, KIND_WEIGHTS, sections, {KEY_CONFIG: config.digest})
     roles[weights_file] = "weights"
-    digest = contents_sha256(sections)
 
     write_tokenizer(folder / tokenizer_file, bundle.tokenizer, config_sha256=config.digest)
     roles[tokenizer_file] = "tokenizer"
+    roles |= write_grammars(folder, config, bundle.tokenizer)
 
-    identity = driver.Identity(bundle.isa.name, config.digest, digest)
-    link(driver.write_driver(module, plan, identity), folder / bundle.target.library)
-    roles[bundle.target.library] = "code"
+    modules = {bundle.target.library: bundle.isa, **{m.file: load_isa(m.isa) for m in bundle.target.modules}}
+    for file, isa in modules.items():
+        identity = driver.Identity(isa.name, config.digest, bundle.contents_sha256, kernel_sets(isa))
+        link(driver.write_driver(module, plan, identity), folder / file)
+        roles[file] = "code" if file == bundle.target.library else "variant"
+    if bundle.target.runner:
+        identity = driver.Identity(bundle.isa.name, config.digest, bundle.contents_sha256, kernel_sets(bundle.isa))
+        code = driver.write_driver(module, plan, identity) + runner_files(
+            weights_file, tokenizer_file, grammar_file_name(config)
+        )
+        link(code, folder / bundle.target.runner)
+        roles[bundle.target.runner] = "runtime"
     roles |= _runtime_files(folder, bundle.target)
 
     findings = [(f.id, f"{f.says}: {f.found}; {f.resolution}") for f in config_language.check(config).findings]
@@ -104,7 +145,7 @@ def write_bundle(folder: Path, bundle: BundleInput, link: Callable[[str, Path], 
             name=name,
             target=bundle.isa.name,
             config_sha256=config.digest,
-            weights_sha256=digest,
+            weights_sha256=bundle.contents_sha256,
             chimerac=__version__,
             files=tuple(file_entry(folder / file, role) for file, role in roles.items()),
             memory=Memory((folder / weights_file).stat().st_size, plan.state_bytes, plan.arena_bytes),
@@ -129,10 +170,12 @@ def data_file_names(config: ModelConfig, target: Target) -> tuple[str, str]:
     """
     name = model_name(config)
     names = {
-        "weights": config.files.weights or f"{name}.b158",
+        "weights": ONNX_DATA if target.package == "onnx" else config.files.weights or f"{name}.b158",
         "tokenizer": config.files.tokenizer or f"{name}.tokenizer",
+        **({"grammar": grammars} if (grammars := grammar_file_name(config)) else {}),
     }
-    taken = {n.lower() for n in (*_runtime_names(target), target.library, *DOCUMENTS, MANIFEST_NAME)}
+    code = (target.library, target.runner, *(m.file for m in target.modules))
+    taken = {n.lower() for n in (*_runtime_sources(target), *code, *DOCUMENTS, MANIFEST_NAME)}
     for key, file in names.items():
         if file.lower() in taken:  # letter case does not tell files apart everywhere
             message = f"files.{key} is {file!r}, the name of another file of the bundle"
@@ -154,22 +197,28 @@ def make_tokenizer(config: ModelConfig, module: Module) -> Tokenizer:
 
 
 def _runtime_files(folder: Path, target: Target) -> dict[str, str]:
-    names = _runtime_names(target)
-    source = WEB_DIRECTORY if target.package == "web" else NATIVE_DIRECTORY
-    for name in names:
-        shutil.copyfile(source / name, folder / name)
-    return dict.fromkeys(names, "runtime")
+    for name, source in _runtime_sources(target).items():
+        shutil.copyfile(source, folder / name)
+    return dict.fromkeys(_runtime_sources(target), "runtime")
 
 
-def _runtime_names(target: Target) -> tuple[str, ...]:
-    return WEB_FILES if target.package == "web" else ("chimera.h", "chm_format.h")
+def _runtime_sources(target: Target) -> dict[str, Path]:
+    """Files of the runtime that a bundle carries, and where they come from."""
+    if target.package == "web":
+        return {name: WEB_DIRECTORY / name for name in WEB_FILES}
+    if target.package == "onnx":
+        return {}
+    files = {name: NATIVE_DIRECTORY / name for name in ("chimera.h", "chm_format.h")}
+    if target.package == "apple":
+        files["module.modulemap"] = APPLE_DIRECTORY / "module.modulemap"
+    return files
 
 
 def _report(
     folder: Path,
     bundle: BundleInput,
     roles: dict[str, str],
-    sections: Sequence[Section],
+    sections: Sequence[str],
     findings: Sequence[tuple[str, str]],
 ) -> ReportInput:
     module = bundle.module
@@ -197,9 +246,9 @@ def _report(
         passes=bundle.passes,
         costs=decode_costs(module),
         files=[(n, role, (folder / n).stat().st_size) for n, role in roles.items()],
-        sections=[(s.name, str(module.constants[s.name].type), module.constants[s.name].data.nbytes) for s in sections],
+        sections=[(name, str(module.constants[name].type), module.constants[name].type.bytes()) for name in sections],
         kernels=[
-            (k.symbol, ", ".join(map(str, k.spec.operands)), calls.get(k.symbol, 0), k.object_path.stat().st_size)
+            (k.symbol, ", ".join(map(str, k.spec.operands)), calls.get(k.spec.symbol, 0), k.object_path.stat().st_size)
             for k in bundle.kernels
         ],
         findings=findings,

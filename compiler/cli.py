@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import json
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from chimerac.compiler.errors import ChimeracError, InternalError, UserError
+from chimerac.compiler.grammar_cli import grammar
 from chimerac.version import __version__
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -21,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 class _Group(click.Group):
     """Verbs in the order a newcomer needs them; user errors end with their code and no traceback."""
 
-    ORDER = ("build", "run", "train", "check", "inspect", "verify", "targets", "doctor")
+    ORDER = ("build", "run", "serve", "train", "check", "grammar", "inspect", "verify", "targets", "doctor")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name in self.ORDER if name in self.commands]
@@ -88,7 +90,7 @@ def _config_options(command: F) -> F:
 @click.option("-o", "--out", default="dist", show_default=True, type=click.Path(file_okay=False), help="Output folder.")
 @_config_options
 @click.option("--weights", type=click.Path(dir_okay=False), help="Trained weights (safetensors).")
-@click.option("--tokenizer", type=click.Path(dir_okay=False), help="Tokenizer the weights were trained with.")
+@click.option("--tokenizer", type=click.Path(dir_okay=False), help="Tokenizer: a container or a .tiktoken file.")
 @click.option("--seed", type=int, help="Seed of random weights.")
 @click.option("--loops", type=int, help="Unroll looped layers this often.  [default: decided at run time]")
 @click.option("--without", multiple=True, metavar="PASS", help="Leave an optional pass out; repeatable.")
@@ -100,10 +102,11 @@ def build(config: str, targets: tuple[str, ...], out: str, no_verify: bool, quie
     Without --target it builds for this machine.
     """
     from chimerac.compiler.build import build as build_bundles
+    from chimerac.targets.registry import host_target
 
     report = build_bundles(
         config,
-        targets=targets or ("x86_64-avx2",),
+        targets=targets or (host_target(),),
         out=out,
         check=not no_verify,
         progress=None if quiet else _print_step,
@@ -129,26 +132,63 @@ def build(config: str, targets: tuple[str, ...], out: str, no_verify: bool, quie
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same tokens everywhere.")
 @click.option("--loops", default=0, show_default=True, help="Iterations of looped layers; 0 takes the model's default.")
 @click.option("--exit-threshold", default=0.0, show_default=True, help="Leave loops early below this change; 0 never.")
+@click.option("--threads", default=1, show_default=True, help="Share the work; 0 takes one per core, at most 8.")
+@click.option("--grammar", metavar="NAME", help="What the text must follow: a mode, a .lark file, or none.")
+@click.option("--schema", metavar="FILE", help="Generate JSON that fits this JSON Schema.")
+@click.option("--choices", metavar="A,B,…", help="Generate one of these texts.")
+@click.option("--regex", metavar="PATTERN", help="Generate a text that this regular expression matches.")
 @click.option("--tokens", "show_tokens", is_flag=True, help="Print token numbers, one JSON list, in place of text.")
-def run(bundle: str | None, prompt: str | None, show_tokens: bool, **options: Any) -> None:
+def run(
+    bundle: str | None,
+    prompt: str | None,
+    show_tokens: bool,
+    threads: int,
+    grammar: str | None,
+    schema: str | None,
+    choices: str | None,
+    regex: str | None,
+    **options: Any,
+) -> None:
     """Generate text with BUNDLE after PROMPT.
 
     Without a prompt it answers standard input line by line. Without a bundle it takes the one built last in dist/.
     """
+    from chimerac.compiler.grammar_option import chosen_grammar, plain_warnings
     from chimerac.compiler.run import find_bundle, generate, interact, printable
 
     bundle = bundle or find_bundle()
-    if prompt is None:
-        if show_tokens:
-            raise click.UsageError("--tokens needs a PROMPT.")
-        interact(bundle, options)
-    elif show_tokens:
-        *_, tokens = [None, *generate(bundle, prompt, options, text=False)]
-        click.echo(json.dumps(tokens or []))
-    else:
-        for piece in generate(bundle, prompt, options, text=True):
-            click.echo(printable(piece), nl=False)
-        click.echo()
+    options["grammar"] = chosen_grammar(bundle, grammar=grammar, schema=schema, choices=choices, regex=regex)
+    with plain_warnings():
+        if prompt is None:
+            if show_tokens:
+                raise click.UsageError("--tokens needs a PROMPT.")
+            interact(bundle, options, threads)
+        elif show_tokens:
+            *_, tokens = [None, *generate(bundle, prompt, options, text=False, threads=threads)]
+            click.echo(json.dumps(tokens or []))
+        else:
+            for piece in generate(bundle, prompt, options, text=True, threads=threads):
+                click.echo(printable(piece), nl=False)
+            click.echo()
+
+
+@main.command()
+@click.argument("bundle", required=False, type=click.Path())
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to serve at.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+def serve(bundle: str | None, host: str, port: int) -> None:
+    """Serve a web BUNDLE on this machine, so that a browser can open it; Ctrl-C ends it.
+
+    Without a bundle it takes the one for wasm built last in dist/.
+    """
+    from chimerac.compiler.run import find_bundle
+    from chimerac.runtime.serve import BundleServer
+
+    bundle = bundle or find_bundle(web=True)
+    with BundleServer(bundle, host, port) as server:
+        click.echo(f"{bundle}: open {server.url} in a browser; Ctrl-C ends")
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 @main.command()
@@ -159,6 +199,7 @@ def run(bundle: str | None, prompt: str | None, show_tokens: bool, **options: An
 @click.option("--plan", type=click.Path(dir_okay=False), help="How to train (JSON), in place of the config's phases.")
 @click.option("--weights", type=click.Path(dir_okay=False), help="Start from these weights (safetensors).")
 @click.option("--steps", type=int, help="Steps of every phase, in place of what the config says.")
+@click.option("--seconds", type=float, help="Train that long; phases share it in the ratio of the plan's seconds.")
 @click.option("--float", "as_float", is_flag=True, help="Train the float model of this shape, to compare with.")
 @click.option("--precision", type=click.Choice(["float32", "tensorfloat32", "bfloat16"]), help="Of matrix products.")
 @click.option("--compile", "compiled", is_flag=True, help="Use torch.compile.")
@@ -262,6 +303,9 @@ def doctor() -> None:
         click.echo(f"{mark} {finding.what:<{width}}  {finding.detail}")
     if any(f.needed and not f.ok for f in findings):
         raise SystemExit(1)
+
+
+main.add_command(grammar)
 
 
 def _print_step(step: str, what: str, seconds: float) -> None:

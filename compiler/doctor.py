@@ -26,12 +26,13 @@ BUILD_PACKAGES = ("torch", "apache-tvm", "ziglang", "lark", "safetensors")
 
 
 def examine() -> list[Finding]:
-    """Look at Python, packages, the C compiler, the cache folder, Node and the processor."""
+    """Look at Python, packages, the C compiler, the cache folder, Node, qemu and the processor."""
     findings = [Finding("python", sys.version_info >= (3, 11), platform.python_version())]
     findings += [_package(name) for name in BUILD_PACKAGES]
     findings.append(_compiler())
     findings.append(_cache())
     findings.append(_node())
+    findings.append(_emulator())
     findings.append(_processor())
     return findings
 
@@ -75,9 +76,17 @@ def _node() -> Finding:
     from chimerac.runtime.wasm_session import find_node
 
     try:
-        return Finding("node", True, find_node(), needed=False)
+        return Finding("node", True, find_node()[0], needed=False)
     except BundleError as error:
         return Finding("node", False, f"{error.message}; only `run` and `verify` on wasm need it", needed=False)
+
+
+def _emulator() -> Finding:
+    from chimerac.runtime.runner_session import find_emulator
+
+    found = find_emulator("aarch64")
+    missing = "not installed; only `run` and `verify` of AArch64 bundles on another machine need it"
+    return Finding("qemu-aarch64", found is not None, found or missing, needed=False)
 
 
 def _processor() -> Finding:
@@ -87,7 +96,8 @@ def _processor() -> Finding:
         flags = set(Path("/proc/cpuinfo").read_text(errors="replace").split())
     except OSError:
         return Finding("processor", True, platform.machine(), needed=False)
-    native = [target for target in TARGETS.values() if target.package == "native"]
+    machine = platform.machine()
+    native = [t for t in TARGETS.values() if t.package == "native" and t.isa.startswith(machine)]
     runnable = [target.name for target in native if flags.issuperset(target.cpu)]
-    detail = f"{platform.machine()}; runs {', '.join(runnable) or 'no native target'}"
+    detail = f"{machine}; runs {', '.join(runnable) or 'no native target'}"
     return Finding("processor", bool(runnable), detail, needed=False)

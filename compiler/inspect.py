@@ -32,6 +32,7 @@ def describe_bundle(folder: str | Path) -> str:
         f"{manifest.name} for {manifest.target}, made by chimerac {manifest.chimerac}",
         *(f"{key}: {value}" for key, value in manifest.provenance.items()),
         f"config {manifest.config_sha256[:16]}…, contents of the weights {manifest.weights_sha256[:16]}…",
+        *_kernels(manifest.target),
         "",
         *_columns([(f.name, f.role, f"{f.bytes:,}") for f in manifest.files], ("file", "role", "bytes")),
         "",
@@ -43,6 +44,18 @@ def describe_bundle(folder: str | Path) -> str:
         rows = [(s.name, f"{s.dtype}{list(s.shape)}", f"{s.bytes:,}") for s in container.sections.values()]
         lines += _columns(rows, ("section", "type", "bytes"))
     return "\n".join(lines)
+
+
+def _kernels(target: str) -> list[str]:
+    """A line about the kernels of a compiled bundle."""
+    from chimerac.targets.isa import ISAS, load_isa
+    from chimerac.targets.variants import kernel_sets
+
+    if target not in ISAS:
+        return []
+    names = [one.name for one in kernel_sets(load_isa(target))]
+    choice = " (the best that the processor runs; CHIMERA_CPU names another)" if len(names) > 1 else ""
+    return [f"kernels: {', '.join(names)}{choice}"]
 
 
 def print_ir(

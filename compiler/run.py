@@ -11,17 +11,17 @@ from typing import Any
 import click
 
 from chimerac.compiler.errors import UserError
-from chimerac.runtime.bundle_format import MANIFEST_NAME
+from chimerac.runtime.bundle_format import MANIFEST_NAME, read_manifest
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.interface import Session
 from chimerac.runtime.session import check_runs_here, load
 from chimerac.runtime.tokenizer import read_tokenizer
 
 
-def open_bundle(bundle: str) -> Session:
+def open_bundle(bundle: str, threads: int = 1) -> Session:
     """A session of a bundle; runtime errors become user errors of the same code."""
     try:
-        return load(bundle)
+        return load(bundle, threads=threads)
     except BundleError as error:
         raise as_user_error(error) from None
 
@@ -40,15 +40,15 @@ def check_text(text: str, what: str) -> None:
         raise UserError("CHM420", f"{what} is not UTF-8", hint="set the terminal or the file to UTF-8") from None
 
 
-def generate(bundle: str, prompt: str, options: Mapping[str, Any], *, text: bool) -> Iterator[Any]:
-    """Pieces of text as they come; with ``text`` false one list with all tokens.
+def generate(bundle: str, prompt: str, options: Mapping[str, Any], *, text: bool, threads: int = 0) -> Iterator[Any]:
+    """Pieces of text as they come; with ``text`` false one list with all tokens. 0 threads: one per core, at most 8.
 
     Raises:
         UserError: CHM4xx, a bundle that does not open or an option out of range.
     """
     check_text(prompt, "the prompt")
     try:
-        with open_bundle(bundle) as session:
+        with open_bundle(bundle, threads) as session:
             for piece in session.generate(prompt, **options):
                 if text:
                     yield piece.text
@@ -58,8 +58,8 @@ def generate(bundle: str, prompt: str, options: Mapping[str, Any], *, text: bool
         raise as_user_error(error) from None
 
 
-def find_bundle(folder: Path = Path("dist")) -> str:
-    """The bundle in ``folder`` that was built last and runs here.
+def find_bundle(folder: Path = Path("dist"), *, web: bool = False) -> str:
+    """The bundle in ``folder`` that was built last and runs here; with ``web`` the last one for browsers.
 
     Raises:
         UserError: CHM323, there is none.
@@ -68,16 +68,21 @@ def find_bundle(folder: Path = Path("dist")) -> str:
     for path in folder.glob("[!.]*/" + MANIFEST_NAME):
         try:
             check_runs_here(path.parent)
+            if web and not read_manifest(path.parent).target.startswith("wasm32"):
+                continue
         except BundleError:
             continue
         found.append((path.stat().st_mtime_ns, str(path.parent)))
     if not found:
+        if web:
+            hint = "`chimerac build --target wasm` makes one there; or name a bundle: chimerac serve FOLDER"
+            raise UserError("CHM323", f"no bundle in {folder}/ is for browsers", hint=hint)
         hint = "`chimerac build` makes one there; or name a bundle: chimerac run FOLDER"
         raise UserError("CHM323", f"no bundle in {folder}/ runs on this machine", hint=hint)
     return max(found)[1]
 
 
-def interact(bundle: str, options: Mapping[str, Any]) -> None:
+def interact(bundle: str, options: Mapping[str, Any], threads: int = 0) -> None:
     """Answer standard input line by line; blank lines are skipped; ends at end of input.
 
     Each line continues the conversation, except with a model that was trained to answer one request at a time (its
@@ -86,7 +91,7 @@ def interact(bundle: str, options: Mapping[str, Any]) -> None:
     Raises:
         UserError: as ``generate``.
     """
-    with open_bundle(bundle) as session:
+    with open_bundle(bundle, threads) as session:
         if sys.stdin.isatty():
             click.echo(f"{session.manifest.name} ({bundle}). Type a line and press Enter; Ctrl-D ends.", err=True)
         first, single = True, _answers_requests(Path(bundle), session)

@@ -14,9 +14,9 @@ from chimerac.compiler.ir.memory import align
 from chimerac.compiler.ir.module import Module
 from chimerac.runtime.bundle_format import SelfTest
 from chimerac.runtime.bundle_format.constants import ROLE_CONTROL, ROLE_END
+from chimerac.runtime.hashing import hash_words
 from chimerac.runtime.tokenizer import Tokenizer
 
-MASK = (1 << 64) - 1
 GENERATED_ROLES = (ROLE_END, ROLE_CONTROL)
 
 
@@ -48,12 +48,3 @@ def state_hash(session: Session) -> int:
         data = np.ascontiguousarray(copies).tobytes()
         parts.append(data.ljust(align(len(data)), b"\0"))
     return hash_words(b"".join(parts))
-
-
-def hash_words(data: bytes) -> int:
-    """64-bit hash over little-endian 64-bit words, the last filled up with zeros."""
-    value = 0xCBF29CE484222325
-    for word in np.frombuffer(data.ljust(-(-len(data) // 8) * 8, b"\0"), "<u8").tolist():
-        value = ((value ^ word) * 0x9E3779B97F4A7C15) & MASK
-        value ^= value >> 32
-    return value

@@ -42,11 +42,8 @@ def verify(
             tested = session.self_test()
         except BundleError as error:
             raise as_user_error(error) from None
-        yield (
-            "self-test: tokens, logits and state are those of the interpreter"
-            if tested
-            else "self-test: none in the bundle"
-        )
+        yield f"self-test: {session.self_test_compares}" if tested else "self-test: none in the bundle"
+        yield f"kernels: {session.kernels}"
         if config is None:
             return
         prompt = session.encode(TEXT)
@@ -65,6 +62,7 @@ def _compare(
 ) -> Iterator[str]:
     from chimerac.compiler.agreement import compare
     from chimerac.compiler.build import import_model, lower, read_config
+    from chimerac.compiler.onnx_bundle import check_onnx_weights
     from chimerac.targets.registry import TARGETS
 
     settings, _ = read_config(config, scale=scale, overrides=overrides)
@@ -74,7 +72,11 @@ def _compare(
     source = import_model(config, scale=scale, overrides=overrides, weights=weights, seed=seed)
     target = next(target for target in TARGETS.values() if target.isa == manifest.target)
     lowered, _ = lower(source.module, target)
-    _check_weights(bundle, manifest, lowered, source.weights)
+    check_weights = check_onnx_weights if target.package == "onnx" else _check_weights
+    check_weights(bundle, manifest, lowered, source.weights)
+    if source.model is None:
+        message = "the model is too large to be compared with PyTorch, which would need all of it in memory"
+        raise UserError("CHM332", message, hint="compare a smaller scale of the same config")
     found = compare(source.model, source.module, prompt)
     if not found.holds:
         raise UserError(

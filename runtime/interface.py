@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from chimerac.runtime.errors import BundleError
 
 Prompt = str | bytes | Sequence[int]  #: text, UTF-8 text, or token ids
 FinishReason = Literal["stop", "length"]
+NO_GRAMMAR: Final = "none"
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class GenerateOptions:
         loops: iterations of the looped layers; 0 takes the model's own number.
         exit_threshold: leave the loop early below this relative movement, 0 to 1; 0 never does.
         reset: start a new sequence; otherwise the prompt continues the one that is there.
+        grammar: what the text must follow: the name of one of the bundle's grammars, a compiled grammar
+            (``compile_grammar``), "none", or None for the bundle's default grammar if it has one. The text is complete
+            within max_tokens if that is possible; a warning tells if it isn't.
     """
 
     max_tokens: int = 256
@@ -60,6 +65,7 @@ class GenerateOptions:
     loops: int = 0
     exit_threshold: float = 0.0
     reset: bool = True
+    grammar: str | bytes | None = None
 
     def check_widths(self) -> None:
         """Numbers must fit the C types, and JSON, before their ranges can be checked; raises BundleError CHM420."""
@@ -72,6 +78,8 @@ class GenerateOptions:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise BundleError("CHM420", f"{name} is {value!r}, not a finite number")
+        if not isinstance(self.grammar, str | bytes | None):
+            raise BundleError("CHM420", f"grammar is {type(self.grammar).__name__}, not a name or a compiled grammar")
 
 
 class Session(ABC):
@@ -80,6 +88,7 @@ class Session(ABC):
     manifest: Manifest
     vocab_size: int
     max_loops: int
+    self_test_compares = "the interpreter's tokens, logits and state"  #: what ``self_test`` finds again
 
     def generate(self, prompt: Prompt, **options: Any) -> Iterator[Piece]:
         """Run a prompt and generate; keyword arguments are the fields of GenerateOptions.
@@ -104,8 +113,12 @@ class Session(ABC):
         """Tokens of the last generation, the stop token included."""
 
     @abstractmethod
-    def encode(self, text: str | bytes) -> list[int]:
-        """Tokens of a text, without a begin token."""
+    def encode(self, text: str | bytes, *, specials: bool = False) -> list[int]:
+        """Tokens of a text, without a begin token.
+
+        With ``specials`` the names of special tokens in it become these tokens: only for text of your own, because a
+        stranger's could end turns and speak as the system.
+        """
 
     @abstractmethod
     def prefill(self, tokens: Sequence[int]) -> None:
@@ -118,6 +131,16 @@ class Session(ABC):
     @abstractmethod
     def logits(self) -> NDArray[np.float32] | None:
         """Copy of the logits, float32[vocab], after the last token that was run; None before the first."""
+
+    @property
+    @abstractmethod
+    def threads(self) -> int:
+        """Threads that share the work of a call."""
+
+    @property
+    def kernels(self) -> str:
+        """Which of the bundle's kernels are in use: a name from docs/targets.md."""
+        return self.manifest.target.partition("-")[2]
 
     @property
     @abstractmethod
@@ -138,7 +161,7 @@ class Session(ABC):
 
     def record_self_test(self, prompt: Sequence[int], max_tokens: int) -> SelfTest:
         """What ``self_test`` of this bundle should compute: greedy tokens after a prompt. Starts a new sequence."""
-        for _ in self.generate(prompt, max_tokens=max_tokens):
+        for _ in self.generate(prompt, max_tokens=max_tokens, grammar=NO_GRAMMAR):
             pass
         recorded = SelfTest(tuple(prompt), tuple(self.tokens()), self.logits_hash(), self.state_hash())
         self.reset()
@@ -167,3 +190,10 @@ class Session(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def tell_too_short(closing: int, max_tokens: int) -> None:
+    """Warn if a text that needs ``closing`` tokens at least need not be complete after ``max_tokens``."""
+    if closing > max_tokens:
+        message = f"max_tokens is {max_tokens}; the grammar's shortest text may need {closing}: it may be cut off"
+        warnings.warn(message, stacklevel=3)

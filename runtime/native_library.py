@@ -22,12 +22,18 @@ _SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "chm_max_loops": (_I32, ()),
     "chm_default_loops": (_I32, ()),
     "chm_session_bytes": (_SIZE, ()),
+    "chm_cpu_select": (_I32, (_STR,)),
+    "chm_cpu_selected": (_STR, ()),
+    "chm_cpu_kernels": (_STR, (_I32,)),
     "chm_status_text": (_STR, (_I32,)),
     "chm_last_error": (_STR, ()),
     "chm_bundle_open": (_I32, (_PTR, _SIZE, _PTR, _SIZE, _U32, _PTR, _PTR)),
     "chm_bundle_open_files": (_I32, (_STR, _STR, _U32, _PTR, _PTR)),
     "chm_bundle_close": (_I32, (_PTR,)),
+    "chm_bundle_set_threads": (_I32, (_PTR, _I32)),
+    "chm_bundle_threads": (_I32, (_PTR,)),
     "chm_tokenizer_encode": (_I32, (_PTR, _STR, _SIZE, _PTR, _SIZE, _PTR)),
+    "chm_tokenizer_encode_with_specials": (_I32, (_PTR, _STR, _SIZE, _PTR, _SIZE, _PTR)),
     "chm_tokenizer_token": (_PTR, (_PTR, _I32, _PTR)),
     "chm_tokenizer_special": (_I32, (_PTR, _STR)),
     "chm_session_open": (_I32, (_PTR, _PTR, _PTR)),
@@ -52,6 +58,29 @@ _SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "chm_session_snapshot": (_I32, (_PTR, _PTR, _SIZE)),
     "chm_session_restore": (_I32, (_PTR, _STR, _SIZE)),
 }
+#: Functions that bundles of an older chimerac do not have.
+_GRAMMAR_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "chm_pack_open": (_I32, (_PTR, _PTR, _PTR, _SIZE, _U32, _PTR, _PTR)),
+    "chm_pack_close": (_I32, (_PTR,)),
+    "chm_pack_count": (_I32, (_PTR,)),
+    "chm_pack_name": (_STR, (_PTR, _I32)),
+    "chm_pack_default": (_I32, (_PTR,)),
+    "chm_grammar_open": (_I32, (_PTR, _STR, _PTR, _PTR)),
+    "chm_grammar_close": (None, (_PTR,)),
+    "chm_grammar_set_whitespace": (_I32, (_PTR, _I32)),
+    "chm_grammar_start": (_I32, (_PTR,)),
+    "chm_grammar_accept": (_I32, (_PTR, _I32)),
+    "chm_grammar_mask_words": (_SIZE, (_PTR,)),
+    "chm_grammar_mask": (_I32, (_PTR, _I32, _PTR, _SIZE)),
+    "chm_grammar_complete": (_I32, (_PTR,)),
+    "chm_grammar_closing": (_I32, (_PTR,)),
+    "chm_grammar_forced": (_I32, (_PTR, _PTR, _SIZE, _PTR)),
+    "chm_grammar_state_bytes": (_SIZE, ()),
+    "chm_grammar_save": (_I32, (_PTR, _PTR, _SIZE)),
+    "chm_grammar_restore": (_I32, (_PTR, _STR, _SIZE)),
+    "chm_session_set_grammar": (_I32, (_PTR, _PTR)),
+    "chm_session_complete": (_I32, (_PTR,)),
+}
 
 
 class NativeLibrary:
@@ -61,7 +90,9 @@ class NativeLibrary:
         """Load a shared library, which runs its code: verify the file before. Raises BundleError CHM414, CHM405."""
         try:
             self._library = ct.CDLL(str(Path(path).resolve()))
-            for name, (result, arguments) in _SIGNATURES.items():
+            self.has_grammars = hasattr(self._library, "chm_pack_open")
+            signatures = _SIGNATURES | (_GRAMMAR_SIGNATURES if self.has_grammars else {})
+            for name, (result, arguments) in signatures.items():
                 function = getattr(self._library, name)
                 function.restype, function.argtypes = result, arguments
         except (OSError, AttributeError) as error:

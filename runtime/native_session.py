@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from chimerac.runtime.bundle_format import Manifest
 from chimerac.runtime.errors import BundleError
-from chimerac.runtime.interface import FinishReason, GenerateOptions, Piece, Prompt, Session
+from chimerac.runtime.interface import FinishReason, GenerateOptions, Piece, Prompt, Session, tell_too_short
+from chimerac.runtime.native_grammar import NativeGrammar, SessionGrammars
 from chimerac.runtime.native_library import NativeLibrary
 
 _SKIP_CHECKSUMS = 1
@@ -21,11 +22,19 @@ class NativeSession(Session):
     """Opened by ``load``; may also be made of any library and files that belong together."""
 
     def __init__(
-        self, manifest: Manifest, library: Path, weights: Path, tokenizer: Path | None, *, skip_checksums: bool = False
+        self,
+        manifest: Manifest,
+        library: Path,
+        weights: Path,
+        tokenizer: Path | None,
+        grammars: Path | None = None,
+        *,
+        skip_checksums: bool = False,
+        threads: int = 1,
     ) -> None:
         """Load the library and map the files; ``skip_checksums`` is for files whose SHA-256 was just compared.
 
-        Raises BundleError CHM400 to CHM407, CHM414, CHM422, CHM430.
+        Raises BundleError CHM400 to CHM407, CHM414, CHM420, CHM422, CHM430.
         """
         self.manifest = manifest
         self._library = NativeLibrary(library)
@@ -35,7 +44,9 @@ class NativeSession(Session):
         self._library.call(
             "chm_bundle_open_files", str(weights).encode(), tokenizer_path, flags, None, ct.byref(self._bundle)
         )
+        self._grammars = SessionGrammars(self._library, self._bundle, grammars, skip_checksums=skip_checksums)
         try:
+            self._library.call("chm_bundle_set_threads", self._bundle, threads)
             self._library.call("chm_session_open", self._bundle, None, ct.byref(self._session))
         except BundleError:
             self.close()
@@ -65,6 +76,12 @@ class NativeSession(Session):
             options.seed >> 32,
             options.stream,
         )
+        grammar = self._grammars.choose(options.grammar)
+        if self._library.has_grammars:
+            call("chm_session_set_grammar", session, None if grammar is None else grammar.handle)
+        if grammar is not None:
+            grammar.start()
+            tell_too_short(grammar.closing, options.max_tokens)
         self._tokens, self._finish_reason = [], None
         if options.reset:
             self.reset()
@@ -82,11 +99,19 @@ class NativeSession(Session):
             if token.value >= 0:
                 self._tokens.append(token.value)
             if finished:
-                self._finish_reason = "stop" if token.value >= 0 else "length"
+                ended = token.value >= 0 or len(self._tokens) < options.max_tokens  # the latter: nothing may follow
+                self._finish_reason = "stop" if ended else "length"
                 if text or token.value >= 0:
                     yield Piece(text, token.value)
                 return
             yield Piece(text, token.value)
+
+    def grammar(self, name: str | bytes | None = None) -> NativeGrammar | None:
+        """What ``grammar=name`` of ``generate`` means, for decoding by other means; another generation with it uses the
+        same object. Raises BundleError CHM431.
+        """
+        self._open()
+        return self._grammars.choose(name)
 
     @property
     def finish_reason(self) -> FinishReason | None:
@@ -95,11 +120,12 @@ class NativeSession(Session):
     def tokens(self) -> list[int]:
         return list(self._tokens)
 
-    def encode(self, text: str | bytes) -> list[int]:
+    def encode(self, text: str | bytes, *, specials: bool = False) -> list[int]:
         self._open()
         data = text.encode() if isinstance(text, str) else text
         tokens, count = (ct.c_int32 * max(1, len(data)))(), ct.c_size_t()
-        self._library.call("chm_tokenizer_encode", self._bundle, data, len(data), tokens, len(data), ct.byref(count))
+        name = "chm_tokenizer_encode_with_specials" if specials else "chm_tokenizer_encode"
+        self._library.call(name, self._bundle, data, len(data), tokens, len(data), ct.byref(count))
         return tokens[: count.value]
 
     def prefill(self, tokens: Sequence[int]) -> None:
@@ -117,6 +143,16 @@ class NativeSession(Session):
         if not address:
             return None
         return np.frombuffer(ct.string_at(address, 4 * self.vocab_size), np.float32).copy()
+
+    @property
+    def threads(self) -> int:
+        self._open()
+        return int(self._library.get("chm_bundle_threads", self._bundle))
+
+    @property
+    def kernels(self) -> str:
+        self._open()
+        return str(self._library.get("chm_cpu_selected").decode())
 
     @property
     def position(self) -> int:
@@ -153,6 +189,7 @@ class NativeSession(Session):
         if self._session:
             self._library.get("chm_session_close", self._session)
             self._session = ct.c_void_p()
+        self._grammars.close()
         if self._bundle:
             self._library.call("chm_bundle_close", self._bundle)
             self._bundle = ct.c_void_p()

@@ -23,8 +23,8 @@ from chimerac.runtime.interface import FinishReason, GenerateOptions, Piece, Pro
 _MIN_NODE = 20
 
 
-def find_node() -> str:
-    """Path of the Node to use: CHIMERAC_NODE, or ``node`` on the PATH; raises BundleError CHM440."""
+def find_node() -> list[str]:
+    """The Node to use, CHIMERAC_NODE or ``node`` on the PATH, with its options; raises BundleError CHM440."""
     node = os.environ.get("CHIMERAC_NODE") or shutil.which("node")
     hint = f"install Node.js {_MIN_NODE} or newer, or set CHIMERAC_NODE to its path; a native target needs none"
     if not node:
@@ -36,7 +36,8 @@ def find_node() -> str:
         raise BundleError("CHM440", f"Node.js does not start: {error}", path=node, hint=hint) from None
     if major < _MIN_NODE:
         raise BundleError("CHM440", f"Node.js {version.strip()} is too old", path=node, hint=hint)
-    return node
+    # V8 had relaxed SIMD before it was standard; newer ones have it without the option, which they refuse
+    return [node, *(["--experimental-wasm-relaxed-simd"] if major == _MIN_NODE else [])]
 
 
 def _text(text: str | bytes) -> str:
@@ -49,14 +50,22 @@ def _text(text: str | bytes) -> str:
 class WasmSession(Session):
     """Opened by ``load``."""
 
-    def __init__(self, manifest: Manifest, folder: Path) -> None:
-        """Start Node and load the bundle; raises BundleError CHM440 and what loading raises."""
+    def __init__(self, manifest: Manifest, folder: Path, *, threads: int = 1, variant: str | None = None) -> None:
+        """Start Node and load the bundle; raises BundleError CHM440 and what loading raises.
+
+        Args:
+            variant: file name of the module to use, in place of the best one that runs here.
+        """
         self.manifest = manifest
         self._tokens: list[int] = []
         self._finish_reason: FinishReason | None = None
         self._next_id = 0
         self._process: subprocess.Popen[str] | None = subprocess.Popen(
-            [find_node(), str(WEB_DIRECTORY / "cli.mjs"), str(folder), "--json-lines"],
+            [
+                *(*find_node(), str(WEB_DIRECTORY / "cli.mjs"), str(folder), "--json-lines"),
+                *("--threads", str(threads)),
+                *(() if variant is None else ("--variant", variant)),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -69,6 +78,8 @@ class WasmSession(Session):
             self.close()
             raise
         self.vocab_size, self.max_loops = info["vocab_size"], info["max_loops"]
+        self.variant = str(info["variant"])  #: file name of the module
+        self._threads = int(info["threads"])
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None:
@@ -105,7 +116,13 @@ class WasmSession(Session):
     def _generate(self, prompt: Prompt, options: GenerateOptions) -> Iterator[Piece]:
         self._tokens, self._finish_reason = [], None
         text = _text(prompt) if isinstance(prompt, (str, bytes)) else [int(token) for token in prompt]
-        number = self._send("generate", prompt=text, options=asdict(options) | {"seed": str(options.seed)})
+        grammar = options.grammar
+        if isinstance(grammar, bytes):
+            given: object = {"pack": base64.b64encode(grammar).decode()}
+        else:
+            given = grammar
+        sent = asdict(options) | {"seed": str(options.seed), "grammar": given}
+        number = self._send("generate", prompt=text, options=sent)
         ended = False
         try:
             while True:
@@ -140,8 +157,9 @@ class WasmSession(Session):
     def tokens(self) -> list[int]:
         return list(self._tokens)
 
-    def encode(self, text: str | bytes) -> list[int]:
-        return [int(token) for token in self._request("encode", text=_text(text))["tokens"]]
+    def encode(self, text: str | bytes, *, specials: bool = False) -> list[int]:
+        answer = self._request("encode", text=_text(text), specials=specials)
+        return [int(token) for token in answer["tokens"]]
 
     def prefill(self, tokens: Sequence[int]) -> None:
         self._request("prefill", tokens=[int(token) for token in tokens])
@@ -152,6 +170,10 @@ class WasmSession(Session):
     def logits(self) -> NDArray[np.float32] | None:
         data = self._request("logits")["logits"]
         return None if data is None else np.frombuffer(base64.b64decode(data), np.float32).copy()
+
+    @property
+    def threads(self) -> int:
+        return self._threads
 
     @property
     def position(self) -> int:

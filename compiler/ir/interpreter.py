@@ -23,6 +23,11 @@ Environment = dict[str, np.ndarray]
 LARGE = 1 << 28
 
 
+def is_large(module: Module) -> bool:
+    """Whether the weights are too large to be held unpacked, and a token takes many seconds."""
+    return sum(c.type.elements() for c in module.constants.values() if c.type.layout) > LARGE
+
+
 @dataclass(frozen=True)
 class LoopControl:
     """How often looped regions run: a count, and optionally an early exit.
@@ -61,8 +66,7 @@ class Session:
         self.iterations = 0  #: of the last call
         self.deepest = 0  #: iterations whose states are in use
         self._observe = observe
-        large = sum(c.type.elements() for c in module.constants.values() if c.type.layout) > LARGE
-        self._keep_unpacked = not large
+        self._keep_unpacked = not is_large(module)
         self._unpacked: dict[tuple[int, int, int], np.ndarray] = {}
         self.states: dict[str, np.ndarray] = {}
         for name, state in module.states.items():

@@ -42,9 +42,11 @@ from chimerac.runtime.bundle_format.manifest import (
     write_manifest,
 )
 from chimerac.runtime.bundle_format.native import (
+    APPLE_DIRECTORY,
     C_FLAGS,
     NATIVE_DIRECTORY,
     POSIX_SOURCES,
+    SHARED_MEMORY_FLAGS,
     WASM_C_FLAGS,
     WASM_SOURCES,
     WEB_DIRECTORY,
@@ -58,6 +60,7 @@ __all__ = [
     "ABI",
     "ABI_MAJOR",
     "ABI_MINOR",
+    "APPLE_DIRECTORY",
     "C_FLAGS",
     "DTYPES",
     "FILE_ROLES",
@@ -71,6 +74,7 @@ __all__ = [
     "POSIX_SOURCES",
     "ROLES",
     "SECTION_ALIGNMENT",
+    "SHARED_MEMORY_FLAGS",
     "STATUSES",
     "WASM_C_FLAGS",
     "WASM_SOURCES",

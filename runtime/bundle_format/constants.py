@@ -26,6 +26,7 @@ MAX_VOCABULARY: Final = 262_144
 MAX_SPECIALS: Final = 4096
 MAX_STOP_TOKENS: Final = 16
 MAX_TEXT_BYTES: Final = 1024  #: of one piece of generated text
+MAX_THREADS: Final = 64  #: that share the work of a call
 HISTORY_TOKENS: Final = 256  #: window of the repetition penalty
 
 #: dtype names of safetensors that chimerac writes, with their size in bytes
@@ -43,17 +44,24 @@ DTYPES: Final[dict[str, int]] = {
 
 KIND_WEIGHTS: Final = "b158"
 KIND_TOKENIZER: Final = "tokenizer"
-KINDS: Final = (KIND_WEIGHTS, "experts", "sfpack", "fstpack", "seedpack", KIND_TOKENIZER, "state")
+KIND_GRAMMARS: Final = "fstpack"
+KINDS: Final = (KIND_WEIGHTS, "experts", "sfpack", KIND_GRAMMARS, "seedpack", KIND_TOKENIZER, "state")
 
 KEY_KIND: Final = "chimera.kind"
 KEY_ABI: Final = "chimera.abi"
 KEY_CONFIG: Final = "chimera.config_sha256"
 KEY_CONTENTS: Final = "chimera.contents_sha256"
 KEY_SECTIONS: Final = "chimera.sections"
+KEY_TOKENIZER: Final = "chimera.tokenizer_sha256"
 
 SECTION_TOKEN_LENGTHS: Final = "len"  #: U8[n]: bytes of each token, 0 for specials and holes
 SECTION_TOKEN_BYTES: Final = "bytes"  #: U8[sum of lengths]: the tokens' bytes in id order
 SECTION_SPECIALS: Final = "special"  #: U8[m]: JSON list of {"name", "id", "role"}
+SECTION_PATTERN: Final = "pattern"  #: U8[p], may be absent: one of PATTERNS
+
+PATTERN_NONE: Final = "none"  #: text is not cut before merging
+PATTERN_O200K: Final = "o200k"  #: text is cut as by o200k_base
+PATTERNS: Final = (PATTERN_NONE, PATTERN_O200K)
 
 ROLE_BEGIN: Final = "begin"  #: put before a text that starts a session
 ROLE_END: Final = "end"  #: ends a generation
@@ -96,6 +104,8 @@ STATUSES: Final = (
     Status(422, "MEMORY", "out of memory"),
     Status(423, "NO_TOKEN", "no token can be chosen: every logit is excluded or not a number"),
     Status(430, "TOKENIZER", "the tokenizer is not valid"),
+    Status(431, "GRAMMAR", "the grammar is not valid, or for another tokenizer"),
+    Status(432, "GRAMMAR_TOKEN", "the grammar does not allow the token"),
     Status(440, "NODE", "Node.js, which runs wasm bundles, is missing or has failed"),
     Status(450, "SELF_TEST", "the bundle does not compute what it computed when it was built"),
 )

@@ -16,7 +16,7 @@ from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.bundle_format.atomic import write_atomically
 from chimerac.runtime.errors import BundleError
 
-FILE_ROLES: Final = ("code", "weights", "tokenizer", "data", "runtime", "document")
+FILE_ROLES: Final = ("code", "variant", "weights", "tokenizer", "grammar", "data", "runtime", "document")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HASH64 = re.compile(r"[0-9a-f]{16}")

@@ -11,19 +11,32 @@ from chimerac.runtime.bundle_format import constants as c
 _RUNTIME = Path(__file__).resolve().parent.parent
 NATIVE_DIRECTORY: Final = _RUNTIME / "native"  #: C sources and headers of the runtime; the include path of model.c
 WEB_DIRECTORY: Final = _RUNTIME / "web"
+APPLE_DIRECTORY: Final = _RUNTIME / "apple"  #: C sources for Apple's processors, and files of bundles for its systems
 
 _CORE = (
     "chm_bundle.c",
     "chm_container.c",
+    "chm_cpu.c",
     "chm_crc32.c",
+    "chm_encoder.c",
     "chm_error.c",
+    "chm_grammar.c",
+    "chm_grammar_mask.c",
+    "chm_grammar_pack.c",
+    "chm_grammar_soft.c",
+    "chm_grammar_vocabulary.c",
+    "chm_grammar_walk.c",
+    "chm_pretokenizer.c",
     "chm_sampler.c",
     "chm_session.c",
+    "chm_threads.c",
     "chm_tokenizer.c",
     "chm_utf8.c",
 )
-POSIX_SOURCES: Final = (*_CORE, "chm_host_posix.c")  #: Linux, Android, Apple: needs libc
-WASM_SOURCES: Final = (*_CORE, "chm_host_wasm.c", "chm_freestanding.c")  #: wasm32-freestanding: needs nothing
+#: Linux, Android, Apple: needs libc and threads
+POSIX_SOURCES: Final = (*_CORE, "chm_host_posix.c", "chm_threads_posix.c")
+#: wasm32-freestanding: needs nothing
+WASM_SOURCES: Final = (*_CORE, "chm_host_wasm.c", "chm_threads_wasm.c", "chm_freestanding.c")
 
 #: How every C file of a bundle is compiled, model.c included; the numeric contract needs the floating-point flags.
 C_FLAGS: Final = (
@@ -39,11 +52,29 @@ C_FLAGS: Final = (
 #: Compile flags on top of C_FLAGS for wasm32-freestanding.
 WASM_C_FLAGS: Final = ("-nostdlib", "-ffreestanding")
 
+#: Pages of a shared memory: what a module starts with (data and its own stack), and what 32-bit addresses allow.
+SHARED_MEMORY_PAGES: Final = (64, 65535)
+#: Linker flags of a module that several threads run: they share an imported memory; each has its own stack pointer.
+SHARED_MEMORY_FLAGS: Final = (
+    "-Wl,--import-memory",
+    "-Wl,--shared-memory",
+    f"-Wl,--initial-memory={SHARED_MEMORY_PAGES[0] * 65536}",
+    f"-Wl,--max-memory={SHARED_MEMORY_PAGES[1] * 65536}",
+    "-Wl,--export=__stack_pointer",
+)
+
 #: Files of ``runtime/web`` that a web bundle carries next to its data.
 WEB_FILES: Final = (
     "chimera.mjs",
     "chimera.d.mts",
+    "errors.mjs",
+    "files.mjs",
+    "grammars.mjs",
+    "module.mjs",
     "sha256.mjs",
+    "thread.mjs",
+    "threads.mjs",
+    "variants.mjs",
     "worker.mjs",
     "worker-client.mjs",
     "worker-client.d.mts",
@@ -53,18 +84,29 @@ WEB_FILES: Final = (
 )
 
 
-def exported_functions(*, wasm: bool) -> tuple[str, ...]:
-    """Names of the functions of chimera.h, in the order of the header; wasm has no files but memory functions."""
+def exported_functions(*, wasm: bool, shared: bool = False) -> tuple[str, ...]:
+    """Names of the functions of chimera.h, in the order of the header.
+
+    Args:
+        wasm: memory functions in place of files.
+        shared: of a module whose memory is shared by threads.
+    """
     header = (NATIVE_DIRECTORY / "chimera.h").read_text(encoding="utf-8")
-    absent = "CHM_POSIX_API" if wasm else "CHM_WASM_API"
-    found = re.findall(r"^(CHM_API|CHM_POSIX_API|CHM_WASM_API)\b[^;(]*?\b(chm_\w+)\(", header, re.MULTILINE)
-    return tuple(name for marker, name in found if marker != absent)
+    present = {"CHM_API", "CHM_WASM_API" if wasm else "CHM_POSIX_API", *(["CHM_SHARED_API"] if shared else [])}
+    found = re.findall(r"^(CHM_(?:\w+_)?API)\b[^;(]*?\b(chm_\w+)\(", header, re.MULTILINE)
+    return tuple(name for marker, name in found if marker in present)
 
 
-def wasm_link_flags() -> tuple[str, ...]:
-    """Linker flags of a wasm module that imports nothing and exports the functions of chimera.h and its memory."""
-    exports = (f"-Wl,--export={name}" for name in exported_functions(wasm=True))
-    return ("-Wl,--no-entry", "-Wl,--gc-sections", "-Wl,--strip-all", *exports)
+def wasm_link_flags(*, shared: bool = False) -> tuple[str, ...]:
+    """Linker flags of a wasm module that exports the functions of chimera.h and its memory and imports nothing.
+
+    With ``shared`` the memory is imported and shared by threads; such a module has to be compiled with atomics.
+    """
+    exports = (f"-Wl,--export={name}" for name in exported_functions(wasm=True, shared=shared))
+    return (
+        *("-Wl,--no-entry", "-Wl,--gc-sections", "-Wl,--strip-all", *exports),
+        *(SHARED_MEMORY_FLAGS if shared else ()),
+    )
 
 
 def c_header() -> str:
@@ -87,20 +129,26 @@ def c_header() -> str:
         ("CHM_MAX_STOP_TOKENS", c.MAX_STOP_TOKENS),
         ("CHM_MAX_TEXT_BYTES", c.MAX_TEXT_BYTES),
         ("CHM_HISTORY_TOKENS", c.HISTORY_TOKENS),
+        ("CHM_MAX_THREADS", c.MAX_THREADS),
     )
     strings = (
         ("CHM_ABI", c.ABI),
         ("CHM_PAD_PREFIX", c.PAD_PREFIX),
         ("CHM_KIND_WEIGHTS", c.KIND_WEIGHTS),
         ("CHM_KIND_TOKENIZER", c.KIND_TOKENIZER),
+        ("CHM_KIND_GRAMMARS", c.KIND_GRAMMARS),
         ("CHM_KEY_KIND", c.KEY_KIND),
         ("CHM_KEY_ABI", c.KEY_ABI),
         ("CHM_KEY_CONFIG", c.KEY_CONFIG),
         ("CHM_KEY_CONTENTS", c.KEY_CONTENTS),
         ("CHM_KEY_SECTIONS", c.KEY_SECTIONS),
+        ("CHM_KEY_TOKENIZER", c.KEY_TOKENIZER),
         ("CHM_SECTION_TOKEN_LENGTHS", c.SECTION_TOKEN_LENGTHS),
         ("CHM_SECTION_TOKEN_BYTES", c.SECTION_TOKEN_BYTES),
         ("CHM_SECTION_SPECIALS", c.SECTION_SPECIALS),
+        ("CHM_SECTION_PATTERN", c.SECTION_PATTERN),
+        ("CHM_PATTERN_NONE", c.PATTERN_NONE),
+        ("CHM_PATTERN_O200K", c.PATTERN_O200K),
         ("CHM_ROLE_BEGIN", c.ROLE_BEGIN),
         ("CHM_ROLE_END", c.ROLE_END),
         ("CHM_ROLE_CONTROL", c.ROLE_CONTROL),

@@ -24,9 +24,12 @@ extern "C" {
 #define CHM_API __attribute__((visibility("default")))
 #define CHM_POSIX_API CHM_API /* absent from wasm modules */
 #define CHM_WASM_API CHM_API  /* only in wasm modules */
+#define CHM_SHARED_API CHM_API /* only in wasm modules with threads */
 
 typedef struct chm_bundle chm_bundle;   /* weights and tokenizer, read only */
 typedef struct chm_session chm_session; /* one sequence of tokens and its recurrent state */
+typedef struct chm_pack chm_pack;       /* grammars in a container, read only */
+typedef struct chm_grammar chm_grammar; /* one grammar, a place in a text, and masks that were made before */
 
 /* Where memory comes from. allocate returns 64-byte aligned memory or NULL; release gets the same number of bytes. */
 typedef struct chm_allocator {
@@ -47,6 +50,17 @@ CHM_API int32_t chm_max_loops(void);
 CHM_API int32_t chm_default_loops(void);
 /* Bytes that chm_session_open allocates, in one block; 0 if they do not fit the address space. */
 CHM_API size_t chm_session_bytes(void);
+
+/* ---- Kernels: a library may have some for several kinds of processor, all of which compute the same bits. ---- */
+
+/* Use the kernels of this name, or with NULL the best that this processor runs; opening a bundle does the latter, or
+ * takes those that the environment variable CHIMERA_CPU names. No session may be in a call.
+ * CHM_ERROR_ARGUMENT: there are none of that name, or the processor cannot run them. */
+CHM_API int32_t chm_cpu_select(const char *name);
+/* Name of the kernels in use. */
+CHM_API const char *chm_cpu_selected(void);
+/* Names of all kernels by index, from plain to best; NULL from the first index on that has none. */
+CHM_API const char *chm_cpu_kernels(int32_t index);
 
 /* ---- Errors. ---- */
 
@@ -71,12 +85,24 @@ CHM_POSIX_API int32_t chm_bundle_open_files(const char *weights_path, const char
 /* CHM_ERROR_STATE, and nothing done, while sessions of the bundle are open. */
 CHM_API int32_t chm_bundle_close(chm_bundle *bundle);
 
+/* Let every call with a session of the bundle use up to this many threads, the calling one included: 1 to
+ * CHM_MAX_THREADS, or 0 for the number of cores, at most 8. A new bundle has 1: no thread is started unless asked for.
+ * Results do not depend on the number. The others are started here, sleep when nothing is to be done, and end with
+ * chm_bundle_close. Sessions that compute at the same time share them. No session of the bundle may be in a call. After
+ * a fork the child's sessions compute alone until it calls this. CHM_ERROR_MEMORY: they cannot be started; there is 1. */
+CHM_API int32_t chm_bundle_set_threads(chm_bundle *bundle, int32_t threads);
+CHM_API int32_t chm_bundle_threads(const chm_bundle *bundle);
+
 /* ---- Tokenizer (CHM_ERROR_STATE if the bundle has none). ---- */
 
 /* Encode text; no special token comes from the text. *count is the number of tokens, even where it is over capacity:
  * then nothing but *count is written and the result is CHM_ERROR_LIMIT. tokens may be NULL if capacity is 0. */
 CHM_API int32_t chm_tokenizer_encode(chm_bundle *bundle, const uint8_t *text, size_t text_bytes, int32_t *tokens,
                                      size_t capacity, size_t *count);
+/* The same, but names of special tokens in the text, as `<|endoftext|>`, become these tokens: the first, of several there
+ * the longest. Only for text of your own: a stranger's could end turns and speak as the system. */
+CHM_API int32_t chm_tokenizer_encode_with_specials(chm_bundle *bundle, const uint8_t *text, size_t text_bytes,
+                                                   int32_t *tokens, size_t capacity, size_t *count);
 /* Bytes of a token: points into the tokenizer; 0 bytes for specials, holes and unknown ids. */
 CHM_API const uint8_t *chm_tokenizer_token(const chm_bundle *bundle, int32_t token, size_t *bytes);
 /* The first special token of a role ("begin", "end", "control", "pad", "reserved", "answer"), or -1. */
@@ -138,6 +164,60 @@ CHM_API size_t chm_session_snapshot_bytes(const chm_session *session);
 CHM_API int32_t chm_session_snapshot(const chm_session *session, void *snapshot, size_t bytes);
 CHM_API int32_t chm_session_restore(chm_session *session, const void *snapshot, size_t bytes);
 
+/* ---- Grammars: which tokens may come; docs/fstpack.md. ---- */
+
+/* Open a container of grammars, which must stay unchanged until the pack is closed and be aligned to 4 bytes. The bundle
+ * must have a tokenizer, and stays open as long. A container that was made for a tokenizer, and has its tables, must be
+ * for this one. Others use the tables of base, a pack of the same bundle, which then stays open as long too; without a
+ * base they are made, which takes time. data NULL: no grammars but the tables, to be a base. allocator NULL: the
+ * bundle's. CHM_ERROR_GRAMMAR: the tables are not valid or for another tokenizer. */
+CHM_API int32_t chm_pack_open(chm_bundle *bundle, chm_pack *base, const void *data, size_t bytes, uint32_t flags,
+                              const chm_allocator *allocator, chm_pack **pack);
+/* CHM_ERROR_STATE, and nothing done, while its grammars or packs that it is the base of are open. */
+CHM_API int32_t chm_pack_close(chm_pack *pack);
+CHM_API int32_t chm_pack_count(const chm_pack *pack);
+/* Name of a grammar by index, NULL if there is none. */
+CHM_API const char *chm_pack_name(const chm_pack *pack, int32_t index);
+/* Index of the grammar that holds where none is asked for, or -1. */
+CHM_API int32_t chm_pack_default(const chm_pack *pack);
+
+/* Check and open the grammar of a name; NULL: the only one, or the default one. It is at the start of a text. Several of
+ * one pack may be used by different threads, each by one at a time. Up to 4 MiB are for masks that were made before. */
+CHM_API int32_t chm_grammar_open(chm_pack *pack, const char *name, const chm_allocator *allocator, chm_grammar **grammar);
+CHM_API void chm_grammar_close(chm_grammar *grammar);
+/* Most optional whitespace in a row, 0..255; -1: the grammar's own. */
+CHM_API int32_t chm_grammar_set_whitespace(chm_grammar *grammar, int32_t most);
+
+/* The following work with the grammar's own place in a text; a session keeps a place of its own. */
+
+/* Back to the start of a text. */
+CHM_API int32_t chm_grammar_start(chm_grammar *grammar);
+/* Go on by a token. CHM_FINISHED: it was an end token. CHM_ERROR_GRAMMAR_TOKEN, and nothing done: it is not allowed. */
+CHM_API int32_t chm_grammar_accept(chm_grammar *grammar, int32_t token);
+/* Number of words of a mask: one bit for each token of the tokenizer. */
+CHM_API size_t chm_grammar_mask_words(const chm_grammar *grammar);
+/* Set the bits of the tokens that chm_grammar_accept would take: token t is bit t % 32 of word t / 32. left: tokens that
+ * may still be made, end token not counted; then only those that allow an end in time. Negative: no limit. */
+CHM_API int32_t chm_grammar_mask(chm_grammar *grammar, int32_t left, uint32_t *mask, size_t words);
+/* 1 if the text may end here, else 0. */
+CHM_API int32_t chm_grammar_complete(const chm_grammar *grammar);
+/* No more tokens than this are needed to the end. */
+CHM_API int32_t chm_grammar_closing(const chm_grammar *grammar);
+/* The bytes that must come next, at most capacity and 256: a hint, to be tokenised together with what is around. */
+CHM_API int32_t chm_grammar_forced(chm_grammar *grammar, uint8_t *text, size_t capacity, size_t *bytes);
+/* Copy the place, and go back to a copy; the cost does not depend on the text. */
+CHM_API size_t chm_grammar_state_bytes(void);
+CHM_API int32_t chm_grammar_save(const chm_grammar *grammar, void *state, size_t bytes);
+CHM_API int32_t chm_grammar_restore(chm_grammar *grammar, const void *state, size_t bytes);
+
+/* Make every generation that begins from now on follow a grammar of the same bundle, from its start; NULL: none. The
+ * grammar stays open as long, and may serve one session at a time. Tokens that are not allowed are never chosen, the
+ * text is closed before max_tokens is reached if that is possible (chm_grammar_closing at the start tells what it takes
+ * at least), and where a single token is allowed it is taken whatever the logits are. */
+CHM_API int32_t chm_session_set_grammar(chm_session *session, chm_grammar *grammar);
+/* 1 if the text of the generation may end here, or has no grammar; else 0. */
+CHM_API int32_t chm_session_complete(const chm_session *session);
+
 /* ---- Memory of a wasm module. ---- */
 
 /* Grow the memory once so that allocations of this many bytes in total fit. */
@@ -145,6 +225,11 @@ CHM_WASM_API int32_t chm_memory_reserve(size_t bytes);
 /* 64-byte aligned memory of the module, or NULL. */
 CHM_WASM_API void *chm_memory_allocate(size_t bytes);
 CHM_WASM_API void chm_memory_release(void *block, size_t bytes);
+
+
+/* Only in modules with shared memory: take part in the work of the bundle until its number of threads is set to 1. For
+ * the workers of an embedder; each runs its own instance of the module, with a stack of its own. */
+CHM_SHARED_API void chm_worker_run(chm_bundle *bundle);
 
 #if defined(__cplusplus)
 }

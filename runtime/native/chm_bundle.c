@@ -76,6 +76,7 @@ int32_t chm_bundle_open(const void *weights, size_t weights_bytes, const void *t
   if (flags & ~CHM_OPEN_SKIP_CHECKSUMS) return chm_fail(CHM_ERROR_ARGUMENT, "unknown flags");
   if (!allocator) allocator = &chm_default_allocator;
   int32_t status = check_model();
+  if (!status) status = chm_cpu_prepare();
   if (status) return status;
 
   uint64_t pointer_bytes = ((uint64_t)chm_model.n_sections + 1) * sizeof(uint8_t *);
@@ -85,6 +86,7 @@ int32_t chm_bundle_open(const void *weights, size_t weights_bytes, const void *t
   memset(bundle, 0, (size_t)total);
   bundle->allocator = *allocator;
   bundle->allocated = total;
+  bundle->pool.threads = 1;
   bundle->weights = (const uint8_t **)(void *)(bundle + 1);
   bundle->excluded = (uint8_t *)(bundle + 1) + pointer_bytes;
 
@@ -110,7 +112,9 @@ int32_t chm_bundle_open(const void *weights, size_t weights_bytes, const void *t
 int32_t chm_bundle_close(chm_bundle *bundle) {
   if (!bundle) return chm_fail(CHM_ERROR_ARGUMENT, "chm_bundle_close: NULL");
   if (__atomic_load_n(&bundle->sessions, __ATOMIC_ACQUIRE))
-    return chm_fail(CHM_ERROR_STATE, "the bundle still has open sessions");
+    return chm_fail(CHM_ERROR_STATE, "the bundle still has open sessions or grammars");
+  int32_t status = chm_pool_resize(bundle, 1);
+  if (status) return status;
   for (int i = 0; i < CHM_MAX_MAPPINGS; ++i)
     if (bundle->unmap && bundle->mappings[i].start) bundle->unmap(bundle->mappings[i].start, bundle->mappings[i].bytes);
   chm_allocator allocator = bundle->allocator;

@@ -34,13 +34,13 @@ static int compare_names(const uint8_t *a, size_t a_bytes, const uint8_t *b, siz
 }
 
 typedef struct chm_metadata {
-  chm_text kind, abi, config, contents, sections;
+  chm_text kind, abi, config, contents, sections, tokenizer;
 } chm_metadata;
 
 static bool parse_metadata(chm_json *json, chm_metadata *metadata) {
   chm_text key, value, none = {NULL, 0};
   bool more;
-  *metadata = (chm_metadata){none, none, none, none, none};
+  *metadata = (chm_metadata){none, none, none, none, none, none};
   if (!chm_json_take(json, '{')) return false;
   do {
     if (!chm_json_string(json, &key) || !chm_json_take(json, ':') || !chm_json_string(json, &value)) return false;
@@ -49,7 +49,8 @@ static bool parse_metadata(chm_json *json, chm_metadata *metadata) {
                       : chm_text_is(key, CHM_KEY_CONFIG)   ? &metadata->config
                       : chm_text_is(key, CHM_KEY_CONTENTS) ? &metadata->contents
                       : chm_text_is(key, CHM_KEY_SECTIONS) ? &metadata->sections
-                                                           : NULL;
+                      : chm_text_is(key, CHM_KEY_TOKENIZER) ? &metadata->tokenizer
+                                                            : NULL;
     if (known && known->start) return false; /* twice */
     if (known) *known = value;
     if (!chm_json_next(json, '}', &more)) return false;
@@ -321,6 +322,8 @@ int32_t chm_container_open(const void *file, size_t bytes, const char *kind, con
   container->by_name = (uint32_t *)(void *)((uint8_t *)container->entries + entry_bytes);
   container->contents = header.metadata.contents.start;
   container->contents_bytes = header.metadata.contents.bytes;
+  container->tokenizer = header.metadata.tokenizer.start;
+  container->tokenizer_bytes = header.metadata.tokenizer.bytes;
   status = walk_tensors(&header, container->entries, &count);
   for (uint32_t i = 0; i < count; ++i) container->by_name[i] = i;
   sort_by_name(container);

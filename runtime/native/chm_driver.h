@@ -1,11 +1,25 @@
-/* Helpers of generated drivers (model.c): loop convergence in the one summation order that every target uses. */
+/* Helpers of generated drivers (model.c): kernels that threads share, and loop convergence in the one summation order
+ * that every target uses. */
 #ifndef CHM_DRIVER_H
 #define CHM_DRIVER_H
 
 #include <stddef.h>
 #include <stdint.h>
 
+#include "chm_model.h"
+
 void *memcpy(void *target, const void *source, size_t size);
+
+/* Compute the units of a kernel with the threads of the call: part takes the arguments as an array of pointers. */
+#define CHM_SHARE(part, n, units, work, ...)                                 \
+  do {                                                                       \
+    const void *const arguments_[] = {__VA_ARGS__};                          \
+    chm_share(call->pool, part, arguments_, n, units, work);                 \
+  } while (0)
+/* A number, and a result, as such an argument, and back. */
+#define CHM_PASS(number) ((const void *)(intptr_t)(number))
+#define CHM_SCALAR(argument) ((int32_t)(intptr_t)(argument))
+#define CHM_RESULT(argument) ((void *)(uintptr_t)(argument))
 
 /* Sum in 8 lanes, then 4, 2, 1: lanes8_sum of docs/numerics.md. Compiled with -ffp-contract=off. */
 static inline float chm_lanes8(const float lanes[8]) {

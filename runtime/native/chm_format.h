@@ -15,20 +15,26 @@
 #define CHM_MAX_STOP_TOKENS 16u
 #define CHM_MAX_TEXT_BYTES 1024u
 #define CHM_HISTORY_TOKENS 256u
+#define CHM_MAX_THREADS 64u
 #define CHM_MAX_INTEGER 9007199254740992ull
 
 #define CHM_ABI "1.0"
 #define CHM_PAD_PREFIX "__pad."
 #define CHM_KIND_WEIGHTS "b158"
 #define CHM_KIND_TOKENIZER "tokenizer"
+#define CHM_KIND_GRAMMARS "fstpack"
 #define CHM_KEY_KIND "chimera.kind"
 #define CHM_KEY_ABI "chimera.abi"
 #define CHM_KEY_CONFIG "chimera.config_sha256"
 #define CHM_KEY_CONTENTS "chimera.contents_sha256"
 #define CHM_KEY_SECTIONS "chimera.sections"
+#define CHM_KEY_TOKENIZER "chimera.tokenizer_sha256"
 #define CHM_SECTION_TOKEN_LENGTHS "len"
 #define CHM_SECTION_TOKEN_BYTES "bytes"
 #define CHM_SECTION_SPECIALS "special"
+#define CHM_SECTION_PATTERN "pattern"
+#define CHM_PATTERN_NONE "none"
+#define CHM_PATTERN_O200K "o200k"
 #define CHM_ROLE_BEGIN "begin"
 #define CHM_ROLE_END "end"
 #define CHM_ROLE_CONTROL "control"
@@ -70,6 +76,8 @@ typedef enum chm_status {
   CHM_ERROR_MEMORY = 422, /* out of memory */
   CHM_ERROR_NO_TOKEN = 423, /* no token can be chosen: every logit is excluded or not a number */
   CHM_ERROR_TOKENIZER = 430, /* the tokenizer is not valid */
+  CHM_ERROR_GRAMMAR = 431, /* the grammar is not valid, or for another tokenizer */
+  CHM_ERROR_GRAMMAR_TOKEN = 432, /* the grammar does not allow the token */
   CHM_ERROR_NODE = 440, /* Node.js, which runs wasm bundles, is missing or has failed */
   CHM_ERROR_SELF_TEST = 450, /* the bundle does not compute what it computed when it was built */
 } chm_status;
@@ -94,6 +102,8 @@ typedef enum chm_status {
   X(CHM_ERROR_MEMORY, "out of memory") \
   X(CHM_ERROR_NO_TOKEN, "no token can be chosen: every logit is excluded or not a number") \
   X(CHM_ERROR_TOKENIZER, "the tokenizer is not valid") \
+  X(CHM_ERROR_GRAMMAR, "the grammar is not valid, or for another tokenizer") \
+  X(CHM_ERROR_GRAMMAR_TOKEN, "the grammar does not allow the token") \
   X(CHM_ERROR_NODE, "Node.js, which runs wasm bundles, is missing or has failed") \
   X(CHM_ERROR_SELF_TEST, "the bundle does not compute what it computed when it was built")
 

@@ -8,6 +8,7 @@
 
 #include "chimera.h"
 #include "chm_model.h"
+#include "chm_threads.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "containers are mapped as they are: little-endian only");
 
@@ -73,6 +74,8 @@ typedef struct chm_container {
   uint32_t *by_name;          /* [count] indices sorted by name */
   const uint8_t *contents;    /* value of chimera.contents_sha256 */
   size_t contents_bytes;
+  const uint8_t *tokenizer;   /* value of chimera.tokenizer_sha256, NULL without it */
+  size_t tokenizer_bytes;
   uint64_t allocated;
 } chm_container;
 
@@ -83,9 +86,18 @@ void chm_container_close(chm_container *container, const chm_allocator *allocato
 /* NULL if there is no section of this name. */
 const chm_entry *chm_container_find(const chm_container *container, const char *name);
 
+/* ---- chm_pretokenizer.c ---- */
+
+/* End of the piece of o200k_base that starts at a place before the end. */
+size_t chm_o200k_piece(const uint8_t *text, size_t at, size_t end);
+
 /* ---- chm_tokenizer.c ---- */
 
+typedef enum chm_split { CHM_SPLIT_NONE, CHM_SPLIT_O200K } chm_split; /* into pieces that no merge crosses */
+
 typedef struct chm_special {
+  const uint8_t *name; /* not zero-terminated */
+  size_t name_bytes;   /* > 0 */
   int32_t id;
   uint8_t role; /* 0 begin, 1 end, 2 control, 3 pad, 4 reserved, 5 answer */
 } chm_special;
@@ -95,10 +107,14 @@ typedef struct chm_tokenizer {
   const uint8_t *lengths;  /* [count] */
   const uint8_t *bytes;
   uint32_t *offsets;       /* [count] start of each token in bytes */
-  uint32_t *table;         /* [table_size] id + 1 by hash of the bytes, 0 = free */
+  uint32_t *table;         /* [table_size] id + 1 and part of the hash, by hash of the bytes; 0 = free */
   uint32_t table_mask;
-  bool bytes_only;         /* no token is longer than one byte */
+  uint32_t longest;        /* bytes of the longest token */
+  chm_split pattern;
+  uint32_t *joined;        /* [65536 bits] a * 256 + b: a, b stand next to each other in a token; NULL if not needed */
   int32_t of_byte[256];    /* token of each single byte */
+  const uint8_t *contents; /* chimera.contents_sha256 of the container, in its header */
+  size_t contents_bytes;
   chm_special *specials;   /* [n_specials] */
   uint32_t n_specials;
   uint64_t allocated;
@@ -108,6 +124,8 @@ typedef struct chm_tokenizer {
 int32_t chm_tokenizer_open(const void *file, size_t bytes, int32_t vocab, uint32_t flags,
                            const chm_allocator *allocator, chm_tokenizer *tokenizer);
 void chm_tokenizer_close(chm_tokenizer *tokenizer, const chm_allocator *allocator);
+/* Id of the token with these bytes, or -1. */
+int32_t chm_tokenizer_find(const chm_tokenizer *tokenizer, const uint8_t *data, uint32_t bytes);
 
 /* ---- chm_utf8.c ---- */
 
@@ -150,6 +168,7 @@ struct chm_bundle {
   int32_t stop_tokens[CHM_MAX_STOP_TOKENS];
   uint32_t n_stop_tokens;
   uint32_t sessions;
+  chm_pool pool;
   struct {
     const void *start;
     size_t bytes;

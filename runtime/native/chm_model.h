@@ -9,8 +9,19 @@
 
 #include <stdint.h>
 
-#define CHM_MODEL_ABI 1u
+#include "chm_cpu.h"
+
+#define CHM_MODEL_ABI 2u
 #define CHM_NO_SECTION (-1)
+
+typedef struct chm_pool chm_pool; /* threads that share the work of a kernel: chm_threads.h */
+
+/* A kernel's outputs begin to end - 1, for n tokens. */
+typedef void (*chm_part)(const void *const *arguments, int32_t n, int32_t begin, int32_t end);
+
+/* Compute all units of a kernel, on several threads if that pays; work: multiply-adds of a unit for a token. pool may be
+ * NULL. */
+void chm_share(chm_pool *pool, chm_part part, const void *const *arguments, int32_t n, int32_t units, int32_t work);
 
 /* One forward call over n consecutive tokens, 1 <= n <= block, that crosses no absolute position divisible by block. */
 typedef struct chm_call {
@@ -24,6 +35,7 @@ typedef struct chm_call {
   int32_t loops;                 /* iterations of the looped region, 1..max_loops */
   float exit_threshold;          /* > 0: leave the loop early when the iterate moves less than this, relatively */
   int32_t iterations;            /* out: iterations that were run */
+  chm_pool *pool;                /* NULL: the calling thread alone */
 } chm_call;
 
 typedef struct chm_section_desc {
@@ -53,6 +65,9 @@ typedef struct chm_model_desc {
   const chm_state_desc *states;
   void (*decode)(chm_call *call);  /* n == 1 */
   void (*prefill)(chm_call *call); /* 1 <= n <= block */
+  int32_t n_kernel_sets;             /* 1 where there is nothing to choose */
+  const chm_kernel_set *kernel_sets; /* [n_kernel_sets] from plain to best; all compute the same bits */
+  int32_t *kernel_set;               /* index of the one in use, 0 to begin with; NULL where there is no choice */
 } chm_model_desc;
 
 /* Defined by the generated model.c. */

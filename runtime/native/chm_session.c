@@ -1,17 +1,23 @@
 /* A session: one sequence of tokens, its recurrent state, and the decode loop. */
-#include "chm_internal.h"
+#include "chm_grammar.h"
 
-/* What a snapshot keeps besides state and logits. Fields of four bytes only, so that there is no padding. */
+#define CHM_MAX_PENDING 16
+
+/* What a snapshot keeps besides state and logits, without padding. */
 typedef struct chm_sequence {
   int32_t position;   /* tokens that were run */
   int32_t deepest;    /* loop iterations whose states are in use, 0 before the first token */
   int32_t iterations; /* of the last call */
-  int32_t pending;    /* chosen but not run yet, or -1 */
+  int32_t n_pending;  /* tokens that were chosen but not run yet */
   int32_t finished;
   int32_t remaining; /* tokens that may still be generated */
   uint32_t seen;     /* tokens put into history */
   int32_t history[CHM_HISTORY_TOKENS];
   chm_utf8 utf8;
+  int32_t pending[CHM_MAX_PENDING]; /* [n_pending] more than one only where the grammar left no choice */
+  uint32_t grammar[2]; /* identity of the generation's grammar, low half first; 0 without */
+  chm_rhythm rhythm;
+  chm_configuration place; /* of the generation in the grammar */
 } chm_sequence;
 
 struct chm_session {
@@ -29,6 +35,7 @@ struct chm_session {
   chm_sampling sampling;
   int32_t stop_tokens[CHM_MAX_STOP_TOKENS];
   uint32_t n_stop_tokens;
+  chm_grammar *grammar; /* or NULL */
   chm_sequence sequence;
   size_t text_bytes;
   uint8_t text[CHM_MAX_TEXT_BYTES];
@@ -74,7 +81,6 @@ static void start_sequence(chm_session *session) {
   }
   memset(session->logits, 0, (size_t)chm_model.vocab * 4);
   memset(&session->sequence, 0, sizeof session->sequence);
-  session->sequence.pending = -1;
   session->sequence.remaining = INT32_MAX;
   session->text_bytes = 0;
 }
@@ -179,6 +185,40 @@ int32_t chm_session_set_stop_tokens(chm_session *session, const int32_t *tokens,
   return CHM_OK;
 }
 
+/* ---- grammars ---- */
+
+static uint64_t identity_of(const chm_grammar *grammar) { return grammar ? grammar->identity : 0; }
+
+/* Whether the generation follows the session's grammar. */
+static bool follows(const chm_session *session) {
+  const uint32_t *identity = session->sequence.grammar;
+  return ((uint64_t)identity[1] << 32 | identity[0]) == identity_of(session->grammar);
+}
+
+static void start_grammar(chm_session *session) {
+  chm_sequence *sequence = &session->sequence;
+  uint64_t identity = identity_of(session->grammar);
+  sequence->grammar[0] = (uint32_t)identity;
+  sequence->grammar[1] = (uint32_t)(identity >> 32);
+  sequence->rhythm = (chm_rhythm){0, 0};
+  memset(&sequence->place, 0, sizeof sequence->place);
+  if (session->grammar) chm_configuration_start(session->grammar, &sequence->place);
+}
+
+int32_t chm_session_set_grammar(chm_session *session, chm_grammar *grammar) {
+  if (!session) return no_session();
+  if (grammar && grammar->pack->bundle != session->bundle)
+    return chm_fail(CHM_ERROR_ARGUMENT, "the grammar is of another bundle");
+  session->grammar = grammar;
+  return CHM_OK;
+}
+
+int32_t chm_session_complete(const chm_session *session) {
+  if (!session) return 0;
+  if (!session->grammar) return 1;
+  return follows(session) && chm_configuration_complete(session->grammar, &session->sequence.place);
+}
+
 /* ---- running tokens ---- */
 
 static void remember(chm_sequence *sequence, int32_t token) {
@@ -217,7 +257,8 @@ static int32_t run(chm_session *session, const int32_t *tokens, size_t count) {
                      .position = sequence->position,
                      .loops = session->loops,
                      .exit_threshold = session->exit_threshold,
-                     .iterations = session->loops};
+                     .iterations = session->loops,
+                     .pool = chm_pool_of(session->bundle)};
     (n == 1 ? chm_model.decode : chm_model.prefill)(&call);
     int32_t iterations = call.iterations < 1 ? 1 : call.iterations > session->loops ? session->loops : call.iterations;
     sequence->iterations = iterations;
@@ -229,12 +270,12 @@ static int32_t run(chm_session *session, const int32_t *tokens, size_t count) {
   return CHM_OK;
 }
 
-/* Run the token that was chosen last, if it was not run yet. */
+/* Run the tokens that were chosen and not run yet. */
 static int32_t settle(chm_session *session) {
-  int32_t token = session->sequence.pending;
-  if (token < 0) return CHM_OK;
-  int32_t status = run(session, &token, 1);
-  if (!status) session->sequence.pending = -1;
+  chm_sequence *sequence = &session->sequence;
+  if (!sequence->n_pending) return CHM_OK;
+  int32_t status = run(session, sequence->pending, (size_t)sequence->n_pending);
+  if (!status) sequence->n_pending = 0;
   return status;
 }
 
@@ -255,7 +296,7 @@ int32_t chm_session_decode(chm_session *session, int32_t token) { return chm_ses
 int32_t chm_session_prompt(chm_session *session, const uint8_t *text, size_t text_bytes) {
   if (!session) return no_session();
   chm_bundle *bundle = session->bundle;
-  bool at_start = session->sequence.position == 0 && session->sequence.pending < 0;
+  bool at_start = session->sequence.position == 0 && !session->sequence.n_pending;
   int32_t begin = at_start ? chm_tokenizer_special(bundle, CHM_ROLE_BEGIN) : -1;
   int32_t answer = chm_tokenizer_special(bundle, CHM_ROLE_ANSWER);
   size_t count = 0, first = begin >= 0;
@@ -283,6 +324,7 @@ int32_t chm_session_begin_generation(chm_session *session, int32_t max_tokens) {
   if (max_tokens < 0) return chm_fail(CHM_ERROR_ARGUMENT, "max_tokens is negative");
   session->sequence.remaining = max_tokens;
   session->sequence.finished = 0;
+  start_grammar(session);
   return CHM_OK;
 }
 
@@ -290,6 +332,41 @@ static int32_t finish(chm_session *session) {
   session->sequence.finished = 1;
   session->text_bytes = chm_utf8_flush(&session->sequence.utf8, session->text);
   return CHM_FINISHED;
+}
+
+/* The likeliest or drawn token of those that may come. */
+static int32_t sample(chm_session *session, const chm_allowed *allowed) {
+  const chm_bundle *bundle = session->bundle;
+  const chm_sequence *sequence = &session->sequence;
+  const float *logits = session->logits;
+  const uint8_t *excluded = bundle->has_tokenizer ? bundle->excluded : NULL;
+  if (session->grammar) {
+    /* the sampler is done with the logits and the excluded tokens before it writes to mass and order */
+    uint32_t words = session->grammar->vocabulary->words, all = ((uint32_t)chm_model.vocab + 31) / 32;
+    for (uint32_t i = 0; i < all; ++i) session->order[i] = i < words ? ~allowed->bits[i] : UINT32_MAX;
+    excluded = (const uint8_t *)session->order;
+    if (chm_soft_applies(session->grammar)) {
+      chm_soft_add(session->grammar, &sequence->rhythm, sequence->history, sequence->seen, logits, chm_model.vocab,
+                   session->mass);
+      logits = session->mass;
+    }
+  }
+  uint32_t n_history = sequence->seen < CHM_HISTORY_TOKENS ? sequence->seen : CHM_HISTORY_TOKENS;
+  return chm_sample(&session->sampling, logits, chm_model.vocab, excluded, sequence->history, n_history,
+                    sequence->position, session->scores, session->mass, session->order);
+}
+
+/* What the grammar allows next; CHM_FINISHED where nothing is left to be said. */
+static int32_t ask_grammar(chm_session *session, chm_allowed *allowed) {
+  chm_sequence *sequence = &session->sequence;
+  if (!follows(session)) return chm_fail(CHM_ERROR_STATE, "the generation was not begun with this grammar");
+  if (!session->grammar) return CHM_OK;
+  if (!chm_configuration_valid(session->grammar, &sequence->place))
+    return chm_fail(CHM_ERROR_STATE, "the place in the grammar is damaged");
+  *allowed = chm_grammar_allowed(session->grammar, &sequence->place, sequence->remaining);
+  if (allowed->amount) return CHM_OK;
+  if (chm_configuration_complete(session->grammar, &sequence->place)) return CHM_FINISHED;
+  return chm_fail(CHM_ERROR_GRAMMAR, "the grammar leads to no end");
 }
 
 int32_t chm_session_generate(chm_session *session, int32_t *token) {
@@ -300,18 +377,25 @@ int32_t chm_session_generate(chm_session *session, int32_t *token) {
   if (!sequence->position) return chm_fail(CHM_ERROR_STATE, "nothing to continue: no token was run yet");
   if (sequence->finished) return CHM_FINISHED;
   if (!sequence->remaining) return finish(session);
-  int32_t status = settle(session);
-  if (status) return status;
   chm_bundle *bundle = session->bundle;
-  uint32_t n_history = sequence->seen < CHM_HISTORY_TOKENS ? sequence->seen : CHM_HISTORY_TOKENS;
-  int32_t chosen = chm_sample(&session->sampling, session->logits, chm_model.vocab,
-                              bundle->has_tokenizer ? bundle->excluded : NULL, sequence->history, n_history,
-                              sequence->position, session->scores, session->mass, session->order);
+  chm_allowed allowed = {NULL, 2, -1};
+  int32_t status = ask_grammar(session, &allowed);
+  if (status == CHM_FINISHED) return finish(session);
+  bool forced = allowed.amount == 1; /* then no logits are needed, and several tokens are run at once */
+  if (!status && (!forced || sequence->n_pending == CHM_MAX_PENDING)) status = settle(session);
+  if (status) return status;
+  int32_t chosen = forced ? allowed.single : sample(session, &allowed);
   if (chosen < 0) return chm_fail(CHM_ERROR_NO_TOKEN, "every logit at position %d is excluded or not a number",
                                   (int64_t)sequence->position);
-  *token = sequence->pending = chosen;
+  if (session->grammar) {
+    if (!chm_configuration_accept(session->grammar, &sequence->place, chosen))
+      return chm_fail(CHM_ERROR_GRAMMAR, "the grammar's masks and tables differ for token %d", (int64_t)chosen);
+    chm_soft_count(session->grammar, &sequence->rhythm, chosen);
+  }
+  *token = sequence->pending[sequence->n_pending++] = chosen;
   remember(sequence, chosen);
   --sequence->remaining;
+  if (session->grammar && sequence->place.finished) return finish(session);
   for (uint32_t i = 0; i < session->n_stop_tokens; ++i)
     if (session->stop_tokens[i] == chosen) return finish(session);
   size_t bytes;
@@ -370,7 +454,7 @@ typedef struct chm_identity {
 static chm_identity identity(void) {
   size_t digits = 0;
   while (chm_model.weights_sha256[digits]) ++digits;
-  return (chm_identity){0x31304E534D4843u, hash_words((const uint8_t *)chm_model.weights_sha256, digits),
+  return (chm_identity){0x32304E534D4843u, hash_words((const uint8_t *)chm_model.weights_sha256, digits),
                         chm_model.state_bytes, (uint64_t)chm_model.vocab};
 }
 
@@ -397,10 +481,12 @@ static bool valid_sequence(const chm_sequence *s) {
   chm_utf8 decoder = {{0}, 0};
   uint8_t text[16];
   if (s->position < 0 || s->deepest < 0 || s->deepest > chm_model.max_loops || (s->position > 0) != (s->deepest > 0) ||
-      s->iterations < 0 || s->iterations > s->deepest || s->pending < -1 || s->pending >= chm_model.vocab ||
-      (s->pending >= 0 && !s->position) || s->finished < 0 || s->finished > 1 || s->remaining < 0 || s->utf8.count > 3)
+      s->iterations < 0 || s->iterations > s->deepest || s->n_pending < 0 || s->n_pending > CHM_MAX_PENDING ||
+      (s->n_pending && !s->position) || s->finished < 0 || s->finished > 1 || s->remaining < 0 || s->utf8.count > 3)
     return false;
   uint32_t n_history = s->seen < CHM_HISTORY_TOKENS ? s->seen : CHM_HISTORY_TOKENS;
+  for (int32_t i = 0; i < s->n_pending; ++i)
+    if (s->pending[i] < 0 || s->pending[i] >= chm_model.vocab) return false;
   for (uint32_t i = 0; i < n_history; ++i)
     if (s->history[i] < 0 || s->history[i] >= chm_model.vocab) return false;
   return chm_utf8_push(&decoder, s->utf8.held, s->utf8.count, text) == 0 && decoder.count == s->utf8.count;

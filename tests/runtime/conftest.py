@@ -22,16 +22,16 @@ TOY_C = HERE / "native" / "toy_model.c"
 VOCAB = 288
 
 
-def toy_weights() -> list[bf.Section]:
+def toy_weights(vocab: int = VOCAB) -> list[bf.Section]:
     random = np.random.default_rng(7)
 
     def draw(*shape: int, scale: float) -> np.ndarray:
         return (random.standard_normal(shape) * scale).astype(np.float32)
 
     return [
-        bf.array_section("embedding", draw(VOCAB, 8, scale=1.0)),
+        bf.array_section("embedding", draw(vocab, 8, scale=1.0)),
         bf.array_section("mix", draw(8, 8, scale=0.6)),
-        bf.array_section("head", draw(8, VOCAB, scale=0.7)),
+        bf.array_section("head", draw(8, vocab, scale=0.7)),
         bf.array_section("initial", draw(8, scale=0.5)),
     ]
 
@@ -49,8 +49,9 @@ def compile_c(output: Path, sources: Sequence[Path], *flags: str, compiler: Sequ
     return output
 
 
-def toy_defines(target: str) -> list[str]:
-    return [f'-DTOY_TARGET="{target}"', f'-DTOY_WEIGHTS_SHA256="{bf.contents_sha256(toy_weights())}"']
+def toy_defines(target: str, vocab: int = VOCAB) -> list[str]:
+    digest = bf.contents_sha256(toy_weights(vocab))
+    return [f'-DTOY_TARGET="{target}"', f'-DTOY_WEIGHTS_SHA256="{digest}"', f"-DVOCAB={vocab}"]
 
 
 @pytest.fixture(scope="session")
@@ -86,13 +87,17 @@ def toy_library(gcc: str, native_target: str, tmp_path_factory: pytest.TempPathF
     return compile_c(output, [TOY_C, *sources], "-shared", "-fPIC", *warnings, *toy_defines(native_target))
 
 
-@pytest.fixture(scope="session")
-def toy_wasm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def link_wasm(output: Path, vocab: int = VOCAB) -> Path:
     sources = [bf.NATIVE_DIRECTORY / name for name in bf.WASM_SOURCES]
     compiler = (sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-freestanding")
-    output = tmp_path_factory.mktemp("wasm") / "chimera.wasm"
-    flags = ("-Wall", "-Wextra", "-Werror", *bf.WASM_C_FLAGS, *bf.wasm_link_flags(), *toy_defines("wasm32-test"))
+    warnings = ("-Wall", "-Wextra", "-Werror")
+    flags = (*warnings, *bf.WASM_C_FLAGS, *bf.wasm_link_flags(), *toy_defines("wasm32-test", vocab))
     return compile_c(output, [TOY_C, *sources], *flags, compiler=compiler)
+
+
+@pytest.fixture(scope="session")
+def toy_wasm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return link_wasm(tmp_path_factory.mktemp("wasm") / "chimera.wasm")
 
 
 @dataclass(frozen=True)
@@ -108,11 +113,19 @@ class Toy:
         return self.folder / entry.name
 
 
-def make_bundle(folder: Path, code: Path, target: str, self_test: bf.SelfTest | None = None) -> Toy:
+def make_bundle(
+    folder: Path,
+    code: Path,
+    target: str,
+    self_test: bf.SelfTest | None = None,
+    *,
+    tokenizer: Tokenizer | None = None,
+    vocab: int = VOCAB,
+) -> Toy:
     folder.mkdir(exist_ok=True)
-    sections = toy_weights()
+    sections = toy_weights(vocab)
     bf.write_container(folder / "toy.b158", "b158", sections, {bf.KEY_CONFIG: "ab" * 32})
-    write_tokenizer(folder / "toy_tokenizer.model", toy_tokenizer())
+    write_tokenizer(folder / "toy_tokenizer.model", tokenizer or toy_tokenizer())
     shutil.copy(code, folder / code.name)
     files = (
         bf.file_entry(folder / code.name, "code"),
@@ -135,7 +148,7 @@ def make_bundle(folder: Path, code: Path, target: str, self_test: bf.SelfTest | 
 
 @pytest.fixture(scope="session")
 def make_toy_bundle() -> Callable[..., Toy]:
-    """make_toy_bundle(folder, code, target, self_test=None)"""
+    """make_toy_bundle(folder, code, target, self_test=None, *, tokenizer=None, vocab=VOCAB)"""
     return make_bundle
 
 
@@ -147,6 +160,18 @@ def toy(toy_library: Path, native_target: str, tmp_path_factory: pytest.TempPath
 @pytest.fixture(scope="session")
 def wasm_toy(toy_wasm: Path, tmp_path_factory: pytest.TempPathFactory) -> Toy:
     return make_bundle(tmp_path_factory.mktemp("bundle") / "wasm", toy_wasm, "wasm32-test")
+
+
+@pytest.fixture(scope="session")
+def make_wasm_toy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Tokenizer], Toy]:
+    """make_wasm_toy(tokenizer): a web bundle whose model has the tokenizer's vocabulary."""
+
+    def make(tokenizer: Tokenizer) -> Toy:
+        folder, vocab = tmp_path_factory.mktemp("wasm"), len(tokenizer.tokens)
+        code = link_wasm(folder / "chimera.wasm", vocab)
+        return make_bundle(folder / "bundle", code, "wasm32-test", tokenizer=tokenizer, vocab=vocab)
+
+    return make
 
 
 @pytest.fixture(scope="session")

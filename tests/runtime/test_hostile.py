@@ -7,6 +7,7 @@ import re
 import struct
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from chimerac.runtime import BundleError
 from chimerac.runtime import bundle_format as bf
-from chimerac.runtime.tokenizer import tokenizer_of_container
+from chimerac.runtime.tokenizer import Special, Tokenizer, tokenizer_of_container, write_tokenizer
 
 Header = dict[str, Any]
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1", "-g")
@@ -292,26 +293,39 @@ def test_python_notices_flipped_bits() -> None:
             assert position in config or position == version or position in pad_numbers()
 
 
-@pytest.mark.parametrize("kind", ["b", "t"])
+MERGING = Tokenizer(
+    (*(bytes([byte]) for byte in range(256)), b"th", b"in", b"ing", b"thing", b" t", b"the", b"", b"\xc3\xa9"),
+    (Special("<e>", 262, "end"),),
+)
+
+
+@pytest.mark.parametrize("kind", ["b", "t", "t none", "t o200k"])
 def test_random_damage_without_checksums(
     kind: str, run_driver: Callable[..., list[int]], toy: Any, tmp_path: Path
 ) -> None:
     file = toy.file("tokenizer")
+    kind, _, pattern = kind.partition(" ")
     if kind == "b":
         file = tmp_path / "good"
         file.write_bytes(GOOD)
+    elif pattern:
+        file = tmp_path / "merging"
+        write_tokenizer(file, replace(MERGING, pattern=pattern))
     accepted = 0
     for seed in range(3):
         accepted += run_driver("mutate", kind, file, seed, 10_000)[0]
     assert accepted > 0, "some damage must get past the header, or the test looks at too little"
 
 
-def tokenizer_bytes(lengths: bytes, data: bytes, special: bytes, **dtypes: str) -> bytes:
+def tokenizer_bytes(lengths: bytes, data: bytes, special: bytes, name: bytes | None = None, **dtypes: str) -> bytes:
     sections = [
         bf.Section("len", dtypes.get("len", "U8"), (len(lengths) // bf.DTYPES[dtypes.get("len", "U8")],), lengths),
         bf.Section("bytes", "U8", (len(data),), data),
         bf.Section("special", "U8", (len(special),), special),
     ]
+    if name is not None:
+        kind = dtypes.get("pattern", "U8")
+        sections.append(bf.Section("pattern", kind, (len(name) // bf.DTYPES[kind],), name))
     return bf.container_bytes("tokenizer", sections)
 
 
@@ -338,6 +352,9 @@ TOKENIZERS: dict[str, tuple[str, bytes]] = {
     "no role": ("CHM430", tokenizer_bytes(ONES + b"\0", BYTES, b'[{"name":"x","id":256}]')),
     "id twice": ("CHM430", tokenizer_bytes(ONES + b"\0", BYTES, TWO_OF_AN_ID)),
     "more tokens than the model": ("CHM407", tokenizer_bytes(ONES + bytes(40), BYTES, b"[]")),
+    "unknown pattern": ("CHM430", tokenizer_bytes(ONES, BYTES, b"[]", b"o200k ")),
+    "no pattern in its section": ("CHM430", tokenizer_bytes(ONES, BYTES, b"[]", b"")),
+    "pattern of 16 bits": ("CHM430", tokenizer_bytes(ONES, BYTES, b"[]", b"none", pattern="U16")),
     "over the limit": ("CHM403", tokenizer_bytes(ONES + bytes(262_144), BYTES, b"[]")),
 }
 

@@ -1,4 +1,4 @@
-"""The sampler: C = a numpy transcription bit for bit, the right distribution, the right survivors."""
+"""The samplers: C = Python = a numpy transcription bit for bit, the right distribution, the right survivors."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from chimerac.compiler.ir import numerics
+from chimerac.runtime import exact_math
+from chimerac.runtime import sampler as python_sampler
+from chimerac.runtime.interface import GenerateOptions
 
 Floats = NDArray[np.float32]
 LARGEST = np.float32(3.4028235e38)
@@ -155,6 +158,7 @@ def test_philox_gives_the_published_words(
     )
     assert got.tolist() == words
     assert philox(given[None], (key[0], key[1]))[0].tolist() == words
+    assert python_sampler.philox(given[None], (key[0], key[1]))[0].tolist() == words
 
 
 def random_settings(random: np.random.Generator) -> Settings:
@@ -168,7 +172,18 @@ def random_settings(random: np.random.Generator) -> Settings:
     )
 
 
-def test_c_chooses_as_numpy(internals: ct.CDLL) -> None:
+def options(settings: Settings) -> GenerateOptions:
+    return GenerateOptions(
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        top_k=settings.top_k,
+        repetition_penalty=settings.penalty,
+        seed=settings.seed,
+        stream=settings.stream,
+    )
+
+
+def test_c_and_python_choose_as_numpy(internals: ct.CDLL) -> None:
     random = np.random.default_rng(1)
     for round in range(1500):
         vocab = int(random.choice([1, 2, 7, 8, 9, 64, 257]))
@@ -182,6 +197,7 @@ def test_c_chooses_as_numpy(internals: ct.CDLL) -> None:
         settings = random_settings(random)
         arguments = (logits, excluded, history, int(random.integers(0, 2**31)), settings)
         assert sample_c(internals, *arguments) == sample(*arguments), (round, settings)
+        assert python_sampler.sample(*arguments[:-1], options(settings)) == sample(*arguments), (round, settings)
 
 
 def test_greedy_takes_the_lowest_of_equals(internals: ct.CDLL) -> None:
@@ -267,3 +283,18 @@ def test_the_noise_has_the_right_shape() -> None:
     assert not np.array_equal(noise, gumbel(ids, 6, Settings(seed=9)))
     assert not np.array_equal(noise, gumbel(ids, 5, Settings(seed=9, stream=1)))
     assert not np.array_equal(noise, gumbel(ids, 5, Settings(seed=9 + 2**32)))
+
+
+def test_mathematics_of_the_python_sampler_is_that_of_the_compiler() -> None:
+    random = np.random.default_rng(12)
+    x = np.concatenate([random.standard_normal(20000) * s for s in (1e-6, 1, 30)]).astype(np.float32)
+    edges = np.array([0, np.inf, -np.inf, numerics.EXP_MAX, numerics.EXP_MIN, 88.73, -87.34], np.float32)
+    with np.errstate(all="ignore"):
+        whole = np.concatenate([x, edges])
+        assert np.array_equal(exact_math.exp(whole), numerics.exp_f32(whole))
+        positive = np.abs(x[x != 0])
+        assert np.array_equal(exact_math.log(positive), numerics.log_f32(positive))
+        fractions = random.uniform(-1 + 2**-24, 0, 20000).astype(np.float32)
+        assert np.array_equal(exact_math.log1p(fractions), numerics.log1p_f32(fractions))
+    for size in (1, 7, 8, 9, 100):
+        assert exact_math.lanes8_sum(x[:size]) == numerics.lanes8_sum(x[:size])

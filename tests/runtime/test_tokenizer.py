@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes as ct
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from texts import random_texts
 
 from chimerac.runtime import BundleError, load
+from chimerac.runtime.bundle_format import Section, read_container, write_container
 from chimerac.runtime.native_session import NativeSession
 from chimerac.runtime.tokenizer import (
     Special,
@@ -21,6 +24,7 @@ from chimerac.runtime.tokenizer import (
     Tokenizer,
     byte_tokenizer,
     read_tokenizer,
+    tokenizer_sections,
     write_tokenizer,
 )
 
@@ -118,6 +122,37 @@ def test_container_round_trip(tmp_path: Path) -> None:
         assert read_tokenizer(tmp_path / "t.model") == tokenizer
 
 
+def test_the_pattern_is_in_the_container_where_there_is_one(tmp_path: Path) -> None:
+    """Containers of tokenizers without a pattern are as they were before there were patterns."""
+    cutting = replace(MERGING, pattern="o200k")
+    for tokenizer, sections in (
+        (MERGING, {"len", "bytes", "special"}),
+        (cutting, {"len", "bytes", "special", "pattern"}),
+    ):
+        write_tokenizer(tmp_path / "t.model", tokenizer)
+        assert set(read_container(tmp_path / "t.model").sections) == sections
+        assert read_tokenizer(tmp_path / "t.model") == tokenizer
+    named = [*tokenizer_sections(MERGING), Section("pattern", "U8", (4,), b"none")]
+    write_container(tmp_path / "t.model", "tokenizer", named)
+    assert read_tokenizer(tmp_path / "t.model") == MERGING
+
+
+def test_no_merge_crosses_the_end_of_a_piece(toy: Any, tmp_path: Path) -> None:
+    """``hing`` and `` the`` are merged across nothing; with the pattern ``aaaa`` is one piece and a token."""
+    cutting = replace(MERGING, tokens=(*MERGING.tokens[:256], b"g ", b"gt", *MERGING.tokens[256:]), specials=())
+    cut = replace(cutting, pattern="o200k")
+    write_tokenizer(tmp_path / "none.model", cutting)
+    write_tokenizer(tmp_path / "cut.model", cut)
+    text = b"thing the hing"
+    assert b"g " in [cutting.tokens[id] for id in cutting.encode(text)]
+    assert [cut.tokens[id] for id in cut.encode(text)] == [b"th", b"ing", b" the", b" ", b"hing"]
+    for tokenizer, name in ((cutting, "none.model"), (cut, "cut.model")):
+        session = NativeSession(toy.manifest, toy.file("code"), toy.file("weights"), tmp_path / name)
+        for data in (text, *random_texts(9, 300)):
+            assert session.encode(data) == tokenizer.encode(data)
+        session.close()
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -129,6 +164,7 @@ def test_container_round_trip(tmp_path: Path) -> None:
         (lambda: byte_tokenizer(257, [Special("x", 65, "end")]), "has bytes"),
         (lambda: byte_tokenizer(257, [Special("x", 256, "boss")]), "role"),
         (lambda: byte_tokenizer(257, [Special("", 256, "end")]), "name"),
+        (lambda: Tokenizer(BYTES, (), "gpt2"), "pattern"),
         (lambda: byte_tokenizer(257, [Special("x", 256, "end"), Special("y", 256, "pad")]), "same id"),
     ],
 )

@@ -417,4 +417,12 @@ def test_types_name_what_the_module_has(server: Server) -> None:
     body = text.split("export declare class Model {")[1].split("\n}")[0]
     declared = {line.strip().removeprefix("readonly ").split("(")[0].split(":")[0] for line in body.splitlines()}
     assert set(found) <= declared
-    assert declared - set(found) == {"", "private constructor", "manifest", "vocabSize", "maxLoops"}
+    assert declared - set(found) == {
+        "",
+        "private constructor",
+        "manifest",
+        "vocabSize",
+        "maxLoops",
+        "variant",
+        "threads",
+    }

@@ -19,6 +19,9 @@ class Grammar:
         default="deterministic_pushdown_plus_weighted",
         choices=("deterministic_pushdown_plus_weighted", "deterministic_fst_plus_weighted"),
     )
+    schema: str | None = text("JSON Schema, a file beside the config, that becomes the grammar `schema`.", own=True)
+    schema_whitespace: int = count("Most blanks in a row in texts of the schema.", default=8, maximum=255, own=True)
+    default: str | None = text("Grammar of a generation that names none: a mode, or `schema`.", own=True)
     storage_mb: float | None = key("Most memory of all grammar tables, in MiB.", default=None, minimum=0, claim=True)
     hard_constraints: tuple[str, ...] = names("Constraints that hold always, by masking.")
     soft_constraints: tuple[str, ...] = names("Constraints that bias the choice.")

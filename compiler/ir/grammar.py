@@ -1,0 +1,189 @@
+"""The IR of grammars: rules over bytes, as frontends make them and the pass ``grammar_fst`` takes them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+MAX_SOURCE_BYTES: Final = 1 << 20
+MAX_NESTING: Final = 256
+MAX_RULES: Final = 4096
+MAX_CHOICES: Final = 10_000
+MAX_STATES: Final = 65_000
+MAX_ACTION_WORDS: Final = 65_535
+MAX_REPETITIONS: Final = 65_534
+MAX_NODES: Final = 400_000  #: of the nondeterministic automaton
+DEFAULT_SPACE_CAP: Final = 8
+
+PROSE: Final = 1  #: flag of a grammar whose text gets the soft weights
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """One byte in any of the ranges ``(first, last)``, ascending and apart; no range: matches nothing."""
+
+    ranges: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """These bytes; may be empty."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Concat:
+    """One after the other."""
+
+    parts: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Any of the options; none: matches nothing."""
+
+    options: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """``minimum`` to ``maximum`` times; None: without end."""
+
+    item: Expression
+    minimum: int
+    maximum: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Optional whitespace: what ``item`` matches counts towards the cap of whitespace runs."""
+
+    item: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """``opening (item (separator item)*)? closing`` with a counter of items, which no other counter may cross.
+
+    The first bytes of ``separator`` (or of ``item``, if that is empty) must differ from those of ``closing``.
+    """
+
+    opening: Expression
+    item: Expression
+    separator: Expression
+    closing: Expression
+    minimum: int
+    maximum: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What the rule of this name matches."""
+
+    rule: str
+
+
+Expression: TypeAlias = Bytes | Literal | Concat | Choice | Repeat | Space | Counted | Call
+
+EMPTY: Final = Literal(b"")
+NOTHING: Final = Choice(())
+
+
+def sequence(*parts: Expression) -> Expression:
+    """The parts one after the other, neighbouring sequences and literals joined."""
+    flat: list[Expression] = []
+    for part in parts:
+        for piece in part.parts if isinstance(part, Concat) else (part,):
+            if isinstance(piece, Literal):
+                if not piece.data:
+                    continue
+                if flat and isinstance(flat[-1], Literal):
+                    flat[-1] = Literal(flat[-1].data + piece.data)
+                    continue
+            flat.append(piece)
+    return EMPTY if not flat else flat[0] if len(flat) == 1 else Concat(tuple(flat))
+
+
+def choice(options: Sequence[Expression]) -> Expression:
+    """Any of the options, nested choices joined, doubled bytes, literals and calls dropped."""
+    flat: list[Expression] = []
+    seen: set[Expression] = set()
+    for option in options:
+        for piece in option.options if isinstance(option, Choice) else (option,):
+            if isinstance(piece, Literal | Bytes | Call):  # larger ones would cost more to compare than to keep
+                if piece in seen:
+                    continue
+                seen.add(piece)
+            flat.append(piece)
+    return flat[0] if len(flat) == 1 else Choice(tuple(flat))
+
+
+def optional(item: Expression) -> Expression:
+    """The item or nothing."""
+    return Repeat(item, 0, 1)
+
+
+def star(item: Expression) -> Expression:
+    """The item any number of times."""
+    return Repeat(item, 0, None)
+
+
+def byte_set(data: bytes) -> Bytes:
+    """One of these bytes."""
+    ranges: list[tuple[int, int]] = []
+    for byte in sorted(set(data)):
+        if ranges and ranges[-1][1] == byte - 1:
+            ranges[-1] = (ranges[-1][0], byte)
+        else:
+            ranges.append((byte, byte))
+    return Bytes(tuple(ranges))
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """A grammar: the texts that the rule ``start`` matches.
+
+    Args:
+        rules: name → expression; every call names one of them.
+        shared: rules that get a machine and a stack frame of their own wherever they are called.
+        source: text it was made from.
+        flags: PROSE.
+    """
+
+    name: str
+    rules: Mapping[str, Expression]
+    start: str = "start"
+    shared: frozenset[str] = frozenset()
+    source: str = ""
+    space_cap: int = DEFAULT_SPACE_CAP
+    flags: int = 0
+    kinds: Mapping[str, int] = field(default_factory=dict)
+
+
+def children(expression: Expression) -> tuple[Expression, ...]:
+    """The parts of an expression."""
+    match expression:
+        case Concat(parts):
+            return parts
+        case Choice(options):
+            return options
+        case Repeat(item) | Space(item):
+            return (item,)
+        case Counted(opening, item, separator, closing):
+            return (opening, item, separator, closing)
+    return ()
+
+
+@contextmanager
+def deep_recursion() -> Iterator[None]:
+    """Room for sources nested up to the limit; Python's own frames take no C stack."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, 20_000))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)

@@ -1,0 +1,178 @@
+"""Sets of characters, and their UTF-8 as an expression over bytes."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from chimerac.compiler.ir.grammar import Bytes, Concat, Expression, Literal, choice
+
+#: Ascending ranges (first, last) of code points, apart from each other.
+CharSet = tuple[tuple[int, int], ...]
+
+LAST: Final = 0x10FFFF
+#: Every character; surrogates are none.
+ALL: Final[CharSet] = ((0, 0xD7FF), (0xE000, LAST))
+
+
+def char_set(ranges: Iterable[tuple[int, int]]) -> CharSet:
+    """Ranges in any order, joined; surrogates left out."""
+    joined: list[list[int]] = []
+    for first, last in sorted(ranges):
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1][1] = max(joined[-1][1], last)
+        else:
+            joined.append([first, last])
+    return _without_surrogates((first, last) for first, last in joined)
+
+
+def _without_surrogates(ranges: Iterable[tuple[int, int]]) -> CharSet:
+    found = []
+    for first, last in ranges:
+        if first < 0xD800:
+            found.append((first, min(last, 0xD7FF)))
+        if last > 0xDFFF:
+            found.append((max(first, 0xE000), last))
+    return tuple((first, last) for first, last in found if first <= last)
+
+
+def single(*characters: str) -> CharSet:
+    """These characters."""
+    return char_set((ord(c), ord(c)) for c in "".join(characters))
+
+
+def inverted(chars: CharSet) -> CharSet:
+    """All other characters."""
+    found, position = [], 0
+    for first, last in chars:
+        if first > position:
+            found.append((position, first - 1))
+        position = last + 1
+    if position <= LAST:
+        found.append((position, LAST))
+    return _without_surrogates(found)
+
+
+def intersection(left: CharSet, right: CharSet) -> CharSet:
+    """The characters in both."""
+    found, i, j = [], 0, 0
+    while i < len(left) and j < len(right):
+        first, last = max(left[i][0], right[j][0]), min(left[i][1], right[j][1])
+        if first <= last:
+            found.append((first, last))
+        if left[i][1] < right[j][1]:
+            i += 1
+        else:
+            j += 1
+    return tuple(found)
+
+
+def difference(left: CharSet, right: CharSet) -> CharSet:
+    """The characters of ``left`` that are not in ``right``."""
+    return intersection(left, inverted(right))
+
+
+@functools.cache
+def where(test: Callable[[str], bool]) -> CharSet:
+    """The characters for which a test holds."""
+    ranges: list[tuple[int, int]] = []
+    begin = -1
+    for point in range(sys.maxunicode + 2):
+        holds = point <= LAST and not 0xD800 <= point <= 0xDFFF and test(chr(point))
+        if holds and begin < 0:
+            begin = point
+        elif not holds and begin >= 0:
+            ranges.append((begin, point - 1))
+            begin = -1
+    return tuple(ranges)
+
+
+def is_word(c: str) -> bool:
+    """``\\w`` of Python's ``re``."""
+    return c.isalnum() or c == "_"
+
+
+@functools.cache
+def category(name: str) -> CharSet:
+    """The characters of a Unicode general category, such as L or Lu; empty if there is none."""
+    ranges: list[tuple[int, int]] = []
+    begin = -1
+    for point in range(LAST + 2):
+        holds = point <= LAST and unicodedata.category(chr(point)).startswith(name)
+        if holds and begin < 0:
+            begin = point
+        elif not holds and begin >= 0:
+            ranges.append((begin, point - 1))
+            begin = -1
+    return _without_surrogates(ranges)
+
+
+def folded(chars: CharSet) -> CharSet:
+    """The characters and their simple upper and lower cases."""
+    found = list(chars)
+    for first, last in chars:
+        if last - first > 0x3000:
+            continue  # so wide a range holds both cases of what it holds
+        for point in range(first, last + 1):
+            for other in (chr(point).lower(), chr(point).upper()):
+                if len(other) == 1:
+                    found.append((ord(other), ord(other)))
+    return char_set(found)
+
+
+@functools.lru_cache(maxsize=4096)
+def utf8(chars: CharSet) -> Expression:
+    """One character of a set, as UTF-8."""
+    if len(chars) == 1 and chars[0][0] == chars[0][1]:
+        return Literal(chr(chars[0][0]).encode())
+    paths: list[tuple[tuple[int, int], ...]] = []
+    for first, last in chars:
+        _paths(first, last, paths)
+    return _tree(paths)
+
+
+def _paths(first: int, last: int, paths: list[tuple[tuple[int, int], ...]]) -> None:
+    """Split a range of code points so that each part is a product of byte ranges."""
+    for bound in (0x7F, 0x7FF, 0xFFFF):
+        if first <= bound < last:
+            _paths(first, bound, paths)
+            _paths(bound + 1, last, paths)
+            return
+    if last <= 0x7F:
+        paths.append(((first, last),))
+        return
+    for shift in (6, 12, 18):
+        low = (1 << shift) - 1
+        if first & ~low != last & ~low:
+            if first & low:
+                _paths(first, first | low, paths)
+                _paths((first | low) + 1, last, paths)
+                return
+            if last & low != low:
+                _paths(first, (last & ~low) - 1, paths)
+                _paths(last & ~low, last, paths)
+                return
+    left, right = chr(first).encode(), chr(last).encode()
+    paths.append(tuple(zip(left, right, strict=True)))
+
+
+def _tree(paths: Sequence[tuple[tuple[int, int], ...]]) -> Expression:
+    """Paths as a choice by the first byte, first bytes with the same rest together."""
+    rests: dict[tuple[int, int], list[tuple[tuple[int, int], ...]]] = {}
+    for path in paths:
+        rests.setdefault(path[0], []).append(path[1:])
+    heads: dict[tuple[tuple[tuple[int, int], ...], ...], list[tuple[int, int]]] = {}
+    for head, rest in rests.items():
+        heads.setdefault(tuple(rest), []).append(head)
+    options: list[Expression] = []
+    for tails, leads in heads.items():
+        first = Bytes(tuple(leads))
+        options.append(first if tails == ((),) else _then(first, _tree(tails)))
+    return choice(options)
+
+
+def _then(first: Bytes, rest: Expression) -> Expression:
+    return Concat((first, *rest.parts)) if isinstance(rest, Concat) else Concat((first, rest))

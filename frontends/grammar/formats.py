@@ -1,0 +1,40 @@
+"""The formats of JSON Schema that strings can be held to, as regular expressions (ECMA dialect, whole text)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_DAY: Final = (
+    r"(?:\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|02-(?:0[1-9]|1\d|2[0-8]))"
+    r"|(?:\d\d(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29)"
+)
+_CLOCK: Final = r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:[zZ]|[+-](?:[01]\d|2[0-3]):[0-5]\d)"
+_BYTE: Final = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+_IPV4: Final = rf"(?:{_BYTE}\.){{3}}{_BYTE}"
+_GROUP: Final = r"[0-9a-fA-F]{1,4}"
+_TAIL: Final = rf"(?:{_GROUP}:{_GROUP}|{_IPV4})"
+_IPV6: Final = "|".join(
+    [
+        rf"(?:{_GROUP}:){{6}}{_TAIL}",
+        rf"::(?:{_GROUP}:){{5}}{_TAIL}",
+        *(rf"(?:{_GROUP}(?::{_GROUP}){{0,{before}}})?::(?:{_GROUP}:){{{4 - before}}}{_TAIL}" for before in range(5)),
+        rf"(?:{_GROUP}(?::{_GROUP}){{0,5}})?::{_GROUP}",
+        rf"(?:{_GROUP}(?::{_GROUP}){{0,6}})?::",
+    ]
+)
+_LABEL: Final = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+_UNRESERVED: Final = r"[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2}"
+
+#: What each format matches. Leap seconds, quoted local parts and address literals of e-mail are left out.
+FORMATS: Final[dict[str, str]] = {
+    "date": _DAY,
+    "time": _CLOCK,
+    "date-time": rf"{_DAY}[tT]{_CLOCK}",
+    "uuid": r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}",
+    "ipv4": _IPV4,
+    "ipv6": rf"(?:{_IPV6})",
+    "email": rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+)*@{_LABEL}(?:\.{_LABEL})*",
+    "hostname": rf"{_LABEL}(?:\.{_LABEL})*",
+    "uri": rf"[A-Za-z][A-Za-z0-9+.-]*:(?://(?:{_UNRESERVED}|[\[\]])*)?(?:{_UNRESERVED}|/)*"
+    rf"(?:\?(?:{_UNRESERVED}|[/?])*)?(?:#(?:{_UNRESERVED}|[/?])*)?",
+}

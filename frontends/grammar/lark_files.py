@@ -1,0 +1,189 @@
+"""Grammars in Lark's notation, read by Lark itself, as rules over bytes.
+
+A grammar means the texts that Lark's Earley parser accepts with ``lexer="dynamic_complete"``: every way to cut the text
+into terminals counts. Priorities choose between derivations, not between texts, so they change nothing here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from chimerac.compiler.errors import Span, UserError
+from chimerac.compiler.ir import grammar as ir
+from chimerac.compiler.ir.grammar import (
+    DEFAULT_SPACE_CAP,
+    MAX_NESTING,
+    MAX_RULES,
+    MAX_SOURCE_BYTES,
+    Expression,
+    Grammar,
+    deep_recursion,
+)
+from chimerac.frontends.grammar import characters as ch
+from chimerac.frontends.grammar import regex
+
+#: Patterns of Lark's own library that use look-behind or the shortest match, in a form without.
+_KNOWN: Final = {
+    '".*?(?<!\\\\)(\\\\\\\\)*?"': '"(?:[^"\\\\\\n]|\\\\[^\\n])*"',
+    "/\\*(.|\n)*?\\*/": "/\\*(?:[^*]|\\*+[^*/])*\\*+/",
+}
+_WHITESPACE: Final = ch.single(" \t\r\n\f\v")
+_TOKENS: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|/(?!/)(?:[^/\\\n]|\\.)+/|//[^\n]*|[()\[\]]')
+
+
+def read_lark(path: str | Path, name: str | None = None) -> Grammar:
+    """The grammar of a file in Lark's notation; raises UserError CHM280 to CHM285."""
+    path = Path(path)
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError("CHM285", f"cannot read the grammar {path}: {error}") from None
+    return lark_grammar(text, name or _plain(path.stem), file=str(path))
+
+
+def _plain(stem: str) -> str:
+    return re.sub(r"[^a-z0-9_.-]", "_", stem.lower())[:63] or "grammar"
+
+
+def lark_grammar(
+    text: str, name: str = "grammar", *, file: str = "<grammar>", space_cap: int = DEFAULT_SPACE_CAP, flags: int = 0
+) -> Grammar:
+    """The grammar of a text in Lark's notation; its first rule is ``start``.
+
+    A rule whose name ends in ``_frame`` gets a stack frame of its own wherever it stands.
+
+    Raises UserError CHM280 where Lark refuses the text or a terminal is not regular, CHM282 for a limit.
+    """
+    if len(text.encode()) > MAX_SOURCE_BYTES:
+        raise UserError("CHM282", f"{file} is over the limit of 1 MiB for a grammar")
+    _check_nesting(text, file)
+    with deep_recursion():
+        lark = _load(text, file)
+        terminals = {t.name: _terminal(t, file, text) for t in lark.terminals}
+        declared = sorted({s.name for rule in lark.rules for s in rule.expansion if s.is_term} - terminals.keys())
+        if declared:
+            raise UserError("CHM280", f"{file}: the terminal {declared[0]} is declared, but nothing says what it is")
+        ignored = [terminals[t] for t in lark.ignore_tokens]
+        between = ir.star(ir.choice([_space(tree) for tree in ignored])) if ignored else ir.EMPTY
+        rules = _rules(lark.rules, {t: regex.to_expression(tree) for t, tree in terminals.items()}, between)
+    if len(rules) > MAX_RULES:
+        raise UserError("CHM282", f"{file}: {len(rules):,} rules are over the limit of {MAX_RULES:,}")
+    rules["%start"] = ir.sequence(between, ir.Call("start"))
+    shared = frozenset(rule for rule in rules if rule.endswith("_frame"))
+    return Grammar(name, rules, start="%start", shared=shared, source=text, space_cap=space_cap, flags=flags)
+
+
+def _check_nesting(text: str, file: str) -> None:
+    depth = 0
+    for match in _TOKENS.finditer(text):
+        depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(match[0], 0)
+        if depth > MAX_NESTING:
+            raise UserError("CHM282", f"{file} is nested more than {MAX_NESTING} deep")
+
+
+def _load(text: str, file: str) -> Any:
+    import lark
+
+    try:
+        return lark.Lark(text, parser="earley", lexer="dynamic_complete", maybe_placeholders=False, source_path=file)
+    except lark.exceptions.UnexpectedInput as error:
+        span = (
+            Span(file, error.line, error.column, 1, (text.splitlines() or [""])[max(0, error.line - 1)])
+            if error.line > 0
+            else None
+        )
+        raise UserError("CHM280", "this is not Lark's notation", span=span) from None
+    except (lark.exceptions.LarkError, AssertionError, re.error) as error:
+        message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError("CHM280", f"{file}: {message}", span=_place(message, text, file)) from None
+    except (RecursionError, MemoryError, OverflowError):
+        raise UserError("CHM282", f"{file} is nested too deep") from None
+    except OSError as error:
+        raise UserError("CHM285", f"{file}: {error}") from None
+
+
+def _place(message: str, text: str, file: str) -> Span | None:
+    found = re.search(r"(?:at )?line (\d+),? column (\d+)", message)
+    lines = text.splitlines()
+    if found is None or not 1 <= int(found[1]) <= len(lines):
+        return None
+    return Span(file, int(found[1]), int(found[2]), 1, lines[int(found[1]) - 1])
+
+
+def _terminal(terminal: Any, file: str, text: str) -> regex.Regex:
+    pattern = terminal.pattern
+    flags = "".join(sorted(pattern.flags))
+    if pattern.type == "str":
+        tree: regex.Regex = regex.Join(tuple(regex.Chars(ch.single(c)) for c in pattern.value))
+        if "i" in flags:
+            tree = regex.Join(tuple(regex.Chars(ch.folded(ch.single(c))) for c in pattern.value))
+        return tree
+    source = pattern.value
+    try:
+        for known, better in _KNOWN.items():
+            source = source.replace(known, better)
+        return regex.anchored(regex.parse(source, "python", flags, lazy=False))
+    except UserError as error:
+        span = _definition(terminal.name, text, file)
+        raise UserError(error.code, f"terminal {terminal.name}: {error.message}", span=span, hint=error.hint) from None
+
+
+def _definition(name: str, text: str, file: str) -> Span | None:
+    found = re.search(rf"(?m)^[?!]*{re.escape(name)}\b", text)
+    if found is None:
+        return None
+    line = text.count("\n", 0, found.start()) + 1
+    return Span(file, line, 1, len(name), text.splitlines()[line - 1])
+
+
+def _space(tree: regex.Regex) -> Expression:
+    """An ignored terminal; whitespace counts towards the cap."""
+    expression = regex.to_expression(tree)
+    stack, blank = [tree], True
+    while stack and blank:
+        match stack.pop():
+            case regex.Chars(chars):
+                blank = not ch.difference(chars, _WHITESPACE)
+            case regex.Join(parts) | regex.Either(parts):
+                stack += parts
+            case regex.Times(item):
+                stack.append(item)
+    return ir.Space(expression) if blank else expression
+
+
+def _rules(rules: Any, terminals: Mapping[str, Expression], between: Expression) -> dict[str, Expression]:
+    options: dict[str, dict[tuple[Expression, ...], None]] = {}
+    for rule in rules:
+        parts: list[Expression] = []
+        for symbol in rule.expansion:
+            if symbol.is_term:
+                parts.append(terminals[symbol.name])
+                if between != ir.EMPTY:
+                    parts.append(between)  # after it: then a rule's end is seen at the next sign
+            else:
+                parts.append(ir.Call(str(symbol.name)))
+        options.setdefault(str(rule.origin.name), {})[tuple(parts)] = None
+    return {name: _factored(list(found)) for name, found in options.items()}
+
+
+def _factored(options: list[tuple[Expression, ...]]) -> Expression:
+    """Options with what they begin and end with in common taken out: Lark writes ``[x]`` as two whole options."""
+    heads: dict[Expression | None, list[tuple[Expression, ...]]] = {}
+    for parts in options:
+        heads.setdefault(parts[0] if parts else None, []).append(parts[1:])
+    made: list[Expression] = []
+    for head, rests in heads.items():
+        if head is None:
+            made.append(ir.EMPTY)
+        elif len(rests) == 1:
+            made.append(ir.sequence(head, *rests[0]))
+        else:
+            common = 0
+            while all(len(rest) > common and rest[-1 - common] == rests[0][-1 - common] for rest in rests):
+                common += 1
+            inner = _factored([rest[: len(rest) - common] for rest in rests])
+            made.append(ir.sequence(head, inner, *rests[0][len(rests[0]) - common :]))
+    return ir.choice(made)

@@ -1,0 +1,68 @@
+"""grammar_fst: grammars over bytes → deterministic pushdown automata, and their token masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.grammar import Grammar, deep_recursion
+from chimerac.passes.grammar_fst.determinise import Conflict, Determiniser
+from chimerac.passes.grammar_fst.nfa import UNROLLED_NODES, Nfa, rule_lengths
+from chimerac.passes.grammar_fst.recursion import prepare
+from chimerac.passes.grammar_fst.tables import tables
+from chimerac.runtime.bundle_format.fstpack import Automaton
+
+#: What a conflict of counters is tried with: repetitions written out up to so many nodes.
+_UNROLLED_AFTER_CONFLICT = 20_000
+
+
+@dataclass(frozen=True)
+class GrammarFst:
+    """The pass; ``minimise`` merges equal states: worth it ahead of time, not for a schema that is used once."""
+
+    minimise: bool = True
+
+    @property
+    def name(self) -> str:
+        return "grammar_fst"
+
+    def compile(self, grammar: Grammar) -> Automaton:
+        """The automaton of a grammar.
+
+        Raises UserError CHM280 for a part that can't be used, CHM282 for a limit, CHM283 for a conflict (with an
+        example), CHM284 for left recursion that can't be removed or a grammar without a text.
+        """
+        return self.compile_with_notes(grammar)[0]
+
+    def compile_with_notes(self, grammar: Grammar) -> tuple[Automaton, tuple[str, ...]]:
+        """``compile``, and a sentence for each place where two readings exist and the longer construct was taken.
+
+        There the automaton accepts less than the grammar, never more.
+        """
+        with deep_recursion():
+            prepared, called = prepare(grammar)
+            lengths = rule_lengths(prepared)
+            last: tuple[Determiniser, Conflict] | None = None
+            for unrolled in (UNROLLED_NODES, _UNROLLED_AFTER_CONFLICT):
+                machine = Determiniser(Nfa(prepared, called, dict(lengths), unrolled))
+                try:
+                    start = machine.run()
+                except Conflict as conflict:
+                    last = machine, conflict
+                    if not conflict.counted:
+                        break
+                else:
+                    notes = [_example(machine, c) + "; the former is taken" for c in machine.preferences]
+                    return tables(prepared, machine.states, start, minimise=self.minimise), tuple(notes)
+            assert last is not None
+            message = f"the grammar {grammar.name} is ambiguous for one stack: {_example(*last)}"
+            hint = "let the alternatives differ earlier, or write what they share as one rule"
+            raise UserError("CHM283", message, hint=hint)
+
+
+def _example(machine: Determiniser, conflict: Conflict) -> str:
+    prefix = machine.prefix(conflict.state)
+    shown = prefix if len(prefix) <= 60 else "…" + prefix[-60:]
+    byte = conflict.byte
+    sign = repr(chr(byte)) if 0x20 <= byte < 0x7F else f"byte 0x{byte:02x}"
+    return f"after {shown!r}, {sign} can be {conflict.ways}"

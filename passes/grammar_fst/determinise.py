@@ -1,0 +1,319 @@
+"""Nondeterministic machines → one deterministic pushdown automaton, or a conflict with an example."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from chimerac.compiler.errors import InternalError, UserError
+from chimerac.compiler.ir.grammar import MAX_STATES
+from chimerac.passes.grammar_fst.nfa import CHECK, COUNT, NO_ACTION, POP, PUSH, SPACE_ACTION, Action, Machine, Nfa
+
+#: Bytes, last byte included, then actions in order and the next state (0 after a pop).
+Segment = tuple[int, int, tuple[Action, ...], int]
+
+_MOST_COPIES: Final = 400  #: of rules that are copied to tell calls apart
+
+
+@dataclass(slots=True)
+class State:
+    """A deterministic state: a set of nodes of one machine."""
+
+    machine: Machine
+    nodes: frozenset[int]
+    final: bool
+    segments: list[Segment] = field(default_factory=list)
+    parent: tuple[int, int] = (-1, 0)  #: a state before it, and the byte between; -1: a whole construct, -2: nothing
+    first: int = 0  #: set of bytes that segments take, bit b for byte b
+    returns: int = 0  #: set of bytes at which the frame ends
+
+
+class Conflict(Exception):
+    """Two ways to go on with a byte in a state; ``counted`` if writing a repetition out may settle it."""
+
+    def __init__(self, state: int, byte: int, ways: str, counted: bool) -> None:
+        super().__init__(ways)
+        self.state, self.byte, self.ways, self.counted = state, byte, ways, counted
+
+
+class Determiniser:
+    """Runs the subset construction over all machines that the start machine reaches."""
+
+    def __init__(self, nfa: Nfa) -> None:
+        self.nfa = nfa
+        self.states: list[State] = []
+        self.preferences: list[Conflict] = []  #: where going on was preferred to ending a frame
+        self.call_sites: dict[str, set[int]] = {}  #: machine → return states
+        self._numbers: dict[frozenset[int], int] = {}
+        self._starts: dict[str, int] = {}
+        self._done: list[bool] = []
+        self._queue: deque[int] = deque()
+        self._running: list[str] = []
+        self._copies: set[tuple[str, int]] = set()
+
+    def run(self) -> int:
+        """Build all states; the number of the start state. Raises Conflict, UserError CHM282."""
+        start = self._start("")
+        while self._queue:
+            self._process(self._queue.popleft())
+        self._follow()
+        return start
+
+    # -- states
+
+    def _state(self, machine: Machine, nodes: frozenset[int], parent: tuple[int, int]) -> int:
+        number = self._numbers.get(nodes)
+        if number is None:
+            number = len(self.states)
+            if number >= MAX_STATES:
+                message = f"the grammar {self.nfa.grammar.name} needs more than {MAX_STATES:,} states"
+                raise UserError("CHM282", message, hint="make repetitions shorter or the grammar simpler")
+            self._numbers[nodes] = number
+            self.states.append(State(machine, nodes, machine.final in nodes, parent=parent))
+            self._done.append(False)
+            self._queue.append(number)
+        return number
+
+    def _start(self, name: str) -> int:
+        number = self._starts.get(name)
+        if number is None:
+            machine = self.nfa.machine(name)
+            number = self._state(machine, self.nfa.closure(machine.entry), (-1, 0))
+            self._starts[name] = number
+        return number
+
+    def _start_segments(self, rule: str) -> list[Segment]:
+        number = self._start(rule)
+        if not self._done[number]:
+            if rule in self._running:
+                raise InternalError(f"the rule {rule} starts with itself")
+            self._running.append(rule)
+            self._process(number)
+            self._running.pop()
+        return self.states[number].segments
+
+    # -- one state
+
+    def _process(self, number: int) -> None:
+        if self._done[number]:
+            return
+        self._done[number] = True
+        state, nfa = self.states[number], self.nfa
+        nodes = state.nodes
+        calls = [call for node in nodes for call in nfa.calls[node]]
+        if not calls and len(nodes) == 1:
+            (node,) = nodes
+            edges = nfa.edges[node]
+            if len(edges) == 1:
+                first, last, target, action = edges[0]
+                self._add(number, first, last, action, nfa.closure(target))
+                return
+        edges = [edge for node in nodes for edge in nfa.edges[node]]
+        if calls:
+            edges = self._settle(number, edges, calls)
+        else:
+            calls = []
+        self._sweep(number, edges, calls)
+
+    def _settle(
+        self,
+        number: int,
+        edges: list[tuple[int, int, int, Action]],
+        calls: list[tuple[str, int, Action]],
+    ) -> list[tuple[int, int, int, Action]]:
+        """Replace calls that start like something else by copies of their rules, until all differ; calls is changed."""
+        while True:
+            taken: dict[str, int] = {}
+            for rule, _, _ in calls:
+                if rule not in taken:
+                    self._start_segments(rule)
+                    taken[rule] = _bytes_of(self.states[self._starts[rule]].segments)
+            plain = 0
+            for first, last, _, _ in edges:
+                plain |= _range(first, last)
+            names = sorted(taken)
+            clash: set[str] = set()
+            for index, rule in enumerate(names):
+                others = plain
+                for other in names[:index] + names[index + 1 :]:
+                    others |= taken[other]
+                if taken[rule] & others:
+                    clash.add(rule)
+            if not clash:
+                return edges
+            copied = {rule for rule in clash if rule in self.nfa.grammar.rules}
+            if not copied or len(self._copies) >= _MOST_COPIES:
+                byte = _lowest(_overlap(taken, plain))
+                counted = any(rule not in self.nfa.grammar.rules for rule in clash)
+                raise Conflict(number, byte, self._ways(sorted(clash), bool(plain & 1 << byte)), counted)
+            kept = [call for call in calls if call[0] not in copied]
+            for rule, target, action in (call for call in calls if call[0] in copied):
+                self._copies.add((rule, target))
+                for node in self.nfa.closure(self.nfa.copy(rule, target)):
+                    edges = edges + [
+                        (first, last, goal, own if action == NO_ACTION else action)
+                        for first, last, goal, own in self.nfa.edges[node]
+                    ]
+                    kept += [
+                        (inner, goal, own if action == NO_ACTION else action)
+                        for inner, goal, own in self.nfa.calls[node]
+                    ]
+            calls[:] = kept
+
+    @staticmethod
+    def _ways(rules: list[str], plain: bool) -> str:
+        names = [f"the rule {rule}" if not rule.startswith("#") else "a counted repetition" for rule in rules]
+        return " and ".join([*names, "something else"] if plain or len(names) == 1 else names)
+
+    def _sweep(
+        self, number: int, edges: list[tuple[int, int, int, Action]], calls: list[tuple[str, int, Action]]
+    ) -> None:
+        """Cut the bytes into intervals where the same edges hold, and add a segment for each."""
+        closure = self.nfa.closure
+        begins: dict[int, list[tuple[int, Action]]] = {}
+        ends: dict[int, list[tuple[int, Action]]] = {}
+        for first, last, target, action in edges:
+            begins.setdefault(first, []).append((target, action))
+            ends.setdefault(last + 1, []).append((target, action))
+        active: dict[tuple[int, Action], int] = {}
+        points = sorted(begins.keys() | ends.keys())
+        for index, point in enumerate(points):
+            for item in ends.get(point, ()):
+                active[item] -= 1
+                if not active[item]:
+                    del active[item]
+            for item in begins.get(point, ()):
+                active[item] = active.get(item, 0) + 1
+            if not active:
+                continue
+            last = points[index + 1] - 1
+            if len(active) == 1:
+                ((target, action),) = active
+                self._add(number, point, last, action, closure(target))
+                continue
+            actions = {action for _, action in active}
+            if len(actions) > 1:
+                actions.discard(SPACE_ACTION)  # whitespace that may also be meant is not capped
+            if len(actions) > 1:
+                raise Conflict(number, point, "a counted repetition and something else", True)
+            self._add(number, point, last, actions.pop(), frozenset().union(*(closure(t) for t, _ in active)))
+        self._add_calls(number, calls)
+
+    def _add_calls(self, number: int, calls: list[tuple[str, int, Action]]) -> None:
+        targets: dict[str, set[int]] = {}
+        actions: dict[str, set[Action]] = {}
+        for rule, target, action in calls:
+            targets.setdefault(rule, set()).add(target)
+            actions.setdefault(rule, set()).add(action)
+        state = self.states[number]
+        for rule in sorted(targets):
+            before = actions[rule]
+            if len(before) > 1:
+                before.discard(SPACE_ACTION)
+            segments = self._start_segments(rule)
+            if len(before) > 1:
+                byte = segments[0][0] if segments else 0
+                raise Conflict(number, byte, f"a counted and a free call of the rule {rule}", True)
+            nodes = frozenset().union(*(self.nfa.closure(t) for t in targets[rule]))
+            back = self._state(state.machine, nodes, (number, -1))
+            self.call_sites.setdefault(rule, set()).add(back)
+            (own,) = before
+            prefix = () if own in (NO_ACTION, SPACE_ACTION) else (own,)
+            for first, last, inner, target in segments:
+                if inner == ((POP, 0),):  # a construct of one byte needs no frame
+                    state.segments.append((first, last, prefix, back))
+                else:
+                    state.segments.append((first, last, (*prefix, (PUSH, back), *inner), target))
+            begin = self.states[self._starts[rule]]
+            if begin.parent[0] < 0:
+                begin.parent = (number, -2)
+
+    def _add(self, number: int, first: int, last: int, action: Action, nodes: frozenset[int]) -> None:
+        state = self.states[number]
+        machine = state.machine
+        actions = () if action == NO_ACTION else (action,)
+        if not machine.main and not machine.checked and nodes == {machine.final}:
+            target, actions = 0, (*actions, (POP, 0))
+        else:
+            target = self._state(machine, nodes, (number, first))
+        if state.segments:
+            before = state.segments[-1]
+            if before[1] == first - 1 and before[2] == actions and before[3] == target:
+                state.segments[-1] = (before[0], last, actions, target)
+                return
+        state.segments.append((first, last, actions, target))
+
+    # -- ends of frames
+
+    def _follow(self) -> None:
+        """Find the bytes at which each frame may end, and the conflicts with going on inside."""
+        for state in self.states:
+            state.first = _bytes_of(state.segments)
+        follow: dict[str, int] = dict.fromkeys(self.call_sites, 0)
+        users: dict[str, set[str]] = {}
+        for name, sites in self.call_sites.items():
+            for site in sites:
+                state = self.states[site]
+                follow[name] |= state.first
+                if state.final and not state.machine.main:
+                    users.setdefault(state.machine.name, set()).add(name)
+        queue = list(follow)
+        while queue:
+            name = queue.pop()
+            for user in users.get(name, ()):
+                if follow[name] & ~follow[user]:
+                    follow[user] |= follow[name]
+                    queue.append(user)
+        for number, state in enumerate(self.states):
+            if not state.final or state.machine.main:
+                continue
+            after = follow.get(state.machine.name, 0)
+            if after & state.first:
+                name = state.machine.name
+                what = "a counted repetition" if name.startswith("#") else f"the rule {name}"
+                ways = f"more of {what} and what follows it"
+                conflict = Conflict(number, _lowest(after & state.first), ways, name.startswith("#"))
+                if conflict.counted:
+                    raise conflict
+                self.preferences.append(conflict)
+            state.returns = after & ~state.first
+
+    def prefix(self, number: int) -> str:
+        """An example of a text that leads to a state; ``‹rule›`` stands for a whole construct."""
+        parts: list[str] = []
+        seen: set[int] = set()
+        while number >= 0 and number not in seen and len(parts) < 4000:
+            seen.add(number)
+            number, byte = self.states[number].parent
+            if number < 0:
+                break
+            parts.append("" if byte == -2 else "‹…›" if byte < 0 else bytes([byte]).decode("latin-1"))
+        return "".join(reversed(parts))
+
+
+def _range(first: int, last: int) -> int:
+    return (1 << last + 1) - (1 << first)
+
+
+def _bytes_of(segments: Iterable[Segment]) -> int:
+    found = 0
+    for first, last, _, _ in segments:
+        found |= _range(first, last)
+    return found
+
+
+def _lowest(bits: int) -> int:
+    return (bits & -bits).bit_length() - 1
+
+
+def _overlap(taken: dict[str, int], plain: int) -> int:
+    seen, twice = plain, 0
+    for bits in taken.values():
+        twice |= seen & bits
+        seen |= bits
+    return twice
+
+
+__all__ = ["CHECK", "COUNT", "POP", "PUSH", "Conflict", "Determiniser", "Segment", "State"]

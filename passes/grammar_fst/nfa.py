@@ -1,0 +1,328 @@
+"""Rules → nondeterministic automata over bytes, with calls of other rules as edges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.grammar import (
+    MAX_NODES,
+    Bytes,
+    Call,
+    Choice,
+    Concat,
+    Counted,
+    Expression,
+    Grammar,
+    Literal,
+    Repeat,
+    Space,
+    children,
+    sequence,
+)
+
+#: Micro-actions of edges: (kind, argument), with the kinds of docs/fstpack.md.
+CHECK, COUNT, PUSH, POP, SPACE = 1, 2, 3, 4, 5
+Action = tuple[int, int]
+NO_ACTION: Action = (0, 0)
+SPACE_ACTION: Action = (SPACE, 0)
+
+#: A repetition of at most so many copied nodes is written out, a longer one is counted.
+UNROLLED_NODES = 96
+
+
+@dataclass(slots=True)
+class Machine:
+    """An automaton that has its own stack frame: ``entry`` to ``final``, both numbers of nodes.
+
+    ``minimum`` and ``unit`` describe its counter: items it needs, and the most bytes that one more item takes at least.
+    """
+
+    name: str
+    kind: int
+    entry: int = -1
+    final: int = -1
+    main: bool = False
+    checked: bool = False  #: the end of the frame needs ``minimum`` items
+    minimum: int = 0
+    maximum: int = 65535
+    unit: int = 0
+
+
+@dataclass
+class Nfa:
+    """Nodes are numbers; ``edges[n]``: first byte, last byte, target, action; ``calls[n]``: rule, target, action."""
+
+    grammar: Grammar
+    called: frozenset[str]  #: rules that are called, not copied, where they occur
+    lengths: dict[str, int]  #: fewest bytes of each rule
+    unrolled_nodes: int = UNROLLED_NODES
+    epsilon: list[list[int]] = field(default_factory=list)
+    edges: list[list[tuple[int, int, int, Action]]] = field(default_factory=list)
+    calls: list[list[tuple[str, int, Action]]] = field(default_factory=list)
+    machines: dict[str, Machine] = field(default_factory=dict)
+    finals: dict[int, Machine] = field(default_factory=dict)
+    _copies: dict[tuple[str, int], int] = field(default_factory=dict)
+    _counted: dict[Counted, str] = field(default_factory=dict)
+    _closures: dict[int, frozenset[int]] = field(default_factory=dict)
+    _sizes: dict[int, int] = field(default_factory=dict)
+
+    def node(self) -> int:
+        """A new node."""
+        number = len(self.epsilon)
+        if number >= MAX_NODES:
+            raise UserError("CHM282", f"the grammar {self.grammar.name} is too large: over {MAX_NODES:,} nodes")
+        self.epsilon.append([])
+        self.edges.append([])
+        self.calls.append([])
+        return number
+
+    def machine(self, name: str) -> Machine:
+        """The machine of a rule, of a counted expression, or "" for the start rule's."""
+        found = self.machines.get(name)
+        if found is None:
+            found = Machine(name, self.grammar.kinds.get(name, 0), main=name == "")
+            self.machines[name] = found
+            found.final = self.node()
+            self.finals[found.final] = found
+            found.entry = self.copy(name or self.grammar.start, found.final)
+        return found
+
+    def copy(self, rule: str, exit: int) -> int:
+        """The entry of a copy of a rule that goes on at ``exit``; the same copy each time, so right recursion loops."""
+        key = (rule, exit)
+        entry = self._copies.get(key)
+        if entry is None:
+            entry = self._copies[key] = self.node()
+            self.epsilon[entry].append(self.build(self.grammar.rules[rule], exit, NO_ACTION))
+        return entry
+
+    def build(self, expression: Expression, exit: int, action: Action) -> int:
+        """The entry node of an expression that goes on at ``exit``."""
+        match expression:
+            case Literal(data):
+                for byte in reversed(data):
+                    entry = self.node()
+                    self.edges[entry].append((byte, byte, exit, action))
+                    exit = entry
+                return exit
+            case Bytes(ranges):
+                entry = self.node()
+                self.edges[entry] = [(first, last, exit, action) for first, last in ranges]
+                return entry
+            case Concat(parts):
+                for part in reversed(parts):
+                    exit = self.build(part, exit, action)
+                return exit
+            case Choice(options):
+                entry = self.node()
+                self.epsilon[entry] = [self.build(option, exit, action) for option in options]
+                return entry
+            case Repeat(item, minimum, maximum):
+                return self._repeat(expression, item, minimum, maximum, exit, action)
+            case Space(item):
+                return self.build(item, exit, SPACE_ACTION)
+            case Counted():
+                written = self._written_out(expression)
+                if written is not None:
+                    return self.build(written, exit, action)
+                return self._call(self._counted_machine(expression), exit)
+            case Call(rule):
+                return self._call(rule, exit) if rule in self.called else self.copy(rule, exit)
+        raise AssertionError(expression)
+
+    def _call(self, rule: str, exit: int) -> int:
+        entry = self.node()
+        self.calls[entry].append((rule, exit, NO_ACTION))
+        if self.length_of(rule) == 0:
+            self.epsilon[entry].append(exit)
+        return entry
+
+    def length_of(self, rule: str) -> int:
+        """Fewest bytes of a rule or of a counted machine."""
+        return self.lengths[rule]
+
+    def _repeat(
+        self, whole: Repeat, item: Expression, minimum: int, maximum: int | None, exit: int, action: Action
+    ) -> int:
+        copies = minimum if maximum is None else maximum
+        if copies > 4 and copies * self._size(item) > self.unrolled_nodes:
+            counted = Counted(Literal(b""), item, Literal(b""), Literal(b""), minimum, maximum)
+            if minimum and maximum is None:  # at least so many: count those, and loop freely
+                counted = Counted(Literal(b""), item, Literal(b""), Literal(b""), minimum, None)
+            return self._call(self._counted_machine(counted), exit)
+        if maximum is None:
+            loop = self.node()
+            self.epsilon[loop] = [self.build(item, loop, action), exit]
+            exit = loop
+        else:
+            end = exit
+            for _ in range(maximum - minimum):
+                entry = self.node()
+                self.epsilon[entry] = [self.build(item, exit, action), end]
+                exit = entry
+        for _ in range(minimum):
+            exit = self.build(item, exit, action)
+        return exit
+
+    def _written_out(self, counted: Counted) -> Expression | None:
+        """A counted expression without a counter, where that is asked for and it is short enough."""
+        copies = counted.minimum if counted.maximum is None else counted.maximum
+        size = self._size(counted.item) + self._size(counted.separator)
+        if self.unrolled_nodes <= UNROLLED_NODES or copies * size > self.unrolled_nodes:
+            return None
+        most = None if counted.maximum is None else counted.maximum - 1
+        if counted.maximum == 0:
+            return sequence(counted.opening, counted.closing)
+        more = Repeat(sequence(counted.separator, counted.item), max(0, counted.minimum - 1), most)
+        inner = sequence(counted.item, more)
+        if not counted.minimum:
+            inner = Repeat(inner, 0, 1)
+        return sequence(counted.opening, inner, counted.closing)
+
+    def _size(self, expression: Expression) -> int:
+        """About how many nodes a copy of an expression takes."""
+        known = self._sizes.get(id(expression))
+        if known is None:
+            match expression:
+                case Literal(data):
+                    known = len(data)
+                case Concat(parts) | Choice(parts):
+                    known = 1 + sum(map(self._size, parts))
+                case Repeat(item, minimum, maximum):
+                    known = 1 + self._size(item) * max(1, minimum, maximum or 0)
+                case Space(item):
+                    known = self._size(item)
+                case Call(rule):
+                    known = 1 if rule in self.called else 40
+                case _:
+                    known = 1
+            self._sizes[id(expression)] = known
+        return known
+
+    def _counted_machine(self, counted: Counted) -> str:
+        name = self._counted.get(counted)
+        if name is not None:
+            return name
+        item, separator = self.min_length(counted.item), self.min_length(counted.separator)
+        if item == 0:
+            raise UserError(
+                "CHM280",
+                f"the grammar {self.grammar.name} repeats something that may be empty many times",
+                hint="make the repeated part match at least one character",
+            )
+        name = self._counted[counted] = f"#{len(self._counted)}"
+        maximum = 65535 if counted.maximum is None else counted.maximum
+        machine = Machine(name, 0, minimum=counted.minimum, maximum=maximum, unit=min(65535, item + separator))
+        edges = self.min_length(counted.opening) + self.min_length(counted.closing)
+        self.lengths[name] = edges + counted.minimum * item + max(0, counted.minimum - 1) * separator
+        self.machines[name] = machine
+        machine.final = self.node()
+        self.finals[machine.final] = machine
+        closing = machine.final
+        if counted.closing == Literal(b""):
+            machine.checked = counted.minimum > 0
+        else:
+            closing = self._first(self.build(counted.closing, machine.final, NO_ACTION), (CHECK, counted.minimum))
+            if not counted.minimum:
+                closing = self.build(counted.closing, machine.final, NO_ACTION)
+        after = self.node()
+        entry = self._first(self.build(counted.item, after, NO_ACTION), (COUNT, maximum))
+        again = entry
+        if counted.separator != Literal(b""):
+            body = self.build(counted.item, after, NO_ACTION)
+            again = self._first(self.build(counted.separator, body, NO_ACTION), (COUNT, maximum))
+        self.epsilon[after] = [again, closing]
+        begin = self.node()
+        self.epsilon[begin] = [closing] if maximum == 0 else [entry, closing]
+        machine.entry = self.build(counted.opening, begin, NO_ACTION)
+        return name
+
+    def _first(self, entry: int, action: Action) -> int:
+        """A node like ``entry`` whose first bytes have an action."""
+        node = self.node()
+        for member in self.closure(entry):
+            if member in self.finals:
+                raise UserError("CHM280", f"the grammar {self.grammar.name}: a counted part may be empty")
+            self.edges[node] += [(first, last, target, action) for first, last, target, _ in self.edges[member]]
+            self.calls[node] += [(rule, target, action) for rule, target, _ in self.calls[member]]
+        return node
+
+    def closure(self, node: int) -> frozenset[int]:
+        """The nodes reached without a byte that have edges, calls or an end."""
+        found = self._closures.get(node)
+        if found is None:
+            seen = {node}
+            stack = [node]
+            while stack:
+                for target in self.epsilon[stack.pop()]:
+                    if target not in seen:
+                        seen.add(target)
+                        stack.append(target)
+            found = frozenset(n for n in seen if self.edges[n] or self.calls[n] or n in self.finals)
+            self._closures[node] = found
+        return found
+
+    def min_length(self, expression: Expression) -> int:
+        """Fewest bytes of an expression."""
+        return min_length(expression, self.lengths)
+
+
+#: Length of what can't be matched at all.
+ENDLESS = 1 << 40
+
+
+def min_length(expression: Expression, lengths: dict[str, int]) -> int:
+    """Fewest bytes of an expression, given those of the rules."""
+    match expression:
+        case Literal(data):
+            return len(data)
+        case Bytes(ranges):
+            return 1 if ranges else ENDLESS
+        case Concat(parts):
+            return min(ENDLESS, sum(min_length(part, lengths) for part in parts))
+        case Choice(options):
+            return min((min_length(option, lengths) for option in options), default=ENDLESS)
+        case Repeat(item, minimum, _):
+            return min(ENDLESS, minimum * min_length(item, lengths)) if minimum else 0
+        case Space(item):
+            return min_length(item, lengths)
+        case Counted(opening, item, separator, closing, minimum, _):
+            edges = min_length(opening, lengths) + min_length(closing, lengths)
+            if not minimum:
+                return min(ENDLESS, edges)
+            inner = minimum * min_length(item, lengths) + (minimum - 1) * min_length(separator, lengths)
+            return min(ENDLESS, edges + inner)
+        case Call(rule):
+            return lengths[rule]
+    raise AssertionError(expression)
+
+
+def rule_lengths(grammar: Grammar) -> dict[str, int]:
+    """Fewest bytes of every rule; ENDLESS for one that never ends."""
+    lengths = dict.fromkeys(grammar.rules, ENDLESS)
+    users: dict[str, list[str]] = {name: [] for name in grammar.rules}
+    for name, expression in grammar.rules.items():
+        for rule in called_rules(expression):
+            users[rule].append(name)
+    queue = list(grammar.rules)
+    while queue:
+        name = queue.pop()
+        found = min_length(grammar.rules[name], lengths)
+        if found < lengths[name]:
+            lengths[name] = found
+            queue += users[name]
+    return lengths
+
+
+def called_rules(expression: Expression) -> set[str]:
+    """The rules that an expression names."""
+    found: set[str] = set()
+    stack = [expression]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Call):
+            found.add(item.rule)
+        else:
+            stack += children(item)
+    return found

@@ -1,0 +1,288 @@
+"""Which rules need stack frames: left recursion becomes loops, bracketed constructs become rules that are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.grammar import (
+    EMPTY,
+    MAX_RULES,
+    NOTHING,
+    Call,
+    Choice,
+    Concat,
+    Counted,
+    Expression,
+    Grammar,
+    Literal,
+    Repeat,
+    Space,
+    choice,
+    sequence,
+    star,
+)
+from chimerac.passes.grammar_fst.nfa import called_rules, min_length, rule_lengths
+
+#: Kinds of frames by their first byte; 0 for others.
+KINDS = {ord("("): 1, ord("["): 2, ord("{"): 3, ord('"'): 4, ord("'"): 5, ord("`"): 6, ord("$"): 13}
+
+
+def prepare(grammar: Grammar) -> tuple[Grammar, frozenset[str]]:
+    """The grammar without left recursion, and the rules that are called with a frame of their own.
+
+    Raises UserError CHM282 for too many rules, CHM284 for left recursion that can't be removed.
+    """
+    if len(grammar.rules) > MAX_RULES:
+        raise UserError("CHM282", f"{len(grammar.rules):,} rules are over the limit of {MAX_RULES:,}")
+    rules = _reachable(grammar.rules, grammar.start)
+    rules = _without_left_recursion(grammar, rules)
+    kinds = dict(grammar.kinds)
+    called = set(grammar.shared & rules.keys())
+    while True:
+        edges = {name: list(_calls(expression, True)) for name, expression in rules.items()}
+        edges = {name: [(rule, tail) for rule, tail in found if rule not in called] for name, found in edges.items()}
+        groups = _components({name: [rule for rule, _ in found] for name, found in edges.items()})
+        stuck = [g for g in groups if any(not tail and rule in g for name in g for rule, tail in edges[name])]
+        if not stuck:
+            return replace(grammar, rules=rules, kinds=kinds), frozenset(called)
+        lengths = rule_lengths(replace(grammar, rules=rules))
+        for group in stuck:
+            before = len(rules)
+            # rule by rule, those that are bracketed as a whole first: what they settle needs no more frames
+            for name in sorted(group, key=lambda n: (not _bracketed(rules[n], group, lengths), n)):
+                rules[name] = _hoist(rules[name], name, group, rules, called, kinds, lengths)
+                if len(rules) > before:
+                    break
+            if len(rules) == before:
+                inside = {n: sum(not tail and r == n for m in group for r, tail in edges[m]) for n in group}
+                called.add(max(sorted(group), key=lambda n: inside[n]))
+        if len(rules) > 2 * MAX_RULES:
+            raise UserError("CHM282", f"the grammar {grammar.name} has too many nested constructs")
+
+
+def _reachable(rules: Mapping[str, Expression], start: str) -> dict[str, Expression]:
+    found: dict[str, Expression] = {}
+    queue = [start]
+    while queue:
+        name = queue.pop()
+        if name not in found:
+            found[name] = rules[name]
+            queue += sorted(called_rules(rules[name]), reverse=True)
+    return found
+
+
+def _calls(expression: Expression, tail: bool) -> Iterator[tuple[str, bool]]:
+    """The calls in an expression, each with whether it is the last thing of the rule."""
+    stack = [(expression, tail)]
+    while stack:
+        item, last = stack.pop()
+        match item:
+            case Call(rule):
+                yield rule, last
+            case Concat(parts):
+                stack += [(part, False) for part in parts[:-1]]
+                stack.append((parts[-1], last))
+            case Choice(options):
+                stack += [(option, last) for option in options]
+            case Repeat(inner, _, maximum):
+                stack.append((inner, last and maximum == 1))
+            case Space(inner):
+                stack.append((inner, last))
+            case Counted(opening, inner, separator, closing):
+                # a counted part is a machine of its own: what it calls isn't copied into this rule
+                stack += [(part, True) for part in (opening, inner, separator, closing)]
+
+
+def _components(graph: Mapping[str, list[str]]) -> list[set[str]]:
+    """Strongly connected components (Tarjan), without recursion."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    on_stack: set[str] = set()
+    found: list[set[str]] = []
+    for root in graph:
+        if root in index:
+            continue
+        work = [(root, iter(graph[root]))]
+        index[root] = low[root] = len(index)
+        stack.append(root)
+        on_stack.add(root)
+        while work:
+            name, rest = work[-1]
+            following = next(rest, None)
+            if following is None:
+                work.pop()
+                if work:
+                    low[work[-1][0]] = min(low[work[-1][0]], low[name])
+                if low[name] == index[name]:
+                    group = set()
+                    while True:
+                        member = stack.pop()
+                        on_stack.discard(member)
+                        group.add(member)
+                        if member == name:
+                            break
+                    found.append(group)
+            elif following not in index:
+                index[following] = low[following] = len(index)
+                stack.append(following)
+                on_stack.add(following)
+                work.append((following, iter(graph[following])))
+            elif following in on_stack:
+                low[name] = min(low[name], index[following])
+    return found
+
+
+def _hoist(
+    expression: Expression,
+    name: str,
+    group: set[str],
+    rules: dict[str, Expression],
+    called: set[str],
+    kinds: dict[str, int],
+    lengths: dict[str, int],
+) -> Expression:
+    """Make each part `guard … recursion … guard` of an expression a rule of its own that is called."""
+
+    def visit(item: Expression) -> Expression:
+        match item:
+            case Concat(parts):
+                spans = _spans([_role(part, group, lengths) for part in parts])
+                if not spans:
+                    return Concat(tuple(visit(part) for part in parts))
+                made: list[Expression] = []
+                position = 0
+                for first, last in spans:
+                    made += parts[position:first]
+                    new = f"{name}~{len(rules)}"
+                    opening = parts[first]
+                    data = opening.data if isinstance(opening, Literal) else b""
+                    if len(data) > 1:  # the frame opens with the last byte: those before may be shared with others
+                        made.append(Literal(data[:-1]))
+                        opening = Literal(data[-1:])
+                    rules[new] = Concat((opening, *parts[first + 1 : last + 1]))
+                    called.add(new)
+                    kinds[new] = KINDS.get(data[-1], 0) if data else 0
+                    made.append(Call(new))
+                    position = last + 1
+                return sequence(*made, *parts[position:])
+            case Choice(options):
+                return Choice(tuple(visit(option) for option in options))
+            case Repeat(inner, minimum, maximum):
+                return Repeat(visit(inner), minimum, maximum)
+        return item
+
+    return visit(expression)
+
+
+def _bracketed(expression: Expression, group: set[str], lengths: dict[str, int]) -> bool:
+    """Whether each way through an expression that recurs has guards as its first and last part."""
+    if isinstance(expression, Choice):
+        return all(_bracketed(option, group, lengths) for option in expression.options)
+    if not isinstance(expression, Concat):
+        return not called_rules(expression) & group
+    roles = [_role(part, group, lengths) for part in expression.parts]
+    return "recursive" not in roles or _spans(roles) == [(0, len(roles) - 1)]
+
+
+def _role(part: Expression, group: set[str], lengths: dict[str, int]) -> str:
+    if called_rules(part) & group:
+        return "recursive"
+    return "guard" if min_length(part, lengths) > 0 else "empty"
+
+
+def _spans(roles: list[str]) -> list[tuple[int, int]]:
+    """From the guard before to the guard after each recursive part that has both; overlapping ones joined."""
+    spans: list[tuple[int, int]] = []
+    for index, role in enumerate(roles):
+        if role != "recursive":
+            continue
+        before = next((k for k in range(index - 1, -1, -1) if roles[k] == "guard"), None)
+        after = next((k for k in range(index + 1, len(roles)) if roles[k] == "guard"), None)
+        if before is None or after is None:
+            continue
+        if spans and before <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(after, spans[-1][1]))
+        else:
+            spans.append((before, after))
+    return spans
+
+
+# -- left recursion
+
+
+def _without_left_recursion(grammar: Grammar, rules: dict[str, Expression]) -> dict[str, Expression]:
+    lengths = rule_lengths(replace(grammar, rules=rules))
+    nullable = {name for name, length in lengths.items() if length == 0}
+    graph = {name: sorted(_left_calls(expression, nullable, lengths)) for name, expression in rules.items()}
+    for group in _components(graph):
+        if len(group) == 1 and not any(name in graph[name] for name in group):
+            continue
+        order = sorted(group)
+        for index, name in enumerate(order):
+            for earlier in order[:index]:
+                tails, rest = _split(rules[name], earlier, lengths, name)
+                if tails:
+                    rules[name] = choice([rest, *(sequence(rules[earlier], tail) for tail in tails)])
+            tails, rest = _split(rules[name], name, lengths, name)
+            tails = [tail for tail in tails if tail != EMPTY]
+            rules[name] = sequence(rest, star(choice(tails))) if tails else rest
+    return rules
+
+
+def _left_calls(expression: Expression, nullable: set[str], lengths: dict[str, int]) -> set[str]:
+    match expression:
+        case Call(rule):
+            return {rule}
+        case Concat(parts):
+            found: set[str] = set()
+            for part in parts:
+                found |= _left_calls(part, nullable, lengths)
+                if min_length(part, lengths) > 0:
+                    break
+            return found
+        case Choice(options):
+            return set().union(*(_left_calls(option, nullable, lengths) for option in options))
+        case Repeat(item) | Space(item):
+            return _left_calls(item, nullable, lengths)
+        case Counted(opening, item):
+            return _left_calls(Concat((opening, item)), nullable, lengths)
+    return set()
+
+
+def _split(
+    expression: Expression, rule: str, lengths: dict[str, int], name: str
+) -> tuple[list[Expression], Expression]:
+    """An expression as ``rule tail₁ | rule tail₂ | … | rest``, where the rest doesn't start with the rule."""
+    match expression:
+        case Call(called) if called == rule:
+            return [EMPTY], NOTHING
+        case Choice(options):
+            tails: list[Expression] = []
+            rests: list[Expression] = []
+            for option in options:
+                found, rest = _split(option, rule, lengths, name)
+                tails += found
+                rests.append(rest)
+            return (tails, choice([r for r in rests if r != NOTHING])) if tails else ([], expression)
+        case Concat(parts):
+            tail = sequence(*parts[1:])
+            found, rest = _split(parts[0], rule, lengths, name)
+            hidden = min_length(parts[0], lengths) == 0 and rule in _left_calls(tail, set(), lengths)
+            if hidden:
+                message = f"the rule {name} can start with {rule} again after something that may be empty"
+                raise UserError("CHM284", message, hint="write the recursion on the right, or as a repetition")
+            if not found:
+                return [], expression
+            remains = NOTHING if rest == NOTHING else sequence(rest, tail)
+            return [sequence(one, tail) for one in found], remains
+        case Repeat(item, minimum, maximum):
+            if rule not in _left_calls(item, set(), lengths):
+                return [], expression
+            fewer = None if maximum is None else maximum - 1
+            more = Repeat(item, max(0, minimum - 1), fewer) if fewer != 0 else EMPTY
+            found, rest = _split(sequence(item, more), rule, lengths, name)
+            return found, choice([rest, EMPTY]) if minimum == 0 else rest
+    return [], expression

@@ -1,0 +1,274 @@
+"""Deterministic states → the tables of an ``Automaton``, the same states merged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.grammar import MAX_ACTION_WORDS, Grammar
+from chimerac.passes.grammar_fst.closing import UNREACHABLE, closing
+from chimerac.passes.grammar_fst.determinise import State
+from chimerac.passes.grammar_fst.nfa import CHECK, COUNT, POP, PUSH, Action, Machine
+from chimerac.runtime.bundle_format.fstpack import REJECT, RETURN, STACK_FRAMES, UNLIMITED, Automaton
+
+#: Characters of the text slice: (first, last) of each byte; continuation bytes are 0x80..0xBF unless listed.
+_TAIL = (0x80, 0xBF)
+_SLICE_ASCII: Final = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0x7F))
+_SLICE_WIDE: Final = (
+    ((0xC2, 0xDF), _TAIL),
+    ((0xE0, 0xE0), (0xA0, 0xBF), _TAIL),
+    ((0xE1, 0xEC), _TAIL, _TAIL),
+    ((0xED, 0xED), (0x80, 0x9F), _TAIL),
+    ((0xEE, 0xEF), _TAIL, _TAIL),
+    ((0xF0, 0xF0), (0x90, 0xBF), _TAIL, _TAIL),
+    ((0xF1, 0xF3), _TAIL, _TAIL, _TAIL),
+    ((0xF4, 0xF4), (0x80, 0x8F), _TAIL, _TAIL),
+)
+_END = 256
+
+
+def tables(grammar: Grammar, states: Sequence[State], start: int, *, minimise: bool) -> Automaton:
+    """The automaton of deterministic states.
+
+    Raises UserError CHM282 for too many actions, CHM284 where no text at all matches.
+    """
+    cost, room = closing(states)
+    first = states[start].machine
+    if cost[start] >= UNREACHABLE or room[start] > STACK_FRAMES:
+        limits = f"{UNREACHABLE:,} bytes and {STACK_FRAMES} frames"
+        message = f"the grammar {grammar.name} matches no text that ends within {limits}"
+        raise UserError("CHM284", message, hint="a recursion without an end, or parts that contradict each other")
+    assert first.main
+    cells, actions = _cells(states)
+    loops, loop_of = _loops(states)
+    info = np.zeros((len(states), 4), np.uint16)
+    info[:, 0] = cost
+    info[:, 1] = room
+    info[:, 2] = [loop_of[state.machine.name] for state in states]
+    info[:, 3] = [state.machine.kind for state in states]
+    if minimise:
+        cells, actions, info, start = _merge(cells, actions, info, start, _reached(cells, actions, start))
+    op, offsets = _encode(grammar, actions)
+    delta = _offsets(cells, offsets)
+    columns, inverse = _classes(delta)
+    # END is column 256 of the wide table and must be the last class
+    delta = np.ascontiguousarray(np.hstack([delta[:, columns], delta[:, _END:]]))
+    info[:, 1] |= _slices(cells, actions, info, loops) << 8
+    return Automaton(
+        name=grammar.name,
+        classes=inverse.astype(np.uint8),
+        delta=delta,
+        op=op,
+        state=info,
+        loop=loops,
+        start=start,
+        space_cap=grammar.space_cap,
+        flags=grammar.flags,
+        machines=len({state.machine.name for state in states}),
+        source=grammar.source,
+    )
+
+
+def _cells(states: Sequence[State]) -> tuple[NDArray[np.int64], list[tuple[Action, ...]]]:
+    """[S, 257] cells with the number of an action list in the high half, and the action lists; list 0 is empty."""
+    cells = np.full((len(states), _END + 1), REJECT, np.int64)
+    actions: list[tuple[Action, ...]] = [()]
+    numbers: dict[tuple[Action, ...], int] = {(): 0}
+
+    def number(listed: tuple[Action, ...]) -> int:
+        found = numbers.get(listed)
+        if found is None:
+            found = numbers[listed] = len(actions)
+            actions.append(listed)
+        return found
+
+    for index, state in enumerate(states):
+        row = cells[index]
+        for first, last, listed, target in state.segments:
+            row[first : last + 1] = target | number(listed) << 16
+        if state.final:
+            check = ((CHECK, state.machine.minimum),) if state.machine.checked else ()
+            cell = RETURN | number(check) << 16
+            row[_END] = cell
+            if state.returns:
+                row[:_END][(row[:_END] == REJECT) & _bits(state.returns)] = cell
+    return cells, actions
+
+
+def _bits(mask: int) -> NDArray[np.bool_]:
+    data = np.frombuffer(mask.to_bytes(33, "little"), np.uint8)
+    return np.unpackbits(data, bitorder="little")[:_END].astype(bool)
+
+
+def _loops(states: Sequence[State]) -> tuple[NDArray[np.uint16], dict[str, int]]:
+    rows: dict[tuple[int, int, int, int], int] = {(0, UNLIMITED, 0, 0): 0}
+    of: dict[str, int] = {}
+
+    def row(machine: Machine) -> int:
+        if not machine.minimum and machine.maximum == UNLIMITED:
+            return 0
+        return rows.setdefault((machine.minimum, machine.maximum, machine.unit, 0), len(rows))
+
+    for state in states:
+        if state.machine.name not in of:
+            of[state.machine.name] = row(state.machine)
+    return np.array(list(rows), np.uint16), of
+
+
+def _reached(cells: NDArray[np.int64], actions: Sequence[tuple[Action, ...]], start: int) -> NDArray[np.int64]:
+    """The states that can be reached, in the order of a breadth-first search."""
+    seen = {start}
+    order = [start]
+    for state in order:
+        for cell in dict.fromkeys(cells[state].tolist()):
+            if cell == REJECT or cell & 0xFFFF == RETURN:
+                continue
+            listed = actions[cell >> 16]
+            goals = [argument for kind, argument in listed if kind == PUSH]
+            if listed[-1:] != ((POP, 0),):
+                goals.append(cell & 0xFFFF)
+            for goal in goals:
+                if goal not in seen:
+                    seen.add(goal)
+                    order.append(goal)
+    return np.array(order, np.int64)
+
+
+Renumbered = tuple[NDArray[np.int64], list[tuple[Action, ...]], NDArray[np.uint16], int]
+
+
+def _apply(
+    cells: NDArray[np.int64], actions: Sequence[tuple[Action, ...]], number: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], list[tuple[Action, ...]]]:
+    """Cells and actions with states renumbered (``number[state]``); equal action lists become one."""
+    lists: dict[tuple[Action, ...], int] = {(): 0}
+    high = np.zeros(len(actions), np.int64)
+    for index, listed in enumerate(actions):
+        moved = tuple((kind, int(number[arg]) if kind == PUSH else arg) for kind, arg in listed)
+        if any(kind == PUSH and arg < 0 for kind, arg in moved):
+            continue  # of a state that is never reached
+        high[index] = lists.setdefault(moved, len(lists))
+    popping = np.array([listed[-1:] == ((POP, 0),) for listed in actions])
+    goal, act = cells & 0xFFFF, np.where(cells == REJECT, 0, cells >> 16)
+    plain = (cells != REJECT) & (goal != RETURN)
+    moved_goal = np.where(plain & ~popping[act], number[np.where(plain, goal, 0)], np.where(plain, 0, goal))
+    return np.where(cells == REJECT, REJECT, moved_goal | high[act] << 16), list(lists)
+
+
+def _renumber(
+    cells: NDArray[np.int64],
+    actions: Sequence[tuple[Action, ...]],
+    info: NDArray[np.uint16],
+    start: int,
+    keep: NDArray[np.int64],
+) -> Renumbered:
+    number = np.full(len(cells), -1, np.int64)
+    number[keep] = np.arange(len(keep))
+    cells, moved = _apply(cells[keep], actions, number)
+    return cells, moved, info[keep].copy(), int(number[start])
+
+
+def _merge(
+    cells: NDArray[np.int64],
+    actions: Sequence[tuple[Action, ...]],
+    info: NDArray[np.uint16],
+    start: int,
+    keep: NDArray[np.int64],
+) -> Renumbered:
+    """Moore's partition refinement over states that can be reached; counters, kinds and frames needed tell apart."""
+    cells, listed, info, start = _renumber(cells, actions, info, start, keep)
+    _, block = np.unique(info, axis=0, return_inverse=True)
+    block = block.reshape(-1).astype(np.int64)
+    while True:
+        moved, _ = _apply(cells, listed, block)
+        _, following = np.unique(np.column_stack([block, moved]), axis=0, return_inverse=True)
+        following = following.reshape(-1).astype(np.int64)
+        if following.max() == block.max():
+            break
+        block = following
+    # number blocks by their first state, so that the order stays breadth-first
+    _, leaders = np.unique(block, return_index=True)
+    order = np.argsort(leaders)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    block = rank[block]
+    cells, listed = _apply(cells, listed, block)
+    leaders = leaders[order]
+    return cells[leaders], listed, info[leaders].copy(), int(block[start])
+
+
+def _encode(grammar: Grammar, actions: Sequence[tuple[Action, ...]]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """The words of all action lists, and where each list starts."""
+    words = [0]
+    offsets = np.zeros(len(actions), np.int64)
+    for index, listed in enumerate(actions):
+        if listed:
+            offsets[index] = len(words)
+            words += [kind | argument << 16 for kind, argument in listed]
+            words.append(0)
+    if len(words) > MAX_ACTION_WORDS:
+        raise UserError("CHM282", f"the grammar {grammar.name} needs too many actions ({len(words):,} words)")
+    return np.array(words, np.uint32), offsets
+
+
+def _offsets(cells: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.uint32]:
+    act = np.where(cells == REJECT, 0, cells >> 16)
+    return np.where(cells == REJECT, REJECT, (cells & 0xFFFF) | offsets[act] << 16).astype(np.uint32)
+
+
+def _classes(delta: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(a byte of each class in ascending order, the class of each byte): bytes of equal columns are one class."""
+    columns = np.ascontiguousarray(delta[:, :_END].T)
+    keys: dict[bytes, int] = {}
+    first: list[int] = []
+    inverse = np.empty(_END, np.int64)
+    for byte in range(_END):
+        key = columns[byte].tobytes()
+        number = keys.get(key)
+        if number is None:
+            number = keys[key] = len(first)
+            first.append(byte)
+        inverse[byte] = number
+    return np.array(first, np.int64), inverse
+
+
+def _slices(
+    cells: NDArray[np.int64],
+    actions: Sequence[tuple[Action, ...]],
+    info: NDArray[np.uint16],
+    loops: NDArray[np.uint16],
+) -> NDArray[np.uint16]:
+    """1 for states where every token of the text slice leads back without actions, 2 where each character counts."""
+    found = np.zeros(len(cells), np.uint16)
+    letters = cells[:, ord("a")]
+    own = np.flatnonzero((letters != REJECT) & ((letters & 0xFFFF) == np.arange(len(cells))))
+    for state in own.tolist():
+        listed = actions[int(letters[state]) >> 16]
+        counted = listed == ((COUNT, int(loops[info[state, 2], 1])),) and info[state, 2] > 0
+        if (listed == () or counted) and _covers(cells, state, int(letters[state])):
+            found[state] = 2 if counted else 1
+    return found
+
+
+def _covers(cells: NDArray[np.int64], state: int, cell: int) -> bool:
+    row = cells[state]
+    if any((row[first : last + 1] != cell).any() for first, last in _SLICE_ASCII):
+        return False
+    for path in _SLICE_WIDE:
+        reached = {(state, True)}
+        for index, (first, last) in enumerate(path):
+            following: set[tuple[int, bool]] = set()
+            for at, head in reached:
+                for found in set(cells[at, first : last + 1].tolist()):
+                    act = cell >> 16 if head else 0
+                    if found == REJECT or found & 0xFFFF == RETURN or found >> 16 != act:
+                        return False
+                    following.add((found & 0xFFFF, False))
+            reached = following
+            if index == len(path) - 1 and reached != {(state, False)}:
+                return False
+    return True

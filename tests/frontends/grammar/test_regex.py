@@ -1,0 +1,220 @@
+"""Regular expressions: both dialects against Python's, and what is refused, with its place."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from grammar_tools import accepts, byte_engine
+
+from chimerac.compiler.errors import UserError
+from chimerac.frontends.grammar import characters as ch
+from chimerac.frontends.grammar.character_dfa import both, complement, of_length, of_regex, of_texts, without
+from chimerac.frontends.grammar.regex import anchored, choices_grammar, parse, regex_grammar, searched
+
+TEXTS = [
+    "",
+    "a",
+    "b",
+    "A",
+    "é",
+    "É",
+    "ß",
+    "١",
+    "1",
+    "_",
+    " ",
+    "\t",
+    "\n",
+    "\u2028",
+    "ab",
+    "a\nb",
+    "aa",
+    "]",
+    "-",
+    "^",
+    "\\",
+    ".",
+    "x-y",
+    "\x08",
+    "K",
+    "😀",
+    "a1",
+]
+
+PYTHON = [
+    r"\d",
+    r"\D",
+    r"\w+",
+    r"\W",
+    r"\s",
+    r"\S",
+    ".",
+    "(?s:.)",
+    "(?i)é|k",
+    "(?i:AB)",
+    "[]a]",
+    "[^]a]",
+    "[a-]",
+    r"[\]\-^]",
+    r"[\d_]+",
+    r"\x61|\u00e9|\U0001f600",
+    "a{1}",
+    "a{,2}",
+    "a{2,}",
+    "a{x",
+    "a{",
+    "(?P<n>a)b?",
+    "(?#note)a",
+    r"\.",
+    r"\\",
+    r"[\b]",
+    "(?x) a b # c",
+    "^a$",
+    r"\Aa\Z",
+    "(?:)",
+    "a||b",
+    "(?a:\\w)",
+    r"\t|\n",
+]
+
+
+@pytest.mark.parametrize("pattern", PYTHON)
+def test_pythons_dialect(pattern: str) -> None:
+    engine = byte_engine(regex_grammar(pattern))
+    for text in TEXTS:
+        assert accepts(engine, text) == (re.fullmatch(pattern, text) is not None), text
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "a",
+        "^a",
+        "a$",
+        "^a$",
+        "a|^b",
+        "^(a|b$)",
+        "(^a|b)",
+        "(a|b$)",
+        r"\d",
+        r"^\w+$",
+        "",
+        "^$",
+        "x.y",
+        r"\u00e9",
+        r"^\s$",
+        "[^]",
+    ],
+)
+def test_ecmas_dialect_searches(pattern: str) -> None:
+    python = pattern.replace("$", r"\Z").replace("[^]", r"[\s\S]")
+    dfa = of_regex(searched(parse(pattern, "ecma")))
+    flags = re.ASCII if pattern != r"^\s$" else 0
+    for text in TEXTS:
+        assert dfa.accepts(text) == (re.search(python, text, flags) is not None), text
+
+
+@pytest.mark.parametrize(
+    ("pattern", "column"),
+    [
+        ("a(?=b)", 2),
+        ("(?<!a)b", 1),
+        (r"(a)\1", 4),
+        (r"a\b", 2),
+        ("(a", 1),
+        ("a)", 2),
+        ("[a", 1),
+        ("*a", 1),
+        ("a**+", 4),
+        ("[b-a]", 1),
+        (r"\q", 1),
+        (r"\x6", 1),
+        (r"\p{Nope}", 1),
+        ("a{3,2}", 2),
+        ("(?P=n)", 1),
+        (r"\ud800", 1),
+        ("^*", 2),
+        ("(?z)", 1),
+        ("a\\", 2),
+        ("[[:alpha:]]", 2),
+    ],
+)
+def test_what_is_refused(pattern: str, column: int) -> None:
+    with pytest.raises(UserError) as caught:
+        regex_grammar(pattern)
+    assert caught.value.code == "CHM280"
+    assert caught.value.span is not None
+    assert caught.value.span.column == column
+
+
+def test_anchors_inside_are_refused() -> None:
+    for pattern in ("a^b", "(a$)b", "(a$|b)*"):
+        with pytest.raises(UserError, match="ends only"):
+            anchored(parse(pattern))
+
+
+def test_shortest_matches_mean_nothing_for_a_whole_text() -> None:
+    assert accepts(byte_engine(regex_grammar("a*?b+?")), "aabb")
+    with pytest.raises(UserError, match="shortest"):
+        parse("a*?", lazy=False)
+
+
+def test_choices() -> None:
+    engine = byte_engine(choices_grammar(["yes", "yesterday", "ñ", "yes"]))
+    assert [accepts(engine, text) for text in ("yes", "yesterday", "ñ", "ye", "yesterda", "")] == [True] * 3 + [
+        False
+    ] * 3
+    for wrong in ([], ["a", ""]):
+        with pytest.raises(UserError) as caught:
+            choices_grammar(wrong)
+        assert caught.value.code == "CHM280"
+
+
+def test_sets_of_characters() -> None:
+    vowels = ch.single("aeiou")
+    assert ch.inverted(ch.inverted(vowels)) == vowels
+    assert ch.difference(ch.single("abc"), vowels) == ((98, 99),)
+    assert ch.intersection(((0, 200),), ((100, 300),)) == ((100, 200),)
+    assert ch.char_set([(0xD000, 0xE100)]) == ((0xD000, 0xD7FF), (0xE000, 0xE100))
+    for chars in (
+        ch.ALL,
+        vowels,
+        ((0x7F, 0x80),),
+        ((0x7FE, 0x1000),),
+        ((0xFFFF, 0x10000),),
+        ((0x10FFFF, 0x10FFFF),),
+        ((0, 0x3FF), (0xE123, 0x1F600)),
+    ):
+        engine = byte_engine(regex_grammar("[" + "".join(f"\\U{a:08x}-\\U{b:08x}" for a, b in chars) + "]"))
+        for point in (
+            0,
+            0x61,
+            0x7F,
+            0x80,
+            0x7FE,
+            0x7FF,
+            0x800,
+            0xFFF,
+            0x1000,
+            0xD7FF,
+            0xE000,
+            0xFFFF,
+            0x10000,
+            0x10FFFF,
+        ):
+            assert accepts(engine, chr(point)) == any(a <= point <= b for a, b in chars)
+
+
+def test_automata_over_characters() -> None:
+    left, right = of_regex(anchored(parse("[ab]*"))), of_regex(anchored(parse("a.*")))
+    for text in ("", "a", "ab", "b", "ac", "abab"):
+        in_left, in_right = left.accepts(text), right.accepts(text)
+        assert both(left, right).accepts(text) == (in_left and in_right)
+        assert without(left, right).accepts(text) == (in_left and not in_right)
+        assert complement(left).accepts(text) != in_left
+        assert of_length(left, 1, 2).accepts(text) == (in_left and 1 <= len(text) <= 2)
+        assert of_length(left, 2, None).accepts(text) == (in_left and len(text) >= 2)
+        assert of_texts(["ab", "a"]).accepts(text) == (text in ("ab", "a"))
+    assert both(left, of_texts(["c"])).empty
+    assert not left.empty
