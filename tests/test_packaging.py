@@ -28,7 +28,9 @@ DATA = {
     ".mjs",
     ".mts",
     ".json",
+    ".modulemap",
     ".safetensors",
+    ".tbd",
     ".tokenizer",
     ".txt",
 }

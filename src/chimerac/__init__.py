@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from chimerac.compiler.build import BuildReport, build
     from chimerac.compiler.doctor import examine as doctor
     from chimerac.compiler.errors import ChimeracError, InternalError, UserError
+    from chimerac.compiler.grammar import compile_grammar
     from chimerac.compiler.inspect import describe_bundle as inspect
     from chimerac.compiler.verify import verify
     from chimerac.frontends.config import check
@@ -30,6 +31,7 @@ _LAZY = {
     "UserError": "compiler.errors",
     "build": "compiler.build",
     "check": "frontends.config",
+    "compile_grammar": "compiler.grammar",
     "doctor": "compiler.doctor:examine",
     "inspect": "compiler.inspect:describe_bundle",
     "load": "runtime.session",
@@ -46,6 +48,7 @@ __all__ = [
     "__version__",
     "build",
     "check",
+    "compile_grammar",
     "doctor",
     "inspect",
     "load",
