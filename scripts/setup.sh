@@ -12,3 +12,7 @@ fi
 # torch first and alone: a range in another package must not pull a build with GPU libraries
 .venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extra]"
+if [ "$extra" = test ]; then
+  # a peer that tests compare with; without its requirements, which are large and not needed for that
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps xgrammar==0.2.8
+fi

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from chimerac.targets.isa import Isa
-from chimerac.targets.kernel_spec import KernelSpec
+from chimerac.targets.kernel_spec import INTEGER_PRODUCTS, KernelSpec
 from chimerac.targets.kernels import find_kernel
 
 
@@ -91,13 +91,14 @@ def compile_kernels(
     done = []
     for spec, build in zip(distinct, builders, strict=True):
         started = time.perf_counter()
-        kept = store / f"{cache_key(spec, isa)}.o"
+        used = isa if isa.base is None or spec.op in INTEGER_PRODUCTS else isa.base
+        kept = store / f"{cache_key(spec, used)}.o"
         seconds = 0.0
         if not kept.exists():
             from chimerac.targets.tensorir import lower
 
             temporary = kept.with_name(f"{kept.stem}.{os.getpid()}.tmp.o")
-            lower(build(spec, isa), isa).write_to_file(str(temporary), "o")
+            lower(build(spec, used), used).write_to_file(str(temporary), "o")
             temporary.replace(kept)
             seconds = time.perf_counter() - started
         symbol = spec.symbol + isa.symbol_suffix

@@ -10,6 +10,9 @@ from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.types import TensorType
 from chimerac.targets.sharing import Sharing, sharing_of
 
+#: Ops whose results are sums of integer products, exact in any order and with any instruction.
+INTEGER_PRODUCTS = frozenset({"ternary_matmul", "grouped_ternary_matmul", "int8_matmul"})
+
 
 @dataclass(frozen=True)
 class KernelSpec:

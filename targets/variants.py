@@ -13,10 +13,10 @@ from pathlib import Path
 
 from chimerac.targets.codegen import KernelObject, compile_kernels
 from chimerac.targets.isa import CKernels, Isa
-from chimerac.targets.kernel_spec import KernelSpec
+from chimerac.targets.kernel_spec import INTEGER_PRODUCTS, KernelSpec
 
 #: Ops that have a kernel per variant.
-VARIANT_OPS = frozenset({"ternary_matmul", "grouped_ternary_matmul", "int8_matmul"})
+VARIANT_OPS = INTEGER_PRODUCTS
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,8 @@ class Isa:
         program_triple: what zig calls a system for which programs without shared libraries are linked; empty if none.
         symbol_suffix: behind the C names of kernels, where several variants are linked together.
         c_kernels: of a variant that has C functions in place of generated kernels.
+        base: what compiles all kernels but the integer products, if the extra instructions of this set could change a
+            float result; None: this set.
     """
 
     name: str
@@ -141,6 +143,7 @@ class Isa:
     program_triple: str = ""
     symbol_suffix: str = ""
     c_kernels: CKernels | None = None
+    base: Isa | None = None
 
     def dot(self, columns: int) -> TernaryDot:
         """The inner step for so many columns at a time."""

@@ -77,4 +77,5 @@ ISA = replace(
     columns_per_pass=1,
     ternary_dot=TernaryDot(1, _prepare, _accumulate, _finish),
     primitives=table(DOT2_I16, DOT2_I8_U7),
+    base=SIMD128,  # LLVM would use relaxed minima and conversions too, which differ for NaN
 )

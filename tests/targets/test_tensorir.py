@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import Library, assert_same_bits, native_isas
+from emulated import link_server
+from harness import Library, assert_same_bits, emulated, native_isas
 
 from chimerac.compiler.ir.numerics import NUMPY, lanes8_sum
 from chimerac.compiler.ir.types import TensorType, f32, i32
@@ -36,8 +37,11 @@ def run(
     path = tmp_path / f"kernel{isa.suffix}"
     lower(builder.finish(), isa).write_to_file(str(tmp_path / "kernel.o"), "o")
     exports = [spec.symbol, "__heap_base"] if isa.suffix == ".wasm" else [spec.symbol]
-    link([tmp_path / "kernel.o"], [], isa, path, exports)
-    return Library(isa, path).run(spec, arrays, n)[0]
+    if emulated(isa):
+        link_server([tmp_path / "kernel.o"], [spec], isa, path)
+    else:
+        link([tmp_path / "kernel.o"], [], isa, path, exports)
+    return Library(isa, path, [spec]).run(spec, arrays, n)[0]
 
 
 @pytest.mark.parametrize("name", native_isas())

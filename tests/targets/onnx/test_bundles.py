@@ -53,6 +53,15 @@ def test_bits_are_those_of_the_native_bundle(
         assert outcome(ours, " And", **again) == outcome(native, " And", **again)
 
 
+@pytest.mark.parametrize("wanted", ["json", "markdown", "none", {"regex": "[a-f]{3}-[0-9]+"}])
+def test_grammars_lead_to_the_native_text(wanted: Any, onnx_bundles: dict[str, Path], bundles: dict[str, Path]) -> None:
+    grammar = chimerac.compile_grammar(**wanted) if isinstance(wanted, dict) else wanted
+    options = {"grammar": grammar, "max_tokens": 24, "temperature": 1.5, "seed": 3}
+    with chimerac.load(onnx_bundles["onnx"]) as session, chimerac.load(bundles["x86_64-avx2"]) as native:
+        assert outcome(session, **options) == outcome(native, **options)
+        assert session.finish_reason == native.finish_reason
+
+
 def test_fewer_loops_then_more(onnx_bundles: dict[str, Path], bundles: dict[str, Path]) -> None:
     found = []
     for path in (onnx_bundles["onnx"], bundles["x86_64-avx2"]):
@@ -142,6 +151,7 @@ def test_files(onnx_bundles: dict[str, Path]) -> None:
             "model.onnx": "code",
             "model.onnx.data": "weights",
             "chimera51_tokenizer.model": "tokenizer",
+            "chimera51_grammar.fstpack": "grammar",
             "MODEL_CARD.md": "document",
             "report.html": "document",
         }
