@@ -98,9 +98,13 @@ class Classifier:
         self._peak = blind.peak
         start: _At = (state, 0, known)
         before = self._closing(start)
-        accepted, uncertain, rise = [], [], blind.rise
+        accepted, uncertain, rise, flags = [], [], blind.rise, blind.flags
         for token in blind.uncertain.tolist():
-            at = self._walk(start, self._spelling(token))
+            spelling = self._spelling(token)
+            first = self._step(start, spelling[0])
+            if first is not None and first[1]:
+                flags = 0
+            at = self._walk(start, spelling)
             if at is _UNCERTAIN:
                 uncertain.append(token)
             elif at is not None:
@@ -108,7 +112,7 @@ class Classifier:
                 rise = max(rise, self._closing(at) - before)
         both = np.sort(np.concatenate([blind.accepted, np.array(accepted, np.int64)]))
         unsure = np.array(uncertain, np.int64)
-        return Classified(both, unsure, min(self._peak, 255), min(rise, 65535), blind.flags)
+        return Classified(both, unsure, min(self._peak, 255), min(rise, 65535), flags)
 
     def _walk(self, at: _At, data: bytes) -> _At | None:
         for byte in data:
@@ -224,7 +228,10 @@ def stored_masks(
     """Masks for all states and all tops that occur."""
     classifier = Classifier(automaton, vocabulary, shape)
     words = (vocabulary.size + 31) // 32
-    everything = np.sort(classifier._tokens[classifier._tokens >= 0])
+    ids = (vocabulary.trie[:, 0] & 0xFFFFFF).astype(np.int64)
+    everything = np.zeros(vocabulary.size, bool)
+    everything[ids[ids > 0] - 1] = True
+    tokens = int(everything.sum())
     first, rows = [0], []
     blocks: list[NDArray[np.uint32]] = []
     places: dict[bytes, int] = {}
@@ -248,15 +255,17 @@ def stored_masks(
                 found = classifier.classify(state, top) if blind is None else classifier.refined(blind, state, top)
                 if len(found.uncertain) > MOST_UNCERTAIN:
                     continue
-                rejected = np.setdiff1d(everything, np.concatenate([found.accepted, found.uncertain]))
-                if min(len(found.accepted), len(rejected)) >= words:
+                n_rejected = tokens - len(found.accepted) - len(found.uncertain)
+                if min(len(found.accepted), n_rejected) >= words:
                     bits = np.zeros(words * 32, np.uint8)
                     bits[found.accepted] = 1
                     store, block = STORE_BITMAP, np.packbits(bits, bitorder="little").view("<u4")
-                elif len(found.accepted) <= len(rejected):
+                elif len(found.accepted) <= n_rejected:
                     store, block = STORE_ACCEPTED, found.accepted.astype(np.uint32)
                 else:
-                    store, block = STORE_REJECTED, rejected.astype(np.uint32)
+                    rejected = everything.copy()
+                    rejected[found.accepted] = rejected[found.uncertain] = False
+                    store, block = STORE_REJECTED, np.flatnonzero(rejected).astype(np.uint32)
                 unsure = found.uncertain.astype(np.uint32)
                 last = found.peak | found.flags << 8 | found.rise << 16
                 rows.append([top, store, len(block), place(block), len(unsure), place(unsure), last, 0])
