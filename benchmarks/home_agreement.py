@@ -1,6 +1,6 @@
 """Do the bundles of a model, and PyTorch, answer every request of the held-out files with the same tokens?
 
-python benchmarks/home_agreement.py DATA/valid_*.jsonl --bundle dist/home.x86_64-avx2 --bundle dist/home.wasm --config home
+python benchmarks/home_agreement.py DATA/valid_*.jsonl --bundle dist/home.x86_64-avx2 --config home
 """
 
 from __future__ import annotations
