@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import struct
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chimerac.runtime.bundle_format import Manifest
+from chimerac.runtime.child_process import end_process
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.interface import (
     NO_GRAMMAR,
@@ -188,17 +188,8 @@ class RunnerSession(Session):
 
     def close(self) -> None:
         process, self._process = self._process, None
-        if process is None:
-            return
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
-        try:
-            process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            end_process(process)
 
 
 def _bits(value: float) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chimerac.runtime.bundle_format import WEB_DIRECTORY, Manifest
+from chimerac.runtime.child_process import end_process
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.interface import FinishReason, GenerateOptions, Piece, Prompt, Session
 
@@ -187,14 +188,5 @@ class WasmSession(Session):
 
     def close(self) -> None:
         process, self._process = self._process, None
-        if process is None:
-            return
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
-        try:
-            process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None:
+            end_process(process)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -206,8 +206,8 @@ class DataFolder:
             left -= len(part)
             if part:
                 tokens += encode(part) + ([] if end is None else [end])
-        self.text = np.array(tokens, np.uint16)
-        self.valid_text = np.array(encode(held), np.uint16), len(held.encode())
+        self.text = _narrow(np.array(tokens, np.int64), self.path)
+        self.valid_text = _narrow(np.array(encode(held), np.int64), self.path), len(held.encode())
 
     def source(self, phase: Phase, vocabulary: int, seed: int) -> Source:
         """Sequences for a phase. Raises UserError CHM251 to CHM255."""
@@ -223,10 +223,18 @@ class DataFolder:
             missing = {"tokens", "loss_start", "length"} - set(arrays)
             if missing:
                 raise UserError("CHM252", f"{file} has no {', '.join(sorted(missing))}")
-            tokens = arrays["tokens"].astype(np.uint16)
+            tokens = _narrow(arrays["tokens"], file)
             starts, lengths = arrays["loss_start"].astype(np.int64), arrays["length"].astype(np.int64)
         check_vocabulary(tokens, vocabulary)
         return RowSource(tokens, starts, lengths, phase, seed, pair=phase.kind == "dpo")
+
+
+def _narrow(tokens: NDArray[Any], origin: Path) -> Tokens:
+    """Token numbers as they are kept for training, 16 bits each. Raises UserError CHM255 where one does not fit."""
+    if tokens.size and int(tokens.max()) > np.iinfo(np.uint16).max:
+        message = f"{origin} has token {int(tokens.max())}; training takes vocabularies of up to 65,536 tokens"
+        raise UserError("CHM255", message, hint="train with a smaller tokenizer: docs/tutorial.md makes one")
+    return tokens.astype(np.uint16)
 
 
 def check_vocabulary(tokens: Tokens, vocabulary: int) -> None:

@@ -110,6 +110,19 @@ def test_text_files_hold_back_their_end(tmp_path: Path) -> None:
     assert len(folder.text) == 800 + 3000 - 512 + 2
 
 
+def test_tokens_of_more_than_16_bits_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("word " * 5000)
+    with pytest.raises(UserError, match="token 70000") as error:
+        DataFolder(tmp_path, lambda text: [70000] * len(text), None).source(Phase("p", sequence_length=16), 200073, 0)
+    assert error.value.code == "CHM255"
+    rows = {"tokens": np.full((4, 8), 65536), "loss_start": np.full(4, 2), "length": np.full(4, 8)}
+    np.savez(tmp_path / "sft.npz", **rows)
+    (tmp_path / "a.txt").unlink()
+    with pytest.raises(UserError, match="token 65536") as error:
+        DataFolder(tmp_path, list, None).source(ROWS, 200073, 0)  # type: ignore[arg-type]
+    assert error.value.code == "CHM255"
+
+
 def test_mistakes_in_data_are_named(tmp_path: Path, folder: DataFolder) -> None:
     with pytest.raises(UserError, match="no data folder") as error:
         DataFolder(tmp_path / "none", list, None)  # type: ignore[arg-type]
