@@ -1,18 +1,19 @@
-"""Speed of the packed ternary matrix-vector product, weights out of cache: native, one and two threads, and in Node.
+"""Speed of the packed ternary matrix-vector product, weights out of cache: every native kernel set, and in Node.
 
-    python benchmarks/matvec.py [rows columns [tokens]]
+    python benchmarks/matvec.py [rows columns [tokens]] [--only NAME…]
 
 Several copies of the matrix, together larger than any cache, are multiplied in turn. Native runs with one thread and
-with two take turns, and so do the WebAssembly modules, so that what else the machine does disturbs both alike.
+with two, and plain reading of the same weights by the same threads, take turns, and so do the WebAssembly modules, so
+that what else the machine does disturbs all alike.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from ctypes import CDLL, c_int32, c_uint64, c_void_p
@@ -20,7 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
-from chimerac.compiler.ir.layouts import pack_scales, pack_ternary, scale_layout, ternary_layout
+from chimerac.compiler.ir.layouts import (
+    pack_scales,
+    pack_ternary,
+    padded,
+    scale_layout,
+    ternary_bytes,
+    ternary_layout,
+)
 from chimerac.compiler.ir.types import TensorType
 from chimerac.runtime.bundle_format import C_FLAGS, NATIVE_DIRECTORY, POSIX_SOURCES
 from chimerac.runtime.wasm_session import find_node
@@ -31,8 +39,8 @@ from chimerac.targets.link import link
 
 HERE = Path(__file__).parent
 GROUP, BLOCK = 128, 64
-MEMORY = 200 << 20  #: bytes of weights to cycle through
-CALLS = 1000
+MEMORY = 400 << 20  #: bytes of weights to cycle through
+CALLS = 400
 ROUNDS, SECONDS = 3, 1.5
 THREADS = 2
 WASM = ("wasm32-simd128", "wasm32-relaxed", "wasm32-scalar")
@@ -77,25 +85,27 @@ def make_spec(rows: int, columns: int, panel_rows: int, packed: np.ndarray, scal
     )
 
 
-def report(name: str, durations: Sequence[float], work: int, size: int) -> None:
-    """Median and best time of a call."""
-    print(f"{name:16}", end="")
+def report(name: str, durations: Sequence[float], work: int, size: int, read_speed: float = 0) -> None:
+    """Median and best time of a call, and its speed as a share of that of reading (bytes/s)."""
+    print(f"{name:12}", end="")
     for what, duration in (("median", statistics.median(durations)), ("best", min(durations))):
         rate, speed = size / duration / 1e9, work / duration / 1e9
         print(f"  {what} {1e6 * duration:5.0f} us, {rate:5.2f} GB/s, {speed:5.1f} G multiply-adds/s", end="")
+    if read_speed:
+        print(f"  {100 * size / statistics.median(durations) / read_speed:3.0f} % of reading", end="")
     print()
 
 
 def native(spec: KernelSpec, isa: Isa, packed: np.ndarray, scales: np.ndarray, folder: Path, tokens: int) -> np.ndarray:
-    """Seconds of each call, [1 thread or THREADS, calls]."""
+    """Seconds of each call: multiplying with 1 thread, with THREADS, reading with 1, with THREADS; [4, calls]."""
     objects = [o.object_path for o in compile_kernels([spec], isa, folder / isa.name)]
     sources = [HERE / "matvec.c", *(NATIVE_DIRECTORY / name for name in POSIX_SOURCES)]
-    output = folder / f"kernel{isa.suffix}"
+    output = folder / isa.name / f"kernel{isa.suffix}"
     link(objects, sources, isa, output, ["measure"], [NATIVE_DIRECTORY], [*C_FLAGS, f"-DKERNEL={spec.symbol}"])
     copies = max(1, MEMORY // packed.nbytes)
     random = np.random.default_rng(0)
     rows, columns = spec.integer("rows"), spec.integer("columns")
-    arrays = [
+    arrays: list[np.ndarray] = [
         random.integers(-127, 128, (tokens, columns)).astype(np.int8),
         np.full((tokens, columns // BLOCK), 0.01, np.float32),
         np.tile(packed, copies),
@@ -105,7 +115,7 @@ def native(spec: KernelSpec, isa: Isa, packed: np.ndarray, scales: np.ndarray, f
     pointers = (c_void_p * 5)(*(a.ctypes.data for a in arrays))
     strides = (c_uint64 * 5)(0, 0, packed.nbytes, scales.nbytes, 0)
     assert spec.sharing is not None
-    durations = np.zeros((2, CALLS))
+    durations = np.zeros((4, CALLS))
     sizes = (copies, tokens, spec.sharing.units, spec.sharing.work, THREADS, CALLS)
     target = durations.ctypes.data_as(c_void_p)
     library = CDLL(str(output))
@@ -123,41 +133,75 @@ def in_node(module: Path, symbol: str, numbers: Sequence[float], script: Path) -
     return [float(second) for second in json.loads(done.stdout)]
 
 
-def main(rows: int = 6912, columns: int = 2560, tokens: int = 1) -> None:
+def measure_native(rows: int, columns: int, tokens: int, only: Sequence[str], folder: Path) -> None:
+    """Print a table of the native kernel sets."""
     random = np.random.default_rng(0)
     trits = random.integers(-1, 2, (rows, columns)).astype(np.int8)
     plain_scales = np.full((rows, columns // GROUP), 0.01, np.float16)
     work = rows * columns * tokens
-    print(f"{rows} x {columns}, {tokens} tokens")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        isa = load_isa("x86_64-avx2")
+    features = cpu_features()
+    plain = load_isa("x86_64-avx2")
+    for isa in (plain, *plain.variants):
+        if (only and isa.kernels not in only) or not features.issuperset(isa.needs):
+            continue
         packed, scales = pack_ternary(trits, isa.panel_rows), pack_scales(plain_scales, isa.panel_rows)
         spec = make_spec(rows, columns, isa.panel_rows, packed, scales)
         size = packed.nbytes + scales.nbytes
-        one, several = native(spec, isa, packed, scales, folder, tokens)
-        report("native, 1 thread", one, work, size)
-        report(f"native, {THREADS}", several, work, size)
-        if shutil.which("node") is None:
-            return
-        script = folder / "run.mjs"
-        script.write_text(NODE, encoding="utf-8")
-        modules: dict[str, Path] = {}
-        for name in WASM:
-            isa = load_isa(name)
-            objects = compile_kernels([spec], isa, folder / name)
-            modules[name] = folder / f"{name}.wasm"
-            link([o.object_path for o in objects], [], isa, modules[name], [spec.symbol, "__heap_base"])
+        multiplying_1, multiplying_n, reading_1, reading_n = native(spec, isa, packed, scales, folder, tokens)
+        for threads, multiplying, reading in ((1, multiplying_1, reading_1), (THREADS, multiplying_n, reading_n)):
+            report(f"{isa.kernels}, {threads}", multiplying, work, size, packed.nbytes / statistics.median(reading))
+            report(f"reading, {threads}", reading, work, packed.nbytes)
+
+
+def cpu_features() -> set[str]:
+    """Features of this processor, as ``Isa.needs`` spells them."""
+    flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
+    return {flag.replace("_", "") for flag in flags.split()}
+
+
+def measure_wasm(rows: int, columns: int, tokens: int, only: Sequence[str], folder: Path) -> None:
+    """Print a table of the WebAssembly modules in Node."""
+    script = folder / "run.mjs"
+    script.write_text(NODE, encoding="utf-8")
+    modules: dict[str, Path] = {}
+    numbers: dict[str, tuple[float, ...]] = {}
+    symbols: dict[str, str] = {}
+    for name in (n for n in WASM if not only or n.split("-")[1] in only):
+        isa = load_isa(name)
+        packed = np.zeros(ternary_bytes(rows, columns, isa.panel_rows), np.uint8)
+        scales = np.zeros(
+            (padded(rows, isa.panel_rows) // isa.panel_rows, columns // GROUP, isa.panel_rows), np.float16
+        )
+        spec = make_spec(rows, columns, isa.panel_rows, packed, scales)
+        objects = compile_kernels([spec], isa, folder / name)
+        modules[name] = folder / f"{name}.wasm"
+        link([o.object_path for o in objects], [], isa, modules[name], [spec.symbol, "__heap_base"])
+        size = packed.nbytes + scales.nbytes
         assert spec.sharing is not None
         copies = max(1, MEMORY // size)
-        numbers = (rows, columns, tokens, packed.nbytes, scales.nbytes, copies, spec.sharing.units, SECONDS)
-        found: dict[str, list[float]] = {name: [] for name in modules}
-        for _ in range(ROUNDS):
-            for name, path in modules.items():
-                found[name] += in_node(path, spec.symbol, numbers, script)
-        for name, durations in found.items():
-            report(name, durations, work, size)
+        numbers[name] = (rows, columns, tokens, packed.nbytes, scales.nbytes, copies, spec.sharing.units, SECONDS)
+        symbols[name] = spec.symbol
+    found: dict[str, list[float]] = {name: [] for name in modules}
+    for _ in range(ROUNDS):
+        for name, path in modules.items():
+            found[name] += in_node(path, symbols[name], numbers[name], script)
+    for name, durations in found.items():
+        report(name.split("-")[1], durations, rows * columns * tokens, int(numbers[name][3] + numbers[name][4]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sizes", nargs="*", type=int, help="rows, columns, tokens: 6912 2560 1")
+    parser.add_argument("--only", nargs="+", default=[], help="kernel sets, for example avx2 or relaxed")
+    given = parser.parse_args()
+    sizes: list[int] = given.sizes
+    rows, columns, tokens = (*sizes, *(6912, 2560, 1)[len(sizes) :])
+    print(f"{rows} x {columns}, {tokens} tokens")
+    with tempfile.TemporaryDirectory() as name:
+        measure_native(rows, columns, tokens, given.only, Path(name))
+        if shutil.which("node"):
+            measure_wasm(rows, columns, tokens, given.only, Path(name))
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from chimerac.targets.kernel_spec import KernelSpec
 
 
+LARGEST_BLOCK = 256  #: columns of a block of activations, at most
+
+
 @dataclass(frozen=True)
 class Primitive:
     """One vector instruction: its name, its meaning, and how a kernel asks for it.
@@ -37,25 +40,29 @@ class Primitive:
 class TernaryDot:
     """How an instruction set multiplies activations with packed trits (layout ``t2.r<R>``).
 
-    The kernel loads one vector of weights, ``packed``, for 16 columns of R rows; bit plane p of it holds, for each row,
-    the codes 0, 1, 2 of columns 4p to 4p + 3. ``prepare`` runs once for all rows of the matrix.
+    The kernel loads one vector of weights, ``packed``, for 16 columns of R rows, those of one panel or of several that
+    are joined; bit plane p of it holds, for each row, the codes 0, 1, 2 of columns 4p to 4p + 3. ``prepare`` runs once
+    for all rows of the matrix.
 
     Attributes:
         words: int32 words that stand for 4 activations; a word is repeated in every row's lane.
-        prepare: activations int8x16 → ``words`` vectors int32x4, whose lane p is for plane p.
+        prepare: activations int8x16 → ``words`` vectors int32x4, whose lane p is for plane p; None where a word is the
+            4 activations of the plane as they are.
         accumulate: (sums so far, packed as uint16x(2R), plane, words each as int32xR) → the sums with the products of
             the plane; sums are a list of vectors, empty at the start of a block. Planes come in order, 0 to 3, for each
-            16 columns of a block of at most 256.
+            16 columns of a block.
         finish: the sums of a block → int32xR, ``sum(code * activation)`` of each row.
         from_lanes: whether words of the 4 planes are loaded together and repeated from their lane, or each repeated by
             the load itself.
+        largest_block: columns that the sums have room for.
     """
 
     words: int
-    prepare: Callable[[Any], list[Any]]
+    prepare: Callable[[Any], list[Any]] | None
     accumulate: Callable[[list[Any], Any, int, list[Any]], list[Any]]
     finish: Callable[[list[Any]], Any]
     from_lanes: bool = False
+    largest_block: int = LARGEST_BLOCK
 
 
 @dataclass(frozen=True)
@@ -104,13 +111,15 @@ class Isa:
         suffix: of the linked library.
         vector_bytes: width of the vector registers.
         panel_rows: output rows that a panel of packed weights interleaves (compiler/ir/layouts.py).
-        panels_per_pass: panels that a matrix-vector product works on at a time: more share activations, fewer fit
-            registers.
+        joined_panels: panels that lie side by side in one vector register of a product with trits.
+        panels_per_pass: panels that a matrix-vector product works on at a time, a multiple of ``joined_panels``: more
+            share activations, fewer fit registers.
         columns_per_pass: activation columns that share the unpacking of a weight vector, when there are as many.
         ternary_dot: the inner step of products with trits, made of the primitives.
         int8_dot: the inner step of products with int8 weights.
         primitives: vector instructions by name.
-        tile_dot: ``ternary_dot`` for several columns at a time, if another one is better there.
+        tile_dot: ``ternary_dot`` for several columns at a time, if another one is better there, and for blocks that are
+            too large for ``ternary_dot``.
         needs: features that a processor must have beyond those of the target, as ``chm_cpu.h`` names them.
         variants: the same instruction set with more features, from plain to best; the library has the integer products
             of all of them and takes the best one that the processor runs (targets/variants.py). They read the same
@@ -120,6 +129,7 @@ class Isa:
         c_kernels: of a variant that has C functions in place of generated kernels.
         base: what compiles all kernels but the integer products, if the extra instructions of this set could change a
             float result; None: this set.
+        converts_halves: whether it converts fp16 to float32 in one instruction.
     """
 
     name: str
@@ -137,6 +147,7 @@ class Isa:
     ternary_dot: TernaryDot
     int8_dot: Int8Dot
     primitives: Mapping[str, Primitive] = field(default_factory=dict)
+    joined_panels: int = 1
     tile_dot: TernaryDot | None = None
     needs: tuple[str, ...] = ()
     variants: tuple[Isa, ...] = ()
@@ -144,10 +155,12 @@ class Isa:
     symbol_suffix: str = ""
     c_kernels: CKernels | None = None
     base: Isa | None = None
+    converts_halves: bool = False
 
-    def dot(self, columns: int) -> TernaryDot:
-        """The inner step for so many columns at a time."""
-        return self.tile_dot if self.tile_dot is not None and columns > 1 else self.ternary_dot
+    def dot(self, columns: int, block: int) -> TernaryDot:
+        """The inner step for so many columns of activations at a time, in blocks of this size."""
+        several = columns > 1 or block > self.ternary_dot.largest_block
+        return self.tile_dot if self.tile_dot is not None and several else self.ternary_dot
 
 
 def table(*primitives: Primitive) -> dict[str, Primitive]:

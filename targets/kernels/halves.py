@@ -1,10 +1,10 @@
-"""Reading fp16 scales, exactly, with integer and float32 operations that every target has."""
+"""Reading fp16 scales, exactly: by the instruction for it, else with integer and float32 operations."""
 
 from __future__ import annotations
 
 from tvm import tirx
 
-from chimerac.targets.tensorir import Expr, KernelBuilder, TirOps, with_lanes
+from chimerac.targets.tensorir import Expr, KernelBuilder, TirOps, reinterpret, with_lanes
 
 TWO_TO_112 = 2.0**112  #: from the exponent bias of fp16 to that of float32
 
@@ -16,6 +16,8 @@ def decode(b: KernelBuilder, bits: Expr, lanes: int) -> Expr:
     the product is exact.
     """
     ops = TirOps(b, lanes)
+    if b.isa.converts_halves:
+        return b.hold(tirx.Cast(with_lanes("float32", lanes), reinterpret(bits, with_lanes("float16", lanes))))
     wide = b.hold(tirx.Cast(with_lanes("int32", lanes), bits))
     magnitude = ops.ishl(ops.iand(wide, ops.i32(0x7FFF)), 13)
     finite = ops.bits(ops.mul(ops.from_bits(magnitude), ops.f32(TWO_TO_112)))

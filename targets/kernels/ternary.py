@@ -14,7 +14,7 @@ from tvm import tirx
 
 from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir.layouts import COLUMN_PADDING, COLUMNS_PER_STEP, padded
-from chimerac.targets.isa import Isa, TernaryDot
+from chimerac.targets.isa import LARGEST_BLOCK, Isa, TernaryDot
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.halves import decode
 from chimerac.targets.tensorir import (
@@ -28,10 +28,10 @@ from chimerac.targets.tensorir import (
     reinterpret,
     shuffle,
     splat,
+    with_lanes,
 )
 
 PLANES = 4  #: of 4 columns each
-LARGEST_BLOCK = 256  #: what ``TernaryDot.accumulate`` can add up
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,8 @@ class TernaryBody:
     @property
     def step_words(self) -> int:
         """Room for the prepared words of 16 activations."""
-        return max(self.b.isa.dot(columns).words for columns in (1, self.b.isa.columns_per_pass)) * PLANES
+        isa, block = self.b.isa, self.product.block
+        return max(isa.dot(columns, block).words for columns in (1, isa.columns_per_pass)) * PLANES
 
     def emit(
         self, codes: Place, scales: Place, weights: Place, weight_scales: Place, result: Place, count: int | Expr
@@ -171,20 +172,22 @@ class _Tile:
     @property
     def dot(self) -> TernaryDot:
         """The inner step."""
-        return self.body.b.isa.dot(self.width)
+        return self.body.b.isa.dot(self.width, self.body.product.block)
 
     def emit(self) -> None:
         b = self.body.b
         self._prepare()
-        together = max(1, b.isa.panels_per_pass // self.width)
+        joined = b.isa.joined_panels
+        together = max(joined, b.isa.panels_per_pass // self.width // joined * joined)
         count = b.let(b.end - b.begin)
         passes = b.let(tirx.truncdiv(count, integer(together))) if together > 1 else count
         with b.loop(passes) as i:
             # each panel of a pass is a sequential stream of its own, far from the others
-            self._panels([b.let(b.begin + i + j * passes) for j in range(together)])
+            panels = [b.let(b.begin + i + j * passes) for j in range(together)]
+            self._panels([panels[j : j + joined] for j in range(0, together, joined)])
         if together > 1:
             with b.loop(b.let(count - passes * together)) as i:
-                self._panels([b.let(b.begin + passes * together + i)])
+                self._panels([[b.let(b.begin + passes * together + i)]])
 
     def _prepare(self) -> None:
         """The activations as the instruction set wants them, zeros behind the last, and the sum of each block."""
@@ -199,15 +202,25 @@ class _Tile:
 
     def _prepare_block(self, column: int, index: int | Expr, extent: int) -> None:
         b, product = self.body.b, self.body.product
-        total: Any = constant(0, "int32")
+        total: Any = None  # 16 lanes of at most LARGEST_BLOCK / 16 activations
         for start in range(0, extent, COLUMNS_PER_STEP):
             place = b.let(integer(column * product.columns + index * product.block + start))
             codes = self._sixteen(place, min(COLUMNS_PER_STEP, extent - start))
-            wide = tirx.Cast("int32x16", codes)
-            total = b.let(tirx.Add(total, intrinsic("llvm.vector.reduce.add", "int32", wide)))
-            for i, vector in enumerate(self.dot.prepare(codes)):
-                b.store(self.body.words, self._words(column, index, start // COLUMNS_PER_STEP) + i * PLANES, vector)
+            wide = tirx.Cast("int16x16", codes)
+            total = b.let(wide if total is None else tirx.Add(total, wide))
+            if not self.direct:
+                for i, vector in enumerate(self._prepared(codes)):
+                    b.store(self.body.words, self._words(column, index, start // COLUMNS_PER_STEP) + i * PLANES, vector)
+        total = intrinsic("llvm.vector.reduce.add", "int32", tirx.Cast("int32x16", total))
         b.store(self.body.sums, column * product.blocks + index, total)
+
+    @property
+    def direct(self) -> bool:
+        """Whether the words are the activations where they are."""
+        return self.dot.prepare is None and self.body.product.columns % COLUMNS_PER_STEP == 0
+
+    def _prepared(self, codes: Expr) -> list[Expr]:
+        return [reinterpret(codes, f"int32x{PLANES}")] if self.dot.prepare is None else self.dot.prepare(codes)
 
     def _sixteen(self, place: Expr, count: int) -> Expr:
         """``count`` activations and zeros."""
@@ -226,27 +239,33 @@ class _Tile:
         first = index * (product.block // COLUMNS_PER_STEP) + (column * product.steps + step)
         return first * self.body.step_words
 
-    def _panels(self, panels: Sequence[Expr]) -> None:
+    def _panels(self, vectors: Sequence[Sequence[Expr]]) -> None:
+        """The product with some panels. ``vectors``: the panels of each vector; a single one is computed twice where
+        several are joined."""
         b, product = self.body.b, self.body.product
-        ops = TirOps(b, product.panel_rows)
-        sums = [[b.cell(ops.f32(0.0)) for _ in panels] for _ in range(self.width)]
-        starts = [b.let(self.weights.start + p * product.panel_bytes) for p in panels]
-        scale_starts = [b.let(self.weight_scales.start + p * (product.groups * product.panel_rows)) for p in panels]
+        joined = b.isa.joined_panels
+        vectors = [panels if len(panels) == joined else [*panels] * joined for panels in vectors]
+        ops = TirOps(b, self.lanes)
+        sums = [[b.cell(ops.f32(0.0)) for _ in vectors] for _ in range(self.width)]
+        starts = [[b.let(self.weights.start + p * product.panel_bytes) for p in panels] for panels in vectors]
+        scale_bytes = product.groups * product.panel_rows
+        scale_starts = [[b.let(self.weight_scales.start + p * scale_bytes) for p in panels] for panels in vectors]
         per_group = product.group // product.block
 
         def group(g: int | Expr, extents: Sequence[int]) -> None:
-            partial: list[list[Any]] = [[None] * len(panels) for _ in range(self.width)]
+            partial: list[list[Any]] = [[None] * len(vectors) for _ in range(self.width)]
             for k, extent in enumerate(extents):
                 index = g * per_group + k
                 for column, row in enumerate(self._block(index, extent, starts)):
-                    scale = b.let(splat(self.scales.load(column * product.blocks + index), product.panel_rows))
+                    scale = b.let(splat(self.scales.load(column * product.blocks + index), self.lanes))
                     for j, total in enumerate(row):
                         value = ops.mul(scale, ops.to_float(total))
                         before = partial[column][j]
                         partial[column][j] = value if before is None else ops.add(before, value)
-            for j in range(len(panels)):
-                bits = self.weight_scales.memory.load(scale_starts[j] + g * product.panel_rows, product.panel_rows)
-                scale = decode(b, bits, product.panel_rows)
+            for j, places in enumerate(scale_starts):
+                here = g * product.panel_rows
+                bits = self._joined([self.weight_scales.memory.load(p + here, product.panel_rows) for p in places])
+                scale = decode(b, bits, self.lanes)
                 for column in range(self.width):
                     cell = sums[column][j]
                     cell.set(ops.add(cell.get(), ops.mul(scale, partial[column][j])))
@@ -259,21 +278,35 @@ class _Tile:
             extents = [product.block] * (rest // product.block)
             group(whole, extents + ([rest % product.block] if rest % product.block else []))
         for column in range(self.width):
-            for panel, cell in zip(panels, sums[column], strict=True):
-                self._store(column, panel, cell.get())
+            for panels, cell in zip(vectors, sums[column], strict=True):
+                value = cell.get()
+                for j, panel in enumerate(dict.fromkeys(panels)):
+                    here = range(j * product.panel_rows, (j + 1) * product.panel_rows)
+                    self._store(column, panel, shuffle([value], here) if len(panels) > 1 else value)
 
-    def _block(self, index: int | Expr, extent: int, starts: Sequence[Expr]) -> list[list[Expr]]:
-        """Integer sums of a block: int32 vectors per column and panel."""
+    @property
+    def lanes(self) -> int:
+        """Rows of a vector."""
+        return self.body.product.panel_rows * self.body.b.isa.joined_panels
+
+    def _joined(self, parts: Sequence[Expr]) -> Expr:
+        """One vector of several, side by side."""
+        if len(parts) == 1:
+            return self.body.b.let(parts[0])
+        lanes = int(parts[0].ty.dtype.lanes)
+        return self.body.b.let(shuffle(parts, range(lanes * len(parts))))
+
+    def _block(self, index: int | Expr, extent: int, starts: Sequence[Sequence[Expr]]) -> list[list[Expr]]:
+        """Integer sums of a block: int32 vectors per column and vector of panels."""
         b, product = self.body.b, self.body.product
-        lanes = product.panel_rows
         sums: list[list[list[Expr]]] = [[[] for _ in starts] for _ in range(self.width)]
         for step in range(-(-extent // COLUMNS_PER_STEP)):
             offset = (index * (product.block // COLUMNS_PER_STEP) + step) * product.step_bytes
-            packed = [
-                b.let(reinterpret(self.weights.memory.load(start + offset, product.step_bytes), f"uint16x{2 * lanes}"))
-                for start in starts
-            ]
-            words = [self._repeated(b.let(integer(self._words(column, index, step)))) for column in range(self.width)]
+            packed = []
+            for vector in starts:
+                loaded = self._joined([self.weights.memory.load(s + offset, product.step_bytes) for s in vector])
+                packed.append(b.let(reinterpret(loaded, f"uint16x{2 * self.lanes}")))
+            words = [self._repeated(column, index, step) for column in range(self.width)]
             for plane in range(PLANES):
                 for column in range(self.width):
                     now = words[column](plane)
@@ -281,17 +314,30 @@ class _Tile:
                         sums[column][j] = [b.let(s) for s in self.dot.accumulate(sums[column][j], vector, plane, now)]
         totals = []
         for column in range(self.width):
-            total = b.let(splat(self.body.sums.load(column * product.blocks + index), lanes))
+            total = b.let(splat(self.body.sums.load(column * product.blocks + index), self.lanes))
             totals.append([b.let(tirx.Sub(self.dot.finish(s), total)) for s in sums[column]])
         return totals
 
-    def _repeated(self, place: Expr) -> Callable[[int], list[Expr]]:
-        """plane → the prepared words of a step from there on, each in every row's lane."""
-        b, lanes, words = self.body.b, self.body.product.panel_rows, range(self.dot.words)
+    def _repeated(self, column: int, index: int | Expr, step: int) -> Callable[[int], list[Expr]]:
+        """plane → the words of a step, each in every row's lane."""
+        b, lanes = self.body.b, self.lanes
+        load = self._word_loader(column, index, step)
+        words = range(self.dot.words)
         if self.dot.from_lanes:
-            vectors = [b.let(self.body.words.load(place + i * PLANES, PLANES)) for i in words]
+            vectors = [b.let(load(i, 0, PLANES)) for i in words]
             return lambda plane: [b.let(shuffle([vector] * (lanes // PLANES), [plane] * lanes)) for vector in vectors]
-        return lambda plane: [b.let(splat(self.body.words.load(place + i * PLANES + plane), lanes)) for i in words]
+        return lambda plane: [b.let(splat(load(i, plane, 1), lanes)) for i in words]
+
+    def _word_loader(self, column: int, index: int | Expr, step: int) -> Callable[[int, int, int], Expr]:
+        """(index of the word, plane, count) → words of planes from there on."""
+        product = self.body.product
+        if not self.direct:
+            place = self.body.b.let(integer(self._words(column, index, step)))
+            return lambda i, plane, count: self.body.words.load(place + i * PLANES + plane, count)
+        start = column * product.columns + index * product.block + step * COLUMNS_PER_STEP
+        return lambda i, plane, count: reinterpret(
+            self.codes.load(start + plane * 4, 4 * count), with_lanes("int32", count)
+        )
 
     def _store(self, column: int, panel: Expr, value: Expr) -> None:
         b, product = self.body.b, self.body.product

@@ -24,7 +24,7 @@ from chimerac.targets.tensorir import lower as lower_kernel
 from chimerac.targets.variants import VARIANT_OPS
 
 #: instruction groups of Haswell, as capstone names them; fused multiply-add is in it, but changes results
-X86_GROUPS = {"mode64", "cmov", "jump", "branch_relative", "call", "ret", "int", "novlx", "bmi", "bmi2", "f16c"}
+X86_GROUPS = {"mode64", "cmov", "jump", "branch_relative", "call", "ret", "int", "novlx", "bmi", "bmi2", "fc16"}
 X86_GROUPS |= {"sse1", "sse2", "sse3", "ssse3", "sse41", "sse42", "avx", "avx2"}
 #: instructions of ARMv8.0 that compilers choose
 AARCH64 = set(
