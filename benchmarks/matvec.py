@@ -17,11 +17,13 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from ctypes import CDLL, c_int32, c_uint64, c_void_p
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from chimerac.compiler.ir.layouts import (
+    FORMS,
     pack_scales,
     pack_ternary,
     padded,
@@ -36,6 +38,7 @@ from chimerac.targets.codegen import compile_kernels
 from chimerac.targets.isa import Isa, load_isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.link import link
+from chimerac.targets.registry import find_target
 
 HERE = Path(__file__).parent
 GROUP, BLOCK = 128, 64
@@ -69,7 +72,9 @@ console.log(JSON.stringify(durations.slice(durations.length / 3)));
 """
 
 
-def make_spec(rows: int, columns: int, panel_rows: int, packed: np.ndarray, scales: np.ndarray) -> KernelSpec:
+def make_spec(
+    rows: int, columns: int, panel_rows: int, form: str, packed: np.ndarray, scales: np.ndarray
+) -> KernelSpec:
     """The kernel of ternary_matmul with these weights."""
     attributes = (("block", BLOCK), ("columns", columns), ("group", GROUP), ("rows", rows))
     return KernelSpec(
@@ -77,7 +82,7 @@ def make_spec(rows: int, columns: int, panel_rows: int, packed: np.ndarray, scal
         (
             TensorType("i8", ("T", columns)),
             TensorType("f32", ("T", columns // BLOCK)),
-            TensorType("u8", packed.shape, ternary_layout(panel_rows)),
+            TensorType("u8", packed.shape, ternary_layout(panel_rows, form)),
             TensorType("f16", scales.shape, scale_layout(panel_rows)),
         ),
         (TensorType("f32", ("T", rows)),),
@@ -87,7 +92,7 @@ def make_spec(rows: int, columns: int, panel_rows: int, packed: np.ndarray, scal
 
 def report(name: str, durations: Sequence[float], work: int, size: int, read_speed: float = 0) -> None:
     """Median and best time of a call, and its speed as a share of that of reading (bytes/s)."""
-    print(f"{name:12}", end="")
+    print(f"{name:15}", end="")
     for what, duration in (("median", statistics.median(durations)), ("best", min(durations))):
         rate, speed = size / duration / 1e9, work / duration / 1e9
         print(f"  {what} {1e6 * duration:5.0f} us, {rate:5.2f} GB/s, {speed:5.1f} G multiply-adds/s", end="")
@@ -100,7 +105,7 @@ def native(spec: KernelSpec, isa: Isa, packed: np.ndarray, scales: np.ndarray, f
     """Seconds of each call: multiplying with 1 thread, with THREADS, reading with 1, with THREADS; [4, calls]."""
     objects = [o.object_path for o in compile_kernels([spec], isa, folder / isa.name)]
     sources = [HERE / "matvec.c", *(NATIVE_DIRECTORY / name for name in POSIX_SOURCES)]
-    output = folder / isa.name / f"kernel{isa.suffix}"
+    output = folder / isa.name / f"{spec.symbol}{isa.suffix}"
     link(objects, sources, isa, output, ["measure"], [NATIVE_DIRECTORY], [*C_FLAGS, f"-DKERNEL={spec.symbol}"])
     copies = max(1, MEMORY // packed.nbytes)
     random = np.random.default_rng(0)
@@ -133,46 +138,53 @@ def in_node(module: Path, symbol: str, numbers: Sequence[float], script: Path) -
     return [float(second) for second in json.loads(done.stdout)]
 
 
-def measure_native(rows: int, columns: int, tokens: int, only: Sequence[str], folder: Path) -> None:
+def measure_native(
+    rows: int, columns: int, tokens: int, forms: Sequence[str], only: Sequence[str], folder: Path
+) -> None:
     """Print a table of the native kernel sets."""
     random = np.random.default_rng(0)
     trits = random.integers(-1, 2, (rows, columns)).astype(np.int8)
     plain_scales = np.full((rows, columns // GROUP), 0.01, np.float16)
     work = rows * columns * tokens
     features = cpu_features()
-    plain = load_isa("x86_64-avx2")
-    for isa in (plain, *plain.variants):
+    plain, avx512 = load_isa("x86_64-avx2"), load_isa("x86_64-avx512")
+    runs = features.issuperset(find_target("x86_64-avx512").cpu)
+    for isa, form in product((plain, *plain.variants, *[avx512] * runs), forms):
         if (only and isa.kernels not in only) or not features.issuperset(isa.needs):
             continue
-        packed, scales = pack_ternary(trits, isa.panel_rows), pack_scales(plain_scales, isa.panel_rows)
-        spec = make_spec(rows, columns, isa.panel_rows, packed, scales)
+        packed, scales = pack_ternary(trits, isa.panel_rows, form), pack_scales(plain_scales, isa.panel_rows)
+        spec = make_spec(rows, columns, isa.panel_rows, form, packed, scales)
         size = packed.nbytes + scales.nbytes
         multiplying_1, multiplying_n, reading_1, reading_n = native(spec, isa, packed, scales, folder, tokens)
         for threads, multiplying, reading in ((1, multiplying_1, reading_1), (THREADS, multiplying_n, reading_n)):
-            report(f"{isa.kernels}, {threads}", multiplying, work, size, packed.nbytes / statistics.median(reading))
+            report(
+                f"{isa.kernels} {form}, {threads}", multiplying, work, size, packed.nbytes / statistics.median(reading)
+            )
             report(f"reading, {threads}", reading, work, packed.nbytes)
 
 
 def cpu_features() -> set[str]:
-    """Features of this processor, as ``Isa.needs`` spells them."""
+    """Features of this processor, as Linux spells them, and as ``Isa.needs`` does, without underscores."""
     flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
-    return {flag.replace("_", "") for flag in flags.split()}
+    return {*flags.split(), *flags.replace("_", "").split()}
 
 
-def measure_wasm(rows: int, columns: int, tokens: int, only: Sequence[str], folder: Path) -> None:
+def measure_wasm(rows: int, columns: int, tokens: int, forms: Sequence[str], only: Sequence[str], folder: Path) -> None:
     """Print a table of the WebAssembly modules in Node."""
     script = folder / "run.mjs"
     script.write_text(NODE, encoding="utf-8")
     modules: dict[str, Path] = {}
     numbers: dict[str, tuple[float, ...]] = {}
     symbols: dict[str, str] = {}
-    for name in (n for n in WASM if not only or n.split("-")[1] in only):
-        isa = load_isa(name)
-        packed = np.zeros(ternary_bytes(rows, columns, isa.panel_rows), np.uint8)
+    for isa, form in product(map(load_isa, WASM), forms):
+        if only and isa.kernels not in only:
+            continue
+        name = f"{isa.kernels} {form}"
+        packed = np.zeros(ternary_bytes(rows, columns, isa.panel_rows, form), np.uint8)
         scales = np.zeros(
             (padded(rows, isa.panel_rows) // isa.panel_rows, columns // GROUP, isa.panel_rows), np.float16
         )
-        spec = make_spec(rows, columns, isa.panel_rows, packed, scales)
+        spec = make_spec(rows, columns, isa.panel_rows, form, packed, scales)
         objects = compile_kernels([spec], isa, folder / name)
         modules[name] = folder / f"{name}.wasm"
         link([o.object_path for o in objects], [], isa, modules[name], [spec.symbol, "__heap_base"])
@@ -186,21 +198,22 @@ def measure_wasm(rows: int, columns: int, tokens: int, only: Sequence[str], fold
         for name, path in modules.items():
             found[name] += in_node(path, symbols[name], numbers[name], script)
     for name, durations in found.items():
-        report(name.split("-")[1], durations, rows * columns * tokens, int(numbers[name][3] + numbers[name][4]))
+        report(name, durations, rows * columns * tokens, int(numbers[name][3] + numbers[name][4]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sizes", nargs="*", type=int, help="rows, columns, tokens: 6912 2560 1")
     parser.add_argument("--only", nargs="+", default=[], help="kernel sets, for example avx2 or relaxed")
+    parser.add_argument("--forms", nargs="+", default=["t2"], choices=FORMS, help="of packed trits")
     given = parser.parse_args()
     sizes: list[int] = given.sizes
     rows, columns, tokens = (*sizes, *(6912, 2560, 1)[len(sizes) :])
     print(f"{rows} x {columns}, {tokens} tokens")
     with tempfile.TemporaryDirectory() as name:
-        measure_native(rows, columns, tokens, given.only, Path(name))
+        measure_native(rows, columns, tokens, given.forms, given.only, Path(name))
         if shutil.which("node"):
-            measure_wasm(rows, columns, tokens, given.only, Path(name))
+            measure_wasm(rows, columns, tokens, given.forms, given.only, Path(name))
 
 
 if __name__ == "__main__":

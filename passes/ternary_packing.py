@@ -1,13 +1,18 @@
-"""Lays trits and their scales out as a target's kernels read them (compiler/ir/layouts.py)."""
+"""Lays trits and their scales out as a target's kernels read them (compiler/ir/layouts.py).
+
+Each matrix gets the form that the target reads fastest (passes/ternary_costs.py), and the report says why.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from chimerac.compiler.ir.layouts import (
+    FORMS,
     pack_scales,
     pack_ternary,
     packed_scale_type,
@@ -15,66 +20,123 @@ from chimerac.compiler.ir.layouts import (
     scale_layout,
     ternary_layout,
 )
-from chimerac.compiler.ir.module import Constant, Module, Op, Value
+from chimerac.compiler.ir.module import Constant, Module, Op, Value, walk
 from chimerac.compiler.ir.types import TensorType
 from chimerac.passes.base import Builder, NewConstants, Rewritten, constant_names, rewrite
+from chimerac.passes.ternary_costs import CACHE, TWO_BITS_ONLY, TernaryCosts
 
-PACKED_OPS = ("ternary_matmul", "grouped_ternary_matmul")
+#: Op → index of the operand that holds trits; their scales are the next one. All of them read every form.
+PACKED_OPS = {"ternary_matmul": 2, "grouped_ternary_matmul": 2, "ternary_look_up": 1}
 
 
 @dataclass(frozen=True)
 class TernaryPacking:
-    """Two bits a weight, in panels of ``panel_rows`` output rows."""
+    """Two bits or 1.6 a weight, in panels of ``panel_rows`` output rows.
+
+    Attributes:
+        costs: of the target.
+        form: one of ``layouts.FORMS`` for all matrices, instead of the fastest.
+    """
 
     panel_rows: int
+    costs: TernaryCosts = TWO_BITS_ONLY
+    form: str | None = None
     name: str = "ternary_packing"
 
     def run(self, module: Module) -> Rewritten:
         new = NewConstants(module)
         rows = self.panel_rows
+        weights = _plain_weights(module)
+        size = sum(_two_bit_bytes(module.constants[name].type, rows) for name in weights)
+        streamed = size > CACHE
+        forms = {name: self._form(module.constants[name].type, streamed) for name in weights}
         graphs = {}
         for graph_name, graph in module.graphs.items():
             names = constant_names(graph)
 
             def pack(op: Op, builder: Builder, names: dict[str, str] = names) -> Sequence[Value] | None:
-                if op.name not in PACKED_OPS or op.operands[2].type.layout:
+                place = PACKED_OPS.get(op.name)
+                if place is None or op.operands[place].type.layout:
                     return None
-                weight, scale = (names[op.operands[i].name] for i in (2, 3))
-                packed_name, scale_name = f"{weight}.{ternary_layout(rows)}", f"{scale}.{scale_layout(rows)}"
-                weights = _packed(new, packed_name, module.constants[weight], packed_type, pack_ternary, rows)
-                scales = _packed(new, scale_name, module.constants[scale], packed_scale_type, pack_scales, rows)
+                weight, scale = (names[op.operands[i].name] for i in (place, place + 1))
+                form = forms[weight]
+                packed_name, scale_name = f"{weight}.{ternary_layout(rows, form)}", f"{scale}.{scale_layout(rows)}"
+                type_ = packed_type(module.constants[weight].type, rows, form)
+                trits = partial(pack_ternary, panel_rows=rows, form=form)
+                packed = _packed(new, packed_name, module.constants[weight], type_, trits)
+                scale_type = packed_scale_type(module.constants[scale].type, rows)
+                panels = partial(pack_scales, panel_rows=rows)
+                scales = _packed(new, scale_name, module.constants[scale], scale_type, panels)
                 operands = list(op.operands)
-                operands[2] = builder.constant(packed_name, weights)
-                operands[3] = builder.constant(scale_name, scales)
+                operands[place] = builder.constant(packed_name, packed)
+                operands[place + 1] = builder.constant(scale_name, scales)
                 return builder.emit(op.name, operands, op.attributes, hint=op.results[0].name, location=op.location)
 
             graphs[graph_name] = rewrite(graph, pack)
-        packed = [c for c in new.made.values() if c.type.layout == ternary_layout(rows)]
-        size = sum(c.type.bytes() for c in packed)
-        note = f"packed {len(packed)} matrices as {ternary_layout(rows)}: {size:,} bytes"
-        return Rewritten(new.added_to(replace(module, graphs=graphs)), (note,))
+        notes = self._notes(new, streamed, size)
+        return Rewritten(new.added_to(replace(module, graphs=graphs)), notes)
+
+    def _form(self, trits: TensorType, streamed: bool) -> str:
+        rows, columns = (int(d) for d in trits.shape[-2:])
+        return self.form or self.costs.cheapest(rows, columns, self.panel_rows, streamed=streamed)
+
+    def _notes(self, new: NewConstants, streamed: bool, size: int) -> tuple[str, ...]:
+        made = list(new.made.values())
+        notes = []
+        for form in FORMS:
+            layout = ternary_layout(self.panel_rows, form)
+            packed = [c for c in made if c.type.layout == layout]
+            if packed or form == FORMS[0]:
+                notes.append(
+                    f"packed {len(packed)} matrices as {layout}: {sum(c.type.bytes() for c in packed):,} bytes"
+                )
+        if self.form:
+            notes.append(f"{self.form} was asked for")
+        elif len(self.costs.compute) > 1:
+            where = "come from memory" if streamed else "stay in a cache"
+            table = ", ".join(
+                f"{form} {max(compute, self.costs.memory * _BITS[form] / 8 if streamed else 0):.1f}"
+                for form, compute in self.costs.compute.items()
+            )
+            notes.append(f"weights of {size:,} bytes at 2 bits {where}; picoseconds a weight: {table}")
+        return tuple(notes)
+
+
+_BITS = {"t2": 2.0, "t5": 1.6}
+
+
+def _plain_weights(module: Module) -> list[str]:
+    """Names of the constants that products take as trits in plain order, each once."""
+    found: dict[str, None] = {}
+    for graph in module.graphs.values():
+        names = constant_names(graph)
+        for op in walk(graph.ops):
+            place = PACKED_OPS.get(op.name)
+            if place is not None and not op.operands[place].type.layout:
+                found[names[op.operands[place].name]] = None
+    return list(found)
+
+
+def _two_bit_bytes(trits: TensorType, panel_rows: int) -> int:
+    return packed_type(trits, panel_rows).bytes()
 
 
 def _packed(
     new: NewConstants,
     name: str,
     plain: Constant,
-    type_of: Callable[[TensorType, int], TensorType],
-    pack: Callable[[np.ndarray, int], np.ndarray],
-    panel_rows: int,
+    type_: TensorType,
+    pack: Callable[[np.ndarray], np.ndarray],
 ) -> TensorType:
-    type_ = type_of(plain.type, panel_rows)
     if plain.computed:
-        return new.derive_computed(name, type_, lambda: _parts(plain, type_, pack, panel_rows))
-    return new.derive(name, lambda: pack(plain.data, panel_rows), type_.layout)
+        return new.derive_computed(name, type_, lambda: _parts(plain, pack))
+    return new.derive(name, lambda: pack(plain.data), type_.layout)
 
 
-def _parts(
-    plain: Constant, type_: TensorType, pack: Callable[[np.ndarray, int], np.ndarray], panel_rows: int
-) -> Iterator[np.ndarray]:
+def _parts(plain: Constant, pack: Callable[[np.ndarray], np.ndarray]) -> Iterator[np.ndarray]:
     """Packed in pieces of whole matrices: a matrix alone is one piece, experts are one each."""
     if len(plain.type.shape) == 2:
-        yield pack(plain.data, panel_rows)
+        yield pack(plain.data)
     else:
         for part in plain.parts():
-            yield pack(part, panel_rows)
+            yield pack(part)

@@ -69,6 +69,19 @@ TARGETS: dict[str, Target] = {
             ("avx2", "bmi2", "f16c", "fma", "movbe"),
         ),
         Target(
+            "x86_64-avx512",
+            "x86_64-avx512",
+            "native",
+            "libchimera.so",
+            "Linux on x86-64 processors with AVX-512 VNNI and VBMI (Ice Lake, Zen 4 and later), weights 1.6 bits",
+            "natively, where the processor has it",
+            ("x86_64_avx512", "x86-64-avx512", "avx512"),
+            (
+                *("avx2", "bmi2", "f16c", "fma", "movbe"),
+                *("avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512vbmi"),
+            ),
+        ),
+        Target(
             "aarch64-neon",
             "aarch64-neon",
             "native",

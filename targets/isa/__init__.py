@@ -10,6 +10,7 @@ from chimerac.targets.isa.definition import LARGEST_BLOCK, CKernels, Int8Dot, Is
 #: name → module that defines it as ``ISA``
 ISAS: dict[str, str] = {
     "x86_64-avx2": "chimerac.targets.isa.x86_64_avx2",
+    "x86_64-avx512": "chimerac.targets.isa.x86_64_avx512",
     "aarch64-neon": "chimerac.targets.isa.aarch64_neon",
     "macos-arm64": "chimerac.targets.isa.apple_macos",
     "ios-arm64": "chimerac.targets.isa.apple_ios",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from chimerac.compiler.ir.layouts import form_of
 from chimerac.targets.isa.aarch64_neon import PLAIN
 from chimerac.targets.isa.definition import CKernels, Isa
 from chimerac.targets.kernel_spec import KernelSpec
@@ -15,6 +16,8 @@ MOST_BLOCK, MOST_GROUP, MOST_EXPERTS = 64, 1024, 256
 def _amx_body(spec: KernelSpec, before: str) -> list[str] | None:
     """A product of several tokens goes to the coprocessor; one token's, and sizes that it does not take, do not."""
     if spec.op not in ("ternary_matmul", "grouped_ternary_matmul") or not spec.dynamic:
+        return None
+    if form_of(spec.operands[2].layout) != "t2":
         return None
     rows, columns, group, block = (spec.integer(name) for name in ("rows", "columns", "group", "block"))
     if block > MOST_BLOCK or group > MOST_GROUP:

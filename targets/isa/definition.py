@@ -38,11 +38,11 @@ class Primitive:
 
 @dataclass(frozen=True)
 class TernaryDot:
-    """How an instruction set multiplies activations with packed trits (layout ``t2.r<R>``).
+    """How an instruction set multiplies activations with packed trits.
 
-    The kernel loads one vector of weights, ``packed``, for 16 columns of R rows, those of one panel or of several that
-    are joined; bit plane p of it holds, for each row, the codes 0, 1, 2 of columns 4p to 4p + 3. ``prepare`` runs once
-    for all rows of the matrix.
+    A vector of weights, ``packed``, is for R rows, those of one panel or of several that are joined; a bit plane of it
+    holds, for each row, the codes 0, 1, 2 of 4 columns (layout ``t2.r<R>``). ``prepare`` runs once for all rows of the
+    matrix.
 
     Attributes:
         words: int32 words that stand for 4 activations; a word is repeated in every row's lane.
@@ -50,7 +50,7 @@ class TernaryDot:
             4 activations of the plane as they are.
         accumulate: (sums so far, packed as uint16x(2R), plane, words each as int32xR) → the sums with the products of
             the plane; sums are a list of vectors, empty at the start of a block. Planes come in order, 0 to 3, for each
-            16 columns of a block.
+            16 columns of a block; not so where ``base3_codes`` has planes of its own.
         finish: the sums of a block → int32xR, ``sum(code * activation)`` of each row.
         from_lanes: whether words of the 4 planes are loaded together and repeated from their lane, or each repeated by
             the load itself.
@@ -130,6 +130,11 @@ class Isa:
         base: what compiles all kernels but the integer products, if the extra instructions of this set could change a
             float result; None: this set.
         converts_halves: whether it converts fp16 to float32 in one instruction.
+        form_costs: picoseconds that a thread takes for a packed weight in a cache, by form (compiler/ir/layouts.py), as
+            benchmarks/matvec.py measures them; forms that are left out were not measured, or are several times slower.
+        memory_cost: picoseconds per byte of weights from memory, for each of the threads that share it.
+        base3_codes: bytes of base 3 (compiler/ir/base3.py) as uint16x(2R) → for each of the five digits, vectors with
+            its codes in a bit plane, and the plane; where the instruction set has something faster than multiplying.
     """
 
     name: str
@@ -156,6 +161,9 @@ class Isa:
     c_kernels: CKernels | None = None
     base: Isa | None = None
     converts_halves: bool = False
+    form_costs: Mapping[str, float] = field(default_factory=lambda: {"t2": 1.0})
+    memory_cost: float = 0.0
+    base3_codes: Callable[[Any], list[tuple[Any, int]]] | None = None
 
     def dot(self, columns: int, block: int) -> TernaryDot:
         """The inner step for so many columns of activations at a time, in blocks of this size."""

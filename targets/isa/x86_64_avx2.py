@@ -125,18 +125,23 @@ ADD_DOT4 = {
 }  #: by the rows of a vector
 
 
-def _add_products(total: Any, codes: Any, word: Any) -> Any:
+def _zeros(rows: int) -> Any:
     from tvm import tirx
+
+    return tirx.Broadcast(tirx.IntImm("int32", 0), rows)
+
+
+def _add_products(total: Any, codes: Any, word: Any) -> Any:
     from tvm.script import tirx as T
 
     rows = _lanes(word)
-    before = tirx.Broadcast(tirx.IntImm("int32", 0), rows) if total is None else total
-    return ADD_DOT4[rows].build(before, codes, T.reinterpret(f"int8x{4 * rows}", word))
+    return ADD_DOT4[rows].build(total, codes, T.reinterpret(f"int8x{4 * rows}", word))
 
 
 def _add_to(sums: list[Any], index: int, codes: Any, word: Any) -> list[Any]:
-    total = _add_products(sums[index] if len(sums) > index else None, codes, word)
-    return [*sums[:index], total, *sums[index + 1 :]]
+    """``sums`` with the products added to one of them, and zeros before it that are not there yet."""
+    sums = [*sums, *[_zeros(_lanes(word))] * (index + 1 - len(sums))]
+    return [*sums[:index], _add_products(sums[index], codes, word), *sums[index + 1 :]]
 
 
 def _accumulate_in_place(sums: list[Any], packed: Any, plane: int, words: list[Any]) -> list[Any]:
@@ -170,7 +175,7 @@ ONE_SHIFT = TernaryDot(1, None, _accumulate_one_shift, _finish_in_place)
 SHIFTED = TernaryDot(1, None, _accumulate_shifted, _finish_in_place)
 
 
-def _vnni(plain: Isa, feature: str, attributes: tuple[str, ...], ternary_dot: TernaryDot, joined_panels: int) -> Isa:
+def vnni(plain: Isa, feature: str, attributes: tuple[str, ...], ternary_dot: TernaryDot, joined_panels: int) -> Isa:
     """A variant with byte products of four; ``joined_panels`` of 8 rows fill a register."""
     rows = plain.panel_rows * joined_panels
     return replace(
@@ -213,7 +218,7 @@ PLAIN = Isa(
 ISA = replace(
     PLAIN,
     variants=(
-        _vnni(PLAIN, "avxvnni", ("avxvnni",), ONE_SHIFT, 1),
-        _vnni(PLAIN, "avx512vnni", ("avx512f", "avx512bw", "avx512vl", "avx512vnni"), IN_PLACE, 2),
+        vnni(PLAIN, "avxvnni", ("avxvnni",), ONE_SHIFT, 1),
+        vnni(PLAIN, "avx512vnni", ("avx512f", "avx512bw", "avx512vl", "avx512vnni"), IN_PLACE, 2),
     ),
 )

@@ -13,10 +13,11 @@ from typing import Any
 from tvm import tirx
 
 from chimerac.compiler.errors import InternalError
-from chimerac.compiler.ir.layouts import COLUMN_PADDING, COLUMNS_PER_STEP, padded
+from chimerac.compiler.ir.layouts import COLUMNS_PER_STEP, form_of, ternary_bytes, words_per_vector
 from chimerac.targets.isa import LARGEST_BLOCK, Isa, TernaryDot
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.halves import decode
+from chimerac.targets.kernels.trit_codes import PLANES, WordCodes, period_of, to_two_bits, two_bit_vectors
 from chimerac.targets.tensorir import (
     Expr,
     KernelBuilder,
@@ -30,8 +31,6 @@ from chimerac.targets.tensorir import (
     splat,
     with_lanes,
 )
-
-PLANES = 4  #: of 4 columns each
 
 
 @dataclass(frozen=True)
@@ -54,12 +53,13 @@ class Product:
     group: int
     block: int
     panel_rows: int
+    form: str
 
     @staticmethod
     def of(spec: KernelSpec, isa: Isa) -> Product:
         """From the attributes of an op."""
         rows, columns, group, block = (spec.integer(name) for name in ("rows", "columns", "group", "block"))
-        product = Product(rows, columns, group, block, isa.panel_rows)
+        product = Product(rows, columns, group, block, isa.panel_rows, form_of(spec.operands[2].layout))
         if product.block % COLUMNS_PER_STEP or product.block > LARGEST_BLOCK or product.group % product.block:
             raise InternalError(f"no ternary kernel for group {product.group}, block {product.block}")
         return product
@@ -81,13 +81,13 @@ class Product:
         return -(-self.columns // COLUMNS_PER_STEP)
 
     @property
-    def step_bytes(self) -> int:
-        """Bytes of the weights of 16 columns of a panel: one vector."""
+    def vector_bytes(self) -> int:
+        """Bytes of a vector of weights of a panel."""
         return 4 * self.panel_rows
 
     @property
     def panel_bytes(self) -> int:
-        return padded(self.columns, COLUMN_PADDING) // COLUMNS_PER_STEP * self.step_bytes
+        return ternary_bytes(self.panel_rows, self.columns, self.panel_rows, self.form)
 
     @property
     def matrix_bytes(self) -> int:
@@ -101,7 +101,7 @@ class Product:
 
 
 def build(spec: KernelSpec, isa: Isa) -> Any:
-    """codes i8[..., K], scales f32[..., B], weights u8 in ``t2.r<R>``, weight_scales ``panel.r<R>`` → f32[..., N]."""
+    """codes i8[..., K], scales f32[..., B], packed weights u8, weight_scales ``panel.r<R>`` → f32[..., N]."""
     b = KernelBuilder(spec, isa)
     codes, scales, weights, weight_scales = (Place(o) for o in b.operands)
     count = b.extent(spec.operands[0].shape[:-1])
@@ -117,6 +117,17 @@ class TernaryBody:
         tile = builder.isa.columns_per_pass
         self.sums = builder.local("int32", tile * product.blocks)
         self.words = builder.local("int32", tile * product.steps * self.step_words)
+        self.two_bits = self._scratch() if self.converts else None
+
+    @property
+    def converts(self) -> bool:
+        """Whether panels are brought into the form of two bits before they are multiplied."""
+        return self.product.form == "t5" and self.b.isa.base3_codes is None
+
+    def _scratch(self) -> Memory:
+        vectors = two_bit_vectors(self.product.panel_bytes // self.product.vector_bytes)
+        streams = max(self.b.isa.joined_panels, self.b.isa.panels_per_pass)
+        return self.b.local("uint8", streams * vectors * self.product.vector_bytes)
 
     @property
     def step_words(self) -> int:
@@ -141,20 +152,21 @@ class TernaryBody:
                 tile,
             ).emit()
 
-        tile = b.isa.columns_per_pass
-        if isinstance(count, int):
-            tiles, rest = divmod(count, tile)
-        elif tile == 1:
-            tiles, rest = count, 0
-        else:
-            tiles = b.let(tirx.truncdiv(count, tile))
-            rest = count - tiles * tile
-        if not isinstance(tiles, int) or tiles:
-            with b.loop(tiles) as i:
-                columns(b.let(i * tile), tile)
-        if not isinstance(rest, int) or rest:
-            with b.loop(rest) as i:
-                columns(b.let(tiles * tile + i), 1)
+        done: int | Expr = 0
+        for tile in self.tiles:
+            if isinstance(count, int):
+                times: int | Expr = (count - done) // tile
+            else:
+                times = count - done if tile == 1 else b.let(tirx.truncdiv(count - done, integer(tile)))
+            if not isinstance(times, int) or times:
+                with b.loop(times) as i:
+                    columns(b.let(done + i * tile), tile)
+            done = done + times * tile if isinstance(count, int) else b.let(done + times * tile)
+
+    @property
+    def tiles(self) -> list[int]:
+        """Columns at a time: as many as the instruction set has registers for, then two, then one."""
+        return sorted({1, min(2, self.b.isa.columns_per_pass), self.b.isa.columns_per_pass}, reverse=True)
 
 
 @dataclass
@@ -248,15 +260,24 @@ class _Tile:
         ops = TirOps(b, self.lanes)
         sums = [[b.cell(ops.f32(0.0)) for _ in vectors] for _ in range(self.width)]
         starts = [[b.let(self.weights.start + p * product.panel_bytes) for p in panels] for panels in vectors]
+        weights, form = self.weights.memory, product.form
+        if self.body.two_bits is not None:
+            starts = self._two_bit_starts(starts)
+            weights, form = self.body.two_bits, "t2"
         scale_bytes = product.groups * product.panel_rows
         scale_starts = [[b.let(self.weight_scales.start + p * scale_bytes) for p in panels] for panels in vectors]
         per_group = product.group // product.block
 
-        def group(g: int | Expr, extents: Sequence[int]) -> None:
+        def load(vector: int | Expr) -> list[Expr]:
+            return [self._packed(weights, streams, vector) for streams in starts]
+
+        def group(g: int | Expr, extents: Sequence[int], words: WordCodes, first: int) -> None:
+            """Group ``g``, whose blocks have these extents, and whose words are those from ``first`` on."""
             partial: list[list[Any]] = [[None] * len(vectors) for _ in range(self.width)]
             for k, extent in enumerate(extents):
                 index = g * per_group + k
-                for column, row in enumerate(self._block(index, extent, starts)):
+                start = first + k * product.block // 4
+                for column, row in enumerate(self._block(index, extent, words, start, len(vectors))):
                     scale = b.let(splat(self.scales.load(column * product.blocks + index), self.lanes))
                     for j, total in enumerate(row):
                         value = ops.mul(scale, ops.to_float(total))
@@ -270,13 +291,20 @@ class _Tile:
                     cell = sums[column][j]
                     cell.set(ops.add(cell.get(), ops.mul(scale, partial[column][j])))
 
-        whole, rest = divmod(product.columns, product.group)
+        group_words = product.group // 4
+        period = period_of(form, group_words)
+        period_vectors = period * group_words // words_per_vector(form)
+        whole, rest = divmod(product.columns, product.group * period)
         if whole:
-            with b.loop(whole) as g:
-                group(g, [product.block] * per_group)
-        if rest:
-            extents = [product.block] * (rest // product.block)
-            group(whole, extents + ([rest % product.block] if rest % product.block else []))
+            with b.loop(whole) as i:
+                words = WordCodes(b, form, i * period_vectors, load)
+                for g in range(period):
+                    group(i * period + g, [product.block] * per_group, words, g * group_words)
+        words = WordCodes(b, form, whole * period_vectors, load)
+        for g in range(-(-rest // product.group)):
+            extent = min(product.group, rest - g * product.group)
+            extents = [min(product.block, extent - start) for start in range(0, extent, product.block)]
+            group(whole * period + g, extents, words, g * group_words)
         for column in range(self.width):
             for panels, cell in zip(vectors, sums[column], strict=True):
                 value = cell.get()
@@ -296,22 +324,38 @@ class _Tile:
         lanes = int(parts[0].ty.dtype.lanes)
         return self.body.b.let(shuffle(parts, range(lanes * len(parts))))
 
-    def _block(self, index: int | Expr, extent: int, starts: Sequence[Sequence[Expr]]) -> list[list[Expr]]:
-        """Integer sums of a block: int32 vectors per column and vector of panels."""
+    def _two_bit_starts(self, starts: Sequence[Sequence[Expr]]) -> list[list[Expr]]:
+        """Bring the panels that start at these places into the form of two bits, and say where."""
+        b, target, size = self.body.b, self.body.two_bits, self.body.product.vector_bytes
+        assert target is not None
+        vectors = self.body.product.panel_bytes // size
+        places: list[list[Expr]] = []
+        for panels in starts:
+            places.append([])
+            for start in panels:
+                place = integer(sum(map(len, places)) * two_bit_vectors(vectors) * size)
+                to_two_bits(b, self.weights.memory, start, vectors, target, place, size)
+                places[-1].append(place)
+        return places
+
+    def _packed(self, weights: Memory, streams: Sequence[Expr], vector: int | Expr) -> Expr:
+        """A vector of each of the panels that start at these places, side by side."""
+        offset, size = vector * self.body.product.vector_bytes, self.body.product.vector_bytes
+        loaded = self._joined([weights.load(start + offset, size) for start in streams])
+        return self.body.b.let(reinterpret(loaded, f"uint16x{2 * self.lanes}"))
+
+    def _block(self, index: int | Expr, extent: int, codes: WordCodes, first: int, count: int) -> list[list[Expr]]:
+        """Integer sums of a block, whose words are those from ``first`` on: int32 for each column and vector."""
         b, product = self.body.b, self.body.product
-        sums: list[list[list[Expr]]] = [[[] for _ in starts] for _ in range(self.width)]
+        sums: list[list[list[Expr]]] = [[[] for _ in range(count)] for _ in range(self.width)]
         for step in range(-(-extent // COLUMNS_PER_STEP)):
-            offset = (index * (product.block // COLUMNS_PER_STEP) + step) * product.step_bytes
-            packed = []
-            for vector in starts:
-                loaded = self._joined([self.weights.memory.load(s + offset, product.step_bytes) for s in vector])
-                packed.append(b.let(reinterpret(loaded, f"uint16x{2 * self.lanes}")))
             words = [self._repeated(column, index, step) for column in range(self.width)]
             for plane in range(PLANES):
+                vectors, place = codes.word(first + step * PLANES + plane)
                 for column in range(self.width):
                     now = words[column](plane)
-                    for j, vector in enumerate(packed):
-                        sums[column][j] = [b.let(s) for s in self.dot.accumulate(sums[column][j], vector, plane, now)]
+                    for j, vector in enumerate(vectors):
+                        sums[column][j] = [b.let(s) for s in self.dot.accumulate(sums[column][j], vector, place, now)]
         totals = []
         for column in range(self.width):
             total = b.let(splat(self.body.sums.load(column * product.blocks + index), self.lanes))

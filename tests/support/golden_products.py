@@ -159,6 +159,12 @@ def _cases() -> Iterator[_Case]:
     x[3, 6:64] = 0
     attributes: dict[str, Attribute] = {"block": 64}
     yield "edge activations", "quantize", [TensorType.parse("f32[T,100]")], [x], {}, attributes, 4
+    for n, rows, columns in ((1, 9, 640), (9, 17, 1000), (3, 8, 68), (2, 7, 1), (18, 3, 320)):
+        trits = random.integers(-1, 2, (rows, columns)).astype(I8)
+        x, y = codes(n, columns), scales(n, columns)
+        name = f"base 3, {n} {rows}x{columns}"
+        yield _product(name, "ternary_matmul", x, y, trits, weight_scales(rows, columns), form="t5")
+    yield _experts(random, "t5")
 
 
 def _product(
@@ -170,25 +176,26 @@ def _product(
     weight_scales: np.ndarray,
     group: int = 128,
     block: int = 64,
+    form: str = "t2",
 ) -> _Case:
     rows, columns = weights.shape
     attributes: dict[str, Attribute] = {"rows": rows, "columns": columns, "group": group, "block": block}
     operands = (codes, scales, weights, weight_scales)
     types = [TensorType.of(a) for a in operands]
     types[:2] = [t.with_shape(("T", *t.shape[1:])) for t in types[:2]]
-    packed = _packed(weights, weight_scales) if op == "ternary_matmul" else {}
+    packed = _packed(weights, weight_scales, form) if op == "ternary_matmul" else {}
     return f"{op}: {name}", op, types, operands, packed, attributes, len(codes)
 
 
-def _packed(weights: np.ndarray, scales: np.ndarray) -> dict[int, tuple[TensorType, np.ndarray]]:
-    trits, panels = pack_ternary(weights, PANEL_ROWS), pack_scales(scales, PANEL_ROWS)
+def _packed(weights: np.ndarray, scales: np.ndarray, form: str) -> dict[int, tuple[TensorType, np.ndarray]]:
+    trits, panels = pack_ternary(weights, PANEL_ROWS, form), pack_scales(scales, PANEL_ROWS)
     return {
-        2: (TensorType("u8", trits.shape, ternary_layout(PANEL_ROWS)), trits),
+        2: (TensorType("u8", trits.shape, ternary_layout(PANEL_ROWS, form)), trits),
         3: (TensorType("f16", panels.shape, scale_layout(PANEL_ROWS)), panels),
     }
 
 
-def _experts(random: np.random.Generator) -> _Case:
+def _experts(random: np.random.Generator, form: str = "t2") -> _Case:
     """Three experts, one of which no token has chosen."""
     n, chosen, rows, columns = 3, 2, 9, 72
     codes = random.integers(-127, 128, (n, chosen, columns)).astype(I8)
@@ -200,7 +207,8 @@ def _experts(random: np.random.Generator) -> _Case:
     types[:2] = [t.with_shape(("T", *t.shape[1:])) for t in types[:2]]
     attributes: dict[str, Attribute] = {"rows": rows, "columns": columns, "group": 128, "block": 64}
     op = "grouped_ternary_matmul"
-    return f"{op}: three experts", op, types, operands, _packed(weights, weight_scales), attributes, n
+    packed = _packed(weights, weight_scales, form)
+    return f"{op}: three experts, {form}", op, types, operands, packed, attributes, n
 
 
 if __name__ == "__main__":

@@ -23,8 +23,12 @@ from chimerac.targets.codegen import compile_kernels
 from chimerac.targets.isa import ISAS, Isa, load_isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.link import link
+from chimerac.targets.registry import find_target
 
 GUARD = 64  #: bytes behind every result that a kernel must leave alone
+
+
+AVX512 = "x86_64-avx512"
 
 
 def native_isas() -> tuple[str, ...]:
@@ -32,13 +36,14 @@ def native_isas() -> tuple[str, ...]:
     return tuple(
         name
         for name in ISAS
-        if name.startswith(("wasm", platform.machine())) or (name.endswith("neon") and emulator("aarch64"))
+        if name != AVX512
+        and (name.startswith(("wasm", platform.machine())) or (name.endswith("neon") and emulator("aarch64")))
     )
 
 
 def product_isas() -> tuple[str, ...]:
-    """These and their variants, which differ in integer products."""
-    names = []
+    """These and their variants, which differ in integer products, as does the one for AVX-512."""
+    names = [AVX512] if processor_flags().issuperset(find_target(AVX512).cpu) else []
     for name in native_isas():
         names += [name, *(v.name for v in load_isa(name).variants if emulated(v) or host_features() >= set(v.needs))]
     return tuple(names)
@@ -52,9 +57,13 @@ def emulated(isa: Isa) -> bool:
 @cache
 def host_features() -> set[str]:
     """Features of this machine's processor, by the names of chm_cpu.h."""
-    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     flags = {"avxvnni": "avx_vnni", "avx512vnni": "avx512_vnni", "dotprod": "asimddp"}
-    return {name for name, flag in flags.items() if f" {flag} " in text.replace("\n", " ")}
+    return {name for name, flag in flags.items() if flag in processor_flags()}
+
+
+def processor_flags() -> set[str]:
+    """Features of this machine's processor, by the names that Linux has for them."""
+    return set(Path("/proc/cpuinfo").read_text().split()) if Path("/proc/cpuinfo").exists() else set()
 
 
 def kernel_op(

@@ -80,7 +80,9 @@ def test_grouped_rms_norm(tmp_path: Path) -> None:
     check(cases, native_isas(), tmp_path)
 
 
-def grouped_product(n: int, chosen: np.ndarray, experts: int, rows: int, columns: int, panel_rows: int) -> Case:
+def grouped_product(
+    n: int, chosen: np.ndarray, experts: int, rows: int, columns: int, panel_rows: int, form: str = "t2"
+) -> Case:
     order, _, offsets = sort_pairs(chosen, experts)
     codes, scales = quantise_blocks(normal(n, columns), 64)
     tokens = order // chosen.shape[1]
@@ -88,9 +90,9 @@ def grouped_product(n: int, chosen: np.ndarray, experts: int, rows: int, columns
     attributes = {"rows": rows, "columns": columns, "group": 128, "block": 64}
     operands = [codes[tokens], scales[tokens], trits, weight_scales, offsets]
     plain = case("grouped_ternary_matmul", operands, attributes, tokens=[0, 1])
-    packed, panels = pack_ternary(trits, panel_rows), pack_scales(weight_scales, panel_rows)
+    packed, panels = pack_ternary(trits, panel_rows, form), pack_scales(weight_scales, panel_rows)
     types = list(plain.types)
-    types[2] = TensorType("u8", packed.shape, ternary_layout(panel_rows))
+    types[2] = TensorType("u8", packed.shape, ternary_layout(panel_rows, form))
     types[3] = TensorType("f16", panels.shape, scale_layout(panel_rows))
     return replace(plain, types=tuple(types), packed={2: packed, 3: panels})
 
