@@ -175,6 +175,29 @@ ONE_SHIFT = TernaryDot(1, None, _accumulate_one_shift, _finish_in_place)
 SHIFTED = TernaryDot(1, None, _accumulate_shifted, _finish_in_place)
 
 
+SIGN_I8 = Primitive(
+    "sign_i8",
+    "llvm.x86.avx2.psign.b",
+    ("int8x32", "int8x32"),
+    "int8x32",
+    lambda a, b: (a * np.sign(b)).astype(np.int8),
+    llvm_call("llvm.x86.avx2.psign.b", "int8x32"),
+)
+
+
+def _as_it_is(values: Any) -> Any:
+    return values
+
+
+def _accumulate_int8_dot4(total: Any, activations: Any, weights: Any) -> Any:
+    """Magnitudes of weights, which are unsigned, times activations with the weights' signs."""
+    from tvm.script import tirx as T
+
+    magnitudes = T.reinterpret("uint8x32", SIGN_I8.build(weights, weights))
+    signed = SIGN_I8.build(activations, weights)
+    return ADD_DOT4[8].build(_zeros(8) if total is None else total, magnitudes, signed)
+
+
 def vnni(plain: Isa, feature: str, attributes: tuple[str, ...], ternary_dot: TernaryDot, joined_panels: int) -> Isa:
     """A variant with byte products of four; ``joined_panels`` of 8 rows fill a register."""
     rows = plain.panel_rows * joined_panels
@@ -188,7 +211,8 @@ def vnni(plain: Isa, feature: str, attributes: tuple[str, ...], ternary_dot: Ter
         columns_per_pass=4 * joined_panels,
         ternary_dot=ternary_dot,
         tile_dot=SHIFTED,
-        primitives=table(ADD_DOT4[rows], DOT2_I16),
+        int8_dot=Int8Dot(8, _as_it_is, _accumulate_int8_dot4, step=32, otherwise=plain.int8_dot),
+        primitives=table(ADD_DOT4[8], ADD_DOT4[rows], SIGN_I8, DOT2_I16),
         needs=(feature,),
         variants=(),
     )

@@ -13,7 +13,7 @@ import numpy as np
 
 from chimerac.compiler.ir import base3
 from chimerac.targets.isa.definition import Isa, Primitive, llvm_call, table
-from chimerac.targets.isa.x86_64_avx2 import ADD_DOT4, DOT2_I16, IN_PLACE, PLAIN, vnni
+from chimerac.targets.isa.x86_64_avx2 import IN_PLACE, PLAIN, vnni
 
 LOOK_UP_128 = Primitive(
     "look_up_128",
@@ -53,13 +53,15 @@ def _base3_codes(packed: Any) -> list[tuple[Any, int]]:
     return [*((planes, plane) for plane in range(4)), (last, 0)]
 
 
+AVX512 = vnni(PLAIN, "avx512", ("avx512f", "avx512bw", "avx512vl", "avx512vnni", "avx512vbmi"), IN_PLACE, 2)
+
 ISA: Isa = replace(
-    vnni(PLAIN, "avx512", ("avx512f", "avx512bw", "avx512vl", "avx512vnni", "avx512vbmi"), IN_PLACE, 2),
+    AVX512,
     name="x86_64-avx512",
     needs=(),
     base=PLAIN,
     base3_codes=_base3_codes,
     form_costs={"t2": 6.5, "t5": 7.6},  # one thread on AMD Zen 5
     memory_cost=41.0,  # two threads there: 49 GB/s together
-    primitives=table(ADD_DOT4[16], DOT2_I16, LOOK_UP_128),
+    primitives=table(*AVX512.primitives.values(), LOOK_UP_128),
 )

@@ -23,7 +23,6 @@ from chimerac.targets.tensorir import (
 )
 
 ROWS = INT8_ROWS  #: rows at a time; they share the activations and fill a vector of results
-STEP = 16  #: columns at a time
 LARGEST_BLOCK = 1024  #: 127 · 127 · 1024 < 2**24: a block's sum is exact in float32
 
 
@@ -34,12 +33,13 @@ def build_matmul(spec: KernelSpec, isa: Isa) -> Any:
     """
     b = KernelBuilder(spec, isa)
     rows, columns, block = (spec.integer(name) for name in ("rows", "columns", "block"))
-    if block % STEP or block > LARGEST_BLOCK or spec.integer("group") % block:
+    step = isa.int8_dot.of(block).step
+    if block % step or block > LARGEST_BLOCK or spec.integer("group") % block:
         raise InternalError(f"no int8 kernel for group {spec.integer('group')}, block {block}")
-    padding = b.local("int8", STEP * (ROWS + 1)) if columns % STEP else None
+    padding = b.local("int8", step * (ROWS + 1)) if columns % step else None
     if padding is not None:
         for i in range(ROWS + 1):
-            b.store(padding, i * STEP, constant(0, f"int8x{STEP}"))
+            b.store(padding, i * step, constant(0, f"int8x{step}"))
     with b.units() as i:
         first = b.let(i * ROWS)
         # rows beyond the last one repeat it and are not stored
@@ -70,6 +70,7 @@ class _RowGroup:
         self.b, self.places, self.padding = b, places, padding
         self.codes, self.scales, self.weights, self.weight_scales = b.operands
         self.columns, self.group, self.block = (spec.integer(name) for name in ("columns", "group", "block"))
+        self.dot = b.isa.int8_dot.of(self.block)
         self.starts = [b.let(p * self.columns) for p in places]
         self.groups = -(-self.columns // self.group)
         self.scale_starts = [b.let(p * self.groups) for p in places]
@@ -109,26 +110,25 @@ class _RowGroup:
 
     def _block(self, first: int | Expr, extent: int) -> Expr:
         """Integer sums of a block, one lane per row."""
-        b = self.b
-        dot = b.isa.int8_dot
+        b, dot = self.b, self.dot
         totals: list[Any] = [None] * ROWS
-        for start in range(0, extent, STEP):
-            short = extent - start if extent - start < STEP else 0
-            codes = self._sixteen(self.codes, self.code_start + first + start, short, ROWS)
+        for start in range(0, extent, dot.step):
+            short = extent - start if extent - start < dot.step else 0
+            codes = self._some(self.codes, self.code_start + first + start, short, ROWS)
             for r in range(ROWS):
-                weights = self._sixteen(self.weights, self.starts[r] + first + start, short, r)
+                weights = self._some(self.weights, self.starts[r] + first + start, short, r)
                 totals[r] = b.let(dot.accumulate(totals[r], codes, weights))
         return self._across(totals)
 
-    def _sixteen(self, source: Memory, place: Expr, short: int, slot: int) -> Expr:
-        """16 elements as the instruction set takes them, or the last ``short`` ones of a row and zeros."""
-        b = self.b
+    def _some(self, source: Memory, place: Expr, short: int, slot: int) -> Expr:
+        """As many elements as the instruction set takes at a time, or the last ``short`` ones of a row and zeros."""
+        b, dot = self.b, self.dot
         if not short:
-            return b.let(b.isa.int8_dot.prepare(source.load(place, STEP)))
+            return b.let(dot.prepare(source.load(place, dot.step)))
         assert self.padding is not None
         for i in range(short):
-            b.store(self.padding, slot * STEP + i, source.load(place + i))
-        return b.let(b.isa.int8_dot.prepare(self.padding.load(slot * STEP, STEP)))
+            b.store(self.padding, slot * dot.step + i, source.load(place + i))
+        return b.let(dot.prepare(self.padding.load(slot * dot.step, dot.step)))
 
     def _across(self, totals: list[Expr]) -> Expr:
         """The sum over the lanes of each of 8 vectors, as one vector: a transposition that adds as it goes."""
@@ -137,7 +137,7 @@ class _RowGroup:
         def merge(u: Expr, v: Expr, low: list[int], high: list[int]) -> Expr:
             return b.let(tirx.Add(shuffle([u, v], low), shuffle([u, v], high)))
 
-        if b.isa.int8_dot.lanes == 4:
+        if self.dot.lanes == 4:
             halves = [merge(totals[r], totals[r + 1], [0, 2, 4, 6], [1, 3, 5, 7]) for r in range(0, ROWS, 2)]
             low, high = (merge(halves[r], halves[r + 1], [0, 2, 4, 6], [1, 3, 5, 7]) for r in (0, 2))
             return b.let(shuffle([low, high], range(ROWS)))

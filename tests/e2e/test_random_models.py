@@ -11,6 +11,7 @@ from random_models import models, same_numbers
 from replay import Program, Recorded
 
 from chimerac.compiler import pipeline
+from chimerac.compiler.ir.layouts import FORMS
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.ir.text import print_module
 from chimerac.passes.ternary_packing import TernaryPacking
@@ -52,10 +53,11 @@ def draw_modules(count: int) -> list[tuple[Module, int]]:
 
 def compare(count: int, directory: Path, targets: tuple[str, ...]) -> None:
     """Lower each module with one choice of passes after the other, and run it everywhere."""
-    packing = [TernaryPacking(load_isa(targets[0]).panel_rows)]
+    panel_rows = load_isa(targets[0]).panel_rows
     drawn = draw_modules(count)
     recorded = []
     for i, (module, loops) in enumerate(drawn):
+        packing = [TernaryPacking(panel_rows, form=FORMS[i % len(FORMS)])]
         lowered, _ = pipeline.run(module, pipeline.passes(packing=packing, without=LEFT_OUT[i % len(LEFT_OUT)]))
         recorded.append(Recorded(lowered, CALLS, loops))
     expected = [r.expected() for r in recorded]

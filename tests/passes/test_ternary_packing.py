@@ -1,0 +1,87 @@
+"""Packing of trits: which form a matrix gets, what the report says of it, and bundles of either form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nano_model import nano_module
+
+from chimerac.compiler import build, pipeline
+from chimerac.compiler.ir.interpreter import Session
+from chimerac.compiler.ir.layouts import form_of
+from chimerac.compiler.ir.module import Module
+from chimerac.passes import ternary_packing
+from chimerac.passes.ternary_costs import TWO_BITS_ONLY, TernaryCosts
+from chimerac.passes.ternary_packing import TernaryPacking
+from chimerac.runtime import load
+from chimerac.targets.isa import ISAS, load_isa
+from chimerac.targets.registry import find_target
+
+COSTS = TernaryCosts({"t2": 6.0, "t5": 7.0}, memory=40.0)
+
+
+def packed(costs: TernaryCosts = TWO_BITS_ONLY, form: str | None = None) -> tuple[Module, tuple[str, ...]]:
+    """The nano model after all passes, and the notes of this one."""
+    module, records = pipeline.run(nano_module(), pipeline.passes(packing=[TernaryPacking(8, costs, form)]))
+    (notes,) = (record.notes for record in records if record.name == "ternary_packing")
+    return module, notes
+
+
+def forms(module: Module) -> set[str]:
+    """Forms of the packed trits of a module."""
+    layouts = {c.type.layout for c in module.constants.values() if c.type.layout}
+    return {form_of(layout) for layout in layouts if not layout.startswith("panel.")}
+
+
+def test_reading_decides_where_weights_come_from_memory() -> None:
+    assert COSTS.cheapest(64, 320, 8, streamed=False) == "t2"
+    assert COSTS.cheapest(64, 320, 8, streamed=True) == "t5"
+    assert COSTS.of("t2", 64, 320, 8, streamed=True) == pytest.approx(40 * 64 * 320 / 4)
+    assert COSTS.of("t5", 64, 320, 8, streamed=True) == pytest.approx(40 * 64 * 320 / 5)
+    # 16 columns take a byte per row and channel in either form
+    assert COSTS.cheapest(8, 16, 8, streamed=True) == "t5"
+    assert COSTS.of("t5", 8, 16, 8, streamed=True) == 40 * 32
+    assert TWO_BITS_ONLY.cheapest(64, 320, 8, streamed=True) == "t2"
+
+
+def test_a_small_model_stays_in_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, notes = packed(COSTS)
+    assert forms(module) == {"t2"}
+    assert notes[0].startswith("packed ")
+    assert "as t2.r8" in notes[0]
+    assert notes[1].endswith("at 2 bits stay in a cache; picoseconds a weight: t2 6.0, t5 7.0")
+    monkeypatch.setattr(ternary_packing, "CACHE", 0)
+    module, notes = packed(COSTS)
+    assert forms(module) == {"t5"}
+    assert notes[0].startswith("packed 0 matrices as t2.r8")
+    assert "as t5.r8" in notes[1]
+    assert notes[2].endswith("at 2 bits come from memory; picoseconds a weight: t2 10.0, t5 8.0")
+
+
+def test_a_form_can_be_asked_for() -> None:
+    module, notes = packed(form="t5")
+    assert forms(module) == {"t5"}
+    assert notes[-1] == "t5 was asked for"
+
+
+def test_the_form_does_not_change_the_meaning() -> None:
+    tokens = np.arange(5, dtype=np.int32)
+    logits = [Session(packed(form=form)[0]).forward(tokens) for form in ("t2", "t5")]
+    np.testing.assert_array_equal(*logits)
+
+
+def test_only_what_was_measured_is_chosen_from() -> None:
+    chosen = {name: set(load_isa(name).form_costs) for name in ISAS}
+    assert chosen.pop("x86_64-avx512") == {"t2", "t5"}
+    assert all(costs == {"t2"} for costs in chosen.values())
+
+
+@pytest.mark.parametrize("target", ["x86_64-avx2", "wasm", "x86_64-avx512"])
+def test_bundles_in_base_3(target: str, tmp_path: Path) -> None:
+    if not set(find_target(target).cpu) <= set(Path("/proc/cpuinfo").read_text().split()):
+        pytest.skip(f"this processor does not run {target}")
+    report = build.build("chimera51", targets=[target], out=tmp_path, scale="nano", trits="t5")
+    with load(report.bundles[0].path) as session:
+        session.self_test()
