@@ -6,9 +6,9 @@
 #define LEAST_WORK 131072
 /* Multiply-adds for which sleeping workers are woken; smaller kernels are shared while the workers are awake. */
 #define WORTH_WAKING 4194304
-/* How long the others may take for their last chunks: nanoseconds, and multiply-adds in one of them on a slow machine. */
-#define LONGEST_WAIT 100000
-#define SLOWEST 2
+/* How long the others may take for their last chunks: half of what the calling thread took for its own, and as many
+ * nanoseconds. One of several chunks is less than half, unless its thread had to make room for another program. */
+#define PATIENCE 20000
 #define MOST_ALONE 4096 /* kernels: some ten milliseconds */
 
 /* Take a chunk; returns its index or -1. Who has taken one may read the kernel's fields, for the calling thread changes
@@ -44,8 +44,8 @@ static bool all_done(const chm_pool *pool) {
 }
 
 /* Compute a kernel in chunks with the workers. The calling thread has the pool. */
-static void share(chm_pool *pool, chm_part part, const void *const *arguments, int32_t n, int32_t units, int64_t work,
-                  int32_t chunks) {
+static void share(chm_pool *pool, chm_part part, const void *const *arguments, int32_t n, int32_t units, int32_t chunks) {
+  int64_t started = chm_pool_nanoseconds();
   pool->part = part;
   pool->arguments = arguments;
   pool->n = n;
@@ -65,7 +65,7 @@ static void share(chm_pool *pool, chm_part part, const void *const *arguments, i
   if (!all_done(pool)) {
     int64_t begun = chm_pool_nanoseconds();
     for (uint32_t round = 0; !all_done(pool); ++round) chm_pool_pause(round);
-    crowded |= chm_pool_nanoseconds() - begun > LONGEST_WAIT + work / chunks / SLOWEST;
+    crowded |= chm_pool_nanoseconds() - begun > PATIENCE + (begun - started) / 2;
   }
   if (crowded) { /* other programs need the processors: leave them alone for a while */
     pool->penalty = pool->penalty < MOST_ALONE ? 2 * pool->penalty + 16 : MOST_ALONE;
@@ -86,7 +86,7 @@ void chm_share(chm_pool *pool, chm_part part, const void *const *arguments, int3
     if (chunks > 1 && !__atomic_exchange_n(&pool->taken, 1, __ATOMIC_ACQUIRE)) {
       bool shared = !pool->alone;
       if (shared)
-        share(pool, part, arguments, n, units, total, (int32_t)chunks);
+        share(pool, part, arguments, n, units, (int32_t)chunks);
       else
         --pool->alone;
       __atomic_store_n(&pool->taken, 0, __ATOMIC_RELEASE);

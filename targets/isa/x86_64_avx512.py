@@ -61,7 +61,7 @@ ISA: Isa = replace(
     needs=(),
     base=PLAIN,
     base3_codes=_base3_codes,
-    form_costs={"t2": 6.5, "t5": 7.6},  # one thread on AMD Zen 5
+    form_costs={"t2": 4.2, "t5": 6.3},  # one thread on AMD Zen 5
     memory_cost=41.0,  # two threads there: 49 GB/s together
     primitives=table(*AVX512.primitives.values(), LOOK_UP_128),
 )

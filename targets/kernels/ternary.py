@@ -7,7 +7,7 @@ Lanes are output rows (compiler/ir/layouts.py), so nothing is summed across lane
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tvm import tirx
@@ -149,6 +149,8 @@ class TernaryBody:
                 weights,
                 weight_scales,
                 Place(result.memory, b.let(result.start + first * product.rows)),
+                Place(self.sums),
+                Place(self.words),
                 tile,
             ).emit()
 
@@ -179,6 +181,8 @@ class _Tile:
     weights: Place
     weight_scales: Place
     result: Place
+    sums: Place
+    words: Place
     width: int
 
     @property
@@ -245,7 +249,7 @@ class _Tile:
             b.store(padded_codes, i, self.codes.load(place + i))
         return b.let(padded_codes.load(0, COLUMNS_PER_STEP))
 
-    def _words(self, column: int, index: int | Expr, step: int) -> Expr:
+    def _words(self, column: int, index: int | Expr, step: int | Expr) -> Expr:
         """Where the prepared words of a block's step are."""
         product = self.body.product
         first = index * (product.block // COLUMNS_PER_STEP) + (column * product.steps + step)
@@ -268,17 +272,18 @@ class _Tile:
         scale_starts = [[b.let(self.weight_scales.start + p * scale_bytes) for p in panels] for panels in vectors]
         per_group = product.group // product.block
 
-        def load(vector: int | Expr) -> list[Expr]:
-            return [self._packed(weights, streams, vector) for streams in starts]
+        group_words = product.group // 4
 
-        def group(g: int | Expr, extents: Sequence[int], words: WordCodes, first: int) -> None:
-            """Group ``g``, whose blocks have these extents, and whose words are those from ``first`` on."""
+        def group(
+            tile: _Tile, g: int, extents: Sequence[int], words: WordCodes, scale_starts: Sequence[Sequence[Expr]]
+        ) -> None:
+            """Group ``g`` from where the tile and the others begin; its blocks have these extents."""
             partial: list[list[Any]] = [[None] * len(vectors) for _ in range(self.width)]
             for k, extent in enumerate(extents):
                 index = g * per_group + k
-                start = first + k * product.block // 4
-                for column, row in enumerate(self._block(index, extent, words, start, len(vectors))):
-                    scale = b.let(splat(self.scales.load(column * product.blocks + index), self.lanes))
+                start = g * group_words + k * product.block // 4
+                for column, row in enumerate(tile._block(index, extent, words, start, len(vectors))):
+                    scale = b.let(splat(tile.scales.load(column * product.blocks + index), self.lanes))
                     for j, total in enumerate(row):
                         value = ops.mul(scale, ops.to_float(total))
                         before = partial[column][j]
@@ -291,26 +296,46 @@ class _Tile:
                     cell = sums[column][j]
                     cell.set(ops.add(cell.get(), ops.mul(scale, partial[column][j])))
 
-        group_words = product.group // 4
         period = period_of(form, group_words)
-        period_vectors = period * group_words // words_per_vector(form)
+        period_bytes = period * group_words // words_per_vector(form) * product.vector_bytes
         whole, rest = divmod(product.columns, product.group * period)
+
+        def period_from(i: int | Expr) -> tuple[_Tile, WordCodes, list[list[Expr]]]:
+            """Everything from period ``i`` on, so that all that follows lies at constant distances."""
+            streams = [[b.let(start + i * period_bytes) for start in panels] for panels in starts]
+            words = WordCodes(b, form, 0, lambda vector: [self._packed(weights, stream, vector) for stream in streams])
+            scale_step = period * product.panel_rows
+            return self._moved(i * period), words, [[b.let(p + i * scale_step) for p in ps] for ps in scale_starts]
+
         if whole:
             with b.loop(whole) as i:
-                words = WordCodes(b, form, i * period_vectors, load)
+                tile, words, places = period_from(i)
                 for g in range(period):
-                    group(i * period + g, [product.block] * per_group, words, g * group_words)
-        words = WordCodes(b, form, whole * period_vectors, load)
-        for g in range(-(-rest // product.group)):
-            extent = min(product.group, rest - g * product.group)
-            extents = [min(product.block, extent - start) for start in range(0, extent, product.block)]
-            group(whole * period + g, extents, words, g * group_words)
+                    group(tile, g, [product.block] * per_group, words, places)
+        if rest:
+            tile, words, places = period_from(whole)
+            for g in range(-(-rest // product.group)):
+                extent = min(product.group, rest - g * product.group)
+                extents = [min(product.block, extent - start) for start in range(0, extent, product.block)]
+                group(tile, g, extents, words, places)
         for column in range(self.width):
             for panels, cell in zip(vectors, sums[column], strict=True):
                 value = cell.get()
                 for j, panel in enumerate(dict.fromkeys(panels)):
                     here = range(j * product.panel_rows, (j + 1) * product.panel_rows)
                     self._store(column, panel, shuffle([value], here) if len(panels) > 1 else value)
+
+    def _moved(self, groups: int | Expr) -> _Tile:
+        """The tile as seen from a group of columns on."""
+        b, product = self.body.b, self.body.product
+        blocks, words = product.group // product.block, product.group // COLUMNS_PER_STEP * self.body.step_words
+        return replace(
+            self,
+            codes=Place(self.codes.memory, b.let(integer(self.codes.start + groups * product.group))),
+            scales=Place(self.scales.memory, b.let(integer(self.scales.start + groups * blocks))),
+            sums=Place(self.sums.memory, b.let(integer(self.sums.start + groups * blocks))),
+            words=Place(self.words.memory, b.let(integer(self.words.start + groups * words))),
+        )
 
     @property
     def lanes(self) -> int:
@@ -347,22 +372,48 @@ class _Tile:
     def _block(self, index: int | Expr, extent: int, codes: WordCodes, first: int, count: int) -> list[list[Expr]]:
         """Integer sums of a block, whose words are those from ``first`` on: int32 for each column and vector."""
         b, product = self.body.b, self.body.product
+        steps = -(-extent // COLUMNS_PER_STEP)
         sums: list[list[list[Expr]]] = [[[] for _ in range(count)] for _ in range(self.width)]
-        for step in range(-(-extent // COLUMNS_PER_STEP)):
-            words = [self._repeated(column, index, step) for column in range(self.width)]
-            for plane in range(PLANES):
-                vectors, place = codes.word(first + step * PLANES + plane)
-                for column in range(self.width):
-                    now = words[column](plane)
-                    for j, vector in enumerate(vectors):
-                        sums[column][j] = [b.let(s) for s in self.dot.accumulate(sums[column][j], vector, place, now)]
+        if b.isa.step_loops and codes.form == "t2" and steps > 1:
+            sums = self._looped(sums, index, steps, codes.moved(first // PLANES))
+        else:
+            for step in range(steps):
+                sums = self._step(sums, index, step, codes, first + step * PLANES)
         totals = []
         for column in range(self.width):
-            total = b.let(splat(self.body.sums.load(column * product.blocks + index), self.lanes))
+            total = b.let(splat(self.sums.load(column * product.blocks + index), self.lanes))
             totals.append([b.let(tirx.Sub(self.dot.finish(s), total)) for s in sums[column]])
         return totals
 
-    def _repeated(self, column: int, index: int | Expr, step: int) -> Callable[[int], list[Expr]]:
+    def _step(
+        self, sums: list[list[list[Expr]]], index: int | Expr, step: int | Expr, codes: WordCodes, first: int
+    ) -> list[list[list[Expr]]]:
+        """The sums of block ``index`` with the products of 16 of its columns, whose words begin with ``first``."""
+        b, sums = self.body.b, [list(row) for row in sums]
+        words = [self._repeated(column, index, step) for column in range(self.width)]
+        for plane in range(PLANES):
+            vectors, place = codes.word(first + plane)
+            for column in range(self.width):
+                now = words[column](plane)
+                for j, vector in enumerate(vectors):
+                    sums[column][j] = [b.let(s) for s in self.dot.accumulate(sums[column][j], vector, place, now)]
+        return sums
+
+    def _looped(
+        self, sums: list[list[list[Expr]]], index: int | Expr, steps: int, codes: WordCodes
+    ) -> list[list[list[Expr]]]:
+        """All steps of a block, whose words are those of ``codes``: the first one, and a loop over the others."""
+        b = self.body.b
+        sums = self._step(sums, index, 0, codes, 0)
+        cells = [[[b.cell(s) for s in vector] for vector in row] for row in sums]
+        with b.loop(b.hidden(steps - 1)) as i:
+            step = b.let(i + 1)
+            now = self._step([[[c.get() for c in v] for v in row] for row in cells], index, step, codes.moved(step), 0)
+            for cell, value in zip(_flat(cells), _flat(now), strict=True):
+                cell.set(value)
+        return [[[c.get() for c in vector] for vector in row] for row in cells]
+
+    def _repeated(self, column: int, index: int | Expr, step: int | Expr) -> Callable[[int], list[Expr]]:
         """plane → the words of a step, each in every row's lane."""
         b, lanes = self.body.b, self.lanes
         load = self._word_loader(column, index, step)
@@ -372,12 +423,12 @@ class _Tile:
             return lambda plane: [b.let(shuffle([vector] * (lanes // PLANES), [plane] * lanes)) for vector in vectors]
         return lambda plane: [b.let(splat(load(i, plane, 1), lanes)) for i in words]
 
-    def _word_loader(self, column: int, index: int | Expr, step: int) -> Callable[[int, int, int], Expr]:
+    def _word_loader(self, column: int, index: int | Expr, step: int | Expr) -> Callable[[int, int, int], Expr]:
         """(index of the word, plane, count) → words of planes from there on."""
         product = self.body.product
         if not self.direct:
             place = self.body.b.let(integer(self._words(column, index, step)))
-            return lambda i, plane, count: self.body.words.load(place + i * PLANES + plane, count)
+            return lambda i, plane, count: self.words.load(place + i * PLANES + plane, count)
         start = column * product.columns + index * product.block + step * COLUMNS_PER_STEP
         return lambda i, plane, count: reinterpret(
             self.codes.load(start + plane * 4, 4 * count), with_lanes("int32", count)
@@ -395,3 +446,7 @@ class _Tile:
         with b.when(tirx.EQ(panel, constant(product.panels - 1, "int32"))):
             for lane in range(rest):
                 b.store(target, start + lane, tirx.Shuffle([value], [constant(lane, "int32")]))
+
+
+def _flat(nested: Sequence[Sequence[Sequence[Any]]]) -> list[Any]:
+    return [value for row in nested for vector in row for value in vector]
