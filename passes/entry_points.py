@@ -15,7 +15,18 @@ from chimerac.passes.base import Builder, Rewritten, graph_names, uses
 
 #: Ops that treat every token by itself, besides the element-wise ones.
 ROW_WISE = frozenset(
-    {"rms_norm", "l2_norm", "linear", "ternary_linear", "int8_linear", "quantize", "slice", "concat", "moe"}
+    {
+        "rms_norm",
+        "l2_norm",
+        "linear",
+        "ternary_linear",
+        "int8_linear",
+        "bfloat16_linear",
+        "quantize",
+        "slice",
+        "concat",
+        "moe",
+    }
 )
 
 

@@ -1,12 +1,14 @@
 """Lowers quantised linear layers: weights become small integers with scales, activations are quantised by an op.
 
 ``ternary_linear(x, W)`` → ``ternary_matmul(quantize(x), trits(W), scales(W))``; ``int8_linear`` and ``int8_embedding``
-likewise with int8 codes, which they share when their weight is tied. Several layers over the same input share one
-``quantize`` once common subexpressions are merged.
+likewise with int8 codes, ``ternary_embedding`` with trits; a product and a look-up share them when their weight is
+tied. ``bfloat16_linear`` and ``bfloat16_embedding`` become the float ops over weights of that type. Several layers over
+the same input share one ``quantize`` once common subexpressions are merged.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +17,7 @@ import numpy as np
 
 from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir.module import Constant, Module, Op, Value
-from chimerac.compiler.ir.ops.linear import quantise_rows, ternarise
+from chimerac.compiler.ir.ops.linear import quantise_rows, ternarise, to_bfloat16
 from chimerac.compiler.ir.types import TensorType
 from chimerac.passes.base import Builder, NewConstants, Rewritten, constant_names, rewrite
 
@@ -39,6 +41,10 @@ class QuantizedLinear:
                     group = op.integer("group")
                     codes, scales = quantised(new, weight_name(op, 1, names), group, "int8", builder)
                     return builder.emit("look_up", (op.operands[0], codes, scales), {"group": group})
+                if op.name in ("bfloat16_linear", "bfloat16_embedding"):
+                    return _lower_bfloat16(op, builder, weight_name(op, 1, names), new)
+                if op.name == "ternary_embedding":
+                    return _lower_ternary_embedding(op, builder, weight_name(op, 1, names), new)
                 return None
 
             graphs[graph_name] = rewrite(graph, lower)
@@ -66,9 +72,9 @@ def quantised(new: NewConstants, weight: str, group: int, kind: str, builder: Bu
         weight = f"{weight}.g{group}"  # the same weight in groups of another size
     names = f"{weight}.{kind}", f"{weight}.{kind}_scales"
     if constant.computed:
-        halves = _Halves(constant, lambda part: split(part, group))
         *lead, columns = constant.type.shape
         types = TensorType("i8", constant.type.shape), TensorType("f16", (*lead, -(-int(columns) // group)))
+        halves = _Halves(constant, types, lambda part: split(part, group))
         for index, (name, type_) in enumerate(zip(names, types, strict=True)):
             new.derive_computed(name, type_, partial(halves.parts, index))
     else:
@@ -82,18 +88,57 @@ def quantised(new: NewConstants, weight: str, group: int, kind: str, builder: Bu
 class _Halves:
     """Codes and scales of a weight that is computed: both come from one pass over it.
 
-    The two are asked for one after the other, so what the first asks for is kept until the second is.
+    The two are asked for one after the other, perhaps by two threads, so what the first asks for is kept until the
+    second is.
     """
 
     weight: Constant
+    types: tuple[TensorType, TensorType]
     split: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-    kept: dict[int, list[np.ndarray]] = field(default_factory=dict)
+    kept: dict[int, np.ndarray] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def parts(self, index: int) -> list[np.ndarray]:
-        if index not in self.kept:
-            codes, scales = zip(*map(self.split, self.weight.parts()), strict=True)
-            self.kept = {0: list(codes), 1: list(scales)}
-        return self.kept.pop(index)
+        with self.lock:
+            if index not in self.kept:
+                self.kept = dict(enumerate(self._split()))
+            return [self.kept.pop(index)]
+
+    def _split(self) -> tuple[np.ndarray, np.ndarray]:
+        codes, scales = (np.empty([int(d) for d in t.shape], t.numpy) for t in self.types)
+        code_rows, scale_rows = (whole.reshape(-1, whole.shape[-1]) for whole in (codes, scales))
+        end = 0
+        for part in self.weight.parts():
+            rows = part.reshape(-1, part.shape[-1])
+            step = max(1, _PIECE // rows.shape[1])  # rows are independent of each other
+            for start in range(0, len(rows), step):
+                piece = rows[start : start + step]
+                code_rows[end : end + len(piece)], scale_rows[end : end + len(piece)] = self.split(piece)
+                end += len(piece)
+        assert end == len(code_rows), f"the parts have {end} rows, {self.types[0]} is expected"
+        return codes, scales
+
+
+_PIECE = 1 << 17  #: weights quantised at a time, so that temporaries stay in the cache
+
+
+def _lower_bfloat16(op: Op, builder: Builder, weight: str, new: NewConstants) -> Sequence[Value]:
+    """The op of the same kind over float weights, which reads bf16 as well."""
+    name, plain = f"{weight}.bf16", new.module.constants[weight]
+    if plain.computed:
+        new.derive_computed(name, TensorType("bf16", plain.type.shape), lambda: map(to_bfloat16, plain.parts()))
+    else:
+        new.derive(name, lambda: to_bfloat16(plain.data))
+    operands = (op.operands[0], builder.constant(name, new.made[name].type))
+    return builder.emit(op.name.removeprefix("bfloat16_"), operands, hint=op.results[0].name, location=op.location)
+
+
+def _lower_ternary_embedding(op: Op, builder: Builder, weight: str, new: NewConstants) -> Sequence[Value]:
+    group = op.integer("group")
+    trits = quantised(new, weight, group, "trits", builder)
+    rows, columns = (int(d) for d in trits[0].type.shape)
+    attributes = {"rows": rows, "columns": columns, "group": group}
+    return builder.emit("ternary_look_up", (op.operands[0], *trits), attributes, location=op.location)
 
 
 def _lower_product(op: Op, builder: Builder, weight: str, new: NewConstants) -> Sequence[Value]:

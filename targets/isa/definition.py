@@ -67,17 +67,25 @@ class TernaryDot:
 
 @dataclass(frozen=True)
 class Int8Dot:
-    """How an instruction set multiplies 16 int8 activations with 16 int8 weights of a row, neither of them -128.
+    """How an instruction set multiplies some int8 activations with int8 weights of a row, neither of them -128.
 
     Attributes:
         lanes: of a sum, 4 or 8 int32; their total over a block of at most 1024 is the product.
-        prepare: int8x16 → what ``accumulate`` takes; for both operands.
+        prepare: int8 vector → what ``accumulate`` takes; for both operands.
         accumulate: (sum so far or None, activations, weights) → the sum with their products.
+        step: how many are multiplied at a time.
+        otherwise: for blocks of which ``step`` is no divisor.
     """
 
     lanes: int
     prepare: Callable[[Any], Any]
     accumulate: Callable[[Any, Any, Any], Any]
+    step: int = 16
+    otherwise: Int8Dot | None = None
+
+    def of(self, block: int) -> Int8Dot:
+        """The one for blocks of this size."""
+        return self.otherwise if self.otherwise is not None and block % self.step else self
 
 
 @dataclass(frozen=True)
@@ -132,7 +140,11 @@ class Isa:
         converts_halves: whether it converts fp16 to float32 in one instruction.
         form_costs: picoseconds that a thread takes for a packed weight in a cache, by form (compiler/ir/layouts.py), as
             benchmarks/matvec.py measures them; forms that are left out were not measured, or are several times slower.
+        form_multiples: form → columns of which a matrix must have a multiple for that cost, if not of any number.
         memory_cost: picoseconds per byte of weights from memory, for each of the threads that share it.
+        step_loops: whether the 16-column steps of a block are a loop, for compilers (those of WebAssembly engines) that
+            run out of registers in long stretches of code; needs the helper of ``KernelBuilder.hidden``.
+        helpers: LLVM functions that kernels of this set call, as text.
         base3_codes: bytes of base 3 (compiler/ir/base3.py) as uint16x(2R) → for each of the five digits, vectors with
             its codes in a bit plane, and the plane; where the instruction set has something faster than multiplying.
     """
@@ -161,7 +173,10 @@ class Isa:
     c_kernels: CKernels | None = None
     base: Isa | None = None
     converts_halves: bool = False
+    step_loops: bool = False
+    helpers: str = ""
     form_costs: Mapping[str, float] = field(default_factory=lambda: {"t2": 1.0})
+    form_multiples: Mapping[str, int] = field(default_factory=dict)
     memory_cost: float = 0.0
     base3_codes: Callable[[Any], list[tuple[Any, int]]] | None = None
 

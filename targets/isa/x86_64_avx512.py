@@ -62,6 +62,9 @@ ISA: Isa = replace(
     base=PLAIN,
     base3_codes=_base3_codes,
     form_costs={"t2": 4.2, "t5": 6.3},  # one thread on AMD Zen 5
+    form_multiples={
+        "t5": 640
+    },  # another end of a row is as much code again, which streaming weights drive out of caches
     memory_cost=41.0,  # two threads there: 49 GB/s together
     primitives=table(*AVX512.primitives.values(), LOOK_UP_128),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,8 @@ def test_reading_decides_where_weights_come_from_memory() -> None:
     # 16 columns take a byte per row and channel in either form
     assert COSTS.cheapest(8, 16, 8, streamed=True) == "t5"
     assert COSTS.of("t5", 8, 16, 8, streamed=True) == 40 * 32
+    some = replace(COSTS, multiples={"t5": 640})
+    assert [some.cheapest(64, columns, 8, streamed=True) for columns in (640, 704, 1280)] == ["t5", "t2", "t5"]
     assert TWO_BITS_ONLY.cheapest(64, 320, 8, streamed=True) == "t2"
 
 
