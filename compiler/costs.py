@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from chimerac.compiler.ir.module import Graph, Module, Op
 
+#: Ops that read one row of a table.
+LOOK_UPS = ("embedding", "look_up", "ternary_look_up")
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -38,22 +41,39 @@ def decode_costs(module: Module) -> list[Cost]:
             continue
         entry = totals.setdefault(part_of(op), [0, 0, visits])
         entry[0] += multiply_adds(op) * visits
-        share = _expert_share(op)
-        # scalars are literals of the code and have no bytes among the weights
-        for name in (constants[v.name] for v in op.operands if v.name in constants and v.type.shape):
-            if op.name not in ("embedding", "look_up") and (part_of(op), name) not in counted:
+        for name, size in _weights_read(op, constants, module):
+            if (part_of(op), name) not in counted:
                 counted.add((part_of(op), name))
-                entry[1] += int(module.constants[name].type.bytes() * share)
+                entry[1] += size
     return [Cost(part, *numbers) for part, numbers in totals.items() if numbers[0] or numbers[1]]
+
+
+def decode_steps(module: Module) -> dict[tuple[str, str], int]:
+    """(part, name of the op) → bytes of weights that its kernels read for a token, in order of execution.
+
+    Unlike ``Cost.weight_bytes`` each of the default number of iterations counts: so many bytes are streamed, if the
+    weights do not fit the processor's caches.
+    """
+    totals: dict[tuple[str, str], int] = {}
+    graph = module.graphs["decode"]
+    constants = _constants(graph)
+    for op, visits in _visits(graph.ops, 1, module.loops[0]):
+        if op.name != "constant":
+            read = sum(size for _, size in _weights_read(op, constants, module))
+            totals[part_of(op), op.name] = totals.get((part_of(op), op.name), 0) + read * visits
+    return totals
 
 
 def part_of(op: Op) -> str:
     """``layers.3.mixer`` for anything inside the mixer of layer 3; ``head`` for what has no layer."""
+    if op.name in LOOK_UPS:
+        return "embedding"
     path = op.location.split(",")[0]
     found = re.match(r"layers\.\d+\.(mixer|ffn)", path)
     if found:
         return found[0]
-    return path.split(".")[0] if path and ":" not in path else "head"
+    name = path.split(".")[0] if path and ":" not in path else "head"
+    return "head" if name == "embedding" else name  # a tied head is the module of the embedding
 
 
 def multiply_adds(op: Op) -> int:
@@ -80,6 +100,15 @@ def multiply_adds(op: Op) -> int:
 
 def _constants(graph: Graph) -> dict[str, str]:
     return {op.results[0].name: op.text("name") for op, _ in _visits(graph.ops, 1, 1) if op.name == "constant"}
+
+
+def _weights_read(op: Op, constants: dict[str, str], module: Module) -> Iterator[tuple[str, int]]:
+    """Constants that a kernel reads, and how many bytes of each for a token."""
+    share = _expert_share(op)
+    # scalars are literals of the code and have no bytes among the weights; a look-up reads a row
+    for name in (constants[v.name] for v in op.operands if v.name in constants and v.type.shape):
+        if op.name not in LOOK_UPS:
+            yield name, int(module.constants[name].type.bytes() * share)
 
 
 def _expert_share(op: Op) -> float:

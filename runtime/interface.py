@@ -143,6 +143,11 @@ class Session(ABC):
         return self.manifest.target.partition("-")[2]
 
     @property
+    def process_id(self) -> int | None:
+        """The process that computes, if it is another one."""
+        return None
+
+    @property
     @abstractmethod
     def position(self) -> int:
         """Number of tokens that were run."""

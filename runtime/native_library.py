@@ -81,6 +81,15 @@ _GRAMMAR_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "chm_session_set_grammar": (_I32, (_PTR, _PTR)),
     "chm_session_complete": (_I32, (_PTR,)),
 }
+#: The same, for functions that measure.
+_MEASURING_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "chm_profile_steps": (_I32, ()),
+    "chm_profile_part": (_STR, (_I32,)),
+    "chm_profile_op": (_STR, (_I32,)),
+    "chm_profile_weight_bytes": (ct.c_uint64, (_I32,)),
+    "chm_session_profile": (_I32, (_PTR, _PTR, _SIZE)),
+    "chm_measure_reading": (_I32, (_PTR, _SIZE, _I32, _I32, _PTR)),
+}
 
 
 class NativeLibrary:
@@ -91,7 +100,9 @@ class NativeLibrary:
         try:
             self._library = ct.CDLL(str(Path(path).resolve()))
             self.has_grammars = hasattr(self._library, "chm_pack_open")
+            self.measures = hasattr(self._library, "chm_session_profile")
             signatures = _SIGNATURES | (_GRAMMAR_SIGNATURES if self.has_grammars else {})
+            signatures |= _MEASURING_SIGNATURES if self.measures else {}
             for name, (result, arguments) in signatures.items():
                 function = getattr(self._library, name)
                 function.restype, function.argtypes = result, arguments

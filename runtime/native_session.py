@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes as ct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from chimerac.runtime.errors import BundleError
 from chimerac.runtime.interface import FinishReason, GenerateOptions, Piece, Prompt, Session, tell_too_short
 from chimerac.runtime.native_grammar import NativeGrammar, SessionGrammars
 from chimerac.runtime.native_library import NativeLibrary
+from chimerac.runtime.profile import Profile
 
 _SKIP_CHECKSUMS = 1
 
@@ -184,6 +186,38 @@ class NativeSession(Session):
     def restore(self, snapshot: bytes) -> None:
         """Go back to a snapshot of the same bundle; raises BundleError CHM407, CHM420."""
         self._library.call("chm_session_restore", self._open(), snapshot, len(snapshot))
+
+    def call(self, name: str, *values: object) -> bool:
+        """Call a function of chimera.h with this session before other arguments, for what has no method here.
+
+        True for CHM_FINISHED. Raises BundleError with the status' code.
+        """
+        return self._library.call(name, self._open(), *values)
+
+    @property
+    def measures(self) -> bool:
+        """Whether the library can measure itself; those of an older chimerac cannot."""
+        return self._library.measures
+
+    @property
+    def library(self) -> NativeLibrary:
+        """The library of the bundle, for what needs no session."""
+        return self._library
+
+    @contextlib.contextmanager
+    def profile(self) -> Iterator[Profile]:
+        """Measure where the time of the model goes; what is computed does not change.
+
+        ``with session.profile() as profile:`` then run tokens; ``profile.steps()`` has the sums up to now. Raises
+        BundleError CHM421 if the bundle's library is too old to measure.
+        """
+        profile = Profile(self._library)
+        self.call("chm_session_profile", profile.times, len(profile.times))
+        try:
+            yield profile
+        finally:
+            if self._session:
+                self.call("chm_session_profile", None, 0)
 
     def close(self) -> None:
         if self._session:

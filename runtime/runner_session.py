@@ -172,6 +172,10 @@ class RunnerSession(Session):
         return self._kernels
 
     @property
+    def process_id(self) -> int:
+        return self._running().pid
+
+    @property
     def position(self) -> int:
         return int(self._request("position")[0])
 

@@ -25,7 +25,8 @@ def load(folder: str | Path, *, verify: bool = True, threads: int = 1) -> Sessio
     ``threads`` share the work of each call, up to 64; 0 takes one per core, at most 8. Results do not depend on it.
 
     Sizes are always compared with the manifest; ``verify`` also compares the SHA-256 of every file, code included,
-    before any of it runs. Without it the checksums of weights and tokenizer are still compared.
+    before any of it runs; a file of 64 MiB or more only the first time on this machine, as long as nothing changes it.
+    Without ``verify`` the checksums of weights and tokenizer are still compared.
 
     Raises BundleError: CHM410 to CHM412 for manifest and files, CHM413 if the bundle is for another machine, CHM414 if
     the library does not load, CHM420 for a number of threads, CHM440 if a wasm bundle finds no Node.js, CHM400 to
@@ -36,7 +37,7 @@ def load(folder: str | Path, *, verify: bool = True, threads: int = 1) -> Sessio
         raise BundleError("CHM420", f"{threads!r} threads; 1 to {MAX_THREADS} are possible, or 0 for the default")
     manifest = read_manifest(path)
     if verify:
-        verify_files(path, manifest)
+        verify_files(path, manifest, again=False)
     else:
         _check_sizes(path, manifest)
     if manifest.target.startswith("wasm32"):

@@ -177,6 +177,10 @@ class WasmSession(Session):
         return self._threads
 
     @property
+    def process_id(self) -> int:
+        return self._running().pid
+
+    @property
     def position(self) -> int:
         return int(self._request("state")["position"])
 

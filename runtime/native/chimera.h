@@ -164,6 +164,26 @@ CHM_API size_t chm_session_snapshot_bytes(const chm_session *session);
 CHM_API int32_t chm_session_snapshot(const chm_session *session, void *snapshot, size_t bytes);
 CHM_API int32_t chm_session_restore(chm_session *session, const void *snapshot, size_t bytes);
 
+/* ---- Measuring: where the time goes, and what this machine can do. docs/bench.md shows what to make of it. ---- */
+
+/* Steps of a decoded token: all kernels of one op in one part of the model. */
+CHM_POSIX_API int32_t chm_profile_steps(void);
+/* The part, as "layers.3.mixer", and the op, as "ternary_matmul", of a step; NULL if there is no such step. */
+CHM_POSIX_API const char *chm_profile_part(int32_t step);
+CHM_POSIX_API const char *chm_profile_op(int32_t step);
+/* Bytes of weights that the step reads for a token with the default number of loop iterations; of experts those of the
+ * chosen ones; each iteration counts. */
+CHM_POSIX_API uint64_t chm_profile_weight_bytes(int32_t step);
+/* From the next call on add the time of each step to nanoseconds[chm_profile_steps()], which the session keeps until it is
+ * told another place, or NULL to measure no more. Together the steps are all of the model's time; choosing tokens and
+ * making text of them is not in it. Results do not change. CHM_ERROR_ARGUMENT: count is not chm_profile_steps(). */
+CHM_POSIX_API int32_t chm_session_profile(chm_session *session, int64_t *nanoseconds, size_t count);
+/* Read memory from beginning to end with some threads, 1 to CHM_MAX_THREADS, each of which reads its part of it as 1 to
+ * CHM_MAX_STREAMS streams side by side, and tell how long that took. bytes is rounded down to whole blocks. */
+#define CHM_MAX_STREAMS 8
+CHM_POSIX_API int32_t chm_measure_reading(const void *memory, size_t bytes, int32_t threads, int32_t streams,
+                                          int64_t *nanoseconds);
+
 /* ---- Grammars: which tokens may come; docs/fstpack.md. ---- */
 
 /* Open a container of grammars, which must stay unchanged until the pack is closed and be aligned to 4 bytes. The bundle

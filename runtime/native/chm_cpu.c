@@ -65,6 +65,23 @@ uint64_t chm_cpu_features(void) {
   return features;
 }
 
+#elif defined(CHM_WASM_RELAXED)
+
+#include <wasm_simd128.h>
+
+/* Where the processor has no such instruction, x86 engines add up pairs of products in saturating 16-bit numbers. That
+ * shows where one factor leaves 0..127: 255 times 127 is too much for them, and x86 processors that have the instruction
+ * multiply it as it is, Arm's as -1. What computes neither is not trusted with it: in baseline code of V8 11, the engine
+ * of Node 20, the sum so far may be lost. */
+__attribute__((target("relaxed-simd"))) uint64_t chm_cpu_features(void) {
+  volatile int8_t factors[] = {127, -1};
+  volatile int32_t before = 1 << 20;
+  v128_t a = wasm_i8x16_splat(factors[0]), b = wasm_i8x16_splat(factors[1]);
+  v128_t sums = wasm_i32x4_relaxed_dot_i8x16_i7x16_add(a, b, wasm_i32x4_splat(before));
+  int32_t products = wasm_i32x4_extract_lane(sums, 3) - before;
+  return products == 4 * 127 * 255 || products == -4 * 127 ? CHM_CPU_DOT4 : 0;
+}
+
 #else
 
 uint64_t chm_cpu_features(void) { return 0; }

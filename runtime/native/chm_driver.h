@@ -1,5 +1,5 @@
-/* Helpers of generated drivers (model.c): kernels that threads share, and loop convergence in the one summation order
- * that every target uses. */
+/* Helpers of generated drivers (model.c): kernels that threads share, where the time goes, and loop convergence in the
+ * one summation order that every target uses. */
 #ifndef CHM_DRIVER_H
 #define CHM_DRIVER_H
 
@@ -16,6 +16,22 @@ void *memcpy(void *target, const void *source, size_t size);
     const void *const arguments_[] = {__VA_ARGS__};                          \
     chm_share(call->pool, part, arguments_, n, units, work);                 \
   } while (0)
+/* A graph is written once, as name_kernels, and compiled twice: measured is 0 or 1, so that steps cost nothing in name. */
+#define CHM_KERNELS static inline __attribute__((always_inline)) void
+#if CHM_HAS_CLOCK
+/* What follows belongs to another step. */
+#define CHM_STEP(step)                                       \
+  do {                                                       \
+    if (measured) chm_profile_step(call->profile, step);     \
+  } while (0)
+#define CHM_GRAPH(name)                                                                       \
+  static void name(chm_call *call) { name##_kernels(call, 0); }                               \
+  __attribute__((cold)) static void name##_measured(chm_call *call) { name##_kernels(call, 1); }
+#else
+#define CHM_STEP(step) ((void)measured)
+#define CHM_GRAPH(name) \
+  static void name(chm_call *call) { name##_kernels(call, 0); }
+#endif
 /* A number, and a result, as such an argument, and back. */
 #define CHM_PASS(number) ((const void *)(intptr_t)(number))
 #define CHM_SCALAR(argument) ((int32_t)(intptr_t)(argument))

@@ -11,8 +11,15 @@
 
 #include "chm_cpu.h"
 
-#define CHM_MODEL_ABI 2u
+#define CHM_MODEL_ABI 3u
 #define CHM_NO_SECTION (-1)
+
+/* Whether a driver can be told to measure its steps: a wasm module has no clock. */
+#if defined(__wasm__)
+#define CHM_HAS_CLOCK 0
+#else
+#define CHM_HAS_CLOCK 1
+#endif
 
 typedef struct chm_pool chm_pool; /* threads that share the work of a kernel: chm_threads.h */
 
@@ -22,6 +29,16 @@ typedef void (*chm_part)(const void *const *arguments, int32_t n, int32_t begin,
 /* Compute all units of a kernel, on several threads if that pays; work: multiply-adds of a unit for a token. pool may be
  * NULL. */
 void chm_share(chm_pool *pool, chm_part part, const void *const *arguments, int32_t n, int32_t units, int32_t work);
+
+/* The time that each step of a driver takes: chm_profile.c. */
+typedef struct chm_profile {
+  int64_t *nanoseconds; /* [n_steps] sums; NULL: nothing is measured */
+  int64_t since;        /* when the running step began */
+  int32_t step;         /* the running step, -1 between calls */
+} chm_profile;
+
+/* A step begins, and the one that ran ends; -1: the call ends. */
+void chm_profile_step(chm_profile *profile, int32_t step);
 
 /* One forward call over n consecutive tokens, 1 <= n <= block, that crosses no absolute position divisible by block. */
 typedef struct chm_call {
@@ -36,6 +53,7 @@ typedef struct chm_call {
   float exit_threshold;          /* > 0: leave the loop early when the iterate moves less than this, relatively */
   int32_t iterations;            /* out: iterations that were run */
   chm_pool *pool;                /* NULL: the calling thread alone */
+  chm_profile *profile;          /* of the functions that measure */
 } chm_call;
 
 typedef struct chm_section_desc {
@@ -50,6 +68,13 @@ typedef struct chm_state_desc {
   int32_t init_section; /* section that holds the initial value of one iteration, or CHM_NO_SECTION for zeros */
   int32_t iterations;   /* copies: one per loop iteration, 1 outside loops */
 } chm_state_desc;
+
+/* All kernels of one op in one part of the model. */
+typedef struct chm_step_desc {
+  const char *part;      /* "embedding", "layers.3.mixer", ..., "head" */
+  const char *op;        /* for example "ternary_matmul" */
+  uint64_t weight_bytes; /* read for a decoded token with the default number of iterations; of experts the chosen ones */
+} chm_step_desc;
 
 typedef struct chm_model_desc {
   uint32_t abi;            /* CHM_MODEL_ABI */
@@ -68,6 +93,11 @@ typedef struct chm_model_desc {
   int32_t n_kernel_sets;             /* 1 where there is nothing to choose */
   const chm_kernel_set *kernel_sets; /* [n_kernel_sets] from plain to best; all compute the same bits */
   int32_t *kernel_set;               /* index of the one in use, 0 to begin with; NULL where there is no choice */
+  /* without CHM_HAS_CLOCK 0 and NULL */
+  int32_t n_steps;
+  const chm_step_desc *steps;               /* [n_steps] in order of their first kernel */
+  void (*decode_measured)(chm_call *call);  /* the same as decode, tells profile where its steps begin */
+  void (*prefill_measured)(chm_call *call);
 } chm_model_desc;
 
 /* Defined by the generated model.c. */

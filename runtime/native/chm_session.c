@@ -36,6 +36,7 @@ struct chm_session {
   int32_t stop_tokens[CHM_MAX_STOP_TOKENS];
   uint32_t n_stop_tokens;
   chm_grammar *grammar; /* or NULL */
+  chm_profile profile;
   chm_sequence sequence;
   size_t text_bytes;
   uint8_t text[CHM_MAX_TEXT_BYTES];
@@ -258,8 +259,15 @@ static int32_t run(chm_session *session, const int32_t *tokens, size_t count) {
                      .loops = session->loops,
                      .exit_threshold = session->exit_threshold,
                      .iterations = session->loops,
-                     .pool = chm_pool_of(session->bundle)};
-    (n == 1 ? chm_model.decode : chm_model.prefill)(&call);
+                     .pool = chm_pool_of(session->bundle),
+                     .profile = &session->profile};
+#if CHM_HAS_CLOCK
+    if (session->profile.nanoseconds) {
+      (n == 1 ? chm_model.decode_measured : chm_model.prefill_measured)(&call);
+      chm_profile_step(call.profile, -1);
+    } else
+#endif
+      (n == 1 ? chm_model.decode : chm_model.prefill)(&call);
     int32_t iterations = call.iterations < 1 ? 1 : call.iterations > session->loops ? session->loops : call.iterations;
     sequence->iterations = iterations;
     if (iterations > sequence->deepest) sequence->deepest = iterations;
@@ -269,6 +277,16 @@ static int32_t run(chm_session *session, const int32_t *tokens, size_t count) {
   }
   return CHM_OK;
 }
+
+#if CHM_HAS_CLOCK
+int32_t chm_session_profile(chm_session *session, int64_t *nanoseconds, size_t count) {
+  if (!session) return no_session();
+  if (nanoseconds && count != (size_t)chm_model.n_steps)
+    return chm_fail(CHM_ERROR_ARGUMENT, "room for %u steps, the model has %u", (uint64_t)count, (uint64_t)chm_model.n_steps);
+  session->profile = (chm_profile){.nanoseconds = nanoseconds, .step = -1};
+  return CHM_OK;
+}
+#endif
 
 /* Run the tokens that were chosen and not run yet. */
 static int32_t settle(chm_session *session) {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from chimerac.version import __version__
 
 if TYPE_CHECKING:
+    from chimerac.compiler.bench import bench
     from chimerac.compiler.build import BuildReport, build
     from chimerac.compiler.doctor import examine as doctor
     from chimerac.compiler.errors import ChimeracError, InternalError, UserError
@@ -29,6 +30,7 @@ _LAZY = {
     "InternalError": "compiler.errors",
     "Session": "runtime.interface",
     "UserError": "compiler.errors",
+    "bench": "compiler.bench",
     "build": "compiler.build",
     "check": "frontends.config",
     "compile_grammar": "compiler.grammar",
@@ -46,6 +48,7 @@ __all__ = [
     "Session",
     "UserError",
     "__version__",
+    "bench",
     "build",
     "check",
     "compile_grammar",

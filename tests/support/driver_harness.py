@@ -1,7 +1,8 @@
 """Runs a generated driver as C: gcc compiles it with kernels that call the numpy references back.
 
 So what is tested is the driver and the memory plan alone: which memory each kernel gets, copies, states and loops. What
-a kernel writes must overlap nothing that it reads, and each kernel must find the operands that the interpreter has.
+a kernel writes must overlap nothing that it reads, each kernel must find the operands that the interpreter has, and the
+step that the driver names before a kernel must be that of its op.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.types import TensorType
 from chimerac.passes.memory_planning import plan_memory
 from chimerac.runtime.bundle_format import C_FLAGS, NATIVE_DIRECTORY
-from chimerac.targets.driver import WITHOUT_KERNEL, Identity, kernel_specs, used_sections, write_driver
+from chimerac.targets.driver import WITHOUT_KERNEL, Identity, kernel_specs, profile_steps, used_sections, write_driver
 from chimerac.targets.kernel_spec import KernelSpec
 
 IDENTITY = Identity("test", "00" * 32, "11" * 32)
@@ -45,6 +46,7 @@ class _Call(ct.Structure):
         ("exit_threshold", ct.c_float),
         ("iterations", ct.c_int32),
         ("pool", ct.c_void_p),
+        ("profile", ct.c_void_p),
     )
 
 
@@ -72,6 +74,9 @@ class DriverSession:
         self.position = self.iterations = 0
         self.specs = kernel_specs(module)
         self._library = _compile(write_driver(module, self.plan, IDENTITY), self.specs, directory)
+        self._steps = list(profile_steps(module))
+        self._step = ct.c_int32.in_dll(self._library, "test_step")
+        self._measured = False
         self._callback = _Kernel(self._kernel)
         ct.c_void_p.in_dll(self._library, "test_kernel").value = ct.cast(self._callback, ct.c_void_p).value
         self._weights = [np.ascontiguousarray(module.constants[n].data) for n in used_sections(module)]
@@ -127,8 +132,12 @@ class DriverSession:
             position=self.position,
             loops=self.loops,
             exit_threshold=self.exit_threshold,
+            profile=ct.addressof(self._step),  # what it points to does not matter here
         )
-        getattr(self._library, "run_decode" if len(ids) == 1 else "run_prefill")(ct.byref(call))
+        self._step.value = -1
+        self._measured = self.position % 2 == 0  # both compiled forms of a graph take turns
+        name = "run_decode" if len(ids) == 1 else "run_prefill"
+        getattr(self._library, name + ("_measured" if self._measured else ""))(ct.byref(call))
         if self._error is not None:
             raise self._error
         assert (self._arena[self.plan.arena_bytes :] == POISON).all(), "wrote behind the arena"
@@ -144,6 +153,9 @@ class DriverSession:
             self._error = self._error or error
 
     def _run(self, spec: KernelSpec, pointers: ct._Pointer[ct.c_ssize_t], n: int) -> None:
+        if self._measured:
+            assert self._step.value >= 0, "a kernel runs before the first step"
+            assert self._steps[self._step.value][1] == spec.op
         operand_types = [t.bind(n) for t in spec.operands]
         operands = [
             np.array(pointers[i], np.int32) if _is_scalar(t) else _view(pointers[i], t)
@@ -198,6 +210,8 @@ def _kernels(specs: Sequence[KernelSpec]) -> str:
         "#include <stdlib.h>",
         '#include "chm_model.h"',
         "void (*test_kernel)(int, const intptr_t *, int32_t);",
+        "int32_t test_step;",
+        "void chm_profile_step(chm_profile *profile, int32_t step) { (void)profile, test_step = step; }",
         "void chm_share(chm_pool *pool, chm_part part, const void *const *a, int32_t n, int32_t units, int32_t work) {",
         "  if (pool || n < 1 || units < 1 || work < 1) abort();",
         "  part(a, n, 0, units);",
@@ -216,5 +230,6 @@ def _kernels(specs: Sequence[KernelSpec]) -> str:
             f"  test_kernel({number}, pointers, {'n' if spec.dynamic else 1});",
             "}",
         ]
-    lines += [f"void run_{name}(chm_call *call) {{ chm_model.{name}(call); }}" for name in ("decode", "prefill")]
+    graphs = ("decode", "prefill", "decode_measured", "prefill_measured")
+    lines += [f"void run_{name}(chm_call *call) {{ chm_model.{name}(call); }}" for name in graphs]
     return "\n".join(lines) + "\n"

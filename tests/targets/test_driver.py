@@ -62,17 +62,19 @@ static void chk_linear_#_part(const void *const *a, int32_t n, int32_t begin, in
   (void)n;
 }
 
-static void decode(chm_call *call) {
+CHM_KERNELS decode_kernels(chm_call *call, const int measured) {
   const uint8_t *const *w = call->weights;
   uint8_t *state = call->state, *arena = call->arena;
   const int32_t n = call->n;
-  (void)w, (void)state, (void)arena, (void)n;
+  (void)w, (void)state, (void)arena, (void)n, (void)measured;
   call->iterations = 1;
+  CHM_STEP(0); /* embedding embedding */
   chk_embedding_#(call->tokens, w[0], (void *)(arena + 0), n); /* %x */
   memcpy((void *)(arena + 64), (void *)(arena + 0), (size_t)n * 32);
   for (int32_t iteration = 0; iteration < call->loops; ++iteration) {
     const int32_t write = iteration == 0;
     (void)write;
+    CHM_STEP(1); /* head causal_conv */
     chk_causal_conv_#((void *)(arena + 64), w[1], (void *)(state + 0 + (size_t)iteration * 96), (void *)(arena + 128), n); /* %c %t2 */
     call->iterations = iteration + 1;
     const int done = call->exit_threshold > 0 && iteration >= 1 &&
@@ -80,10 +82,13 @@ static void decode(chm_call *call) {
     memcpy((void *)(arena + 64), (void *)(arena + 128), (size_t)n * 32);
     if (done) break;
   }
+  CHM_STEP(2); /* head tanh */
   chk_tanh_#((void *)(state + 320), (void *)(arena + 0)); /* %w */
   memcpy((void *)(state + 320), (void *)(arena + 0), 32); /* state v */
+  CHM_STEP(3); /* head linear */
   CHM_SHARE(chk_linear_#_part, 1, 3, 128, (void *)((uint8_t *)(void *)(arena + 64) + (size_t)(n - 1) * 32), w[0], (void *)call->logits); /* %z_2 */
 }
+CHM_GRAPH(decode)
 
 """  # noqa: E501
 DESCRIPTOR = r"""
@@ -96,6 +101,14 @@ static const chm_state_desc states[] = {
   {"t", 0, 288, 2, 3},
   {"v", 320, 32, CHM_NO_SECTION, 1},
 };
+#if CHM_HAS_CLOCK
+static const chm_step_desc steps[] = {
+  {"embedding", "embedding", 0},
+  {"head", "causal_conv", 256},
+  {"head", "tanh", 0},
+  {"head", "linear", 320},
+};
+#endif
 const chm_model_desc chm_model = {
   .abi = CHM_MODEL_ABI,
   .name = "small",
@@ -115,6 +128,12 @@ const chm_model_desc chm_model = {
   .states = states,
   .decode = decode,
   .prefill = prefill,
+#if CHM_HAS_CLOCK
+  .n_steps = 4,
+  .steps = steps,
+  .decode_measured = decode_measured,
+  .prefill_measured = prefill_measured,
+#endif
 };
 """
 
@@ -133,7 +152,7 @@ def without_digests(text: str) -> str:
 
 def test_golden_text() -> None:
     text = without_digests(driver_text(small()))
-    head, rest = text.split("static void prefill", 1)
+    head, rest = text.split("CHM_KERNELS prefill", 1)
     assert head.strip().splitlines() == GOLDEN.strip().splitlines()
     assert text[text.index("static const chm_section_desc") :].strip() == DESCRIPTOR.strip()
     assert rest.count("chk_") == len(re.findall(r"^  (?:CHM_SHARE\()?chk_.*/\*", GOLDEN, re.MULTILINE)) + 1, (

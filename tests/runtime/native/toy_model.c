@@ -1,6 +1,6 @@
 /* A hand-written model.c: a looped recurrence of width 8, one state a loop iteration and one outside of the loop. */
+#include "chm_driver.h"
 #include "chm_math.h"
-#include "chm_model.h"
 
 #define WIDTH 8
 #ifndef VOCAB
@@ -18,6 +18,10 @@ static const chm_section_desc sections[SECTIONS] = {
 
 static const chm_state_desc states[2] = {{"looped", LOOPED_OFFSET, MAX_LOOPS * WIDTH * 4, INITIAL, MAX_LOOPS},
                                          {"trace", TRACE_OFFSET, WIDTH * 4, CHM_NO_SECTION, 1}};
+
+#if CHM_HAS_CLOCK
+static const chm_step_desc steps[2] = {{"cell", "recurrence", 2 * WIDTH * WIDTH * 4}, {"head", "linear", WIDTH * VOCAB * 4}};
+#endif
 
 static const float *section(const chm_call *call, int index) { return (const float *)(const void *)call->weights[index]; }
 
@@ -63,22 +67,27 @@ static void head_part(const void *const *arguments, int32_t n, int32_t begin, in
 }
 
 /* The work is made out to be large, so that threads share it. */
-static void finish(chm_call *call) {
+CHM_KERNELS finish(chm_call *call, const int measured) {
   const void *const arguments[] = {section(call, HEAD), call->state + TRACE_OFFSET, call->logits};
+  CHM_STEP(1);
   chm_share(call->pool, head_part, arguments, 1, VOCAB, 100000);
 }
 
-static void decode(chm_call *call) {
+CHM_KERNELS decode_kernels(chm_call *call, const int measured) {
+  CHM_STEP(0);
   call->iterations = step(call, call->tokens[0]);
-  finish(call);
+  finish(call, measured);
 }
+CHM_GRAPH(decode)
 
-static void prefill(chm_call *call) {
+CHM_KERNELS prefill_kernels(chm_call *call, const int measured) {
   int32_t first = call->position / BLOCK, last = (call->position + call->n - 1) / BLOCK;
   if (call->n < 1 || call->n > BLOCK || first != last) __builtin_trap();
+  CHM_STEP(0);
   for (int32_t k = 0; k < call->n; ++k) call->iterations = step(call, call->tokens[k]);
-  finish(call);
+  finish(call, measured);
 }
+CHM_GRAPH(prefill)
 
 const chm_model_desc chm_model = {.abi = CHM_MODEL_ABI,
                                   .name = "toy",
@@ -96,4 +105,11 @@ const chm_model_desc chm_model = {.abi = CHM_MODEL_ABI,
                                   .sections = sections,
                                   .states = states,
                                   .decode = decode,
-                                  .prefill = prefill};
+                                  .prefill = prefill,
+#if CHM_HAS_CLOCK
+                                  .n_steps = 2,
+                                  .steps = steps,
+                                  .decode_measured = decode_measured,
+                                  .prefill_measured = prefill_measured,
+#endif
+};
