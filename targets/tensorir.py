@@ -22,8 +22,8 @@ from chimerac.targets.kernel_spec import KernelSpec
 
 Expr = Any  #: a TensorIR expression (tvm has no type stubs)
 
-#: element type in the IR → in TensorIR; fp16 travels as its bits
-TVM_DTYPES = {"f32": "float32", "f16": "uint16", "i32": "int32", "i8": "int8", "u8": "uint8"}
+#: element type in the IR → in TensorIR; fp16 and bf16 travel as their bits
+TVM_DTYPES = {"f32": "float32", "f16": "uint16", "bf16": "uint16", "i32": "int32", "i8": "int8", "u8": "uint8"}
 
 
 def lanes_of(dtype: str) -> tuple[str, int]:
@@ -202,6 +202,12 @@ class KernelBuilder:
         cell.set(value)
         return cell
 
+    def hidden(self, value: int) -> Expr:
+        """An integer that LLVM does not know, so that it cannot unroll a loop; needs the helper ``hidden_i32``."""
+        from tvm.script import tirx as T
+
+        return self.let(T.call_extern("int32", "hidden_i32", integer(value)))
+
     def store(self, memory: Memory, index: int | Expr, value: Expr) -> None:
         """Write the lanes of a value to consecutive elements."""
         lanes = lanes_of(type_of(value))[1]
@@ -239,6 +245,8 @@ class KernelBuilder:
     def finish(self) -> Any:
         """The PrimFunc."""
         body = _sequence([*self._header, *self._blocks[0]])
+        if self.isa.helpers:
+            body = tirx.AttrStmt(integer(0), "pragma_import_llvm", ir.StringImm(self.isa.helpers), body)
         function = tirx.PrimFunc(self._parameters, body)
         symbol = self.spec.symbol + self.isa.symbol_suffix
         return function.with_attr({"global_symbol": symbol, "tirx.noalias": True})

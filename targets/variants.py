@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from chimerac.targets.codegen import KernelObject, compile_kernels
+from chimerac.targets.codegen import KernelObject
 from chimerac.targets.isa import CKernels, Isa
+from chimerac.targets.kernel_queue import KernelQueue
 from chimerac.targets.kernel_spec import INTEGER_PRODUCTS, KernelSpec
 
 #: Ops that have a kernel per variant.
@@ -36,34 +37,31 @@ def kernel_sets(isa: Isa) -> tuple[KernelSet, ...]:
     return tuple(KernelSet(i.kernels, i.needs, i.c_kernels) for i in (isa, *isa.variants))
 
 
+def kernels_of(specs: Iterable[KernelSpec], isa: Isa) -> list[tuple[list[KernelSpec], Isa]]:
+    """What ``KernelQueue.submit`` compiles for a library: the kernels of ``VARIANT_OPS`` once for every variant.
+
+    Where there are variants, the C names of their kernels, the plain ones among them, end in ``__<name>``.
+    """
+    distinct = list(dict.fromkeys(specs))
+    if not isa.variants:
+        return [(distinct, isa)]
+    varied = [spec for spec in distinct if spec.op in VARIANT_OPS]
+    generated = (i for i in (isa, *isa.variants) if i.c_kernels is None)
+    return [
+        ([spec for spec in distinct if spec.op not in VARIANT_OPS], isa),
+        *((varied, replace(i, symbol_suffix=_suffix(i.kernels))) for i in generated),
+    ]
+
+
 def compile_variants(
     specs: Iterable[KernelSpec],
     isa: Isa,
     directory: Path,
     progress: Callable[[KernelObject, int, int], None] | None = None,
 ) -> list[KernelObject]:
-    """As ``compile_kernels``, and the kernels of ``VARIANT_OPS`` once for every variant of the instruction set.
-
-    Where there are variants, the C names of their kernels, the plain ones among them, end in ``__<name>``.
-    """
-    distinct = list(dict.fromkeys(specs))
-    if not isa.variants:
-        return compile_kernels(distinct, isa, directory, progress)
-    varied = [spec for spec in distinct if spec.op in VARIANT_OPS]
-    work = [([spec for spec in distinct if spec.op not in VARIANT_OPS], isa)]
-    generated = (i for i in (isa, *isa.variants) if i.c_kernels is None)
-    work += [(varied, replace(i, symbol_suffix=_suffix(i.kernels))) for i in generated]
-    total = sum(len(batch) for batch, _ in work)
-    done: list[KernelObject] = []
-
-    def count(made: KernelObject, _: int, __: int) -> None:
-        done.append(made)
-        if progress is not None:
-            progress(made, len(done), total)
-
-    for batch, one in work:
-        compile_kernels(batch, one, directory, count)
-    return done
+    """As ``compile_kernels``, for ``kernels_of``."""
+    with KernelQueue(1) as queue:
+        return queue.submit(kernels_of(specs, isa)).finish(directory, progress)
 
 
 def declaration(spec: KernelSpec, sets: Sequence[KernelSet]) -> Iterator[str]:

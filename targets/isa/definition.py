@@ -69,12 +69,17 @@ class TernaryDot:
 class Int8Dot:
     """How an instruction set multiplies some int8 activations with int8 weights of a row, neither of them -128.
 
+    What is prepared and what is summed is a vector, or a list of vectors.
+
     Attributes:
         lanes: of a sum, 4 or 8 int32; their total over a block of at most 1024 is the product.
         prepare: int8 vector → what ``accumulate`` takes; for both operands.
         accumulate: (sum so far or None, activations, weights) → the sum with their products.
         step: how many are multiplied at a time.
         otherwise: for blocks of which ``step`` is no divisor.
+        rows: that share activations, 4 or 8: fewer fit the registers if a sum is more than one vector.
+        prepare_weights: ``prepare`` for weights, where they need another one.
+        finish: a sum over a block → the vector of ``lanes``, where it is not that.
     """
 
     lanes: int
@@ -82,6 +87,9 @@ class Int8Dot:
     accumulate: Callable[[Any, Any, Any], Any]
     step: int = 16
     otherwise: Int8Dot | None = None
+    rows: int = 8
+    prepare_weights: Callable[[Any], Any] | None = None
+    finish: Callable[[Any], Any] | None = None
 
     def of(self, block: int) -> Int8Dot:
         """The one for blocks of this size."""

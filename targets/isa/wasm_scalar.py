@@ -107,4 +107,6 @@ ISA = replace(
     ternary_dot=TernaryDot(2, _prepare, _accumulate, _finish),
     int8_dot=Int8Dot(8, _widen, _accumulate_int8),
     primitives=table(TWO_PRODUCTS),
+    step_loops=False,
+    helpers="",
 )

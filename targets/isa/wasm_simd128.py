@@ -19,17 +19,52 @@ def _pairs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return result
 
 
-def _dot2_i16(a: Any, b: Any) -> Any:
+DOT2_I16 = Primitive(
+    "dot2_i16", "llvm.wasm.dot", ("int16x8", "int16x8"), "int32x4", _pairs, llvm_call("llvm.wasm.dot", "int32x4")
+)
+
+#: What LLVM cannot look through. ``pinned`` values are computed where they are written: LLVM would reorder products
+#: until sums no longer fit the engine's registers. It would also unroll a loop of a ``hidden`` number of steps, and
+#: write a ``hidden`` constant in the loop, where V8 makes it anew each time.
+HELPERS = "\n".join(
+    f"""define internal {kind} @{name}({kind} %value) alwaysinline {{
+  %result = call {kind} asm {effect} "", "=r,0"({kind} %value)
+  ret {kind} %result
+}}"""
+    for name, kind, effect in (
+        ("pinned_i32x4", "<4 x i32>", "sideeffect"),
+        ("pinned_i16x8", "<8 x i16>", "sideeffect"),
+        ("hidden_i16x8", "<8 x i16>", ""),
+        ("hidden_i32", "i32", ""),
+    )
+)
+
+
+def helper(name: str, value: Any) -> Any:
+    """A value by way of one of ``HELPERS``."""
+    from tvm.script import tirx as T
+
+    return T.call_extern(value.ty.dtype, name, value)
+
+
+def half_of(vector: Any, half: int, dtype: str = "") -> Any:
+    """One register, of a vector that takes two; of ``dtype`` if that is given."""
+    from tvm import tirx
+    from tvm.script import tirx as T
+
+    if dtype:
+        base, count = dtype.split("x")
+        vector = T.reinterpret(f"{base}x{2 * int(count)}", vector)
+    lanes = int(vector.ty.dtype.lanes) // 2
+    return tirx.Shuffle([vector], [tirx.IntImm("int32", half * lanes + i) for i in range(lanes)])
+
+
+def both_halves(halves: list[Any]) -> Any:
+    """A vector of two registers."""
     from tvm import tirx
 
-    def lanes(vectors: list[Any], first: int) -> Any:
-        return tirx.Shuffle(vectors, [tirx.IntImm("int32", i) for i in range(first, first + 8)])
-
-    dot = llvm_call("llvm.wasm.dot", "int32x4")
-    return lanes([dot(lanes([a], first), lanes([b], first)) for first in (0, 8)], 0)
-
-
-DOT2_I16 = Primitive("dot2_i16", "llvm.wasm.dot, twice", ("int16x16", "int16x16"), "int32x8", _pairs, _dot2_i16)
+    lanes = int(halves[0].ty.dtype.lanes)
+    return tirx.Shuffle(halves, [tirx.IntImm("int32", i) for i in range(2 * lanes)])
 
 
 def _prepare(activations: Any) -> list[Any]:
@@ -55,31 +90,38 @@ def _accumulate(sums: list[Any], packed: Any, plane: int, words: list[Any]) -> l
     from tvm import tirx
     from tvm.script import tirx as T
 
-    mask = tirx.Broadcast(tirx.IntImm("uint16", 3 << 2 * plane), 16)
-    high = tirx.shift_right(packed, tirx.Broadcast(tirx.IntImm("uint16", 8), 16))
-    even, odd = (T.reinterpret("int16x16", tirx.bitwise_and(part, mask)) for part in (packed, high))
-    first, second = (T.reinterpret("int16x16", word) for word in words)
-    products = tirx.Add(_dot2_i16(even, first), _dot2_i16(odd, second))
-    return [tirx.Add(total, products) for total in sums] or [products]
+    mask = helper("hidden_i16x8", tirx.Broadcast(tirx.IntImm("uint16", 3 << 2 * plane), 8))
+    found = []
+    for half in range(2):
+        low = half_of(packed, half)
+        high = tirx.shift_right(low, tirx.Broadcast(tirx.IntImm("uint16", 8), 8))
+        products = [
+            DOT2_I16.build(T.reinterpret("int16x8", tirx.bitwise_and(part, mask)), half_of(word, half, "int16x8"))
+            for part, word in zip((low, high), words, strict=True)
+        ]
+        both = tirx.Add(*products)
+        found.append(helper("pinned_i32x4", tirx.Add(sums[half], both) if sums else both))
+    return found
 
 
 def _finish(sums: list[Any]) -> Any:
     from tvm import tirx
 
-    return tirx.shift_right(sums[0], tirx.Broadcast(tirx.IntImm("int32", 6), 8))
+    return tirx.shift_right(both_halves(sums), tirx.Broadcast(tirx.IntImm("int32", 6), 8))
 
 
-def _widen(values: Any) -> Any:
+def _widen(values: Any) -> list[Any]:
     from tvm import tirx
 
-    return tirx.Cast("int16x16", values)
+    wide = tirx.Cast("int16x16", values)
+    return [half_of(wide, half) for half in range(2)]
 
 
-def _accumulate_int8(total: Any, activations: Any, weights: Any) -> Any:
+def _accumulate_int8(total: Any, activations: list[Any], weights: list[Any]) -> Any:
     from tvm import tirx
 
-    products = _dot2_i16(activations, weights)
-    return products if total is None else tirx.Add(total, products)
+    products = tirx.Add(*(DOT2_I16.build(a, w) for a, w in zip(activations, weights, strict=True)))
+    return helper("pinned_i32x4", products if total is None else tirx.Add(total, products))
 
 
 ISA = Isa(
@@ -99,8 +141,10 @@ ISA = Isa(
     vector_bytes=16,
     panel_rows=8,
     panels_per_pass=1,
-    columns_per_pass=1,
+    columns_per_pass=2,
     ternary_dot=TernaryDot(2, _prepare, _accumulate, _finish),
-    int8_dot=Int8Dot(8, _widen, _accumulate_int8),
+    int8_dot=Int8Dot(4, _widen, _accumulate_int8),
     primitives=table(DOT2_I16),
+    step_loops=True,
+    helpers=HELPERS,
 )

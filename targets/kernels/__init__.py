@@ -21,6 +21,7 @@ KERNELS: dict[str, str] = {
     "ternary_matmul": "ternary:build",
     "int8_matmul": "int8:build_matmul",
     "look_up": "int8:build_look_up",
+    "ternary_look_up": "look_up:build_ternary_look_up",
     "causal_conv": "causal_conv:build",
     "gated_delta": "gated_delta:build",
     "mlstm": "mlstm:build",
@@ -38,14 +39,19 @@ KERNELS: dict[str, str] = {
 }
 
 
+def require_kernel(op: str) -> None:
+    """Raise UserError CHM301 if an op has no kernel; loads nothing."""
+    if op not in KERNELS:
+        raise UserError("CHM301", f"op {op!r} has no kernel, so it cannot be compiled for a target")
+
+
 def find_kernel(op: str) -> Build:
     """The builder of an op's kernel.
 
     Raises:
         UserError: CHM301, the op has no kernel.
     """
-    if op not in KERNELS:
-        raise UserError("CHM301", f"op {op!r} has no kernel, so it cannot be compiled for a target")
+    require_kernel(op)
     module, _, function = KERNELS[op].partition(":")
     build: Build = getattr(import_module(f"chimerac.targets.kernels.{module}"), function)
     return build

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tvm import tirx
@@ -12,6 +13,7 @@ from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.halves import decode
 from chimerac.targets.sharing import INT8_ROWS
 from chimerac.targets.tensorir import (
+    Cell,
     Expr,
     KernelBuilder,
     Memory,
@@ -110,25 +112,50 @@ class _RowGroup:
 
     def _block(self, first: int | Expr, extent: int) -> Expr:
         """Integer sums of a block, one lane per row."""
-        b, dot = self.b, self.dot
-        totals: list[Any] = [None] * ROWS
-        for start in range(0, extent, dot.step):
-            short = extent - start if extent - start < dot.step else 0
-            codes = self._some(self.codes, self.code_start + first + start, short, ROWS)
-            for r in range(ROWS):
-                weights = self._some(self.weights, self.starts[r] + first + start, short, r)
-                totals[r] = b.let(dot.accumulate(totals[r], codes, weights))
+        b, finish = self.b, self.dot.finish
+        totals: list[Expr] = []
+        for start in range(0, ROWS, self.dot.rows):
+            sums = self._sums(first, extent, range(start, start + self.dot.rows))
+            totals += [b.let(finish(total)) for total in sums] if finish else sums
         return self._across(totals)
+
+    def _sums(self, first: int | Expr, extent: int, rows: range) -> list[Any]:
+        """The sums of some rows of the group over a block, as ``Int8Dot.accumulate`` leaves them."""
+        b, step = self.b, self.dot.step
+        whole, short = divmod(extent, step)
+        sums: list[Any] = [None for _ in rows]
+        if b.isa.step_loops and whole > 1:
+            sums = self._step(sums, first, rows, 0)
+            cells = [_each(total, b.cell) for total in sums]
+            with b.loop(b.hidden(whole - 1)) as i:
+                before = [_each(cell, Cell.get) for cell in cells]
+                for cell, total in zip(cells, self._step(before, first + (i + 1) * step, rows, 0), strict=True):
+                    _set(cell, total)
+            sums = [_each(cell, Cell.get) for cell in cells]
+        else:
+            for i in range(whole):
+                sums = self._step(sums, first + i * step, rows, 0)
+        return self._step(sums, first + whole * step, rows, short) if short else sums
+
+    def _step(self, sums: Sequence[Any], first: int | Expr, rows: range, short: int) -> list[Any]:
+        """The sums with the products of the columns of a step, or of its first ``short`` ones."""
+        dot, let = self.dot, self.b.let
+        codes = _each(dot.prepare(self._some(self.codes, self.code_start + first, short, ROWS)), let)
+        found = []
+        for r, total in zip(rows, sums, strict=True):
+            weights = self._some(self.weights, self.starts[r] + first, short, r)
+            found.append(_each(dot.accumulate(total, codes, (dot.prepare_weights or dot.prepare)(weights)), let))
+        return found
 
     def _some(self, source: Memory, place: Expr, short: int, slot: int) -> Expr:
         """As many elements as the instruction set takes at a time, or the last ``short`` ones of a row and zeros."""
-        b, dot = self.b, self.dot
+        b, step = self.b, self.dot.step
         if not short:
-            return b.let(dot.prepare(source.load(place, dot.step)))
+            return b.let(source.load(place, step))
         assert self.padding is not None
         for i in range(short):
-            b.store(self.padding, slot * dot.step + i, source.load(place + i))
-        return b.let(dot.prepare(self.padding.load(slot * dot.step, dot.step)))
+            b.store(self.padding, slot * step + i, source.load(place + i))
+        return b.let(self.padding.load(slot * step, step))
 
     def _across(self, totals: list[Expr]) -> Expr:
         """The sum over the lanes of each of 8 vectors, as one vector: a transposition that adds as it goes."""
@@ -177,3 +204,13 @@ def build_look_up(spec: KernelSpec, isa: Isa) -> Any:
         if width % group:
             part(width // group, width % group)
     return b.finish()
+
+
+def _each(value: Any, function: Callable[[Any], Any]) -> Any:
+    """Of a vector or of each of a list of them."""
+    return [function(v) for v in value] if isinstance(value, list) else function(value)
+
+
+def _set(cell: Any, value: Any) -> None:
+    for one, vector in zip(cell, value, strict=True) if isinstance(cell, list) else [(cell, value)]:
+        one.set(vector)

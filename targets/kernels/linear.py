@@ -1,4 +1,4 @@
-"""Kernel of linear: float32 matrix products, several rows at a time."""
+"""Kernel of linear: float matrix products, several rows at a time."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ from tvm import tirx
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.sharing import LINEAR_ROWS
-from chimerac.targets.tensorir import Expr, KernelBuilder, Memory, TirOps, integer, lanes8_sums
+from chimerac.targets.tensorir import Expr, KernelBuilder, Memory, TirOps, integer, lanes8_sums, with_lanes
 
 ROWS = LINEAR_ROWS  #: dot products at a time: enough independent sums to hide the latency of an addition
+
+
+def load_wide(b: KernelBuilder, source: Memory, index: Expr, lanes: int) -> Expr:
+    """Elements of a float32 or bf16 operand as float32."""
+    value = source.load(index, lanes)
+    if source.type is None or source.type.dtype != "bf16":
+        return value
+    ops = TirOps(b, lanes)
+    return ops.from_bits(ops.ishl(b.hold(tirx.Cast(with_lanes("int32", lanes), value)), 16))
 
 
 def dot_rows(
@@ -22,7 +31,7 @@ def dot_rows(
     def terms(i: Expr, lanes: int) -> list[Expr]:
         value = b.let(x.load(start + i, lanes))
         ops = TirOps(b, lanes)
-        return [ops.mul(value, weight.load((first + r) * width + i, lanes)) for r in range(rows)]
+        return [ops.mul(value, load_wide(b, weight, (first + r) * width + i, lanes)) for r in range(rows)]
 
     return lanes8_sums(b, width, terms, rows)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
+from chimerac.targets.kernels.linear import load_wide
 from chimerac.targets.tensorir import Expr, KernelBuilder, Memory, strips
 
 
@@ -58,10 +59,15 @@ def build_concat(spec: KernelSpec, isa: Isa) -> Any:
 
 
 def build_embedding(spec: KernelSpec, isa: Isa) -> Any:
-    """Rows ids[...] of table[V, D]."""
+    """Rows ids[...] of table[V, D], float32 or bf16, as float32."""
     b = KernelBuilder(spec, isa)
     ids, table = b.operands
     width = int(spec.operands[1].shape[1])
     with b.loop(b.extent(spec.operands[0].shape)) as i:
-        copy(b, table, b.let(ids.load(i)) * width, b.results[0], i * width, width)
+        row = b.let(b.let(ids.load(i)) * width)
+
+        def move(k: Expr, lanes: int) -> None:
+            b.store(b.results[0], i * width + k, load_wide(b, table, row + k, lanes))
+
+        strips(b, width, move)
     return b.finish()

@@ -40,6 +40,15 @@ class WordCodes:
         self._vector = -1
         self._words: Sequence[tuple[list[Expr], int]] = []
 
+    @property
+    def form(self) -> str:
+        """One of ``layouts.FORMS``."""
+        return self._form
+
+    def moved(self, vectors: int | Expr) -> WordCodes:
+        """The words of a row so many vectors further on."""
+        return WordCodes(self._b, self._form, self._first + vectors, self._load)
+
     def word(self, number: int) -> tuple[list[Expr], int]:
         """The codes of a word in each stream, and the plane they lie in."""
         vector, place = divmod(number, DIGITS if self._form == "t5" else PLANES)
