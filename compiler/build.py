@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from chimerac.compiler.bundle import (
     data_file_names,
     make_tokenizer,
     model_name,
+    with_written_weights,
     write_bundle,
     write_weights,
 )
@@ -30,6 +32,7 @@ from chimerac.compiler.ir.verify import verify
 from chimerac.compiler.onnx_bundle import OnnxBundleInput, write_onnx_bundle
 from chimerac.compiler.run import as_user_error
 from chimerac.compiler.selftest import self_test
+from chimerac.compiler.timings import Progress, TimingLog, Timings
 from chimerac.compiler.workspace import workspace
 from chimerac.frontends import config as config_language
 from chimerac.frontends.architecture import ChimeraShape
@@ -37,6 +40,7 @@ from chimerac.frontends.config import ModelConfig
 from chimerac.frontends.tokenizers import load_tokenizer, tokenizer_of
 from chimerac.passes.loop_unrolling import check_loops
 from chimerac.passes.memory_planning import plan_memory
+from chimerac.passes.ternary_costs import TernaryCosts
 from chimerac.passes.ternary_packing import TernaryPacking
 from chimerac.runtime.bundle_format import MANIFEST_NAME, SelfTest
 from chimerac.runtime.errors import BundleError
@@ -45,9 +49,12 @@ from chimerac.runtime.tokenizer import Tokenizer
 from chimerac.targets import driver
 from chimerac.targets.codegen import KernelObject
 from chimerac.targets.isa import Isa, load_isa
-from chimerac.targets.library import link_library
+from chimerac.targets.kernel_queue import KernelBatch, KernelQueue, usable_cores
+from chimerac.targets.library import CodeFile, code_files, link_library
+from chimerac.targets.link import ZigRuns
 from chimerac.targets.registry import Target, find_target
-from chimerac.targets.variants import compile_variants
+from chimerac.targets.runtime_ahead import RuntimeAhead
+from chimerac.targets.variants import kernels_of
 
 if TYPE_CHECKING:
     from chimerac.frontends.models.chimera import ChimeraModel
@@ -55,11 +62,8 @@ if TYPE_CHECKING:
 #: Prompt of the self-test, and how many tokens it generates.
 SELF_TEST_PROMPT = b"The quick brown fox jumps over"
 SELF_TEST_TOKENS = 16
-#: The same for models of which the interpreter computes a token in half a minute: tokens of the prompt, and generated.
+#: The same for models of which the interpreter computes a token in seconds: tokens of the prompt, and generated.
 LARGE_SELF_TEST = (8, 2)
-
-#: Called with the name of a step, what it made, and its seconds.
-Progress = Callable[[str, str, float], None]
 
 
 @dataclass(frozen=True)
@@ -74,12 +78,13 @@ class BuiltBundle:
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What a build made. ``weights`` says where the weights came from."""
+    """What a build made. ``weights`` says where the weights came from, ``timings`` where the time went."""
 
     name: str
     weights: str
     bundles: tuple[BuiltBundle, ...]
     seconds: float
+    timings: Timings
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,9 @@ def build(
     seed: int | None = None,
     loops: int | None = None,
     without: Sequence[str] = (),
+    trits: str | None = None,
     check: bool = True,
+    jobs: int | None = None,
     progress: Progress | None = None,
 ) -> BuildReport:
     """Build bundles of a model for some targets.
@@ -128,7 +135,9 @@ def build(
         seed: of random weights; the config's when None.
         loops: unroll looped layers this many times; None lets the run time choose.
         without: optional passes to leave out.
+        trits: form of all packed weights, t2 or t5 (compiler/ir/layouts.py); None takes the fastest for the target.
         check: run the bundle's self-test at the end where this machine can.
+        jobs: compilers that may run at a time; None takes one per core. The bundles do not depend on it.
         progress: told about every step.
 
     Returns:
@@ -138,14 +147,15 @@ def build(
         UserError: CHM1xx config, CHM2xx model or weights, CHM3xx targets and tools, CHM4xx the finished bundle.
         InternalError: a bug of chimerac, naming the pass.
     """
-    started = time.perf_counter()
-    tell = progress or (lambda step, what, seconds: None)
+    if jobs is not None and jobs < 1:
+        raise UserError("CHM312", f"{jobs} jobs: at least one has to do the work")
+    log = TimingLog(progress, jobs or usable_cores())
     chosen = list(dict.fromkeys(find_target(name) for name in targets))
     if not chosen:
         raise UserError("CHM300", "no target is given", hint="--target x86_64-avx2 or --target wasm")
     # what can be known to fail is refused before the minutes that a large model takes
     pipeline.passes(without=without)
-    settings, shape = read_config(config, scale=scale, overrides=overrides, seed=seed, tell=tell)
+    settings, shape = read_config(config, scale=scale, overrides=overrides, seed=seed, tell=log.tell)
     if loops is not None:
         check_loops(loops, shape.loop.maximum if shape.loop else 1)
     name = model_name(settings)
@@ -158,21 +168,73 @@ def build(
     table = _tokenizer(tokenizer or own, settings)
     shipped = None if weights else _shipped_weights(config, pure and seed is None)
     notes = config_language.shipped_file(config, ".md") if shipped else None
-    source = replace(
-        import_shape(settings, shape, weights=weights or shipped, tell=tell),
-        tokenizer=table,
-        notes=notes.read_text("utf-8") if notes else "",
-    )
-    expected: SelfTest | None = None
-    bundles = []
-    for target, path in places.items():
-        begun = time.perf_counter()
-        lowered, records = lower(source.module, target, loops=loops, without=without)
-        tell(target.name, f"{len(records)} passes, {records[-1].ops} ops", time.perf_counter() - begun)
-        expected = _write(source, target, lowered, records, expected, path, check, tell)
-        size = sum(f.stat().st_size for f in path.iterdir())
-        bundles.append(BuiltBundle(target.name, path, size, time.perf_counter() - begun))
-    return BuildReport(name, source.weights, tuple(bundles), time.perf_counter() - started)
+    with RuntimeAhead(chosen, log.jobs - 1) as runtime, KernelQueue(log.jobs) as queue:
+        source = replace(
+            import_shape(settings, shape, weights=weights or shipped, tell=log.tell),
+            tokenizer=table,
+            notes=notes.read_text("utf-8") if notes else "",
+        )
+        # the kernels of all targets wait in one queue
+        lowering = partial(_lower, source.module, queue=queue, log=log, loops=loops, without=without, trits=trits)
+        works = [lowering(t, p) for t, p in places.items()]
+        runtime.finish()
+        expected: SelfTest | None = None
+        bundles = []
+        while works:  # each lowered module is let go when its bundle is written
+            work = works.pop(0)
+            begun = time.perf_counter()
+            expected = _write(source, work, expected, check, log)
+            size = sum(f.stat().st_size for f in work.path.iterdir())
+            bundles.append(BuiltBundle(work.target.name, work.path, size, work.seconds + _since(begun)))
+    timings = log.timings()
+    return BuildReport(name, source.weights, tuple(bundles), timings.seconds, timings)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A bundle to write: its lowered module, what the passes did, and its kernels, which are being compiled."""
+
+    target: Target
+    path: Path
+    module: Module
+    records: Sequence[pipeline.PassRecord]
+    kernels: Mapping[str, KernelBatch]  #: of each instruction set, by name
+    seconds: float
+
+
+def _lower(
+    module: Module,
+    target: Target,
+    path: Path,
+    queue: KernelQueue,
+    log: TimingLog,
+    *,
+    loops: int | None,
+    without: Sequence[str],
+    trits: str | None,
+) -> _Work:
+    """Lower a module and have its kernels compiled."""
+    begun = time.perf_counter()
+    lowered, records = lower(module, target, loops=loops, without=without, trits=trits)
+    log.of_target(target.name, "passes", f"{len(records)} passes, {records[-1].ops} ops", _since(begun))
+    log.passes(target.name, records)
+    kernels = {}
+    for isa in {file.isa.name: file.isa for file in code_files(target)}.values():
+        kernels[isa.name] = queue.submit(kernels_of(driver.kernel_specs(lowered), isa))
+    return _Work(target, path, lowered, records, kernels, _since(begun))
+
+
+def build_imported(source: Source, target: Target, path: Path, *, check: bool = True, jobs: int = 1) -> Module:
+    """The bundle at ``path`` of a model that is imported already; returns its lowered module.
+
+    Raises:
+        UserError: as ``build``.
+    """
+    log = TimingLog(None, jobs)
+    with KernelQueue(jobs) as queue:
+        work = _lower(source.module, target, path, queue, log, loops=None, without=(), trits=None)
+        _write(source, work, None, check, log)
+    return work.module
 
 
 def import_model(
@@ -267,11 +329,21 @@ def import_shape(
 
 
 def lower(
-    module: Module, target: Target, *, loops: int | None = None, without: Sequence[str] = ()
+    module: Module,
+    target: Target,
+    *,
+    loops: int | None = None,
+    without: Sequence[str] = (),
+    trits: str | None = None,
 ) -> tuple[Module, list[pipeline.PassRecord]]:
-    """The module as the target's kernels take it, and what the passes did."""
-    packing = [] if target.package == "onnx" else [TernaryPacking(load_isa(target.isa).panel_rows)]
+    """The module as the target's kernels take it, and what the passes did; parameters as of ``build``."""
+    packing = [] if target.package == "onnx" else [_packing(load_isa(target.isa), trits)]
     return pipeline.run(module, pipeline.passes(loops=loops, packing=packing, without=without))
+
+
+def _packing(isa: Isa, form: str | None) -> TernaryPacking:
+    """The pass that packs trits for an instruction set."""
+    return TernaryPacking(isa.panel_rows, TernaryCosts(isa.form_costs, isa.memory_cost, isa.form_multiples), form)
 
 
 def make_self_test(source: Source, module: Module, tell: Progress) -> SelfTest:
@@ -286,17 +358,8 @@ def make_self_test(source: Source, module: Module, tell: Progress) -> SelfTest:
     return found
 
 
-def _write(
-    source: Source,
-    target: Target,
-    module: Module,
-    records: Sequence[pipeline.PassRecord],
-    expected: SelfTest | None,
-    path: Path,
-    check: bool,
-    tell: Progress,
-) -> SelfTest:
-    """Make the bundle in a temporary folder beside ``path`` and rename it there when it is whole and tested.
+def _write(source: Source, work: _Work, expected: SelfTest | None, check: bool, log: TimingLog) -> SelfTest:
+    """Make the bundle in a temporary folder beside its place and rename it there when it is whole and tested.
 
     Args:
         expected: the self-test vector, if it was computed for another target.
@@ -307,9 +370,11 @@ def _write(
     Raises:
         UserError: CHM302 from the C compiler; CHM321, a file cannot be written; CHM4xx, the self-test failed.
     """
+    path = work.path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return _write_beside(source, target, module, records, expected, path, check, tell)
+        write = _write_onnx_beside if work.target.package == "onnx" else _write_beside
+        return write(source, work, expected, check, log)
     except BundleError as error:
         raise as_user_error(error) from None
     except OSError as error:
@@ -317,33 +382,21 @@ def _write(
         raise UserError("CHM321", f"cannot write {path}: {error.strerror or error}{where}") from None
 
 
-def _write_beside(
-    source: Source,
-    target: Target,
-    module: Module,
-    records: Sequence[pipeline.PassRecord],
-    expected: SelfTest | None,
-    path: Path,
-    check: bool,
-    tell: Progress,
-) -> SelfTest:
-    if target.package == "onnx":
-        return _write_onnx_beside(source, target, module, records, expected, path, check, tell)
+def _write_beside(source: Source, work: _Work, expected: SelfTest | None, check: bool, log: TimingLog) -> SelfTest:
+    target, module = work.target, work.module
     isa = load_isa(target.isa)
-    with workspace(path) as temporary:
-        work, folder = temporary / "work", temporary / "bundle"
-        work.mkdir()
+    with workspace(work.path) as temporary:
+        objects, folder = temporary / "work", temporary / "bundle"
+        objects.mkdir()
         folder.mkdir()
         plan = plan_memory(module)
         begun = time.perf_counter()
-        module, contents = write_weights(folder, source.config, target, module)
-        tell(target.name, f"weights: {sum(f.stat().st_size for f in folder.iterdir()):,} bytes", _since(begun))
-        expected = expected or make_self_test(source, module, tell)
-        begun = time.perf_counter()
-        kernels = compile_variants(driver.kernel_specs(module), isa, work / "kernels")
-        fresh = sum(k.seconds > 0 for k in kernels)
-        made = f"{fresh} compiled, {len(kernels) - fresh} from the cache"
-        tell(target.name, f"{len(kernels)} kernels: {made}", _since(begun))
+        contents = write_weights(folder, source.config, target, module)
+        size = sum(f.stat().st_size for f in folder.iterdir())
+        log.of_target(target.name, "weights", f"weights: {size:,} bytes", _since(begun))
+        if expected is None:
+            expected = make_self_test(source, with_written_weights(folder, source.config, target, module), log.tell)
+        kernels = _finish_kernels(work, objects, log)
         begun = time.perf_counter()
         bundle = BundleInput(
             source.config,
@@ -353,65 +406,76 @@ def _write_beside(
             isa,
             module,
             plan,
-            records,
+            work.records,
             contents,
             expected,
-            kernels,
+            kernels[isa.name],
             source.notes,
         )
-        others = _compile_modules(target, module, work, tell)
-
-        def link(code: str, output: Path) -> None:
-            instructions, made, threads = others.get(output.name, (isa, kernels, False))
-            objects = [k.object_path for k in made]
-            link_library(code, objects, target, instructions, work, output, threads=threads)
-
-        files = write_bundle(folder, bundle, link)
-        tell(target.name, f"{len(files)} files", _since(begun))
+        files = write_bundle(folder, bundle, partial(_link, target, kernels, objects, folder, log))
+        log.of_target(target.name, "bundle", f"{len(files)} files", _since(begun))
         if check:
-            _check(folder, target, tell)
-        _replace_folder(folder, path, temporary / "old")
+            _check(folder, target, log)
+        _replace_folder(folder, work.path, temporary / "old")
         return expected
 
 
-def _write_onnx_beside(
-    source: Source,
-    target: Target,
-    module: Module,
-    records: Sequence[pipeline.PassRecord],
-    expected: SelfTest | None,
-    path: Path,
-    check: bool,
-    tell: Progress,
-) -> SelfTest:
-    with workspace(path) as temporary:
+def _write_onnx_beside(source: Source, work: _Work, expected: SelfTest | None, check: bool, log: TimingLog) -> SelfTest:
+    target, module = work.target, work.module
+    with workspace(work.path) as temporary:
         folder = temporary / "bundle"
         folder.mkdir()
-        expected = expected or make_self_test(source, module, tell)
+        expected = expected or make_self_test(source, module, log.tell)
         begun = time.perf_counter()
         table = source.table(module)
-        bundle = OnnxBundleInput(source.config, source.weights, table, target, module, records, expected, source.notes)
+        bundle = OnnxBundleInput(
+            source.config, source.weights, table, target, module, work.records, expected, source.notes
+        )
         files = write_onnx_bundle(folder, bundle)
-        tell(target.name, f"{len(files)} files", _since(begun))
+        log.of_target(target.name, "bundle", f"{len(files)} files", _since(begun))
         if check:
-            _check(folder, target, tell)
-        _replace_folder(folder, path, temporary / "old")
+            _check(folder, target, log)
+        _replace_folder(folder, work.path, temporary / "old")
         return expected
 
 
-def _compile_modules(
-    target: Target, module: Module, work: Path, tell: Progress
-) -> dict[str, tuple[Isa, list[KernelObject], bool]]:
-    """Kernels of the other modules of a web bundle: file name → instruction set, objects, whether it has threads."""
-    made: dict[str, tuple[Isa, list[KernelObject]]] = {}
-    for name in dict.fromkeys(m.isa for m in target.modules):
+def _finish_kernels(work: _Work, folder: Path, log: TimingLog) -> dict[str, list[KernelObject]]:
+    """Wait for the kernels of a bundle; objects of each instruction set."""
+    made = {}
+    for name, batch in work.kernels.items():
         begun = time.perf_counter()
-        isa = load_isa(name)
-        kernels = compile_variants(driver.kernel_specs(module), isa, work / name)
-        made[name] = (isa, kernels)
-        if fresh := sum(k.seconds > 0 for k in kernels):
-            tell(target.name, f"{len(kernels)} kernels for {name}: {fresh} compiled", _since(begun))
-    return {m.file: (*made[m.isa], m.threads) for m in target.modules}
+        kernels = made[name] = batch.finish(folder / name)
+        log.kernels(work.target.name, kernels)
+        fresh = sum(k.seconds > 0 for k in kernels)
+        if name == work.target.isa:
+            what = f"{len(kernels)} kernels: {fresh} compiled, {len(kernels) - fresh} from the cache"
+            log.of_target(work.target.name, "kernels", what, _since(begun))
+        elif fresh:
+            what = f"{len(kernels)} kernels for {name}: {fresh} compiled"
+            log.of_target(work.target.name, f"kernels for {name}", what, _since(begun))
+    return made
+
+
+def _link(
+    target: Target,
+    kernels: Mapping[str, Sequence[KernelObject]],
+    work: Path,
+    folder: Path,
+    log: TimingLog,
+    drivers: Mapping[str, str],
+) -> None:
+    """Make all files of code of a bundle, each in a thread that runs a compiler."""
+
+    def make(file: CodeFile) -> None:
+        begun = time.perf_counter()
+        objects = [k.object_path for k in kernels[file.isa.name]]
+        output = folder / file.name
+        link_library(drivers[file.name], objects, target, file.isa, work, output, threads=file.threads, run=run)
+        log.link(target.name, file.name, _since(begun))
+
+    with ThreadPoolExecutor(log.jobs, thread_name_prefix="link") as pool, ZigRuns() as run:
+        for _ in pool.map(make, code_files(target)):
+            pass
 
 
 def _check_place(path: Path) -> None:
@@ -450,7 +514,7 @@ def _replace_folder(new: Path, path: Path, aside: Path) -> None:
         raise
 
 
-def _check(folder: Path, target: Target, tell: Progress) -> None:
+def _check(folder: Path, target: Target, log: TimingLog) -> None:
     """Run the bundle's self-test, if this machine can run it."""
     begun = time.perf_counter()
     try:
@@ -459,10 +523,10 @@ def _check(folder: Path, target: Target, tell: Progress) -> None:
             compared = session.self_test_compares
     except BundleError as error:
         if error.code in ("CHM413", "CHM440"):
-            tell(target.name, f"self-test not run: {error.message}", _since(begun))
+            log.of_target(target.name, "self-test", f"self-test not run: {error.message}", _since(begun))
             return
         raise
-    tell(target.name, f"self-test passed: {compared}", _since(begun))
+    log.of_target(target.name, "self-test", f"self-test passed: {compared}", _since(begun))
 
 
 def _since(begun: float) -> float:

@@ -8,7 +8,8 @@ import io
 import json
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -23,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 class _Group(click.Group):
     """Verbs in the order a newcomer needs them; user errors end with their code and no traceback."""
 
-    ORDER = ("build", "run", "serve", "train", "check", "grammar", "inspect", "verify", "targets", "doctor")
+    ORDER = ("build", "run", "serve", "bench", "train", "check", "grammar", "inspect", "verify", "targets", "doctor")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name in self.ORDER if name in self.commands]
@@ -94,14 +95,30 @@ def _config_options(command: F) -> F:
 @click.option("--seed", type=int, help="Seed of random weights.")
 @click.option("--loops", type=int, help="Unroll looped layers this often.  [default: decided at run time]")
 @click.option("--without", multiple=True, metavar="PASS", help="Leave an optional pass out; repeatable.")
+@click.option(
+    "--trits", type=click.Choice(["t2", "t5"]), help="Pack weights in 2 or in 1.6 bits.  [default: the faster]"
+)
 @click.option("--no-verify", is_flag=True, help="Do not run the finished bundle's self-test.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Compilers at a time.  [default: one per core]")
+@click.option("--timings", type=click.Path(dir_okay=False), help="Write the times of passes and kernels, as JSON.")
+@click.option("-v", "--verbose", is_flag=True, help="Print the slowest passes, kernels and links, too.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the bundles only.")
-def build(config: str, targets: tuple[str, ...], out: str, no_verify: bool, quiet: bool, **options: Any) -> None:
+def build(
+    config: str,
+    targets: tuple[str, ...],
+    out: str,
+    no_verify: bool,
+    timings: str | None,
+    verbose: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
     """Build bundles of CONFIG, a file or the name of a built-in config.
 
     Without --target it builds for this machine.
     """
     from chimerac.compiler.build import build as build_bundles
+    from chimerac.compiler.timings import write_timings
     from chimerac.targets.registry import host_target
 
     report = build_bundles(
@@ -112,6 +129,10 @@ def build(config: str, targets: tuple[str, ...], out: str, no_verify: bool, quie
         progress=None if quiet else _print_step,
         **options,
     )
+    if timings is not None:
+        write_timings(Path(timings), report.timings)
+    if verbose:
+        click.echo(report.timings.table())
     if report.weights.startswith("random") and not quiet:
         click.echo("The weights are random: the text will be noise. Give trained ones with --weights.")
     width = max(len(str(bundle.path)) for bundle in report.bundles)
@@ -189,6 +210,47 @@ def serve(bundle: str | None, host: str, port: int) -> None:
         click.echo(f"{bundle}: open {server.url} in a browser; Ctrl-C ends")
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
+
+
+def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...]:
+    """The numbers of ``1,2``."""
+    try:
+        return tuple(int(word) for word in text.split(",")) if text else ()
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a list of numbers such as 1,2") from None
+
+
+@main.command()
+@click.argument("bundle", required=False, type=click.Path())
+@click.option("--threads", callback=_numbers, metavar="N,…", help="Numbers of threads.  [default: 1 and one per core]")
+@click.option(
+    "--prompts", callback=_numbers, default="16,128", metavar="N,…", show_default=True, help="Prompt lengths."
+)
+@click.option("--seconds", default=8.0, show_default=True, help="Measure speeds for that long.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result for programs.")
+def bench(bundle: str | None, as_json: bool, **options: Any) -> None:
+    """Measure BUNDLE: tokens per second, time to the first token, where the time goes, memory.
+
+    Without a bundle it takes the one built last in dist/.
+    """
+    from chimerac.compiler.bench import bench as bench_bundle
+    from chimerac.compiler.run import find_bundle
+
+    with _passing_line() as progress:
+        report = bench_bundle(bundle or find_bundle(), progress=progress, **options)
+    click.echo(report.json() if as_json else str(report))
+
+
+@contextlib.contextmanager
+def _passing_line() -> Iterator[Callable[[str], None]]:
+    """Shows on a line of the terminal what is being done, and takes it away at the end; without a terminal nothing."""
+    if not sys.stderr.isatty():
+        yield lambda what: None
+        return
+    try:
+        yield lambda what: click.echo(f"\r\x1b[K{what} …", nl=False, err=True)
+    finally:
+        click.echo("\r\x1b[K", nl=False, err=True)
 
 
 @main.command()

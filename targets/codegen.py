@@ -11,9 +11,13 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from chimerac.runtime import bundle_format
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import INTEGER_PRODUCTS, KernelSpec
 from chimerac.targets.kernels import find_kernel
+
+#: how the name ends of an object file that is being written
+UNFINISHED = ".tmp.o"
 
 
 @dataclass(frozen=True)
@@ -24,20 +28,19 @@ class KernelObject:
         symbol: the C function: the spec's, and the instruction set's suffix.
         object_path: relocatable object file for the ISA.
         seconds: time to compile; 0 if it came from the cache.
+        isa: name of the instruction set.
     """
 
     spec: KernelSpec
     symbol: str
     object_path: Path
     seconds: float
+    isa: str
 
 
 def cache_directory() -> Path:
     """Where compiled kernels and zig's caches are kept: ``CHIMERAC_CACHE``, else ``~/.cache/chimerac``."""
-    chosen = os.environ.get("CHIMERAC_CACHE")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chimerac"
+    return bundle_format.cache_directory()
 
 
 @cache
@@ -50,6 +53,7 @@ def source_digest() -> str:
         *sorted(root.glob("isa/*.py")),
         root / "codegen.py",
         root / "kernel_spec.py",
+        root / "sharing.py",
         root / "tensorir.py",
         operations / "layouts.py",
         operations / "numerics.py",
@@ -64,8 +68,43 @@ def source_digest() -> str:
 def cache_key(spec: KernelSpec, isa: Isa) -> str:
     """Digest of all that an object file depends on."""
     symbol = spec.symbol + isa.symbol_suffix
-    parts = (symbol, isa.name, sorted(isa.target.items()), version("apache-tvm"), source_digest())
+    parts = (symbol, isa.name, sorted(isa.target.items()), _tvm_version(), source_digest())
     return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+@cache
+def _tvm_version() -> str:
+    return version("apache-tvm")
+
+
+def instruction_set_of(spec: KernelSpec, isa: Isa) -> Isa:
+    """The instruction set that compiles a kernel of a library: ``isa``, or its base for kernels of float arithmetic."""
+    return isa if isa.base is None or spec.op in INTEGER_PRODUCTS else isa.base
+
+
+def cached_object(spec: KernelSpec, isa: Isa) -> Path:
+    """Where the object file of a kernel is kept, whether it has been compiled or not."""
+    return cache_directory() / "kernels" / f"{cache_key(spec, isa)}.o"
+
+
+def compile_object(spec: KernelSpec, isa: Isa, place: Path) -> float:
+    """Compile a kernel to ``place``, which is written whole or not at all.
+
+    Returns:
+        seconds that it took.
+    """
+    started = time.perf_counter()
+    from chimerac.targets.tensorir import lower
+
+    build = find_kernel(spec.op)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temporary = place.with_name(f"{place.stem}.{os.getpid()}{UNFINISHED}")
+    try:
+        lower(build(spec, isa), isa).write_to_file(str(temporary), "o")
+        temporary.replace(place)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return time.perf_counter() - started
 
 
 def compile_kernels(
@@ -76,6 +115,8 @@ def compile_kernels(
 ) -> list[KernelObject]:
     """One object file per distinct spec, in order of first appearance; the same bytes for the same inputs.
 
+    They are compiled one after the other, in this process; ``kernel_queue.KernelQueue`` compiles several at a time.
+
     Args:
         directory: gets ``<symbol>.o`` files; created if missing.
         progress: called with each finished kernel, how many are done, and of how many.
@@ -83,28 +124,7 @@ def compile_kernels(
     Raises:
         UserError: CHM301, an op without a kernel.
     """
-    distinct = list(dict.fromkeys(specs))
-    builders = [find_kernel(spec.op) for spec in distinct]  # complain before compiling anything
-    directory.mkdir(parents=True, exist_ok=True)
-    store = cache_directory() / "kernels"
-    store.mkdir(parents=True, exist_ok=True)
-    done = []
-    for spec, build in zip(distinct, builders, strict=True):
-        started = time.perf_counter()
-        used = isa if isa.base is None or spec.op in INTEGER_PRODUCTS else isa.base
-        kept = store / f"{cache_key(spec, used)}.o"
-        seconds = 0.0
-        if not kept.exists():
-            from chimerac.targets.tensorir import lower
+    from chimerac.targets.kernel_queue import KernelQueue
 
-            temporary = kept.with_name(f"{kept.stem}.{os.getpid()}.tmp.o")
-            lower(build(spec, used), used).write_to_file(str(temporary), "o")
-            temporary.replace(kept)
-            seconds = time.perf_counter() - started
-        symbol = spec.symbol + isa.symbol_suffix
-        path = directory / f"{symbol}.o"
-        path.write_bytes(kept.read_bytes())
-        done.append(KernelObject(spec, symbol, path, seconds))
-        if progress is not None:
-            progress(done[-1], len(done), len(distinct))
-    return done
+    with KernelQueue(1) as queue:
+        return queue.submit([(specs, isa)]).finish(directory, progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chimerac.runtime.bundle_format import (
@@ -15,30 +15,65 @@ from chimerac.runtime.bundle_format import (
     WASM_SOURCES,
     exported_functions,
 )
-from chimerac.targets.isa import Isa
-from chimerac.targets.link import link
+from chimerac.targets.isa import Isa, load_isa
+from chimerac.targets.link import RunZig, link
 from chimerac.targets.registry import Target
 
 
+@dataclass(frozen=True)
+class CodeFile:
+    """A file of code of a target's bundles; ``threads`` as of ``WebModule``."""
+
+    name: str
+    target: Target
+    isa: Isa
+    threads: bool = False
+
+    @property
+    def is_runner(self) -> bool:
+        """Whether it is the program that runs the bundle."""
+        return self.name == self.target.runner
+
+
+def code_files(target: Target) -> list[CodeFile]:
+    """The library, the runner and the other modules of a target's bundles; none where no code is compiled."""
+    if target.package == "onnx":
+        return []
+    names = [target.library, *([target.runner] if target.runner else [])]
+    return [
+        *(CodeFile(name, target, load_isa(target.isa)) for name in names),
+        *(CodeFile(m.file, target, load_isa(m.isa), m.threads) for m in target.modules),
+    ]
+
+
 def link_library(
-    driver: str, objects: Sequence[Path], target: Target, isa: Isa, work: Path, output: Path, *, threads: bool = False
+    driver: str,
+    objects: Sequence[Path],
+    target: Target,
+    isa: Isa,
+    work: Path,
+    output: Path,
+    *,
+    threads: bool = False,
+    run: RunZig | None = None,
 ) -> None:
     """Compile ``driver`` (the text of model.c) and link everything into ``output``: the library, or the runner.
 
     Args:
         driver: for the runner with ``runner_files`` behind it.
         objects: the kernels' object files.
-        work: folder for intermediate files.
+        work: folder for intermediate files; several outputs of one build may share it.
         threads: of a wasm module: whether several threads share its memory; native libraries always have threads.
+        run: what runs zig, as of ``link``.
 
     Raises:
         UserError: CHM302, the C compiler or linker failed.
     """
     if output.name == target.runner:
-        _link_program(driver, objects, isa, work, output)
+        _link_program(driver, objects, isa, work, output, run)
         return
     web = target.package == "web"
-    model = work / "model.c"
+    model = work / f"{output.name}.c"
     model.write_text(driver, encoding="ascii")
     sources = [NATIVE_DIRECTORY / name for name in (WASM_SOURCES if web else POSIX_SOURCES)]
     special = dict.fromkeys(
@@ -46,7 +81,8 @@ def link_library(
         for variant in isa.variants
         for name in (variant.c_kernels.sources if variant.c_kernels else ())
     )
-    linked = work / output.name  # the linker leaves files of its own beside its output
+    # the linker leaves files of its own beside its output, and what zig keeps of C sources depends on the output's name
+    linked = work / f"{output.name}.linked" / target.library
     link(
         objects,
         [model, *sources, *special],
@@ -55,6 +91,7 @@ def link_library(
         exported_functions(wasm=web, shared=threads),
         list(dict.fromkeys([NATIVE_DIRECTORY, *(path.parent for path in special)])),
         WASM_C_FLAGS if web else (),
+        run,
     )
     shutil.move(linked, output)
 
@@ -73,13 +110,13 @@ def runner_files(weights: str, tokenizer: str, grammars: str) -> str:
     return "".join(f"const char *const chm_run_{key} = {name};\n" for key, name in files.items())
 
 
-def _link_program(driver: str, objects: Sequence[Path], isa: Isa, work: Path, output: Path) -> None:
+def _link_program(driver: str, objects: Sequence[Path], isa: Isa, work: Path, output: Path, run: RunZig | None) -> None:
     """A program that needs no other file than the data, so that it runs on every Linux of the processor."""
     model = work / f"{output.name}.c"
     model.write_text(driver, encoding="ascii")
     sources = [NATIVE_DIRECTORY / name for name in (*POSIX_SOURCES, "chm_run.c")]
     static = replace(isa, triple=isa.program_triple, link_flags=("-static", "-Wl,--gc-sections"))
     linked = work / output.name
-    link(objects, [model, *sources], static, linked, (), [NATIVE_DIRECTORY])
+    link(objects, [model, *sources], static, linked, (), [NATIVE_DIRECTORY], run=run)
     linked.chmod(0o755)
     shutil.move(linked, output)

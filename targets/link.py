@@ -6,15 +6,19 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from types import TracebackType
 
 from chimerac.compiler.errors import UserError
 from chimerac.runtime.bundle_format import APPLE_DIRECTORY
 from chimerac.targets.codegen import cache_directory
 from chimerac.targets.isa import Isa
 from chimerac.targets.macho import hide_symbols
+
+RunZig = Callable[[Sequence[str]], None]
 
 #: no fast-math and no fused multiply-add: C code computes the same bits as the kernels
 COMPILE_FLAGS = ("-std=c11", "-O3", "-ffp-contract=off", "-fno-fast-math", "-ffunction-sections", "-fdata-sections")
@@ -28,8 +32,12 @@ def link(
     exports: Sequence[str],
     include_dirs: Sequence[Path] = (),
     extra_flags: Sequence[str] = (),
+    run: RunZig | None = None,
 ) -> None:
     """Make ``output``, a shared library or wasm module that exports these symbols; the same bytes for the same inputs.
+
+    Args:
+        run: what runs zig; ``run_zig`` by default.
 
     Raises:
         UserError: CHM302, the C compiler or linker failed; shows the end of what it said.
@@ -45,7 +53,7 @@ def link(
             *map(str, _prepared(isa, Path(work), objects, exports)),
             *("-o", str(output)),
         ]
-        run_zig(["cc", *command])
+        (run or run_zig)(["cc", *command])
 
 
 def _export_flags(isa: Isa, work: Path, exports: Sequence[str]) -> list[str]:
@@ -87,11 +95,66 @@ def run_zig(arguments: Sequence[str]) -> None:
     Raises:
         UserError: CHM302.
     """
+    finish_zig(start_zig(arguments))
+
+
+def start_zig(arguments: Sequence[str]) -> subprocess.Popen[str]:
+    """``run_zig`` without waiting for its end, which ``finish_zig`` does."""
     caches = cache_directory() / "zig"
     environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(caches), "ZIG_LOCAL_CACHE_DIR": str(caches)}
-    finished = subprocess.run(
-        [sys.executable, "-m", "ziglang", *arguments], env=environment, capture_output=True, text=True, check=False
-    )
-    if finished.returncode:
-        tail = "\n".join((finished.stderr or finished.stdout).splitlines()[-20:])
+    command = [sys.executable, "-m", "ziglang", *arguments]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish_zig(process: subprocess.Popen[str]) -> None:
+    """Wait for the end of zig.
+
+    Raises:
+        UserError: CHM302.
+    """
+    with process:
+        try:
+            said, complained = process.communicate()
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        tail = "\n".join((complained or said).splitlines()[-20:])
         raise UserError("CHM302", f"the C compiler failed:\n{tail}", hint="python -m pip install 'chimerac[build]'")
+
+
+class ZigRuns:
+    """``run_zig`` for several threads; a context manager, at whose end none of its compilers runs any more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[str]] = set()
+        self._closed = False
+
+    def __enter__(self) -> ZigRuns:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._closed = True
+            for process in self._running:
+                process.kill()
+
+    def __call__(self, arguments: Sequence[str]) -> None:
+        """Run zig.
+
+        Raises:
+            UserError: CHM302, it failed or was ended.
+        """
+        with self._lock:
+            if self._closed:
+                raise UserError("CHM302", "the build has ended")
+            process = start_zig(arguments)
+            self._running.add(process)
+        try:
+            finish_zig(process)
+        finally:
+            with self._lock:
+                self._running.discard(process)

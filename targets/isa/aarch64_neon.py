@@ -53,13 +53,13 @@ ADD_PAIRS_I16 = Primitive(
     _pairs,
     llvm_call("llvm.aarch64.neon.saddlp.v4i32.v8i16", "int32x4"),
 )
-ADD_PAIRS_I32 = Primitive(
-    "add_pairs_i32",
-    "llvm.aarch64.neon.addp.v4i32",
-    ("int32x4", "int32x4"),
-    "int32x4",
-    lambda a, b: _pairs(np.concatenate([a, b])),
-    llvm_call("llvm.aarch64.neon.addp.v4i32", "int32x4"),
+ADD_NEIGHBOURS_I16 = Primitive(
+    "add_neighbours_i16",
+    "llvm.aarch64.neon.addp.v8i16",
+    ("int16x8", "int16x8"),
+    "int16x8",
+    lambda a, b: _pairs(np.concatenate([a, b])).astype(np.int16),
+    llvm_call("llvm.aarch64.neon.addp.v8i16", "int16x8"),
 )
 DOT4_I8 = Primitive(
     "dot4_i8",
@@ -130,9 +130,9 @@ def _accumulate(sums: list[Any], packed: Any, plane: int, words: list[Any]) -> l
 
 
 def _finish(sums: list[Any]) -> Any:
-    halves = [[ADD_PAIRS_I16.build(_lanes(s, i, 8)) for i in (0, 8)] for s in sums]
-    low, high = (ADD_PAIRS_I32.build(*pairs) for pairs in halves)
-    return _join(low, high)
+    """The sums of 2 lanes fit 16 bits, too: 2 · 64 · 254 < 2**15."""
+    pairs = (ADD_NEIGHBOURS_I16.build(_lanes(s, 0, 8), _lanes(s, 8, 8)) for s in sums)
+    return _join(*map(ADD_PAIRS_I16.build, pairs))
 
 
 def _zeros() -> Any:
@@ -223,11 +223,13 @@ PLAIN = Isa(
     suffix=".so",
     vector_bytes=16,
     panel_rows=PANEL_ROWS,
-    panels_per_pass=2,
+    panels_per_pass=3,
     columns_per_pass=4,
+    converts_halves=True,
     ternary_dot=TernaryDot(1, _prepare, _accumulate, _finish),
+    tile_dot=TernaryDot(1, _prepare, _accumulate, _finish, from_lanes=True),
     int8_dot=Int8Dot(4, _as_they_are, _accumulate_int8),
-    primitives=table(MULTIPLY_I8, ADD_PAIRS_I16, ADD_PAIRS_I32),
+    primitives=table(MULTIPLY_I8, ADD_PAIRS_I16, ADD_NEIGHBOURS_I16),
     program_triple="aarch64-linux-musl",
 )
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir.layouts import unpack
-from chimerac.compiler.ir.module import Module, Op, Value
+from chimerac.compiler.ir.module import Constant, Module, Op, Value
+from chimerac.compiler.ir.ops.linear import wide
 from chimerac.compiler.ir.types import TOKENS
 from chimerac.targets.onnx.graph import Nodes
 from chimerac.targets.onnx.states import StateValue
@@ -48,11 +49,11 @@ class Context:
         name = self.constants[value.name]
         if value.type.layout:
             raise InternalError(f"constant {name} is packed as {value.type.layout}, which ONNX cannot read")
-        return self.weight(name, "", lambda: [_plain(self.module.constants[name].data)])[0]
+        return self.weight(name, "", lambda: [_plain(self.module.constants[name])])[0]
 
     def initial(self, constant: str) -> str:
         """The value that a state starts from."""
-        return self.weight(constant, "", lambda: [_plain(self.module.constants[constant].data)])[0]
+        return self.weight(constant, "", lambda: [_plain(self.module.constants[constant])])[0]
 
     def weight(self, constant: str, kind: str, make: Callable[[], list[np.ndarray]]) -> list[str]:
         """Initializers made from a constant of the module, once however often it is used."""
@@ -115,5 +116,7 @@ def one_result(op: Op) -> Value:
     return result
 
 
-def _plain(data: np.ndarray) -> np.ndarray:
-    return data if data.dtype == np.int32 else data.astype(np.float32)
+def _plain(constant: Constant) -> np.ndarray:
+    if constant.type.dtype == "bf16":
+        return wide(constant.data)
+    return constant.data if constant.type.dtype == "i32" else constant.data.astype(np.float32)

@@ -22,13 +22,7 @@ from chimerac.targets.onnx.weights import matmul_block, pack_blocks
 
 def build_ternary_matmul(context: Context, op: Op) -> tuple[str, ...]:
     """Weights of 2 bits."""
-    weights = op.operands[2]
-    block, rows, columns = op.integer("block"), op.integer("rows"), op.integer("columns")
-    parts = context.weight(
-        context.constant_name(weights),
-        f"t2.b{block}",
-        lambda: pack_blocks(context.array(weights, rows, columns), block, 2),
-    )
+    parts = ternary_blocks(context, op.operands[2], op.integer("rows"), op.integer("columns"), op.integer("block"))
     return (_product(context, op, parts, 2),)
 
 
@@ -36,6 +30,13 @@ def build_int8_matmul(context: Context, op: Op) -> tuple[str, ...]:
     """Weights of 8 bits."""
     parts = int8_blocks(context, op.operands[2], op.integer("rows"), op.integer("columns"), op.integer("block"))
     return (_product(context, op, parts, 8),)
+
+
+def ternary_blocks(context: Context, table: Value, rows: int, columns: int, block: int = 64) -> list[str]:
+    """A table of trits in blocks of columns, u8[rows, 1, bytes] each, as codes + 2."""
+    return context.weight(
+        context.constant_name(table), f"t2.b{block}", lambda: pack_blocks(context.array(table, rows, columns), block, 2)
+    )
 
 
 def int8_blocks(context: Context, table: Value, rows: int, columns: int, block: int = 64) -> list[str]:

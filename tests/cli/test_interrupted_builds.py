@@ -51,6 +51,7 @@ def quick(build: Build, bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatc
         out: Path,
         *,
         threads: bool = False,
+        run: object = None,
     ) -> None:
         shutil.copyfile(bundles["wasm"] / out.name, out)
 

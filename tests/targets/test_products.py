@@ -10,7 +10,7 @@ from harness import Case, case, check, native_isas, product_isas
 
 from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir.layouts import FORMS, pack_scales, pack_ternary, scale_layout, ternary_layout
-from chimerac.compiler.ir.ops.linear import quantise_blocks, quantise_rows, ternarise
+from chimerac.compiler.ir.ops.linear import quantise_blocks, quantise_rows, ternarise, to_bfloat16
 from chimerac.compiler.ir.types import TOKENS, TensorType
 from chimerac.targets.isa import load_isa
 from chimerac.targets.kernel_spec import KernelSpec
@@ -108,6 +108,16 @@ def test_look_up(tmp_path: Path) -> None:
         table, scales = quantise_rows(normal(11, width), 128)
         ids = RANDOM.integers(0, 11, n).astype(np.int32)
         cases.append(case("look_up", [ids, table, scales], {"group": 128}, tokens=[0]))
+    check(cases, product_isas(), tmp_path)
+
+
+def test_bfloat16_weights(tmp_path: Path) -> None:
+    cases = []
+    for n, rows, columns in ((1, 4, 64), (5, 9, 63), (3, 1, 7), (16, 33, 100)):
+        table = to_bfloat16(normal(rows, columns))
+        ids = RANDOM.integers(0, rows, n).astype(np.int32)
+        cases.append(case("linear", [normal(n, columns), table], {}, tokens=[0]))
+        cases.append(case("embedding", [ids, table], {}, tokens=[0]))
     check(cases, product_isas(), tmp_path)
 
 

@@ -296,3 +296,16 @@ def test_comparison_with_pytorch(onnx_bundles: dict[str, Path], document: Path) 
     for bundle in onnx_bundles.values():
         told = command("verify", str(bundle), "--config", str(document), "--scale", "nano")
         assert "PyTorch: logits agree" in told.stdout
+
+
+def test_a_benchmark_measures_what_is_possible(onnx_bundles: dict[str, Path]) -> None:
+    found = chimerac.bench(onnx_bundles["onnx"], threads=(1,), prompts=(2,), seconds=0.05)
+    (run,) = found.runs
+    assert run.decode is not None
+    assert [rate.tokens for rate in run.prefill] == [2]
+    assert run.first_token is not None
+    assert found.decode_bytes == 0
+    assert run.weight_bytes_per_second is None
+    assert run.read_bytes_per_second is None
+    assert run.time is None
+    assert any("ONNX Runtime" in note for note in found.notes)

@@ -14,7 +14,15 @@ from random_modules import modules
 from chimerac.compiler import pipeline
 from chimerac.compiler.ir.interpreter import Session
 from chimerac.compiler.ir.module import Module
-from chimerac.frontends.architecture import ChimeraShape, LoopShape, MixerKind, MoeShape, QuantizationShape, TitansShape
+from chimerac.frontends.architecture import (
+    ChimeraShape,
+    EmbeddingFormat,
+    LoopShape,
+    MixerKind,
+    MoeShape,
+    QuantizationShape,
+    TitansShape,
+)
 from chimerac.frontends.models.stateful import Stateful
 from chimerac.frontends.torch_export import import_module
 
@@ -76,8 +84,9 @@ def test_sizes_of_groups_and_blocks(group: int, block: int, tmp_path: Path) -> N
     assert_agrees(lowered(small(quantization=quantization, width=300)), tmp_path, CALLS[:2])
 
 
-def test_float_embedding(tmp_path: Path) -> None:
-    assert_agrees(lowered(small(embedding_format="float32")), tmp_path, CALLS[:2])
+@pytest.mark.parametrize("kind", ["float32", "ternary", "bfloat16"])
+def test_other_embeddings(kind: EmbeddingFormat, tmp_path: Path) -> None:
+    assert_agrees(lowered(small(embedding_format=kind)), tmp_path, CALLS[:2])
 
 
 def test_prefill_equals_decoding_token_by_token(tmp_path: Path) -> None:
