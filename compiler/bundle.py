@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from chimerac.compiler.costs import decode_costs
+from chimerac.compiler.ahead import made_ahead
+from chimerac.compiler.costs import decode_costs, decode_steps
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.grammar_files import grammar_file_name, write_grammars
 from chimerac.compiler.ir.memory import MemoryPlan
@@ -72,35 +73,38 @@ class BundleInput:
     notes: str = ""  #: what the model card says of the weights
 
 
-def write_weights(folder: Path, config: ModelConfig, target: Target, module: Module) -> tuple[Module, str]:
-    """Write the weights file of a bundle.
-
-    Returns:
-        the module, its computed constants now read from the file, and the digest that ties the code to the weights.
-    """
-    path = folder / data_file_names(config, target)[0]
+def write_weights(folder: Path, config: ModelConfig, target: Target, module: Module) -> str:
+    """Write the weights file of a bundle; the digest that ties the code to the weights."""
     sections = [_section(name, module.constants[name]) for name in driver.used_sections(module)]
-    digest = write_container(path, KIND_WEIGHTS, sections, {KEY_CONFIG: config.digest})
-    computed = [section.name for section in sections if module.constants[section.name].computed]
+    with made_ahead(sections) as ready:
+        path = folder / data_file_names(config, target)[0]
+        return write_container(path, KIND_WEIGHTS, ready, {KEY_CONFIG: config.digest})
+
+
+def with_written_weights(folder: Path, config: ModelConfig, target: Target, module: Module) -> Module:
+    """The module, its computed constants read from the weights file, which stays mapped as long as they are there."""
+    computed = [name for name in driver.used_sections(module) if module.constants[name].computed]
     if not computed:
-        return module, digest
-    stored = read_container(path, verify=False)
+        return module
+    stored = read_container(folder / data_file_names(config, target)[0], verify=False)
     mapped = {name: replace(module.constants[name], source=stored.array(name)) for name in computed}
-    return replace(module, constants={**module.constants, **mapped}), digest
+    return replace(module, constants={**module.constants, **mapped})
 
 
 def _section(name: str, constant: Constant) -> Section:
-    if not constant.computed:
-        return array_section(name, constant.data)
-    like = array_section(name, np.empty(0, constant.type.numpy))
-    return replace(like, shape=tuple(int(d) for d in constant.type.shape), data=constant.parts)
+    if constant.computed:
+        like = array_section(name, np.empty(0, constant.type.numpy))
+        section = replace(like, shape=tuple(int(d) for d in constant.type.shape), data=constant.parts)
+    else:
+        section = array_section(name, constant.data)
+    return replace(section, dtype="BF16") if constant.type.dtype == "bf16" else section
 
 
-def write_bundle(folder: Path, bundle: BundleInput, link: Callable[[str, Path], None]) -> list[str]:
+def write_bundle(folder: Path, bundle: BundleInput, link: Callable[[Mapping[str, str]], None]) -> list[str]:
     """Write every other file of the bundle into ``folder``, where ``write_weights`` was; the manifest comes last.
 
     Args:
-        link: makes the library, the runner or one of the target's modules at a path from the text of the driver.
+        link: makes the library, the runner and other modules in the folder; told the drivers' texts by file name.
 
     Returns:
         the names of the files.
@@ -118,17 +122,16 @@ def write_bundle(folder: Path, bundle: BundleInput, link: Callable[[str, Path], 
     roles |= write_grammars(folder, config, bundle.tokenizer)
 
     modules = {bundle.target.library: bundle.isa, **{m.file: load_isa(m.isa) for m in bundle.target.modules}}
+    drivers: dict[str, str] = {}
     for file, isa in modules.items():
         identity = driver.Identity(isa.name, config.digest, bundle.contents_sha256, kernel_sets(isa))
-        link(driver.write_driver(module, plan, identity), folder / file)
+        drivers[file] = driver.write_driver(module, plan, identity)
         roles[file] = "code" if file == bundle.target.library else "variant"
     if bundle.target.runner:
-        identity = driver.Identity(bundle.isa.name, config.digest, bundle.contents_sha256, kernel_sets(bundle.isa))
-        code = driver.write_driver(module, plan, identity) + runner_files(
-            weights_file, tokenizer_file, grammar_file_name(config)
-        )
-        link(code, folder / bundle.target.runner)
+        names = runner_files(weights_file, tokenizer_file, grammar_file_name(config))
+        drivers[bundle.target.runner] = drivers[bundle.target.library] + names
         roles[bundle.target.runner] = "runtime"
+    link(drivers)
     roles |= _runtime_files(folder, bundle.target)
 
     findings = [(f.id, f"{f.says}: {f.found}; {f.resolution}") for f in config_language.check(config).findings]
@@ -148,7 +151,12 @@ def write_bundle(folder: Path, bundle: BundleInput, link: Callable[[str, Path], 
             weights_sha256=bundle.contents_sha256,
             chimerac=__version__,
             files=tuple(file_entry(folder / file, role) for file, role in roles.items()),
-            memory=Memory((folder / weights_file).stat().st_size, plan.state_bytes, plan.arena_bytes),
+            memory=Memory(
+                (folder / weights_file).stat().st_size,
+                plan.state_bytes,
+                plan.arena_bytes,
+                sum(decode_steps(module).values()),
+            ),
             cpu=bundle.target.cpu,
             self_test=bundle.self_test,
             provenance={"weights": bundle.weights, "scale": config.origin.scale},

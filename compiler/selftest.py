@@ -14,7 +14,7 @@ from chimerac.compiler.ir.memory import align
 from chimerac.compiler.ir.module import Module
 from chimerac.runtime.bundle_format import SelfTest
 from chimerac.runtime.bundle_format.constants import ROLE_CONTROL, ROLE_END
-from chimerac.runtime.hashing import hash_words
+from chimerac.runtime.hashing import START, hash_words
 from chimerac.runtime.tokenizer import Tokenizer
 
 GENERATED_ROLES = (ROLE_END, ROLE_CONTROL)
@@ -43,8 +43,8 @@ def self_test(
 
 def state_hash(session: Session) -> int:
     """Hash of the state region: the states in module order, each padded with zeros to the alignment."""
-    parts = []
+    value = START
     for copies in session.states.values():
         data = np.ascontiguousarray(copies).tobytes()
-        parts.append(data.ljust(align(len(data)), b"\0"))
-    return hash_words(b"".join(parts))
+        value = hash_words(data.ljust(align(len(data)), b"\0"), value)
+    return value

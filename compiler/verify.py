@@ -9,7 +9,7 @@ from pathlib import Path
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.run import as_user_error, open_bundle
-from chimerac.runtime.bundle_format import Manifest, read_container
+from chimerac.runtime.bundle_format import Manifest, read_container, read_manifest, verify_files
 from chimerac.runtime.errors import BundleError
 
 #: Text that the comparison with PyTorch runs.
@@ -35,6 +35,10 @@ def verify(
         UserError: CHM4xx, files or self-test differ; CHM330, the bundle was built from another config or weights;
             CHM331, the compiled model and PyTorch disagree.
     """
+    try:
+        verify_files(bundle, read_manifest(bundle))
+    except BundleError as error:
+        raise as_user_error(error) from None
     with open_bundle(str(bundle)) as session:
         manifest = session.manifest
         yield f"files: {len(manifest.files)} files have the size and SHA-256 of the manifest"

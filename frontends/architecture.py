@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 MixerKind = Literal["gated_deltanet", "xlstm_m", "titans_mac", "tsp_span_knot"]
+#: How the tied embedding and head are stored; docs/model.md.
+EmbeddingFormat = Literal["int8", "ternary", "bfloat16", "float32"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class ChimeraShape:
     titans: TitansShape
     knot: KnotShape = field(default_factory=KnotShape)
     quantization: QuantizationShape = field(default_factory=QuantizationShape)
-    embedding_format: Literal["int8", "float32"] = "int8"
+    embedding_format: EmbeddingFormat = "int8"
     norm_eps: float = 1e-6
     init_std: float = 0.006
     conv_size: int = 4

@@ -150,7 +150,7 @@ def _problems(found: dict[str, tuple[tuple[int, ...], str]], specs: dict[str, Te
             expected[f"{name}.t2"] = ((*lead, -(-columns // 4)), "uint8")
         elif spec.format == "int8":
             expected[f"{name}.i8"] = (spec.shape, "int8")
-        if spec.format == "float32":
+        if spec.format in ("bfloat16", "float32"):
             expected[name] = (spec.shape, "float32")
         else:
             expected[f"{name}.scales"] = ((*lead, -(-columns // group)), "float16")

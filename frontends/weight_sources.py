@@ -22,7 +22,7 @@ from chimerac.frontends.models.naming import tensor_specs
 from chimerac.frontends.packed_checkpoint import PackedReader
 
 MOST_IN_MEMORY = 400_000_000  #: parameters of a model that is held in memory whole, as float32
-PART_ELEMENTS = 1 << 22  #: about how many numbers of a tensor are in memory at a time
+PART_ELEMENTS = 1 << 20  #: about how many numbers of a tensor are in memory at a time
 
 
 class WeightSource(Protocol):

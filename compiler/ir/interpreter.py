@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -16,15 +17,16 @@ from chimerac.compiler.ir import numerics
 from chimerac.compiler.ir.layouts import unpack
 from chimerac.compiler.ir.module import Module, Op, Region, Value
 from chimerac.compiler.ir.ops import OPS
+from chimerac.compiler.ir.unpacking import PackedRows
 
 Environment = dict[str, np.ndarray]
 
-#: Packed bytes of weights that a session keeps unpacked too; above this it unpacks them at each use.
+#: Packed bytes of weights that a session keeps unpacked too; above this it unpacks rows at each use.
 LARGE = 1 << 28
 
 
 def is_large(module: Module) -> bool:
-    """Whether the weights are too large to be held unpacked, and a token takes many seconds."""
+    """Whether the weights are too large to be held unpacked, and a token takes seconds."""
     return sum(c.type.elements() for c in module.constants.values() if c.type.layout) > LARGE
 
 
@@ -148,12 +150,13 @@ class Session:
         return reference(op, [self._operand(op, v, environment) for v in op.operands])
 
     def _operand(self, op: Op, value: Value, environment: Environment) -> np.ndarray:
-        """The array of an operand, packed weights unpacked (once for each array)."""
+        """The array of an operand; packed weights unpacked, once for each array, or as a product asks for them."""
         array = environment[value.name]
         if not value.type.layout:
             return array
         if not self._keep_unpacked:
-            return unpack(value.type, array, op.integer("rows"), op.integer("columns"))
+            rows = PackedRows(value.type, array, op.integer("rows"), op.integer("columns"))
+            return cast(np.ndarray, rows)  # all that products do with an array
         key = (id(array), op.integer("rows"), op.integer("columns"))
         if key not in self._unpacked:
             self._unpacked[key] = unpack(value.type, array, op.integer("rows"), op.integer("columns"))

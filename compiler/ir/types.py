@@ -17,6 +17,7 @@ Dim = int | str
 DTYPES: dict[str, np.dtype[np.generic]] = {
     "f32": np.dtype(np.float32),
     "f16": np.dtype(np.float16),
+    "bf16": np.dtype(np.uint16),  # numpy has no such type: the bits
     "i32": np.dtype(np.int32),
     "i8": np.dtype(np.int8),
     "u8": np.dtype(np.uint8),

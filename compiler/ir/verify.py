@@ -10,7 +10,12 @@ from chimerac.compiler.ir.ops import OPS, TypeRuleError
 from chimerac.compiler.ir.types import TensorType, i32
 
 #: Ops that only models use; lowering replaces them before code is generated.
-MODEL_OPS = frozenset({"ternary_linear", "int8_linear", "int8_embedding", "moe"})
+MODEL_OPS = frozenset(
+    {
+        *("ternary_linear", "int8_linear", "bfloat16_linear", "moe"),
+        *("ternary_embedding", "int8_embedding", "bfloat16_embedding"),
+    }
+)
 #: Stage name → ops that must not occur any more.
 FORBIDDEN: dict[str, AbstractSet[str]] = {
     "imported": frozenset(),

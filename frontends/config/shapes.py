@@ -8,6 +8,7 @@ from typing import Literal
 from chimerac.compiler.errors import UserError, UserErrors, did_you_mean
 from chimerac.frontends.architecture import (
     ChimeraShape,
+    EmbeddingFormat,
     KnotShape,
     LoopShape,
     MixerKind,
@@ -58,7 +59,7 @@ def shape(config: ModelConfig) -> ChimeraShape:
             binding_weight=terms.binding_fidelity[0] if terms.binding_fidelity else usual.binding_weight,
         ),
         quantization=QuantizationShape(config.quantization.group_size, config.quantization.activation_block_size),
-        embedding_format="int8" if config.quantization.embedding_format == "int8" else "float32",
+        embedding_format=_embedding_format(config.quantization.embedding_format),
         norm_eps=config.rms_norm_eps,
         init_std=config.initializer_range,
         conv_size=config.gated_deltanet.conv_size,
@@ -109,6 +110,12 @@ def _kind(name: str) -> MixerKind:
     assert name in _KINDS
     kind: Literal["gated_deltanet", "xlstm_m", "titans_mac", "tsp_span_knot"] = name  # type: ignore[assignment]
     return kind
+
+
+def _embedding_format(name: str) -> EmbeddingFormat:
+    assert name in typing.get_args(EmbeddingFormat)
+    chosen: EmbeddingFormat = name  # type: ignore[assignment]
+    return chosen
 
 
 def _widths(config: ModelConfig, mixers: tuple[MixerKind, ...], errors: _Errors) -> None:

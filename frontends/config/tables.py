@@ -120,7 +120,7 @@ def _format_table(audit: Audit) -> str:
         routed = ternary_bytes(audit.counts.matrices, name, group, ("routed",))
         number = audit.counts.ternary_resident + audit.counts.routed
         rows.append([name, f"{8 * (resident + routed) / number:.3f}", _mb(resident), _mb(routed)])
-    for name in ("int8", "bfloat16", "float32"):
+    for name in ("ternary", "int8", "bfloat16", "float32"):
         size = embedding_bytes(audit.shape, name)
         bits = 8 * size / audit.counts.embedding
         used = " *" if name == audit.shape.embedding_format else ""

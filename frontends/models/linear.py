@@ -1,15 +1,14 @@
-"""Linear layers: ternary projections, float32 gates, and the tied int8 embedding and head."""
+"""Linear layers: ternary projections, float32 gates, and the tied embedding and head."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from chimerac.frontends.architecture import QuantizationShape
+from chimerac.frontends.architecture import EmbeddingFormat, QuantizationShape
 from chimerac.frontends.models import ops
 from chimerac.frontends.models.norm import RMSNorm
 from chimerac.frontends.models.precision import float32_island
@@ -17,7 +16,9 @@ from chimerac.frontends.models.products import stacked_product
 from chimerac.frontends.models.quantization import (
     dequantize,
     straight_through_activations,
+    straight_through_bfloat16,
     straight_through_int8,
+    straight_through_ternary,
     ternary_codes,
 )
 
@@ -94,13 +95,11 @@ def float32_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
 class TiedEmbedding(nn.Module):
     """Token embedding and output head that share ``weight`` [V, D].
 
-    In the format ``int8`` the rows are fake-quantised per group in both uses and the head's input per block; in
-    ``float32`` both are plain float32.
+    In the formats ``int8`` and ``ternary`` the rows are fake-quantised per group in both uses and the head's input per
+    block; in ``bfloat16`` the rows are rounded to it, and in ``float32`` nothing is.
     """
 
-    def __init__(
-        self, vocabulary: int, hidden: int, quantization: QuantizationShape, format: Literal["int8", "float32"]
-    ) -> None:
+    def __init__(self, vocabulary: int, hidden: int, quantization: QuantizationShape, format: EmbeddingFormat) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(vocabulary, hidden))
         self.group, self.block = quantization.group_size, quantization.block_size
@@ -108,6 +107,10 @@ class TiedEmbedding(nn.Module):
 
     def table(self) -> Tensor:
         """The table as both uses see it [V, D]; make it once per forward pass."""
+        if self.format == "ternary":
+            return straight_through_ternary(self.weight, self.group, dtype=torch.float32)
+        if self.format == "bfloat16":
+            return straight_through_bfloat16(self.weight)
         return straight_through_int8(self.weight, self.group) if self.format == "int8" else self.weight
 
     def embed(self, tokens: Tensor, table: Tensor) -> Tensor:
@@ -116,7 +119,7 @@ class TiedEmbedding(nn.Module):
 
     def head(self, x: Tensor, table: Tensor) -> Tensor:
         """x: [B, T, D], normed -> logits [B, T, V], float32."""
-        if self.format == "int8":
+        if self.format in ("int8", "ternary"):
             x = straight_through_activations(x, self.block, torch.float32)
         return float32_linear(x, table)
 
@@ -124,12 +127,20 @@ class TiedEmbedding(nn.Module):
         """tokens: i32 [T] -> [T, D]."""
         if self.format == "float32":
             return F.embedding(tokens, self.weight)
-        rows: Tensor = ops.int8_embedding(tokens, self.weight, self.group)
+        if self.format == "bfloat16":
+            wide: Tensor = ops.bfloat16_embedding(tokens, self.weight)
+            return wide
+        look_up = ops.ternary_embedding if self.format == "ternary" else ops.int8_embedding
+        rows: Tensor = look_up(tokens, self.weight, self.group)
         return rows
 
     def head_step(self, x: Tensor) -> Tensor:
         """x: [T, D], normed -> logits [T, V]."""
         if self.format == "float32":
             return F.linear(x, self.weight)
-        logits: Tensor = ops.int8_linear(x, self.weight, self.group, self.block)
+        if self.format == "bfloat16":
+            scores: Tensor = ops.bfloat16_linear(x, self.weight)
+            return scores
+        product = ops.ternary_linear if self.format == "ternary" else ops.int8_linear
+        logits: Tensor = product(x, self.weight, self.group, self.block)
         return logits

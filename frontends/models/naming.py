@@ -10,7 +10,7 @@ from typing import Literal
 
 from chimerac.frontends.architecture import ChimeraShape
 
-Format = Literal["ternary", "int8", "float32"]
+Format = Literal["ternary", "int8", "bfloat16", "float32"]
 
 
 @dataclass(frozen=True)

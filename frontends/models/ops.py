@@ -93,6 +93,40 @@ def _(ids: Tensor, weight: Tensor, group: int) -> Tensor:
     return weight.new_empty(ids.shape[0], weight.shape[1])
 
 
+@torch.library.custom_op("chimera::ternary_embedding", mutates_args=())
+def ternary_embedding(ids: Tensor, weight: Tensor, group: int) -> Tensor:
+    """Rows ids (i32 [T]) of the ternary weight [V, D], dequantised -> [T, D]. The weight is ternary_linear's."""
+    codes, scales = weight_codes(weight, group, "ternary")
+    return dequantize(codes[ids], scales[ids], group)
+
+
+@ternary_embedding.register_fake
+def _(ids: Tensor, weight: Tensor, group: int) -> Tensor:
+    return weight.new_empty(ids.shape[0], weight.shape[1])
+
+
+@torch.library.custom_op("chimera::bfloat16_linear", mutates_args=())
+def bfloat16_linear(x: Tensor, weight: Tensor) -> Tensor:
+    """x [T, K] times the weight [N, K] rounded to bfloat16, in float32 -> [T, N]."""
+    return torch.nn.functional.linear(x, weight.bfloat16().float())
+
+
+@bfloat16_linear.register_fake
+def _(x: Tensor, weight: Tensor) -> Tensor:
+    return x.new_empty(x.shape[0], weight.shape[0])
+
+
+@torch.library.custom_op("chimera::bfloat16_embedding", mutates_args=())
+def bfloat16_embedding(ids: Tensor, weight: Tensor) -> Tensor:
+    """Rows ids (i32 [T]) of the weight [V, D], rounded to bfloat16 -> float32 [T, D]."""
+    return weight[ids].bfloat16().float()
+
+
+@bfloat16_embedding.register_fake
+def _(ids: Tensor, weight: Tensor) -> Tensor:
+    return weight.new_empty(ids.shape[0], weight.shape[1])
+
+
 def route_reference(x: Tensor, router: Tensor, bias: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
     """Choose experts by biased scores and weigh them by unbiased ones (arXiv 2408.15664).
 

@@ -116,7 +116,11 @@ def product_dtype(x: Tensor) -> torch.dtype:
 
 
 def straight_through_ternary(
-    weight: Tensor, group: int, sparse_gradient: bool = False, ready: Tensor | None = None
+    weight: Tensor,
+    group: int,
+    sparse_gradient: bool = False,
+    ready: Tensor | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Ternary weights, dequantised, with the identity as gradient (arXiv 2402.17764).
 
@@ -125,14 +129,22 @@ def straight_through_ternary(
 
     Args:
         ready: the result, when the caller has it already.
+        dtype: of the result; None for ``product_dtype``.
     """
-    rounded: Tensor = _Ternary.apply(weight, group, sparse_gradient, product_dtype(weight), ready)  # type: ignore[no-untyped-call]
+    kind = dtype or product_dtype(weight)
+    rounded: Tensor = _Ternary.apply(weight, group, sparse_gradient, kind, ready)  # type: ignore[no-untyped-call]
     return rounded
 
 
 def straight_through_int8(weight: Tensor, group: int) -> Tensor:
     """Int8 weights, dequantised float32, with the identity as gradient."""
     rounded: Tensor = _Int8.apply(weight, group)  # type: ignore[no-untyped-call]
+    return rounded
+
+
+def straight_through_bfloat16(weight: Tensor) -> Tensor:
+    """Weights rounded to bfloat16, as float32, with the identity as gradient."""
+    rounded: Tensor = _Bfloat16.apply(weight)  # type: ignore[no-untyped-call]
     return rounded
 
 
@@ -174,6 +186,16 @@ class _Int8(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None
+
+
+class _Bfloat16(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor) -> Tensor:
+        return weight.bfloat16().float()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient
 
 
 class _Activations(torch.autograd.Function):

@@ -1,6 +1,7 @@
 """The bundle format, shared by the writer (targets) and the reader (runtime): constants, containers, the manifest."""
 
 from chimerac.runtime.bundle_format.atomic import write_atomically
+from chimerac.runtime.bundle_format.compared import cache_directory
 from chimerac.runtime.bundle_format.constants import (
     ABI,
     ABI_MAJOR,
@@ -90,6 +91,7 @@ __all__ = [
     "Status",
     "array_section",
     "c_header",
+    "cache_directory",
     "container_bytes",
     "contents_sha256",
     "exported_functions",

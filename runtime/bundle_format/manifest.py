@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.bundle_format.atomic import write_atomically
+from chimerac.runtime.bundle_format.compared import remember, was_compared
 from chimerac.runtime.errors import BundleError
 
 FILE_ROLES: Final = ("code", "variant", "weights", "tokenizer", "grammar", "data", "runtime", "document")
@@ -34,11 +35,16 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that the bundle needs at run time."""
+    """Bytes that the bundle needs at run time.
+
+    ``decode_bytes`` are the bytes of weights that are read for one decoded token, with the default number of loop
+    iterations, each of which counts, and of experts the chosen ones; 0 where it is not known.
+    """
 
     weights_bytes: int
     state_bytes: int
     arena_bytes: int
+    decode_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -196,7 +202,12 @@ def _manifest(row: dict[str, Any], schema: int, abi: str) -> Manifest:
         weights_sha256=_text(row["weights_sha256"], "weights_sha256"),
         chimerac=_text(row["chimerac"], "chimerac"),
         files=files,
-        memory=Memory(*(_count(memory[key], key) for key in ("weights_bytes", "state_bytes", "arena_bytes"))),
+        memory=Memory(
+            weights_bytes=_count(memory["weights_bytes"], "weights_bytes"),
+            state_bytes=_count(memory["state_bytes"], "state_bytes"),
+            arena_bytes=_count(memory["arena_bytes"], "arena_bytes"),
+            decode_bytes=_count(memory.get("decode_bytes", 0), "decode_bytes"),
+        ),
         cpu=tuple(_text(feature, "a cpu feature") for feature in _list(row["cpu"], "cpu")),
         self_test=_self_test(row["self_test"]),
         provenance={key: _text(value, f"provenance.{key}") for key, value in provenance.items()},
@@ -217,8 +228,11 @@ def read_manifest(folder: str | Path) -> Manifest:
     return parse_manifest(data, path=path)
 
 
-def verify_files(folder: str | Path, manifest: Manifest) -> None:
-    """Compare size and SHA-256 of every file with the manifest; raises BundleError CHM412 for the first difference."""
+def verify_files(folder: str | Path, manifest: Manifest, *, again: bool = True) -> None:
+    """Compare size and SHA-256 of every file with the manifest; raises BundleError CHM412 for the first difference.
+
+    Without ``again``, large files that were compared before and have not been changed since are not read.
+    """
     for entry in manifest.files:
         path = Path(folder) / entry.name
         try:
@@ -229,9 +243,12 @@ def verify_files(folder: str | Path, manifest: Manifest) -> None:
             raise BundleError("CHM412", "not a regular file", path=path)
         if status.st_size != entry.bytes:
             raise BundleError("CHM412", f"{status.st_size} bytes, the manifest says {entry.bytes}", path=path)
+        if not again and was_compared(status, entry.sha256):
+            continue
         if _digest(path)[0] != entry.sha256:
             hint = "copy or download the bundle again"
             raise BundleError("CHM412", "the SHA-256 differs from the manifest", path=path, hint=hint)
+        remember(status, os.lstat(path), entry.sha256)
 
 
 def _digest(path: Path) -> tuple[str, int]:

@@ -33,8 +33,8 @@ _CORE = (
     "chm_tokenizer.c",
     "chm_utf8.c",
 )
-#: Linux, Android, Apple: needs libc and threads
-POSIX_SOURCES: Final = (*_CORE, "chm_host_posix.c", "chm_threads_posix.c")
+#: Linux, Android, Apple: needs libc, threads and a clock
+POSIX_SOURCES: Final = (*_CORE, "chm_host_posix.c", "chm_measure.c", "chm_profile.c", "chm_threads_posix.c")
 #: wasm32-freestanding: needs nothing
 WASM_SOURCES: Final = (*_CORE, "chm_host_wasm.c", "chm_threads_wasm.c", "chm_freestanding.c")
 

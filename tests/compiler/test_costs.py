@@ -71,7 +71,7 @@ def test_unrolled_iterations_read_the_same_weights() -> None:
         ("layers.3.mixer.q_proj, model.py:4", "layers.3.mixer"),
         ("layers.12.ffn.experts", "layers.12.ffn"),
         ("layers.3.mixer_norm, model.py:4", "layers.3.mixer"),
-        ("embedding, model.py:9", "embedding"),
+        ("embedding, model.py:9", "head"),
         ("norm.inner, model.py:9", "norm"),
         ("model.py:9", "head"),
         ("", "head"),

@@ -14,9 +14,10 @@ import pytest
 
 import chimerac
 from chimerac.compiler import build as building
-from chimerac.compiler.build import import_model, lower
+from chimerac.compiler.build import import_model
 from chimerac.compiler.bundle import make_tokenizer
 from chimerac.compiler.selftest import self_test
+from chimerac.compiler.timings import TimingLog
 from chimerac.runtime.bundle_format import SelfTest, read_manifest
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.runner_session import RUNNER_NAME, find_emulator
@@ -57,9 +58,8 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     config = folder / "model.chimera"
     config.write_text(CONFIGS[request.param])
     source, target = import_model(config), find_target("arm64")
-    module, records = lower(source.module, target)
     path = folder / f"{request.param}.aarch64-neon"
-    building._write(source, target, module, records, None, path, False, lambda step, what, seconds: None)
+    module = building.build_imported(source, target, path, check=False)
     tokenizer = make_tokenizer(source.config, module)
     expected = {
         loops: self_test(module, prompt=PROMPT, count=COUNT, tokenizer=tokenizer, loops=loops) for loops in (1, 2, 3)
@@ -184,7 +184,9 @@ def test_the_check_at_the_end_of_a_build(
 ) -> None:
     monkeypatch.setenv("CHIMERAC_QEMU", emulator)
     said: list[str] = []
-    building._check(built.path, find_target("aarch64-neon"), lambda step, what, seconds: said.append(what))
+    building._check(
+        built.path, find_target("aarch64-neon"), TimingLog(lambda step, what, seconds: said.append(what), 1)
+    )
     (line,) = said
     assert message in line
 
@@ -194,3 +196,15 @@ def test_an_emulator_that_does_not_work(built: Built, monkeypatch: pytest.Monkey
     with pytest.raises(BundleError, match="ended with status 0") as caught:
         chimerac.load(built.path)
     assert caught.value.code == "CHM414"
+
+
+def test_a_benchmark_says_that_an_emulator_runs_the_bundle(built: Built) -> None:
+    found = chimerac.bench(built.path, threads=(1,), prompts=(2,), seconds=0.05)
+    (run,) = found.runs
+    assert found.emulated
+    assert run.decode is not None
+    assert run.time is None
+    assert run.read_bytes_per_second is None
+    assert found.decode_bytes > 0
+    assert any("emulator" in note for note in found.notes)
+    assert "in an emulator" in str(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.ops.linear import quantise_rows, ternarise
 from chimerac.frontends import config
-from chimerac.frontends.architecture import ChimeraShape
+from chimerac.frontends.architecture import ChimeraShape, EmbeddingFormat
 from chimerac.frontends.models.chimera import ChimeraModel
 from chimerac.frontends.models.initialization import initialise
 from chimerac.frontends.models.naming import tensor_specs
@@ -48,6 +49,24 @@ def test_codes_and_scales_survive(shape: ChimeraShape, model: ChimeraModel, tmp_
         split = ternarise if spec.format == "ternary" else quantise_rows
         for mine, theirs in zip(split(loaded[name], group), split(original, group), strict=True):
             np.testing.assert_array_equal(mine, theirs, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", ["ternary", "bfloat16"])
+def test_other_embeddings(kind: EmbeddingFormat, shape: ChimeraShape, tmp_path: Path) -> None:
+    changed = replace(shape, embedding_format=kind)
+    model = ChimeraModel(changed)
+    initialise(model, 3)
+    file = tmp_path / "packed.safetensors"
+    file.write_bytes(packed_bytes(model))
+    loaded, original = load_packed(file, changed)["embedding.weight"], model.embedding.weight.detach().numpy()
+    if kind == "bfloat16":
+        np.testing.assert_array_equal(loaded, original)
+    else:
+        group = shape.quantization.group_size
+        for mine, theirs in zip(ternarise(loaded, group), ternarise(original, group), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+    with pytest.raises(UserError, match="embedding"):
+        load_packed(file, replace(shape, embedding_format="int8"))
 
 
 @pytest.mark.parametrize("columns", [1, 3, 4, 5, 127, 128, 129])

@@ -9,7 +9,7 @@ from nano_model import nano_module
 
 from chimerac.compiler import pipeline
 from chimerac.compiler.errors import InternalError
-from chimerac.compiler.ir.ops.linear import quantise_rows, ternarise
+from chimerac.compiler.ir.ops.linear import quantise_rows, ternarise, to_bfloat16
 from chimerac.passes.common_subexpressions import CommonSubexpressions
 from chimerac.passes.quantized_linear import QuantizedLinear
 
@@ -26,6 +26,34 @@ BEFORE = """
       return %y
     }
 """
+
+
+def test_tied_tables_of_other_formats() -> None:
+    """A product and a look-up of one weight read one constant."""
+    before = """
+    module m block=4 loops=1..1
+    constant table: f32[10,20]
+    constant wide: f32[10,20]
+    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
+      %table: f32[10,20] = constant() {name='table'}
+      %wide: f32[10,20] = constant() {name='wide'}
+      %a: f32[T,20] = ternary_embedding(%tokens, %table) {group=8}
+      %b: f32[T,20] = bfloat16_embedding(%tokens, %wide)
+      %x: f32[T,20] = add(%a, %b)
+      %y: f32[T,10] = ternary_linear(%x, %table) {block=4, group=8}
+      %z: f32[T,10] = bfloat16_linear(%x, %wide)
+      %s: f32[T,10] = add(%y, %z)
+      return %s
+    }
+    """
+    module = module_of(before)
+    changed = rewrite(QuantizedLinear(), module)
+    made = set(changed.constants) - set(module.constants)
+    assert made == {"table.trits", "table.trits_scales", "wide.bf16"}
+    assert str(changed.constants["wide.bf16"].type) == "bf16[10,20]"
+    names = [op.name for op in changed.graphs["main"].ops if op.name != "constant"]
+    assert names == ["ternary_look_up", "embedding", "add", "quantize", "ternary_matmul", "linear", "add"]
+    assert_same_bits(changed.constants["wide.bf16"].data, to_bfloat16(module.constants["wide"].data))
 
 
 def test_text_and_data() -> None:

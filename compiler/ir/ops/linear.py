@@ -10,6 +10,7 @@ Order of operations (the same on every target, see docs/numerics.md):
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -18,6 +19,7 @@ from chimerac.compiler.ir import numerics
 from chimerac.compiler.ir.module import Attribute, Op
 from chimerac.compiler.ir.ops.definition import OpDef, attribute_int, blocks, require, require_row, require_tensor
 from chimerac.compiler.ir.types import TensorType
+from chimerac.compiler.ir.unpacking import Rows
 
 Types = Sequence[TensorType]
 Attributes = Mapping[str, Attribute]
@@ -57,7 +59,7 @@ def pad_last(x: np.ndarray, multiple: int) -> np.ndarray:
 
 
 def quantised_product(
-    codes: np.ndarray, scales: np.ndarray, weights: np.ndarray, weight_scales: np.ndarray, group: int, block: int
+    codes: np.ndarray, scales: np.ndarray, weights: Rows, weight_scales: Rows, group: int, block: int
 ) -> np.ndarray:
     """Product of int8 activations and small-integer weights, both with scales.
 
@@ -68,8 +70,8 @@ def quantised_product(
     Returns:
         f32[..., N].
     """
-    # rows a piece at a time: as float64 a whole matrix could be too large
-    step = max(1, _PIECE // max(1, weights.shape[1]))
+    # a piece of rows at a time: as floats a whole matrix would leave the cache, and a large one fill the memory
+    step = max(1, _PIECE // max(1, weights.shape[1]) // _TOGETHER * _TOGETHER)
     pieces = [
         _product_rows(codes, scales, weights[i : i + step], weight_scales[i : i + step], group // block, block)
         for i in range(0, weights.shape[0], step)
@@ -77,21 +79,23 @@ def quantised_product(
     return np.concatenate(pieces, axis=-1)
 
 
-#: Weights of a piece.
-_PIECE = 1 << 23
+_PIECE = 1 << 20  #: weights of a piece
+_TOGETHER = 64  #: a piece has a multiple of so many rows, hence whole panels of a packed matrix
 
 
 def _product_rows(
     codes: np.ndarray, scales: np.ndarray, weights: np.ndarray, weight_scales: np.ndarray, per_group: int, block: int
 ) -> np.ndarray:
-    # float64 holds the integer sums exactly, and numpy multiplies float64 fast
-    q = np.moveaxis(pad_last(codes, block).reshape(*codes.shape[:-1], -1, block), -2, 0).astype(np.float64)
-    w = np.moveaxis(pad_last(weights, block).reshape(weights.shape[0], -1, block), 1, 0).astype(np.float64)
-    lead = codes.shape[:-1]
-    sums = np.matmul(q.reshape(q.shape[0], -1, block), w.transpose(0, 2, 1)).astype(F32)
-    sums = sums.reshape(q.shape[0], *lead, weights.shape[0])
+    # Whatever the order of its additions, fused or not, a sum of a block's integer products is exact as long as the sum
+    # of their magnitudes is a whole number that the float type has: numpy may use its fastest product.
+    exact = F32 if 128 * 128 * block <= 1 << 24 else np.float64
+    lead, count = codes.shape[:-1], weights.shape[0]
+    q = pad_last(codes, block).reshape(math.prod(lead), -1, block).astype(exact)
+    w = pad_last(weights, block).astype(exact).reshape(count, -1, block)
+    sums = np.matmul(q.transpose(1, 0, 2), w.transpose(1, 2, 0)).astype(F32, copy=False)  # [blocks, tokens, N]
+    sums = sums.reshape(-1, *lead, count)
     s = weight_scales.astype(F32)
-    y = np.zeros((*lead, weights.shape[0]), F32)
+    y = np.zeros((*lead, count), F32)
     for g in range(s.shape[1]):
         partial = scales[..., g * per_group, None] * sums[g * per_group]
         for b in range(g * per_group + 1, min((g + 1) * per_group, sums.shape[0])):
@@ -100,9 +104,22 @@ def _product_rows(
     return y
 
 
+def to_bfloat16(x: np.ndarray) -> np.ndarray:
+    """float32 numbers rounded to bfloat16, half to even: their bits, u16 of the same shape."""
+    bits = np.ascontiguousarray(x).view(np.uint32)
+    return ((bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)).astype(np.uint16)
+
+
+def wide(x: np.ndarray) -> np.ndarray:
+    """The float32 numbers of bfloat16 bits; float32 numbers as they are."""
+    return x if x.dtype == F32 else (x.astype(np.uint32) << np.uint32(16)).view(F32)
+
+
 def dense(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """``x @ weight.T`` in float32, each dot product by ``lanes8_sum``: f32[..., N]."""
-    return np.stack([numerics.lanes8_sum(x * row) for row in weight], axis=-1)
+    """``x @ weight.T`` in float32, each dot product by ``lanes8_sum``: f32[..., N]; weight in float32 or bfloat16."""
+    step = max(1, _PIECE // max(1, x.size))  # rows whose products are in memory at a time
+    rows = range(0, max(1, weight.shape[0]), step)
+    return np.concatenate([numerics.lanes8_sum(x[..., None, :] * wide(weight[i : i + step])) for i in rows], axis=-1)
 
 
 def _infer_norm(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
@@ -127,7 +144,7 @@ def _infer_norm_quantize(operands: Types, attributes: Attributes) -> tuple[Tenso
 def _infer_linear(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     x, weight, *biases = operands
     require_row(x, "operand")
-    require_tensor(weight, "f32", 2, "weight")
+    require(weight.dtype in ("f32", "bf16") and len(weight.shape) == 2, f"weight {weight} is no float matrix")
     require(weight.shape[1] == x.shape[-1], f"{x} times {weight}")
     require(len(biases) <= 1 and all(b.shape == weight.shape[:1] for b in biases), f"bias of {weight}")
     return (TensorType("f32", (*x.shape[:-1], weight.shape[0])),)
@@ -159,6 +176,12 @@ def _product_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray
 def _infer_ternary_linear(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     group, block = attribute_int(attributes, "group"), attribute_int(attributes, "block")
     require(group % block == 0, f"group {group} is not a multiple of block {block}")
+    return _infer_rounding_linear(operands, attributes)
+
+
+def _infer_rounding_linear(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+    """Of an op that rounds its weight, which is float32."""
+    require_tensor(operands[1], "f32", 2, "weight")
     return _infer_linear(operands, attributes)
 
 
@@ -201,10 +224,17 @@ def _int8_linear_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.nda
 
 
 def look_up(ids: np.ndarray, codes: np.ndarray, scales: np.ndarray, group: int) -> np.ndarray:
-    """Dequantised rows of an int8 table: f32[T, D]."""
+    """Dequantised rows of a table of small integers: f32[T, D]."""
     columns = np.repeat(scales[ids].astype(F32), group, axis=-1)[..., : codes.shape[1]]
     rows: np.ndarray = codes[ids].astype(F32) * columns
     return rows
+
+
+def _ternary_look_up_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    ids, table, scales = arrays
+    # slices, because a packed table unpacks nothing else
+    rows = [look_up(np.zeros(1, int), table[i : i + 1], scales[i : i + 1], op.integer("group")) for i in ids.tolist()]
+    return (np.concatenate(rows),)
 
 
 def _infer_embedding(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
@@ -215,6 +245,17 @@ def _infer_embedding(operands: Types, attributes: Attributes) -> tuple[TensorTyp
         groups = blocks(int(table.shape[1]), attribute_int(attributes, "group"))
         require(scales[0] == TensorType("f16", (table.shape[0], groups)), f"scales {scales[0]} of {table}")
     return (TensorType("f32", (*ids.shape, table.shape[1])),)
+
+
+def _infer_ternary_look_up(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+    ids, table, scales = operands
+    rows, columns = attribute_int(attributes, "rows"), attribute_int(attributes, "columns")
+    require_tensor(ids, "i32", 1, "ids")
+    if not table.layout:
+        require(table == TensorType("i8", (rows, columns)), f"table {table} is not i8[{rows},{columns}]")
+        groups = blocks(columns, attribute_int(attributes, "group"))
+        require(scales == TensorType("f16", (rows, groups)), f"scales {scales} of {table}")
+    return (TensorType("f32", (*ids.shape, columns)),)
 
 
 def _infer_l2(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
@@ -256,7 +297,13 @@ OPS = [
         lambda op, arrays: quantise_blocks(rms_normalise(arrays[0], arrays[1], op.number("eps")), op.integer("block")),
         ("eps", "block"),
     ),
-    OpDef("linear", "x @ weight.T + bias in float32", ("x", "weight", "*bias"), _infer_linear, _linear_reference),
+    OpDef(
+        "linear",
+        "x @ weight.T + bias in float32; the weight may be bf16",
+        ("x", "weight", "*bias"),
+        _infer_linear,
+        _linear_reference,
+    ),
     OpDef(
         "ternary_linear",
         "x times the ternarised weight, activations quantised to int8 (BitNet b1.58)",
@@ -291,10 +338,24 @@ OPS = [
     ),
     OpDef(
         "embedding",
-        "rows of a float32 table",
+        "rows of a float32 or bf16 table as float32",
         ("ids", "table"),
         _infer_embedding,
-        lambda op, arrays: (arrays[1][arrays[0]],),
+        lambda op, arrays: (wide(arrays[1][arrays[0]]),),
+    ),
+    OpDef(
+        "bfloat16_linear",
+        "x @ weight.T in float32, the weight rounded to bfloat16",
+        ("x", "weight"),
+        _infer_rounding_linear,
+        lambda op, arrays: (dense(arrays[0], to_bfloat16(arrays[1])),),
+    ),
+    OpDef(
+        "bfloat16_embedding",
+        "rows of a table, rounded to bfloat16",
+        ("ids", "table"),
+        _infer_embedding,
+        lambda op, arrays: (wide(to_bfloat16(arrays[1][arrays[0]])),),
     ),
     OpDef(
         "int8_embedding",
@@ -303,6 +364,22 @@ OPS = [
         _infer_embedding,
         lambda op, arrays: (look_up(arrays[0], *quantise_rows(arrays[1], op.integer("group")), op.integer("group")),),
         ("group",),
+    ),
+    OpDef(
+        "ternary_embedding",
+        "rows of a table, ternarised as ternary_linear does it",
+        ("ids", "table"),
+        _infer_embedding,
+        lambda op, arrays: (look_up(arrays[0], *ternarise(arrays[1], op.integer("group")), op.integer("group")),),
+        ("group",),
+    ),
+    OpDef(
+        "ternary_look_up",
+        "dequantised rows of a table of trits with group scales",
+        ("ids", "table", "table_scales"),
+        _infer_ternary_look_up,
+        _ternary_look_up_reference,
+        ("rows", "columns", "group"),
     ),
     OpDef(
         "look_up",

@@ -55,9 +55,10 @@ class Quantization:
         "Kernel family asked for; `chimerac` means kernels compiled for the bundle's target.", default="chimerac"
     )
     embedding_format: str = text(
-        "Storage of the tied embedding: int8 with one absmax scale per group, or float32.",
+        "Storage of the tied embedding and head: int8 with one absmax scale per group, ternary as the other matrices, "
+        "bfloat16 or float32.",
         default="int8",
-        choices=("int8", "float32"),
+        choices=("int8", "ternary", "bfloat16", "float32"),
         own=True,
     )
     papers: tuple[str, ...] = papers()

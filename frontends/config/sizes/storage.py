@@ -25,22 +25,24 @@ STORABLE_BITS = (1.25, 1.6, 1.625, 1.667, 1.6875, 2.0)
 
 def ternary_bytes(matrices: Iterable[Matrix], format_name: str, group: int, parts: tuple[Part, ...] = ()) -> int:
     """Bytes of the matrices of the parts named (all when none is), with a scale per group of each row."""
+    chosen = (m for m in matrices if not parts or m.part in parts)
+    return sum(m.copies * m.rows * _row_bytes(m.columns, format_name, group) for m in chosen)
+
+
+def _row_bytes(columns: int, format_name: str, group: int) -> int:
+    """Bytes of a row of trits and its scales."""
     size = FORMATS[format_name]
-    total = 0
-    for matrix in matrices:
-        if parts and matrix.part not in parts:
-            continue
-        whole, rest = divmod(matrix.columns, group)
-        row = whole * (size(group) + SCALE_BYTES) + (size(rest) + SCALE_BYTES if rest else 0)
-        total += matrix.copies * matrix.rows * row
-    return total
+    whole, rest = divmod(columns, group)
+    return whole * (size(group) + SCALE_BYTES) + (size(rest) + SCALE_BYTES if rest else 0)
 
 
-def embedding_bytes(shape: ChimeraShape, format_name: str) -> int:
-    """Bytes of the tied embedding: ``int8`` with a scale per group, ``bfloat16`` or ``float32``."""
+def embedding_bytes(shape: ChimeraShape, format_name: str, ternary_format: str = "base 3") -> int:
+    """Bytes of the tied embedding: ``int8`` or ``ternary`` with a scale per group, ``bfloat16`` or ``float32``."""
+    group = shape.quantization.group_size
+    if format_name == "ternary":
+        return shape.vocabulary * _row_bytes(shape.hidden, ternary_format, group)
     if format_name == "int8":
-        groups = math.ceil(shape.hidden / shape.quantization.group_size)
-        return shape.vocabulary * (shape.hidden + groups * SCALE_BYTES)
+        return shape.vocabulary * (shape.hidden + math.ceil(shape.hidden / group) * SCALE_BYTES)
     return shape.vocabulary * shape.hidden * {"bfloat16": 2, "float32": 4}[format_name]
 
 
@@ -50,4 +52,4 @@ def weight_bytes(shape: ChimeraShape, counts: Counts, format_name: str = "base 3
     routed = ternary_bytes(counts.matrices, format_name, group, ("routed",))
     resident = ternary_bytes(counts.matrices, format_name, group, ("mixer", "dense", "shared"))
     floats = 4 * (counts.float_parameters + counts.norms)
-    return resident + floats + embedding_bytes(shape, shape.embedding_format), routed
+    return resident + floats + embedding_bytes(shape, shape.embedding_format, format_name), routed

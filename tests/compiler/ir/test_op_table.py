@@ -102,6 +102,12 @@ def test_products() -> None:
     refuse("linear", f32("T", 10), f32(6, 10), f32(7))
     refuse("linear", f32("T", 10), f32(6, 10), f32(6), f32(6))
     refuse("look_up", i32("T"), TensorType("i8", (10, 8)), TensorType("f16", (10, 1)), group=4)
+    trits, sizes = TensorType("i8", (10, 8)), {"rows": 10, "columns": 8}
+    refuse("ternary_look_up", i32("T"), trits, TensorType("f16", (10, 1)), group=4, **sizes)
+    refuse("ternary_look_up", i32("T"), TensorType("i8", (9, 8)), TensorType("f16", (9, 2)), group=4, **sizes)
+    refuse("linear", f32("T", 8), TensorType("f16", (10, 8)))
+    refuse("ternary_linear", f32("T", 8), TensorType("bf16", (10, 8)), group=4, block=4)
+    refuse("bfloat16_linear", f32("T", 8), TensorType("bf16", (10, 8)))
     refuse("embedding", f32("T"), f32(10, 8))
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ir_tools import assert_same_bits, draw, run_op
 
-from chimerac.compiler.ir.ops.linear import quantise_blocks, quantise_rows, ternarise
+from chimerac.compiler.ir.ops.linear import quantise_blocks, quantise_rows, ternarise, to_bfloat16, wide
 from chimerac.frontends.models.quantization import weight_codes
 
 WIDTHS = [1, 7, 8, 9, 63, 64, 65, 128, 200]
@@ -152,6 +152,33 @@ def test_quantised_linear_layers(op: str, split: object) -> None:
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
     if op == "int8_linear":  # close to the exact product, which trits are not
         np.testing.assert_allclose(got, x @ weight.T, atol=0.02 * np.sqrt(200))
+
+
+def test_bfloat16_rounds_half_to_even() -> None:
+    x = draw(3, 20, 50, scale=1e3)
+    x[0, :6] = [0.0, -0.0, 1.00390625, 1.01171875, 3e-39, 3.4e38]  # ties to 1 and 1.015625, a subnormal, infinity
+    rounded = torch.from_numpy(x).bfloat16()
+    assert_same_bits(to_bfloat16(x), rounded.view(torch.int16).numpy().view(np.uint16))
+    assert_same_bits(wide(to_bfloat16(x)), rounded.float().numpy())
+
+
+def test_bfloat16_ops() -> None:
+    x, table, ids = draw(1, 3, 50), draw(2, 9, 50), np.array([8, 0, 8], np.int32)
+    rounded = wide(to_bfloat16(table))
+    expected = run_op("linear", x, rounded)[0]
+    assert_same_bits(run_op("bfloat16_linear", x, table)[0], expected)
+    assert_same_bits(run_op("linear", x, to_bfloat16(table))[0], expected)
+    assert_same_bits(run_op("bfloat16_embedding", ids, table)[0], rounded[ids])
+    assert_same_bits(run_op("embedding", ids, to_bfloat16(table))[0], rounded[ids])
+
+
+def test_ternary_look_ups() -> None:
+    ids, table = np.array([4, 0, 4], np.int32), draw(2, 5, 200)
+    trits, scales = ternarise(table, GROUP)
+    rows = (trits * np.repeat(scales.astype(np.float32), GROUP, axis=1)[:, :200])[ids]
+    assert_same_bits(run_op("ternary_embedding", ids, table, group=GROUP)[0], rows)
+    (found,) = run_op("ternary_look_up", ids, trits, scales, rows=5, columns=200, group=GROUP)
+    assert_same_bits(found, rows)
 
 
 def test_look_ups() -> None:

@@ -71,13 +71,15 @@ def odd() -> ChimeraShape:
     return ODD
 
 
-@pytest.fixture(params=["nano", "odd", "no loop", "float32 embedding"])
+@pytest.fixture(params=["nano", "odd", "no loop", "float32 embedding", "ternary embedding", "bfloat16 embedding"])
 def shape(request: pytest.FixtureRequest) -> ChimeraShape:
     return {
         "nano": NANO,
         "odd": ODD,
         "no loop": replace(ODD, loop=None, moe=None, efla=False),
         "float32 embedding": replace(ODD, embedding_format="float32"),
+        "ternary embedding": replace(ODD, embedding_format="ternary"),
+        "bfloat16 embedding": replace(ODD, embedding_format="bfloat16"),
     }[request.param]
 
 

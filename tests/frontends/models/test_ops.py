@@ -10,6 +10,7 @@ from torch import Tensor
 
 from chimerac.frontends.models import ops
 from chimerac.frontends.models.ops_memory import rotation
+from chimerac.frontends.models.quantization import ternary_codes
 
 H, D, T, W = 2, 4, 3, 5
 
@@ -29,6 +30,9 @@ def arguments() -> dict[str, tuple[object, ...]]:
         "ternary_linear": (x, torch.randn(6, 8), 4, 2),
         "int8_linear": (x, torch.randn(6, 8), 4, 2),
         "int8_embedding": (torch.tensor([0, 5, 5], dtype=torch.int32), torch.randn(6, 8), 4),
+        "bfloat16_linear": (x, torch.randn(6, 8)),
+        "bfloat16_embedding": (torch.tensor([0, 5, 5], dtype=torch.int32), torch.randn(6, 8)),
+        "ternary_embedding": (torch.tensor([0, 5, 5], dtype=torch.int32), torch.randn(6, 8), 4),
         "causal_conv": (x, torch.randn(8, 4), torch.randn(3, 8)),
         "gated_delta": (heads, heads, heads, -gates, gates, state, 0.5),
         "mlstm": (heads, heads, heads, gates, gates, state, torch.randn(H, D), torch.zeros(H), 0.5),
@@ -130,6 +134,16 @@ def test_embedding_rows_are_the_head_rows() -> None:
     torch.testing.assert_close(rows, weight, rtol=0, atol=weight.abs().max().item() / 127)
     logits = ops.int8_linear(rows, weight, 128, 64)
     torch.testing.assert_close(logits, rows @ rows.T, rtol=2e-2, atol=1.0)
+
+
+def test_ternary_embedding_rows_are_the_head_rows() -> None:
+    weight = torch.randn(6, 200)
+    codes, scales = ternary_codes(weight, 128)
+    rows = ops.ternary_embedding(torch.tensor([5, 0], dtype=torch.int32), weight, 128)
+    wide = scales.repeat_interleave(128, dim=-1)[:, :200]
+    torch.testing.assert_close(rows, (codes * wide)[[5, 0]], rtol=0, atol=0)
+    logits = ops.ternary_linear(rows, weight, 128, 64)
+    torch.testing.assert_close(logits, rows @ (codes * wide).T, rtol=2e-2, atol=1.0)
 
 
 def test_loop_marks_run_once_and_write() -> None:
