@@ -46,7 +46,7 @@ MEMORY = 400 << 20  #: bytes of weights to cycle through
 CALLS = 400
 ROUNDS, SECONDS = 3, 1.5
 THREADS = 2
-WASM = ("wasm32-simd128", "wasm32-relaxed", "wasm32-scalar")
+WASM = ("wasm32-simd128", "wasm32-relaxed", "wasm32-relaxed+dot4", "wasm32-scalar")
 
 NODE = """
 import fs from "node:fs";

@@ -32,7 +32,7 @@ def test_importing_chimerac_loads_nothing_but_itself() -> None:
     assert not loaded & {*HEAVY, "numpy", "click", "chimerac.compiler", "chimerac.runtime"}
 
 
-@pytest.mark.parametrize("verb", ["", "build", "run", "check", "inspect", "verify", "targets", "doctor"])
+@pytest.mark.parametrize("verb", ["", "build", "run", "bench", "check", "inspect", "verify", "targets", "doctor"])
 def test_help_loads_no_package_but_click(verb: str) -> None:
     loaded = loaded_by(f"run(*{[verb, '--help'] if verb else ['--help']!r})")
     assert "click" in loaded

@@ -163,7 +163,7 @@ def test_costs_are_those_of_the_parameters(document: Path, page: Page) -> None:
             assert spent[1] == visits * (layer.ternary("mixer") + gates + taps + work)
         else:
             assert spent[1] > visits * layer.ternary("mixer")
-    assert costs["embedding"][1] == shape.vocabulary * shape.hidden == counts.embedding
+    assert costs["head"][1] == shape.vocabulary * shape.hidden == counts.embedding
     bits = 8 * sum(c[2] for c in costs.values()) / counts.active
     assert 2 < bits < 4  # 2 bits and scales for most, 8 for the embedding, 32 for what stays float
 
