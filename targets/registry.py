@@ -73,7 +73,7 @@ TARGETS: dict[str, Target] = {
             "x86_64-avx512",
             "native",
             "libchimera.so",
-            "Linux on x86-64 processors with AVX-512 VNNI and VBMI (Ice Lake, Zen 4 and later), weights 1.6 bits",
+            "Linux on x86-64 with AVX-512 VNNI and VBMI (Ice Lake, Zen 4 and later), fast at 1.6 bits a weight, too",
             "natively, where the processor has it",
             ("x86_64_avx512", "x86-64-avx512", "avx512"),
             (
