@@ -19,6 +19,7 @@ from chimerac.compiler.ir.layouts import (
     packed_type,
     scale_layout,
     ternary_layout,
+    words_per_vector,
 )
 from chimerac.compiler.ir.module import Constant, Module, Op, Value, walk
 from chimerac.compiler.ir.types import TensorType
@@ -95,14 +96,11 @@ class TernaryPacking:
         elif len(self.costs.compute) > 1:
             where = "come from memory" if streamed else "stay in a cache"
             table = ", ".join(
-                f"{form} {max(compute, self.costs.memory * _BITS[form] / 8 if streamed else 0):.1f}"
+                f"{form} {max(compute, self.costs.memory / words_per_vector(form) if streamed else 0):.1f}"
                 for form, compute in self.costs.compute.items()
             )
             notes.append(f"weights of {size:,} bytes at 2 bits {where}; picoseconds a weight: {table}")
         return tuple(notes)
-
-
-_BITS = {"t2": 2.0, "t5": 1.6}
 
 
 def _plain_weights(module: Module) -> list[str]:

@@ -66,7 +66,7 @@ def words_of(columns: int, form: str) -> int:
 
 
 def words_per_vector(form: str) -> int:
-    """Groups of 4 columns that share a byte per row and channel."""
+    """Groups of 4 columns that share a byte per row and channel: the weights of a byte."""
     return DIGITS if form == "t5" else 4
 
 

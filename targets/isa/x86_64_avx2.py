@@ -138,15 +138,15 @@ def _add_products(total: Any, codes: Any, word: Any) -> Any:
     return ADD_DOT4[rows].build(total, codes, T.reinterpret(f"int8x{4 * rows}", word))
 
 
-#: A value that is computed where it is written: in long stretches of code LLVM would unpack many vectors before it
-#: multiplies any, and run out of registers.
-HELPERS = "\n".join(
-    f"""define internal <{rows} x i32> @pinned_i32x{rows}(<{rows} x i32> %value) alwaysinline {{
+#: By the rows of a vector, a value that is computed where it is written: in long stretches of code LLVM would unpack
+#: many vectors before it multiplies any, and run out of registers.
+HELPERS = {
+    rows: f"""define internal <{rows} x i32> @pinned_i32x{rows}(<{rows} x i32> %value) alwaysinline {{
   %result = call <{rows} x i32> asm sideeffect "", "={register},0"(<{rows} x i32> %value)
   ret <{rows} x i32> %result
 }}"""
     for rows, register in ((8, "x"), (16, "v"))
-)
+}
 
 
 def _pinned(value: Any) -> Any:
@@ -232,7 +232,7 @@ def vnni(plain: Isa, feature: str, attributes: tuple[str, ...], ternary_dot: Ter
         primitives=table(ADD_DOT4[8], ADD_DOT4[rows], SIGN_I8, DOT2_I16),
         needs=(feature,),
         variants=(),
-        helpers=HELPERS if joined_panels > 1 else HELPERS.partition("\n" + "define")[0],
+        helpers=HELPERS[rows],
     )
 
 

@@ -62,13 +62,11 @@ ISA: Isa = replace(
     needs=(),
     base=PLAIN,
     base3_codes=_base3_codes,
-    form_costs={
-        "t2": 4.2,
-        "t5": 7.6,
-    },  # one thread on AMD Zen 5; t5 as in whole models, where caches hold other code, too
-    form_multiples={
-        "t5": 640
-    },  # another end of a row is as much code again, which streaming weights drive out of caches
-    memory_cost=26.0,  # two threads there: 76 GB/s together
+    # one thread on AMD Zen 5; t5 as in whole models, where caches hold other code, too
+    form_costs={"t2": 4.2, "t5": 7.6},
+    # another end of a row is as much code again, which streaming weights drive out of caches
+    form_multiples={"t5": 640},
+    # two threads there: 76 GB/s together
+    memory_cost=26.0,
     primitives=table(*AVX512.primitives.values(), LOOK_UP_128),
 )
