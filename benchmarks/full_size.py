@@ -26,7 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "examples" / "chimera51.txt"
 MB = 1e6
-RUN = "from chimerac.compiler.cli import main; main()"
+RUN = "from chimerac.compiler.cli.main import main; main()"
 
 
 def status(pid: int | str = "self") -> dict[str, float]:
@@ -45,7 +45,7 @@ def status(pid: int | str = "self") -> dict[str, float]:
 
 def build_child(config: str, out: str, *overrides: str) -> Iterator[dict[str, Any]]:
     """Build, and tell each step's seconds and most resident memory."""
-    from chimerac.compiler.build import build
+    from chimerac.compiler.build.build import build
 
     begun = time.perf_counter()
 
@@ -63,7 +63,7 @@ def sessions_child(bundle: str, count: str, hold: str) -> Iterator[dict[str, Any
     import ctypes as ct
 
     from chimerac.runtime.bundle_format import read_manifest
-    from chimerac.runtime.native_library import NativeLibrary
+    from chimerac.runtime.sessions.native_library import NativeLibrary
 
     files = {entry.role: str(Path(bundle) / entry.name) for entry in read_manifest(bundle).files}
     before = status()
@@ -148,16 +148,17 @@ def measure_build(config: Path, out: Path, overrides: list[str]) -> dict[str, An
 def measure_sizes(bundle: Path, config: Path, overrides: list[str]) -> dict[str, Any]:
     """Bytes of each file, and the config's budget as ``chimerac check`` resolves it."""
     from chimerac.frontends import config as language
-    from chimerac.frontends.config.sizes.claims import budget_total
-    from chimerac.frontends.config.sizes.parameters import count_parameters
-    from chimerac.frontends.config.sizes.storage import weight_bytes
+    from chimerac.frontends.families.chimera.from_config import shape as shape_of
+    from chimerac.frontends.families.chimera.sizes.claims import budget_total
+    from chimerac.frontends.families.chimera.sizes.parameters import count_parameters
+    from chimerac.frontends.families.chimera.sizes.storage import weight_bytes
     from chimerac.runtime.bundle_format import read_manifest
 
     files = {path.name: path.stat().st_size for path in sorted(bundle.iterdir())}
     for name, size in files.items():
         print(f"  {size / MB:10,.2f} MB  {name}")
     settings = language.load(config, scale="full", overrides=overrides)
-    shape = language.shape(settings)
+    shape = shape_of(settings)
     counts = count_parameters(shape)
     manifest = read_manifest(bundle)
     stored, streams = manifest.memory.weights_bytes / MB, settings.deployment.max_streams

@@ -30,13 +30,13 @@ import llguidance.numpy
 import numpy as np
 import xgrammar
 
-from chimerac.compiler.grammar import PackRequest, compile_grammar, make_pack
+from chimerac.compiler.packaging.grammar_packs import PackRequest, compile_grammar, make_pack
 from chimerac.frontends.tokenizers.o200k import installed_ranks, o200k_tokenizer
 from chimerac.runtime.bundle_format import C_FLAGS, NATIVE_DIRECTORY
 from chimerac.runtime.bundle_format.fstpack import pack_bytes
-from chimerac.runtime.native_grammar import NativeGrammar, NativePack
-from chimerac.runtime.native_library import _GRAMMAR_SIGNATURES
-from chimerac.runtime.tokenizer import Tokenizer, write_tokenizer
+from chimerac.runtime.reference.tokenizer import Tokenizer, write_tokenizer
+from chimerac.runtime.sessions.native_grammar import NativeGrammar, NativePack
+from chimerac.runtime.sessions.native_library import _GRAMMAR_SIGNATURES
 
 ROOT = Path(__file__).resolve().parent.parent
 GRAMMAR_SOURCES = ("", "_mask", "_pack", "_soft", "_vocabulary", "_walk")

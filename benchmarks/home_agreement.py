@@ -11,10 +11,10 @@ from pathlib import Path
 import click
 import numpy as np
 
-from chimerac.frontends.home.evaluate import read_examples
-from chimerac.runtime.interface import Session
-from chimerac.runtime.session import load
-from chimerac.runtime.tokenizer import read_tokenizer
+from chimerac.frontends.training.recipes.home.evaluate import read_examples
+from chimerac.runtime.reference.tokenizer import read_tokenizer
+from chimerac.runtime.sessions.interface import Session
+from chimerac.runtime.sessions.loading import load
 
 BATCH = 32  #: requests that PyTorch runs at a time
 
@@ -37,7 +37,7 @@ def pytorch_agrees(
     """
     import torch
 
-    from chimerac.compiler.build import import_model
+    from chimerac.compiler.build.build import import_model
 
     model = import_model(config, weights=weights).model
     assert model is not None

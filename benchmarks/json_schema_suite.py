@@ -17,8 +17,8 @@ from typing import Any
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.grammar.schema import schema_grammar
 from chimerac.passes.grammar_fst import GrammarFst
-from chimerac.runtime.grammar import GrammarEngine
-from chimerac.runtime.grammar_trie import vocabulary_of
+from chimerac.runtime.bundle_format.grammar_trie import vocabulary_of
+from chimerac.runtime.reference.grammar_engine import GrammarEngine
 
 BYTES = [bytes([byte]) for byte in range(256)]
 VOCABULARY = vocabulary_of(BYTES)

@@ -33,11 +33,11 @@ from chimerac.compiler.ir.layouts import (
 )
 from chimerac.compiler.ir.types import TensorType
 from chimerac.runtime.bundle_format import C_FLAGS, NATIVE_DIRECTORY, POSIX_SOURCES
-from chimerac.runtime.wasm_session import find_node
-from chimerac.targets.codegen import compile_kernels
+from chimerac.runtime.sessions.wasm import find_node
+from chimerac.targets.code.codegen import compile_kernels
+from chimerac.targets.code.kernel_spec import KernelSpec
+from chimerac.targets.code.link import link
 from chimerac.targets.isa import Isa, load_isa
-from chimerac.targets.kernel_spec import KernelSpec
-from chimerac.targets.link import link
 from chimerac.targets.registry import find_target
 
 HERE = Path(__file__).parent

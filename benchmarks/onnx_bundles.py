@@ -14,9 +14,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from chimerac.compiler.build import build
-from chimerac.runtime.interface import Session
-from chimerac.runtime.session import load
+from chimerac.compiler.build.build import build
+from chimerac.runtime.sessions.interface import Session
+from chimerac.runtime.sessions.loading import load
 
 TARGETS = ("x86_64-avx2", "onnx", "onnx-fused")
 PREFILL, DECODE = 64, 48  #: tokens of each measurement; the prefill is four whole blocks

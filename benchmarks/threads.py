@@ -18,8 +18,8 @@ from pathlib import Path
 
 from chimerac.runtime import load
 from chimerac.runtime.bundle_format import read_manifest
-from chimerac.runtime.interface import Session
-from chimerac.runtime.wasm_session import WasmSession
+from chimerac.runtime.sessions.interface import Session
+from chimerac.runtime.sessions.wasm import WasmSession
 
 PROMPT = [token % 256 for token in range(1, 129)]
 

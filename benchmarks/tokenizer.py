@@ -25,7 +25,7 @@ import tiktoken
 
 from chimerac.frontends.tokenizers.o200k import installed_ranks, o200k_tokenizer
 from chimerac.runtime.bundle_format import C_FLAGS, NATIVE_DIRECTORY
-from chimerac.runtime.tokenizer import write_tokenizer
+from chimerac.runtime.reference.tokenizer import write_tokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("tokenizer", "encoder", "pretokenizer", "container", "crc32", "error")

@@ -15,9 +15,11 @@ import time
 import numpy as np
 import torch
 
-from chimerac.frontends.architecture import ChimeraShape, LoopShape, MoeShape, TitansShape
-from chimerac.frontends.models import ChimeraModel, initialise
-from chimerac.frontends.models.triangular import invert_unit_lower
+from chimerac.frontends.families.chimera.initialization import initialise
+from chimerac.frontends.families.chimera.model import ChimeraModel
+from chimerac.frontends.families.chimera.shape import ChimeraShape
+from chimerac.frontends.layers.shapes import LoopShape, MoeShape, TitansShape
+from chimerac.frontends.layers.triangular import invert_unit_lower
 from chimerac.frontends.training.data import TextSource
 from chimerac.frontends.training.distributed import Processes
 from chimerac.frontends.training.loop import PhaseRunner, prepare

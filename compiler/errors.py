@@ -11,6 +11,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from chimerac.runtime.errors import BundleError
+
 
 @dataclass(frozen=True)
 class Span:
@@ -112,3 +114,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """A hint naming the nearest known word, or None when nothing is near."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"did you mean {near[0]!r}?" if near else None
+
+
+def as_user_error(error: BundleError) -> UserError:
+    """An error of the runtime as one of the compiler, with the same code."""
+    place = f"{error.path}: " if getattr(error, "path", None) else ""
+    return UserError(error.code, f"{place}{error.message}", hint=getattr(error, "hint", None))

@@ -21,6 +21,16 @@ class Rewritten:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class PassRecord:
+    """What one pass did, for the report."""
+
+    name: str
+    seconds: float
+    ops: int  #: ops of all graphs afterwards
+    notes: tuple[str, ...]
+
+
 class Pass(Protocol):
     """A frozen dataclass whose fields are the pass's options. Valid IR in, valid IR out, same numbers."""
 

@@ -21,7 +21,7 @@ def document() -> Path:
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Target name → bundle of the document at nano scale."""
-    from chimerac.compiler.build import build
+    from chimerac.compiler.build.build import build
 
     out = tmp_path_factory.mktemp("dist")
     report = build(DOCUMENT, scale="nano", targets=["x86_64-avx2", "wasm"], out=out)

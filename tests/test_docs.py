@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from chimerac.compiler.cli import main
+from chimerac.compiler.cli.main import main
 from chimerac.runtime.bundle_format import STATUSES
 from chimerac.targets.registry import TARGETS
 
@@ -151,7 +151,7 @@ def test_every_page_of_the_documentation_is_reachable() -> None:
 
 
 def test_files_named_in_the_documentation_exist() -> None:
-    """Paths such as `frontends/torch_ops.py`, also with ``::name``."""
+    """Paths such as `frontends/export/handlers.py`, also with ``::name``."""
     for page in PAGES:
         for path in re.findall(r"`((?:[a-z_]+/)+[\w.]+\.\w+)(?:::\w+)?`", page.read_text("utf-8")):
             if path.split("/")[0] in (*SOURCES, "docs", "tests", "scripts", "benchmarks", "examples"):

@@ -128,7 +128,7 @@ USE = """
 import sys
 from pathlib import Path
 import chimerac
-from chimerac.compiler.cli import main
+from chimerac.compiler.cli.main import main
 
 assert Path(chimerac.__file__).is_relative_to(sys.argv.pop(1)), chimerac.__file__
 main(prog_name="chimerac")

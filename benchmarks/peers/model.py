@@ -23,7 +23,8 @@ from read_speed import STREAMS
 from turns import HERE, Worker, paired_ratio, rounded, take_turns, write_result
 
 from chimerac.frontends import config as language
-from chimerac.frontends.config.sizes.parameters import count_parameters
+from chimerac.frontends.families.chimera.from_config import shape as shape_of
+from chimerac.frontends.families.chimera.sizes.parameters import count_parameters
 
 TOKENS = {"decode": 32, "prefill": 128}
 PLAIN = "avx2"
@@ -46,7 +47,7 @@ def arguments() -> argparse.Namespace:
 
 def weights_of(config: str, scale: str | None) -> dict[str, int]:
     """Weights that one token is multiplied with, one iteration: ternary ones of the body, and the head's."""
-    counts = count_parameters(language.shape(language.load(config, scale=scale)))
+    counts = count_parameters(shape_of(language.load(config, scale=scale)))
     routed = counts.routed * counts.experts_per_token // max(1, counts.experts)
     return {"ternary": counts.ternary_resident + routed, "head": counts.embedding}
 

@@ -17,7 +17,7 @@ from worker import serve
 
 from chimerac.runtime import load
 from chimerac.runtime.bundle_format import read_manifest
-from chimerac.runtime.interface import Session
+from chimerac.runtime.sessions.interface import Session
 
 
 class Model:

@@ -9,7 +9,7 @@ from typing import Final
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.config import ModelConfig
 from chimerac.frontends.tokenizers import o200k
-from chimerac.runtime.tokenizer import Tokenizer, read_tokenizer
+from chimerac.runtime.reference.tokenizer import Tokenizer, read_tokenizer
 
 _RANK_LINE: Final = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\r?\n")
 

@@ -19,7 +19,7 @@ from chimerac.runtime.bundle_format.constants import (
     ROLE_PAD,
     ROLE_RESERVED,
 )
-from chimerac.runtime.tokenizer import Special, Tokenizer
+from chimerac.runtime.reference.tokenizer import Special, Tokenizer
 
 RANKS: Final = 199_998  #: tokens that are text, ids 0 to RANKS - 1
 RANK_FILE_BYTES: Final = 3_613_922  #: of the published file ``o200k_base.tiktoken``

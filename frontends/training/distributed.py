@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from chimerac.frontends.models.chimera import Block
+from chimerac.frontends.families.chimera.model import Block
 
 
 @dataclass(frozen=True)

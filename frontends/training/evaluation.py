@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from chimerac.frontends.models.chimera import ChimeraModel
+from chimerac.frontends.families.chimera.model import ChimeraModel
 
 SPLITS = ("seen", "names", "templates")  #: files valid_<split>.jsonl
 EXAMPLES_KEPT = 5  #: wrong answers of each split that the metrics show

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from chimerac.compiler.errors import UserError
-from chimerac.frontends.models.chimera import ChimeraModel, layer_at
-from chimerac.frontends.models.looping import sample_depths
-from chimerac.frontends.models.moe import MixtureOfExperts, update_router_bias
-from chimerac.frontends.models.prepared import PreparedWeights
-from chimerac.frontends.models.titans import TitansMac
+from chimerac.frontends.families.chimera.model import ChimeraModel, layer_at
+from chimerac.frontends.layers.looping import sample_depths
+from chimerac.frontends.layers.moe import MixtureOfExperts, update_router_bias
+from chimerac.frontends.layers.prepared import PreparedWeights
+from chimerac.frontends.layers.titans import TitansMac
 from chimerac.frontends.training.data import Batch, Source, share
 from chimerac.frontends.training.distributed import Processes, gradients_synchronised, spread, whole
 from chimerac.frontends.training.dpo import preference_loss, row_sums

@@ -12,9 +12,9 @@ from typing import Any, Final
 import numpy as np
 
 from chimerac.compiler.errors import ChimeracError, UserError
-from chimerac.frontends.home.pairs import count_pieces, learn
 from chimerac.frontends.training.counter import generator
-from chimerac.runtime.tokenizer import Special, Tokenizer, write_tokenizer
+from chimerac.frontends.training.recipes.home.pairs import count_pieces, learn
+from chimerac.runtime.reference.tokenizer import Special, Tokenizer, write_tokenizer
 
 SPECIALS: Final = (("<|json|>", "answer"), ("<|endoftext|>", "end"), ("<|pad|>", "pad"))
 HELD_OUT: Final = 10  #: one in so many requests, and of the text's paragraphs, is kept for measuring

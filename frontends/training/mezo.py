@@ -13,9 +13,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from chimerac.frontends.models.linear import TernaryLinear
-from chimerac.frontends.models.moe import MixtureOfExperts
-from chimerac.frontends.models.quantization import ternary_codes
+from chimerac.frontends.layers.linear import TernaryLinear
+from chimerac.frontends.layers.moe import MixtureOfExperts
+from chimerac.frontends.layers.quantization import ternary_codes
 from chimerac.frontends.training.counter import normal, uniform
 from chimerac.frontends.training.optimizer import parameter_groups
 

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import nn
 
-from chimerac.frontends.models.linear import TernaryLinear
-from chimerac.frontends.models.moe import MixtureOfExperts
+from chimerac.frontends.layers.linear import TernaryLinear
+from chimerac.frontends.layers.moe import MixtureOfExperts
 from chimerac.frontends.training.settings import Phase
 
 EPSILON = 1e-8

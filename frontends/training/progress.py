@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from chimerac.frontends.models.moe import imbalance, router_loads
+from chimerac.frontends.layers.moe import imbalance, router_loads
 
 LOG_FILE = "log.jsonl"
 

@@ -15,11 +15,10 @@ from typing import Any
 import torch
 
 from chimerac.compiler.errors import UserError
-from chimerac.frontends.checkpoint import load_safetensors, save_safetensors
-from chimerac.frontends.models import ChimeraModel, initialise
-from chimerac.frontends.models.moe import imbalance
-from chimerac.frontends.models.prepared import PreparedWeights
-from chimerac.frontends.packed_checkpoint import packed_bytes
+from chimerac.frontends.families.chimera.initialization import initialise
+from chimerac.frontends.families.chimera.model import ChimeraModel
+from chimerac.frontends.layers.moe import imbalance
+from chimerac.frontends.layers.prepared import PreparedWeights
 from chimerac.frontends.training.checkpointing import Place, load_state, read_place, save_state, write_whole
 from chimerac.frontends.training.data import DataFolder
 from chimerac.frontends.training.distributed import Processes, fill, whole
@@ -27,6 +26,8 @@ from chimerac.frontends.training.evaluation import Codec, Measuring, evaluate
 from chimerac.frontends.training.loop import PhaseRunner, compile_blocks, prepare
 from chimerac.frontends.training.progress import Progress
 from chimerac.frontends.training.settings import Plan, check_plan, write_plan
+from chimerac.frontends.weights.checkpoint import load_safetensors, save_safetensors
+from chimerac.frontends.weights.packed import packed_bytes
 
 WEIGHTS_FILE, METRICS_FILE, PLAN_FILE = "weights.safetensors", "metrics.json", "plan.json"
 PACKED_FILE = "packed.safetensors"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from chimerac.compiler.errors import UserError, did_you_mean
-from chimerac.frontends.architecture import ChimeraShape
+from chimerac.frontends.families.chimera.shape import ChimeraShape
 
 Kind = Literal["pretrain", "sft", "dpo"]
 _T = TypeVar("_T")

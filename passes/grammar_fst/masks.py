@@ -27,7 +27,7 @@ from chimerac.runtime.bundle_format.fstpack import (
     StoredMasks,
     Vocabulary,
 )
-from chimerac.runtime.grammar_trie import TrieShape
+from chimerac.runtime.bundle_format.grammar_trie import TrieShape
 
 #: Entries with more uncertain tokens than this aren't stored: a walk is no slower.
 MOST_UNCERTAIN: Final = 4096

@@ -12,33 +12,33 @@ from typing import TYPE_CHECKING, Any
 from chimerac.version import __version__
 
 if TYPE_CHECKING:
-    from chimerac.compiler.bench import bench
-    from chimerac.compiler.build import BuildReport, build
-    from chimerac.compiler.doctor import examine as doctor
+    from chimerac.compiler.bench.bench import bench
+    from chimerac.compiler.build.build import BuildReport, build
+    from chimerac.compiler.verbs.doctor import examine as doctor
     from chimerac.compiler.errors import ChimeracError, InternalError, UserError
-    from chimerac.compiler.grammar import compile_grammar
-    from chimerac.compiler.inspect import describe_bundle as inspect
-    from chimerac.compiler.verify import verify
-    from chimerac.frontends.config import check
+    from chimerac.compiler.packaging.grammar_packs import compile_grammar
+    from chimerac.compiler.verbs.inspect import describe_bundle as inspect
+    from chimerac.compiler.verbs.verify import verify
+    from chimerac.frontends.families.chimera.consistency import check
     from chimerac.frontends.config import load as load_config
-    from chimerac.runtime.interface import Session
-    from chimerac.runtime.session import load
+    from chimerac.runtime.sessions.interface import Session
+    from chimerac.runtime.sessions.loading import load
 
 _LAZY = {
-    "BuildReport": "compiler.build",
+    "BuildReport": "compiler.build.build",
     "ChimeracError": "compiler.errors",
     "InternalError": "compiler.errors",
-    "Session": "runtime.interface",
+    "Session": "runtime.sessions.interface",
     "UserError": "compiler.errors",
-    "bench": "compiler.bench",
-    "build": "compiler.build",
-    "check": "frontends.config",
-    "compile_grammar": "compiler.grammar",
-    "doctor": "compiler.doctor:examine",
-    "inspect": "compiler.inspect:describe_bundle",
-    "load": "runtime.session",
+    "bench": "compiler.bench.bench",
+    "build": "compiler.build.build",
+    "check": "frontends.families.chimera.consistency",
+    "compile_grammar": "compiler.packaging.grammar_packs",
+    "doctor": "compiler.verbs.doctor:examine",
+    "inspect": "compiler.verbs.inspect:describe_bundle",
+    "load": "runtime.sessions.loading",
     "load_config": "frontends.config:load",
-    "verify": "compiler.verify",
+    "verify": "compiler.verbs.verify",
 }
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from chimerac.targets.kernel_spec import KernelSpec
+    from chimerac.targets.code.kernel_spec import KernelSpec
 
 
 LARGEST_BLOCK = 256  #: columns of a block of activations, at most
@@ -138,7 +138,7 @@ class Isa:
             too large for ``ternary_dot``.
         needs: features that a processor must have beyond those of the target, as ``chm_cpu.h`` names them.
         variants: the same instruction set with more features, from plain to best; the library has the integer products
-            of all of them and takes the best one that the processor runs (targets/variants.py). They read the same
+            of all of them and takes the best one that the processor runs (targets/code/variants.py). They read the same
             packed weights.
         program_triple: what zig calls a system for which programs without shared libraries are linked; empty if none.
         symbol_suffix: behind the C names of kernels, where several variants are linked together.

@@ -8,12 +8,12 @@ import numpy as np
 from tvm import tirx
 
 from chimerac.compiler.ir import numerics
+from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.isa import Isa
-from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.norms import rms_normalised
+from chimerac.targets.kernels.tensorir import KernelBuilder, TirOps, splat, strips
 from chimerac.targets.kernels.ternary import Place, Product, TernaryBody
 from chimerac.targets.kernels.vectors import clamped, float_lanes, row_sums
-from chimerac.targets.tensorir import KernelBuilder, TirOps, splat, strips
 
 _CHOSEN = -0x80000000  #: sort key below that of every score
 _NOT_A_NUMBER = -0x7FFFFFFF  #: sort key of a NaN, below that of minus infinity

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from chimerac.compiler.ir import numerics
+from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.isa import Isa
-from chimerac.targets.kernel_spec import KernelSpec
+from chimerac.targets.kernels.tensorir import KernelBuilder, TirOps, constant, splat, with_lanes
 from chimerac.targets.kernels.vectors import Piece, panels
-from chimerac.targets.tensorir import KernelBuilder, TirOps, constant, splat, with_lanes
 
 
 def build(spec: KernelSpec, isa: Isa) -> Any:

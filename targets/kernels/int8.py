@@ -8,11 +8,11 @@ from typing import Any
 from tvm import tirx
 
 from chimerac.compiler.errors import InternalError
+from chimerac.targets.code.kernel_spec import KernelSpec
+from chimerac.targets.code.sharing import INT8_ROWS
 from chimerac.targets.isa import Isa
-from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.halves import decode
-from chimerac.targets.sharing import INT8_ROWS
-from chimerac.targets.tensorir import (
+from chimerac.targets.kernels.tensorir import (
     Cell,
     Expr,
     KernelBuilder,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.isa import Isa
-from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.linear import load_wide
-from chimerac.targets.tensorir import Expr, KernelBuilder, Memory, strips
+from chimerac.targets.kernels.tensorir import Expr, KernelBuilder, Memory, strips
 
 
 def copy(

@@ -14,11 +14,10 @@ from tvm import tirx
 
 from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir.layouts import COLUMNS_PER_STEP, form_of, ternary_bytes, words_per_vector
+from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.isa import LARGEST_BLOCK, Isa, TernaryDot
-from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.halves import decode
-from chimerac.targets.kernels.trit_codes import PLANES, WordCodes, period_of, to_two_bits, two_bit_vectors
-from chimerac.targets.tensorir import (
+from chimerac.targets.kernels.tensorir import (
     Expr,
     KernelBuilder,
     Memory,
@@ -31,6 +30,7 @@ from chimerac.targets.tensorir import (
     splat,
     with_lanes,
 )
+from chimerac.targets.kernels.trit_codes import PLANES, WordCodes, period_of, to_two_bits, two_bit_vectors
 
 
 @dataclass(frozen=True)

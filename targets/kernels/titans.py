@@ -7,10 +7,10 @@ from typing import Any
 from tvm import tirx
 
 from chimerac.compiler.ir import numerics
+from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.isa import Isa
-from chimerac.targets.kernel_spec import KernelSpec
+from chimerac.targets.kernels.tensorir import KernelBuilder, TirOps, splat, strips
 from chimerac.targets.kernels.vectors import clamped, float_lanes, pieces, row_sums, vector_matrix
-from chimerac.targets.tensorir import KernelBuilder, TirOps, splat, strips
 
 
 def build_anchor(spec: KernelSpec, isa: Isa) -> Any:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from tvm import tirx
 
 from chimerac.compiler.ir.base3 import DIGITS
-from chimerac.targets.tensorir import Expr, KernelBuilder, Memory, constant, reinterpret
+from chimerac.targets.kernels.tensorir import Expr, KernelBuilder, Memory, constant, reinterpret
 
 PLANES = 4  #: words that a vector of two-bit codes holds
 

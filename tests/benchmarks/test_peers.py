@@ -12,8 +12,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from project import ROOT
 
-PEERS = Path(__file__).resolve().parents[2] / "benchmarks" / "peers"
+PEERS = ROOT / "benchmarks" / "peers"
 MODULES = ("turns", "plot", "page", "matrices")
 
 MACHINE = {

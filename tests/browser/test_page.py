@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import chimerac
-from chimerac.runtime.serve import BundleServer
+from chimerac.runtime.web.server import BundleServer
 
 HERE = Path(__file__).parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

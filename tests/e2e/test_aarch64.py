@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 import chimerac
-from chimerac.compiler import build as building
-from chimerac.compiler.build import import_model
-from chimerac.compiler.bundle import make_tokenizer
-from chimerac.compiler.selftest import self_test
-from chimerac.compiler.timings import TimingLog
+from chimerac.compiler.build.build import build as building
+from chimerac.compiler.build.build import import_model
+from chimerac.compiler.build.self_test import self_test
+from chimerac.compiler.build.timings import TimingLog
+from chimerac.compiler.packaging.native import make_tokenizer
 from chimerac.runtime.bundle_format import SelfTest, read_manifest
 from chimerac.runtime.errors import BundleError
-from chimerac.runtime.runner_session import RUNNER_NAME, find_emulator
-from chimerac.runtime.session import check_runs_here
+from chimerac.runtime.sessions.loading import check_runs_here
+from chimerac.runtime.sessions.runner import RUNNER_NAME, find_emulator
 from chimerac.targets.registry import find_target
 
 QEMU = find_emulator("aarch64")

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import chimerac
-from chimerac.compiler.build import build, import_model, lower
-from chimerac.compiler.bundle import make_tokenizer
-from chimerac.compiler.selftest import self_test
+from chimerac.compiler.build.build import build, import_model, lower
+from chimerac.compiler.build.self_test import self_test
+from chimerac.compiler.packaging.native import make_tokenizer
 from chimerac.runtime.bundle_format import read_manifest
 from chimerac.targets.registry import find_target
 
@@ -83,7 +83,7 @@ def test_self_tests_pass(bundles: dict[str, Path]) -> None:
 
 def test_builds_are_reproducible(document: Path, bundles: dict[str, Path], tmp_path: Path) -> None:
     script = (
-        "import sys; from chimerac.compiler.build import build;"
+        "import sys; from chimerac.compiler.build.build import build;"
         f"build({str(document)!r}, scale='nano', targets={TARGETS!r}, out=sys.argv[1])"
     )
     environment = {

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from chimerac.compiler.build import build
-from chimerac.frontends import weight_sources
+from chimerac.compiler.build.build import build
+from chimerac.frontends.weights import sources as weight_sources
 from chimerac.runtime.bundle_format import read_container, read_manifest
 
 

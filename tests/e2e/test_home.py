@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import chimerac
-from chimerac.compiler.build import build
-from chimerac.runtime.runner_session import find_emulator
+from chimerac.compiler.build.build import build
+from chimerac.runtime.sessions.runner import find_emulator
 
 TARGETS = ["x86_64-avx2", "wasm", *(["aarch64-neon"] if find_emulator("aarch64") else [])]
 REQUESTS = {

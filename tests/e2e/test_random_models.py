@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from random_models import models, same_numbers
 from replay import Program, Recorded
 
-from chimerac.compiler import pipeline
+from chimerac.compiler.build import pipeline
 from chimerac.compiler.ir.layouts import FORMS
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.ir.text import print_module
 from chimerac.passes.ternary_packing import TernaryPacking
-from chimerac.runtime.runner_session import find_emulator
+from chimerac.runtime.sessions.runner import find_emulator
+from chimerac.targets.code.variants import kernel_sets
 from chimerac.targets.isa import load_isa
-from chimerac.targets.variants import kernel_sets
 
 #: blocks of the random models are 4 tokens; no call crosses one
 CALLS = ((1, 2, 3), (0,), (3, 1), (9,), (5,), (4, 4, 7, 0))

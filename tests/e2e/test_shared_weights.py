@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="n
 SESSIONS = 16
 PROGRAM = """
 import ctypes as ct, json, re, sys
-from chimerac.runtime.native_library import NativeLibrary
+from chimerac.runtime.sessions.native_library import NativeLibrary
 
 def mappings(weights):
     # resident bytes of each mapping of the weights file

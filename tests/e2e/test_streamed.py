@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chimerac.compiler.build import build, import_model
+from chimerac.compiler.build.build import build, import_model
 from chimerac.compiler.errors import UserError
 from chimerac.frontends import config as config_language
-from chimerac.frontends import weight_sources
-from chimerac.frontends.checkpoint import save_safetensors
-from chimerac.frontends.models.chimera import ChimeraModel
-from chimerac.frontends.models.initialization import initialise
-from chimerac.frontends.models.naming import tensor_specs
-from chimerac.frontends.packed_checkpoint import packed_bytes
-from chimerac.frontends.weight_sources import CheckpointWeights, RandomWeights, large_names
+from chimerac.frontends.families.chimera.from_config import shape as shape_of
+from chimerac.frontends.families.chimera.initialization import initialise
+from chimerac.frontends.families.chimera.model import ChimeraModel
+from chimerac.frontends.families.chimera.naming import tensor_specs
+from chimerac.frontends.weights import sources as weight_sources
+from chimerac.frontends.weights.checkpoint import save_safetensors
+from chimerac.frontends.weights.packed import packed_bytes
+from chimerac.frontends.weights.sources import CheckpointWeights, RandomWeights, large_names
 from chimerac.runtime.bundle_format import read_manifest
 
 
@@ -27,7 +28,7 @@ def digest(folder: Path) -> tuple[str, object]:
 
 @pytest.mark.parametrize("kind", ["random", "plain", "packed"])
 def test_parts_are_the_tensors(kind: str, tmp_path: Path, streamed: None) -> None:
-    shape = config_language.shape(config_language.load("chimera51", scale="nano"))
+    shape = shape_of(config_language.load("chimera51", scale="nano"))
     model = ChimeraModel(shape)
     initialise(model, 3)
     file = tmp_path / "weights.safetensors"

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from project import ROOT
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "tutorial.md"
+PAGE = ROOT / "docs" / "tutorial.md"
 
 
 @pytest.mark.slow

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 import chimerac
-from chimerac.compiler.inspect import describe_bundle
-from chimerac.compiler.verify import verify
+from chimerac.compiler.verbs.inspect import describe_bundle
+from chimerac.compiler.verbs.verify import verify
 from chimerac.runtime.errors import BundleError
-from chimerac.runtime.native_library import NativeLibrary
+from chimerac.runtime.sessions.native_library import NativeLibrary
+from chimerac.targets.code.variants import kernel_sets
 from chimerac.targets.isa import load_isa
-from chimerac.targets.variants import kernel_sets
 
 TARGET = "x86_64-avx2"
 #: variant → what Linux calls the feature

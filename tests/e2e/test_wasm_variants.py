@@ -11,11 +11,11 @@ import pytest
 from wasm_module import Module
 
 import chimerac
-from chimerac.compiler import build as building
-from chimerac.compiler.selftest import self_test
-from chimerac.frontends.architecture import MoeShape
+from chimerac.compiler.build.build import build as building
+from chimerac.compiler.build.self_test import self_test
+from chimerac.frontends.layers.shapes import MoeShape
 from chimerac.runtime.bundle_format import Manifest, read_manifest
-from chimerac.runtime.wasm_session import WasmSession
+from chimerac.runtime.sessions.wasm import WasmSession
 from chimerac.targets.registry import find_target
 
 PROMPT = list(b"It was a bright cold day in April, and the clocks were striking thirteen.")

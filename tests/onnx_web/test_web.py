@@ -13,9 +13,9 @@ import numpy as np
 import onnx
 import pytest
 
-from chimerac.compiler.build import build
-from chimerac.runtime.onnx_session import INTERFACE
-from chimerac.runtime.session import load
+from chimerac.compiler.build.build import build
+from chimerac.runtime.sessions.loading import load
+from chimerac.runtime.sessions.onnx import INTERFACE
 
 HERE = Path(__file__).parent
 #: A whole block, then single tokens across the next boundary.

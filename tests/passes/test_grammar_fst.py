@@ -22,8 +22,8 @@ from chimerac.frontends.grammar.schema import schema_grammar
 from chimerac.passes.grammar_fst import GrammarFst
 from chimerac.passes.grammar_fst.masks import Classifier, expand, stored_masks, tops
 from chimerac.runtime.bundle_format.fstpack import NO_TOP
-from chimerac.runtime.grammar import GrammarEngine
-from chimerac.runtime.grammar_trie import vocabulary_of
+from chimerac.runtime.bundle_format.grammar_trie import vocabulary_of
+from chimerac.runtime.reference.grammar_engine import GrammarEngine
 
 _ATOMS = st.sampled_from(["a", "b", "c", "[ab]", "[^a]", "ab", "a?", "b*", "c+", "(?:ab|c)", "é", "[à-ü]"])
 PATTERNS = st.recursive(

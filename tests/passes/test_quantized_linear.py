@@ -7,7 +7,7 @@ import pytest
 from ir_tools import assert_rewrites, assert_same_bits, entered, module_of, rewrite, trace
 from nano_model import nano_module
 
-from chimerac.compiler import pipeline
+from chimerac.compiler.build import pipeline
 from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir.ops.linear import quantise_rows, ternarise, to_bfloat16
 from chimerac.passes.common_subexpressions import CommonSubexpressions

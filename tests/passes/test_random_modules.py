@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ir_tools import trace
 from random_modules import modules
 
-from chimerac.compiler import pipeline
+from chimerac.compiler.build import pipeline
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.ir.text import parse, print_module
 from chimerac.compiler.ir.verify import verify

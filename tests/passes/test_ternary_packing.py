@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from nano_model import nano_module
 
-from chimerac.compiler import build, pipeline
+from chimerac.compiler.build import pipeline
+from chimerac.compiler.build.build import build
 from chimerac.compiler.ir.interpreter import Session
 from chimerac.compiler.ir.layouts import form_of
 from chimerac.compiler.ir.module import Module

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from project import NATIVE_TESTS
 
 from chimerac.runtime import bundle_format as bf
-from chimerac.runtime.tokenizer import Special, Tokenizer, byte_tokenizer, write_tokenizer
+from chimerac.runtime.reference.tokenizer import Special, Tokenizer, byte_tokenizer, write_tokenizer
 
-HERE = Path(__file__).parent
-TOY_C = HERE / "native" / "toy_model.c"
+TOY_C = NATIVE_TESTS / "toy_model.c"
 VOCAB = 288
 
 
@@ -177,6 +177,6 @@ def make_wasm_toy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Tokeniz
 @pytest.fixture(scope="session")
 def internals(gcc: str, tmp_path_factory: pytest.TempPathFactory) -> ct.CDLL:
     """The runtime's internal functions, see native/exports.c."""
-    sources = [HERE / "native" / "exports.c", TOY_C, *(bf.NATIVE_DIRECTORY / name for name in bf.POSIX_SOURCES)]
+    sources = [NATIVE_TESTS / "exports.c", TOY_C, *(bf.NATIVE_DIRECTORY / name for name in bf.POSIX_SOURCES)]
     output = tmp_path_factory.mktemp("internals") / "internals.so"
     return ct.CDLL(str(compile_c(output, sources, "-shared", "-fPIC", *toy_defines("test"))))

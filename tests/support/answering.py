@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from chimerac.runtime.bundle_format import file_entry, read_manifest, write_manifest
-from chimerac.runtime.tokenizer import Special, byte_tokenizer, write_tokenizer
+from chimerac.runtime.reference.tokenizer import Special, byte_tokenizer, write_tokenizer
 
 ANSWER = 258
 

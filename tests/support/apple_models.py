@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from chimerac.compiler.build import build, import_model, lower
-from chimerac.compiler.bundle import make_tokenizer
-from chimerac.compiler.selftest import self_test
+from chimerac.compiler.build.build import build, import_model, lower
+from chimerac.compiler.build.self_test import self_test
+from chimerac.compiler.packaging.native import make_tokenizer
 from chimerac.runtime.bundle_format import SelfTest, read_manifest
 from chimerac.targets.registry import find_target
 

@@ -19,10 +19,17 @@ from chimerac.compiler.ir.interpreter import Session
 from chimerac.compiler.ir.module import Module, Op, Value
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.types import TensorType
-from chimerac.passes.memory_planning import plan_memory
 from chimerac.runtime.bundle_format import C_FLAGS, NATIVE_DIRECTORY
-from chimerac.targets.driver import WITHOUT_KERNEL, Identity, kernel_specs, profile_steps, used_sections, write_driver
-from chimerac.targets.kernel_spec import KernelSpec
+from chimerac.targets.code.driver import (
+    WITHOUT_KERNEL,
+    Identity,
+    kernel_specs,
+    profile_steps,
+    used_sections,
+    write_driver,
+)
+from chimerac.targets.code.kernel_spec import KernelSpec
+from chimerac.targets.code.memory_planning import plan_memory
 
 IDENTITY = Identity("test", "00" * 32, "11" * 32)
 WARNINGS = ("-Wall", "-Wextra", "-Werror")

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from chimerac.compiler.ir.grammar import Grammar
 from chimerac.passes.grammar_fst import GrammarFst
 from chimerac.runtime.bundle_format.fstpack import Automaton
-from chimerac.runtime.grammar import GrammarEngine, GrammarState
-from chimerac.runtime.grammar_trie import vocabulary_of
+from chimerac.runtime.bundle_format.grammar_trie import vocabulary_of
+from chimerac.runtime.reference.grammar_engine import GrammarEngine, GrammarState
 
 BYTES = [bytes([byte]) for byte in range(256)]
 BYTE_VOCABULARY = vocabulary_of(BYTES)

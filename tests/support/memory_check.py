@@ -10,9 +10,9 @@ from itertools import count
 
 import numpy as np
 
-from chimerac.compiler.ir.memory import Arena, GraphPlan, Input, LastRow, Logits, MemoryPlan, Place, StateSlot, Weight
 from chimerac.compiler.ir.module import Graph, Module, Op, Value
 from chimerac.compiler.ir.ops import OPS
+from chimerac.targets.code.places import Arena, GraphPlan, Input, LastRow, Logits, MemoryPlan, Place, StateSlot, Weight
 
 
 def check_plan(module: Module, plan: MemoryPlan) -> None:

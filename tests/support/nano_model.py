@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 
-from chimerac.compiler import pipeline
+from chimerac.compiler.build import pipeline
 from chimerac.compiler.ir.module import Module
-from chimerac.frontends.architecture import ChimeraShape, LoopShape, MixerKind, MoeShape, TitansShape
-from chimerac.frontends.models import ChimeraModel, initialise
-from chimerac.frontends.models.stateful import Stateful
-from chimerac.frontends.torch_export import import_module
+from chimerac.frontends.export.importer import import_module
+from chimerac.frontends.families.chimera.initialization import initialise
+from chimerac.frontends.families.chimera.model import ChimeraModel
+from chimerac.frontends.families.chimera.shape import ChimeraShape, MixerKind
+from chimerac.frontends.families.chimera.stateful import Stateful
+from chimerac.frontends.layers.shapes import LoopShape, MoeShape, TitansShape
 
 torch.set_num_threads(1)
 

@@ -14,13 +14,13 @@ import numpy as np
 
 from chimerac.compiler.ir.interpreter import Session
 from chimerac.compiler.ir.module import Module
-from chimerac.passes.memory_planning import MemoryPlan, plan_memory
 from chimerac.runtime.bundle_format import NATIVE_DIRECTORY
-from chimerac.runtime.runner_session import find_emulator
-from chimerac.targets.driver import Identity, kernel_specs, used_sections, write_driver
+from chimerac.runtime.sessions.runner import find_emulator
+from chimerac.targets.code.driver import Identity, kernel_specs, used_sections, write_driver
+from chimerac.targets.code.link import link
+from chimerac.targets.code.memory_planning import MemoryPlan, plan_memory
+from chimerac.targets.code.variants import compile_variants, kernel_sets
 from chimerac.targets.isa import load_isa
-from chimerac.targets.link import link
-from chimerac.targets.variants import compile_variants, kernel_sets
 
 Calls = Sequence[Sequence[int]]
 #: target → triple of a program, flags to link it

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ir_tools import assert_same_bits, draw, run_op
 
 from chimerac.compiler.ir.ops.linear import quantise_blocks, ternarise
-from chimerac.frontends.models.ops import route_reference
+from chimerac.frontends.layers.ops import route_reference
 
 SIZES = {"group": 8, "block": 4}
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ir_tools import assert_same_bits, draw, run_op
 
 from chimerac.compiler.ir.ops.linear import quantise_blocks, quantise_rows, ternarise, to_bfloat16, wide
-from chimerac.frontends.models.quantization import weight_codes
+from chimerac.frontends.layers.quantization import weight_codes
 
 WIDTHS = [1, 7, 8, 9, 63, 64, 65, 128, 200]
 GROUP, BLOCK = 128, 64

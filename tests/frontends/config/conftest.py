@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from project import ROOT
 
 from chimerac.frontends.config import ModelConfig, loads
-
-ROOT = Path(__file__).parents[3]
 
 #: A complete config in nine lines; docs/config.md shows it.
 SMALL = """\

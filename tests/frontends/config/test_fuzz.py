@@ -11,8 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chimerac.compiler.errors import UserError
-from chimerac.frontends.config import audit, check, loads, render_audit, render_check, shape
+from chimerac.frontends.config import loads
 from chimerac.frontends.config.source import decode
+from chimerac.frontends.families.chimera.consistency import check
+from chimerac.frontends.families.chimera.from_config import shape
+from chimerac.frontends.families.chimera.sizes import audit
+from chimerac.frontends.families.chimera.tables import render_audit, render_check
 
 SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 MARKS = ["{", "}", "[", "]", ":", ",", '"', "'", "|", "\\", "//", "/*", "*/", "#", "\n", " ", "-", "1", "1e9", "null"]

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from chimerac.compiler.errors import UserError
-from chimerac.frontends.config import ModelConfig, audit, canonical_json, load, loads, shape
+from chimerac.frontends.config import ModelConfig, canonical_json, load, loads
 from chimerac.frontends.config.scale import PRESETS
+from chimerac.frontends.families.chimera.from_config import shape
+from chimerac.frontends.families.chimera.sizes import audit
 
 MILLIONS = {"nano": (1, 3), "tiny": (3, 5), "small": (60, 150)}
 

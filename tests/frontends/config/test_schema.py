@@ -10,7 +10,8 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 from chimerac.frontends.config import canonical_json, json_schema, load
-from chimerac.frontends.config.reference import keys_page, presets_table, rules_page
+from chimerac.frontends.config.reference import keys_page, presets_table
+from chimerac.frontends.families.chimera.rules_page import rules_page
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from grammar_tools import accepts, byte_engine
 
+from chimerac.compiler.cli.grammar import describe
 from chimerac.compiler.errors import UserError
-from chimerac.compiler.grammar import compile_grammar, grammar_of, read_grammar
-from chimerac.compiler.grammar_cli import describe
+from chimerac.compiler.packaging.grammar_packs import compile_grammar, grammar_of, read_grammar
 from chimerac.frontends.grammar.lark_files import lark_grammar, read_lark
 
 

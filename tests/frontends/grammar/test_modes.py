@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.grammar import PROSE
 from chimerac.frontends.grammar import MODES, mode_grammar
-from chimerac.runtime.grammar import GrammarEngine
+from chimerac.runtime.reference.grammar_engine import GrammarEngine
 
 PAIRS = {")": "(", "]": "[", "}": "{"}
 SIGNS = {

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from chimerac.compiler import train
-from chimerac.compiler.build import build
+from chimerac.compiler.build.build import build
 from chimerac.compiler.errors import UserError
+from chimerac.compiler.verbs import train
 from chimerac.frontends import config as config_language
 from chimerac.frontends.tokenizers import o200k
 from chimerac.runtime import load
-from chimerac.runtime.tokenizer import byte_tokenizer, read_tokenizer, write_tokenizer
+from chimerac.runtime.reference.tokenizer import byte_tokenizer, read_tokenizer, write_tokenizer
 
 FULL = f"scale.vocab_size={o200k.AGENT_VOCABULARY}"
 

@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 import splintr
 import tiktoken
+from project import ROOT
 
 from chimerac.compiler.errors import UserError
 from chimerac.frontends import config as config_language
 from chimerac.frontends.config import ModelConfig
-from chimerac.frontends.config.rules.layers import HOLES
+from chimerac.frontends.families.chimera.rules.layers import HOLES
 from chimerac.frontends.tokenizers import load_tokenizer, o200k, tokenizer_of
 from chimerac.runtime import BundleError
-from chimerac.runtime.tokenizer import byte_tokenizer, write_tokenizer
+from chimerac.runtime.reference.tokenizer import byte_tokenizer, write_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -167,5 +168,5 @@ def test_a_package_with_other_ranks_is_refused(ranks: tuple[bytes, ...], monkeyp
 
 
 def test_the_pinned_package_is_the_one_that_is_installed() -> None:
-    project = (Path(__file__).resolve().parents[3] / "pyproject.toml").read_text()
+    project = (ROOT / "pyproject.toml").read_text()
     assert f'"{o200k.PACKAGE}"' in project

@@ -11,14 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from chimerac.frontends.architecture import (
-    ChimeraShape,
-    KnotShape,
-    LoopShape,
-    MoeShape,
-    QuantizationShape,
-    TitansShape,
-)
+from chimerac.frontends.families.chimera.shape import ChimeraShape
+from chimerac.frontends.layers.shapes import KnotShape, LoopShape, MoeShape, QuantizationShape, TitansShape
 from chimerac.frontends.training import Phase, Plan
 from chimerac.frontends.training.data import DataFolder
 from chimerac.frontends.training.distributed import Processes

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from chimerac.frontends.architecture import ChimeraShape
-from chimerac.frontends.models import ChimeraModel, initialise
+from chimerac.frontends.families.chimera.initialization import initialise
+from chimerac.frontends.families.chimera.model import ChimeraModel
+from chimerac.frontends.families.chimera.shape import ChimeraShape
 from chimerac.frontends.training.evaluation import Codec, Measuring, bits_per_byte, exact_matches, greedy
 
 CPU = Measuring(torch.device("cpu"), batch=3)

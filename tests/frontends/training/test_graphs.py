@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from chimerac.frontends.models import ChimeraModel, initialise
+from chimerac.frontends.families.chimera.initialization import initialise
+from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.training import Plan
 from chimerac.frontends.training.data import DataFolder
 from chimerac.frontends.training.distributed import Processes

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from chimerac.compiler.errors import UserError
-from chimerac.frontends.models import ChimeraModel, initialise
-from chimerac.frontends.models.moe import MixtureOfExperts, imbalance
-from chimerac.frontends.models.quantization import large_enough
+from chimerac.frontends.families.chimera.initialization import initialise
+from chimerac.frontends.families.chimera.model import ChimeraModel
+from chimerac.frontends.layers.moe import MixtureOfExperts, imbalance
+from chimerac.frontends.layers.quantization import large_enough
 from chimerac.frontends.training import Plan
 from chimerac.frontends.training.data import DataFolder
 from chimerac.frontends.training.distributed import Processes

@@ -12,7 +12,7 @@ from chimerac.compiler.errors import UserError
 from chimerac.frontends.training import Phase
 from chimerac.frontends.training.data import DataFolder, RowSource, TextSource
 from chimerac.frontends.training.make_data import main, make_data, read_rows
-from chimerac.runtime.tokenizer import read_tokenizer
+from chimerac.runtime.reference.tokenizer import read_tokenizer
 
 TEXTS = ["The lamp is on.\n\nThe fan is off.\n\nGrüße aus dem Flur.\n\n", "One more document, of one paragraph."]
 ROWS = [(f"turn the {thing} {way}", f'{{"thing":"{thing}","way":"{way}"}}') for thing in ("lamp", "fan", "blind",

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from chimerac.frontends.architecture import ChimeraShape
-from chimerac.frontends.models import ChimeraModel, initialise
-from chimerac.frontends.models.linear import TernaryLinear
-from chimerac.frontends.models.quantization import ternary_codes
+from chimerac.frontends.families.chimera.initialization import initialise
+from chimerac.frontends.families.chimera.model import ChimeraModel
+from chimerac.frontends.families.chimera.shape import ChimeraShape
+from chimerac.frontends.layers.linear import TernaryLinear
+from chimerac.frontends.layers.quantization import ternary_codes
 from chimerac.frontends.training.mezo import Mezo
 
 

@@ -8,8 +8,9 @@ import math
 import pytest
 import torch
 
-from chimerac.frontends.architecture import ChimeraShape
-from chimerac.frontends.models import ChimeraModel, initialise
+from chimerac.frontends.families.chimera.initialization import initialise
+from chimerac.frontends.families.chimera.model import ChimeraModel
+from chimerac.frontends.families.chimera.shape import ChimeraShape
 from chimerac.frontends.training import Phase
 from chimerac.frontends.training.optimizer import learning_rate, make_adamw, parameter_groups
 

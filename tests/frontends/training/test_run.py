@@ -19,10 +19,8 @@ import torch
 from safetensors.torch import load_file
 
 from chimerac.compiler.errors import UserError
-from chimerac.frontends.checkpoint import load_safetensors
-from chimerac.frontends.models import ChimeraModel
-from chimerac.frontends.models.quantization import ternary_codes
-from chimerac.frontends.packed_checkpoint import load_packed
+from chimerac.frontends.families.chimera.model import ChimeraModel
+from chimerac.frontends.layers.quantization import ternary_codes
 from chimerac.frontends.training import Phase, Plan, read_plan, train_plan, write_plan
 from chimerac.frontends.training import run as run_module
 from chimerac.frontends.training.checkpointing import STATE_FILE
@@ -31,6 +29,8 @@ from chimerac.frontends.training.distributed import Processes
 from chimerac.frontends.training.evaluation import Codec
 from chimerac.frontends.training.loop import PhaseRunner
 from chimerac.frontends.training.run import METRICS_FILE, PACKED_FILE, PLAN_FILE, WEIGHTS_FILE
+from chimerac.frontends.weights.checkpoint import load_safetensors
+from chimerac.frontends.weights.packed import load_packed
 
 Train = Callable[..., Path]
 

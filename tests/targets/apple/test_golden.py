@@ -8,7 +8,7 @@ import pytest
 from apple_kernels import build_kernels
 from apple_machine import A9, M1, M4, Chip
 from golden_products import load
-from harness import assert_same_bits
+from kernel_harness import assert_same_bits
 
 from chimerac.targets.isa import load_isa
 

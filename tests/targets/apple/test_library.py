@@ -18,10 +18,10 @@ import chimerac
 from chimerac.compiler.errors import InternalError
 from chimerac.runtime.bundle_format import APPLE_DIRECTORY, exported_functions, read_manifest
 from chimerac.runtime.errors import BundleError
-from chimerac.runtime.session import check_runs_here
+from chimerac.runtime.sessions.loading import check_runs_here
+from chimerac.targets.code.link import link
+from chimerac.targets.code.macho import hide_symbols
 from chimerac.targets.isa import load_isa
-from chimerac.targets.link import link
-from chimerac.targets.macho import hide_symbols
 from chimerac.targets.registry import TARGETS, find_target
 
 #: target → platform and oldest version

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import Case, case, check, native_isas
+from kernel_harness import Case, case, check, native_isas
 
 RANDOM = np.random.default_rng(29)
 BLOCK = 16  #: rows of the ring beyond the window

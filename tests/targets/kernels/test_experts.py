@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from harness import Case, case, check, native_isas
+from kernel_harness import Case, case, check, native_isas
 
 from chimerac.compiler.ir.layouts import pack_scales, pack_ternary, scale_layout, ternary_layout
 from chimerac.compiler.ir.ops.experts import sort_pairs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from harness import Case, case, check, native_isas
+from kernel_harness import Case, case, check, native_isas
 
 RANDOM = np.random.default_rng(23)
 #: (heads, head width, tokens): every edge size of each, not every combination

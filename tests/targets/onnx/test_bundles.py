@@ -17,12 +17,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 import chimerac
-from chimerac.compiler.build import build
-from chimerac.compiler.cli import main
+from chimerac.compiler.build.build import build
+from chimerac.compiler.cli.main import main
 from chimerac.runtime.bundle_format import file_entry, read_manifest, write_manifest
 from chimerac.runtime.errors import BundleError
-from chimerac.runtime.interface import Session
-from chimerac.runtime.onnx_session import OnnxSession
+from chimerac.runtime.sessions.interface import Session
+from chimerac.runtime.sessions.onnx import OnnxSession
 
 PROMPT = "It was a bright cold day in April, and the clocks were striking thirteen."
 

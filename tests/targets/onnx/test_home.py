@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import chimerac
-from chimerac.compiler.build import build
+from chimerac.compiler.build.build import build
 
 REQUESTS = [
     "turn off the bedroom lights",

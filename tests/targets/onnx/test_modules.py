@@ -11,20 +11,13 @@ from nano_model import BLOCK, lowered_nano, make_model, nano
 from onnx_tools import OnnxModule, assert_agrees
 from random_modules import modules
 
-from chimerac.compiler import pipeline
+from chimerac.compiler.build import pipeline
 from chimerac.compiler.ir.interpreter import Session
 from chimerac.compiler.ir.module import Module
-from chimerac.frontends.architecture import (
-    ChimeraShape,
-    EmbeddingFormat,
-    LoopShape,
-    MixerKind,
-    MoeShape,
-    QuantizationShape,
-    TitansShape,
-)
-from chimerac.frontends.models.stateful import Stateful
-from chimerac.frontends.torch_export import import_module
+from chimerac.frontends.export.importer import import_module
+from chimerac.frontends.families.chimera.shape import ChimeraShape, MixerKind
+from chimerac.frontends.families.chimera.stateful import Stateful
+from chimerac.frontends.layers.shapes import EmbeddingFormat, LoopShape, MoeShape, QuantizationShape, TitansShape
 
 #: A block, a block in two parts, and single tokens across the next boundary.
 CALLS = [list(range(3, 19)), [5, 9, 2], list(range(100, 113)), [7], [250], [8, 7, 6]]

@@ -34,7 +34,7 @@ BLOCK_48 = """
 
 
 def lowered(text: str) -> Module:
-    from chimerac.compiler import pipeline
+    from chimerac.compiler.build import pipeline
 
     return pipeline.run(module_of(text), pipeline.passes())[0]
 
@@ -67,7 +67,7 @@ def test_blocks_with_activations_below_the_floor_of_the_quantiser(tmp_path: Path
     table[:, 48:] *= np.float32(2e-6)
     table[3] = 0
     text = BLOCK_48.replace("block=48, group=48", "block=16, group=48")
-    from chimerac.compiler import pipeline
+    from chimerac.compiler.build import pipeline
 
     module, _ = pipeline.run(module_of(text, {"table": table}), pipeline.passes())
     assert_agrees(module, tmp_path, [(1, 2, 3, 8), (0,), (3,)])

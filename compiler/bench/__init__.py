@@ -1,0 +1,1 @@
+"""Measures a bundle, beside what the machine can do."""

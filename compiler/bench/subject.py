@@ -1,0 +1,137 @@
+"""What a benchmark measures: a session of a bundle that runs prompts and generates tokens while a clock looks on."""
+
+from __future__ import annotations
+
+import ctypes as ct
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from chimerac.compiler.bench.times import Clock
+from chimerac.runtime.sessions.interface import NO_GRAMMAR, Session
+from chimerac.runtime.sessions.native import NativeSession
+from chimerac.runtime.sessions.profile import Profile, Step
+
+#: Where the tokens of prompts come from.
+TEXT = (
+    "The lamp beside the window went out when the storm came over the hill. Somebody in the kitchen looked for "
+    "candles, two of which were left in a drawer under the radio, and the children counted how long the thunder took."
+)
+PROMPT_TOKENS = 16  #: that every generation begins with
+ATTEMPTS = 20  #: generations that may end at once before decoding is given up
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """Where the time of some decoded tokens went.
+
+    Attributes:
+        steps: of the model.
+        seconds: all the time, that of choosing tokens and making text among it.
+        tokens: that were decoded.
+    """
+
+    steps: Sequence[Step]
+    seconds: float
+    tokens: int
+
+
+def prompt_tokens(session: Session, count: int) -> list[int]:
+    """The first tokens of the text, which is repeated; of a model without tokenizer, any tokens."""
+    if session.manifest.file("tokenizer") is None:
+        return [(1 + 7 * i) % session.vocab_size for i in range(count)]
+    tokens = session.encode(TEXT)
+    return [tokens[i % len(tokens)] for i in range(count)]
+
+
+class Subject:
+    """A session of any kind; what a token takes is the mean of a generation, as pieces may arrive several at a time."""
+
+    def __init__(self, session: Session, clock: Clock = time.perf_counter) -> None:
+        self.session, self._clock = session, clock
+        self._attempt = 0
+
+    def prefill(self, count: int) -> float:
+        """Seconds for a prompt of so many tokens, from the start of a sequence."""
+        tokens = prompt_tokens(self.session, count)
+        self.session.reset()
+        begun = self._clock()
+        self.session.prefill(tokens)
+        return self._clock() - begun
+
+    def decode(self, count: int) -> list[float]:
+        """Seconds that a token took, after a prompt, for each of some generations of ``count`` tokens together.
+
+        Empty if the model ends every text at once.
+        """
+        times: list[float] = []
+        made = futile = 0
+        while made < count and futile < ATTEMPTS:
+            seconds, tokens = self._generate(count - made)
+            made += tokens
+            futile += not tokens
+            times += [seconds / tokens] if tokens else []
+        return times
+
+    def _generate(self, count: int) -> tuple[float, int]:
+        """Seconds and number of the tokens of a generation after its first token."""
+        prompt = prompt_tokens(self.session, PROMPT_TOKENS + self._attempt)[self._attempt :]
+        self._attempt = (self._attempt + 1) % (2 * ATTEMPTS)
+        pieces = self.session.generate(prompt, max_tokens=count + 1, grammar=NO_GRAMMAR)
+        if next(pieces, None) is None:
+            return 0.0, 0
+        begun = self._clock()
+        tokens = sum(piece.token >= 0 for piece in pieces)
+        return self._clock() - begun, tokens
+
+    def profile(self, count: int) -> Profiled | None:
+        """Decode while the model measures itself; None if it cannot."""
+        del count
+        return None
+
+
+class NativeSubject(Subject):
+    """A session of the C runtime in this process: every token is measured, and no token ends a generation."""
+
+    session: NativeSession
+
+    def __init__(self, session: NativeSession, clock: Clock = time.perf_counter) -> None:
+        super().__init__(session, clock)
+        session.call("chm_session_set_stop_tokens", None, 0)
+
+    def decode(self, count: int) -> list[float]:
+        """Seconds of each ``chm_session_generate``: the model, the likeliest token, its text."""
+        times = list(self._tokens(count))
+        return [after - before for before, after in itertools.pairwise(times)]
+
+    def _tokens(self, count: int) -> Iterator[float]:
+        """The time before each token, and after the last."""
+        session, clock, token = self.session, self._clock, ct.byref(ct.c_int32())
+        session.reset()
+        session.prefill(prompt_tokens(session, PROMPT_TOKENS))
+        session.call("chm_session_begin_generation", count + 1)
+        session.call("chm_session_generate", token)  # of the prompt: the model is not run
+        yield clock()
+        for _ in range(count):
+            session.call("chm_session_generate", token)
+            yield clock()
+
+    def profile(self, count: int) -> Profiled | None:
+        if not self.session.measures:
+            return None
+        with self.session.profile() as profile:
+            seconds = self._profiled(profile, count)
+            return Profiled(profile.steps(), seconds, count)
+
+    def _profiled(self, profile: Profile, count: int) -> float:
+        tokens = self._tokens(count)
+        begun = next(tokens)
+        profile.clear()  # of the prompt
+        *_, ended = tokens
+        return ended - begun
+
+
+def subject_of(session: Session) -> Subject:
+    """The way to measure a session."""
+    return NativeSubject(session) if isinstance(session, NativeSession) else Subject(session)

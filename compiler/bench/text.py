@@ -1,0 +1,178 @@
+"""A benchmark's result as aligned text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from chimerac.compiler.bench.report import BenchReport, MemoryUse, Run, Share, TokenTime
+
+_LABEL, _COLUMN = 40, 13
+
+
+def render(report: BenchReport) -> str:
+    """The table that ``chimerac bench`` prints."""
+    blocks = [_head(report), _speed(report), _weights(report), *_times(report), _memory(report.memory), _notes(report)]
+    return "\n\n".join("\n".join(line.rstrip() for line in block) for block in blocks if block)
+
+
+def _head(report: BenchReport) -> list[str]:
+    machine = report.machine
+    facts = [machine.cpu, f"{machine.cores} core{'s' * (machine.cores != 1)}"]
+    facts += [f"{level} {_binary(size)}" for level, size in machine.caches.items() if level != "L1d"]
+    facts += [_binary(machine.memory_bytes)] if machine.memory_bytes else []
+    emulated = ", in an emulator" if report.emulated else ""
+    return [
+        f"{report.name} for {report.target}, kernels {report.kernels}{emulated}",
+        ", ".join([*facts, machine.system]),
+        f"{report.date[:16].replace('T', ' ')} UTC, chimerac {report.chimerac}; bundle made by {report.made_by}",
+    ]
+
+
+def _speed(report: BenchReport) -> list[str]:
+    runs = report.runs
+    lines = [_row("Speed", [f"{run.threads} thread{'s' * (run.threads != 1)}" for run in runs])]
+    lines += [
+        _row("  decode: tokens/s", [_rate(run.decode.tokens_per_second if run.decode else None) for run in runs]),
+        _row("    best", [_rate(run.decode.best_tokens_per_second if run.decode else None) for run in runs]),
+        _row("    90 % of tokens within ms", [_milli(run.decode.p90_seconds if run.decode else None) for run in runs]),
+    ]
+    lengths = dict.fromkeys(rate.tokens for run in runs for rate in run.prefill)
+    for length in lengths:
+        rates = [next((rate for rate in run.prefill if rate.tokens == length), None) for run in runs]
+        lines.append(
+            _row(f"  prompt of {length}: tokens/s", [_rate(r.tokens_per_second if r else None) for r in rates])
+        )
+    first = [run.first_token for run in runs]
+    if any(first):
+        length = next(one.prompt_tokens for one in first if one)
+        lines += [
+            _row("  first token in a fresh process: ms", [_milli(one.seconds if one else None) for one in first]),
+            _row("    opening the bundle", [_milli(one.open_seconds if one else None) for one in first]),
+            _row(
+                f"    prompt of {length} and the token", [_milli(one.prompt_seconds if one else None) for one in first]
+            ),
+        ]
+    return lines
+
+
+def _weights(report: BenchReport) -> list[str]:
+    runs = report.runs
+    if not report.decode_bytes:
+        return []
+    lines = [_row("Weights", []), _row("  read for a token", [_size(report.decode_bytes)])]
+    lines.append(_row("  decode streams: GB/s", [_giga(run.weight_bytes_per_second) for run in runs]))
+    read = [run.read_bytes_per_second for run in runs]
+    if any(read):
+        lines += [
+            _row("  this machine reads: GB/s, one stream", [_giga(one.one_stream if one else None) for one in read]),
+            _row("    eight streams a thread", [_giga(one.eight_streams if one else None) for one in read]),
+            _row("  decode's part of the faster", [_percent(run.part_of_read_speed) for run in runs]),
+        ]
+    return lines
+
+
+def _times(report: BenchReport) -> Iterator[list[str]]:
+    measured = [(run, run.time) for run in report.runs if run.time is not None]
+    if measured:
+        yield _shares("Where a token's time goes", measured, [time.parts for _, time in measured], others=True)
+        yield _shares("By kernel", measured, [time.ops for _, time in measured], others=False)
+
+
+def _shares(
+    title: str, measured: Sequence[tuple[Run, TokenTime]], columns: Sequence[Sequence[Share]], *, others: bool
+) -> list[str]:
+    """A row for each name, and for each number of threads its time, share and weights a second; rare ones together."""
+    unit, scale = ("ms", 1e3) if max(time.seconds for _, time in measured) >= 0.01 else ("us", 1e6)
+    heads = [f"{unit:>8}{'%':>7}{'GB/s':>8}" for _ in measured]
+    over = [f"{run.threads} thread{'s' * (run.threads != 1)}" for run, _ in measured]
+    lines = []
+    if others:
+        lines.append(" " * 30 + "".join(f"{text:>23}" for text in over))
+    lines.append(f"{title:<30}" + "".join(heads))
+    names = [share.name for share in columns[0]]
+    if not others:  # kernels: the longest first, in the first column
+        names.sort(key=lambda name: -_of(columns[0], name).seconds)
+    small = [name for name in names if all(_of(column, name).share < 0.005 for column in columns)]
+    for name in names:
+        if name not in small:
+            count = _of(columns[0], name).parts
+            label = f"  {name}" + (f" ({count})" if count > 1 and others else "")
+            lines.append(f"{label:<30}" + "".join(_share(_of(column, name), scale) for column in columns))
+    if small:
+        sums = [[_of(column, name) for name in small] for column in columns]
+        rest = [Share("", 0, sum(s.seconds for s in one), sum(s.share for s in one), 0) for one in sums]
+        lines.append(f"{f'  {len(small)} others':<30}" + "".join(_share(one, scale) for one in rest))
+    if others:
+        outside = [Share("", 0, time.other_seconds, time.other_seconds / time.seconds, 0) for _, time in measured]
+        lines.append(f"{'  choosing it, its text':<30}" + "".join(_share(one, scale) for one in outside))
+    return lines
+
+
+def _of(column: Sequence[Share], name: str) -> Share:
+    return next(share for share in column if share.name == name)
+
+
+def _share(share: Share, scale: float) -> str:
+    speed = share.bytes_per_second
+    time = f"{scale * share.seconds:.{1 if scale > 1e3 else 2}f}"
+    return f"{time:>8}{100 * share.share:>7.1f}{'' if speed is None else f'{speed / 1e9:.1f}':>8}"
+
+
+def _memory(memory: MemoryUse) -> list[str]:
+    lines = [
+        "Memory",
+        _row("  weights, mapped and shared", [_size(memory.weights_bytes)]),
+        _row("  a session", [_size(memory.session_bytes)]),
+        _row("    recurrent state", [_size(memory.state_bytes)]),
+        _row("    scratch (arena)", [_size(memory.arena_bytes)]) if memory.arena_bytes else "",
+        _row("  a fresh process at its peak", [_size(memory.peak_bytes)]) if memory.peak_bytes is not None else "",
+        _row("    before it opens the bundle", [_size(memory.before_bytes)]) if memory.before_bytes is not None else "",
+        _row("    without mapped files", [_size(memory.private_bytes)]) if memory.private_bytes is not None else "",
+    ]
+    return [line for line in lines if line]
+
+
+def _notes(report: BenchReport) -> list[str]:
+    return [f"* {note}" for note in report.notes]
+
+
+def _row(label: str, cells: Sequence[str]) -> str:
+    return f"{label:<{_LABEL}}" + "".join(f"{cell:>{_COLUMN}}" for cell in cells)
+
+
+def _rate(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _milli(value: float | None) -> str:
+    return "-" if value is None else _rate(1e3 * value)
+
+
+def _giga(value: float | None) -> str:
+    return "-" if value is None else f"{value / 1e9:.1f}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.0f} %"
+
+
+def _size(value: int | None) -> str:
+    """Bytes with a decimal unit."""
+    if value is None:
+        return "-"
+    size = float(value)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.2f} GB"
+
+
+def _binary(value: int) -> str:
+    """Bytes of memory or a cache with a binary unit."""
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20)):
+        if value >= size:
+            return f"{value / size:.0f} {unit}" if value % size == 0 else f"{value / size:.1f} {unit}"
+    return f"{value / 1024:.0f} KiB"

@@ -1,0 +1,1 @@
+"""Lowered modules and their code to bundles: files, manifest, report, model card."""

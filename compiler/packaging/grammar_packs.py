@@ -1,0 +1,239 @@
+"""Grammars from source to tables: one grammar for a request, or the pack of a bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.grammar import Grammar
+from chimerac.frontends.grammar import MODES, mode_grammar
+from chimerac.passes.grammar_fst import GrammarFst
+from chimerac.runtime.bundle_format import contents_sha256
+from chimerac.runtime.bundle_format.constants import ROLE_END
+from chimerac.runtime.bundle_format.container import parse_container
+from chimerac.runtime.bundle_format.fstpack import (
+    FLAG_DEFAULT,
+    FLAG_PARAGRAPH,
+    FLAG_PROSE,
+    FLAG_REPETITION,
+    FLAG_RHYTHM,
+    Automaton,
+    Pack,
+    pack_bytes,
+    pack_of_container,
+)
+from chimerac.runtime.bundle_format.grammar_trie import vocabulary_of
+from chimerac.runtime.errors import BundleError
+from chimerac.runtime.reference.grammar_engine import GrammarEngine
+from chimerac.runtime.reference.tokenizer import Tokenizer, tokenizer_sections
+
+SOFT_FLAGS: Final = {
+    "sentence_rhythm": FLAG_RHYTHM,
+    "paragraph_length": FLAG_PARAGRAPH,
+    "repetition_avoidance": FLAG_REPETITION,
+}
+#: What may hold always; each is part of the modes that it concerns.
+HARD: Final = {
+    "balanced_brackets": ("json", "python", "javascript", "sql", "math_latex", "shell"),
+    "valid_json_in_json_mode": ("json",),
+    "json_strict": ("json",),
+    "fence_closure": ("markdown",),
+    "string_literal_closure": ("json", "python", "javascript", "sql", "shell"),
+}
+
+
+def compile_grammar(
+    *,
+    mode: str | None = None,
+    lark: str | None = None,
+    schema: Any = None,
+    regex: str | None = None,
+    choices: Sequence[str] | None = None,
+    whitespace: int | None = None,
+) -> bytes:
+    """One grammar as a container that any session takes, whatever its tokenizer.
+
+    Args:
+        mode: name of a built-in mode.
+        lark: text in Lark's notation; its first rule is ``start``.
+        schema: JSON Schema, parsed or as text.
+        regex: regular expression of Python that the whole text matches.
+        choices: texts, one of which is generated.
+        whitespace: most optional whitespace in a row, 0..255; 8 by default.
+
+    Raises:
+        UserError: CHM280 to CHM285; CHM420 unless exactly one source is given.
+    """
+    found = grammar_of(mode=mode, lark=lark, schema=schema, regex=regex, choices=choices)
+    return pack_bytes(Pack((compiled(found, whitespace, minimise=mode is not None or lark is not None),)))
+
+
+def grammar_of(
+    *,
+    mode: str | None = None,
+    lark: str | None = None,
+    schema: Any = None,
+    regex: str | None = None,
+    choices: Sequence[str] | None = None,
+) -> Grammar:
+    """The grammar of one source; arguments as of ``compile_grammar``."""
+    given = [name for name, value in locals().items() if value is not None]
+    if len(given) != 1:
+        raise UserError("CHM420", f"one grammar is needed, not {' and '.join(given) or 'none'}")
+    if mode is not None:
+        return mode_grammar(mode)
+    if lark is not None:
+        from chimerac.frontends.grammar.lark_files import lark_grammar
+
+        return lark_grammar(lark)
+    if schema is not None:
+        from chimerac.frontends.grammar.schema import schema_grammar
+
+        return schema_grammar(schema)
+    from chimerac.frontends.grammar.regex import choices_grammar, regex_grammar
+
+    if regex is not None:
+        return regex_grammar(regex)
+    assert choices is not None
+    return choices_grammar(list(choices))
+
+
+def compiled(grammar: Grammar, whitespace: int | None = None, *, minimise: bool = True) -> Automaton:
+    """The automaton of a grammar, with another cap of whitespace if that is given."""
+    if whitespace is not None:
+        if not 0 <= whitespace <= 255:
+            raise UserError("CHM420", f"whitespace {whitespace} is not a number from 0 to 255")
+        grammar = replace(grammar, space_cap=whitespace)
+    return GrammarFst(minimise).compile(grammar)
+
+
+def read_grammar(path: str | Path) -> Grammar:
+    """The grammar of a file: ``.lark``, or ``.json`` for a schema. Raises UserError CHM280 to CHM285."""
+    path = Path(path)
+    if path.suffix == ".lark":
+        from chimerac.frontends.grammar.lark_files import read_lark
+
+        return read_lark(path)
+    from chimerac.frontends.grammar.schema import schema_grammar
+
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError("CHM285", f"cannot read the grammar {path}: {error}") from None
+    if path.suffix != ".json":
+        hint = "name it .lark for Lark's notation, or .json for a JSON Schema"
+        raise UserError("CHM285", f"{path} has no ending that says what it is", hint=hint)
+    return schema_grammar(text)
+
+
+def engine(automaton: Automaton, tokenizer: Tokenizer) -> GrammarEngine:
+    """The reference engine of a grammar over a tokenizer."""
+    ends = tuple(special.id for special in tokenizer.specials if special.role == ROLE_END)
+    return GrammarEngine(automaton, vocabulary_of(tokenizer.tokens), tokenizer.tokens, ends)
+
+
+@dataclass(frozen=True)
+class PackRequest:
+    """Which grammars a pack holds: ``modes``, a ``schema`` text or "", the ``default``, and soft weights."""
+
+    modes: tuple[str, ...]
+    schema: str = ""
+    schema_whitespace: int = 8
+    default: str = ""
+    soft: tuple[str, ...] = ()
+
+
+def make_pack(
+    request: PackRequest,
+    tokenizer: Tokenizer,
+    tell: Callable[[str], None] = lambda line: None,
+    *,
+    cache: Path | None = None,
+) -> Pack:
+    """The pack of a bundle, with masks for its tokenizer; taken from ``cache`` if it was made before.
+
+    Raises UserError CHM280 to CHM285 for a grammar, CHM286 for an unknown name in the request.
+    """
+    check_request(request)
+    digest = contents_sha256(tokenizer_sections(tokenizer))
+    place = None if cache is None else cache / f"{_key(request, digest)}.fstpack"
+    if place is not None and (found := _cached(place)) is not None:
+        return found
+    from chimerac.passes.grammar_fst.masks import with_masks
+    from chimerac.runtime.bundle_format.grammar_trie import TrieShape
+
+    vocabulary = vocabulary_of(tokenizer.tokens)
+    shape = TrieShape(vocabulary.trie)
+    weights = sum(SOFT_FLAGS[name] for name in request.soft)
+    automata = []
+    for name in request.modes:
+        automata.append(compiled(mode_grammar(name)))
+    if request.schema:
+        from chimerac.frontends.grammar.schema import schema_grammar
+
+        automata.append(compiled(schema_grammar(request.schema, "schema"), request.schema_whitespace))
+    finished = []
+    for automaton in automata:
+        flags = automaton.flags | (weights if automaton.flags & FLAG_PROSE else 0)
+        flags |= FLAG_DEFAULT if automaton.name == request.default else 0
+        made = with_masks(replace(automaton, flags=flags), vocabulary, shape)
+        assert made.masks is not None
+        tell(f"{made.name}: {made.states} states, {len(made.masks.entry)} masks, {made.bytes / 1024:.0f} KiB")
+        finished.append(made)
+    pack = Pack(tuple(finished), vocabulary, digest)
+    if place is not None:
+        _store(place, pack)
+    return pack
+
+
+def check_request(request: PackRequest) -> None:
+    """Raise UserError CHM286 for a name in the config's grammar section that nothing has."""
+    for what, names, known in (
+        ("grammar.modes", request.modes, MODES),
+        ("grammar.soft_constraints", request.soft, tuple(SOFT_FLAGS)),
+        ("grammar.default", (request.default,) if request.default else (), (*request.modes, "schema")),
+    ):
+        for name in names:
+            if name not in known:
+                raise UserError("CHM286", f"{what}: there is no {name!r}", hint=f"there are {', '.join(known)}")
+    if request.default == "schema" and not request.schema:
+        raise UserError("CHM286", "grammar.default is the schema, but there is none", hint="give grammar.schema")
+
+
+def _key(request: PackRequest, digest: str) -> str:
+    """A name for the pack of a request: it changes with every source that the tables depend on."""
+    total = hashlib.sha256(json.dumps([vars(request), digest], sort_keys=True).encode())
+    root = Path(__file__).resolve().parent.parent
+    formats = ("runtime/bundle_format/grammar_trie.py", "runtime/bundle_format/fstpack.py")
+    for name in ("frontends/grammar", "passes/grammar_fst", "compiler/ir/grammar.py", *formats):
+        path = root / name
+        files = sorted(p for p in path.rglob("*") if p.suffix in (".py", ".lark")) if path.is_dir() else [path]
+        for file in files:
+            total.update(file.read_bytes())
+    return total.hexdigest()[:32]
+
+
+def _cached(place: Path) -> Pack | None:
+    try:
+        return pack_of_container(parse_container(place.read_bytes(), path=place))
+    except (OSError, BundleError):
+        return None
+
+
+def _store(place: Path, pack: Pack) -> None:
+    """Keep a pack for the next build; a cache that can't be written to is no error."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=place.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(pack_bytes(pack))
+        os.replace(temporary, place)
+    except OSError:
+        return

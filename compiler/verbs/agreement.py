@@ -1,0 +1,109 @@
+"""How closely the PyTorch model and its compiled form agree.
+
+Two measures over the same tokens. *Free*: both run, and their logits are compared. Float rounding differs between them,
+so now and then an activation lands on the other side of an int8 rounding boundary; from there on the two drift apart by
+about a quantisation step. *Aligned*: wherever PyTorch quantises a vector of activations, it continues with the compiled
+model's vector after its own was found equal within ``INPUT_TOLERANCE``. So every layer is compared on equal inputs. The
+head quantises PyTorch's own vector, and its logits must agree within ``LOGIT_TOLERANCE`` of their range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from chimerac.compiler.build import pipeline
+from chimerac.compiler.ir.interpreter import Session
+from chimerac.compiler.ir.module import Module, Op
+from chimerac.frontends.families.chimera.model import ChimeraModel
+from chimerac.frontends.families.chimera.session import EagerSession
+from chimerac.frontends.layers.quantization import product_inputs
+
+#: Largest difference of logits, as a part of their range.
+LOGIT_TOLERANCE = 1e-3
+#: Largest difference of two vectors to be quantised, as a part of the larger's largest element.
+INPUT_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Result of a comparison.
+
+    Attributes:
+        tokens: tokens that were run.
+        aligned: largest difference of logits over their range, quantisers fed alike.
+        inputs: largest relative difference of the vectors that were quantised in that run.
+        same_choice: whether the likeliest token was the same at every position of the aligned run.
+        free: largest difference of logits over their range without alignment.
+        free_choice: share of positions of the free run with the same likeliest token.
+    """
+
+    tokens: int
+    aligned: float
+    inputs: float
+    same_choice: bool
+    free: float
+    free_choice: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the tolerances are kept."""
+        return self.aligned <= LOGIT_TOLERANCE and self.inputs <= INPUT_TOLERANCE and self.same_choice
+
+
+class _Aligner:
+    """Hands PyTorch the compiled model's inputs of quantisers, row by row, and remembers how far off its own were."""
+
+    def __init__(self, vocabulary: int) -> None:
+        self.vocabulary = vocabulary
+        self.rows: dict[int, list[np.ndarray]] = {}
+        self.worst = 0.0
+
+    def record(self, op: Op, operands: Sequence[np.ndarray], results: Sequence[np.ndarray]) -> None:
+        """Observer of the interpreter: keep what is quantised in this call."""
+        if op.name == "quantize":
+            x = operands[0]
+            self.rows.setdefault(x.shape[-1], []).append(x.reshape(-1, x.shape[-1]))
+
+    def __call__(self, x: Tensor, outputs: int) -> Tensor:
+        """The recorded rows nearest to those of x [n, K]; for the head x itself."""
+        own = x.detach().numpy().astype(np.float64)
+        known = np.concatenate(self.rows[own.shape[1]])
+        distances = np.abs(own[:, None, :] - known[None].astype(np.float64)).max(axis=-1)
+        nearest = distances.argmin(axis=1)
+        size = np.maximum(np.abs(own).max(axis=1), 1e-5)
+        self.worst = max(self.worst, float((distances[np.arange(len(own)), nearest] / size).max()))
+        return x if outputs == self.vocabulary else torch.from_numpy(np.ascontiguousarray(known[nearest]))
+
+
+def compare(model: ChimeraModel, module: Module, tokens: Sequence[int], *, loops: int | None = None) -> Agreement:
+    """Run ``tokens`` through the PyTorch step form and the interpreter, one by one.
+
+    Args:
+        model: in eval mode.
+        module: its imported IR (graph ``main``), before any pass.
+    """
+    everything = sorted(pipeline.OPTIONAL)
+    plain, _ = pipeline.run(module, pipeline.passes(without=everything))  # one quantiser per product, as in PyTorch
+    aligner = _Aligner(model.shape.vocabulary)
+    compiled = Session(plain, loops=loops, observe=aligner.record)
+    aligned, free = EagerSession(model, loops=loops), EagerSession(model, loops=loops)
+    worst = {"aligned": 0.0, "free": 0.0}
+    equal = {"aligned": 0, "free": 0}
+    for token in tokens:
+        aligner.rows.clear()
+        expected = compiled.forward([token])
+        scale = float(np.ptp(expected)) or 1.0
+        with product_inputs(aligner):
+            near = aligned.run(torch.tensor([token]))[-1].numpy()
+        for name, logits in (("aligned", near), ("free", free.run(torch.tensor([token]))[-1].numpy())):
+            worst[name] = max(worst[name], float(np.abs(logits - expected).max()) / scale)
+            equal[name] += int(np.argmax(logits) == np.argmax(expected))
+    count = len(tokens)
+    return Agreement(
+        count, worst["aligned"], aligner.worst, equal["aligned"] == count, worst["free"], equal["free"] / count
+    )

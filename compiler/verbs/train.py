@@ -1,0 +1,251 @@
+"""``chimerac train``: a config and a folder of data to trained weights.
+
+Also a program of its own, ``python -m chimerac.compiler.verbs.train``, for machines that have PyTorch and nothing
+else of the compiler: it takes the whole plan that ``--write-plan`` makes here, and is what torchrun starts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chimerac.compiler.errors import ChimeracError, UserError
+from chimerac.frontends.tokenizers import tokenizer_of
+from chimerac.frontends.training import Phase, Plan, read_plan, train_plan, write_plan
+from chimerac.frontends.training.data import DataFolder
+from chimerac.frontends.training.distributed import joined
+from chimerac.frontends.training.evaluation import SPLITS, Codec
+from chimerac.frontends.training.run import Outcome
+from chimerac.runtime.reference.tokenizer import Special, Tokenizer, byte_tokenizer, read_tokenizer
+
+if TYPE_CHECKING:
+    from chimerac.frontends.config.model import ModelConfig
+    from chimerac.frontends.config.sections.training import Phase as ConfigPhase
+    from chimerac.frontends.families.chimera.shape import ChimeraShape
+
+TOKENIZER_FILE = "tokenizer.model"
+ROLE_END, ROLE_ANSWER = "end", "answer"
+ANSWER_NAME = "<|json|>"  #: marks the place of the answer when no token has the role
+
+#: Phases of a config that names none; one is taken when the data folder has what it needs.
+DEFAULT_PHASES = (
+    Phase("pretrain", steps=400, sequence_length=128, batch=16, learning_rate=3e-3, warmup_steps=20, bias_rate=1e-2),
+    Phase("sft", "sft", epochs=3, sequence_length=96, batch=32, learning_rate=1e-3, warmup_steps=20),
+)
+DEFAULT_BATCH_TOKENS = 8192
+
+
+def train(
+    config: str | None,
+    *,
+    data: str | Path,
+    out: str | Path,
+    scale: str | None = None,
+    overrides: Sequence[str] = (),
+    plan: str | Path | None = None,
+    settings: dict[str, Any] | None = None,
+    steps: int | None = None,
+    seconds: float | None = None,
+    weights: str | Path | None = None,
+    device: str | None = None,
+    stop_after: float | None = None,
+    evaluated_rows: int | None = None,
+    tell: Callable[[str], None] = print,
+) -> Outcome:
+    """Train CONFIG's model on a data folder; frontends.training.run says what it leaves.
+
+    Args:
+        plan: file that says how to train, in place of the config's phases. With a shape in it, no config is needed.
+        settings: fields of the plan to change, for example {"precision": "bfloat16", "ternary": False}.
+        steps: steps of every phase, in place of what the config says.
+        seconds: train that long; the phases share it in the ratio of their own seconds.
+
+    Raises:
+        UserError CHM1xx of the config, CHM250 to CHM259 of the training.
+    """
+    loaded = None if config is None else _load(config, scale, overrides)
+    tokenizer = _tokenizer(Path(data), loaded)
+    codec = _codec(tokenizer)
+    folder = DataFolder(Path(data), codec.encode, codec.end)
+    made = _plan(loaded, plan, folder.path, has_text=folder.text is not None)
+    made = dataclasses.replace(made, **(settings or {}))
+    if steps is not None:
+        phases = (dataclasses.replace(phase, steps=steps, epochs=0.0, seconds=0.0) for phase in made.phases)
+        made = dataclasses.replace(made, phases=tuple(phases))
+    if seconds is not None:
+        made = lasting(made, seconds)
+    with joined(device) as processes:
+        return train_plan(
+            made,
+            folder,
+            Path(out),
+            codec,
+            processes,
+            weights=None if weights is None else Path(weights),
+            stop_after=stop_after,
+            evaluated_rows=evaluated_rows,
+            tell=tell,
+        )
+
+
+def _plan(config: ModelConfig | None, plan: str | Path | None, data: Path, *, has_text: bool) -> Plan:
+    if plan is not None:
+        return read_plan(Path(plan), None if config is None else functools.partial(_shape, config))
+    if config is None:
+        raise UserError("CHM250", "training needs a config or a plan")
+    return make_plan(config, data, has_text=has_text)
+
+
+def lasting(plan: Plan, seconds: float) -> Plan:
+    """``plan`` with phases of ``seconds`` together. Raises UserError CHM250 for phases without seconds."""
+    whole = sum(phase.seconds for phase in plan.phases)
+    if seconds <= 0 or not all(phase.seconds > 0 for phase in plan.phases):
+        raise UserError("CHM250", "a time for the whole run needs seconds above zero in every phase of the plan")
+    phases = (dataclasses.replace(phase, seconds=phase.seconds * seconds / whole) for phase in plan.phases)
+    return dataclasses.replace(plan, phases=tuple(phases))
+
+
+def _shape(config: ModelConfig) -> ChimeraShape:
+    from chimerac.frontends.families.chimera.from_config import shape as shape_of
+
+    return shape_of(config)
+
+
+def _load(config: str, scale: str | None, overrides: Sequence[str]) -> ModelConfig:
+    from chimerac.frontends import config as language
+
+    return language.load(config, scale=scale, overrides=tuple(overrides))
+
+
+def make_plan(config: ModelConfig, data: Path, *, has_text: bool) -> Plan:
+    """The plan of a config; without phases of its own, a small default for what ``data`` holds."""
+    written = config.training.phases if config.training is not None else ()
+    phases = tuple(phase for entry in written for phase in phases_of(entry))
+    if not phases:
+        available = {"pretrain": has_text, "sft": (data / "sft.npz").exists()}
+        phases = tuple(phase for phase in DEFAULT_PHASES if available[phase.kind])
+        if not phases:
+            raise UserError("CHM254", f"{data} has nothing to train on: neither pretrain.bin, .txt files nor sft.npz")
+    return Plan(_shape(config), phases, seed=config.seed)
+
+
+def phases_of(entry: ConfigPhase) -> list[Phase]:
+    """A phase of the config as phases of a plan: one for each stage of a growing context, else one.
+
+    Raises:
+        UserError CHM250: the name is none of pretrain, ctx_extend, sft and dpo.
+    """
+    kinds = {"pretrain": "pretrain", "ctx_extend": "pretrain", "sft": "sft", "dpo": "dpo"}
+    if entry.name not in kinds:
+        raise UserError("CHM250", f"the training phase {entry.name!r} is none of {', '.join(kinds)}")
+    length = entry.seq_len or 256
+    batch_tokens = entry.batch_tokens or DEFAULT_BATCH_TOKENS
+    values: dict[str, Any] = {
+        "kind": kinds[entry.name],
+        "sequence_length": length,
+        "batch": max(1, batch_tokens // length),
+        "steps": (entry.tokens or 0) // batch_tokens,
+        "epochs": float(entry.epochs or 0),
+    }
+    given = {
+        "learning_rate": entry.lr,
+        "warmup_steps": entry.warmup_steps,
+        "weight_decay": entry.weight_decay,
+        "clip": entry.grad_clip,
+        "beta": entry.beta,
+    }
+    values |= {name: value for name, value in given.items() if value is not None}
+    if entry.optimizer is not None and entry.optimizer.lower().startswith("mezo"):
+        values["optimizer"] = "mezo_sparse" if "sparse" in entry.optimizer.lower() else "mezo"
+    stages = [stage for stage in entry.stages if len(stage) == 3]
+    if not stages:
+        return [Phase(entry.name, **values)]
+    result = []
+    for tokens, steps, rate in stages:
+        values |= {"sequence_length": tokens, "batch": max(1, batch_tokens // tokens), "steps": steps}
+        result.append(Phase(f"{entry.name} {tokens}", **{**values, "learning_rate": rate, "epochs": 0.0}))
+    return result
+
+
+def _tokenizer(data: Path, config: ModelConfig | None) -> Tokenizer:
+    """The data folder's tokenizer, else that of a bundle of ``config``: of its vocabulary, or one token per byte."""
+    if (data / TOKENIZER_FILE).exists():
+        return read_tokenizer(data / TOKENIZER_FILE)
+    if config is not None and (tokenizer := tokenizer_of(config)) is not None:
+        return tokenizer
+    vocabulary = 256 if config is None else config.vocab_size
+    end = None if config is None or not config.token_ids else config.token_ids[0]
+    specials = [] if end is None or not 256 <= end < vocabulary else [Special("<|endoftext|>", end, ROLE_END)]
+    return byte_tokenizer(vocabulary, specials)
+
+
+def _codec(tokenizer: Tokenizer) -> Codec:
+    answer = tokenizer.special_id(ROLE_ANSWER)
+    if answer is None:
+        answer = next((special.id for special in tokenizer.specials if special.name == ANSWER_NAME), None)
+    return Codec(tokenizer.encode, tokenizer.decode, answer, tokenizer.special_id(ROLE_END))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The program ``python -m chimerac.compiler.verbs.train``."""
+    parser = argparse.ArgumentParser(prog="python -m chimerac.compiler.verbs.train", description=train.__doc__)
+    parser.add_argument("config", nargs="?", help="config or the name of a built-in one")
+    parser.add_argument("--plan", help="how to train; with a shape in it, no config is needed")
+    parser.add_argument("--write-plan", metavar="FILE", help="write the plan of CONFIG and stop")
+    parser.add_argument("--scale")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--out")
+    parser.add_argument("--weights")
+    parser.add_argument("--device", choices=("cpu", "cuda"))
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--seconds", type=float, help="train that long; the phases share it in the ratio of theirs")
+    parser.add_argument("--stop-after", type=float, metavar="SECONDS")
+    parser.add_argument("--evaluated-rows", type=int, metavar="N")
+    parser.add_argument("--precision", choices=("float32", "tensorfloat32", "bfloat16"))
+    parser.add_argument("--parallel", choices=("ddp", "fsdp"))
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--float", dest="ternary", action="store_const", const=False)
+    for name in ("compile", "checkpointing", "graphs"):
+        parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=None)
+    given = vars(parser.parse_args(arguments))
+    names = ("precision", "parallel", "seed", "ternary", "compile", "checkpointing", "graphs")
+    settings = {name: given.pop(name) for name in names}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    target = given.pop("write_plan")
+    try:
+        if target is not None:
+            loaded = _load(given["config"], given["scale"], given["overrides"])
+            data = Path(given["data"])
+            has_text = (data / "pretrain.bin").exists() or any(data.glob("**/*.txt"))
+            made = _plan(loaded, given["plan"], data, has_text=has_text)
+            write_plan(dataclasses.replace(made, **settings), Path(target))
+            return
+        if given["out"] is None:
+            parser.error("--out is needed")
+        outcome = train(given.pop("config"), settings=settings, tell=lambda line: print(line, flush=True), **given)
+    except ChimeracError as error:
+        print(error.render(), file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    if outcome.finished:
+        print(summary(outcome.metrics))
+
+
+def summary(metrics: dict[str, Any]) -> str:
+    """The measures of a finished run in a few lines."""
+    lines = [f"{metrics['parameters']:,} parameters, {metrics['training_seconds']:.0f} s of training"]
+    if "bits_per_byte" in metrics:
+        lines.append(f"held-out text: {metrics['bits_per_byte']:.4f} bits per byte")
+    for split in SPLITS:
+        if split in metrics:
+            lines.append(f"{split}: {100 * metrics[split]['exact']:.1f} % of {metrics[split]['rows']} answers exact")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

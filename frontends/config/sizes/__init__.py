@@ -1,7 +1,0 @@
-"""What a model weighs: parameters, bytes and recurrent state, computed from its shape and held against claims."""
-
-from chimerac.frontends.config.sizes.claims import Audit, Claim, audit
-from chimerac.frontends.config.sizes.parameters import Counts, count_parameters
-from chimerac.frontends.config.sizes.state import StreamState, stream_state
-
-__all__ = ["Audit", "Claim", "Counts", "StreamState", "audit", "count_parameters", "stream_state"]

@@ -1,0 +1,1 @@
+"""PyTorch modules to the IR, by torch.export."""

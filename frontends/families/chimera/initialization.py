@@ -1,0 +1,101 @@
+"""Seeded random weights: each parameter's numbers depend on the seed and its name only, not on threads or order."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from chimerac.frontends.families.chimera.model import ChimeraModel
+from chimerac.frontends.families.chimera.shape import ChimeraShape
+
+RATE_RANGE = (1e-3, 16.0)  #: of exp(A_log) in the delta-rule layers
+STEP_RANGE = (1e-3, 0.1)  #: of softplus(dt_bias) there, drawn log-uniformly
+LOOP_STEP = 0.5 * math.log(5)  #: softplus(dt_bias) of the loop injection: decay sqrt(1/5)
+INPUT_GATE_BIAS, FORGET_GATE_BIAS = -10.0, (3.0, 6.0)  #: mLSTM: closed at first; heads from short to long memory
+ALPHA_BIAS = math.log(0.01 / 0.99)  #: Titans: forgets 1 % per token
+
+
+def initialise(model: ChimeraModel, seed: int) -> None:
+    """Overwrite every parameter and routing bias of ``model``.
+
+    Matrices are N(0, init_std); matrices that write to the residual stream are divided by sqrt(2 * layer visits at the
+    default loop count).
+    """
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            end = 0
+            for part in initial_parts(name, tuple(tensor.shape), model.shape, seed, tensor.numel()):
+                tensor[end : end + len(part)] = torch.from_numpy(part)
+                end += len(part)
+
+
+def initial_parts(
+    name: str, size: tuple[int, ...], shape: ChimeraShape, seed: int, elements: int
+) -> Iterator[np.ndarray]:
+    """The initial values of one tensor, float32, in parts along its first axis of about ``elements`` numbers."""
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    generator = np.random.Generator(np.random.Philox(key=[seed, int.from_bytes(digest, "little")]))
+    deviation = _deviation(name, size, shape)
+    if deviation is None:
+        yield _values(name, size, shape, generator)
+        return
+    step = max(1, elements // max(1, math.prod(size[1:])))
+    for start in range(0, size[0], step):
+        # the generator goes on where it was, so the numbers do not depend on the size of the parts
+        yield generator.normal(0, deviation, (min(step, size[0] - start), *size[1:])).astype(np.float32)
+
+
+def residual_scale(shape: ChimeraShape) -> float:
+    """1 / sqrt(2 n), n layer visits of a token: each visit adds a mixer's and a network's output to the stream."""
+    visits = shape.layers
+    if shape.loop is not None:
+        visits += (shape.loop.default - 1) * (shape.loop.last - shape.loop.first + 1)
+    return 1 / math.sqrt(2 * visits)
+
+
+def _values(name: str, size: tuple[int, ...], shape: ChimeraShape, generator: np.random.Generator) -> np.ndarray:
+    """Everything that is not normally distributed; these tensors are small."""
+    parent, _, leaf = name.rpartition(".")
+    owner = parent.rpartition(".")[2]
+    if leaf == "down_norm" or owner.endswith("norm") or (parent == "loop" and leaf in ("B", "C")):
+        values = np.ones(size)
+    elif leaf in ("kappa", "router_bias") or (parent == "loop" and leaf == "A_log"):
+        values = np.zeros(size)
+    elif leaf == "A_log":
+        values = np.log(generator.uniform(*RATE_RANGE, size))
+    elif leaf == "dt_bias":
+        step = np.full(size, LOOP_STEP)
+        if parent != "loop":
+            step = np.exp(generator.uniform(math.log(STEP_RANGE[0]), math.log(STEP_RANGE[1]), size))
+        values = step + np.log(-np.expm1(-step))  # inverse of softplus
+    elif leaf == "bias":
+        values = _gate_bias(owner, size[0])
+    else:
+        assert owner.endswith("conv"), name
+        bound = 1 / math.sqrt(shape.conv_size)
+        values = generator.uniform(-bound, bound, size)
+    return values.astype(np.float32)
+
+
+def _deviation(name: str, size: tuple[int, ...], shape: ChimeraShape) -> float | None:
+    """The standard deviation of a normally distributed tensor; None for the others."""
+    owner, _, leaf = name.rpartition(".")
+    owner = owner.rpartition(".")[2]
+    if leaf == "memory_init":
+        return 1 / math.sqrt(shape.head_width)  # its inputs have unit length, so its hidden units see O(1/sqrt d)
+    if len(size) < 2 or leaf == "down_norm" or owner.endswith("conv"):
+        return None
+    written = owner in ("o_proj", "down_proj") or leaf == "down_proj"
+    return shape.init_std * residual_scale(shape) if written else shape.init_std
+
+
+def _gate_bias(owner: str, heads: int) -> np.ndarray:
+    if owner == "i_proj":
+        return np.full(heads, INPUT_GATE_BIAS)
+    if owner == "f_proj":
+        return torch.linspace(*FORGET_GATE_BIAS, heads).numpy()
+    return np.full(heads, {"eta_proj": 0.0, "theta_proj": 0.0, "alpha_proj": ALPHA_BIAS}[owner])

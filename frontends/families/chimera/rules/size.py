@@ -1,0 +1,256 @@
+"""Claims on parameters and on memory, against what the shapes give."""
+
+from __future__ import annotations
+
+from chimerac.frontends.families.chimera.rules.base import Facts, Found, Rule, millions
+from chimerac.frontends.families.chimera.sizes.claims import MB, budget_total, default_state
+from chimerac.frontends.families.chimera.sizes.storage import ENTROPY, STORABLE_BITS, embedding_bytes, weight_bytes
+
+
+def experts_total(facts: Facts) -> Found | None:
+    """The claimed number of expert parameters must be that of the expert shapes."""
+    claim = facts.wrong("backbone.moe.total_params") or facts.wrong("params.moe_total")
+    if claim is None:
+        return None
+    counts, moe = facts.audit.counts, facts.config.backbone.moe
+    if abs(claim.claimed - counts.routed) <= 0.02 * counts.routed:
+        return None
+    if not claim.computed:
+        says = f"{millions(claim.claimed)} expert parameters"
+        return Found(says, "no layer has experts", "the shapes decide", claim.path)
+    fitting = round(moe.moe_intermediate_size * claim.claimed / claim.computed / 64) * 64
+    return Found(
+        f"{millions(claim.claimed)} expert parameters",
+        f"{len(facts.expert_layers)} layers of {moe.n_routed_experts}+{moe.n_shared_experts} experts of width "
+        f"{moe.moe_intermediate_size} hold {millions(counts.routed)} routed, {millions(claim.computed)} with shared",
+        f"the shapes decide; a width of about {max(64, fitting)} would meet the claim",
+        claim.path,
+    )
+
+
+def active_experts(facts: Facts) -> Found | None:
+    """The claimed number of expert parameters per token must be that of the experts a token uses."""
+    claim, counts = facts.wrong("backbone.moe.active_params_per_tok"), facts.audit.counts
+    if claim is None or abs(claim.claimed - counts.active_routed) <= 0.02 * counts.active_routed:
+        return None
+    return Found(
+        f"{millions(claim.claimed)} expert parameters per token",
+        f"{millions(counts.active_routed)} routed, {millions(claim.computed)} with shared experts",
+        "the computed number is reported",
+    )
+
+
+def base_parameters(facts: Facts) -> Found | None:
+    """params.base must be the parameters without routed experts."""
+    claim, counts = facts.wrong("params.base"), facts.audit.counts
+    if claim is None:
+        return None
+    rest = counts.base - counts.embedding
+    found = f"{millions(claim.computed)}: {millions(counts.embedding)} embedding and {millions(rest)} in layers"
+    return Found(millions(claim.claimed), found, "the computed number is reported")
+
+
+def physical_parameters(facts: Facts) -> Found | None:
+    """params.physical must be all parameters."""
+    claim = facts.wrong("params.physical")
+    if claim is None:
+        return None
+    return Found(millions(claim.claimed), millions(claim.computed), "the computed number is reported")
+
+
+def active_parameters(facts: Facts) -> Found | None:
+    """params.active_per_token must be the parameters one token uses in one iteration."""
+    claim, params = facts.wrong("params.active_per_token"), facts.config.params
+    if claim is None:
+        return None
+    found = millions(claim.computed)
+    experts = facts.config.backbone.moe.active_params_per_tok
+    if params.base and experts and abs(params.base + experts - claim.claimed) > 0.01 * claim.claimed:
+        found += f"; the config's own base and experts add up to {millions(params.base + experts)}"
+    return Found(millions(claim.claimed), found, "the computed number is reported")
+
+
+def effective_parameters(facts: Facts) -> Found | None:
+    """The claimed numbers for two and six iterations must grow by the looped layers."""
+    params, counts = facts.config.params, facts.audit.counts
+    two, six = facts.wrong("params.effective_2loops"), facts.wrong("params.effective_6loops")
+    claim = two or six
+    if claim is None:
+        return None
+    found = f"{millions(counts.effective(2))} and {millions(counts.effective(6))}"
+    if params.physical and params.effective_2loops and params.effective_6loops:
+        step = params.effective_2loops - params.physical
+        steps = (params.effective_6loops - params.physical) / 5
+        if abs(step - steps) > 0.02 * step:
+            found += f"; the claims grow by {millions(step)} for the second iteration, {millions(steps)} on average"
+    said = [millions(value) for value in (params.effective_2loops, params.effective_6loops) if value]
+    return Found(" and ".join(said), found, "the computed numbers are reported", claim.path)
+
+
+def weight_memory(facts: Facts) -> Found | None:
+    """The claimed weight memory must allow each claimed parameter the entropy of a ternary weight."""
+    params = facts.config.params
+    if params.weight_mb is None or not params.physical:
+        return None
+    bits = params.weight_mb * MB * 8 / params.physical
+    if bits >= ENTROPY * 0.98:
+        return None
+    resident, routed = weight_bytes(facts.shape, facts.audit.counts)
+    return Found(
+        f"{params.weight_mb:g} MB for {millions(params.physical)} parameters",
+        f"that is {bits:.2f} bits a weight, below the {ENTROPY:.3f} bits that three values need; "
+        f"the shapes need {(resident + routed) / MB:,.0f} MB with scales and embedding",
+        "files have the computed size",
+    )
+
+
+def weight_bucket(facts: Facts) -> Found | None:
+    """The bucket of ternary weights must hold them."""
+    claim = facts.wrong("memory_budget_mb: ternary_weights")
+    if claim is None:
+        return None
+    return Found(
+        f"{claim.claimed:g} MB for ternary weights",
+        f"{claim.computed:,.0f} MB with scales, float parameters and the embedding",
+        "the computed size is what a bundle takes",
+        "memory_budget_mb._vals",
+    )
+
+
+def total_memory(facts: Facts) -> Found | None:
+    """The total of the memory budget must include what the shapes need, the embedding above all."""
+    total = facts.config.memory_budget_mb.total
+    needed = budget_total(facts.config, facts.shape, facts.audit.counts)
+    if total is None or total >= 0.98 * needed:
+        return None
+    embedding = embedding_bytes(facts.shape, facts.shape.embedding_format) / MB
+    return Found(
+        f"{total:g} MB in all",
+        f"{needed:,.0f} MB with computed weights and all streams; "
+        f"the {facts.shape.embedding_format} embedding alone is {embedding:,.0f} MB",
+        "the computed size is reported",
+    )
+
+
+def stored_bits(facts: Facts) -> Found | None:
+    """quantization.weight_bits must be a number of bits that a storage format has."""
+    bits = facts.config.quantization.weight_bits
+    if any(abs(bits - storable) < 0.0051 for storable in STORABLE_BITS):
+        return None
+    listed = ", ".join(f"{storable:g}" for storable in STORABLE_BITS)
+    return Found(
+        f"{bits:g} bits a weight",
+        f"no storage format has that many; they have {listed}, and {16 / facts.shape.quantization.group_size:g} more "
+        "for scales",
+        "weights are stored at 1.6 bits and scales",
+    )
+
+
+def stream_memory(facts: Facts) -> Found | None:
+    """The claimed memory of a stream must hold its recurrent state at the default loop count."""
+    claim = facts.wrong("braid_state.per_stream_mb") or facts.wrong("deployment.per_stream_mb")
+    if claim is None:
+        return None
+    state, one = default_state(facts.config, facts.shape), facts.audit.states[0]
+    return Found(
+        f"{claim.claimed:g} MB per stream",
+        f"{state.built / MB:.1f} MB at {state.iterations} iterations: {state.recurrent / MB:.1f} recurrent, "
+        f"{state.anchors / MB:.1f} anchors, {state.ring / MB:.1f} window; one iteration without window takes "
+        f"{one.recurrent / MB:.1f}, the fields of braid_state {braid_bytes(facts) / 1024:.1f} KiB",
+        "a bundle allocates the computed size",
+        claim.path,
+    )
+
+
+def braid_bytes(facts: Facts) -> int:
+    """Bytes of the fields that braid_state lists."""
+    braid = facts.config.braid_state
+    widths = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
+    total = braid.entity_table.slots * braid.entity_table.slot_bits // 8
+    total += braid.grammar_stack.slots * braid.grammar_stack.width_bits // 8 + braid.debt_ledger_slots * 8
+    for hidden in (braid.continuous_hidden, braid.fast_hidden):
+        total += hidden[0] * widths.get(hidden[1], 4) if hidden else 0
+    return total + (braid.semantic_sketch[0] // 8 if braid.semantic_sketch else 0)
+
+
+def streams_in_budget(facts: Facts) -> Found | None:
+    """The budget's bucket for streams must hold all of them."""
+    config = facts.config
+    buckets = dict(zip(config.memory_budget_mb.keys or (), config.memory_budget_mb.values or (), strict=False))
+    bucket, each, streams = buckets.get("braid"), config.deployment.per_stream_mb, config.deployment.max_streams
+    if bucket is None or each is None or bucket >= each * streams * 0.98:
+        return None
+    return Found(
+        f"{bucket:g} MB for streams, {streams} streams of {each:g} MB",
+        f"{streams} streams take {each * streams:,.0f} MB",
+        "the budget counts every stream",
+        "memory_budget_mb._vals",
+    )
+
+
+def headroom(facts: Facts) -> Found | None:
+    """What is left of 8 GB must be 8000 or 8192 MB less the total."""
+    budget = facts.config.memory_budget_mb
+    if budget.headroom_8gb is None or budget.total is None:
+        return None
+    whole = budget.total + budget.headroom_8gb
+    if whole in (8000, 8192):
+        return None
+    return Found(
+        f"{budget.headroom_8gb:g} MB left of 8 GB",
+        f"{budget.headroom_8gb:g} and the total of {budget.total:g} are {whole:g} MB, neither 8000 nor 8192",
+        f"read as: {whole:g} MB of 8 GB are usable",
+    )
+
+
+def tiers_in_budget(facts: Facts) -> Found | None:
+    """Every context tier with a size must have a line in the memory budget."""
+    keys = facts.config.memory_budget_mb.keys
+    if not keys:
+        return None
+    aliases = {"braid_state": "braid", "semantic_memory": "semantic_mem", "episodic_cases": "episodic"}
+    missing = [t for t in facts.config.context_tiers if t.mb and aliases.get(t.name, t.name) not in keys]
+    if not missing:
+        return None
+    return Found(
+        f"tiers {', '.join(tier.name for tier in missing)} of {sum(tier.mb or 0 for tier in missing):g} MB",
+        "the memory budget has no line for them",
+        "they are counted in its line for evolution",
+        "context_tiers",
+    )
+
+
+def queue_memory(facts: Facts) -> Found | None:
+    """The bucket of the render queue should be of the size of the queues."""
+    config = facts.config
+    buckets = dict(zip(config.memory_budget_mb.keys or (), config.memory_budget_mb.values or (), strict=False))
+    bucket = buckets.get("render_queue")
+    needed = config.deployment.max_streams * config.span_inference.render_queue_max * 64 / MB
+    if bucket is None or bucket <= max(1.0, 4 * needed):
+        return None
+    return Found(
+        f"{bucket:g} MB for render queues",
+        f"{config.deployment.max_streams} queues of {config.span_inference.render_queue_max} slots of 64 bytes take "
+        f"{needed:.1f} MB",
+        "the line is read as a ceiling",
+        "memory_budget_mb._vals",
+    )
+
+
+RULES = (
+    Rule("I1", "A", "backbone.moe.total_params", experts_total, also=("R54",)),
+    Rule("I8", "B", "params.base", base_parameters),
+    Rule("I9", "B", "params.physical", physical_parameters),
+    Rule("I10", "B", "params.active_per_token", active_parameters),
+    Rule("I11", "B", "backbone.moe.active_params_per_tok", active_experts),
+    Rule("I12", "B", "params.effective_2loops", effective_parameters),
+    Rule("I13", "B", "params.weight_mb", weight_memory),
+    Rule("I14", "B", "memory_budget_mb.total", total_memory),
+    Rule("I15", "B", "quantization.weight_bits", stored_bits),
+    Rule("I16", "B", "braid_state.per_stream_mb", stream_memory, also=("R31", "R32")),
+    Rule("I21", "B", "memory_budget_mb.headroom_8gb", headroom, also=("R50",)),
+    Rule("R11", "C", "memory_budget_mb._vals", queue_memory),
+    Rule("R51", "B", "memory_budget_mb._vals", streams_in_budget),
+    Rule("R52", "B", "context_tiers", tiers_in_budget),
+    Rule("R53", "B", "memory_budget_mb._vals", weight_bucket),
+)

@@ -1,0 +1,1 @@
+"""Data and schedules of the models that come with chimerac."""

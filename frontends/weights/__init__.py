@@ -1,0 +1,1 @@
+"""Weights from outside: checkpoints, packed checkpoints, random numbers."""

@@ -1,0 +1,425 @@
+"""A session of an ONNX bundle: ONNX Runtime computes the calls, Python does what the C runtime does around them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chimerac.runtime.bundle_format import SECTION_ALIGNMENT, Manifest
+from chimerac.runtime.bundle_format import constants as c
+from chimerac.runtime.bundle_format.hashing import hash_words
+from chimerac.runtime.errors import BundleError
+from chimerac.runtime.reference.grammars import GrammarRun, PythonGrammars
+from chimerac.runtime.reference.sampler import sample
+from chimerac.runtime.reference.tokenizer import StreamDecoder, Tokenizer, read_tokenizer
+from chimerac.runtime.sessions.interface import FinishReason, GenerateOptions, Piece, Prompt, Session, tell_too_short
+
+#: Target of bundles whose model need not give the bits of the other targets.
+ONNX_FUSED = "onnx-fused"
+#: How far below the best a token of the self-test may be in such a bundle, as a part of the range of the logits.
+SELF_TEST_TOLERANCE = 0.02
+#: Key of the model's metadata with block, loops and copies of states, as JSON.
+INTERFACE = "chimerac.interface"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a snapshot keeps: the sequence up to now. No array in it is ever written to.
+
+    Attributes:
+        states: name of the model's input → its value (an OrtValue).
+        position: tokens that were run.
+        deepest: loop iterations whose states are in use, 0 before the first token.
+        pending: token that was chosen but not run yet, or -1.
+        history: tokens that the repetition penalty counts.
+        logits: after the last token that was run.
+    """
+
+    states: dict[str, Any]
+    position: int = 0
+    deepest: int = 0
+    pending: int = -1
+    history: tuple[int, ...] = ()
+    logits: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class _Interface:
+    """The model's metadata: tokens per call, (default, maximum) loop iterations, and copies of each state."""
+
+    block: int
+    loops: tuple[int, int]
+    chooses_loops: bool
+    copies: dict[str, int] = field(default_factory=dict)
+
+
+class OnnxSession(Session):
+    """Opened by ``load``."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        model: Path,
+        tokenizer: Path | None,
+        grammars: Path | None = None,
+        *,
+        threads: int = 1,
+    ) -> None:
+        """Load the model; 0 threads are one per core, at most 8.
+
+        Raises BundleError CHM414 if ONNX Runtime is missing or cannot load the model, CHM400 to CHM406 and CHM430 for
+        the tokenizer.
+        """
+        self.manifest = manifest
+        self._runtime = _import_onnxruntime()
+        self._threads = threads or min(8, os.cpu_count() or 1)
+        self._exact = manifest.target != ONNX_FUSED
+        if not self._exact:
+            self.self_test_compares = f"the interpreter's tokens, within {SELF_TEST_TOLERANCE:.0%} of the logits' range"
+        self._session: Any = _open_model(self._runtime, model, self._threads, exact=self._exact)
+        self._interface = _read_interface(self._session, model)
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._shapes = {i.name: i.shape for i in self._session.get_inputs() if i.name.startswith("state.")}
+        self.vocab_size = int(self._session.get_outputs()[0].shape[0])
+        self.max_loops = self._interface.loops[1]
+        self._tokenizer = None if tokenizer is None else read_tokenizer(tokenizer)
+        self._excluded = _excluded(self._tokenizer, self.vocab_size)
+        self._grammars = PythonGrammars(self._tokenizer, grammars)
+        self._loops, self._exit_threshold = self._interface.loops[0], 0.0
+        self._sequence = self._start()
+        self._decoder = None if self._tokenizer is None else StreamDecoder(self._tokenizer)
+        self._tokens: list[int] = []
+        self._finish_reason: FinishReason | None = None
+
+    # ---- running tokens ----
+
+    def _start(self) -> Progress:
+        """The model itself puts the initial states in place at position 0."""
+        value = self._runtime.OrtValue.ortvalue_from_numpy
+        return Progress({name: value(np.zeros(shape, np.float32)) for name, shape in self._shapes.items()})
+
+    def _open(self) -> Any:
+        if self._session is None:
+            raise BundleError("CHM421", "the session is closed")
+        return self._session
+
+    def _run(self, tokens: Sequence[int]) -> None:
+        """Run checked tokens; no call crosses a multiple of the block, and an exit threshold makes each one token."""
+        self._open()
+        if self._sequence.position + len(tokens) > 2**31 - 1:
+            raise BundleError("CHM421", "the sequence is longer than 2^31 - 1 tokens")
+        done = 0
+        while done < len(tokens):
+            room = (
+                1
+                if self._exit_threshold > 0
+                else self._interface.block - self._sequence.position % self._interface.block
+            )
+            self._call(tokens[done : done + room])
+            done += room
+
+    def _call(self, tokens: Sequence[int]) -> None:
+        value = self._runtime.OrtValue.ortvalue_from_numpy
+        self._spread_states()
+        sequence = self._sequence
+        feeds = dict(sequence.states)
+        feeds["tokens"] = value(np.array(tokens, np.int32))
+        feeds["position"] = value(np.array(sequence.position, np.int32))
+        if self._interface.chooses_loops:
+            feeds["loops"] = value(np.array(self._loops, np.int64))
+            feeds["exit_threshold"] = value(np.array(self._exit_threshold, np.float32))
+        try:
+            made = self._open().run_with_ort_values(self._outputs, feeds)
+        except Exception as error:  # onnxruntime raises its own classes, which have no common base of their own
+            raise BundleError("CHM414", f"ONNX Runtime failed: {_first_line(error)}") from None
+        results = dict(zip(self._outputs, made, strict=True))
+        iterations = int(results["iterations"].numpy()) if "iterations" in results else self._interface.loops[1]
+        self._sequence = replace(
+            sequence,
+            states={name: results["present." + name.removeprefix("state.")] for name in sequence.states},
+            position=sequence.position + len(tokens),
+            deepest=max(sequence.deepest, iterations),
+            logits=results["logits"].numpy(),
+        )
+
+    def _spread_states(self) -> None:
+        """Give loop iterations that were never used the state of the deepest one that was."""
+        deepest = self._sequence.deepest
+        if not self._interface.chooses_loops or not 0 < deepest < self._loops:
+            return
+        states = dict(self._sequence.states)
+        for name, copies in self._interface.copies.items():
+            if copies > 1:
+                array = states[f"state.{name}"].numpy().copy()
+                array[deepest : self._loops] = array[deepest - 1]
+                states[f"state.{name}"] = self._runtime.OrtValue.ortvalue_from_numpy(array)
+        self._sequence = replace(self._sequence, states=states)
+
+    def _settle(self) -> None:
+        """Run the token that was chosen last, if it was not run yet."""
+        if self._sequence.pending >= 0:
+            self._run([self._sequence.pending])
+            self._sequence = replace(self._sequence, pending=-1)
+
+    def _remember(self, tokens: Sequence[int]) -> None:
+        history = (*self._sequence.history, *tokens)[-c.HISTORY_TOKENS :]
+        self._sequence = replace(self._sequence, history=history)
+
+    def prefill(self, tokens: Sequence[int]) -> None:
+        self._open()
+        values = [int(token) for token in tokens]
+        for token in values:
+            if not 0 <= token < self.vocab_size:
+                raise BundleError("CHM420", f"token {token} is not in the vocabulary of {self.vocab_size}")
+        self._settle()
+        self._run(values)
+        self._remember(values)
+
+    def _prompt(self, text: str | bytes) -> None:
+        tokenizer = self._text_tokenizer()
+        at_start = self._sequence.position == 0 and self._sequence.pending < 0
+        begin = tokenizer.special_id(c.ROLE_BEGIN) if at_start else None
+        answer = tokenizer.special_id(c.ROLE_ANSWER)
+        tokens = tokenizer.encode(text)
+        if not tokens and at_start and begin is None:
+            raise BundleError("CHM420", "the prompt is empty")
+        self.prefill([t for t in (begin, *tokens, answer) if t is not None])
+
+    def _text_tokenizer(self) -> Tokenizer:
+        if self._tokenizer is None:
+            raise BundleError("CHM421", "the bundle has no tokenizer")
+        return self._tokenizer
+
+    # ---- generating ----
+
+    def _generate(self, prompt: Prompt, options: GenerateOptions) -> Iterator[Piece]:
+        self._open()
+        self._set(options)
+        engine = self._grammars.choose(options.grammar)
+        run = None if engine is None else GrammarRun.begin(engine, options.max_tokens)
+        if engine is not None:
+            tell_too_short(engine.closing(engine.start()), options.max_tokens)
+        self._tokens, self._finish_reason = [], None
+        if options.reset:
+            self.reset()
+        if isinstance(prompt, (str, bytes)):
+            self._prompt(prompt)
+        else:
+            self.prefill(prompt)
+        if self._sequence.position == 0:
+            raise BundleError("CHM421", "nothing to continue: no token was run yet")
+        ends = {s.id for s in self._tokenizer.specials if s.role == c.ROLE_END} if self._tokenizer else set()
+        for _ in range(options.max_tokens):
+            token = self._choose(options, run)
+            if token < 0:  # nothing may follow
+                self._finish_reason = "stop"
+                break
+            if token in ends:
+                self._finish_reason = "stop"
+                yield Piece(self._decoder.finish() if self._decoder else "", token)
+                return
+            yield Piece(self._decoder.push(token) if self._decoder else "", token)
+        self._finish_reason = self._finish_reason or "length"
+        if text := self._decoder.finish() if self._decoder else "":
+            yield Piece(text, -1)
+
+    def _choose(self, options: GenerateOptions, run: GrammarRun | None) -> int:
+        """The next token; -1 if the grammar has nothing more to say."""
+        self._open()
+        self._settle()
+        sequence = self._sequence
+        logits, excluded = self._last_logits(), self._excluded
+        if run is not None:
+            allowed = run.allowed(self.vocab_size)
+            if not allowed.any():
+                return -1
+            logits, excluded = run.weighted(logits, sequence.history), ~allowed
+        token = sample(logits, excluded, sequence.history, sequence.position, options)
+        if token < 0 and run is not None and np.count_nonzero(~excluded) == 1:
+            token = int(np.argmin(excluded))  # whatever the logits are
+        if token < 0:
+            message = f"every logit at position {sequence.position} is excluded or not a number"
+            raise BundleError("CHM423", message)
+        self._sequence = replace(sequence, pending=token)
+        self._remember([token])
+        self._tokens.append(token)
+        if run is not None:
+            run.accept(token)
+        return token
+
+    def _set(self, options: GenerateOptions) -> None:
+        """Check and take over the options, as the C runtime does; raises BundleError CHM420."""
+        default, most = self._interface.loops
+        least = 1 if self._interface.chooses_loops else most
+        problems = {
+            f"{options.loops} loops; {least} to {most} are possible, or 0 for the default": options.loops != 0
+            and not least <= options.loops <= most,
+            "the exit threshold is not between 0 and 1": not 0 <= options.exit_threshold <= 1,
+            "the temperature is neither 0 nor between 0.01 and 100": options.temperature != 0
+            and not 0.01 <= options.temperature <= 100,
+            "top_p is not between 0 and 1": not 0 <= options.top_p <= 1,
+            "the repetition penalty is not between 0.1 and 10": not 0.1 <= options.repetition_penalty <= 10,
+        }
+        for problem, present in problems.items():
+            if present:
+                raise BundleError("CHM420", problem)
+        self._loops, self._exit_threshold = options.loops or default, float(options.exit_threshold)
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        return self._finish_reason
+
+    def tokens(self) -> list[int]:
+        return list(self._tokens)
+
+    def encode(self, text: str | bytes, *, specials: bool = False) -> list[int]:
+        self._open()
+        return self._text_tokenizer().encode(text, specials=specials)
+
+    # ---- looking ----
+
+    def reset(self) -> None:
+        self._open()
+        self._sequence = self._start()
+        if self._tokenizer is not None:
+            self._decoder = StreamDecoder(self._tokenizer)
+
+    def logits(self) -> NDArray[np.float32] | None:
+        self._open()
+        return None if self._sequence.logits is None else self._sequence.logits.copy()
+
+    @property
+    def threads(self) -> int:
+        self._open()
+        return self._threads
+
+    @property
+    def kernels(self) -> str:
+        """ONNX Runtime chooses its kernels itself."""
+        return f"onnxruntime {self._runtime.__version__}"
+
+    @property
+    def position(self) -> int:
+        self._open()
+        return self._sequence.position
+
+    def state_hash(self) -> str:
+        self._settle()
+        padded = []
+        for value in self._sequence.states.values():
+            data = value.numpy().tobytes()
+            padded.append(data.ljust(-(-len(data) // SECTION_ALIGNMENT) * SECTION_ALIGNMENT, b"\0"))
+        return f"{hash_words(b''.join(padded)):016x}"
+
+    def logits_hash(self) -> str:
+        self._settle()
+        logits = self._sequence.logits
+        data = np.zeros(self.vocab_size, np.float32) if logits is None else logits
+        return f"{hash_words(data.tobytes()):016x}"
+
+    def self_test(self) -> bool:
+        """As for every session; a model that is not exact is given the expected tokens, and each must be the best
+        of its position, or nearly so.
+        """
+        expected = self.manifest.self_test
+        if self._exact or expected is None:
+            return super().self_test()
+        self._set(GenerateOptions())
+        self.reset()
+        self.prefill(expected.prompt)
+        for number, token in enumerate(expected.tokens):
+            logits = np.where(self._excluded, np.float32(-np.inf), self._last_logits())
+            behind = float(logits.max() - logits[token]) / (float(np.ptp(self._last_logits())) or 1.0)
+            if not behind <= SELF_TEST_TOLERANCE:
+                message = f"token {number} of the self-test is {behind:.1%} of the logits' range behind the best"
+                raise BundleError("CHM450", message, hint="report this with the name of the processor")
+            self.prefill([token])
+        self.reset()
+        return True
+
+    def _last_logits(self) -> NDArray[np.float32]:
+        assert self._sequence.logits is not None  # a token was run
+        return self._sequence.logits
+
+    def snapshot(self) -> Progress:
+        """The sequence up to now, for ``restore``; takes no time, as nothing is copied."""
+        self._open()
+        return self._sequence
+
+    def restore(self, snapshot: Progress) -> None:
+        """Continue from a snapshot of a session of the same bundle; raises BundleError CHM407 for another's."""
+        self._open()
+        shapes = {name: value.shape() for name, value in snapshot.states.items()}
+        if shapes != {name: list(shape) for name, shape in self._shapes.items()}:
+            raise BundleError("CHM407", "the snapshot is of another model")
+        self._sequence = snapshot
+        if self._tokenizer is not None:
+            self._decoder = StreamDecoder(self._tokenizer)
+
+    def close(self) -> None:
+        self._session = None
+        self._sequence = Progress({})
+
+
+def _import_onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        hint = "pip install onnxruntime"
+        message = f"an ONNX bundle runs in ONNX Runtime, which Python cannot import: {error}"
+        raise BundleError("CHM414", message, hint=hint) from None
+    return onnxruntime
+
+
+def _open_model(runtime: Any, model: Path, threads: int, *, exact: bool) -> Any:
+    """An exact model goes without ONNX Runtime's graph changes: they reorder sums, so that last bits would differ.
+
+    Planning which buffers can share memory takes time quadratic in the number of nodes, and saves little here.
+    """
+    level = runtime.GraphOptimizationLevel
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = level.ORT_DISABLE_ALL if exact else level.ORT_ENABLE_ALL
+    options.enable_mem_reuse = False
+    options.log_severity_level = 4  # errors come as exceptions
+    try:
+        return runtime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # as above: no common base
+        hint = f"the bundle needs ONNX Runtime 1.31 or newer; this is {runtime.__version__}"
+        raise BundleError(
+            "CHM414", f"ONNX Runtime cannot load it: {_first_line(error)}", path=model, hint=hint
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:300]
+
+
+def _read_interface(session: Any, model: Path) -> _Interface:
+    try:
+        row = json.loads(session.get_modelmeta().custom_metadata_map[INTERFACE])
+        default, most = row["loops"]
+        return _Interface(int(row["block"]), (int(default), int(most)), bool(row["chooses_loops"]), dict(row["copies"]))
+    except (KeyError, ValueError, TypeError) as error:
+        message = f"the model was not made by chimerac: its metadata has no valid {INTERFACE} ({error})"
+        raise BundleError("CHM414", message, path=model) from None
+
+
+def _excluded(tokenizer: Tokenizer | None, vocabulary: int) -> NDArray[np.bool_]:
+    """Tokens that are never generated: no text, and neither ending nor control tokens."""
+    excluded = np.zeros(vocabulary, bool)
+    if tokenizer is not None:
+        if len(tokenizer.tokens) != vocabulary:
+            message = f"the tokenizer has {len(tokenizer.tokens)} tokens, the model {vocabulary}"
+            raise BundleError("CHM407", message)
+        chosen = {s.id for s in tokenizer.specials if s.role in (c.ROLE_END, c.ROLE_CONTROL)}
+        excluded[:] = [not text and id not in chosen for id, text in enumerate(tokenizer.tokens)]
+    return excluded

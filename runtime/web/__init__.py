@@ -1,0 +1,1 @@
+"""What a web bundle carries (JavaScript), and a server for it."""

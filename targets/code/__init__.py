@@ -1,0 +1,1 @@
+"""From a lowered module to linked code: memory, driver, kernel objects, linking."""

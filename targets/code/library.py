@@ -1,0 +1,122 @@
+"""The code of a bundle: generated driver + kernels + C runtime, linked into one library or wasm module."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from chimerac.runtime.bundle_format import (
+    NATIVE_DIRECTORY,
+    POSIX_SOURCES,
+    SHARED_MEMORY_FLAGS,
+    WASM_C_FLAGS,
+    WASM_SOURCES,
+    exported_functions,
+)
+from chimerac.targets.code.link import RunZig, link
+from chimerac.targets.isa import Isa, load_isa
+from chimerac.targets.registry import Target
+
+
+@dataclass(frozen=True)
+class CodeFile:
+    """A file of code of a target's bundles; ``threads`` as of ``WebModule``."""
+
+    name: str
+    target: Target
+    isa: Isa
+    threads: bool = False
+
+    @property
+    def is_runner(self) -> bool:
+        """Whether it is the program that runs the bundle."""
+        return self.name == self.target.runner
+
+
+def code_files(target: Target) -> list[CodeFile]:
+    """The library, the runner and the other modules of a target's bundles; none where no code is compiled."""
+    if target.package == "onnx":
+        return []
+    names = [target.library, *([target.runner] if target.runner else [])]
+    return [
+        *(CodeFile(name, target, load_isa(target.isa)) for name in names),
+        *(CodeFile(m.file, target, load_isa(m.isa), m.threads) for m in target.modules),
+    ]
+
+
+def link_library(
+    driver: str,
+    objects: Sequence[Path],
+    target: Target,
+    isa: Isa,
+    work: Path,
+    output: Path,
+    *,
+    threads: bool = False,
+    run: RunZig | None = None,
+) -> None:
+    """Compile ``driver`` (the text of model.c) and link everything into ``output``: the library, or the runner.
+
+    Args:
+        driver: for the runner with ``runner_files`` behind it.
+        objects: the kernels' object files.
+        work: folder for intermediate files; several outputs of one build may share it.
+        threads: of a wasm module: whether several threads share its memory; native libraries always have threads.
+        run: what runs zig, as of ``link``.
+
+    Raises:
+        UserError: CHM302, the C compiler or linker failed.
+    """
+    if output.name == target.runner:
+        _link_program(driver, objects, isa, work, output, run)
+        return
+    web = target.package == "web"
+    model = work / f"{output.name}.c"
+    model.write_text(driver, encoding="ascii")
+    sources = [NATIVE_DIRECTORY / name for name in (WASM_SOURCES if web else POSIX_SOURCES)]
+    special = dict.fromkeys(
+        NATIVE_DIRECTORY.parent / name
+        for variant in isa.variants
+        for name in (variant.c_kernels.sources if variant.c_kernels else ())
+    )
+    # the linker leaves files of its own beside its output, and what zig keeps of C sources depends on the output's name
+    linked = work / f"{output.name}.linked" / target.library
+    link(
+        objects,
+        [model, *sources, *special],
+        _with_shared_memory(isa) if threads else isa,
+        linked,
+        exported_functions(wasm=web, shared=threads),
+        list(dict.fromkeys([NATIVE_DIRECTORY, *(path.parent for path in special)])),
+        WASM_C_FLAGS if web else (),
+        run,
+    )
+    shutil.move(linked, output)
+
+
+def _with_shared_memory(isa: Isa) -> Isa:
+    """For the C sources and the linker; kernels are the same."""
+    cpu, *others = isa.compile_flags
+    bulk = "" if "+bulk_memory" in cpu else "+bulk_memory"
+    flags = (f"{cpu}+atomics{bulk}", *others)
+    return replace(isa, compile_flags=flags, link_flags=(*isa.link_flags, *SHARED_MEMORY_FLAGS))
+
+
+def runner_files(weights: str, tokenizer: str, grammars: str) -> str:
+    """C text that tells the runner the names of the data files beside it; ``grammars`` may be ""."""
+    files = {"weights": f'"{weights}"', "tokenizer": f'"{tokenizer}"', "grammars": f'"{grammars}"' if grammars else "0"}
+    return "".join(f"const char *const chm_run_{key} = {name};\n" for key, name in files.items())
+
+
+def _link_program(driver: str, objects: Sequence[Path], isa: Isa, work: Path, output: Path, run: RunZig | None) -> None:
+    """A program that needs no other file than the data, so that it runs on every Linux of the processor."""
+    model = work / f"{output.name}.c"
+    model.write_text(driver, encoding="ascii")
+    sources = [NATIVE_DIRECTORY / name for name in (*POSIX_SOURCES, "chm_run.c")]
+    static = replace(isa, triple=isa.program_triple, link_flags=("-static", "-Wl,--gc-sections"))
+    linked = work / output.name
+    link(objects, [model, *sources], static, linked, (), [NATIVE_DIRECTORY], run=run)
+    linked.chmod(0o755)
+    shutil.move(linked, output)

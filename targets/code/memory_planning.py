@@ -1,0 +1,294 @@
+"""Decides where every value lives, so that generated code allocates nothing.
+
+Weights lie in sections, recurrent state in the session's state region, everything else in one arena that is reused as
+values die. Values that only relabel memory (``reshape``, ``last_token``) and results written in place of an operand
+share that operand's place. A state that is read is used where it is, and an op may overwrite it with the state's next
+value; what is still needed after that is copied to the arena first. Offsets are multiples of 64 bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from chimerac.compiler.errors import InternalError
+from chimerac.compiler.ir.module import Graph, Module, Op, Value, walk
+from chimerac.compiler.ir.ops import OPS
+from chimerac.targets.code.places import (
+    Arena,
+    Copy,
+    GraphPlan,
+    Input,
+    LastRow,
+    Logits,
+    MemoryPlan,
+    Place,
+    StateSlot,
+    Weight,
+    align,
+)
+
+
+def plan_memory(module: Module) -> MemoryPlan:
+    """The plan of a lowered module."""
+    offsets, position = {}, 0
+    for name, state in module.states.items():
+        offsets[name] = position
+        position += align(state.type.bytes() * state.iterations)
+    graphs = {name: _Planner(module, graph).plan() for name, graph in module.graphs.items()}
+    arena = max((g.arena_bytes for g in graphs.values()), default=0)
+    return MemoryPlan(graphs, offsets, position, arena)
+
+
+@dataclass
+class _Buffer:
+    """An arena allocation in the making: alive from op ``first`` to op ``last``, both included."""
+
+    bytes: int
+    first: int
+    last: int
+    offset: int = -1
+    names: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Access:
+    """A ``state.read`` or ``state.write`` at a place in walking order."""
+
+    index: int
+    slot: StateSlot
+    value: Value
+
+    def touches(self, slot: StateSlot) -> bool:
+        """Whether this is (or may be, in some iteration) an access to the memory of ``slot``."""
+        either = None in (self.slot.iteration, slot.iteration)
+        return self.slot.name == slot.name and (either or self.slot.iteration == slot.iteration)
+
+
+class _Planner:
+    def __init__(self, module: Module, graph: Graph) -> None:
+        self.module, self.graph = module, graph
+        self.places: dict[str, Place] = {}
+        self.buffers: dict[str, _Buffer] = {}  # value name → its buffer
+        self.copies: dict[int, tuple[Copy, ...]] = {}
+        self.last_use: dict[str, int] = {}
+        self.last_need: dict[str, int] = {}  # the same over all values that relabel one
+        self.origin: dict[str, str] = {}  # relabelled value → the value that it relabels
+        self.reads: list[_Access] = []
+        self.writes: list[_Access] = []
+        self.residents: list[_Access] = []  # values that live in a state's memory, in order of their making
+        self.rows: dict[str, Value] = {}  # value name → the tensor whose last row it is
+        self.index = 0
+
+    def plan(self) -> GraphPlan:
+        self._find_last_uses()
+        for value in self.graph.inputs:
+            self.places[value.name] = Input(value.name)
+        self.index = 0
+        self._assign(self.graph.ops, in_loop=False)
+        buffers = list({id(b): b for b in self.buffers.values()}.values())
+        arena = _pack(buffers)
+        for name, buffer in self.buffers.items():
+            self.places[name] = Arena(buffer.offset, buffer.bytes)
+        self._place_relabelled()
+        copies = {
+            index: tuple(Copy(self._final(c.source), self._final(c.target), c.value) for c in group)
+            for index, group in self.copies.items()
+        }
+        return GraphPlan(self.places, copies, arena, sum(align(b.bytes) for b in buffers))
+
+    # lifetimes --------------------------------------------------------------------------------------------------
+
+    def _find_last_uses(self) -> None:
+        def visit(ops: tuple[Op, ...], start: int, *, in_loop: bool) -> int:
+            index = start
+            for op in ops:
+                here = index
+                index += 1
+                if op.name in ("reshape", "last_token"):
+                    self.origin[op.results[0].name] = self._origin(op.operands[0])
+                elif op.name == "state.read":
+                    self.reads.append(_Access(here, self._state(op, in_loop), op.results[0]))
+                elif op.name == "state.write":
+                    self.writes.append(_Access(here, self._state(op, in_loop), op.operands[0]))
+                for region in op.regions:
+                    first = index
+                    index = visit(region.ops, index, in_loop=True)
+                    inside = {r.name for inner in walk(region.ops) for r in inner.results}
+                    for name, used in self.last_use.items():
+                        if used >= first and name not in inside:  # what a loop reads must outlive all its iterations
+                            self.last_use[name] = index
+                    for value in region.results:
+                        self.last_use[value.name] = index
+                    index += 1
+                for value in op.operands:
+                    self.last_use[value.name] = max(self.last_use.get(value.name, 0), index - 1 if op.regions else here)
+            return index
+
+        end = visit(self.graph.ops, 0, in_loop=False)
+        for value in self.graph.results:
+            self.last_use[value.name] = end
+        for name, origin in self.origin.items():
+            self.last_need[origin] = max(self.last_need.get(origin, 0), self.last_use.get(name, 0))
+
+    def _origin(self, value: Value) -> str:
+        return self.origin.get(value.name, value.name)
+
+    def _needed_until(self, value: Value) -> int:
+        """The last use of a value's memory under any of its names."""
+        origin = self._origin(value)
+        return max(self.last_use.get(origin, 0), self.last_need.get(origin, 0))
+
+    def _outlives_slot(self, read: _Access) -> bool:
+        """Whether a state's value is used after a write to the state."""
+        until = self._needed_until(read.value)
+        return any(w.touches(read.slot) and read.index < w.index < until for w in self.writes)
+
+    # places -----------------------------------------------------------------------------------------------------
+
+    def _assign(self, ops: tuple[Op, ...], *, in_loop: bool) -> None:
+        for op in ops:
+            here = self.index
+            self.index += 1
+            if op.name == "loop":
+                self._assign_loop(op, here)
+            elif op.name == "constant":
+                self.places[op.results[0].name] = Weight(op.text("name"))
+            elif op.name == "state.read":
+                self._read_state(next(r for r in self.reads if r.index == here))
+            elif op.name in ("reshape", "last_token"):
+                self._alias(op)
+            elif op.name != "state.write":
+                self._assign_results(op, here)
+
+    def _state(self, op: Op, in_loop: bool) -> StateSlot:
+        name = op.text("name")
+        if "iteration" in op.attributes:
+            return StateSlot(name, op.integer("iteration"))
+        several = self.module.states[name].iterations > 1
+        return StateSlot(name, None if in_loop and several else 0)
+
+    def _read_state(self, read: _Access) -> None:
+        """The value is the state's memory, or a copy made now when a write would come before its last use."""
+        if self._outlives_slot(read):
+            self._allocate(read.value, read.index)
+            self.copies[read.index] = (Copy(read.slot, _Pending(read.value.name), read.value),)
+        else:
+            self.places[read.value.name] = read.slot
+            self.residents.append(read)
+
+    def _alias(self, op: Op) -> None:
+        """The result shares its operand's memory; ``last_token`` adds the offset once buffers have theirs."""
+        source, result = op.operands[0], op.results[0]
+        if source.name in self.buffers:
+            buffer = self.buffers[source.name]
+            buffer.last = max(buffer.last, self.last_use.get(result.name, 0))
+            self.buffers[result.name] = buffer
+        else:
+            self.places[result.name] = self.places[source.name]
+        if op.name == "last_token":
+            self.rows[result.name] = source
+        elif source.name in self.rows:
+            self.rows[result.name] = self.rows[source.name]
+
+    def _assign_results(self, op: Op, here: int) -> None:
+        in_place = OPS[op.name].in_place
+        for index, result in enumerate(op.results):
+            if index in in_place:
+                self._overwrite(op, op.operands[in_place[index]], result, here)
+            elif result == self.graph.results[0]:
+                self.places[result.name] = Logits()
+            else:
+                self._allocate(result, here)
+
+    def _allocate(self, value: Value, first: int) -> _Buffer:
+        size = value.type.bytes(self.graph.tokens)
+        buffer = _Buffer(size, first, max(first, self.last_use.get(value.name, first)))
+        self.buffers[value.name] = buffer
+        return buffer
+
+    def _overwrite(self, op: Op, operand: Value, result: Value, here: int) -> None:
+        """Put ``result`` where ``operand`` is, or copy first if the old value is still needed or may not change."""
+        place = self.places.get(operand.name)
+        twice = sum(self._origin(v) == self._origin(operand) for v in op.operands) > 1
+        needed = twice or self._needed_until(operand) > here or operand.name in self.rows
+        fixed = isinstance(place, Weight | Input | Logits)
+        if needed or fixed or (isinstance(place, StateSlot) and not self._may_change(place, operand, result, here)):
+            self._allocate(result, here)
+            source = place if place is not None else _Pending(operand.name)
+            copy = Copy(source, _Pending(result.name), operand)
+            self.copies[here] = (*self.copies.get(here, ()), copy)
+        elif operand.name in self.buffers:
+            buffer = self.buffers[operand.name]
+            buffer.last = max(buffer.last, self.last_use.get(result.name, here))
+            self.buffers[result.name] = buffer
+        else:
+            assert place is not None
+            self.places[result.name] = place
+            if isinstance(place, StateSlot):
+                self.residents.append(_Access(here, place, result))
+
+    def _may_change(self, slot: StateSlot, operand: Value, result: Value, here: int) -> bool:
+        """Whether ``result`` is what the state holds next, and nothing else needs the state's memory meanwhile."""
+        writes = [w for w in self.writes if w.index > here and w.touches(slot)]
+        if not writes or writes[0].value != result or writes[0].slot != slot:
+            return False
+        overtaken = any(w.index < self._needed_until(result) for w in writes[1:])
+        read_again = any(r.touches(slot) and here < r.index < writes[0].index for r in self.reads)
+        shared = any(
+            r.touches(slot) and r.value.name != self._origin(operand) and self._needed_until(r.value) >= here
+            for r in self.residents
+        )
+        return not (overtaken or read_again or shared)
+
+    def _assign_loop(self, op: Op, here: int) -> None:
+        region = op.regions[0]
+        write, carried = region.arguments
+        self.places[write.name] = Input("write")
+        buffer = self._allocate(carried, here)
+        self._assign(region.ops, in_loop=True)
+        buffer.last = self.index  # the end of the loop
+        result = op.results[0]
+        buffer.last = max(buffer.last, self.last_use.get(result.name, self.index))
+        self.buffers[result.name] = buffer
+        if region.results[0].name not in self.buffers:
+            raise InternalError("the result of a looped region must be computed in it", stage="memory_planning")
+        self.index += 1
+
+    # after packing ----------------------------------------------------------------------------------------------
+
+    def _final(self, place: Place) -> Place:
+        return self.places[place.name] if isinstance(place, _Pending) else place
+
+    def _place_relabelled(self) -> None:
+        for name, source in self.rows.items():
+            if source.type.is_dynamic:
+                self.places[name] = LastRow(self.places[name], source.type.bytes(1))
+
+
+@dataclass(frozen=True)
+class _Pending(Input):
+    """Stands for the place of a value whose buffer has no offset yet."""
+
+
+def _pack(buffers: list[_Buffer]) -> int:
+    """Give each buffer an offset such that buffers alive together do not overlap; the size of the arena.
+
+    Largest first, each at the lowest offset that is free over its whole life.
+    """
+    placed: list[_Buffer] = []
+    total = 0
+    for buffer in sorted(buffers, key=lambda b: (-b.bytes, b.first)):
+        offset = 0
+        for other in sorted(_alive_with(buffer, placed), key=lambda b: b.offset):
+            if offset + align(buffer.bytes) <= other.offset:
+                break
+            offset = max(offset, other.offset + align(other.bytes))
+        buffer.offset = offset
+        total = max(total, offset + align(buffer.bytes))
+        placed.append(buffer)
+    return total
+
+
+def _alive_with(buffer: _Buffer, placed: list[_Buffer]) -> Iterator[_Buffer]:
+    return (b for b in placed if b.first <= buffer.last and buffer.first <= b.last)

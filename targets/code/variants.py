@@ -1,0 +1,107 @@
+"""Kernel variants: one library holds the integer products for several kinds of processor and takes the best that runs.
+
+Only integer products differ, and integers add up to the same in any order, so every variant computes the same bits. The
+processor is asked once, when a bundle is opened (``runtime/native/chm_cpu.c``); the code here compiles the variants and
+writes the C functions that choose among them by ``kernel_set``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from chimerac.targets.code.codegen import KernelObject
+from chimerac.targets.code.kernel_queue import KernelQueue
+from chimerac.targets.code.kernel_spec import INTEGER_PRODUCTS, KernelSpec
+from chimerac.targets.isa import CKernels, Isa
+
+#: Ops that have a kernel per variant.
+VARIANT_OPS = INTEGER_PRODUCTS
+
+
+@dataclass(frozen=True)
+class KernelSet:
+    """A variant as the runtime sees it: its name, and the features of ``chm_cpu.h`` that a processor must have.
+
+    ``c_kernels`` if it has C functions in place of generated kernels.
+    """
+
+    name: str
+    needs: tuple[str, ...] = ()
+    c_kernels: CKernels | None = None
+
+
+def kernel_sets(isa: Isa) -> tuple[KernelSet, ...]:
+    """The variants of a library, from plain to best."""
+    return tuple(KernelSet(i.kernels, i.needs, i.c_kernels) for i in (isa, *isa.variants))
+
+
+def kernels_of(specs: Iterable[KernelSpec], isa: Isa) -> list[tuple[list[KernelSpec], Isa]]:
+    """What ``KernelQueue.submit`` compiles for a library: the kernels of ``VARIANT_OPS`` once for every variant.
+
+    Where there are variants, the C names of their kernels, the plain ones among them, end in ``__<name>``.
+    """
+    distinct = list(dict.fromkeys(specs))
+    if not isa.variants:
+        return [(distinct, isa)]
+    varied = [spec for spec in distinct if spec.op in VARIANT_OPS]
+    generated = (i for i in (isa, *isa.variants) if i.c_kernels is None)
+    return [
+        ([spec for spec in distinct if spec.op not in VARIANT_OPS], isa),
+        *((varied, replace(i, symbol_suffix=_suffix(i.kernels))) for i in generated),
+    ]
+
+
+def compile_variants(
+    specs: Iterable[KernelSpec],
+    isa: Isa,
+    directory: Path,
+    progress: Callable[[KernelObject, int, int], None] | None = None,
+) -> list[KernelObject]:
+    """As ``compile_kernels``, for ``kernels_of``."""
+    with KernelQueue(1) as queue:
+        return queue.submit(kernels_of(specs, isa)).finish(directory, progress)
+
+
+def declaration(spec: KernelSpec, sets: Sequence[KernelSet]) -> Iterator[str]:
+    """C declaration of a kernel; one of ``VARIANT_OPS`` becomes a function that calls the chosen variant."""
+    types = spec.c_parameters
+    if len(sets) < 2 or spec.op not in VARIANT_OPS:
+        yield f"extern void {spec.symbol}({', '.join(types)});"
+        return
+    declared = ", ".join(f"{t}a{i}" if t.endswith("*") else f"{t} a{i}" for i, t in enumerate(types))
+    passed = ", ".join(f"a{i}" for i in range(len(types)))
+    symbols: list[str] = []  # of each set
+    for one in sets:
+        symbol = f"{spec.symbol}{_suffix(one.name)}"
+        if one.c_kernels is None:
+            yield f"extern void {symbol}({', '.join(types)});"
+        elif (body := one.c_kernels.body(spec, symbols[-1])) is not None:
+            yield from (f"static void {symbol}({declared}) {{", *(f"  {line}" for line in body), "}")
+        else:
+            symbol = symbols[-1]
+        symbols.append(symbol)
+    yield f"static void {spec.symbol}({declared}) {{"
+    yield "  switch (__atomic_load_n(&kernel_set, __ATOMIC_RELAXED)) {"
+    for index, symbol in enumerate(symbols[1:], start=1):
+        yield f"    case {index}: {symbol}({passed}); break;"
+    yield f"    default: {symbols[0]}({passed});"
+    yield "  }"
+    yield "}"
+
+
+def choice(sets: Sequence[KernelSet]) -> Iterator[str]:
+    """The C array ``kernel_sets`` of the descriptor, and ``kernel_set``, the index of the chosen one."""
+    yield from (f'#include "{one.c_kernels.header}"' for one in sets if one.c_kernels is not None)
+    if len(sets) > 1:
+        yield "static int32_t kernel_set;"
+    yield "static const chm_kernel_set kernel_sets[] = {"
+    for one in sets:
+        bits = " | ".join(f"CHM_CPU_{feature.upper()}" for feature in one.needs) or "0"
+        yield f'  {{"{one.name}", {bits}}},'
+    yield "};"
+
+
+def _suffix(name: str) -> str:
+    return f"__{name}"

@@ -1,0 +1,419 @@
+"""Writing kernels as TensorIR: a small statement builder, vectors, the exact numerics, and lowering.
+
+A kernel is built statement by statement from Python, so that a Python loop unrolls and a list of values is a list of
+registers. Nodes are made directly (``tirx.Add(a, b)``), because TVM's operators simplify as they build (``x + 0.0``
+becomes ``x``, which is wrong for -0.0), and only passes that leave arithmetic alone run afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import tvm
+from tvm import ir, tirx
+
+from chimerac.compiler.ir.types import Dim, TensorType
+from chimerac.targets.code.kernel_spec import KernelSpec
+from chimerac.targets.isa import Isa
+
+Expr = Any  #: a TensorIR expression (tvm has no type stubs)
+
+#: element type in the IR → in TensorIR; fp16 and bf16 travel as their bits
+TVM_DTYPES = {"f32": "float32", "f16": "uint16", "bf16": "uint16", "i32": "int32", "i8": "int8", "u8": "uint8"}
+
+
+def lanes_of(dtype: str) -> tuple[str, int]:
+    """``"float32x8"`` → ("float32", 8); a scalar type has one lane."""
+    base, _, lanes = dtype.partition("x")
+    return base, int(lanes or 1)
+
+
+def with_lanes(dtype: str, lanes: int) -> str:
+    """("float32", 8) → ``"float32x8"``."""
+    return dtype if lanes == 1 else f"{dtype}x{lanes}"
+
+
+def type_of(value: Expr) -> str:
+    """TensorIR type of an expression as text."""
+    return str(value.ty.dtype) if hasattr(value.ty, "dtype") else str(value.dtype)
+
+
+def integer(value: int | Expr) -> Expr:
+    """An index expression."""
+    return tirx.IntImm("int32", value) if isinstance(value, int) else value
+
+
+def constant(value: float, dtype: str) -> Expr:
+    """A constant of a scalar or vector type."""
+    base, lanes = lanes_of(dtype)
+    scalar = tirx.FloatImm(base, value) if base.startswith("float") else tirx.IntImm(base, int(value))
+    return scalar if lanes == 1 else tirx.Broadcast(scalar, lanes)
+
+
+def splat(value: Expr, lanes: int) -> Expr:
+    """A scalar in every lane."""
+    return value if lanes == 1 else tirx.Broadcast(value, lanes)
+
+
+def intrinsic(name: str, dtype: str, *arguments: Expr) -> Expr:
+    """Call of a pure LLVM intrinsic; ``dtype`` is that of the result."""
+    from tvm.script import tirx as T
+
+    return T.call_llvm_pure_intrin(dtype, name, *arguments)
+
+
+def reinterpret(value: Expr, dtype: str) -> Expr:
+    """The same bits as another type of the same size."""
+    from tvm.script import tirx as T
+
+    return T.reinterpret(dtype, value)
+
+
+def shuffle(vectors: Sequence[Expr], lanes: Sequence[int]) -> Expr:
+    """Lanes picked from vectors laid end to end."""
+    return tirx.Shuffle(list(vectors), [tirx.IntImm("int32", i) for i in lanes])
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Elements behind a pointer, or a local array; indices count elements."""
+
+    buffer: Any
+    dtype: str
+    type: TensorType | None = None  #: of an operand or result
+
+    def load(self, index: int | Expr, lanes: int = 1) -> Expr:
+        """``lanes`` consecutive elements from ``index``; any alignment of the element type will do."""
+        return tirx.BufferLoad(self.buffer, [_places(index, lanes)])
+
+
+def _places(index: int | Expr, lanes: int) -> Expr:
+    place = integer(index)
+    return place if lanes == 1 else tirx.Ramp(place, tirx.IntImm("int32", 1), lanes)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A mutable variable, scalar or vector: it lives in registers once LLVM has promoted it."""
+
+    builder: KernelBuilder
+    memory: Memory
+    lanes: int
+
+    def get(self) -> Expr:
+        """The value now."""
+        return self.builder.let(self.memory.load(0, self.lanes))
+
+    def set(self, value: Expr) -> None:
+        """Assign."""
+        self.builder.store(self.memory, 0, value)
+
+
+class KernelBuilder:
+    """Collects the statements of one kernel.
+
+    Attributes:
+        operands: one per operand of the spec: ``Memory``, or an int32 expression for a rank-0 i32 operand.
+        results: one per result: ``Memory``; that of an in-place result is the operand's.
+        n: tokens of the call: an expression, or 1 when nothing depends on it.
+        begin, end: units to compute, in a kernel that threads share (targets/code/sharing.py).
+    """
+
+    def __init__(self, spec: KernelSpec, isa: Isa) -> None:
+        from chimerac.compiler.ir.ops import OPS
+
+        self.spec, self.isa = spec, isa
+        self._names = 0
+        self._blocks: list[list[Any]] = [[]]
+        self._header: list[Any] = []
+        self._parameters: list[Any] = []
+        self.operands: list[Any] = [self._parameter(f"a{i}", t) for i, t in enumerate(spec.operands)]
+        in_place = OPS[spec.op].in_place
+        self.results: list[Memory] = [
+            self.operands[in_place[i]] if i in in_place else self._parameter(f"r{i}", t)
+            for i, t in enumerate(spec.results)
+        ]
+        self.n: Any = 1
+        if spec.dynamic:
+            self.n = tirx.Var("n", "int32")
+            self._parameters.append(self.n)
+        self.begin, self.end = tirx.Var("begin", "int32"), tirx.Var("end", "int32")
+        if spec.sharing is not None:
+            self._parameters += [self.begin, self.end]
+
+    def _parameter(self, name: str, type_: TensorType) -> Any:
+        if type_.dtype == "i32" and type_.shape == ():
+            scalar = tirx.Var(name, "int32")
+            self._parameters.append(scalar)
+            return scalar
+        dtype = TVM_DTYPES[type_.dtype]
+        pointer = tirx.Var(name, ir.PointerType(ir.PrimType(dtype)))
+        self._parameters.append(pointer)
+        buffer = tirx.decl_buffer((tirx.IntImm("int32", 1),), dtype, data=pointer, name=name)
+        self._header.append(tirx.DeclBuffer(buffer, data=pointer))
+        return Memory(buffer, dtype, type_)
+
+    def extent(self, dims: Sequence[Dim]) -> Any:
+        """Product of dimensions: an int if none depends on the call, else an expression."""
+        static = math.prod(d for d in dims if isinstance(d, int))
+        dynamic = any(isinstance(d, str) for d in dims)
+        return self.n * static if dynamic else static
+
+    def emit(self, statement: Any) -> None:
+        """Append a statement."""
+        self._blocks[-1].append(statement)
+
+    def let(self, value: Expr) -> Expr:
+        """A name for a value: computed once, here.
+
+        Integers of loops and addresses become TensorIR bindings. Everything else is stored to a stack slot of its own
+        and read back, which LLVM undoes at once: TVM substitutes bindings into each other as it analyses them, which
+        takes time exponential in the length of a chain of float operations.
+        """
+        if type_of(value) == "int32":
+            self._names += 1
+            variable = tirx.Var(f"v{self._names}", "int32")
+            self.emit(tirx.Bind(variable, value))
+            return variable
+        return self.hold(value)
+
+    def hold(self, value: Expr) -> Expr:
+        """``let`` by way of a stack slot, for integers too."""
+        base, lanes = lanes_of(type_of(value))
+        slot = self.local(base, lanes)
+        self.store(slot, 0, value)
+        return slot.load(0, lanes)
+
+    def local(self, dtype: str, size: int) -> Memory:
+        """An array on the stack, contents undefined."""
+        self._names += 1
+        buffer = tirx.decl_buffer((size,), dtype, name=f"l{self._names}", scope="local")
+        self._header.append(tirx.AllocBuffer(buffer))
+        return Memory(buffer, dtype)
+
+    def cell(self, value: Expr) -> Cell:
+        """A variable with this value to begin with."""
+        base, lanes = lanes_of(type_of(value))
+        cell = Cell(self, self.local(base, lanes), lanes)
+        cell.set(value)
+        return cell
+
+    def hidden(self, value: int) -> Expr:
+        """An integer that LLVM does not know, so that it cannot unroll a loop; needs the helper ``hidden_i32``."""
+        from tvm.script import tirx as T
+
+        return self.let(T.call_extern("int32", "hidden_i32", integer(value)))
+
+    def store(self, memory: Memory, index: int | Expr, value: Expr) -> None:
+        """Write the lanes of a value to consecutive elements."""
+        lanes = lanes_of(type_of(value))[1]
+        self.emit(tirx.BufferStore(memory.buffer, value, [_places(index, lanes)]))
+
+    @contextmanager
+    def loop(self, extent: int | Expr) -> Iterator[Expr]:
+        """A serial loop from 0 to ``extent``; yields the index. With a constant extent of 1 there is no loop."""
+        if isinstance(extent, int) and extent == 1:
+            yield tirx.IntImm("int32", 0)
+            return
+        self._names += 1
+        index = tirx.Var(f"i{self._names}", "int32")
+        self._blocks.append([])
+        yield index
+        body = self._blocks.pop()
+        if body:
+            self.emit(tirx.For(index, integer(0), integer(extent), tirx.ForKind.SERIAL, _sequence(body)))
+
+    @contextmanager
+    def units(self) -> Iterator[Expr]:
+        """A loop over the units of this call; yields the unit."""
+        with self.loop(self.let(self.end - self.begin)) as i:
+            yield self.let(self.begin + i)
+
+    @contextmanager
+    def when(self, condition: Expr) -> Iterator[None]:
+        """Statements that run if the condition holds."""
+        self._blocks.append([])
+        yield
+        body = self._blocks.pop()
+        if body:
+            self.emit(tirx.IfThenElse(condition, _sequence(body), None))
+
+    def finish(self) -> Any:
+        """The PrimFunc."""
+        body = _sequence([*self._header, *self._blocks[0]])
+        if self.isa.helpers:
+            body = tirx.AttrStmt(integer(0), "pragma_import_llvm", ir.StringImm(self.isa.helpers), body)
+        function = tirx.PrimFunc(self._parameters, body)
+        symbol = self.spec.symbol + self.isa.symbol_suffix
+        return function.with_attr({"global_symbol": symbol, "tirx.noalias": True})
+
+
+def _sequence(statements: list[Any]) -> Any:
+    return statements[0] if len(statements) == 1 else tirx.SeqStmt(statements)
+
+
+class TirOps:
+    """``numerics.Ops`` over TensorIR: every operation is a statement, on scalars or vectors of ``lanes`` lanes."""
+
+    def __init__(self, builder: KernelBuilder, lanes: int) -> None:
+        self.builder, self.lanes = builder, lanes
+        self._float = with_lanes("float32", lanes)
+        self._int = with_lanes("int32", lanes)
+        self._wide = with_lanes("int64", lanes)
+
+    def f32(self, value: float) -> Expr:
+        return constant(value, self._float)
+
+    def i32(self, value: int) -> Expr:
+        return constant(value, self._int)
+
+    def add(self, a: Expr, b: Expr) -> Expr:
+        return self.builder.hold(tirx.Add(a, b))
+
+    def sub(self, a: Expr, b: Expr) -> Expr:
+        return self.builder.hold(tirx.Sub(a, b))
+
+    def mul(self, a: Expr, b: Expr) -> Expr:
+        # without the fence, LLVM may fuse the product with an addition that uses it
+        return self.builder.hold(intrinsic("llvm.arithmetic.fence", self._float, tirx.Mul(a, b)))
+
+    def div(self, a: Expr, b: Expr) -> Expr:
+        # LLVM makes a division by a power of two a product, and that could be fused, too
+        return self.builder.hold(intrinsic("llvm.arithmetic.fence", self._float, tirx.Div(a, b)))
+
+    def sqrt(self, a: Expr) -> Expr:
+        return self.builder.hold(intrinsic("llvm.sqrt", self._float, a))
+
+    def round_even(self, a: Expr) -> Expr:
+        return self.builder.hold(intrinsic("llvm.nearbyint", self._float, a))
+
+    # comparisons stay expressions, because TVM cannot bind a vector of truth values to a name
+
+    def less(self, a: Expr, b: Expr) -> Expr:
+        return tirx.LT(a, b)
+
+    def greater(self, a: Expr, b: Expr) -> Expr:
+        return tirx.GT(a, b)
+
+    def select(self, condition: Expr, a: Expr, b: Expr) -> Expr:
+        return self.builder.hold(tirx.Select(condition, a, b))
+
+    def bits(self, a: Expr) -> Expr:
+        return self.builder.hold(reinterpret(a, self._int))
+
+    def from_bits(self, a: Expr) -> Expr:
+        return self.builder.hold(reinterpret(a, self._float))
+
+    def to_int(self, a: Expr) -> Expr:
+        return self.builder.hold(tirx.Cast(self._int, a))
+
+    def to_float(self, a: Expr) -> Expr:
+        return self.builder.hold(tirx.Cast(self._float, a))
+
+    def iadd(self, a: Expr, b: Expr) -> Expr:
+        return self._wrapping(tirx.Add, a, b)
+
+    def isub(self, a: Expr, b: Expr) -> Expr:
+        return self._wrapping(tirx.Sub, a, b)
+
+    def iand(self, a: Expr, b: Expr) -> Expr:
+        return self.builder.hold(tirx.bitwise_and(a, b))
+
+    def ior(self, a: Expr, b: Expr) -> Expr:
+        return self.builder.hold(tirx.bitwise_or(a, b))
+
+    def ixor(self, a: Expr, b: Expr) -> Expr:
+        return self.builder.hold(tirx.bitwise_xor(a, b))
+
+    def ishl(self, a: Expr, count: int) -> Expr:
+        return self.builder.hold(tirx.shift_left(a, self.i32(count)))
+
+    def isar(self, a: Expr, count: int) -> Expr:
+        return self.builder.hold(tirx.shift_right(a, self.i32(count)))
+
+    def iless(self, a: Expr, b: Expr) -> Expr:
+        return tirx.LT(a, b)
+
+    def iequal(self, a: Expr, b: Expr) -> Expr:
+        return tirx.EQ(a, b)
+
+    def iselect(self, condition: Expr, a: Expr, b: Expr) -> Expr:
+        return self.builder.hold(tirx.Select(condition, a, b))
+
+    def _wrapping(self, node: Callable[[Expr, Expr], Expr], a: Expr, b: Expr) -> Expr:
+        # TVM marks 32-bit sums as never overflowing; LLVM narrows this form back to one plain 32-bit instruction
+        wide = node(tirx.Cast(self._wide, a), tirx.Cast(self._wide, b))
+        return self.builder.hold(tirx.Cast(self._int, wide))
+
+
+def lanes8_sums(
+    builder: KernelBuilder, length: int | Expr, terms: Callable[[Expr, int], Sequence[Expr]], count: int = 1
+) -> list[Expr]:
+    """``numerics.lanes8_sum`` of ``count`` rows at once.
+
+    Args:
+        length: elements to sum; may depend on the call.
+        terms: gives, for an index and a number of lanes (8, or 1 at the end), the next elements of every row.
+
+    Returns:
+        float32 scalars.
+    """
+    vector, scalar = TirOps(builder, 8), TirOps(builder, 1)
+    lanes = [builder.local("float32", 8) for _ in range(count)]
+    for row in lanes:
+        builder.store(row, 0, vector.f32(0.0))
+    whole = length // 8 if isinstance(length, int) else builder.let(tirx.truncdiv(length, integer(8)))
+    if not isinstance(length, int) or whole:
+        with builder.loop(whole) as i:
+            start = builder.let(i * 8)
+            for row, term in zip(lanes, terms(start, 8), strict=True):
+                builder.store(row, 0, vector.add(row.load(0, 8), term))
+    if not isinstance(length, int):
+        with builder.loop(length - whole * 8) as j:
+            for row, term in zip(lanes, terms(builder.let(whole * 8 + j), 1), strict=True):
+                builder.store(row, j, scalar.add(row.load(j), term))
+    else:
+        for j in range(length % 8):
+            for row, term in zip(lanes, terms(integer(whole * 8 + j), 1), strict=True):
+                builder.store(row, j, scalar.add(row.load(j), term))
+    sums = []
+    for row in lanes:
+        eight = builder.let(row.load(0, 8))
+        four = TirOps(builder, 4).add(shuffle([eight], range(4)), shuffle([eight], range(4, 8)))
+        two = TirOps(builder, 2).add(shuffle([four], range(2)), shuffle([four], range(2, 4)))
+        sums.append(scalar.add(shuffle([two], [0]), shuffle([two], [1])))
+    return sums
+
+
+def strips(builder: KernelBuilder, extent: int | Expr, body: Callable[[Expr, int], None], lanes: int = 8) -> None:
+    """``body(index, lanes)`` over a row: whole vectors first, then single elements."""
+    if isinstance(extent, int):
+        whole = extent // lanes
+        if whole:
+            with builder.loop(whole) as i:
+                body(i * lanes, lanes)
+        rest: Any = extent % lanes
+    else:
+        whole = builder.let(tirx.truncdiv(extent, integer(lanes)))
+        with builder.loop(whole) as i:
+            body(i * lanes, lanes)
+        rest = extent - whole * lanes
+    if not isinstance(rest, int) or rest:
+        with builder.loop(rest) as i:
+            body(whole * lanes + i, 1)
+
+
+def lower(function: Any, isa: Isa) -> Any:
+    """The LLVM module of a PrimFunc: a plain C function that needs no TVM runtime."""
+    target = tvm.target.Target(dict(isa.target))
+    module = tvm.IRModule({str(function.attrs["global_symbol"]): function})
+    for step in (
+        tirx.transform.BindTarget(target),  # functions say what they are compiled for
+        tirx.transform.LowerIntrin(),  # floor division of indices → shifts and the like
+    ):
+        module = step(module)
+    return tvm.get_global_func("target.build.llvm")(module, target)

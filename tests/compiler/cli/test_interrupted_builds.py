@@ -1,0 +1,195 @@
+"""Builds that end early, by errors, Ctrl-C or SIGKILL: the place of the bundle holds a whole bundle or nothing."""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import io
+import os
+import re
+import resource
+import shutil
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_tools import NOISE, Command, Outcome, start
+
+from chimerac.compiler.build.build import Source
+from chimerac.compiler.build.workspace import workspace
+from chimerac.runtime.bundle_format import SelfTest, read_manifest, verify_files
+
+Build = Callable[[], Outcome]
+
+
+@pytest.fixture
+def dist(tmp_path: Path) -> Path:
+    """The output folder of ``build``."""
+    return tmp_path / "dist"
+
+
+@pytest.fixture
+def build(chimerac: Command, document: Path, imported: Source, dist: Path) -> Build:
+    """Builds the session's web bundle again into ``dist``, but for the import."""
+    return lambda: chimerac("build", document, "--scale", "nano", "-t", "wasm", "-o", dist)
+
+
+@pytest.fixture
+def quick(build: Build, bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Build:
+    """``build`` without the slow steps that write nothing: its files are the session's bundle's."""
+    expected = read_manifest(bundles["wasm"]).self_test
+
+    def link_library(
+        driver: str,
+        objects: Sequence[Path],
+        target: object,
+        isa: object,
+        work: Path,
+        out: Path,
+        *,
+        threads: bool = False,
+        run: object = None,
+    ) -> None:
+        shutil.copyfile(bundles["wasm"] / out.name, out)
+
+    def make_self_test(*_: object) -> SelfTest | None:
+        return expected
+
+    monkeypatch.setattr("chimerac.compiler.build.build.link_library", link_library)
+    monkeypatch.setattr("chimerac.compiler.build.build.make_self_test", make_self_test)
+    return build
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+class Faults:
+    """Makes the k-th creation, opening or renaming of something in a folder fail."""
+
+    def __init__(self, folder: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.number, self.count, self.at = f"{folder}{os.sep}", number, 0, 0
+        for owner, name in ((builtins, "open"), (io, "open"), (os, "open"), (os, "mkdir"), (os, "rename")):
+            monkeypatch.setattr(owner, name, self.wrap(getattr(owner, name)))
+        monkeypatch.setattr(os, "replace", self.wrap(os.replace))
+
+    def wrap(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: Any, *arguments: Any, **options: Any) -> Any:
+            inside = isinstance(path, str | os.PathLike) and os.fspath(path).startswith(self.folder)
+            if inside and (real is not os_open or arguments[0] & os.O_CREAT):  # cleaning up opens folders to read
+                self.count += 1
+                if self.count == self.at:
+                    raise OSError(self.number, os.strerror(self.number), os.fspath(path))
+            return real(path, *arguments, **options)
+
+        return call
+
+
+os_open = os.open
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["first build", "rebuild"])
+@pytest.mark.parametrize(
+    "step", [pytest.param(1, marks=pytest.mark.slow), pytest.param(11)], ids=["every fault", "every eleventh"]
+)
+def test_any_file_operation_may_fail(
+    quick: Build, bundles: dict[str, Path], dist: Path, monkeypatch: pytest.MonkeyPatch, step: int, older: bool
+) -> None:
+    dist.mkdir()
+    if older:
+        shutil.copytree(bundles["wasm"], dist / bundles["wasm"].name)
+        (dist / bundles["wasm"].name / "notes.txt").write_text("of the older bundle")
+    before = contents(dist)
+    faults = Faults(dist, errno.ENOSPC, monkeypatch)
+    k = 1
+    while True:
+        faults.count, faults.at = 0, k
+        shown = quick()
+        if faults.count < k:  # nothing was left to fail
+            assert shown.code == 0, shown.err
+            faults.at = 0
+            break
+        assert shown.code == 1, (k, shown.out, shown.err)
+        assert re.match(r"error CHM(321|4\d\d): .*No space left on device", shown.err), shown.err
+        assert not any(noise in shown.err for noise in NOISE)
+        assert contents(dist) == before, k
+        assert len(list(dist.iterdir())) == older
+        k += step
+    assert k > 60
+    assert contents(dist / bundles["wasm"].name) == contents(bundles["wasm"])
+
+
+@pytest.mark.parametrize("most", [1_000, 100_000, 500_000])
+def test_a_full_disk(quick: Build, dist: Path, most: int) -> None:
+    """Writes that fail half way, as on a full disk: here by the limit on the size of files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        shown = quick()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert re.match(r"error CHM(321|400): .*File too large", shown.err), shown.err
+    assert (shown.code, list(dist.iterdir())) == (1, [])
+
+
+def test_a_bundle_that_fails_its_self_test_is_not_put_in_place(
+    quick: Build, bundles: dict[str, Path], dist: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tested = read_manifest(bundles["wasm"]).self_test
+    assert tested is not None
+    wrong = SelfTest(tested.prompt, tested.tokens, "0" * 16, tested.state_hash)
+    monkeypatch.setattr("chimerac.compiler.build.build.make_self_test", lambda *_: wrong)
+    quick().refused("CHM450", "the logits_hash of the self-test differ")
+    assert list(dist.iterdir()) == []
+
+
+def test_a_linker_that_fails_shows_what_it_said(build: Build, dist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_driver = "chimerac.targets.code.driver.write_driver"
+    monkeypatch.setattr(write_driver, lambda *_: "#error the driver is broken\n")
+    build().refused("CHM302", "the C compiler failed", "#error the driver is broken")
+    assert list(dist.iterdir()) == []
+
+
+def test_killed_builds_leave_nothing_under_the_name(build: Build, bundles: dict[str, Path], dist: Path) -> None:
+    """SIGKILL at times spread over a whole build, then a build that works."""
+    name = bundles["wasm"].name
+    started = time.perf_counter()
+    assert build().code == 0  # and the caches are warm
+    seconds = time.perf_counter() - started
+    for part in (0.1, 0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1.0):
+        if part < 0.7:
+            shutil.rmtree(dist / name, ignore_errors=True)
+        child = os.fork()
+        if child == 0:
+            try:
+                build()
+            finally:
+                os._exit(0)
+        time.sleep(part * seconds)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert [p.name for p in dist.iterdir() if not p.name.startswith(".")] in ([], [name])
+        if (dist / name).exists():
+            verify_files(dist / name, read_manifest(dist / name))
+    with workspace(dist / name) as running:  # of a build that is still at work
+        assert build().code == 0
+        assert list(dist.iterdir()) in ([running, dist / name], [dist / name, running]), "killed builds left a folder"
+    assert contents(dist / name) == contents(bundles["wasm"])
+
+
+@pytest.mark.parametrize("step", ["config", "self-test vector"])
+def test_ctrl_c_while_building(document: Path, tmp_path: Path, step: str) -> None:
+    with start("build", document, "--scale", "nano", "-t", "wasm", "-o", tmp_path / "dist") as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(step):
+                break
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode in (1, 130), err
+    assert not any(noise in err for noise in NOISE), err
+    assert len(err) < 50
+    assert not (tmp_path / "dist").exists() or not list((tmp_path / "dist").iterdir())

@@ -1,0 +1,98 @@
+"""A packed checkpoint holds what the compiled model needs, exactly."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.ops.linear import quantise_rows, ternarise
+from chimerac.frontends import config
+from chimerac.frontends.families.chimera.initialization import initialise
+from chimerac.frontends.families.chimera.model import ChimeraModel
+from chimerac.frontends.families.chimera.naming import tensor_specs
+from chimerac.frontends.families.chimera.shape import ChimeraShape
+from chimerac.frontends.layers.shapes import EmbeddingFormat
+from chimerac.frontends.weights.packed import is_packed, load_packed, pack_trits, packed_bytes, unpack_trits
+
+
+@pytest.fixture(scope="module")
+def shape() -> ChimeraShape:
+    return config.shape(config.load("chimera51", scale="nano"))
+
+
+@pytest.fixture(scope="module")
+def model(shape: ChimeraShape) -> ChimeraModel:
+    model = ChimeraModel(shape)
+    initialise(model, 3)
+    with torch.no_grad():
+        model.layers[0].mixer.q_proj.weight[5] = 0  # groups without a nonzero trit
+        model.layers[0].mixer.q_proj.weight[6, 1:] = 0
+    return model
+
+
+def test_codes_and_scales_survive(shape: ChimeraShape, model: ChimeraModel, tmp_path: Path) -> None:
+    file = tmp_path / "packed.safetensors"
+    file.write_bytes(packed_bytes(model))
+    assert is_packed(file)
+    loaded = load_packed(file, shape)
+    state = model.state_dict()
+    assert loaded.keys() == state.keys()
+    for name, spec in tensor_specs(shape).items():
+        original, group = state[name].numpy(), shape.quantization.group_size
+        if spec.format == "float32":
+            np.testing.assert_array_equal(loaded[name], original)
+            continue
+        split = ternarise if spec.format == "ternary" else quantise_rows
+        for mine, theirs in zip(split(loaded[name], group), split(original, group), strict=True):
+            np.testing.assert_array_equal(mine, theirs, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", ["ternary", "bfloat16"])
+def test_other_embeddings(kind: EmbeddingFormat, shape: ChimeraShape, tmp_path: Path) -> None:
+    changed = replace(shape, embedding_format=kind)
+    model = ChimeraModel(changed)
+    initialise(model, 3)
+    file = tmp_path / "packed.safetensors"
+    file.write_bytes(packed_bytes(model))
+    loaded, original = load_packed(file, changed)["embedding.weight"], model.embedding.weight.detach().numpy()
+    if kind == "bfloat16":
+        np.testing.assert_array_equal(loaded, original)
+    else:
+        group = shape.quantization.group_size
+        for mine, theirs in zip(ternarise(loaded, group), ternarise(original, group), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+    with pytest.raises(UserError, match="embedding"):
+        load_packed(file, replace(shape, embedding_format="int8"))
+
+
+@pytest.mark.parametrize("columns", [1, 3, 4, 5, 127, 128, 129])
+def test_trits_round_trip(columns: int) -> None:
+    trits = np.random.default_rng(columns).integers(-1, 2, (3, columns)).astype(np.int8)
+    packed = pack_trits(trits)
+    assert packed.shape == (3, -(-columns // 4))
+    np.testing.assert_array_equal(unpack_trits(packed, columns), trits)
+
+
+def test_file_is_small(model: ChimeraModel) -> None:
+    parameters = sum(p.numel() for p in model.parameters())
+    assert len(packed_bytes(model)) < parameters * 0.45
+
+
+def test_other_shapes_and_damage_are_refused(model: ChimeraModel, tmp_path: Path) -> None:
+    file = tmp_path / "packed.safetensors"
+    data = packed_bytes(model)
+    file.write_bytes(data)
+    other = config.shape(config.load("chimera51", scale="tiny"))
+    with pytest.raises(UserError, match="does not fit") as caught:
+        load_packed(file, other)
+    assert caught.value.code == "CHM241"
+    file.write_bytes(data[: len(data) // 2])
+    assert not is_packed(file)
+    with pytest.raises(UserError) as caught:
+        load_packed(file, model.shape)
+    assert caught.value.code == "CHM240"

@@ -1,0 +1,102 @@
+"""Element-wise kernels against the numpy references: special values, broadcasting, edge sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from kernel_harness import case, check, native_isas
+
+from chimerac.compiler.ir.ops.elementwise import ELEMENTWISE
+from chimerac.targets.kernels.elementwise import collapse
+
+RANDOM = np.random.default_rng(5)
+SPECIAL = np.array(
+    [
+        "0",
+        "-0.0",
+        "1",
+        "-1",
+        "inf",
+        "-inf",
+        "nan",
+        "1e-45",
+        "-1e-45",
+        "1.2e-38",
+        "1e38",
+        "-1e38",
+        "88.7",
+        "88.8",
+        "-87.3",
+        "-87.4",
+        "100",
+        "-100",
+        "0.6",
+        "0.63",
+        "-0.63",
+        "3.9",
+        "4.1",
+        "19.9",
+        "20.1",
+        "4194304",
+    ],
+    np.float32,
+)
+
+
+def normal(*shape: int) -> np.ndarray:
+    return (RANDOM.standard_normal(shape) * 3).astype(np.float32)
+
+
+def test_every_op_on_special_values(tmp_path: Path) -> None:
+    values = np.concatenate([SPECIAL, normal(15)])
+    left, right = np.repeat(values, values.size), np.tile(values, values.size)
+    cases = [
+        case(name, [left, right][:count] if count > 1 else [np.concatenate([values, normal(2000) * 20])], tokens=[])
+        for name, (count, _, _) in ELEMENTWISE.items()
+    ]
+    check(cases, native_isas(), tmp_path)
+
+
+def test_tails_and_tokens(tmp_path: Path) -> None:
+    cases = [case("silu", [normal(n, width)], tokens=[0]) for n in (1, 2, 5, 16) for width in (1, 7, 8, 9, 31, 32, 33)]
+    cases += [case("exp", [normal(width)], tokens=[]) for width in (1, 7, 8, 9, 64)]
+    check(cases, native_isas(), tmp_path)
+
+
+def test_broadcasting(tmp_path: Path) -> None:
+    check(
+        [
+            case("mul", [normal(5, 4, 1), normal(5, 4, 32)], tokens=[0, 1]),
+            case("add", [normal(5, 4, 1), normal(9)], tokens=[0]),
+            case("sub", [normal(3, 1, 7), normal(2, 1)], tokens=[0]),
+            case("div", [normal(3, 1, 7), normal()], tokens=[0]),
+            case("add", [normal(1), normal(6, 12)], tokens=[1]),
+            case("mul", [normal(4, 3, 5), normal(3, 1)], tokens=[]),
+            case("add", [normal(), normal()], tokens=[]),
+        ],
+        native_isas(),
+        tmp_path,
+    )
+
+
+def test_fused_chain(tmp_path: Path) -> None:
+    expression = "silu(a0);mul(t0,a1);add(t1,a2);mul(t2,a3);sub(t3,t0)"
+    operands = [normal(5, 43), normal(5, 43), normal(43), normal(5, 1)]
+    check([case("fused", operands, {"expression": expression}, tokens=[0, 1, 3])], native_isas(), tmp_path)
+
+
+def test_products_are_never_fused_into_sums(tmp_path: Path) -> None:
+    """a*b + c with values where one rounding and two differ."""
+    a = np.full(64, 1 + 2.0**-12, np.float32)
+    operands = [a, a, np.full(64, -1 - 2.0**-11, np.float32)]
+    check([case("fused", operands, {"expression": "mul(a0,a1);add(t0,a2)"}, tokens=[])], native_isas(), tmp_path)
+    assert (a * a + operands[2] == 0).all()  # a fused sum would be 2**-24
+
+
+def test_axes_merge_where_steps_allow() -> None:
+    assert len(collapse(("T", 4, 8), [("T", 4, 8), ("T", 4, 8)])) == 1
+    assert len(collapse(("T", 4, 8), [("T", 4, 8), (8,)])) == 2
+    assert len(collapse(("T", 4, 8), [("T", 4, 8), (4, 8)])) == 2
+    assert len(collapse(("T", 4, 8), [("T", 4, 8), ("T", 4, 1)])) == 2
+    assert len(collapse(("T", 4, 8), [("T", 4, 8), ("T", 1, 8)])) == 3
