@@ -210,7 +210,7 @@ def check_request(request: PackRequest) -> None:
 def _key(request: PackRequest, digest: str) -> str:
     """A name for the pack of a request: it changes with every source that the tables depend on."""
     total = hashlib.sha256(json.dumps([vars(request), digest], sort_keys=True).encode())
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     formats = ("runtime/bundle_format/grammar_trie.py", "runtime/bundle_format/fstpack.py")
     for name in ("frontends/grammar", "passes/grammar_fst", "compiler/ir/grammar.py", *formats):
         path = root / name
