@@ -10,8 +10,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from chimerac.runtime.errors import BundleError
+if TYPE_CHECKING:
+    from chimerac.runtime.errors import BundleError
 
 
 @dataclass(frozen=True)
