@@ -26,10 +26,10 @@ import unicorn.arm64_const as arm64
 
 from chimerac.compiler.ir.layouts import pack_scales, pack_ternary, scale_layout, ternary_layout
 from chimerac.compiler.ir.types import TensorType
-from chimerac.targets.code.codegen import compile_kernels
-from chimerac.targets.code.kernel_spec import KernelSpec
+from chimerac.targets.code.kernel_queue import compile_kernels
 from chimerac.targets.code.link import link
 from chimerac.targets.isa import Isa, load_isa
+from chimerac.targets.kernel_spec import KernelSpec
 
 VARIANTS = ("aarch64-neon", "aarch64-neon+dotprod")
 ROWS = 96

@@ -34,10 +34,10 @@ from chimerac.compiler.ir.layouts import (
 from chimerac.compiler.ir.types import TensorType
 from chimerac.runtime.bundle_format import C_FLAGS, NATIVE_DIRECTORY, POSIX_SOURCES
 from chimerac.runtime.sessions.wasm import find_node
-from chimerac.targets.code.codegen import compile_kernels
-from chimerac.targets.code.kernel_spec import KernelSpec
+from chimerac.targets.code.kernel_queue import compile_kernels
 from chimerac.targets.code.link import link
 from chimerac.targets.isa import Isa, load_isa
+from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.registry import find_target
 
 HERE = Path(__file__).parent

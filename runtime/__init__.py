@@ -1,7 +1,8 @@
 """What runs: the thin Python runtime (standard library and numpy only) over the C runtime of a bundle."""
 
 from chimerac.runtime.errors import BundleError
-from chimerac.runtime.sessions.interface import GenerateOptions, Piece, Session
+from chimerac.runtime.options import GenerateOptions
+from chimerac.runtime.sessions.interface import Piece, Session
 from chimerac.runtime.sessions.loading import load
 
 __all__ = ["BundleError", "GenerateOptions", "Piece", "Session", "load"]

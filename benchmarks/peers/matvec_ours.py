@@ -24,10 +24,10 @@ from worker import serve
 from chimerac.compiler.ir.layouts import pack_scales, pack_ternary, scale_layout, ternary_layout
 from chimerac.compiler.ir.types import TensorType
 from chimerac.runtime.bundle_format import C_FLAGS, NATIVE_DIRECTORY, POSIX_SOURCES
-from chimerac.targets.code.codegen import compile_kernels
-from chimerac.targets.code.kernel_spec import KernelSpec
+from chimerac.targets.code.kernel_queue import compile_kernels
 from chimerac.targets.code.link import link
 from chimerac.targets.isa import Isa, load_isa
+from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.registry import find_target
 
 HERE = Path(__file__).resolve().parent

@@ -9,17 +9,9 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from chimerac.compiler.bench.figures import FirstToken, MemoryUse, Rate, ReadSpeed, Run, TokenTime, token_time
 from chimerac.compiler.bench.machine import Machine, Memory, Others, this_machine
-from chimerac.compiler.bench.report import (
-    BenchReport,
-    FirstToken,
-    MemoryUse,
-    Rate,
-    ReadSpeed,
-    Run,
-    TokenTime,
-    token_time,
-)
+from chimerac.compiler.bench.report import BenchReport
 from chimerac.compiler.bench.start import Start, start_fresh
 from chimerac.compiler.bench.subject import PROMPT_TOKENS, Subject, prompt_tokens, subject_of
 from chimerac.compiler.bench.times import repeats, summarise, take_turns

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from chimerac.runtime.errors import BundleError
-from chimerac.runtime.sessions.interface import NO_GRAMMAR
+from chimerac.runtime.options import NO_GRAMMAR
 from chimerac.runtime.sessions.loading import load
 
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from chimerac.compiler.bench.times import Clock
-from chimerac.runtime.sessions.interface import NO_GRAMMAR, Session
+from chimerac.runtime.options import NO_GRAMMAR
+from chimerac.runtime.sessions.interface import Session
 from chimerac.runtime.sessions.native import NativeSession
 from chimerac.runtime.sessions.profile import Profile, Step
 

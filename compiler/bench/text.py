@@ -4,32 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from chimerac.compiler.bench.report import BenchReport, MemoryUse, Run, Share, TokenTime
+from chimerac.compiler.bench.figures import MemoryUse, Run, Share, TokenTime
 
 _LABEL, _COLUMN = 40, 13
 
 
-def render(report: BenchReport) -> str:
-    """The table that ``chimerac bench`` prints."""
-    blocks = [_head(report), _speed(report), _weights(report), *_times(report), _memory(report.memory), _notes(report)]
+def render(head: Sequence[str], runs: Sequence[Run], decode_bytes: int, memory: MemoryUse, notes: Sequence[str]) -> str:
+    """The table that ``chimerac bench`` prints, under the lines of its head."""
+    blocks = [head, _speed(runs), _weights(runs, decode_bytes), *_times(runs), _memory(memory), _notes(notes)]
     return "\n\n".join("\n".join(line.rstrip() for line in block) for block in blocks if block)
 
 
-def _head(report: BenchReport) -> list[str]:
-    machine = report.machine
-    facts = [machine.cpu, f"{machine.cores} core{'s' * (machine.cores != 1)}"]
-    facts += [f"{level} {_binary(size)}" for level, size in machine.caches.items() if level != "L1d"]
-    facts += [_binary(machine.memory_bytes)] if machine.memory_bytes else []
-    emulated = ", in an emulator" if report.emulated else ""
-    return [
-        f"{report.name} for {report.target}, kernels {report.kernels}{emulated}",
-        ", ".join([*facts, machine.system]),
-        f"{report.date[:16].replace('T', ' ')} UTC, chimerac {report.chimerac}; bundle made by {report.made_by}",
-    ]
-
-
-def _speed(report: BenchReport) -> list[str]:
-    runs = report.runs
+def _speed(runs: Sequence[Run]) -> list[str]:
     lines = [_row("Speed", [f"{run.threads} thread{'s' * (run.threads != 1)}" for run in runs])]
     lines += [
         _row("  decode: tokens/s", [_rate(run.decode.tokens_per_second if run.decode else None) for run in runs]),
@@ -55,11 +41,10 @@ def _speed(report: BenchReport) -> list[str]:
     return lines
 
 
-def _weights(report: BenchReport) -> list[str]:
-    runs = report.runs
-    if not report.decode_bytes:
+def _weights(runs: Sequence[Run], decode_bytes: int) -> list[str]:
+    if not decode_bytes:
         return []
-    lines = [_row("Weights", []), _row("  read for a token", [_size(report.decode_bytes)])]
+    lines = [_row("Weights", []), _row("  read for a token", [_size(decode_bytes)])]
     lines.append(_row("  decode streams: GB/s", [_giga(run.weight_bytes_per_second) for run in runs]))
     read = [run.read_bytes_per_second for run in runs]
     if any(read):
@@ -71,8 +56,8 @@ def _weights(report: BenchReport) -> list[str]:
     return lines
 
 
-def _times(report: BenchReport) -> Iterator[list[str]]:
-    measured = [(run, run.time) for run in report.runs if run.time is not None]
+def _times(runs: Sequence[Run]) -> Iterator[list[str]]:
+    measured = [(run, run.time) for run in runs if run.time is not None]
     if measured:
         yield _shares("Where a token's time goes", measured, [time.parts for _, time in measured], others=True)
         yield _shares("By kernel", measured, [time.ops for _, time in measured], others=False)
@@ -132,8 +117,8 @@ def _memory(memory: MemoryUse) -> list[str]:
     return [line for line in lines if line]
 
 
-def _notes(report: BenchReport) -> list[str]:
-    return [f"* {note}" for note in report.notes]
+def _notes(notes: Sequence[str]) -> list[str]:
+    return [f"* {note}" for note in notes]
 
 
 def _row(label: str, cells: Sequence[str]) -> str:
@@ -170,7 +155,7 @@ def _size(value: int | None) -> str:
     return f"{size:.2f} GB"
 
 
-def _binary(value: int) -> str:
+def binary_size(value: int) -> str:
     """Bytes of memory or a cache with a binary unit."""
     for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20)):
         if value >= size:

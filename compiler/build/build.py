@@ -16,6 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chimerac.compiler.build import pipeline
+from chimerac.compiler.build.self_test import self_test
+from chimerac.compiler.build.timings import Progress, TimingLog, Timings
+from chimerac.compiler.build.workspace import workspace
+from chimerac.compiler.errors import UserError, as_user_error
+from chimerac.compiler.ir.interpreter import is_large
+from chimerac.compiler.ir.module import Module
+from chimerac.compiler.ir.verify import verify
 from chimerac.compiler.packaging.native import (
     BundleInput,
     data_file_names,
@@ -25,38 +32,30 @@ from chimerac.compiler.packaging.native import (
     write_bundle,
     write_weights,
 )
-from chimerac.compiler.errors import UserError
-from chimerac.compiler.ir.interpreter import is_large
-from chimerac.compiler.ir.module import Module
-from chimerac.compiler.ir.verify import verify
 from chimerac.compiler.packaging.onnx import OnnxBundleInput, write_onnx_bundle
-from chimerac.compiler.errors import as_user_error
-from chimerac.compiler.build.self_test import self_test
-from chimerac.compiler.build.timings import Progress, TimingLog, Timings
-from chimerac.compiler.build.workspace import workspace
 from chimerac.frontends import config as config_language
+from chimerac.frontends.config import ModelConfig
 from chimerac.frontends.families.chimera.from_config import shape as shape_of
 from chimerac.frontends.families.chimera.shape import ChimeraShape
-from chimerac.frontends.config import ModelConfig
 from chimerac.frontends.tokenizers import load_tokenizer, tokenizer_of
 from chimerac.passes.base import PassRecord
 from chimerac.passes.loop_unrolling import check_loops
-from chimerac.targets.code.memory_planning import plan_memory
 from chimerac.passes.ternary_costs import TernaryCosts
 from chimerac.passes.ternary_packing import TernaryPacking
 from chimerac.runtime.bundle_format import MANIFEST_NAME, SelfTest
 from chimerac.runtime.errors import BundleError
-from chimerac.runtime.sessions.loading import load
 from chimerac.runtime.reference.tokenizer import Tokenizer
+from chimerac.runtime.sessions.loading import load
 from chimerac.targets.code import driver
 from chimerac.targets.code.codegen import KernelObject
-from chimerac.targets.isa import Isa, load_isa
 from chimerac.targets.code.kernel_queue import KernelBatch, KernelQueue, usable_cores
 from chimerac.targets.code.library import CodeFile, code_files, link_library
 from chimerac.targets.code.link import ZigRuns
-from chimerac.targets.registry import Target, find_target
+from chimerac.targets.code.memory_planning import plan_memory
 from chimerac.targets.code.runtime_ahead import RuntimeAhead
 from chimerac.targets.code.variants import kernels_of
+from chimerac.targets.isa import Isa, load_isa
+from chimerac.targets.registry import Target, find_target
 
 if TYPE_CHECKING:
     from chimerac.frontends.families.chimera.model import ChimeraModel
@@ -298,9 +297,9 @@ def import_shape(
     begun = time.perf_counter()
     import torch
 
+    from chimerac.frontends.export.importer import import_module
     from chimerac.frontends.families.chimera.model import ChimeraModel
     from chimerac.frontends.families.chimera.stateful import Stateful
-    from chimerac.frontends.export.importer import import_module
     from chimerac.frontends.weights.sources import (
         CheckpointWeights,
         RandomWeights,

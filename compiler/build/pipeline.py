@@ -20,7 +20,6 @@ from chimerac.passes.loop_unrolling import LoopUnrolling
 from chimerac.passes.moe_sort_dispatch import MoeSortDispatch
 from chimerac.passes.quantized_linear import QuantizedLinear
 
-
 #: Passes that change speed or size but never the numbers; any of them may be left out.
 OPTIONAL = frozenset(
     {"constant_folding", "common_subexpressions", "fuse_norm_quantize", "fuse_elementwise", "dead_code"}

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from chimerac.compiler.ir.interpreter import Session
-from chimerac.targets.code.places import align
 from chimerac.compiler.ir.module import Module
 from chimerac.runtime.bundle_format import SelfTest
 from chimerac.runtime.bundle_format.constants import ROLE_CONTROL, ROLE_END
 from chimerac.runtime.bundle_format.hashing import START, hash_words
 from chimerac.runtime.reference.tokenizer import Tokenizer
+from chimerac.targets.code.places import align
 
 GENERATED_ROLES = (ROLE_END, ROLE_CONTROL)
 

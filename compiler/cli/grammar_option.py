@@ -12,7 +12,7 @@ import click
 from chimerac.compiler.errors import UserError, as_user_error
 from chimerac.runtime.bundle_format import read_container, read_manifest
 from chimerac.runtime.errors import BundleError
-from chimerac.runtime.sessions.interface import NO_GRAMMAR
+from chimerac.runtime.options import NO_GRAMMAR
 
 
 def chosen_grammar(

@@ -41,11 +41,11 @@ from chimerac.runtime.bundle_format.constants import ROLE_END, ROLE_PAD
 from chimerac.runtime.reference.tokenizer import Special, Tokenizer, byte_tokenizer, write_tokenizer
 from chimerac.targets.code import driver
 from chimerac.targets.code.codegen import KernelObject
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.code.library import runner_files
 from chimerac.targets.code.places import MemoryPlan
 from chimerac.targets.code.variants import kernel_sets
 from chimerac.targets.isa import Isa, load_isa
+from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.registry import Target
 from chimerac.version import __version__
 

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from chimerac.frontends.layers.quantization import large_enough, product_dtype, straight_through_activations
 
-if TYPE_CHECKING:
-    from chimerac.frontends.layers.linear import TernaryLinear
+
+class Projection(Protocol):
+    """What a product needs of a layer; ``linear.TernaryLinear`` is one."""
+
+    group: int
+    block: int
+    sparse_gradient: bool
+    ternary: bool
+
+    @property
+    def weight(self) -> Tensor: ...
+
+    def dequantized(self) -> Tensor: ...
 
 
-def joint_product(x: Tensor, layers: Sequence[TernaryLinear]) -> tuple[Tensor, ...]:
+def joint_product(x: Tensor, layers: Sequence[Projection]) -> tuple[Tensor, ...]:
     """x W^T of several layers that read the same x and have no norm of their own, as ``layer(x)`` would give it.
 
     The input is quantised once, and the weights, one below the other, are multiplied at once.
@@ -29,7 +40,7 @@ def joint_product(x: Tensor, layers: Sequence[TernaryLinear]) -> tuple[Tensor, .
     return torch.split(y, [layer.weight.shape[0] for layer in layers], dim=-1)
 
 
-def stacked_product(x: Tensor, layers: Sequence[TernaryLinear]) -> Tensor:
+def stacked_product(x: Tensor, layers: Sequence[Projection]) -> Tensor:
     """``joint_product`` before it is split: float32 [..., sum of N]."""
     first = layers[0]
     if first.ternary:

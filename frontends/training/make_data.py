@@ -12,8 +12,8 @@ from typing import Any, Final
 import numpy as np
 
 from chimerac.compiler.errors import ChimeracError, UserError
+from chimerac.frontends.tokenizers.byte_pairs import count_pieces, learn
 from chimerac.frontends.training.counter import generator
-from chimerac.frontends.training.recipes.home.pairs import count_pieces, learn
 from chimerac.runtime.reference.tokenizer import Special, Tokenizer, write_tokenizer
 
 SPECIALS: Final = (("<|json|>", "answer"), ("<|endoftext|>", "end"), ("<|pad|>", "pad"))

@@ -25,9 +25,9 @@ from chimerac.runtime.bundle_format.fstpack import (
 )
 from chimerac.runtime.bundle_format.grammar_trie import BLANK_LINE, SENTENCE_END, STRUCTURE, vocabulary_of
 from chimerac.runtime.errors import BundleError
+from chimerac.runtime.options import NO_GRAMMAR
 from chimerac.runtime.reference.grammar_engine import GrammarEngine, GrammarState
 from chimerac.runtime.reference.tokenizer import Tokenizer, tokenizer_sections
-from chimerac.runtime.sessions.interface import NO_GRAMMAR
 
 MOST_WEIGHT: Final = 512  #: in 1/256 nat
 _MOST_OPEN: Final = 8

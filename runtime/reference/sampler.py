@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from chimerac.runtime.options import GenerateOptions
 from chimerac.runtime.reference import exact_math
 from chimerac.runtime.reference.exact_math import F, Floats
-from chimerac.runtime.sessions.interface import GenerateOptions
 
 _LARGEST = F(3.4028235e38)
 _LOW = np.uint64(0xFFFFFFFF)

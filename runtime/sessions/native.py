@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from chimerac.runtime.bundle_format import Manifest
 from chimerac.runtime.errors import BundleError
-from chimerac.runtime.sessions.interface import FinishReason, GenerateOptions, Piece, Prompt, Session, tell_too_short
+from chimerac.runtime.options import GenerateOptions
+from chimerac.runtime.sessions.interface import FinishReason, Piece, Prompt, Session, tell_too_short
 from chimerac.runtime.sessions.native_grammar import NativeGrammar, SessionGrammars
 from chimerac.runtime.sessions.native_library import NativeLibrary
 from chimerac.runtime.sessions.profile import Profile

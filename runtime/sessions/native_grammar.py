@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chimerac.runtime.errors import BundleError
-from chimerac.runtime.sessions.interface import NO_GRAMMAR
+from chimerac.runtime.options import NO_GRAMMAR
 from chimerac.runtime.sessions.native_library import NativeLibrary
 
 _SKIP_CHECKSUMS: Final = 1

@@ -16,10 +16,11 @@ from chimerac.runtime.bundle_format import SECTION_ALIGNMENT, Manifest
 from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.bundle_format.hashing import hash_words
 from chimerac.runtime.errors import BundleError
+from chimerac.runtime.options import GenerateOptions
 from chimerac.runtime.reference.grammars import GrammarRun, PythonGrammars
 from chimerac.runtime.reference.sampler import sample
 from chimerac.runtime.reference.tokenizer import StreamDecoder, Tokenizer, read_tokenizer
-from chimerac.runtime.sessions.interface import FinishReason, GenerateOptions, Piece, Prompt, Session, tell_too_short
+from chimerac.runtime.sessions.interface import FinishReason, Piece, Prompt, Session, tell_too_short
 
 #: Target of bundles whose model need not give the bits of the other targets.
 ONNX_FUSED = "onnx-fused"

@@ -14,16 +14,9 @@ from numpy.typing import NDArray
 
 from chimerac.runtime.bundle_format import Manifest
 from chimerac.runtime.errors import BundleError
+from chimerac.runtime.options import NO_GRAMMAR, GenerateOptions
 from chimerac.runtime.sessions.child_process import end_process
-from chimerac.runtime.sessions.interface import (
-    NO_GRAMMAR,
-    FinishReason,
-    GenerateOptions,
-    Piece,
-    Prompt,
-    Session,
-    tell_too_short,
-)
+from chimerac.runtime.sessions.interface import FinishReason, Piece, Prompt, Session, tell_too_short
 
 RUNNER_NAME = "chimera-run"
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from chimerac.runtime.bundle_format import WEB_DIRECTORY, Manifest
 from chimerac.runtime.errors import BundleError
+from chimerac.runtime.options import GenerateOptions
 from chimerac.runtime.sessions.child_process import end_process
-from chimerac.runtime.sessions.interface import FinishReason, GenerateOptions, Piece, Prompt, Session
+from chimerac.runtime.sessions.interface import FinishReason, Piece, Prompt, Session
 
 _MIN_NODE = 20
 

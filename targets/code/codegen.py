@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 from chimerac.runtime import bundle_format
-from chimerac.targets.code.kernel_spec import INTEGER_PRODUCTS, KernelSpec
 from chimerac.targets.isa import Isa
+from chimerac.targets.kernel_spec import INTEGER_PRODUCTS, KernelSpec
 from chimerac.targets.kernels import find_kernel
 
 #: how the name ends of an object file that is being written
@@ -52,8 +51,8 @@ def source_digest() -> str:
         *sorted(root.glob("kernels/*.py")),
         *sorted(root.glob("isa/*.py")),
         root / "code" / "codegen.py",
-        root / "code" / "kernel_spec.py",
-        root / "code" / "sharing.py",
+        root / "kernel_spec.py",
+        root / "sharing.py",
         operations / "layouts.py",
         operations / "numerics.py",
         *sorted(operations.glob("ops/*.py")),
@@ -104,26 +103,3 @@ def compile_object(spec: KernelSpec, isa: Isa, place: Path) -> float:
     finally:
         temporary.unlink(missing_ok=True)
     return time.perf_counter() - started
-
-
-def compile_kernels(
-    specs: Iterable[KernelSpec],
-    isa: Isa,
-    directory: Path,
-    progress: Callable[[KernelObject, int, int], None] | None = None,
-) -> list[KernelObject]:
-    """One object file per distinct spec, in order of first appearance; the same bytes for the same inputs.
-
-    They are compiled one after the other, in this process; ``kernel_queue.KernelQueue`` compiles several at a time.
-
-    Args:
-        directory: gets ``<symbol>.o`` files; created if missing.
-        progress: called with each finished kernel, how many are done, and of how many.
-
-    Raises:
-        UserError: CHM301, an op without a kernel.
-    """
-    from chimerac.targets.code.kernel_queue import KernelQueue
-
-    with KernelQueue(1) as queue:
-        return queue.submit([(specs, isa)]).finish(directory, progress)

@@ -13,7 +13,6 @@ from chimerac.compiler.ir.costs import decode_steps, part_of
 from chimerac.compiler.ir.module import Graph, Module, Op, Value, walk
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.types import TensorType
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.code.places import (
     Arena,
     Copy,
@@ -27,6 +26,7 @@ from chimerac.targets.code.places import (
     Weight,
 )
 from chimerac.targets.code.variants import KernelSet, choice, declaration
+from chimerac.targets.kernel_spec import KernelSpec
 
 #: Ops that need no kernel: the driver does them itself or they only relabel memory.
 WITHOUT_KERNEL = frozenset({"constant", "state.read", "state.write", "loop", "reshape", "last_token"})

@@ -31,9 +31,9 @@ from chimerac.targets.code.codegen import (
     compile_object,
     instruction_set_of,
 )
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.code.kernel_worker import Answer, Request, named_isa
 from chimerac.targets.isa import Isa
+from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels import require_kernel
 
 #: Kernels for which a worker is started: it loads TVM in the time that it compiles ten.
@@ -215,6 +215,27 @@ class KernelQueue:
         with self._lock:
             self._workers.discard(worker)
         return worker.end()
+
+
+def compile_kernels(
+    specs: Iterable[KernelSpec],
+    isa: Isa,
+    directory: Path,
+    progress: Progress | None = None,
+) -> list[KernelObject]:
+    """One object file per distinct spec, in order of first appearance; the same bytes for the same inputs.
+
+    They are compiled one after the other, in this process; ``KernelQueue`` compiles several at a time.
+
+    Args:
+        directory: gets ``<symbol>.o`` files; created if missing.
+        progress: called with each finished kernel, how many are done, and of how many.
+
+    Raises:
+        UserError: CHM301, an op without a kernel.
+    """
+    with KernelQueue(1) as queue:
+        return queue.submit([(specs, isa)]).finish(directory, progress)
 
 
 class _Worker:

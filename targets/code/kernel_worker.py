@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.isa import Isa, load_isa
+from chimerac.targets.kernel_spec import KernelSpec
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from chimerac.targets.code.codegen import KernelObject
 from chimerac.targets.code.kernel_queue import KernelQueue
-from chimerac.targets.code.kernel_spec import INTEGER_PRODUCTS, KernelSpec
 from chimerac.targets.isa import CKernels, Isa
+from chimerac.targets.kernel_spec import INTEGER_PRODUCTS, KernelSpec
 
 #: Ops that have a kernel per variant.
 VARIANT_OPS = INTEGER_PRODUCTS

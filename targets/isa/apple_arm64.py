@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from chimerac.compiler.ir.layouts import form_of
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.isa.aarch64_neon import PLAIN
 from chimerac.targets.isa.definition import CKernels, Isa
+from chimerac.targets.kernel_spec import KernelSpec
 
 #: What ``runtime/apple/chm_amx.c`` takes; as in its header.
 MOST_BLOCK, MOST_GROUP, MOST_EXPERTS = 64, 1024, 256

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from chimerac.targets.code.kernel_spec import KernelSpec
+    from chimerac.targets.kernel_spec import KernelSpec
 
 
 LARGEST_BLOCK = 256  #: columns of a block of activations, at most

@@ -8,8 +8,8 @@ from typing import Any
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.ops.elementwise import ELEMENTWISE
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.isa import Isa
+from chimerac.targets.kernel_spec import KernelSpec
 
 Build = Callable[[KernelSpec, Isa], Any]
 

@@ -9,8 +9,8 @@ from typing import Any
 from chimerac.compiler.ir.module import Attribute
 from chimerac.compiler.ir.ops.elementwise import ELEMENTWISE, evaluate_expression
 from chimerac.compiler.ir.types import Dim
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.isa import Isa
+from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.tensorir import KernelBuilder, TirOps, splat, strips
 
 LANES = 8

@@ -8,8 +8,8 @@ import numpy as np
 from tvm import tirx
 
 from chimerac.compiler.ir import numerics
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.isa import Isa
+from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.norms import rms_normalised
 from chimerac.targets.kernels.tensorir import KernelBuilder, TirOps, splat, strips
 from chimerac.targets.kernels.ternary import Place, Product, TernaryBody

@@ -8,9 +8,8 @@ from typing import Any
 from tvm import tirx
 
 from chimerac.compiler.errors import InternalError
-from chimerac.targets.code.kernel_spec import KernelSpec
-from chimerac.targets.code.sharing import INT8_ROWS
 from chimerac.targets.isa import Isa
+from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.halves import decode
 from chimerac.targets.kernels.tensorir import (
     Cell,
@@ -23,6 +22,7 @@ from chimerac.targets.kernels.tensorir import (
     splat,
     strips,
 )
+from chimerac.targets.sharing import INT8_ROWS
 
 ROWS = INT8_ROWS  #: rows at a time; they share the activations and fill a vector of results
 LARGEST_BLOCK = 1024  #: 127 · 127 · 1024 < 2**24: a block's sum is exact in float32

@@ -6,10 +6,10 @@ from typing import Any
 
 from tvm import tirx
 
-from chimerac.targets.code.kernel_spec import KernelSpec
-from chimerac.targets.code.sharing import LINEAR_ROWS
 from chimerac.targets.isa import Isa
+from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.tensorir import Expr, KernelBuilder, Memory, TirOps, integer, lanes8_sums, with_lanes
+from chimerac.targets.sharing import LINEAR_ROWS
 
 ROWS = LINEAR_ROWS  #: dot products at a time: enough independent sums to hide the latency of an addition
 

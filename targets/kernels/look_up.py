@@ -8,8 +8,8 @@ from tvm import tirx
 
 from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir.layouts import form_of, panel_rows_of, words_of, words_per_vector
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.isa import Isa
+from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.halves import decode
 from chimerac.targets.kernels.tensorir import Expr, KernelBuilder, TirOps, shuffle, splat
 

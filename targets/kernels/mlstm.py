@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from chimerac.compiler.ir import numerics
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.isa import Isa
+from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.tensorir import KernelBuilder, TirOps, lanes8_sums, splat, strips
 from chimerac.targets.kernels.vectors import float_lanes, vector_matrix
 

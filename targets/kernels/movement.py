@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.isa import Isa
+from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.linear import load_wide
 from chimerac.targets.kernels.tensorir import Expr, KernelBuilder, Memory, strips
 

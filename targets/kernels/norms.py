@@ -9,8 +9,8 @@ import numpy as np
 from tvm import tirx
 
 from chimerac.compiler.ir import numerics
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.isa import Isa
+from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.tensorir import Expr, KernelBuilder, Memory, TirOps, integer, lanes8_sums, splat, strips
 
 Load = Callable[[Expr, int], Expr]

@@ -8,8 +8,8 @@ from tvm import tirx
 
 from chimerac.compiler.ir import numerics
 from chimerac.compiler.ir.ops.attention import rope_frequencies
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.isa import Isa
+from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.tensorir import KernelBuilder, TirOps, constant, splat, with_lanes
 from chimerac.targets.kernels.vectors import float_lanes, pieces
 

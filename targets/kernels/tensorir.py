@@ -17,8 +17,8 @@ import tvm
 from tvm import ir, tirx
 
 from chimerac.compiler.ir.types import Dim, TensorType
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.isa import Isa
+from chimerac.targets.kernel_spec import KernelSpec
 
 Expr = Any  #: a TensorIR expression (tvm has no type stubs)
 
@@ -120,7 +120,7 @@ class KernelBuilder:
         operands: one per operand of the spec: ``Memory``, or an int32 expression for a rank-0 i32 operand.
         results: one per result: ``Memory``; that of an in-place result is the operand's.
         n: tokens of the call: an expression, or 1 when nothing depends on it.
-        begin, end: units to compute, in a kernel that threads share (targets/code/sharing.py).
+        begin, end: units to compute, in a kernel that threads share (targets/sharing.py).
     """
 
     def __init__(self, spec: KernelSpec, isa: Isa) -> None:

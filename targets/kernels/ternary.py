@@ -14,8 +14,8 @@ from tvm import tirx
 
 from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir.layouts import COLUMNS_PER_STEP, form_of, ternary_bytes, words_per_vector
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.isa import LARGEST_BLOCK, Isa, TernaryDot
+from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.halves import decode
 from chimerac.targets.kernels.tensorir import (
     Expr,

@@ -7,8 +7,8 @@ from typing import Any
 from tvm import tirx
 
 from chimerac.compiler.ir import numerics
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.isa import Isa
+from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.tensorir import KernelBuilder, TirOps, splat, strips
 from chimerac.targets.kernels.vectors import clamped, float_lanes, pieces, row_sums, vector_matrix
 

@@ -9,11 +9,11 @@ import numpy as np
 from tvm import tirx
 
 from chimerac.compiler.ir import numerics
-from chimerac.targets.code.kernel_spec import KernelSpec
-from chimerac.targets.code.sharing import attention_heads
 from chimerac.targets.isa import Isa
+from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.tensorir import KernelBuilder, Memory, TirOps, integer, shuffle, splat, strips
 from chimerac.targets.kernels.vectors import float_lanes, lanes8_tree, panels, pieces, row_sums
+from chimerac.targets.sharing import attention_heads
 
 MINUS_INFINITY = -0x00800000  #: bits of the float32
 ROWS_PER_VISIT = 16  #: value rows that one head adds before the next head of the block does

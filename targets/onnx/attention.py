@@ -10,7 +10,6 @@ from chimerac.compiler.ir.ops.attention import rope_frequencies
 from chimerac.targets.onnx.context import Context
 from chimerac.targets.onnx.functions import call
 from chimerac.targets.onnx.graph import Nodes
-from chimerac.targets.onnx.recurrent import arange
 
 #: For scores that are masked out: far below any score, and its difference to one is still finite.
 LEAST = np.float32(-1e38)
@@ -21,7 +20,7 @@ def positions(context: Context, op: Op, like: str) -> str:
     nodes = context.nodes
     start = context.index(op.operands[1] if op.name == "rope" else op.operands[8])
     tokens = nodes.extent(like, 0)
-    return nodes.cached(("positions", start, tokens), lambda: (nodes.op("Add", arange(nodes, tokens), start),))[0]
+    return nodes.cached(("positions", start, tokens), lambda: (nodes.op("Add", nodes.arange(tokens), start),))[0]
 
 
 def build_rope(context: Context, op: Op) -> tuple[str, ...]:

@@ -15,7 +15,6 @@ from chimerac.targets.onnx.functions import call
 from chimerac.targets.onnx.graph import Nodes
 from chimerac.targets.onnx.norms import dense, rms_norm
 from chimerac.targets.onnx.products import block_scales, code_blocks, matmul, scaled_sum, widths
-from chimerac.targets.onnx.recurrent import arange
 from chimerac.targets.onnx.weights import pack_blocks
 
 
@@ -38,7 +37,7 @@ def build_sort_pairs(context: Context, op: Op) -> tuple[str, ...]:
     nodes, slots = context.nodes, last(op.operands[0])
     flat = nodes.reshape(experts, -1)
     pairs = nodes.op("Shape", flat)
-    keys = nodes.op("Add", nodes.op("Mul", flat, pairs), arange(nodes, pairs))
+    keys = nodes.op("Add", nodes.op("Mul", flat, pairs), nodes.arange(pairs))
     _, order = nodes.emit("TopK", keys, pairs, outputs=2, largest=0)
     _, place = nodes.emit("TopK", order, pairs, outputs=2, largest=0)  # sorting a permutation gives its inverse
     before = nodes.op("Less", flat, nodes.i64([[e] for e in range(op.integer("experts") + 1)]))
@@ -59,7 +58,7 @@ def expert_of_rows(nodes: Nodes, offsets: str, pairs: str) -> str:
 
     def make() -> tuple[str, ...]:
         ends = nodes.unsqueeze(nodes.slice(offsets, 1, (1 << 31) - 1, 0), 1)
-        ended = nodes.op("LessOrEqual", ends, arange(nodes, pairs))
+        ended = nodes.op("LessOrEqual", ends, nodes.arange(pairs))
         return (nodes.op("ReduceSum", nodes.to_int(ended), nodes.i64([0]), keepdims=0),)
 
     return nodes.cached(("expert of rows", offsets, pairs), make)[0]

@@ -9,6 +9,7 @@ comparisons. Differences are left in the sign of zeros and in what a NaN becomes
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -194,6 +195,26 @@ FUNCTIONS: dict[str, Callable[[Body, str], str]] = {
 }
 
 
+#: function → the operators that stand for it in the fused form, whose bits differ
+OPERATORS: dict[str, Callable[[Nodes, str], str]] = {
+    **{
+        name: partial(lambda nodes, x, op: nodes.op(op, x), op=op)
+        for name, op in {
+            "exp": "Exp",
+            "log": "Log",
+            "tanh": "Tanh",
+            "sigmoid": "Sigmoid",
+            "softplus": "Softplus",
+            "gelu": "Gelu",
+            "sine": "Sin",
+            "cosine": "Cos",
+        }.items()
+    },
+    "silu": lambda nodes, x: nodes.op("Mul", x, nodes.op("Sigmoid", x)),
+    "logsigmoid": lambda nodes, x: nodes.op("Neg", nodes.op("Softplus", nodes.op("Neg", x))),
+}
+
+
 def call(nodes: Nodes, function: str, x: str) -> str:
     """Append a function of a value; its result.
 
@@ -201,7 +222,5 @@ def call(nodes: Nodes, function: str, x: str) -> str:
     takes seconds to put a hundred calls in place when it loads the model.
     """
     if nodes.pool.fused:
-        from chimerac.targets.onnx.fused import OPERATORS
-
         return OPERATORS[function](nodes, x)
     return FUNCTIONS[function](Body(nodes), x)

@@ -16,8 +16,9 @@ import numpy as np
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.module import Op
+from chimerac.targets.onnx import experts as exact
 from chimerac.targets.onnx.context import Context, last, shape_of
-from chimerac.targets.onnx.graph import MICROSOFT, Nodes
+from chimerac.targets.onnx.graph import MICROSOFT
 from chimerac.targets.onnx.weights import pack_matrix
 
 #: In place of the scales that ``quantize`` would give: nobody reads them.
@@ -130,15 +131,11 @@ def build_gated_delta(context: Context, op: Op) -> tuple[str, ...]:
 
 def build_gather_rows(context: Context, op: Op) -> tuple[str, ...]:
     """As the exact form does, but there are no scales to gather."""
-    from chimerac.targets.onnx.experts import build_gather_rows as exact
-
-    return (NO_SCALES,) if context.value(op.operands[0]) == NO_SCALES else exact(context, op)
+    return (NO_SCALES,) if context.value(op.operands[0]) == NO_SCALES else exact.build_gather_rows(context, op)
 
 
 def build_grouped_ternary_matmul(context: Context, op: Op) -> tuple[str, ...]:
     """One MatMulNBits per expert over its contiguous rows, possibly none."""
-    from chimerac.targets.onnx.experts import counts_of_experts
-
     _check_block(op)
     nodes, weights = context.nodes, op.operands[2]
     rows, columns, block = op.integer("rows"), op.integer("columns"), op.integer("block")
@@ -156,31 +153,12 @@ def build_grouped_ternary_matmul(context: Context, op: Op) -> tuple[str, ...]:
     flat = nodes.reshape(context.value(op.operands[0]), -1, columns)
     parts: tuple[str, ...] = (flat,)
     if experts > 1:
-        counts = counts_of_experts(nodes, context.value(op.operands[4]), experts)
+        counts = exact.counts_of_experts(nodes, context.value(op.operands[4]), experts)
         parts = nodes.emit("Split", flat, counts, outputs=experts, axis=0)
     made = [_matmul(context, op, x, w, s, 2) for x, w, s in zip(parts, packed, factors, strict=True)]
     joined = nodes.op("Concat", *made, axis=0) if experts > 1 else made[0]
     return (nodes.reshape(joined, -1, slots, rows),)
 
-
-#: function of ``functions.py`` → the operators that stand for it
-OPERATORS: dict[str, Callable[[Nodes, str], str]] = {
-    **{
-        name: partial(lambda nodes, x, op: nodes.op(op, x), op=op)
-        for name, op in {
-            "exp": "Exp",
-            "log": "Log",
-            "tanh": "Tanh",
-            "sigmoid": "Sigmoid",
-            "softplus": "Softplus",
-            "gelu": "Gelu",
-            "sine": "Sin",
-            "cosine": "Cos",
-        }.items()
-    },
-    "silu": lambda nodes, x: nodes.op("Mul", x, nodes.op("Sigmoid", x)),
-    "logsigmoid": lambda nodes, x: nodes.op("Neg", nodes.op("Softplus", nodes.op("Neg", x))),
-}
 
 #: op name → translator, in place of that of ``translate.TRANSLATORS``
 TRANSLATORS: dict[str, Callable[[Context, Op], tuple[str, ...]]] = {

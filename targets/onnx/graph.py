@@ -119,6 +119,15 @@ class Nodes:
         """Extent of one axis, int64[1]."""
         return self.cached(("extent", x, axis), lambda: (self.op("Shape", x, start=axis, end=axis + 1),))[0]
 
+    def arange(self, extent: str) -> str:
+        """int64[T]: 0, 1, … for an extent int64[1]."""
+
+        def make() -> tuple[str, ...]:
+            stop = self.op("Squeeze", extent)
+            return (self.op("Range", self.i64(0), stop, self.i64(1)),)
+
+        return self.cached(("arange", extent), make)[0]
+
     def pad_last(self, x: str, rank: int, missing: int) -> str:
         """``missing`` zeros after the last axis."""
         return self.op("Pad", x, self.i64([0] * (2 * rank - 1) + [missing])) if missing else x

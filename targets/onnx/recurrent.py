@@ -23,7 +23,7 @@ def build_causal_conv(context: Context, op: Op) -> tuple[str, ...]:
     tokens = nodes.extent(context.value(x), 0)
 
     def windows() -> tuple[str, ...]:
-        steps = arange(nodes, tokens)
+        steps = nodes.arange(tokens)
         return (nodes.op("Add", nodes.unsqueeze(steps, 0), nodes.i64([[j] for j in range(taps)])),)
 
     index = nodes.cached(("windows", tokens, taps), windows)[0]  # [taps, T]
@@ -32,16 +32,6 @@ def build_causal_conv(context: Context, op: Op) -> tuple[str, ...]:
     y = nodes.sum_first(nodes.op("Mul", seen, by_tap))
     kept = nodes.op("Slice", history, tokens, nodes.i64([(1 << 31) - 1]), nodes.i64([0]))
     return y, kept
-
-
-def arange(nodes: Nodes, tokens: str) -> str:
-    """int64[T]: 0, 1, … for an extent int64[1]."""
-
-    def make() -> tuple[str, ...]:
-        stop = nodes.op("Squeeze", tokens)
-        return (nodes.op("Range", nodes.i64(0), stop, nodes.i64(1)),)
-
-    return nodes.cached(("arange", tokens), make)[0]
 
 
 def build_gated_delta(context: Context, op: Op) -> tuple[str, ...]:

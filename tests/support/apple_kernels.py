@@ -11,10 +11,10 @@ from amx_model import MATINT
 from apple_machine import AppleMachine, Chip, Int32
 
 from chimerac.runtime.bundle_format import APPLE_DIRECTORY, NATIVE_DIRECTORY
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.code.link import link
 from chimerac.targets.code.variants import KernelSet, choice, compile_variants, declaration, kernel_sets
 from chimerac.targets.isa import Isa
+from chimerac.targets.kernel_spec import KernelSpec
 
 GUARD = 64  #: bytes behind the result that a kernel must leave alone
 

@@ -28,8 +28,8 @@ from chimerac.targets.code.driver import (
     used_sections,
     write_driver,
 )
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.code.memory_planning import plan_memory
+from chimerac.targets.kernel_spec import KernelSpec
 
 IDENTITY = Identity("test", "00" * 32, "11" * 32)
 WARNINGS = ("-Wall", "-Wextra", "-Werror")

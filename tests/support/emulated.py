@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.code.link import link
 from chimerac.targets.isa import Isa
+from chimerac.targets.kernel_spec import KernelSpec
 
 #: machine → processors of qemu that have no more than a set of features, so that any other instruction is a fault
 PROCESSORS = {

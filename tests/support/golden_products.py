@@ -18,7 +18,7 @@ from chimerac.compiler.ir.layouts import pack_scales, pack_ternary, scale_layout
 from chimerac.compiler.ir.module import Attribute, Op, Value
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.types import TensorType
-from chimerac.targets.code.kernel_spec import KernelSpec
+from chimerac.targets.kernel_spec import KernelSpec
 
 FILE = Path(__file__).parent.parent / "golden" / "products.json"
 PANEL_ROWS = 8

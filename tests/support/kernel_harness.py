@@ -19,10 +19,10 @@ from chimerac.compiler.ir.module import Attribute, Op, Value
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.types import TOKENS, TensorType
 from chimerac.runtime.bundle_format import NATIVE_DIRECTORY, WASM_C_FLAGS
-from chimerac.targets.code.codegen import compile_kernels
-from chimerac.targets.code.kernel_spec import KernelSpec
+from chimerac.targets.code.kernel_queue import compile_kernels
 from chimerac.targets.code.link import link
 from chimerac.targets.isa import ISAS, Isa, load_isa
+from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.registry import find_target
 
 GUARD = 64  #: bytes behind every result that a kernel must leave alone

@@ -18,23 +18,17 @@ from project import ROOT
 from chimerac.compiler.bench import bench as benching
 from chimerac.compiler.bench import machine as bench_machine
 from chimerac.compiler.bench.bench import bench
+from chimerac.compiler.bench.figures import FirstToken, MemoryUse, Rate, ReadSpeed, Run, token_time
 from chimerac.compiler.bench.machine import Machine, this_machine
-from chimerac.compiler.bench.report import (
-    BenchReport,
-    FirstToken,
-    MemoryUse,
-    Rate,
-    ReadSpeed,
-    Run,
-    token_time,
-)
+from chimerac.compiler.bench.report import BenchReport
 from chimerac.compiler.bench.start import Start, start_fresh
 from chimerac.compiler.bench.subject import PROMPT_TOKENS, Profiled, Subject, prompt_tokens, subject_of
 from chimerac.compiler.bench.times import repeats, summarise, take_turns
 from chimerac.compiler.errors import UserError
 from chimerac.runtime import BundleError
 from chimerac.runtime.bundle_format import FileEntry, Manifest, Memory
-from chimerac.runtime.sessions.interface import GenerateOptions, Piece, Prompt, Session
+from chimerac.runtime.options import GenerateOptions
+from chimerac.runtime.sessions.interface import Piece, Prompt, Session
 from chimerac.runtime.sessions.profile import Step
 
 # ---- times ----

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from chimerac.compiler.ir import numerics
+from chimerac.runtime.options import GenerateOptions
 from chimerac.runtime.reference import exact_math
 from chimerac.runtime.reference import sampler as python_sampler
-from chimerac.runtime.sessions.interface import GenerateOptions
 
 Floats = NDArray[np.float32]
 LARGEST = np.float32(3.4028235e38)

@@ -17,8 +17,8 @@ from chimerac.compiler.ir.ops.experts import sort_pairs
 from chimerac.compiler.ir.ops.linear import quantise_blocks, ternarise
 from chimerac.compiler.ir.types import TensorType
 from chimerac.runtime.bundle_format import APPLE_DIRECTORY
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.isa import apple_arm64, load_isa
+from chimerac.targets.kernel_spec import KernelSpec
 
 ISA = load_isa("macos-arm64")
 PANEL = ISA.panel_rows

@@ -12,9 +12,10 @@ from kernel_harness import native_isas
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.types import f32
 from chimerac.targets.code import codegen
-from chimerac.targets.code.kernel_spec import KernelSpec
+from chimerac.targets.code.kernel_queue import compile_kernels
 from chimerac.targets.code.link import link
 from chimerac.targets.isa import load_isa
+from chimerac.targets.kernel_spec import KernelSpec
 
 SPEC = KernelSpec("silu", (f32("T", 24),), (f32("T", 24),), ())
 OTHER = KernelSpec("tanh", (f32(7),), (f32(7),), ())
@@ -26,10 +27,10 @@ def test_objects_and_libraries_are_reproducible(name: str, tmp_path: Path, monke
     outputs = []
     for attempt in ("a", "b"):
         monkeypatch.setattr(codegen, "cache_directory", lambda place=tmp_path / f"cache {attempt}": place)
-        objects = codegen.compile_kernels([SPEC, OTHER, SPEC], isa, tmp_path / attempt)
+        objects = compile_kernels([SPEC, OTHER, SPEC], isa, tmp_path / attempt)
         assert [o.spec for o in objects] == [SPEC, OTHER]
         assert all(o.seconds > 0 for o in objects)
-        again = codegen.compile_kernels([SPEC], isa, tmp_path / f"{attempt} again")
+        again = compile_kernels([SPEC], isa, tmp_path / f"{attempt} again")
         assert again[0].seconds == 0
         assert again[0].object_path.read_bytes() == objects[0].object_path.read_bytes()
         outputs.append(tmp_path / attempt / f"library{isa.suffix}")
@@ -47,7 +48,7 @@ def test_keys_differ_by_all_that_matters(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_progress(tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
-    codegen.compile_kernels(
+    compile_kernels(
         [SPEC, OTHER], load_isa("x86_64-avx2"), tmp_path, lambda o, done, of: seen.append((o.spec.op, done, of))
     )
     assert seen == [("silu", 1, 2), ("tanh", 2, 2)]
@@ -55,7 +56,7 @@ def test_progress(tmp_path: Path) -> None:
 
 def test_an_op_without_a_kernel(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="'moe' has no kernel") as caught:
-        codegen.compile_kernels([KernelSpec("moe", (), (), ())], load_isa("x86_64-avx2"), tmp_path)
+        compile_kernels([KernelSpec("moe", (), (), ())], load_isa("x86_64-avx2"), tmp_path)
     assert caught.value.code == "CHM301"
 
 

@@ -19,8 +19,8 @@ from chimerac.compiler.build import pipeline
 from chimerac.compiler.ir.module import Module, walk
 from chimerac.compiler.ir.types import f32, i32
 from chimerac.targets.code.driver import WITHOUT_KERNEL, kernel_specs, used_sections, write_driver
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.code.memory_planning import plan_memory
+from chimerac.targets.kernel_spec import KernelSpec
 
 SMALL = """
     module small block=4 loops=2..3

@@ -13,12 +13,12 @@ from nano_model import nano_module
 
 from chimerac.compiler.build.build import lower
 from chimerac.runtime.bundle_format import NATIVE_DIRECTORY, POSIX_SOURCES
-from chimerac.targets.code.codegen import compile_kernels
 from chimerac.targets.code.driver import kernel_specs
-from chimerac.targets.code.kernel_spec import KernelSpec
+from chimerac.targets.code.kernel_queue import compile_kernels
 from chimerac.targets.code.link import COMPILE_FLAGS, run_zig
 from chimerac.targets.code.variants import VARIANT_OPS
 from chimerac.targets.isa import Isa, load_isa
+from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels import find_kernel
 from chimerac.targets.kernels.tensorir import lower as lower_kernel
 from chimerac.targets.registry import find_target

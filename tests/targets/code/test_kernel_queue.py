@@ -17,9 +17,9 @@ import pytest
 from chimerac.compiler.errors import InternalError, UserError
 from chimerac.compiler.ir.types import TensorType, f32
 from chimerac.targets.code import codegen, kernel_queue
-from chimerac.targets.code.kernel_queue import KernelQueue, usable_cores
-from chimerac.targets.code.kernel_spec import KernelSpec
+from chimerac.targets.code.kernel_queue import KernelQueue, compile_kernels, usable_cores
 from chimerac.targets.isa import load_isa
+from chimerac.targets.kernel_spec import KernelSpec
 
 ISA = load_isa("x86_64-avx2")
 #: small kernels: enough for two workers
@@ -97,7 +97,7 @@ def test_batches_share_what_is_the_same(tmp_path: Path, queue: KernelQueue) -> N
 
 
 def test_nothing_is_started_for_what_is_in_the_cache(tmp_path: Path) -> None:
-    codegen.compile_kernels(SPECS, ISA, tmp_path / "a")
+    compile_kernels(SPECS, ISA, tmp_path / "a")
     before = workers(os.getpid())
     with KernelQueue(2) as queue:
         batch = queue.submit([(SPECS, ISA)])

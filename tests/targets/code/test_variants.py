@@ -9,9 +9,9 @@ from pathlib import Path
 from project import ROOT
 
 from chimerac.compiler.ir.types import TensorType, f32
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.code.variants import VARIANT_OPS, KernelSet, choice, compile_variants, declaration, kernel_sets
 from chimerac.targets.isa import ISAS, load_isa
+from chimerac.targets.kernel_spec import KernelSpec
 
 PRODUCT = KernelSpec(
     "int8_matmul",

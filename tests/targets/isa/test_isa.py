@@ -15,9 +15,9 @@ from tvm import ir, tirx
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.types import TensorType
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.code.link import link
 from chimerac.targets.isa import Isa, Primitive, load_isa
+from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.tensorir import lanes_of, lower
 
 #: of operands, about what kernels use; bytes of codes may be in place, multiplied by up to 64

@@ -12,8 +12,8 @@ from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir.layouts import FORMS, pack_scales, pack_ternary, scale_layout, ternary_layout
 from chimerac.compiler.ir.ops.linear import quantise_blocks, quantise_rows, ternarise, to_bfloat16
 from chimerac.compiler.ir.types import TOKENS, TensorType
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.isa import load_isa
+from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels import find_kernel
 
 RANDOM = np.random.default_rng(11)

@@ -12,9 +12,9 @@ from kernel_harness import Library, assert_same_bits, emulated, native_isas
 
 from chimerac.compiler.ir.numerics import NUMPY, lanes8_sum
 from chimerac.compiler.ir.types import TensorType, f32, i32
-from chimerac.targets.code.kernel_spec import KernelSpec
 from chimerac.targets.code.link import link
 from chimerac.targets.isa import load_isa
+from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels import find_kernel
 from chimerac.targets.kernels.tensorir import Expr, KernelBuilder, TirOps, lanes8_sums, lower, strips
 

@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from chimerac.frontends.tokenizers.byte_pairs import count_pieces, learn
 from chimerac.frontends.training.recipes.home.names import name_words
-from chimerac.frontends.training.recipes.home.pairs import count_pieces, learn
 from chimerac.runtime.reference.tokenizer import Special, Tokenizer
 
 VOCABULARY: Final = 4096

@@ -14,10 +14,10 @@ from project import NATIVE_TESTS
 from chimerac.runtime import BundleError, load
 from chimerac.runtime import bundle_format as bf
 from chimerac.runtime.bundle_format.fstpack import FLAG_PROSE, FLAG_REPETITION, FLAG_RHYTHM, Pack, pack_bytes
+from chimerac.runtime.options import GenerateOptions
 from chimerac.runtime.reference.grammars import GrammarRun, PythonGrammars
 from chimerac.runtime.reference.sampler import sample
 from chimerac.runtime.reference.tokenizer import Tokenizer, tokenizer_sections
-from chimerac.runtime.sessions.interface import GenerateOptions
 from chimerac.runtime.sessions.native import NativeSession
 from chimerac.runtime.sessions.runner import RUNNER_NAME, RunnerSession
 

@@ -31,9 +31,9 @@ from chimerac.runtime.bundle_format.fstpack import (
     Pack,
     pack_bytes,
 )
+from chimerac.runtime.options import GenerateOptions
 from chimerac.runtime.reference.sampler import sample
 from chimerac.runtime.reference.tokenizer import Tokenizer, tokenizer_sections
-from chimerac.runtime.sessions.interface import GenerateOptions
 from chimerac.runtime.sessions.native import NativeSession
 
 from .conftest import PERSON, SOURCES, Compiled, add_pack

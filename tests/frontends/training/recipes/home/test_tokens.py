@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from chimerac.frontends.tokenizers.byte_pairs import count_pieces, learn
 from chimerac.frontends.training.recipes.home.names import name_words
-from chimerac.frontends.training.recipes.home.pairs import count_pieces, learn
 from chimerac.frontends.training.recipes.home.sentences import Row, Splits
 from chimerac.frontends.training.recipes.home.tokens import FastEncoder, train_tokenizer
 from chimerac.runtime.bundle_format import NATIVE_DIRECTORY

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from chimerac.compiler.ir.module import Attribute, Op
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.types import TensorType
-from chimerac.targets.code.sharing import Sharing, sharing_of
+from chimerac.targets.sharing import Sharing, sharing_of
 
 #: Ops whose results are sums of integer products, exact in any order and with any instruction.
 INTEGER_PRODUCTS = frozenset({"ternary_matmul", "grouped_ternary_matmul", "int8_matmul"})
