@@ -191,7 +191,7 @@ def test_no_worker_outlives_its_build(tmp_path: Path, ending: signal.Signals) ->
         "from pathlib import Path\n"
         "from chimerac.targets.code.kernel_queue import KernelQueue\n"
         "from chimerac.targets.isa import load_isa\n"
-        "from chimerac.targets import kernel_queue\n"
+        "from chimerac.targets.code import kernel_queue\n"
         "kernel_queue.KERNELS_PER_WORKER = 2\n"
         "specs = pickle.load(sys.stdin.buffer)\n"
         "with KernelQueue(2) as queue:\n"
