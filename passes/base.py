@@ -69,13 +69,19 @@ class Builder:
         attributes: Mapping[str, Attribute] | None = None,
         *,
         hint: str | None = None,
-        location: str = "",
+        like: Op | None = None,
     ) -> tuple[Value, ...]:
-        """Append an op whose result types follow from the op table; its results."""
+        """Append an op whose result types follow from the op table; its results.
+
+        Args:
+            hint: what the results' names begin with; the op's name when None.
+            like: the op that it stands for, whose part of the model and location it gets.
+        """
         attributes = dict(attributes or {})
         types = OPS[name].infer([o.type for o in operands], attributes)
         results = tuple(Value(self.fresh(hint or name.split(".")[0]), t) for t in types)
-        self.ops.append(Op(name, tuple(operands), results, attributes, location=location))
+        op = Op(name, tuple(operands), results, attributes)
+        self.ops.append(op if like is None else replace(op, part=like.part, location=like.location))
         return results
 
     def constant(self, name: str, type_: TensorType) -> Value:

@@ -62,5 +62,5 @@ def _last_row_early(graph: Graph) -> tuple[Graph, int]:
     (row,) = builder.emit("last_token", (cut,))
     for op in tail:
         operands = [row if v.type.is_dynamic else v for v in op.operands]
-        (row,) = builder.emit(op.name, operands, op.attributes, hint=op.results[0].name, location=op.location)
+        (row,) = builder.emit(op.name, operands, op.attributes, hint=op.results[0].name, like=op)
     return replace(graph, ops=tuple(builder.ops), results=(row,)), len(tail)

@@ -92,4 +92,4 @@ def _join(source: Op, user: Op) -> Op | None:
     steps = [(n, tuple(rename(a, source, 0) for a in arguments)) for n, arguments in first]
     steps += [(n, tuple(rename(a, user, len(first)) for a in arguments)) for n, arguments in second]
     expression = ";".join(f"{n}({','.join(arguments)})" for n, arguments in steps)
-    return Op("fused", tuple(operands), user.results, {"expression": expression}, location=user.location)
+    return replace(user, name="fused", operands=tuple(operands), attributes={"expression": expression})

@@ -32,7 +32,7 @@ class FuseNormQuantize:
                     return None
                 fused += 1
                 attributes = {"eps": norm.number("eps"), "block": op.integer("block")}
-                return builder.emit("rms_norm_quantize", norm.operands, attributes, hint="q", location=op.location)
+                return builder.emit("rms_norm_quantize", norm.operands, attributes, hint="q", like=op)
 
             return rewrite(graph, fuse)
 

@@ -45,7 +45,7 @@ def _dispatch(op: Op, builder: Builder, names: dict[str, str], new: NewConstants
     experts, width, hidden = (int(d) for d in gate.type.shape)
 
     def emit(name: str, operands: Sequence[Value], **attributes: int | float | str) -> tuple[Value, ...]:
-        return builder.emit(name, operands, attributes, location=op.location)
+        return builder.emit(name, operands, attributes, like=op)
 
     def product(codes: Value, scales: Value, operand: int, rows: int, columns: int) -> Value:
         weights = quantised(new, weight_name(op, operand, names), group, "trits", builder)

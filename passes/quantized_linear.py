@@ -40,7 +40,7 @@ class QuantizedLinear:
                 if op.name == "int8_embedding":
                     group = op.integer("group")
                     codes, scales = quantised(new, weight_name(op, 1, names), group, "int8", builder)
-                    return builder.emit("look_up", (op.operands[0], codes, scales), {"group": group})
+                    return builder.emit("look_up", (op.operands[0], codes, scales), {"group": group}, like=op)
                 if op.name in ("bfloat16_linear", "bfloat16_embedding"):
                     return _lower_bfloat16(op, builder, weight_name(op, 1, names), new)
                 if op.name == "ternary_embedding":
@@ -130,7 +130,7 @@ def _lower_bfloat16(op: Op, builder: Builder, weight: str, new: NewConstants) ->
     else:
         new.derive(name, lambda: to_bfloat16(plain.data))
     operands = (op.operands[0], builder.constant(name, new.made[name].type))
-    return builder.emit(op.name.removeprefix("bfloat16_"), operands, hint=op.results[0].name, location=op.location)
+    return builder.emit(op.name.removeprefix("bfloat16_"), operands, hint=op.results[0].name, like=op)
 
 
 def _lower_ternary_embedding(op: Op, builder: Builder, weight: str, new: NewConstants) -> Sequence[Value]:
@@ -138,13 +138,13 @@ def _lower_ternary_embedding(op: Op, builder: Builder, weight: str, new: NewCons
     trits = quantised(new, weight, group, "trits", builder)
     rows, columns = (int(d) for d in trits[0].type.shape)
     attributes = {"rows": rows, "columns": columns, "group": group}
-    return builder.emit("ternary_look_up", (op.operands[0], *trits), attributes, location=op.location)
+    return builder.emit("ternary_look_up", (op.operands[0], *trits), attributes, like=op)
 
 
 def _lower_product(op: Op, builder: Builder, weight: str, new: NewConstants) -> Sequence[Value]:
     ternary = op.name == "ternary_linear"
     group, block = op.integer("group"), op.integer("block")
-    codes, scales = builder.emit("quantize", op.operands[:1], {"block": block}, hint="q", location=op.location)
+    codes, scales = builder.emit("quantize", op.operands[:1], {"block": block}, hint="q", like=op)
     weights = quantised(new, weight, group, "trits" if ternary else "int8", builder)
     rows, columns = new.made[f"{weight}.{'trits' if ternary else 'int8'}"].type.shape
     return builder.emit(
@@ -152,5 +152,5 @@ def _lower_product(op: Op, builder: Builder, weight: str, new: NewConstants) -> 
         (codes, scales, *weights),
         {"rows": int(rows), "columns": int(columns), "group": group, "block": block},
         hint=op.results[0].name,
-        location=op.location,
+        like=op,
     )

@@ -71,7 +71,7 @@ class TernaryPacking:
                 operands = list(op.operands)
                 operands[place] = builder.constant(packed_name, packed)
                 operands[place + 1] = builder.constant(scale_name, scales)
-                return builder.emit(op.name, operands, op.attributes, hint=op.results[0].name, location=op.location)
+                return builder.emit(op.name, operands, op.attributes, hint=op.results[0].name, like=op)
 
             graphs[graph_name] = rewrite(graph, pack)
         notes = self._notes(new, streamed, size)

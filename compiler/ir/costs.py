@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -39,11 +38,11 @@ def decode_costs(module: Module) -> list[Cost]:
     for op, visits in _visits(graph.ops, 1, module.loops[0]):
         if op.name == "constant":
             continue
-        entry = totals.setdefault(part_of(op), [0, 0, visits])
+        entry = totals.setdefault(op.part, [0, 0, visits])
         entry[0] += multiply_adds(op) * visits
         for name, size in _weights_read(op, constants, module):
-            if (part_of(op), name) not in counted:
-                counted.add((part_of(op), name))
+            if (op.part, name) not in counted:
+                counted.add((op.part, name))
                 entry[1] += size
     return [Cost(part, *numbers) for part, numbers in totals.items() if numbers[0] or numbers[1]]
 
@@ -60,20 +59,8 @@ def decode_steps(module: Module) -> dict[tuple[str, str], int]:
     for op, visits in _visits(graph.ops, 1, module.loops[0]):
         if op.name != "constant":
             read = sum(size for _, size in _weights_read(op, constants, module))
-            totals[part_of(op), op.name] = totals.get((part_of(op), op.name), 0) + read * visits
+            totals[op.part, op.name] = totals.get((op.part, op.name), 0) + read * visits
     return totals
-
-
-def part_of(op: Op) -> str:
-    """``layers.3.mixer`` for anything inside the mixer of layer 3; ``head`` for what has no layer."""
-    if op.name in LOOK_UPS:
-        return "embedding"
-    path = op.location.split(",")[0]
-    found = re.match(r"layers\.\d+\.(mixer|ffn)", path)
-    if found:
-        return found[0]
-    name = path.split(".")[0] if path and ":" not in path else "head"
-    return "head" if name == "embedding" else name  # a tied head is the module of the embedding
 
 
 def multiply_adds(op: Op) -> int:

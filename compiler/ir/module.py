@@ -11,6 +11,8 @@ from chimerac.compiler.ir.types import TensorType
 
 #: What an attribute may hold: it must print and parse back.
 Attribute = int | float | str
+#: The part of what a model computes outside of its modules: most often the logits.
+HEAD = "head"
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,22 @@ class Region:
 
 @dataclass(frozen=True)
 class Op:
-    """One operation. ``name`` is a key of ``ops.OPS``, which says what the rest means."""
+    """One operation. ``name`` is a key of ``ops.OPS``, which says what the rest means.
+
+    Attributes:
+        part: the part of the model that it belongs to, for example ``layers.3.mixer``; costs and measured times are
+            given by part.
+        location: where it comes from, module path and source line: a text for messages and comments, on which nothing
+            else depends.
+    """
 
     name: str
     operands: tuple[Value, ...]
     results: tuple[Value, ...]
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     regions: tuple[Region, ...] = ()
-    location: str = field(default="", compare=False)  #: where it comes from: module path and source line
+    part: str = HEAD
+    location: str = field(default="", compare=False)
 
     def integer(self, name: str) -> int:
         """An attribute that must be an integer."""

@@ -4,7 +4,7 @@
     constant w: f32[8,8]
     state s: f32[8] iterations=3 initial=w0
     graph decode(%tokens: i32[1], %position: i32[]) tokens=1 {
-      %x: f32[1,8] = embedding(%tokens, %table)
+      %x: f32[1,8] = embedding(%tokens, %table) @embedding
       %y: f32[1,8] = loop(%x) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[1,8]) {
         ...
         yield %h2
@@ -12,7 +12,8 @@
       return %y
     }
 
-Constants print without their data; the parser takes data from a mapping, zeros where it has none.
+What follows ``@`` is the op's part of the model, where that is not ``head``. Constants print without their data; the
+parser takes data from a mapping, zeros where it has none. Locations do not print.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from chimerac.compiler.errors import InternalError
-from chimerac.compiler.ir.module import Attribute, Constant, Graph, Module, Op, Region, State, Value
+from chimerac.compiler.ir.module import HEAD, Attribute, Constant, Graph, Module, Op, Region, State, Value
 from chimerac.compiler.ir.types import TensorType
 
 
@@ -57,6 +58,7 @@ def _print_ops(ops: tuple[Op, ...], indent: str) -> Iterator[str]:
         attributes = ", ".join(f"{k}={v!r}" for k, v in sorted(op.attributes.items()))
         line = f"{indent}{results}{op.name}({', '.join(map(str, op.operands))})"
         line += f" {{{attributes}}}" if attributes else ""
+        line += f" @{op.part}" if op.part != HEAD else ""
         if not op.regions:
             yield line
             continue
@@ -72,7 +74,7 @@ _MODULE = re.compile(r"module (\S+) block=(\d+) loops=(\d+)\.\.(\d+)")
 _CONSTANT = re.compile(r"constant (\S+): (\S+)")
 _STATE = re.compile(r"state (\S+): (\S+) iterations=(\d+)(?: initial=(\S+))?")
 _GRAPH = re.compile(rf"graph ({_NAME})\((.*)\) tokens=(\d+) \{{")
-_OP = re.compile(rf"(?:(%.*?) = )?({_NAME})\((.*?)\)(?: \{{(.*?)\}})?(?: \((.*)\) \{{)?")
+_OP = re.compile(rf"(?:(%.*?) = )?({_NAME})\((.*?)\)(?: \{{(.*?)\}})?(?: @({_NAME}))?(?: \((.*)\) \{{)?")
 _VALUE = re.compile(rf"%({_NAME}): (\w+\[[^\]]*\](?:<[\w.]+>)?)")
 _VALUES = re.compile(rf"{_VALUE.pattern}(?:, {_VALUE.pattern})*")
 _ATTRIBUTE = re.compile(r"(\w+)=('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^,}]+)")
@@ -177,7 +179,7 @@ class _Parser:
             attributes = self.attributes(found[4])
             results = self.declare(found[1])
             regions: tuple[Region, ...] = ()
-            if found[5] is not None:
-                arguments = self.declare(found[5])
+            if found[6] is not None:
+                arguments = self.declare(found[6])
                 regions = (Region(arguments, *self.ops("yield")),)
-            ops.append(Op(found[2], operands, results, attributes, regions))
+            ops.append(Op(found[2], operands, results, attributes, regions, found[5] or HEAD))

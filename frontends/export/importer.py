@@ -13,7 +13,7 @@ import operator
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from chimerac.compiler.ir.module import Attribute, Constant, Graph, Module, Op, 
 from chimerac.compiler.ir.ops import OPS, TypeRuleError
 from chimerac.compiler.ir.types import TOKENS, Dim, TensorType, f32, i32
 from chimerac.frontends.export.handlers import HANDLERS
+from chimerac.frontends.export.parts import ModelParts
 
 #: What forward must look like.
 CONTRACT = "the contract is forward(tokens i32[T], position i32[]) -> logits f32[T,V]"
@@ -98,6 +99,7 @@ class _Importer:
         self.loop: Op | None = None
         self.loops = (1, 1)
         self.owner = ""  #: module path of the parameter or buffer used last
+        self.parts = ModelParts()
         signature = program.graph_signature
         self.mutations: dict[str, list[str]] = {}  #: fx node name → the states that it is the new value of
         for spec in signature.output_specs:
@@ -144,11 +146,15 @@ class _Importer:
 
     def where(self, node: Node) -> str:
         """Module path and source line of a node, for messages: ``layers.3.mixer, model.py:42``."""
-        stack = node.meta.get("nn_module_stack") or {}
-        path = next((str(entry[0]) for entry in reversed(list(stack.values())) if entry[0]), self.owner)
+        path = self._path(node)
         lines = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
         place = f"{lines[-1][0].rsplit('/', 1)[-1]}:{lines[-1][1]}" if lines else ""
         return ", ".join(part for part in (path, place) if part)
+
+    def _path(self, node: Node) -> str:
+        """The path of the module that a node belongs to."""
+        stack = node.meta.get("nn_module_stack") or {}
+        return next((str(entry[0]) for entry in reversed(list(stack.values())) if entry[0]), self.owner)
 
     # values -----------------------------------------------------------------------------------------------------
 
@@ -167,7 +173,8 @@ class _Importer:
         except TypeRuleError as error:
             raise UserError("CHM213", f"{name}: {error}", hint=self.where(node)) from None
         results = tuple(Value(self.fresh(node.name), t) for t in types)
-        op = Op(name, tuple(operands), results, dict(attributes), location=self.where(node))
+        part = self.parts.of(self._path(node), look_up=name.endswith("embedding"))
+        op = Op(name, tuple(operands), results, dict(attributes), part=part, location=self.where(node))
         self.scopes[-1].ops.append(op)
         self.producers.update((r.name, (op, i)) for i, r in enumerate(results))
         return results[0] if len(results) == 1 else results
@@ -293,7 +300,8 @@ class _Importer:
             raise UserError("CHM214", "looped regions differ in their iterations", hint=self.where(node))
         self.loops = loops
         region = Region((write, inside), (), ())
-        self.loop = Op("loop", (carried,), (), attributes, (region,), self.where(node))
+        part = self.parts.of(self._path(node), look_up=False)
+        self.loop = Op("loop", (carried,), (), attributes, (region,), part, self.where(node))
         self.scopes.append(_Scope())
         self.values[node.name] = (inside, write)
 
@@ -313,8 +321,7 @@ class _Importer:
         region = Region(self.loop.regions[0].arguments, tuple(scope.ops), (result,))
         self.ended.update(v.name for v in (*region.arguments, *(r for op in region.ops for r in op.results)))
         output = Value(self.fresh("looped"), result.type)
-        operands, attributes = self.loop.operands, self.loop.attributes
-        self.scopes[-1].ops.append(Op("loop", operands, (output,), attributes, (region,), self.loop.location))
+        self.scopes[-1].ops.append(replace(self.loop, results=(output,), regions=(region,)))
         self.values[node.name] = output
         self.loop = None
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from chimerac.compiler.errors import InternalError
-from chimerac.compiler.ir.costs import decode_steps, part_of
+from chimerac.compiler.ir.costs import decode_steps
 from chimerac.compiler.ir.module import Graph, Module, Op, Value, walk
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.types import TensorType
@@ -67,7 +67,7 @@ def profile_steps(module: Module) -> dict[tuple[str, str], int]:
     """(part, op) of every kernel of a module, in order of first use → bytes of weights that it reads for a token."""
     read = decode_steps(module)
     ops = (op for graph in module.graphs.values() for op in walk(graph.ops) if op.name not in WITHOUT_KERNEL)
-    return {(key := (part_of(op), op.name)): read.get(key, 0) for op in ops}
+    return {(key := (op.part, op.name)): read.get(key, 0) for op in ops}
 
 
 def write_driver(module: Module, plan: MemoryPlan, identity: Identity) -> str:
@@ -158,7 +158,7 @@ class _Writer:
 
     def _enter(self, op: Op, indent: str) -> Iterator[str]:
         """Say which step the op's kernel and copies belong to, if it is another one."""
-        step = part_of(op), op.name
+        step = op.part, op.name
         if self.number[step] != self.step:
             self.step = self.number[step]
             comment = " ".join(step).replace("*", "")

@@ -17,7 +17,7 @@ TEXT = """
     graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
       %t: f32[10,8] = constant() {name='table'}
       %x: f32[T,8] = embedding(%tokens, %t)
-      %a: f32[T,8] = silu(%x)
+      %a: f32[T,8] = silu(%x) @layers.0
       %y: f32[T,8] = loop(%a) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,8]) {
         %b: f32[T,8] = silu(%h)
         %c: f32[T,8] = mul(%a, %b)
@@ -39,7 +39,7 @@ def test_rewriting_replaces_values_everywhere() -> None:
     module = module_of(TEXT)
     graph = rewrite(
         module.graphs["main"],
-        lambda op, builder: builder.emit("neg", op.operands, location="here") if op.name == "silu" else None,
+        lambda op, builder: builder.emit("neg", op.operands, like=op) if op.name == "silu" else None,
     )
     changed = module.with_graph(graph)
     verify(changed)
@@ -48,7 +48,7 @@ def test_rewriting_replaces_values_everywhere() -> None:
     assert "%y: f32[T,8] = loop(%neg)" in text
     assert "%c: f32[T,8] = mul(%neg, %neg_2)" in text
     assert "yield %neg_2" in text
-    assert graph.ops[2].location == "here"
+    assert [op.part for op in graph.ops[:4]] == ["head", "head", "layers.0", "head"]
 
 
 def test_builders_make_fresh_names() -> None:

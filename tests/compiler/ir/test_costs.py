@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from ir_tools import module_of
 from nano_model import lowered_nano
 
-from chimerac.compiler.ir.costs import decode_costs, multiply_adds, part_of
+from chimerac.compiler.ir.costs import decode_costs, multiply_adds
 from chimerac.compiler.ir.module import Op, Value
 from chimerac.compiler.ir.types import TensorType, f32, i32
 
@@ -63,22 +62,6 @@ def test_unrolled_iterations_read_the_same_weights() -> None:
     for cost in decode_costs(lowered_nano(loops=2)):
         assert cost.multiply_adds == rolled[cost.part].multiply_adds
         assert cost.weight_bytes == rolled[cost.part].weight_bytes
-
-
-@pytest.mark.parametrize(
-    ("location", "part"),
-    [
-        ("layers.3.mixer.q_proj, model.py:4", "layers.3.mixer"),
-        ("layers.12.ffn.experts", "layers.12.ffn"),
-        ("layers.3.mixer_norm, model.py:4", "layers.3.mixer"),
-        ("embedding, model.py:9", "head"),
-        ("norm.inner, model.py:9", "norm"),
-        ("model.py:9", "head"),
-        ("", "head"),
-    ],
-)
-def test_parts(location: str, part: str) -> None:
-    assert part_of(Op("add", (), (), location=location)) == part
 
 
 def op(name: str, *types: TensorType, **attributes: int | float) -> Op:

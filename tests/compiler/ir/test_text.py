@@ -27,8 +27,8 @@ graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
   %y: f32[T,8] = loop(%x) {default=2, exit_threshold=0.01, maximum=3} (%write: i32[], %h: f32[T,8]) {
     %s: f32[8] = state.read() {name='s'}
     %w: f32[8] = constant() {name='w'}
-    %n: f32[T,8] = rms_norm(%h, %w) {eps=1e-06}
-    %f: f32[T,8] = fused(%n, %s) {expression='silu(a0);add(t0,a1)'}
+    %n: f32[T,8] = rms_norm(%h, %w) {eps=1e-06} @layers.0.mixer
+    %f: f32[T,8] = fused(%n, %s) {expression='silu(a0);add(t0,a1)'} @loop
     state.write(%w) {name='s'}
     yield %f
   }
@@ -48,6 +48,7 @@ def test_a_module_with_everything_in_it_round_trips() -> None:
     loop = next(op for op in walk(module.graphs["main"].ops) if op.name == "loop")
     assert loop.number("exit_threshold") == 0.01
     assert [op.name for op in loop.regions[0].ops][-1] == "state.write"
+    assert [op.part for op in loop.regions[0].ops][-3:] == ["layers.0.mixer", "loop", "head"]
     assert print_op(loop).startswith("%y: f32[T,8] = loop(%x) {default=2")
 
 
@@ -62,7 +63,7 @@ def test_imported_and_lowered_models_round_trip() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [0, -3, 2**40, 1e-45, -0.5, 1e300, "", "a b", "it's", 'say "no"', "{1,2}", "%x)", "é"]
+    "value", [0, -3, 2**40, 1e-45, -0.5, 1e300, "", "a b", "it's", 'say "no"', "{1,2}", "%x)", "é", "} @head"]
 )
 def test_attributes_of_every_kind_round_trip(value: int | float | str) -> None:
     op = Op("state.read", (), (Value("x", f32(1)),), {"name": value, "other": 1})

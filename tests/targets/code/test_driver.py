@@ -12,11 +12,12 @@ from driver_harness import IDENTITY, DriverSession, check_syntax
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ir_tools import entered, module_of
-from nano_model import lowered_nano
+from nano_model import lowered_nano, nano_module
 from random_modules import modules
 
 from chimerac.compiler.build import pipeline
 from chimerac.compiler.ir.module import Module, walk
+from chimerac.compiler.ir.text import parse, print_module
 from chimerac.compiler.ir.types import f32, i32
 from chimerac.targets.code.driver import WITHOUT_KERNEL, kernel_specs, used_sections, write_driver
 from chimerac.targets.code.memory_planning import plan_memory
@@ -34,7 +35,7 @@ SMALL = """
       %table: f32[10,8] = constant() {name='table'}
       %taps: f32[8,4] = constant() {name='taps'}
       %unread: f32[8] = constant() {name='unread'}
-      %x: f32[T,8] = embedding(%tokens, %table)
+      %x: f32[T,8] = embedding(%tokens, %table) @embedding
       %y: f32[T,8] = loop(%x) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,8]) {
         %t: f32[3,8] = state.read() {name='t'}
         %c: f32[T,8], %t2: f32[3,8] = causal_conv(%h, %taps, %t)
@@ -192,6 +193,20 @@ def test_calls_match_their_prototypes(loops: int | None, without: tuple[str, ...
         for argument, kind in zip(given, declared, strict=True):
             pointer = argument.startswith(("(void *)", "w[", "call->tokens"))
             assert pointer == ("*" in kind), f"{argument} for {kind} of {symbol}"
+
+
+@pytest.mark.parametrize("loops", [None, 2])
+def test_nothing_but_comments_depends_on_locations(loops: int | None) -> None:
+    """The whole way from the imported module on, which keeps parts and loses every location."""
+    blank = parse(print_module(nano_module()), {n: c.data for n, c in nano_module().constants.items()})
+    assert not any(op.location for op in walk(blank.graphs["main"].ops))
+    lowered, _ = pipeline.run(blank, pipeline.passes(loops=loops))
+    assert without_comments(driver_text(lowered)) == without_comments(driver_text(lowered_nano(loops)))
+    assert "layers.3.mixer" in driver_text(lowered)
+
+
+def without_comments(text: str) -> str:
+    return re.sub(r" */\*.*?\*/", "", text, flags=re.DOTALL)
 
 
 def split_arguments(text: str) -> list[str]:
