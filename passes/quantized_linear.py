@@ -8,16 +8,15 @@ the same input share one ``quantize`` once common subexpressions are merged.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from chimerac.compiler.errors import InternalError
-from chimerac.compiler.ir.module import Constant, Module, Op, Value
-from chimerac.compiler.ir.ops.linear import quantise_rows, ternarise, to_bfloat16
+from chimerac.compiler.ir.module import Module, Op, Value
+from chimerac.compiler.ir.ops.linear import to_bfloat16
+from chimerac.compiler.ir.quantised import Kind, quantise
 from chimerac.compiler.ir.types import TensorType
 from chimerac.passes.base import Builder, NewConstants, Rewritten, constant_names, rewrite
 
@@ -64,62 +63,17 @@ def weight_name(op: Op, index: int, names: dict[str, str]) -> str:
     return names[value.name]
 
 
-def quantised(new: NewConstants, weight: str, group: int, kind: str, builder: Builder) -> tuple[Value, Value]:
-    """References to the integer codes and the fp16 scales of a float weight, ``kind`` being "trits" or "int8"."""
-    split = ternarise if kind == "trits" else quantise_rows
-    constant = new.module.constants[weight]
+def quantised(new: NewConstants, weight: str, group: int, kind: Kind, builder: Builder) -> tuple[Value, Value]:
+    """References to the integer codes and the fp16 scales of a weight, which may be given as such."""
+    constant, name = new.module.constants[weight], weight
     if new.groups.setdefault(f"{weight}.{kind}", group) != group:
-        weight = f"{weight}.g{group}"  # the same weight in groups of another size
-    names = f"{weight}.{kind}", f"{weight}.{kind}_scales"
-    if constant.computed:
-        *lead, columns = constant.type.shape
-        types = TensorType("i8", constant.type.shape), TensorType("f16", (*lead, -(-int(columns) // group)))
-        halves = _Halves(constant, types, lambda part: split(part, group))
-        for index, (name, type_) in enumerate(zip(names, types, strict=True)):
-            new.derive_computed(name, type_, partial(halves.parts, index))
-    else:
-        for index, name in enumerate(names):
-            new.derive(name, lambda index=index: split(constant.data, group)[index])  # type: ignore[misc]
-    codes, scales = (builder.constant(name, new.made[name].type) for name in names)
+        name = f"{weight}.g{group}"  # the same weight in groups of another size
+    names = f"{name}.{kind}", f"{name}.{kind}_scales"
+    if names[0] not in new.made:
+        found = quantise(constant, kind, group, weight)
+        new.made.update(zip(names, (found.codes, found.scales), strict=True))
+    codes, scales = (builder.constant(made, new.made[made].type) for made in names)
     return codes, scales
-
-
-@dataclass
-class _Halves:
-    """Codes and scales of a weight that is computed: both come from one pass over it.
-
-    The two are asked for one after the other, perhaps by two threads, so what the first asks for is kept until the
-    second is.
-    """
-
-    weight: Constant
-    types: tuple[TensorType, TensorType]
-    split: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-    kept: dict[int, np.ndarray] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def parts(self, index: int) -> list[np.ndarray]:
-        with self.lock:
-            if index not in self.kept:
-                self.kept = dict(enumerate(self._split()))
-            return [self.kept.pop(index)]
-
-    def _split(self) -> tuple[np.ndarray, np.ndarray]:
-        codes, scales = (np.empty([int(d) for d in t.shape], t.numpy) for t in self.types)
-        code_rows, scale_rows = (whole.reshape(-1, whole.shape[-1]) for whole in (codes, scales))
-        end = 0
-        for part in self.weight.parts():
-            rows = part.reshape(-1, part.shape[-1])
-            step = max(1, _PIECE // rows.shape[1])  # rows are independent of each other
-            for start in range(0, len(rows), step):
-                piece = rows[start : start + step]
-                code_rows[end : end + len(piece)], scale_rows[end : end + len(piece)] = self.split(piece)
-                end += len(piece)
-        assert end == len(code_rows), f"the parts have {end} rows, {self.types[0]} is expected"
-        return codes, scales
-
-
-_PIECE = 1 << 17  #: weights quantised at a time, so that temporaries stay in the cache
 
 
 def _lower_bfloat16(op: Op, builder: Builder, weight: str, new: NewConstants) -> Sequence[Value]:

@@ -98,7 +98,8 @@ class Constant:
 
     Attributes:
         source: an array of the shape and dtype of ``type``, never written to; or what computes it, which must be the
-            same each time, so that the weights of a large model need not be in memory together.
+            same each time, so that the weights of a large model need not be in memory together. A weight that is given
+            as integers with scales has a ``quantised.Quantised`` here, which computes its floats.
     """
 
     type: TensorType

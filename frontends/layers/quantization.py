@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 FLOOR = 1e-5  #: least mean or maximum that a scale is made from, so that an all-zero group has a scale
+LEAST_SCALE = 2.0**-24  #: the smallest float16 above 0
 SPARSE_THRESHOLD = 0.3  #: |W/s| under which ``sparse_gradient`` stops the gradient
 
 WeightFormat = Literal["ternary", "int8"]
@@ -54,16 +55,22 @@ def ternary_codes(weight: Tensor, group: int) -> tuple[Tensor, Tensor]:
 
     Returns:
         codes: int8 [..., K] in {-1, 0, 1}: round(W / s), clamped.
-        scales: float32 [..., ceil(K/group)], each exactly a float16: max(mean |W|, 1e-5), mean in float64.
+        scales: float32 [..., ceil(K/group)], each exactly a float16: max(mean |W|, 1e-5), mean in float64; of a group
+            that is ternary already, all its numbers being 0 or of one magnitude m, max(m, 2**-24).
     """
     weight = weight.detach().float()
     channels = weight.shape[-1]
     runs = _runs(weight, group)
-    sums = runs.abs().sum(-1, dtype=torch.float64)
+    magnitudes = runs.abs()
+    sums = magnitudes.sum(-1, dtype=torch.float64)
     means = sums / group
     if channels % group:
         means[..., -1] = sums[..., -1] / (channels % group)
-    scales = round_to_half(means.clamp_(min=FLOOR))
+    # no number is more than the largest, so the sum tells whether all but the zeros are equal to it
+    largest = magnitudes.amax(-1).double()
+    ternary = (sums == torch.count_nonzero(magnitudes, -1) * largest) & (largest > 0)
+    sizes = torch.where(ternary, largest.clamp(min=LEAST_SCALE), means.clamp_(min=FLOOR))
+    scales = round_to_half(sizes)
     codes = torch.div(runs, scales[..., None]).round_().clamp_(-1, 1)
     return _joined(codes.to(torch.int8), channels), scales
 

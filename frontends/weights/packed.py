@@ -2,9 +2,9 @@
 
 A matrix ``name`` [..., N, K] of trits becomes ``name.t2`` (U8 [..., N, ceil(K/4)], four trits a byte, trit i of a byte
 as code t + 1 at bits 2i) and ``name.scales`` (F16 [..., N, ceil(K/group)]); the embedding becomes ``name.i8`` and
-``name.scales``; everything else stays F32. Loading makes float weights that quantise to exactly these codes and scales:
-per group the nonzero trits get the magnitude ``s * K_g / nonzeros``, so that the group's mean magnitude is s again.
-Such weights are for compiling and evaluating; to train on, keep the full checkpoint.
+``name.scales``; everything else stays F32. As floats a weight is its codes times their scales, which rounds to exactly
+these (docs/decisions/0008-already-ternary.md). Such weights are for compiling and evaluating; to train on, keep the
+full checkpoint.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from safetensors.numpy import save
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.ops.linear import quantise_rows, ternarise
+from chimerac.compiler.ir.quantised import dequantise
 from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.families.chimera.naming import TensorSpec, tensor_specs
 from chimerac.frontends.families.chimera.shape import ChimeraShape
@@ -98,10 +99,9 @@ class PackedReader:
                 return found
 
             if spec.format == "ternary":
-                return _latent(unpack_trits(part(".t2"), spec.shape[-1]), part(".scales"), self.group)
+                return dequantise(unpack_trits(part(".t2"), spec.shape[-1]), part(".scales"), self.group)
             if spec.format == "int8":
-                columns = np.repeat(part(".scales").astype(np.float32), self.group, axis=-1)
-                return part(".i8").astype(np.float32) * columns[..., : spec.shape[-1]]
+                return dequantise(part(".i8"), part(".scales"), self.group)
             return part("")
 
     @contextlib.contextmanager
@@ -129,16 +129,6 @@ def unpack_trits(packed: np.ndarray, columns: int) -> np.ndarray:
     """The inverse of ``pack_trits``: i8 [..., columns]."""
     codes = np.stack([packed >> shift & 3 for shift in (0, 2, 4, 6)], axis=-1).reshape(*packed.shape[:-1], -1)
     return codes[..., :columns].astype(np.int8) - np.int8(1)
-
-
-def _latent(trits: np.ndarray, scales: np.ndarray, group: int) -> np.ndarray:
-    """Float weights whose groups have these trits and mean magnitudes."""
-    columns = trits.shape[-1]
-    starts = np.arange(0, columns, group)
-    sizes = np.diff(np.append(starts, columns))
-    nonzeros = np.add.reduceat(np.abs(trits).astype(np.int64), starts, axis=-1)
-    magnitude = scales.astype(np.float64) * sizes / np.maximum(nonzeros, 1)
-    return (trits * np.repeat(magnitude, sizes, axis=-1)).astype(np.float32)
 
 
 def _problems(found: dict[str, tuple[tuple[int, ...], str]], specs: dict[str, TensorSpec], group: int) -> list[str]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ir_tools import assert_rewrites, assert_same_bits, entered, module_of, rewrite, trace
 from nano_model import nano_module
 
 from chimerac.compiler.build import pipeline
-from chimerac.compiler.errors import InternalError
+from chimerac.compiler.errors import InternalError, UserError
+from chimerac.compiler.ir.module import Constant, Module
 from chimerac.compiler.ir.ops.linear import quantise_rows, ternarise, to_bfloat16
+from chimerac.compiler.ir.quantised import Kind, Quantised, dequantise
+from chimerac.compiler.ir.types import TensorType
 from chimerac.passes.common_subexpressions import CommonSubexpressions
 from chimerac.passes.quantized_linear import QuantizedLinear
 
@@ -139,3 +145,61 @@ def test_every_matrix_of_the_nano_model() -> None:
         assert set(np.unique(module.constants[name].data)) <= (
             {-1, 0, 1} if name.endswith(".trits") else set(range(-127, 128))
         )
+
+
+def given(module: Module, kind: Kind, name: str, group: int, seed: int) -> tuple[Module, Quantised]:
+    """The module with a weight given as integers whose scales no rounding of floats would find."""
+    rng = np.random.default_rng(seed)
+    rows, columns = (int(d) for d in module.constants[name].type.shape)
+    most = 1 if kind == "trits" else 90  # int8 rows are scaled to 127, so that the floats have other codes
+    codes = rng.integers(-most, most + 1, (rows, columns)).astype(np.int8)
+    codes[0, :group] = 0
+    scales = rng.uniform(1e-6, 2, (rows, -(-columns // group))).astype(np.float16)
+    whole = [Constant(TensorType.of(a), a) for a in (codes, scales)]
+    source = Quantised(kind, group, *whole)
+    changed = {**module.constants, name: replace(module.constants[name], source=source)}
+    return replace(module, constants=changed), source
+
+
+@pytest.mark.parametrize(("kind", "name"), [("trits", "up"), ("int8", "table")])
+def test_given_integers_are_taken_as_they_are(kind: Kind, name: str) -> None:
+    module, source = given(entered(module_of(BEFORE)), kind, name, 8, 1)
+    lowered = rewrite(QuantizedLinear(), module)
+    assert lowered.constants[f"{name}.{kind}"].data is source.codes.data
+    assert lowered.constants[f"{name}.{kind}_scales"].data is source.scales.data
+    if kind == "trits":
+        assert trace(lowered) == trace(module)  # the value of trits rounds to them again
+
+
+def test_given_integers_of_another_group_or_kind_are_rounded_from_their_value() -> None:
+    for kind, group in (("trits", 4), ("int8", 8)):
+        module, source = given(entered(module_of(BEFORE)), kind, "up", group, 2)  # type: ignore[arg-type]
+        lowered = rewrite(QuantizedLinear(), module)
+        value = dequantise(source.codes.data, source.scales.data, group)
+        for suffix, expected in zip(("trits", "trits_scales"), ternarise(value, 8), strict=True):
+            assert_same_bits(lowered.constants[f"up.{suffix}"].data, expected)
+        assert trace(lowered) == trace(module)
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "number"), [("up", (3, slice(8, 16)), 7e4), ("up", (0, 0), 1e38), ("table", (1, 1), 1e7)]
+)
+def test_scales_that_overflow_are_refused_by_name(name: str, place: tuple[int, int], number: float) -> None:
+    module = module_of(BEFORE)
+    module.constants[name].data[place] = number
+    with pytest.raises(UserError, match=rf"^{name} has a .*65504") as caught:
+        QuantizedLinear().run(module)
+    assert caught.value.code == "CHM242"
+    constant = module.constants[name]
+    read = []
+
+    def parts() -> Iterator[np.ndarray]:
+        for row in constant.data:
+            read.append(len(read))
+            yield row[None]
+
+    streamed = {**module.constants, name: replace(constant, source=parts)}
+    lowered = QuantizedLinear().run(replace(module, constants=streamed)).module
+    with pytest.raises(UserError, match=rf"^{name} has a .*65504"):
+        list(lowered.constants[f"{name}.{'trits' if name == 'up' else 'int8'}"].parts())
+    assert read == list(range({"up": 3 if place[0] else 0, "table": 1}[name] + 1))  # refused when the part is read

@@ -188,15 +188,34 @@ def _infer_rounding_linear(operands: Types, attributes: Attributes) -> tuple[Ten
 def ternarise(weight: np.ndarray, group: int) -> tuple[np.ndarray, np.ndarray]:
     """Group absmean ternarisation of float weights: trits i8[..., N, K] and scales f16[..., N, ceil(K/group)].
 
-    ``s = max(mean|W|, 1e-5)`` rounded to fp16, ``t = round half to even of W / s`` clamped to ±1.
+    ``s = max(mean|W|, 1e-5)`` rounded to fp16, ``t = round half to even of W / s`` clamped to ±1. A group that is
+    ternary already, all its numbers being 0 or of one magnitude m, keeps it: ``s = max(m, 2**-24)``. So trits times
+    their scales give the same trits and scales again (docs/decisions/0008-already-ternary.md).
     """
     magnitude = np.abs(pad_last(weight, group)).astype(np.float64)
     magnitude = magnitude.reshape(*weight.shape[:-1], -1, group)
     counts = np.full(magnitude.shape[-2], group)
     if weight.shape[-1] % group:
         counts[-1] = weight.shape[-1] % group
-    scale = np.maximum(magnitude.sum(axis=-1) / counts, 1e-5).astype(np.float16)
+    sums = magnitude.sum(axis=-1)
+    size = np.maximum(sums / counts, 1e-5)
+    if _may_be_ternary(magnitude):
+        largest = magnitude.max(axis=-1)
+        # no number is more than the largest, so the sum tells; it is exact where it is near to this product
+        ternary = (sums == np.count_nonzero(magnitude, axis=-1) * largest) & (largest > 0)
+        size = np.where(ternary, np.maximum(largest, LEAST_SCALE), size)
+    scale = size.astype(np.float16)
     return _round_to_scale(weight, scale, group, 1), scale
+
+
+LEAST_SCALE = 2.0**-24  #: the smallest fp16 number above 0
+
+
+def _may_be_ternary(magnitude: np.ndarray) -> bool:
+    """Whether some group [..., group] begins with zeros and equal numbers only; no group of trained weights does."""
+    begin = magnitude[..., :8]
+    alike = (begin == 0) | (begin == begin.max(axis=-1, keepdims=True))
+    return bool(alike.all(axis=-1).any())
 
 
 def quantise_rows(weight: np.ndarray, group: int) -> tuple[np.ndarray, np.ndarray]:

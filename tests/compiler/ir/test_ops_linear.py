@@ -107,6 +107,45 @@ def test_trits_by_hand() -> None:
     assert not codes.any()
 
 
+@pytest.mark.parametrize("size", [3e-7, 1e-5, 0.02, 1.0, 300.0])
+@pytest.mark.parametrize("width", [1, 7, 8, 128, 200])
+def test_what_is_ternary_already_keeps_its_trits_and_scales(width: int, size: float) -> None:
+    rng = np.random.default_rng(width)
+    trits = rng.choice([-1, 0, 1], (40, width), p=[0.35, 0.3, 0.35]).astype(np.int8)
+    trits[:, 0] = 1  # a group of zeros has no scale of its own
+    trits[:, -1] = -1
+    scales = (size * rng.uniform(1, 2, (40, -(-width // GROUP)))).astype(np.float16)
+    weight = trits * np.repeat(scales.astype(np.float32), GROUP, axis=1)[:, :width]
+    codes, found = ternarise(weight, GROUP)
+    assert_same_bits(codes, trits)
+    assert_same_bits(found, scales)
+    torch_codes, torch_scales = weight_codes(torch.from_numpy(weight), GROUP, "ternary")
+    np.testing.assert_array_equal(torch_codes.numpy(), trits)
+    np.testing.assert_array_equal(torch_scales.numpy(), scales.astype(np.float32))
+
+
+@pytest.mark.parametrize("other", [np.nextafter(np.float32(0.3), np.float32(0)), 1e-30, 0.15])
+def test_a_group_with_two_magnitudes_has_its_mean(other: float) -> None:
+    weight = np.full((1, 128), 0.3, np.float32)
+    weight[0, ::3] = 0
+    weight[0, 100] = other
+    mean = np.float16(max(np.abs(weight.astype(np.float64)).mean(), 1e-5))
+    assert ternarise(weight, GROUP)[1].tolist() == [[mean]]
+    assert weight_codes(torch.from_numpy(weight), GROUP, "ternary")[1].tolist() == [[float(mean)]]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([4, 8, 128]), st.integers(1, 140))
+def test_ternarising_twice_is_ternarising_once(seed: int, group: int, width: int) -> None:
+    rng = np.random.default_rng(seed)
+    weight = (rng.standard_normal((4, width)) * rng.choice([1e-9, 1e-6, 1e-3, 1], (4, 1))).astype(np.float32)
+    codes, scales = ternarise(weight, group)
+    again, kept = ternarise(codes * np.repeat(scales.astype(np.float32), group, axis=1)[:, :width], group)
+    assert_same_bits(again, codes)
+    zero = ~np.logical_or.reduceat(codes != 0, np.arange(0, width, group), axis=1)
+    assert_same_bits(np.where(zero, np.float16(0), kept), np.where(zero, np.float16(0), scales))
+
+
 @pytest.mark.parametrize("width", [1, 63, 64, 65, 128, 129, 193, 320])
 @pytest.mark.parametrize("op", ["ternary_matmul", "int8_matmul"])
 def test_product_of_codes(op: str, width: int) -> None:

@@ -12,6 +12,7 @@ import torch
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.ops.linear import quantise_rows, ternarise
 from chimerac.frontends import config
+from chimerac.frontends.families.chimera.from_config import shape as shape_of
 from chimerac.frontends.families.chimera.initialization import initialise
 from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.families.chimera.naming import tensor_specs
@@ -22,7 +23,7 @@ from chimerac.frontends.weights.packed import is_packed, load_packed, pack_trits
 
 @pytest.fixture(scope="module")
 def shape() -> ChimeraShape:
-    return config.shape(config.load("chimera51", scale="nano"))
+    return shape_of(config.load("chimera51", scale="nano"))
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_other_shapes_and_damage_are_refused(model: ChimeraModel, tmp_path: Path
     file = tmp_path / "packed.safetensors"
     data = packed_bytes(model)
     file.write_bytes(data)
-    other = config.shape(config.load("chimera51", scale="tiny"))
+    other = shape_of(config.load("chimera51", scale="tiny"))
     with pytest.raises(UserError, match="does not fit") as caught:
         load_packed(file, other)
     assert caught.value.code == "CHM241"
