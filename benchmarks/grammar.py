@@ -30,7 +30,8 @@ import llguidance.numpy
 import numpy as np
 import xgrammar
 
-from chimerac.compiler.packaging.grammar_packs import PackRequest, compile_grammar, make_pack
+from chimerac.compiler.model import GrammarRequest
+from chimerac.compiler.packaging.grammar_packs import compile_grammar, make_pack
 from chimerac.frontends.tokenizers.o200k import installed_ranks, o200k_tokenizer
 from chimerac.runtime.bundle_format import C_FLAGS, NATIVE_DIRECTORY
 from chimerac.runtime.bundle_format.fstpack import pack_bytes
@@ -340,7 +341,7 @@ def main() -> None:
         bundle = ct.c_void_p(library.get("bench_open", container, len(container)))
         pack = options.pack or Path(folder) / "pack"
         if not options.pack:
-            pack.write_bytes(pack_bytes(make_pack(PackRequest(("json",)), tokenizer)))
+            pack.write_bytes(pack_bytes(make_pack(GrammarRequest(("json",)), tokenizer)))
         opened = []
         for _ in range(options.rounds + 2):
             microseconds, base = timed(lambda: NativePack(library, bundle, pack, skip_checksums=True))  # type: ignore[arg-type]

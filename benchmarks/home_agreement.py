@@ -37,10 +37,13 @@ def pytorch_agrees(
     """
     import torch
 
-    from chimerac.compiler.build.build import import_model
+    from chimerac.compiler.build.importing import read_description
+    from chimerac.frontends.families.chimera.model import ChimeraModel
+    from chimerac.frontends.weights.sources import filled_module
 
-    model = import_model(config, weights=weights).model
-    assert model is not None
+    described = read_description(config)
+    model = filled_module(described.family, described.description.shape, weights or described.weights).module
+    assert isinstance(model, ChimeraModel)
     table = model.embedding.table()
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]) + len(tokens[i]))
     agrees = [False] * len(prompts)

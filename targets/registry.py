@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import sys
 from dataclasses import dataclass
-from typing import Literal
 
 from chimerac.compiler.errors import UserError, did_you_mean
 
@@ -32,8 +31,7 @@ class Target:
     Attributes:
         name: as in ``--target`` and in bundle names.
         isa: key of ``targets.isa.ISAS``; for ONNX the target of the manifest.
-        package: how the bundle is put together: a shared library, one with a module for Swift, a folder for a web
-            server, or an ONNX model.
+        package: how the bundle is put together: key of ``compiler.packaging.package.PACKAGES``.
         library: file name of the code.
         doc: one line for ``chimerac targets``.
         tested: where the test suite executes this target's code.
@@ -45,7 +43,7 @@ class Target:
 
     name: str
     isa: str
-    package: Literal["native", "apple", "web", "onnx"]
+    package: str
     library: str
     doc: str
     tested: str

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 Progress = Callable[[str, str, float], None]
 
 
+def silent(step: str, what: str, seconds: float) -> None:
+    """Tells nobody."""
+
+
 @dataclass(frozen=True)
 class StepTime:
     """A step of the build, by the clock: kernels are compiled while other steps run. ``target`` is "" before any."""

@@ -7,23 +7,22 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.grammar import Grammar
-from chimerac.frontends.grammar import MODES, mode_grammar
+from chimerac.compiler.model import GrammarRequest
+from chimerac.frontends.grammar import mode_grammar
+from chimerac.frontends.grammar.request import SOFT_FLAGS, check_request
 from chimerac.passes.grammar_fst import GrammarFst
 from chimerac.runtime.bundle_format import contents_sha256
 from chimerac.runtime.bundle_format.constants import ROLE_END
 from chimerac.runtime.bundle_format.container import parse_container
 from chimerac.runtime.bundle_format.fstpack import (
     FLAG_DEFAULT,
-    FLAG_PARAGRAPH,
     FLAG_PROSE,
-    FLAG_REPETITION,
-    FLAG_RHYTHM,
     Automaton,
     Pack,
     pack_bytes,
@@ -33,20 +32,6 @@ from chimerac.runtime.bundle_format.grammar_trie import vocabulary_of
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.reference.grammar_engine import GrammarEngine
 from chimerac.runtime.reference.tokenizer import Tokenizer, tokenizer_sections
-
-SOFT_FLAGS: Final = {
-    "sentence_rhythm": FLAG_RHYTHM,
-    "paragraph_length": FLAG_PARAGRAPH,
-    "repetition_avoidance": FLAG_REPETITION,
-}
-#: What may hold always; each is part of the modes that it concerns.
-HARD: Final = {
-    "balanced_brackets": ("json", "python", "javascript", "sql", "math_latex", "shell"),
-    "valid_json_in_json_mode": ("json",),
-    "json_strict": ("json",),
-    "fence_closure": ("markdown",),
-    "string_literal_closure": ("json", "python", "javascript", "sql", "shell"),
-}
 
 
 def compile_grammar(
@@ -139,19 +124,8 @@ def engine(automaton: Automaton, tokenizer: Tokenizer) -> GrammarEngine:
     return GrammarEngine(automaton, vocabulary_of(tokenizer.tokens), tokenizer.tokens, ends)
 
 
-@dataclass(frozen=True)
-class PackRequest:
-    """Which grammars a pack holds: ``modes``, a ``schema`` text or "", the ``default``, and soft weights."""
-
-    modes: tuple[str, ...]
-    schema: str = ""
-    schema_whitespace: int = 8
-    default: str = ""
-    soft: tuple[str, ...] = ()
-
-
 def make_pack(
-    request: PackRequest,
+    request: GrammarRequest,
     tokenizer: Tokenizer,
     tell: Callable[[str], None] = lambda line: None,
     *,
@@ -193,21 +167,7 @@ def make_pack(
     return pack
 
 
-def check_request(request: PackRequest) -> None:
-    """Raise UserError CHM286 for a name in the config's grammar section that nothing has."""
-    for what, names, known in (
-        ("grammar.modes", request.modes, MODES),
-        ("grammar.soft_constraints", request.soft, tuple(SOFT_FLAGS)),
-        ("grammar.default", (request.default,) if request.default else (), (*request.modes, "schema")),
-    ):
-        for name in names:
-            if name not in known:
-                raise UserError("CHM286", f"{what}: there is no {name!r}", hint=f"there are {', '.join(known)}")
-    if request.default == "schema" and not request.schema:
-        raise UserError("CHM286", "grammar.default is the schema, but there is none", hint="give grammar.schema")
-
-
-def _key(request: PackRequest, digest: str) -> str:
+def _key(request: GrammarRequest, digest: str) -> str:
     """A name for the pack of a request: it changes with every source that the tables depend on."""
     total = hashlib.sha256(json.dumps([vars(request), digest], sort_keys=True).encode())
     root = Path(__file__).resolve().parents[2]

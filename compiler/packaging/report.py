@@ -5,14 +5,19 @@ It holds no times and no paths, so that equal builds give equal bytes; the comma
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 
 from chimerac.compiler.ir.costs import Cost
 from chimerac.compiler.ir.module import Module, walk
+from chimerac.compiler.model import Model
 from chimerac.passes.base import PassRecord
+from chimerac.runtime.bundle_format import SelfTest
 from chimerac.targets.code.places import MemoryPlan
+from chimerac.targets.registry import Target
+from chimerac.version import __version__
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,31 @@ class ReportInput:
     sections: Sequence[tuple[str, str, int]]
     kernels: Sequence[tuple[str, str, int, int]]
     findings: Sequence[tuple[str, str]]
+
+
+def common_facts(model: Model, target: Target, module: Module, tested: SelfTest) -> tuple[tuple[str, str], ...]:
+    """What the head of every page says; the self-test comes last."""
+    scale = model.provenance.get("scale")
+    return (
+        ("made by", f"chimerac {__version__}"),
+        ("target", f"{target.name}: {target.doc}"),
+        ("weights", model.weights),
+        *((("scale", scale),) if scale else ()),
+        ("config SHA-256", model.digest),
+        ("tokens per call", f"1 to {module.block}"),
+        ("loop iterations", f"{module.loops[0]} by default, {module.loops[1]} at most"),
+        ("self-test", f"{len(tested.prompt)} + {len(tested.tokens)} tokens, logits {tested.logits_hash}"),
+    )
+
+
+def file_rows(folder: Path, roles: Mapping[str, str]) -> list[tuple[str, str, int]]:
+    """(name, role, bytes) of files in a folder."""
+    return [(name, role, (folder / name).stat().st_size) for name, role in roles.items()]
+
+
+def remark_rows(model: Model) -> list[tuple[str, str]]:
+    """(identifier, text) of what was found in the description."""
+    return [(remark.id, remark.text) for remark in model.remarks]
 
 
 STYLE = """

@@ -19,9 +19,7 @@ from torch import Tensor
 from chimerac.compiler.build import pipeline
 from chimerac.compiler.ir.interpreter import Session
 from chimerac.compiler.ir.module import Module, Op
-from chimerac.frontends.families.chimera.model import ChimeraModel
-from chimerac.frontends.families.chimera.session import EagerSession
-from chimerac.frontends.layers.quantization import product_inputs
+from chimerac.compiler.model import Reference
 
 #: Largest difference of logits, as a part of their range.
 LOGIT_TOLERANCE = 1e-3
@@ -80,27 +78,28 @@ class _Aligner:
         return x if outputs == self.vocabulary else torch.from_numpy(np.ascontiguousarray(known[nearest]))
 
 
-def compare(model: ChimeraModel, module: Module, tokens: Sequence[int], *, loops: int | None = None) -> Agreement:
-    """Run ``tokens`` through the PyTorch step form and the interpreter, one by one.
+def compare(reference: Reference, module: Module, tokens: Sequence[int], *, loops: int | None = None) -> Agreement:
+    """Run ``tokens`` through PyTorch and the interpreter, one by one.
 
     Args:
-        model: in eval mode.
+        reference: the model in PyTorch.
         module: its imported IR (graph ``main``), before any pass.
     """
     everything = sorted(pipeline.OPTIONAL)
     plain, _ = pipeline.run(module, pipeline.passes(without=everything))  # one quantiser per product, as in PyTorch
-    aligner = _Aligner(model.shape.vocabulary)
+    vocabulary = int(module.graphs["main"].results[0].type.shape[-1])
+    aligner = _Aligner(vocabulary)
     compiled = Session(plain, loops=loops, observe=aligner.record)
-    aligned, free = EagerSession(model, loops=loops), EagerSession(model, loops=loops)
+    aligned, free = reference.session(loops), reference.session(loops)
     worst = {"aligned": 0.0, "free": 0.0}
     equal = {"aligned": 0, "free": 0}
     for token in tokens:
         aligner.rows.clear()
         expected = compiled.forward([token])
         scale = float(np.ptp(expected)) or 1.0
-        with product_inputs(aligner):
-            near = aligned.run(torch.tensor([token]))[-1].numpy()
-        for name, logits in (("aligned", near), ("free", free.run(torch.tensor([token]))[-1].numpy())):
+        with reference.hooked(aligner):
+            near = aligned.step(token)
+        for name, logits in (("aligned", near), ("free", free.step(token))):
             worst[name] = max(worst[name], float(np.abs(logits - expected).max()) / scale)
             equal[name] += int(np.argmax(logits) == np.argmax(expected))
     count = len(tokens)

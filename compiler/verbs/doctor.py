@@ -97,7 +97,7 @@ def _processor() -> Finding:
     except OSError:
         return Finding("processor", True, platform.machine(), needed=False)
     machine = platform.machine()
-    native = [t for t in TARGETS.values() if t.package == "native" and t.isa.startswith(machine)]
+    native = [t for t in TARGETS.values() if t.isa.startswith(machine)]
     runnable = [target.name for target in native if flags.issuperset(target.cpu)]
     detail = f"{machine}; runs {', '.join(runnable) or 'no native target'}"
     return Finding("processor", bool(runnable), detail, needed=False)

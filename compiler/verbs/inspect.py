@@ -61,7 +61,8 @@ def print_ir(
     config: str, stage: str, *, scale: str | None, overrides: Sequence[str], target: str, loops: int | None
 ) -> str:
     """The text form of a config's module, as imported or as lowered for a target."""
-    from chimerac.compiler.build.build import import_model, lower
+    from chimerac.compiler.build.importing import import_model
+    from chimerac.compiler.build.lowering import lower
     from chimerac.compiler.ir.text import print_module
     from chimerac.targets.registry import find_target
 

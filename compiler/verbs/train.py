@@ -176,12 +176,16 @@ def _tokenizer(data: Path, config: ModelConfig | None) -> Tokenizer:
     """The data folder's tokenizer, else that of a bundle of ``config``: of its vocabulary, or one token per byte."""
     if (data / TOKENIZER_FILE).exists():
         return read_tokenizer(data / TOKENIZER_FILE)
-    if config is not None and (tokenizer := tokenizer_of(config)) is not None:
-        return tokenizer
+    if config is not None and (found := _known_tokenizer(config)) is not None:
+        return found
     vocabulary = 256 if config is None else config.vocab_size
     end = None if config is None or not config.token_ids else config.token_ids[0]
     specials = [] if end is None or not 256 <= end < vocabulary else [Special("<|endoftext|>", end, ROLE_END)]
     return byte_tokenizer(vocabulary, specials)
+
+
+def _known_tokenizer(config: ModelConfig) -> Tokenizer | None:
+    return tokenizer_of(config.vocab_size, config.token_ids, config.place("token_ids"))
 
 
 def _codec(tokenizer: Tokenizer) -> Codec:

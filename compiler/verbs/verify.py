@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from chimerac.compiler.errors import UserError, as_user_error
-from chimerac.compiler.ir.module import Module
 from chimerac.compiler.verbs.run import open_bundle
-from chimerac.runtime.bundle_format import Manifest, read_container, read_manifest, verify_files
+from chimerac.runtime.bundle_format import Manifest, read_manifest, verify_files
 from chimerac.runtime.errors import BundleError
 
 #: Text that the comparison with PyTorch runs.
@@ -64,24 +62,24 @@ def _compare(
     seed: int | None,
     prompt: Sequence[int],
 ) -> Iterator[str]:
-    from chimerac.compiler.build.build import import_model, lower, read_config
-    from chimerac.compiler.packaging.onnx import check_onnx_weights
+    from chimerac.compiler.build.importing import import_described, read_description
+    from chimerac.compiler.build.lowering import lower
+    from chimerac.compiler.packaging.registry import package_of
     from chimerac.compiler.verbs.agreement import compare
     from chimerac.targets.registry import TARGETS
 
-    settings, _ = read_config(config, scale=scale, overrides=overrides)
-    if settings.digest != manifest.config_sha256:
+    described = read_description(config, scale=scale, overrides=overrides, seed=seed)
+    if described.description.digest != manifest.config_sha256:
         hint = "give the --scale and --set options of the build"
         raise UserError("CHM330", f"the bundle was built from another config than {config}", hint=hint)
-    source = import_model(config, scale=scale, overrides=overrides, weights=weights, seed=seed)
+    model = import_described(described, weights=weights)
     target = next(target for target in TARGETS.values() if target.isa == manifest.target)
-    lowered, _ = lower(source.module, target)
-    check_weights = check_onnx_weights if target.package == "onnx" else _check_weights
-    check_weights(bundle, manifest, lowered, source.weights)
-    if source.model is None:
+    lowered, _ = lower(model.module, target)
+    package_of(target).check_weights(bundle, manifest, lowered, model.weights)
+    if model.reference is None:
         message = "the model is too large to be compared with PyTorch, which would need all of it in memory"
         raise UserError("CHM332", message, hint="compare a smaller scale of the same config")
-    found = compare(source.model, source.module, prompt)
+    found = compare(model.reference, model.module, prompt)
     if not found.holds:
         raise UserError(
             "CHM331",
@@ -97,16 +95,3 @@ def _compare(
         f"PyTorch without alignment: logits within {found.free:.1e}, likeliest token the same at"
         f" {found.free_choice:.0%} of the positions"
     )
-
-
-def _check_weights(bundle: Path, manifest: Manifest, module: Module, origin: str) -> None:
-    """Raise UserError CHM330 unless the weights in the bundle are those of the module."""
-    entry = manifest.file("weights")
-    assert entry is not None  # parse_manifest demands weights
-    stored = read_container(bundle / entry.name).sections
-    # a build with other passes or unrolled loops may have sections that this module has not
-    shared = [name for name in stored if name in module.constants]
-    for name in shared:
-        if stored[name].sha256 != hashlib.sha256(module.constants[name].data.tobytes()).hexdigest():
-            hint = "give the --weights or --seed of the build"
-            raise UserError("CHM330", f"the bundle has other weights than {origin}: {name} differs", hint=hint)

@@ -6,31 +6,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from chimerac.frontends.config.compose import Composition, apply_command_line, compose
 from chimerac.frontends.config.derive import resolve
-from chimerac.frontends.config.locate import locate, read, shown
+from chimerac.frontends.config.document import Document, document_of_text, open_document
 from chimerac.frontends.config.model import ModelConfig, Origin
 from chimerac.frontends.config.reader import Reader
 from chimerac.frontends.config.scale import scaled
 from chimerac.frontends.config.sections.directives import Directives, ScaleBlock
-from chimerac.frontends.config.source import make_source
 
 
 def load(path_or_name: str | Path, *, scale: str | None = None, overrides: Sequence[str] = ()) -> ModelConfig:
-    """The config of a file, or of a built-in's name.
-
-    Args:
-        path_or_name: a path, or the name of a config that comes with chimerac.
-        scale: a preset that replaces the config's own ``scale``.
-        overrides: ``a.b.c=value``, as of ``--set``; they have the last word.
+    """The config of a file, or of a built-in's name; arguments as of ``open_document``.
 
     Raises:
-        UserError: CHM100 no such file, CHM101 limits, CHM102 syntax, CHM103 a key twice, CHM104 row fences,
-            CHM110 to CHM113 keys and values, CHM114 ``extends``, CHM115 overrides, CHM116 ``scale``.
+        UserError: as ``open_document`` and ``read_config``.
     """
-    path = locate(str(path_or_name), Path())
-    composition = compose(read(path), path.resolve().parent, (path.resolve(),))
-    return _finish(apply_command_line(composition, scale, overrides), shown(path))
+    return read_config(open_document(path_or_name, scale=scale, overrides=overrides))
 
 
 def loads(
@@ -46,14 +36,19 @@ def loads(
     Raises:
         UserError: like ``load``.
     """
-    composition = compose(make_source(text, file), Path(folder))
-    return _finish(apply_command_line(composition, scale, overrides), file)
+    return read_config(document_of_text(text, file, scale=scale, overrides=overrides, folder=folder))
 
 
-def _finish(composition: Composition, file: str) -> ModelConfig:
+def read_config(document: Document) -> ModelConfig:
+    """The config that a document describes.
+
+    Raises:
+        UserError: CHM110 to CHM113 keys and values, CHM116 ``scale``.
+    """
+    composition = document.composition
     reader = Reader()
     config: ModelConfig = reader.read(ModelConfig, composition.tree)
-    origin = Origin(file, composition.fenced, "full", reader.places, reader.literals)
+    origin = Origin(document.file, composition.fenced, "full", reader.places, reader.literals)
     config = replace(config, origin=origin)
     if composition.scale is not None:
         asked = Reader().read_key(Directives, "scale", composition.scale)

@@ -6,8 +6,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from chimerac.compiler.errors import UserError
-from chimerac.frontends.config import ModelConfig
+from chimerac.compiler.errors import Span, UserError
 from chimerac.frontends.tokenizers import o200k
 from chimerac.runtime.reference.tokenizer import Tokenizer, read_tokenizer
 
@@ -34,20 +33,24 @@ def load_tokenizer(path: str | Path, vocabulary: int) -> Tokenizer:
     return tokenizer
 
 
-def tokenizer_of(config: ModelConfig) -> Tokenizer | None:
-    """The tokenizer that a config's vocabulary stands for: o200k_base with agent tokens, or None for any other size.
+def tokenizer_of(vocabulary: int, token_ids: tuple[int, ...] = (), place: Span | None = None) -> Tokenizer | None:
+    """The tokenizer that a vocabulary stands for: o200k_base with agent tokens, or None for any other size.
+
+    Args:
+        vocabulary: entries.
+        token_ids: end of text and padding, as a model's description has them; ``place`` is where it does.
 
     Raises:
         UserError: CHM246, CHM245 as ``installed_ranks``; CHM247, ``token_ids`` are other tokens.
     """
-    if config.vocab_size != o200k.AGENT_VOCABULARY:
+    if vocabulary != o200k.AGENT_VOCABULARY:
         return None
     expected = (o200k.END_OF_TEXT, o200k.PAD)
-    if config.token_ids not in ((), expected[:1], expected):
+    if token_ids not in ((), expected[:1], expected):
         raise UserError(
             "CHM247",
-            f"token_ids are {list(config.token_ids)}; of o200k_base with agent tokens they are {list(expected)}",
-            span=config.place("token_ids"),
+            f"token_ids are {list(token_ids)}; of o200k_base with agent tokens they are {list(expected)}",
+            span=place,
             hint="give the tokenizer that these ids are of with --tokenizer, or correct token_ids",
         )
     return o200k.o200k_tokenizer(o200k.installed_ranks())

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from chimerac.compiler.errors import UserError
+from chimerac.frontends.families.chimera.family import FAMILY
 from chimerac.frontends.families.chimera.initialization import initialise
 from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.layers.moe import imbalance
@@ -73,7 +74,7 @@ def train_plan(
     model = ChimeraModel(plan.shape, sparse_gradient=plan.sparse_gradient, ternary=plan.ternary)
     initialise(model, plan.shape.seed)
     if weights is not None:
-        load_safetensors(model, weights)
+        load_safetensors(model, FAMILY.tensors(plan.shape), weights)
     trained = prepare(model, plan, processes)
     run = _Run(plan, data, out, codec, processes, model, trained, place, tell if processes.leads else _silent)
     if processes.leads:
@@ -200,7 +201,7 @@ class _Run:
 
     def _load_reference(self, index: int) -> None:
         if self.place.step:
-            load_safetensors(self.model, self._reference_file(index))
+            load_safetensors(self.model, FAMILY.tensors(self.plan.shape), self._reference_file(index))
         else:
             load_state(self.out, self.model, None)
             if self.processes.leads:
@@ -215,7 +216,7 @@ class _Run:
         if self.processes.leads:
             save_safetensors(plain, self.out / WEIGHTS_FILE)
             if self.plan.ternary:
-                write_whole(self.out / PACKED_FILE, packed_bytes(plain))
+                write_whole(self.out / PACKED_FILE, packed_bytes(plain, FAMILY.tensors(self.plan.shape)))
         device = self.processes.device
         plain.to(device)
         if self.plan.compile:

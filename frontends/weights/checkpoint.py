@@ -10,12 +10,10 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from chimerac.compiler.errors import UserError, did_you_mean
-from chimerac.frontends.families.chimera.model import ChimeraModel
-from chimerac.frontends.families.chimera.naming import TensorSpec, tensor_specs
-from chimerac.frontends.families.chimera.shape import ChimeraShape
+from chimerac.frontends.families.protocol import TensorSpec, TensorTable
 from chimerac.frontends.weights.packed import is_packed, load_packed
 
 MAX_HEADER = 100_000_000  #: bytes; what safetensors itself allows
@@ -23,10 +21,10 @@ MOST_LISTED = 20  #: problems named in one error message
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-def load_safetensors(model: ChimeraModel, path: str | os.PathLike[str]) -> None:
-    """Overwrite all weights of ``model`` from a file; float16 and bfloat16 are widened to float32.
+def load_safetensors(model: nn.Module, table: TensorTable, path: str | os.PathLike[str]) -> None:
+    """Overwrite all weights of ``model``, whose tensors ``table`` lists; float16 and bfloat16 are widened to float32.
 
-    A packed checkpoint (packed_checkpoint.py) gives weights that quantise to its codes and scales. The model is
+    A packed checkpoint (packed.py) gives weights that quantise to its codes and scales. The model is
     unchanged when this raises.
 
     Raises:
@@ -35,13 +33,13 @@ def load_safetensors(model: ChimeraModel, path: str | os.PathLike[str]) -> None:
         UserError CHM242: tensors that hold NaN or infinity.
     """
     file = Path(path)
-    if check_checkpoint(model.shape, file):
-        packed = load_packed(file, model.shape)
+    if check_checkpoint(table, file):
+        packed = load_packed(file, table)
         model.load_state_dict({name: torch.from_numpy(array) for name, array in packed.items()})
         return
     try:
         with safe_open(file, framework="pt") as reader:
-            tensors = {name: reader.get_tensor(name).float() for name in tensor_specs(model.shape)}
+            tensors = {name: reader.get_tensor(name).float() for name in table.specs}
     except (SafetensorError, OSError, ValueError, OverflowError) as error:
         raise UserError("CHM240", f"{file} is no valid safetensors file: {error}") from error
     infinite = [f"{name} holds NaN or infinity" for name, tensor in tensors.items() if not tensor.isfinite().all()]
@@ -50,8 +48,8 @@ def load_safetensors(model: ChimeraModel, path: str | os.PathLike[str]) -> None:
     model.load_state_dict(tensors)
 
 
-def check_checkpoint(shape: ChimeraShape, path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a packed checkpoint; a plain one is compared with the shape's names, sizes and types.
+def check_checkpoint(table: TensorTable, path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a packed checkpoint; a plain one is compared with the table's names, sizes and types.
 
     Raises:
         UserError: CHM240, CHM241, as ``load_safetensors``.
@@ -64,9 +62,7 @@ def check_checkpoint(shape: ChimeraShape, path: str | os.PathLike[str]) -> bool:
         with safe_open(file, framework="pt") as reader:
             names: list[str] = reader.keys()
             found = {name: reader.get_slice(name) for name in names}
-            problems = _problems(
-                tensor_specs(shape), {n: (tuple(s.get_shape()), s.get_dtype()) for n, s in found.items()}
-            )
+            problems = _problems(table.specs, {n: (tuple(s.get_shape()), s.get_dtype()) for n, s in found.items()})
     except (SafetensorError, OSError, ValueError, OverflowError) as error:
         raise UserError("CHM240", f"{file} is no valid safetensors file: {error}") from error
     if problems:
@@ -74,7 +70,7 @@ def check_checkpoint(shape: ChimeraShape, path: str | os.PathLike[str]) -> bool:
     return False
 
 
-def save_safetensors(model: ChimeraModel, path: str | os.PathLike[str]) -> None:
+def save_safetensors(model: nn.Module, path: str | os.PathLike[str]) -> None:
     """Write all weights of ``model``, float32. The file appears whole or not at all; equal weights give equal bytes.
 
     Raises:

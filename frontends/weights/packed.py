@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -22,19 +22,20 @@ from safetensors.numpy import save
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.ops.linear import quantise_rows, ternarise
 from chimerac.compiler.ir.quantised import dequantise
-from chimerac.frontends.families.chimera.model import ChimeraModel
-from chimerac.frontends.families.chimera.naming import TensorSpec, tensor_specs
-from chimerac.frontends.families.chimera.shape import ChimeraShape
+from chimerac.frontends.families.protocol import TensorSpec, TensorTable
+
+if TYPE_CHECKING:
+    from torch import nn
 
 FORMAT = "chimera-packed-1"
 
 
-def packed_bytes(model: ChimeraModel) -> bytes:
-    """The file of a model's weights; equal weights give equal bytes."""
-    group = model.shape.quantization.group_size
+def packed_bytes(model: nn.Module, table: TensorTable) -> bytes:
+    """The file of a model's weights, which ``table`` lists; equal weights give equal bytes."""
+    group = table.group
     tensors: dict[str, np.ndarray] = {}
     state = {name: tensor.detach().cpu().float().numpy() for name, tensor in model.state_dict().items()}
-    for name, spec in tensor_specs(model.shape).items():
+    for name, spec in table.specs.items():
         if spec.format == "ternary":
             trits, scales = ternarise(state[name], group)
             tensors[f"{name}.t2"], tensors[f"{name}.scales"] = pack_trits(trits), scales
@@ -55,13 +56,13 @@ def is_packed(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def load_packed(path: str | os.PathLike[str], shape: ChimeraShape) -> dict[str, np.ndarray]:
+def load_packed(path: str | os.PathLike[str], table: TensorTable) -> dict[str, np.ndarray]:
     """Float weights by name that quantise to what the file holds.
 
     Raises:
-        UserError: CHM240, not a whole file; CHM241, tensors that do not fit the shape.
+        UserError: CHM240, not a whole file; CHM241, tensors that do not fit the table.
     """
-    reader = PackedReader(path, shape)
+    reader = PackedReader(path, table)
     return {name: reader.rows(name, 0, spec.shape[0]) for name, spec in reader.specs.items()}
 
 
@@ -72,8 +73,8 @@ class PackedReader:
         UserError: as ``load_packed``.
     """
 
-    def __init__(self, path: str | os.PathLike[str], shape: ChimeraShape) -> None:
-        self.path, self.specs, self.group = Path(path), tensor_specs(shape), shape.quantization.group_size
+    def __init__(self, path: str | os.PathLike[str], table: TensorTable) -> None:
+        self.path, self.specs, self.group = Path(path), table.specs, table.group
         with self._open() as reader:
             found = {name: reader.get_slice(name) for name in reader.keys()}  # noqa: SIM118  (not a mapping)
             kinds = {
@@ -131,7 +132,7 @@ def unpack_trits(packed: np.ndarray, columns: int) -> np.ndarray:
     return codes[..., :columns].astype(np.int8) - np.int8(1)
 
 
-def _problems(found: dict[str, tuple[tuple[int, ...], str]], specs: dict[str, TensorSpec], group: int) -> list[str]:
+def _problems(found: dict[str, tuple[tuple[int, ...], str]], specs: Mapping[str, TensorSpec], group: int) -> list[str]:
     problems = []
     expected: dict[str, tuple[tuple[int, ...], str]] = {}
     for name, spec in specs.items():

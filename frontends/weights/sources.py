@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from chimerac.compiler.errors import UserError
-from chimerac.frontends.families.chimera.initialization import initial_parts, initialise
-from chimerac.frontends.families.chimera.model import ChimeraModel
-from chimerac.frontends.families.chimera.naming import tensor_specs
-from chimerac.frontends.families.chimera.shape import ChimeraShape
+from chimerac.compiler.ir.module import Parts
+from chimerac.frontends.families.protocol import Family, S, TensorTable
 from chimerac.frontends.weights.checkpoint import check_checkpoint, load_safetensors
 from chimerac.frontends.weights.packed import PackedReader
 
@@ -34,7 +35,7 @@ class WeightSource(Protocol):
 
     origin: str
 
-    def fill(self, model: ChimeraModel) -> None:
+    def fill(self, model: nn.Module) -> None:
         """Overwrite all weights of ``model``."""
 
     def parts(self, name: str) -> Iterator[np.ndarray]:
@@ -44,14 +45,21 @@ class WeightSource(Protocol):
 class RandomWeights:
     """Seeded random numbers."""
 
-    def __init__(self, shape: ChimeraShape, seed: int) -> None:
-        self.shape, self.seed, self.origin = shape, seed, f"random, seed {seed}"
+    def __init__(self, family: Family[S], shape: S, seed: int) -> None:
+        self.origin = f"random, seed {seed}"
 
-    def fill(self, model: ChimeraModel) -> None:
-        initialise(model, self.seed)
+        def values(name: str, elements: int) -> Iterator[np.ndarray]:
+            return family.initial_parts(name, shape, seed, elements)
+
+        self._parts = values
+
+    def fill(self, model: nn.Module) -> None:
+        with torch.no_grad():
+            for name, tensor in model.state_dict().items():
+                _overwrite(tensor, self._parts(name, tensor.numel()))
 
     def parts(self, name: str) -> Iterator[np.ndarray]:
-        yield from initial_parts(name, tensor_specs(self.shape)[name].shape, self.shape, self.seed, PART_ELEMENTS)
+        yield from self._parts(name, PART_ELEMENTS)
 
 
 class CheckpointWeights:
@@ -61,15 +69,15 @@ class CheckpointWeights:
         UserError: CHM240, CHM241, as ``load_safetensors``; CHM242 when a tensor with NaN or infinity is read.
     """
 
-    def __init__(self, shape: ChimeraShape, path: str | os.PathLike[str]) -> None:
-        self.shape, self.path, self.origin = shape, Path(path), Path(path).name
-        self.packed = PackedReader(path, shape) if check_checkpoint(shape, path) else None
+    def __init__(self, table: TensorTable, path: str | os.PathLike[str]) -> None:
+        self.table, self.path, self.origin = table, Path(path), Path(path).name
+        self.packed = PackedReader(path, table) if check_checkpoint(table, path) else None
 
-    def fill(self, model: ChimeraModel) -> None:
-        load_safetensors(model, self.path)
+    def fill(self, model: nn.Module) -> None:
+        load_safetensors(model, self.table, self.path)
 
     def parts(self, name: str) -> Iterator[np.ndarray]:
-        rows = tensor_specs(self.shape)[name].shape
+        rows = self.table.specs[name].shape
         step = max(1, PART_ELEMENTS // max(1, int(np.prod(rows[1:]))))
         for start in range(0, rows[0], step):
             part = self._part(name, start, min(start + step, rows[0]))
@@ -90,22 +98,54 @@ class CheckpointWeights:
             raise UserError("CHM240", f"{self.path} is no valid safetensors file: {error}") from error
 
 
-def large_names(shape: ChimeraShape) -> list[str]:
-    """The matrices that are quantised, all that is large in a model; none if the whole model may be in memory."""
-    specs = tensor_specs(shape)
-    if sum(math.prod(spec.shape) for spec in specs.values()) <= MOST_IN_MEMORY:
-        return []
-    return [name for name, spec in specs.items() if spec.format != "float32"]
+@dataclass(frozen=True)
+class FilledModule:
+    """A family's module in eval mode, with its weights.
+
+    Attributes:
+        origin: where the weights come from.
+        computed: parameters whose values are not in the module, because they would not fit in memory together, and
+            what makes them.
+    """
+
+    module: nn.Module
+    origin: str
+    computed: Mapping[str, Parts]
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(parameter.numel() for parameter in self.module.parameters())
 
 
-def unfilled_model(shape: ChimeraShape) -> ChimeraModel:
-    """A model whose matrices are memory that nothing has been written to, so that it takes up none."""
+def filled_module(family: Family[S], shape: S, path: str | os.PathLike[str] | None = None) -> FilledModule:
+    """The module of a shape with the weights of a file, or random ones from the shape's seed.
+
+    Raises:
+        UserError: CHM240 to CHM242, as ``load_safetensors``.
+    """
+    table = family.tensors(shape)
+    source: WeightSource = RandomWeights(family, shape, shape.seed) if path is None else CheckpointWeights(table, path)
+    large = large_names(table)
+    if not large:
+        module = family.make(shape).eval()
+        source.fill(module)
+        return FilledModule(module, source.origin, {})
     with _Untouched():
-        return ChimeraModel(shape)
+        module = family.make(shape).eval()
+    fill_small(module, source, large)
+    return FilledModule(module, source.origin, {name: partial(source.parts, name) for name in large})
+
+
+def large_names(table: TensorTable) -> list[str]:
+    """The matrices that are quantised, all that is large in a model; none if the whole model may be in memory."""
+    if sum(math.prod(spec.shape) for spec in table.specs.values()) <= MOST_IN_MEMORY:
+        return []
+    return [name for name, spec in table.specs.items() if spec.format != "float32"]
 
 
 class _Untouched(TorchFunctionMode):
-    """``torch.zeros`` reserves memory without filling it."""
+    """``torch.zeros`` reserves memory without filling it, so that what nothing is written to takes up none."""
 
     def __torch_function__(
         self, function: Any, types: Any, arguments: tuple[Any, ...] = (), options: dict[str, Any] | None = None
@@ -113,9 +153,16 @@ class _Untouched(TorchFunctionMode):
         return (torch.empty if function is torch.zeros else function)(*arguments, **(options or {}))
 
 
-def fill_small(model: ChimeraModel, source: WeightSource, large: Collection[str]) -> None:
+def fill_small(model: nn.Module, source: WeightSource, large: Collection[str]) -> None:
     """Overwrite the weights of ``model`` but those named in ``large``, whose memory is never touched."""
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             if name not in large:
-                tensor.copy_(torch.from_numpy(np.concatenate(list(source.parts(name)))))
+                _overwrite(tensor, source.parts(name))
+
+
+def _overwrite(tensor: torch.Tensor, parts: Iterator[np.ndarray]) -> None:
+    end = 0
+    for part in parts:
+        tensor[end : end + len(part)] = torch.from_numpy(part)
+        end += len(part)

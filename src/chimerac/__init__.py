@@ -13,7 +13,7 @@ from chimerac.version import __version__
 
 if TYPE_CHECKING:
     from chimerac.compiler.bench.bench import bench
-    from chimerac.compiler.build.build import BuildReport, build
+    from chimerac.compiler.build.build import BuildReport, build, compile
     from chimerac.compiler.verbs.doctor import examine as doctor
     from chimerac.compiler.errors import ChimeracError, InternalError, UserError
     from chimerac.compiler.packaging.grammar_packs import compile_grammar
@@ -33,6 +33,7 @@ _LAZY = {
     "bench": "compiler.bench.bench",
     "build": "compiler.build.build",
     "check": "frontends.families.chimera.consistency",
+    "compile": "compiler.build.build",
     "compile_grammar": "compiler.packaging.grammar_packs",
     "doctor": "compiler.verbs.doctor:examine",
     "inspect": "compiler.verbs.inspect:describe_bundle",
@@ -51,6 +52,7 @@ __all__ = [
     "bench",
     "build",
     "check",
+    "compile",
     "compile_grammar",
     "doctor",
     "inspect",

@@ -16,7 +16,7 @@ from chimerac.runtime.bundle_format import (
     exported_functions,
 )
 from chimerac.targets.code.link import RunZig, link
-from chimerac.targets.isa import Isa, load_isa
+from chimerac.targets.isa import ISAS, Isa, load_isa
 from chimerac.targets.registry import Target
 
 
@@ -37,7 +37,7 @@ class CodeFile:
 
 def code_files(target: Target) -> list[CodeFile]:
     """The library, the runner and the other modules of a target's bundles; none where no code is compiled."""
-    if target.package == "onnx":
+    if target.isa not in ISAS:
         return []
     names = [target.library, *([target.runner] if target.runner else [])]
     return [
@@ -72,7 +72,7 @@ def link_library(
     if output.name == target.runner:
         _link_program(driver, objects, isa, work, output, run)
         return
-    web = target.package == "web"
+    web = isa.triple.startswith("wasm32")  # no operating system: other sources of the C runtime
     model = work / f"{output.name}.c"
     model.write_text(driver, encoding="ascii")
     sources = [NATIVE_DIRECTORY / name for name in (WASM_SOURCES if web else POSIX_SOURCES)]

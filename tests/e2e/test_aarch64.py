@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 import chimerac
-from chimerac.compiler.build.build import build as building
-from chimerac.compiler.build.build import import_model
+from chimerac.compiler.build import writing
+from chimerac.compiler.build.build import build_model
+from chimerac.compiler.build.importing import import_model
 from chimerac.compiler.build.self_test import self_test
 from chimerac.compiler.build.timings import TimingLog
-from chimerac.compiler.packaging.native import make_tokenizer
 from chimerac.runtime.bundle_format import SelfTest, read_manifest
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.sessions.loading import check_runs_here
@@ -59,10 +59,10 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     config.write_text(CONFIGS[request.param])
     source, target = import_model(config), find_target("arm64")
     path = folder / f"{request.param}.aarch64-neon"
-    module = building.build_imported(source, target, path, check=False)
-    tokenizer = make_tokenizer(source.config, module)
+    module = build_model(source, target, path, check=False)
     expected = {
-        loops: self_test(module, prompt=PROMPT, count=COUNT, tokenizer=tokenizer, loops=loops) for loops in (1, 2, 3)
+        loops: self_test(module, prompt=PROMPT, count=COUNT, tokenizer=source.tokenizer, loops=loops)
+        for loops in (1, 2, 3)
     }
     return Built(path, expected)
 
@@ -184,9 +184,7 @@ def test_the_check_at_the_end_of_a_build(
 ) -> None:
     monkeypatch.setenv("CHIMERAC_QEMU", emulator)
     said: list[str] = []
-    building._check(
-        built.path, find_target("aarch64-neon"), TimingLog(lambda step, what, seconds: said.append(what), 1)
-    )
+    writing._check(built.path, find_target("aarch64-neon"), TimingLog(lambda step, what, seconds: said.append(what), 1))
     (line,) = said
     assert message in line
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 import chimerac
-from chimerac.compiler.build.build import build, import_model, lower
+from chimerac.compiler.build.build import build
+from chimerac.compiler.build.importing import import_model
+from chimerac.compiler.build.lowering import lower
 from chimerac.compiler.build.self_test import self_test
-from chimerac.compiler.packaging.native import make_tokenizer
 from chimerac.runtime.bundle_format import read_manifest
 from chimerac.targets.registry import find_target
 
@@ -25,8 +26,7 @@ def interpreter_run(document: Path, loops: int, *, unroll: bool = False) -> tupl
     """Greedy tokens after PROMPT, and the hashes of logits and state, from the interpreter."""
     source = import_model(document, scale="nano")
     module, _ = lower(source.module, find_target("wasm"), loops=loops if unroll else None)
-    tokenizer = make_tokenizer(source.config, module)
-    found = self_test(module, prompt=PROMPT, count=64, tokenizer=tokenizer, loops=loops)
+    found = self_test(module, prompt=PROMPT, count=64, tokenizer=source.tokenizer, loops=loops)
     return list(found.tokens), found.logits_hash, found.state_hash
 
 

@@ -7,17 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chimerac.compiler.build.build import build, import_model
+from chimerac.compiler.build.build import build
+from chimerac.compiler.build.importing import import_model
 from chimerac.compiler.errors import UserError
 from chimerac.frontends import config as config_language
+from chimerac.frontends.families.chimera.family import FAMILY
 from chimerac.frontends.families.chimera.from_config import shape as shape_of
 from chimerac.frontends.families.chimera.initialization import initialise
 from chimerac.frontends.families.chimera.model import ChimeraModel
-from chimerac.frontends.families.chimera.naming import tensor_specs
 from chimerac.frontends.weights import sources as weight_sources
 from chimerac.frontends.weights.checkpoint import save_safetensors
 from chimerac.frontends.weights.packed import packed_bytes
-from chimerac.frontends.weights.sources import CheckpointWeights, RandomWeights, large_names
+from chimerac.frontends.weights.sources import CheckpointWeights, RandomWeights, filled_module, large_names
 from chimerac.runtime.bundle_format import read_manifest
 
 
@@ -35,14 +36,15 @@ def test_parts_are_the_tensors(kind: str, tmp_path: Path, streamed: None) -> Non
     if kind == "plain":
         save_safetensors(model, file)
     elif kind == "packed":
-        file.write_bytes(packed_bytes(model))
-    source = RandomWeights(shape, 3) if kind == "random" else CheckpointWeights(shape, file)
+        file.write_bytes(packed_bytes(model, FAMILY.tensors(shape)))
+    source = RandomWeights(FAMILY, shape, 3) if kind == "random" else CheckpointWeights(FAMILY.tensors(shape), file)
     source.fill(model)
     for name, tensor in model.state_dict().items():
         parts = list(source.parts(name))
         assert len(parts) > 1 or tensor.numel() <= 1000 or tensor.shape[0] == 1, name
         assert np.array_equal(np.concatenate(parts), tensor.numpy()), name
-    assert {n for n, spec in tensor_specs(shape).items() if spec.format != "float32"} == set(large_names(shape))
+    table = FAMILY.tensors(shape)
+    assert {n for n, spec in table.specs.items() if spec.format != "float32"} == set(large_names(table))
 
 
 @pytest.fixture
@@ -53,15 +55,15 @@ def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("kind", ["random", *(pytest.param(k, marks=pytest.mark.slow) for k in ("plain", "packed"))])
 def test_the_same_bundle(kind: str, tmp_path: Path, document: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = import_model(document, scale="nano")
-    assert source.model is not None
+    model = filled_module(FAMILY, shape_of(config_language.load(document, scale="nano"))).module
+    assert isinstance(model, ChimeraModel)
     weights = None
     if kind != "random":
         weights = tmp_path / "weights.safetensors"
         if kind == "plain":
-            save_safetensors(source.model, weights)
+            save_safetensors(model, weights)
         else:
-            weights.write_bytes(packed_bytes(source.model))
+            weights.write_bytes(packed_bytes(model, FAMILY.tensors(model.shape)))
     whole = build(document, scale="nano", weights=weights, out=tmp_path / "whole")
     monkeypatch.setattr(weight_sources, "MOST_IN_MEMORY", 0)
     monkeypatch.setattr(weight_sources, "PART_ELEMENTS", 1000)
@@ -71,11 +73,10 @@ def test_the_same_bundle(kind: str, tmp_path: Path, document: Path, monkeypatch:
 
 def test_bad_numbers_are_found_when_they_are_read(tmp_path: Path, document: Path, streamed: None) -> None:
     source = import_model(document, scale="nano")
-    assert source.model is None
+    assert source.reference is None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(weight_sources, "MOST_IN_MEMORY", 1 << 40)
-        model = import_model(document, scale="nano").model
-    assert model is not None
+        model = filled_module(FAMILY, shape_of(config_language.load(document, scale="nano"))).module
     model.get_parameter("layers.1.mixer.q_proj.weight").data[5, 7] = float("nan")
     save_safetensors(model, tmp_path / "bad.safetensors")
     with pytest.raises(UserError, match=r"layers\.1\.mixer\.q_proj\.weight holds NaN") as caught:

@@ -11,7 +11,8 @@ import pytest
 from wasm_module import Module
 
 import chimerac
-from chimerac.compiler.build.build import build as building
+from chimerac.compiler.build.build import build_model
+from chimerac.compiler.build.importing import import_described, read_description
 from chimerac.compiler.build.self_test import self_test
 from chimerac.frontends.layers.shapes import MoeShape
 from chimerac.runtime.bundle_format import Manifest, read_manifest
@@ -52,15 +53,15 @@ def odd_shape(shape: Any) -> Any:
 
 @pytest.fixture(scope="module", params=["nano", "odd"])
 def case(request: pytest.FixtureRequest, document: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    settings, shape = building.read_config(document, scale="nano")
+    described = read_description(document, scale="nano")
     if request.param == "odd":
-        shape = odd_shape(shape)
-    source = building.import_shape(settings, shape)
+        odd = replace(described.description, shape=odd_shape(described.description.shape), specials=())
+        described = replace(described, description=odd)
+    source = import_described(described)
     target = find_target("wasm")
     folder = tmp_path_factory.mktemp("variants") / request.param
-    module = building.build_imported(source, target, folder, check=False)
-    tokenizer = source.table(module)
-    found = self_test(module, prompt=PROMPT, count=TOKENS, tokenizer=tokenizer)
+    module = build_model(source, target, folder, check=False)
+    found = self_test(module, prompt=PROMPT, count=TOKENS, tokenizer=source.tokenizer)
     return Case(folder, read_manifest(folder), (list(found.tokens), found.state_hash, found.logits_hash))
 
 

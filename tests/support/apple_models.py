@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from chimerac.compiler.build.build import build, import_model, lower
+from chimerac.compiler.build.build import build
+from chimerac.compiler.build.importing import import_model
+from chimerac.compiler.build.lowering import lower
 from chimerac.compiler.build.self_test import self_test
-from chimerac.compiler.packaging.native import make_tokenizer
 from chimerac.runtime.bundle_format import SelfTest, read_manifest
 from chimerac.targets.registry import find_target
 
@@ -49,7 +50,6 @@ def build_apple(name: str, folder: Path, loops: Sequence[int] = ()) -> Built:
     if loops:
         source = import_model(config)
         module, _ = lower(source.module, find_target("apple-amx"))
-        tokenizer = make_tokenizer(source.config, module)
         for count in loops:
-            expected[count] = self_test(module, prompt=PROMPT, count=COUNT, tokenizer=tokenizer, loops=count)
+            expected[count] = self_test(module, prompt=PROMPT, count=COUNT, tokenizer=source.tokenizer, loops=count)
     return Built(paths, expected)

@@ -5,22 +5,8 @@ Names are those of ``ChimeraModel.state_dict()`` and change only with a new vers
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from chimerac.frontends.families.chimera.shape import ChimeraShape
-
-Format = Literal["ternary", "int8", "bfloat16", "float32"]
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """A tensor of a checkpoint. ``format`` is how it is stored once compiled; checkpoints hold floats."""
-
-    shape: tuple[int, ...]
-    format: Format
-    trained: bool = True  #: False for buffers
-    decayed: bool = False  #: whether weight decay applies: ternary matrices only
+from chimerac.frontends.families.protocol import TensorSpec
 
 
 def tensor_specs(shape: ChimeraShape) -> dict[str, TensorSpec]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -58,6 +59,11 @@ class EagerSession:
                 results.append(self._call(tokens[start:end].to(torch.int32), depth))
                 start = end
         return torch.cat(results) if results else torch.zeros(0, self.model.shape.vocabulary)
+
+    def step(self, token: int) -> np.ndarray:
+        """Logits f32[V] after one more token."""
+        logits: np.ndarray = self.run(torch.tensor([token]))[-1].numpy()
+        return logits
 
     def greedy(self, prompt: Tensor, count: int) -> list[int]:
         """Read ``prompt`` and continue it by ``count`` tokens, each the (lowest) most likely one."""

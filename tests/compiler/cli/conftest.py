@@ -10,10 +10,9 @@ import pytest
 from cli_tools import Command, Outcome
 from click.testing import CliRunner
 
-from chimerac.compiler.build.build import Source, import_model
+from chimerac.compiler.build.importing import Described, import_model
 from chimerac.compiler.cli.main import main
-from chimerac.frontends.config import ModelConfig
-from chimerac.frontends.families.chimera.shape import ChimeraShape
+from chimerac.compiler.model import Model
 
 
 @pytest.fixture(scope="session")
@@ -30,20 +29,21 @@ def chimerac() -> Command:
 
 
 @pytest.fixture(scope="session")
-def source(document: Path) -> Source:
+def source(document: Path) -> Model:
     """The imported model of the session's bundles, for builds that need not import it again."""
     return import_model(document, scale="nano")
 
 
 @pytest.fixture
-def imported(source: Source, monkeypatch: pytest.MonkeyPatch) -> Source:
+def imported(source: Model, monkeypatch: pytest.MonkeyPatch) -> Model:
     """Makes every build and verification of this test use the session's imported model."""
 
-    def import_shape(settings: ModelConfig, shape: ChimeraShape, **options: object) -> Source:
-        assert settings.digest == source.config.digest
+    def import_described(described: Described, **options: object) -> Model:
+        assert described.description.digest == source.digest
         return source
 
-    monkeypatch.setattr("chimerac.compiler.build.build.import_shape", import_shape)
+    for user in ("build", "importing"):
+        monkeypatch.setattr(f"chimerac.compiler.build.{user}.import_described", import_described)
     return source
 
 

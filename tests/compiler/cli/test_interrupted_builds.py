@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from cli_tools import NOISE, Command, Outcome, start
 
-from chimerac.compiler.build.build import Source
 from chimerac.compiler.build.workspace import workspace
+from chimerac.compiler.model import Model
 from chimerac.runtime.bundle_format import SelfTest, read_manifest, verify_files
 
 Build = Callable[[], Outcome]
@@ -32,7 +32,7 @@ def dist(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def build(chimerac: Command, document: Path, imported: Source, dist: Path) -> Build:
+def build(chimerac: Command, document: Path, imported: Model, dist: Path) -> Build:
     """Builds the session's web bundle again into ``dist``, but for the import."""
     return lambda: chimerac("build", document, "--scale", "nano", "-t", "wasm", "-o", dist)
 
@@ -58,7 +58,7 @@ def quick(build: Build, bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatc
     def make_self_test(*_: object) -> SelfTest | None:
         return expected
 
-    monkeypatch.setattr("chimerac.compiler.build.build.link_library", link_library)
+    monkeypatch.setattr("chimerac.compiler.packaging.code.link_library", link_library)
     monkeypatch.setattr("chimerac.compiler.build.build.make_self_test", make_self_test)
     return build
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from cli_tools import Command
 
-from chimerac.compiler.build.build import Source, build
+from chimerac.compiler.build.build import build
 from chimerac.compiler.build.timings import KernelTime, LinkTime, PassTime, Timings
 from chimerac.compiler.errors import UserError
+from chimerac.compiler.model import Model
 from chimerac.targets.code.library import code_files
 from chimerac.targets.registry import find_target
 
@@ -23,7 +24,7 @@ def out(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_timings_of_a_build(
-    chimerac: Command, document: Path, imported: Source, bundles: dict[str, Path], out: Path, tmp_path: Path, jobs: int
+    chimerac: Command, document: Path, imported: Model, bundles: dict[str, Path], out: Path, tmp_path: Path, jobs: int
 ) -> None:
     file, modules = tmp_path / "timings.json", code_files(find_target("wasm"))
     options = ("--scale", "nano", "-t", "wasm", "-o", out, "-j", jobs, "--timings", file, "--verbose")
@@ -53,14 +54,14 @@ def test_timings_of_a_build(
     assert [n for n in names if (built / n).read_bytes() != (bundles["wasm"] / n).read_bytes()] == []
 
 
-def test_quiet_by_default(chimerac: Command, document: Path, imported: Source, out: Path) -> None:
+def test_quiet_by_default(chimerac: Command, document: Path, imported: Model, out: Path) -> None:
     shown = chimerac("build", document, "--scale", "nano", "-t", "onnx", "-o", out, "--no-verify")
     assert shown.code == 0, shown.err
     assert "passes  " not in shown.out.replace("8 passes, ", "")
     assert "more " not in shown.out
 
 
-def test_a_place_that_cannot_be_written(chimerac: Command, document: Path, imported: Source, out: Path) -> None:
+def test_a_place_that_cannot_be_written(chimerac: Command, document: Path, imported: Model, out: Path) -> None:
     options = ("--scale", "nano", "-t", "onnx", "-o", out, "--no-verify", "--timings", out / "gone" / "timings.json")
     chimerac("build", document, *options).refused("CHM321", "timings.json: No such file or directory")
 

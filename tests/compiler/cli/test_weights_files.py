@@ -16,8 +16,9 @@ import torch
 from cli_tools import Command
 from safetensors.numpy import load, save
 
-from chimerac.compiler.build.build import Source, read_config
+from chimerac.compiler.build.importing import read_description
 from chimerac.compiler.ir.module import Constant
+from chimerac.compiler.model import Model
 from chimerac.frontends.families.chimera.initialization import initialise
 from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.weights.checkpoint import save_safetensors
@@ -33,7 +34,7 @@ SEED = 0  # of the session's bundles
 @pytest.fixture(scope="module")
 def good(document: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights that fit the document at nano scale."""
-    _, shape = read_config(document, scale="nano")
+    shape = read_description(document, scale="nano").description.shape
     model = ChimeraModel(shape)
     initialise(model, SEED)
     path = tmp_path_factory.mktemp("weights") / "run3.safetensors"
@@ -63,7 +64,7 @@ def test_a_file_and_its_seed_give_the_same_weights(
 
 
 def test_verify_compares_with_pytorch(
-    chimerac: Command, document: Path, bundles: dict[str, Path], imported: Source, monkeypatch: pytest.MonkeyPatch
+    chimerac: Command, document: Path, bundles: dict[str, Path], imported: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chimerac.compiler.verbs.verify.TEXT", b"It was a bright day")  # for a quicker test
     shown = chimerac("verify", bundles["wasm"], "--config", document, "--scale", "nano")
@@ -78,14 +79,15 @@ def test_verify_compares_with_pytorch(
 
 
 def test_verify_refuses_other_weights(
-    chimerac: Command, document: Path, bundles: dict[str, Path], imported: Source, monkeypatch: pytest.MonkeyPatch
+    chimerac: Command, document: Path, bundles: dict[str, Path], imported: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "layers.4.mixer.q_conv.weight"
     data = imported.module.constants[name].data.copy()
     data[0, 0] = np.nextafter(data[0, 0], np.float32(1))
     constants = {**imported.module.constants, name: Constant(imported.module.constants[name].type, data)}
-    other = replace(imported, module=replace(imported.module, constants=constants), weights="other.safetensors")
-    monkeypatch.setattr("chimerac.compiler.build.build.import_shape", lambda *_, **__: other)
+    module = replace(imported.module, constants=constants)
+    other = replace(imported, module=module, provenance={"weights": "other.safetensors"})
+    monkeypatch.setattr("chimerac.compiler.build.importing.import_described", lambda *_, **__: other)
     shown = chimerac("verify", bundles["wasm"], "--config", document, "--scale", "nano")
     shown.refused("CHM330", f"the bundle has other weights than other.safetensors: {name} differs", "--seed")
 

@@ -8,21 +8,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chimerac.compiler.build.build import Source, import_model
+from chimerac.compiler.build.importing import import_model
 from chimerac.compiler.ir.module import Constant, Module
+from chimerac.compiler.model import Model, Reference
 from chimerac.compiler.verbs.agreement import INPUT_TOLERANCE, LOGIT_TOLERANCE, compare
 
 TOKENS = list(b"All happy families are alike; each unhappy family")
 
 
 @pytest.fixture(scope="module")
-def source(document: Path) -> Source:
+def source(document: Path) -> Model:
     return import_model(document, scale="nano")
 
 
+def reference(model: Model) -> Reference:
+    assert model.reference is not None
+    return model.reference
+
+
 @pytest.mark.parametrize("loops", [1, 2, 3])
-def test_logits_agree_and_greedy_tokens_are_the_same(source: Source, loops: int) -> None:
-    found = compare(source.model, source.module, TOKENS, loops=loops)
+def test_logits_agree_and_greedy_tokens_are_the_same(source: Model, loops: int) -> None:
+    found = compare(reference(source), source.module, TOKENS, loops=loops)
     assert found.holds
     assert found.aligned <= LOGIT_TOLERANCE
     assert found.inputs <= INPUT_TOLERANCE
@@ -46,5 +52,5 @@ def changed(module: Module, name: str, factor: float) -> Module:
         "norm.weight",
     ],
 )
-def test_a_weight_that_differs_by_two_percent_is_noticed(source: Source, name: str) -> None:
-    assert not compare(source.model, changed(source.module, name, 1.02), TOKENS[:24]).holds
+def test_a_weight_that_differs_by_two_percent_is_noticed(source: Model, name: str) -> None:
+    assert not compare(reference(source), changed(source.module, name, 1.02), TOKENS[:24]).holds

@@ -18,7 +18,7 @@ from chimerac.frontends.config import ModelConfig
 from chimerac.frontends.families.chimera.rules.layers import HOLES
 from chimerac.frontends.tokenizers import load_tokenizer, o200k, tokenizer_of
 from chimerac.runtime import BundleError
-from chimerac.runtime.reference.tokenizer import byte_tokenizer, write_tokenizer
+from chimerac.runtime.reference.tokenizer import Tokenizer, byte_tokenizer, write_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +31,10 @@ def rank_file(ranks: tuple[bytes, ...], tmp_path_factory: pytest.TempPathFactory
     path = tmp_path_factory.mktemp("ranks") / "o200k_base.tiktoken"
     path.write_bytes(o200k.rank_file(ranks))
     return path
+
+
+def known(config: ModelConfig) -> Tokenizer | None:
+    return tokenizer_of(config.vocab_size, config.token_ids, config.place("token_ids"))
 
 
 def read(document: Path, *overrides: str) -> ModelConfig:
@@ -124,21 +128,21 @@ def test_unreadable_files_are_refused_by_the_container_reader(tmp_path: Path) ->
 
 
 def test_the_vocabulary_of_the_document_selects_it(document: Path, ranks: tuple[bytes, ...]) -> None:
-    assert tokenizer_of(read(document)) is None
-    assert tokenizer_of(read(document, "scale.vocab_size=200073")) == o200k.o200k_tokenizer(ranks)
-    assert tokenizer_of(config_language.load(document)) == o200k.o200k_tokenizer(ranks)
+    assert known(read(document)) is None
+    assert known(read(document, "scale.vocab_size=200073")) == o200k.o200k_tokenizer(ranks)
+    assert known(config_language.load(document)) == o200k.o200k_tokenizer(ranks)
 
 
 @pytest.mark.parametrize("ids", [[], [199_999]])
 def test_ids_may_be_left_out(document: Path, ids: Sequence[int], ranks: tuple[bytes, ...]) -> None:
     config = read(document, "scale.vocab_size=200073", f"token_ids={list(ids)}")
-    assert tokenizer_of(config) == o200k.o200k_tokenizer(ranks)
+    assert known(config) == o200k.o200k_tokenizer(ranks)
 
 
 def test_other_ids_are_refused_with_their_place(document: Path) -> None:
     config = read(document, "scale.vocab_size=200073", "token_ids=[200058, 199999]")
     with pytest.raises(UserError, match=r"\[200058, 199999\].*\[199999, 200058\]") as caught:
-        tokenizer_of(config)
+        known(config)
     assert caught.value.code == "CHM247"
     assert caught.value.span is not None
 
@@ -146,7 +150,7 @@ def test_other_ids_are_refused_with_their_place(document: Path) -> None:
 def test_a_missing_package_is_named(document: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "splintr", None)
     with pytest.raises(UserError, match="ranks are not here") as caught:
-        tokenizer_of(read(document, "scale.vocab_size=200073"))
+        known(read(document, "scale.vocab_size=200073"))
     assert caught.value.code == "CHM246"
     assert o200k.PACKAGE in str(caught.value.hint)
 

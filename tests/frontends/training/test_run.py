@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file
 
 from chimerac.compiler.errors import UserError
+from chimerac.frontends.families.chimera.family import FAMILY
 from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.layers.quantization import ternary_codes
 from chimerac.frontends.training import Phase, Plan, read_plan, train_plan, write_plan
@@ -67,7 +68,7 @@ def rows_of(out: Path) -> list[dict[str, object]]:
 def test_a_run_leaves_weights_log_metrics_and_plan(plan: Plan, train: Train, tmp_path: Path) -> None:
     out = train(plan, tmp_path / "run", evaluated_rows=None)
     model = ChimeraModel(plan.shape)
-    load_safetensors(model, out / WEIGHTS_FILE)
+    load_safetensors(model, FAMILY.tensors(model.shape), out / WEIGHTS_FILE)
     assert [(row["phase"], row["step"]) for row in rows_of(out)] == [
         ("first", 2), ("first", 4), ("first", 6), ("rows", 2), ("rows", 4), ("rows", 5),
     ]  # fmt: skip
@@ -76,7 +77,7 @@ def test_a_run_leaves_weights_log_metrics_and_plan(plan: Plan, train: Train, tmp
     assert metrics["seen"]["rows"] == 4
     assert set(metrics["seen"]["intents"]) == set("abcd")
     assert read_plan(out / PLAN_FILE) == plan
-    packed = load_packed(out / PACKED_FILE, plan.shape)
+    packed = load_packed(out / PACKED_FILE, FAMILY.tensors(plan.shape))
     group = plan.shape.quantization.group_size
     for name, tensor in model.state_dict().items():
         codes, _ = ternary_codes(tensor, group)

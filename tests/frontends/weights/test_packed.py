@@ -12,6 +12,7 @@ import torch
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.ops.linear import quantise_rows, ternarise
 from chimerac.frontends import config
+from chimerac.frontends.families.chimera.family import FAMILY
 from chimerac.frontends.families.chimera.from_config import shape as shape_of
 from chimerac.frontends.families.chimera.initialization import initialise
 from chimerac.frontends.families.chimera.model import ChimeraModel
@@ -38,9 +39,9 @@ def model(shape: ChimeraShape) -> ChimeraModel:
 
 def test_codes_and_scales_survive(shape: ChimeraShape, model: ChimeraModel, tmp_path: Path) -> None:
     file = tmp_path / "packed.safetensors"
-    file.write_bytes(packed_bytes(model))
+    file.write_bytes(packed_bytes(model, FAMILY.tensors(model.shape)))
     assert is_packed(file)
-    loaded = load_packed(file, shape)
+    loaded = load_packed(file, FAMILY.tensors(shape))
     state = model.state_dict()
     assert loaded.keys() == state.keys()
     for name, spec in tensor_specs(shape).items():
@@ -59,8 +60,9 @@ def test_other_embeddings(kind: EmbeddingFormat, shape: ChimeraShape, tmp_path: 
     model = ChimeraModel(changed)
     initialise(model, 3)
     file = tmp_path / "packed.safetensors"
-    file.write_bytes(packed_bytes(model))
-    loaded, original = load_packed(file, changed)["embedding.weight"], model.embedding.weight.detach().numpy()
+    file.write_bytes(packed_bytes(model, FAMILY.tensors(model.shape)))
+    loaded = load_packed(file, FAMILY.tensors(changed))["embedding.weight"]
+    original = model.embedding.weight.detach().numpy()
     if kind == "bfloat16":
         np.testing.assert_array_equal(loaded, original)
     else:
@@ -68,7 +70,7 @@ def test_other_embeddings(kind: EmbeddingFormat, shape: ChimeraShape, tmp_path: 
         for mine, theirs in zip(ternarise(loaded, group), ternarise(original, group), strict=True):
             np.testing.assert_array_equal(mine, theirs)
     with pytest.raises(UserError, match="embedding"):
-        load_packed(file, replace(shape, embedding_format="int8"))
+        load_packed(file, FAMILY.tensors(replace(shape, embedding_format="int8")))
 
 
 @pytest.mark.parametrize("columns", [1, 3, 4, 5, 127, 128, 129])
@@ -81,19 +83,19 @@ def test_trits_round_trip(columns: int) -> None:
 
 def test_file_is_small(model: ChimeraModel) -> None:
     parameters = sum(p.numel() for p in model.parameters())
-    assert len(packed_bytes(model)) < parameters * 0.45
+    assert len(packed_bytes(model, FAMILY.tensors(model.shape))) < parameters * 0.45
 
 
 def test_other_shapes_and_damage_are_refused(model: ChimeraModel, tmp_path: Path) -> None:
     file = tmp_path / "packed.safetensors"
-    data = packed_bytes(model)
+    data = packed_bytes(model, FAMILY.tensors(model.shape))
     file.write_bytes(data)
     other = shape_of(config.load("chimera51", scale="tiny"))
     with pytest.raises(UserError, match="does not fit") as caught:
-        load_packed(file, other)
+        load_packed(file, FAMILY.tensors(other))
     assert caught.value.code == "CHM241"
     file.write_bytes(data[: len(data) // 2])
     assert not is_packed(file)
     with pytest.raises(UserError) as caught:
-        load_packed(file, model.shape)
+        load_packed(file, FAMILY.tensors(model.shape))
     assert caught.value.code == "CHM240"

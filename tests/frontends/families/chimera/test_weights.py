@@ -14,10 +14,12 @@ from project import ROOT
 from safetensors.torch import save_file
 
 from chimerac.compiler.errors import UserError
+from chimerac.frontends.families.chimera.family import FAMILY
 from chimerac.frontends.families.chimera.initialization import initialise, residual_scale
 from chimerac.frontends.families.chimera.model import ChimeraModel
-from chimerac.frontends.families.chimera.naming import TensorSpec, tensor_specs
+from chimerac.frontends.families.chimera.naming import tensor_specs
 from chimerac.frontends.families.chimera.shape import ChimeraShape
+from chimerac.frontends.families.protocol import TensorSpec
 from chimerac.frontends.weights.checkpoint import load_safetensors, save_safetensors
 
 Make = Callable[[ChimeraShape], ChimeraModel]
@@ -92,7 +94,7 @@ def test_files_round_trip_and_have_equal_bytes(shape: ChimeraShape, make_model: 
     model, other = make_model(shape), ChimeraModel(shape)
     first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     save_safetensors(model, first)
-    load_safetensors(other, first)
+    load_safetensors(other, FAMILY.tensors(other.shape), first)
     save_safetensors(other, second)
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in model.state_dict().items())
     assert first.read_bytes() == second.read_bytes()
@@ -102,7 +104,7 @@ def test_files_round_trip_and_have_equal_bytes(shape: ChimeraShape, make_model: 
 def test_half_precision_is_widened(odd: ChimeraShape, make_model: Make, tmp_path: Path) -> None:
     model, other = make_model(odd), ChimeraModel(odd)
     save_file({name: value.bfloat16() for name, value in model.state_dict().items()}, tmp_path / "w.safetensors")
-    load_safetensors(other, tmp_path / "w.safetensors")
+    load_safetensors(other, FAMILY.tensors(other.shape), tmp_path / "w.safetensors")
     assert other.norm.weight.dtype == torch.float32
     assert torch.equal(other.norm.weight, model.norm.weight.bfloat16().float())
 
@@ -110,7 +112,7 @@ def test_half_precision_is_widened(odd: ChimeraShape, make_model: Make, tmp_path
 def refusal(model: ChimeraModel, path: Path) -> UserError:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(UserError) as error:
-        load_safetensors(model, path)
+        load_safetensors(model, FAMILY.tensors(model.shape), path)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert "Traceback" not in error.value.render()
     return error.value

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chimerac.compiler.packaging.grammar_packs import PackRequest, compile_grammar, make_pack
+from chimerac.compiler.model import GrammarRequest
+from chimerac.compiler.packaging.grammar_packs import compile_grammar, make_pack
 from chimerac.runtime.bundle_format import Section, container_bytes, contents_sha256
 from chimerac.runtime.bundle_format.container import parse_container
 from chimerac.runtime.bundle_format.fstpack import (
@@ -39,7 +40,7 @@ TOKENIZER = Tokenizer(TOKENS, (Special("<|end|>", 260, "end"),))
 
 @pytest.fixture(scope="module")
 def pack() -> Pack:
-    request = PackRequest(("plain_text", "json"), '{"type":"integer"}', 0, "schema", ("sentence_rhythm",))
+    request = GrammarRequest(("plain_text", "json"), '{"type":"integer"}', 0, "schema", ("sentence_rhythm",))
     return make_pack(request, TOKENIZER)
 
 
@@ -67,7 +68,7 @@ def test_a_pack_is_read_as_it_was_written(pack: Pack) -> None:
 
 def test_the_same_request_gives_the_same_bytes(pack: Pack) -> None:
     again = make_pack(
-        PackRequest(("plain_text", "json"), '{"type":"integer"}', 0, "schema", ("sentence_rhythm",)), TOKENIZER
+        GrammarRequest(("plain_text", "json"), '{"type":"integer"}', 0, "schema", ("sentence_rhythm",)), TOKENIZER
     )
     assert pack_bytes(again) == pack_bytes(pack)
 
@@ -80,7 +81,7 @@ def test_a_grammar_of_its_own_fits_every_tokenizer() -> None:
 
 
 def test_packs_are_kept(tmp_path: Any) -> None:
-    request = PackRequest(("plain_text",))
+    request = GrammarRequest(("plain_text",))
     first = make_pack(request, TOKENIZER, cache=tmp_path)
     (kept,) = tmp_path.glob("*.fstpack")
     said: list[str] = []
@@ -89,7 +90,7 @@ def test_packs_are_kept(tmp_path: Any) -> None:
     kept.write_bytes(b"damaged")
     assert pack_bytes(make_pack(request, TOKENIZER, said.append, cache=tmp_path)) == pack_bytes(first)
     assert len(said) == 1
-    make_pack(PackRequest(("plain_text",), soft=("sentence_rhythm",)), TOKENIZER, cache=tmp_path)
+    make_pack(GrammarRequest(("plain_text",), soft=("sentence_rhythm",)), TOKENIZER, cache=tmp_path)
     assert len(list(tmp_path.glob("*.fstpack"))) == 2
 
 

@@ -1,0 +1,190 @@
+"""Descriptions and modules to ``Model``: what a build starts from."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chimerac.compiler.build.timings import Progress, silent
+from chimerac.compiler.errors import UserError, as_user_error
+from chimerac.compiler.ir.module import Module
+from chimerac.compiler.ir.text import print_module
+from chimerac.compiler.ir.verify import verify
+from chimerac.compiler.model import GrammarRequest, Model, Reference
+from chimerac.frontends.config import shipped_file
+from chimerac.frontends.config.document import open_document
+from chimerac.frontends.families.protocol import Description, Family
+from chimerac.frontends.families.registry import DEFAULT, find_family
+from chimerac.frontends.tokenizers import load_tokenizer
+from chimerac.runtime.errors import BundleError
+from chimerac.runtime.reference.tokenizer import Tokenizer, byte_tokenizer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MOST_SEED = (1 << 64) - 1
+#: Most tokens of a call of a module that no family describes.
+DEFAULT_BLOCK = 16
+
+
+@dataclass(frozen=True)
+class Described:
+    """A description, its family, and the files that come with a built-in config where it is taken as it is."""
+
+    family: Family[Any]
+    description: Description[Any]
+    weights: Path | None = None
+    tokenizer: Path | None = None
+    notes: str = ""  #: what the card says of these weights
+
+
+def read_description(
+    config: str | Path,
+    *,
+    scale: str | None = None,
+    overrides: Sequence[str] = (),
+    seed: int | None = None,
+    tell: Progress = silent,
+) -> Described:
+    """What a config describes; parameters and errors as of ``build``."""
+    begun = time.perf_counter()
+    document = open_document(config, scale=scale, overrides=overrides)
+    family = find_family(*(document.model_type or (DEFAULT,)))
+    description = family.describe(document)
+    if seed is not None:
+        if not 0 <= seed <= MOST_SEED:
+            raise UserError("CHM312", f"the seed {seed} is not a number from 0 to 2**64 - 1")
+        description = replace(description, shape=replace(description.shape, seed=seed))
+    tell("config", f"{description.name}: {description.summary}", time.perf_counter() - begun)
+    if scale is not None or overrides:
+        return Described(family, description)
+    tokenizer = shipped_file(config, ".tokenizer")
+    if seed is not None:
+        return Described(family, description, tokenizer=tokenizer)
+    weights, notes = shipped_file(config, ".safetensors"), shipped_file(config, ".md")
+    return Described(family, description, weights, tokenizer, notes.read_text("utf-8") if notes else "")
+
+
+def import_model(
+    config: str | Path,
+    *,
+    scale: str | None = None,
+    overrides: Sequence[str] = (),
+    weights: str | Path | None = None,
+    tokenizer: str | Path | None = None,
+    seed: int | None = None,
+    tell: Progress = silent,
+) -> Model:
+    """The model that a config describes, with its weights; parameters and errors as of ``build``."""
+    described = read_description(config, scale=scale, overrides=overrides, seed=seed, tell=tell)
+    return import_described(described, weights=weights, tokenizer=tokenizer, tell=tell)
+
+
+def import_described(
+    described: Described,
+    *,
+    weights: str | Path | None = None,
+    tokenizer: str | Path | None = None,
+    tell: Progress = silent,
+) -> Model:
+    """The model of a description, with weights of a file, those that come with it, or random ones."""
+    description = described.description
+    table = tokenizer_of(described, tokenizer)
+    grammars = description.grammars()
+    begun = time.perf_counter()
+    import torch
+
+    from chimerac.frontends.export.importer import import_module
+    from chimerac.frontends.layers.quantization import product_inputs
+    from chimerac.frontends.weights.sources import filled_module
+
+    family, shape = described.family, description.shape
+    filled = filled_module(family, shape, weights or described.weights)
+    read = ", read as needed" if filled.computed else ""
+    tell("model", f"{filled.parameters:,} parameters ({filled.origin}){read}", time.perf_counter() - begun)
+
+    begun = time.perf_counter()
+    with torch.no_grad():
+        exported = family.export_form(filled.module)
+        module = import_module(exported, name=description.name, block=family.block(shape), computed=filled.computed)
+    verify(module)
+    tell("export", f"{len(module.graphs['main'].ops)} ops", time.perf_counter() - begun)
+    reference = Reference(partial(family.reference_session, filled.module), product_inputs)
+    return Model(
+        name=description.name,
+        digest=description.digest,
+        module=module,
+        tokenizer=table,
+        grammars=grammars,
+        file_names=description.file_names,
+        remarks=description.remarks(),
+        provenance={"weights": filled.origin, "scale": description.scale},
+        notes=described.notes if weights is None else "",
+        reference=None if filled.computed else reference,
+        place=description.place,
+    )
+
+
+def model_of_module(
+    module: nn.Module,
+    *,
+    name: str | None = None,
+    tokenizer: str | Path | Tokenizer | None = None,
+    grammars: GrammarRequest | None = None,
+    block: int = DEFAULT_BLOCK,
+    tell: Progress = silent,
+) -> Model:
+    """The model of a PyTorch module in export form; parameters and errors as of ``compile``."""
+    begun = time.perf_counter()
+    import torch
+
+    from chimerac.frontends.export.importer import import_module
+
+    with torch.no_grad():
+        imported = import_module(module.eval(), name=name or type(module).__name__.lower(), block=block)
+    verify(imported)
+    tell("export", f"{len(imported.graphs['main'].ops)} ops", time.perf_counter() - begun)
+    vocabulary = int(imported.graphs["main"].results[0].type.shape[-1])
+    if not isinstance(tokenizer, Tokenizer):
+        tokenizer = byte_tokenizer(vocabulary, ()) if tokenizer is None else _read_tokenizer(tokenizer, vocabulary)
+    origin = f"{type(module).__module__}.{type(module).__qualname__}"
+    return Model(
+        name=imported.name,
+        digest=module_digest(imported),
+        module=imported,
+        tokenizer=tokenizer,
+        grammars=grammars,
+        provenance={"weights": origin},
+    )
+
+
+def module_digest(module: Module) -> str:
+    """SHA-256 of an IR module: its text and the bytes of its weights."""
+    digest = hashlib.sha256(print_module(module).encode())
+    for name, constant in module.constants.items():
+        digest.update(f"{name}\0".encode())
+        for part in constant.parts():
+            digest.update(part.tobytes())
+    return digest.hexdigest()
+
+
+def tokenizer_of(described: Described, path: str | Path | None = None) -> Tokenizer:
+    """The tokenizer of a file, of the built-in config, of the vocabulary, or one token per byte, in that order."""
+    description = described.description
+    vocabulary = description.shape.vocabulary
+    path = path or described.tokenizer
+    if path is not None:
+        return _read_tokenizer(path, vocabulary)
+    return description.own_tokenizer() or byte_tokenizer(vocabulary, description.specials)
+
+
+def _read_tokenizer(path: str | Path, vocabulary: int) -> Tokenizer:
+    try:
+        return load_tokenizer(path, vocabulary)
+    except BundleError as error:
+        raise as_user_error(error) from None

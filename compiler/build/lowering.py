@@ -1,0 +1,55 @@
+"""A model's IR to what a target's kernels take, and the kernels of it, which are compiled meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chimerac.compiler.build import pipeline
+from chimerac.compiler.build.timings import TimingLog
+from chimerac.compiler.ir.module import Module
+from chimerac.compiler.packaging.package import Build
+from chimerac.compiler.packaging.registry import package_of
+from chimerac.passes.base import PassRecord
+from chimerac.targets.code.driver import kernel_specs
+from chimerac.targets.code.kernel_queue import KernelQueue
+from chimerac.targets.code.library import code_files
+from chimerac.targets.code.variants import kernels_of
+from chimerac.targets.registry import Target
+
+
+@dataclass(frozen=True)
+class LoweringOptions:
+    """What a user may say of the lowering; as of ``build``."""
+
+    loops: int | None = None
+    without: Sequence[str] = ()
+    trits: str | None = None
+
+
+def lower(
+    module: Module,
+    target: Target,
+    *,
+    loops: int | None = None,
+    without: Sequence[str] = (),
+    trits: str | None = None,
+) -> tuple[Module, list[PassRecord]]:
+    """The module as the target's kernels take it, and what the passes did; parameters as of ``build``."""
+    packing = package_of(target).packing(target, trits)
+    return pipeline.run(module, pipeline.passes(loops=loops, packing=packing, without=without))
+
+
+def start_build(
+    module: Module, target: Target, queue: KernelQueue, log: TimingLog, options: LoweringOptions
+) -> tuple[Build, float]:
+    """Lower a module and have its kernels compiled by ``queue``; the build, and the seconds it took."""
+    begun = time.perf_counter()
+    lowered, records = lower(module, target, loops=options.loops, without=options.without, trits=options.trits)
+    log.of_target(target.name, "passes", f"{len(records)} passes, {records[-1].ops} ops", time.perf_counter() - begun)
+    log.passes(target.name, records)
+    kernels = {}
+    for isa in {file.isa.name: file.isa for file in code_files(target)}.values():
+        kernels[isa.name] = queue.submit(kernels_of(kernel_specs(lowered), isa))
+    return Build(target, lowered, records, kernels), time.perf_counter() - begun

@@ -1,0 +1,46 @@
+"""Where bundles go: what may be in the way, and how a finished folder takes its place."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from chimerac.compiler.errors import UserError
+from chimerac.runtime.bundle_format import MANIFEST_NAME
+
+
+def check_place(path: Path) -> None:
+    """Raise UserError CHM320 when something that is no bundle is in the way, CHM321 where nothing can be written."""
+    parent = next(p for p in path.parents if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        what = "may not be written to" if parent.is_dir() else "is not a folder"
+        raise UserError("CHM321", f"cannot write {path}: {parent} {what}", hint="choose another --out")
+    try:
+        taken = path.exists() or path.is_symlink()
+        if taken and not _is_bundle(path) and (not path.is_dir() or any(path.iterdir())):
+            raise UserError("CHM320", f"{path} exists and is not a bundle", hint="choose another --out, or remove it")
+    except OSError as error:
+        raise UserError("CHM321", f"cannot write {path}: {error.strerror or error}") from None
+
+
+def _is_bundle(path: Path) -> bool:
+    """Whether a folder has a manifest of ours, of any version; web pages have files of that name too."""
+    try:
+        manifest = json.loads((path / MANIFEST_NAME).read_bytes())
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
+        return False
+    return isinstance(manifest, dict) and {"schema", "abi", "files"} <= manifest.keys()
+
+
+def replace_folder(new: Path, path: Path, aside: Path) -> None:
+    """Put ``new`` at ``path``; what was there is deleted only once the new bundle is in place."""
+    check_place(path)
+    if path.exists() or path.is_symlink():
+        path.rename(aside)
+    try:
+        new.rename(path)
+    except BaseException:
+        if aside.exists() or aside.is_symlink():
+            aside.rename(path)
+        raise

@@ -1,0 +1,87 @@
+"""A bundle is made in a folder of its own, tested there, and only then takes its place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from chimerac.compiler.build.places import replace_folder
+from chimerac.compiler.build.self_test import self_test
+from chimerac.compiler.build.timings import Progress, TimingLog
+from chimerac.compiler.build.workspace import workspace
+from chimerac.compiler.errors import UserError, as_user_error
+from chimerac.compiler.ir.interpreter import is_large
+from chimerac.compiler.ir.module import Module
+from chimerac.compiler.model import Model
+from chimerac.compiler.packaging.package import Build, Job
+from chimerac.compiler.packaging.registry import package_of
+from chimerac.runtime.bundle_format import SelfTest
+from chimerac.runtime.errors import BundleError
+from chimerac.runtime.reference.tokenizer import Tokenizer
+from chimerac.runtime.sessions.loading import load
+from chimerac.targets.registry import Target
+
+#: Prompt of the self-test, and how many tokens it generates.
+SELF_TEST_PROMPT = b"The quick brown fox jumps over"
+SELF_TEST_TOKENS = 16
+#: The same for models of which the interpreter computes a token in seconds: tokens of the prompt, and generated.
+LARGE_SELF_TEST = (8, 2)
+
+
+def make_self_test(tokenizer: Tokenizer, module: Module, tell: Progress) -> SelfTest:
+    """The self-test vector of a lowered module, computed by the interpreter."""
+    begun = time.perf_counter()
+    prompt, count = tokenizer.encode(SELF_TEST_PROMPT), SELF_TEST_TOKENS
+    if is_large(module):
+        prompt, count = prompt[: LARGE_SELF_TEST[0]], LARGE_SELF_TEST[1]
+    found = self_test(module, prompt=prompt, count=count, tokenizer=tokenizer)
+    what = f"{len(prompt)} + {len(found.tokens)} tokens in the interpreter"
+    tell("self-test vector", what, time.perf_counter() - begun)
+    return found
+
+
+def write_bundle(
+    model: Model, build: Build, path: Path, self_test: Callable[[Module], SelfTest], log: TimingLog, *, check: bool
+) -> None:
+    """Make a bundle in a temporary folder beside ``path`` and rename it there when it is whole and tested.
+
+    Args:
+        self_test: the self-test vector of a lowered module.
+        check: run the bundle's self-test where this machine can.
+
+    Raises:
+        UserError: CHM302 from the C compiler; CHM321, a file cannot be written; CHM4xx, the self-test failed.
+    """
+    target = build.target
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with workspace(path) as temporary:
+            work, folder = temporary / "work", temporary / "bundle"
+            work.mkdir()
+            folder.mkdir()
+            package_of(target).write(Job(model, (build,), folder, work, self_test, log))
+            if check:
+                _check(folder, target, log)
+            replace_folder(folder, path, temporary / "old")
+    except BundleError as error:
+        raise as_user_error(error) from None
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise UserError("CHM321", f"cannot write {path}: {error.strerror or error}{where}") from None
+
+
+def _check(folder: Path, target: Target, log: TimingLog) -> None:
+    """Run the bundle's self-test, if this machine can run it."""
+    begun = time.perf_counter()
+    try:
+        with load(folder) as session:
+            session.self_test()
+            compared = session.self_test_compares
+    except BundleError as error:
+        if error.code not in ("CHM413", "CHM440"):
+            raise
+        what = f"self-test not run: {error.message}"
+    else:
+        what = f"self-test passed: {compared}"
+    log.of_target(target.name, "self-test", what, time.perf_counter() - begun)

@@ -1,0 +1,246 @@
+"""Bundles of compiled code: weights, libraries or modules, the thin runtime, and what every bundle has."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.costs import decode_costs, decode_steps
+from chimerac.compiler.ir.module import Constant, Module, walk
+from chimerac.compiler.packaging.ahead import made_ahead
+from chimerac.compiler.packaging.data_files import check_names, data_names, write_card, write_data, write_report
+from chimerac.compiler.packaging.package import Build, Job, Naming
+from chimerac.compiler.packaging.report import ReportInput, common_facts, file_rows, remark_rows
+from chimerac.passes.base import Pass
+from chimerac.passes.ternary_costs import TernaryCosts
+from chimerac.passes.ternary_packing import TernaryPacking
+from chimerac.runtime.bundle_format import (
+    KEY_CONFIG,
+    KIND_WEIGHTS,
+    MANIFEST_NAME,
+    Manifest,
+    Memory,
+    Section,
+    SelfTest,
+    array_section,
+    file_entry,
+    read_container,
+    write_container,
+    write_manifest,
+)
+from chimerac.targets.code import driver
+from chimerac.targets.code.codegen import KernelObject
+from chimerac.targets.code.library import CodeFile, code_files, link_library, runner_files
+from chimerac.targets.code.link import ZigRuns
+from chimerac.targets.code.memory_planning import plan_memory
+from chimerac.targets.code.variants import kernel_sets
+from chimerac.targets.isa import load_isa
+from chimerac.targets.kernel_spec import KernelSpec
+from chimerac.targets.registry import Target
+from chimerac.version import __version__
+
+
+@dataclass(frozen=True)
+class CodePackage:
+    """A folder with code for one target.
+
+    Attributes:
+        runtime: name in the bundle → the file of the runtime that it is a copy of.
+    """
+
+    runtime: Mapping[str, Path]
+
+    def packing(self, target: Target, form: str | None) -> Sequence[Pass]:
+        """Trits in panels of the instruction set's height."""
+        isa = load_isa(target.isa)
+        costs = TernaryCosts(isa.form_costs, isa.memory_cost, isa.form_multiples)
+        return [TernaryPacking(isa.panel_rows, costs, form)]
+
+    def check_names(self, naming: Naming, target: Target) -> None:
+        """As of ``Package``."""
+        code = (target.library, *((target.runner,) if target.runner else ()), *(m.file for m in target.modules))
+        check_names(data_names(naming.name, naming.file_names), (*self.runtime, *code), naming.place)
+
+    def write(self, job: Job) -> list[str]:
+        """As of ``Package``."""
+        return _Writer(job, self.runtime).write()
+
+    def check_weights(self, bundle: Path, manifest: Manifest, module: Module, origin: str) -> None:
+        """As of ``Package``."""
+        entry = manifest.file("weights")
+        assert entry is not None  # parse_manifest demands weights
+        stored = read_container(bundle / entry.name).sections
+        for name in (name for name in stored if name in module.constants):
+            if stored[name].sha256 != hashlib.sha256(module.constants[name].data.tobytes()).hexdigest():
+                hint = "give the --weights or --seed of the build"
+                raise UserError("CHM330", f"the bundle has other weights than {origin}: {name} differs", hint=hint)
+
+
+class _Writer:
+    """Writes one bundle."""
+
+    def __init__(self, job: Job, runtime: Mapping[str, Path]) -> None:
+        self.job, self.runtime = job, runtime
+        self.model, self.build, self.folder = job.model, job.build, job.folder
+        self.target, self.module = job.build.target, job.build.module
+        self.names = data_names(self.model.name, self.model.file_names)
+        self.plan = plan_memory(self.module)
+
+    def write(self) -> list[str]:
+        """All files; their names."""
+        job, begun = self.job, time.perf_counter()
+        contents = write_weights(self.folder / self.names["weights"], self.module, self.model.digest)
+        size = (self.folder / self.names["weights"]).stat().st_size
+        job.steps.of_target(self.target.name, "weights", f"weights: {size:,} bytes", time.perf_counter() - begun)
+        tested = job.self_test(with_written_weights(self.folder / self.names["weights"], self.module))
+        kernels = finish_kernels(self.build, job.work, job)
+        begun = time.perf_counter()
+        roles = {self.names["weights"]: "weights", **write_data(self.folder, self.model, self.names)}
+        roles |= self._code(contents, kernels)
+        for name, source in self.runtime.items():
+            shutil.copyfile(source, self.folder / name)
+            roles[name] = "runtime"
+        roles |= write_card(self.folder, self.model, self.build)
+        report = self._report(roles, tested, kernels[self.target.isa])
+        roles |= write_report(self.folder, report)
+        write_manifest(self.folder, self._manifest(roles, contents, tested))
+        files = [*roles, MANIFEST_NAME]
+        job.steps.of_target(self.target.name, "bundle", f"{len(files)} files", time.perf_counter() - begun)
+        return files
+
+    def _code(self, contents: str, kernels: Mapping[str, Sequence[KernelObject]]) -> dict[str, str]:
+        """Link the library, the runner and the other modules; their names and roles."""
+        target, drivers, roles = self.target, {}, {}
+        for file in {target.library: target.isa, **{m.file: m.isa for m in target.modules}}.items():
+            name, isa = file[0], load_isa(file[1])
+            identity = driver.Identity(isa.name, self.model.digest, contents, kernel_sets(isa))
+            drivers[name] = driver.write_driver(self.module, self.plan, identity)
+            roles[name] = "code" if name == target.library else "variant"
+        if target.runner:
+            grammar = self.names["grammar"] if self.model.grammars else ""
+            names = runner_files(self.names["weights"], self.names["tokenizer"], grammar)
+            drivers[target.runner] = drivers[target.library] + names
+            roles[target.runner] = "runtime"
+        link_all(drivers, kernels, self.job)
+        return roles
+
+    def _manifest(self, roles: Mapping[str, str], contents: str, tested: SelfTest) -> Manifest:
+        plan = self.plan
+        return Manifest(
+            name=self.model.name,
+            target=self.target.isa,
+            config_sha256=self.model.digest,
+            weights_sha256=contents,
+            chimerac=__version__,
+            files=tuple(file_entry(self.folder / file, role) for file, role in roles.items()),
+            memory=Memory(
+                (self.folder / self.names["weights"]).stat().st_size,
+                plan.state_bytes,
+                plan.arena_bytes,
+                sum(decode_steps(self.module).values()),
+            ),
+            cpu=self.target.cpu,
+            self_test=tested,
+            provenance=self.model.provenance,
+        )
+
+    def _report(self, roles: Mapping[str, str], tested: SelfTest, kernels: Sequence[KernelObject]) -> ReportInput:
+        module, calls = self.module, _calls(self.module)
+        sections = [(name, module.constants[name].type) for name in driver.used_sections(module)]
+        return ReportInput(
+            title=f"{self.model.name}.{self.target.name}",
+            facts=common_facts(self.model, self.target, module, tested),
+            module=module,
+            plan=self.plan,
+            passes=self.build.passes,
+            costs=decode_costs(module),
+            files=file_rows(self.folder, roles),
+            sections=[(name, str(type_), type_.bytes()) for name, type_ in sections],
+            kernels=[
+                (
+                    k.symbol,
+                    ", ".join(map(str, k.spec.operands)),
+                    calls.get(k.spec.symbol, 0),
+                    k.object_path.stat().st_size,
+                )
+                for k in kernels
+            ],
+            findings=remark_rows(self.model),
+        )
+
+
+def _calls(module: Module) -> dict[str, int]:
+    """Symbol of a kernel → calls in the graph ``decode``."""
+    calls: dict[str, int] = {}
+    for op in walk(module.graphs["decode"].ops):
+        if op.name not in driver.WITHOUT_KERNEL:
+            symbol = KernelSpec.of(op).symbol
+            calls[symbol] = calls.get(symbol, 0) + 1
+    return calls
+
+
+def write_weights(path: Path, module: Module, digest: str) -> str:
+    """Write the weights file; the digest that ties the code to the weights."""
+    sections = [_section(name, module.constants[name]) for name in driver.used_sections(module)]
+    with made_ahead(sections) as ready:
+        return write_container(path, KIND_WEIGHTS, ready, {KEY_CONFIG: digest})
+
+
+def with_written_weights(path: Path, module: Module) -> Module:
+    """The module, its computed constants read from the weights file, which stays mapped as long as they are there."""
+    computed = [name for name in driver.used_sections(module) if module.constants[name].computed]
+    if not computed:
+        return module
+    stored = read_container(path, verify=False)
+    mapped = {name: replace(module.constants[name], source=stored.array(name)) for name in computed}
+    return replace(module, constants={**module.constants, **mapped})
+
+
+def _section(name: str, constant: Constant) -> Section:
+    if constant.computed:
+        like = array_section(name, np.empty(0, constant.type.numpy))
+        section = replace(like, shape=tuple(int(d) for d in constant.type.shape), data=constant.parts)
+    else:
+        section = array_section(name, constant.data)
+    return replace(section, dtype="BF16") if constant.type.dtype == "bf16" else section
+
+
+def finish_kernels(build: Build, folder: Path, job: Job) -> dict[str, list[KernelObject]]:
+    """Wait for the kernels of a build; objects of each instruction set, in folders of their own."""
+    made = {}
+    for name, batch in build.kernels.items():
+        begun = time.perf_counter()
+        kernels = made[name] = batch.finish(folder / name)
+        job.steps.kernels(build.target.name, kernels)
+        fresh, seconds = sum(k.seconds > 0 for k in kernels), time.perf_counter() - begun
+        if name == build.target.isa:
+            what = f"{len(kernels)} kernels: {fresh} compiled, {len(kernels) - fresh} from the cache"
+            job.steps.of_target(build.target.name, "kernels", what, seconds)
+        elif fresh:
+            what = f"{len(kernels)} kernels for {name}: {fresh} compiled"
+            job.steps.of_target(build.target.name, f"kernels for {name}", what, seconds)
+    return made
+
+
+def link_all(drivers: Mapping[str, str], kernels: Mapping[str, Sequence[KernelObject]], job: Job) -> None:
+    """Make all files of code of a bundle, each in a thread that runs a compiler; ``drivers`` by the file's name."""
+    target = job.build.target
+
+    def make(file: CodeFile) -> None:
+        begun = time.perf_counter()
+        objects = [k.object_path for k in kernels[file.isa.name]]
+        output = job.folder / file.name
+        link_library(drivers[file.name], objects, target, file.isa, job.work, output, threads=file.threads, run=run)
+        job.steps.link(target.name, file.name, time.perf_counter() - begun)
+
+    with ThreadPoolExecutor(job.steps.jobs, thread_name_prefix="link") as pool, ZigRuns() as run:
+        for _ in pool.map(make, code_files(target)):
+            pass

@@ -1,0 +1,72 @@
+"""What a model is made of, read off its IR: the same for any module, whatever it came from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from chimerac.compiler.ir.costs import decode_costs
+from chimerac.compiler.ir.module import Module, Op, walk
+from chimerac.compiler.ir.ops import OPS
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Numbers of a lowered module.
+
+    Attributes:
+        vocabulary: entries of the logits.
+        carrying: op that changes state → how many the model has (those of a loop once).
+        experts: of each mixture, how many there are and how many a token uses.
+        loops: (default, maximum) iterations.
+        block: most tokens of a call.
+        state_bytes: of one stream.
+        multiply_adds, weight_bytes: of a decoded token, with the default number of iterations.
+        constant_bytes: of all weights.
+    """
+
+    vocabulary: int
+    carrying: dict[str, int]
+    experts: tuple[tuple[int, int], ...]
+    loops: tuple[int, int]
+    block: int
+    state_bytes: int
+    multiply_adds: int
+    weight_bytes: int
+    constant_bytes: int
+
+    def lines(self) -> Iterator[str]:
+        """The same as short sentences."""
+        yield f"vocabulary of {self.vocabulary:,} tokens"
+        if self.carrying:
+            yield "ops with state: " + ", ".join(f"{count} × {name}" for name, count in self.carrying.items())
+        for (experts, chosen), count in Counter(self.experts).items():
+            yield f"{count} mixtures of {experts} experts, {chosen} a token"
+        if self.loops != (1, 1):
+            yield f"looped layers run {self.loops[0]} times by default, {self.loops[1]} at most"
+        yield f"{self.constant_bytes:,} bytes of weights, {self.state_bytes:,} bytes of state for each stream"
+        yield f"{self.multiply_adds:,} multiply–adds and {self.weight_bytes:,} bytes of weights per token"
+
+
+def facts_of(module: Module) -> Facts:
+    """The facts of a lowered module."""
+    graph = module.graphs["decode"]
+    ops = list(walk(graph.ops))
+    costs = decode_costs(module)
+    carrying = Counter(op.name for op in ops if OPS[op.name].in_place)
+    return Facts(
+        vocabulary=int(graph.results[0].type.shape[-1]),
+        carrying=dict(carrying),
+        experts=tuple(_mixture(op) for op in ops if op.name == "route"),
+        loops=module.loops,
+        block=module.block,
+        state_bytes=sum(s.type.bytes() * s.iterations for s in module.states.values()),
+        multiply_adds=sum(c.multiply_adds for c in costs),
+        weight_bytes=sum(c.weight_bytes for c in costs),
+        constant_bytes=sum(c.type.bytes() for c in module.constants.values()),
+    )
+
+
+def _mixture(op: Op) -> tuple[int, int]:
+    return int(op.operands[1].type.shape[0]), op.integer("top_k")

@@ -1,0 +1,52 @@
+"""What a config's ``grammar`` section asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from chimerac.compiler.errors import UserError
+from chimerac.compiler.model import GrammarRequest
+from chimerac.frontends.config import ModelConfig, builtin_names
+from chimerac.frontends.config.locate import BUILTIN, SUFFIX
+from chimerac.frontends.grammar.request import HARD, check_request
+
+
+def grammar_request(config: ModelConfig) -> GrammarRequest | None:
+    """The grammars of a config; None for a model without.
+
+    Raises:
+        UserError: CHM285 for a schema that can't be read, CHM286 for names that nothing has.
+    """
+    grammar = config.grammar
+    if not grammar.enabled or not (grammar.modes or grammar.schema):
+        return None
+    for name in grammar.hard_constraints:
+        if name not in HARD:
+            raise UserError(
+                "CHM286", f"grammar.hard_constraints: there is no {name!r}", hint=f"there are {', '.join(HARD)}"
+            )
+    schema = ""
+    if grammar.schema:
+        place = config.place("grammar.schema")
+        path = _beside(place.file if place else "", grammar.schema)
+        try:
+            schema = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError("CHM285", f"cannot read the schema {path}: {error}", span=place) from None
+    request = GrammarRequest(
+        grammar.modes,
+        schema,
+        grammar.schema_whitespace,
+        grammar.default or "",
+        grammar.soft_constraints,
+        grammar.storage_mb,
+    )
+    check_request(request)
+    return request
+
+
+def _beside(config_file: str, name: str) -> Path:
+    """The file of a name in the folder of the config that names it."""
+    if config_file.removesuffix(SUFFIX) in builtin_names():
+        return BUILTIN / name
+    return Path(config_file).parent / name
