@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from chimerac.frontends.layers import ops_memory, ops_recurrent
+from chimerac.frontends.layers.op_shapes import like, product, table_rows
 from chimerac.frontends.layers.quantization import dequantize, quantized_product, weight_codes
 
 causal_conv = ops_recurrent.causal_conv
@@ -43,9 +44,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return rms_norm_reference(x, weight, eps)
 
 
-@rms_norm.register_fake
-def _(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    return torch.empty_like(x)
+rms_norm.register_fake(like(0))
 
 
 @torch.library.custom_op("chimera::l2_norm", mutates_args=())
@@ -54,9 +53,7 @@ def l2_norm(x: Tensor, eps: float) -> Tensor:
     return l2_norm_reference(x, eps)
 
 
-@l2_norm.register_fake
-def _(x: Tensor, eps: float) -> Tensor:
-    return torch.empty_like(x)
+l2_norm.register_fake(like(0))
 
 
 @torch.library.custom_op("chimera::ternary_linear", mutates_args=())
@@ -65,9 +62,7 @@ def ternary_linear(x: Tensor, weight: Tensor, group: int, block: int) -> Tensor:
     return quantized_product(x, *weight_codes(weight, group, "ternary"), group, block)
 
 
-@ternary_linear.register_fake
-def _(x: Tensor, weight: Tensor, group: int, block: int) -> Tensor:
-    return x.new_empty(x.shape[0], weight.shape[0])
+ternary_linear.register_fake(product)
 
 
 @torch.library.custom_op("chimera::int8_linear", mutates_args=())
@@ -76,9 +71,7 @@ def int8_linear(x: Tensor, weight: Tensor, group: int, block: int) -> Tensor:
     return quantized_product(x, *weight_codes(weight, group, "int8"), group, block)
 
 
-@int8_linear.register_fake
-def _(x: Tensor, weight: Tensor, group: int, block: int) -> Tensor:
-    return x.new_empty(x.shape[0], weight.shape[0])
+int8_linear.register_fake(product)
 
 
 @torch.library.custom_op("chimera::int8_embedding", mutates_args=())
@@ -88,9 +81,7 @@ def int8_embedding(ids: Tensor, weight: Tensor, group: int) -> Tensor:
     return dequantize(codes[ids], scales[ids], group)
 
 
-@int8_embedding.register_fake
-def _(ids: Tensor, weight: Tensor, group: int) -> Tensor:
-    return weight.new_empty(ids.shape[0], weight.shape[1])
+int8_embedding.register_fake(table_rows)
 
 
 @torch.library.custom_op("chimera::ternary_embedding", mutates_args=())
@@ -100,9 +91,7 @@ def ternary_embedding(ids: Tensor, weight: Tensor, group: int) -> Tensor:
     return dequantize(codes[ids], scales[ids], group)
 
 
-@ternary_embedding.register_fake
-def _(ids: Tensor, weight: Tensor, group: int) -> Tensor:
-    return weight.new_empty(ids.shape[0], weight.shape[1])
+ternary_embedding.register_fake(table_rows)
 
 
 @torch.library.custom_op("chimera::bfloat16_linear", mutates_args=())
@@ -111,9 +100,7 @@ def bfloat16_linear(x: Tensor, weight: Tensor) -> Tensor:
     return torch.nn.functional.linear(x, weight.bfloat16().float())
 
 
-@bfloat16_linear.register_fake
-def _(x: Tensor, weight: Tensor) -> Tensor:
-    return x.new_empty(x.shape[0], weight.shape[0])
+bfloat16_linear.register_fake(product)
 
 
 @torch.library.custom_op("chimera::bfloat16_embedding", mutates_args=())
@@ -122,9 +109,7 @@ def bfloat16_embedding(ids: Tensor, weight: Tensor) -> Tensor:
     return weight[ids].bfloat16().float()
 
 
-@bfloat16_embedding.register_fake
-def _(ids: Tensor, weight: Tensor) -> Tensor:
-    return weight.new_empty(ids.shape[0], weight.shape[1])
+bfloat16_embedding.register_fake(table_rows)
 
 
 def route_reference(x: Tensor, router: Tensor, bias: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
@@ -182,21 +167,7 @@ def moe(
     return y
 
 
-@moe.register_fake
-def _(
-    x: Tensor,
-    router: Tensor,
-    bias: Tensor,
-    gate: Tensor,
-    up: Tensor,
-    down: Tensor,
-    down_norm: Tensor,
-    top_k: int,
-    group: int,
-    block: int,
-    eps: float,
-) -> Tensor:
-    return torch.empty_like(x)
+moe.register_fake(like(0))
 
 
 @torch.library.custom_op("chimera::loop_begin", mutates_args=())
@@ -220,6 +191,4 @@ def loop_end(h: Tensor) -> Tensor:
     return h.clone()
 
 
-@loop_end.register_fake
-def _(h: Tensor) -> Tensor:
-    return torch.empty_like(h)
+loop_end.register_fake(like(0))

@@ -12,6 +12,8 @@ import math
 import torch
 from torch import Tensor
 
+from chimerac.frontends.layers.op_shapes import like
+
 TURN = 1 << 32  #: phases are whole numbers of 2^-32 turns, so that they are exact at any position
 
 
@@ -47,9 +49,7 @@ def rope(x: Tensor, position: Tensor, theta: float) -> Tensor:
     return rotate(x, *rotation(positions, x.shape[-1], theta))
 
 
-@rope.register_fake
-def _(x: Tensor, position: Tensor, theta: float) -> Tensor:
-    return torch.empty_like(x)
+rope.register_fake(like(0))
 
 
 @torch.library.custom_op("chimera::window_attention", mutates_args=())
@@ -93,22 +93,7 @@ def window_attention(
     return torch.stack(outputs), ring_k, ring_v
 
 
-@window_attention.register_fake
-def _(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    persistent_k: Tensor,
-    persistent_v: Tensor,
-    slot: Tensor,
-    ring_k: Tensor,
-    ring_v: Tensor,
-    position: Tensor,
-    write: Tensor,
-    window: int,
-    scale: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(q), torch.empty_like(ring_k), torch.empty_like(ring_v)
+window_attention.register_fake(like(0, 6, 7))
 
 
 @torch.library.custom_op("chimera::titans_anchor", mutates_args=())
@@ -121,9 +106,7 @@ def titans_anchor(anchor: Tensor, memory: Tensor, position: Tensor, write: Tenso
     return (memory if starts else anchor).clone()
 
 
-@titans_anchor.register_fake
-def _(anchor: Tensor, memory: Tensor, position: Tensor, write: Tensor, chunk: int) -> Tensor:
-    return torch.empty_like(anchor)
+titans_anchor.register_fake(like(0))
 
 
 @torch.library.custom_op("chimera::titans_apply", mutates_args=())
@@ -133,9 +116,7 @@ def titans_apply(q: Tensor, anchor: Tensor) -> Tensor:
     return q + torch.einsum("thi,hio->tho", hidden, anchor[:, 1])
 
 
-@titans_apply.register_fake
-def _(q: Tensor, anchor: Tensor) -> Tensor:
-    return torch.empty_like(q)
+titans_apply.register_fake(like(0))
 
 
 @torch.library.custom_op("chimera::titans_update", mutates_args=())
@@ -177,16 +158,4 @@ def titans_update(
     return memory, momentum
 
 
-@titans_update.register_fake
-def _(
-    k: Tensor,
-    v: Tensor,
-    eta: Tensor,
-    theta: Tensor,
-    alpha: Tensor,
-    anchor: Tensor,
-    memory: Tensor,
-    momentum: Tensor,
-    write: Tensor,
-) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(memory), torch.empty_like(momentum)
+titans_update.register_fake(like(6, 7))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from chimerac.frontends.layers.op_shapes import like
+
 
 @torch.library.custom_op("chimera::causal_conv", mutates_args=())
 def causal_conv(x: Tensor, weight: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
@@ -24,9 +26,7 @@ def causal_conv(x: Tensor, weight: Tensor, tail: Tensor) -> tuple[Tensor, Tensor
     return y, history[tokens:].clone()
 
 
-@causal_conv.register_fake
-def _(x: Tensor, weight: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(x), torch.empty_like(tail)
+causal_conv.register_fake(like(0, 2))
 
 
 @torch.library.custom_op("chimera::gated_delta", mutates_args=())
@@ -50,11 +50,7 @@ def gated_delta(
     return torch.stack(outputs), state
 
 
-@gated_delta.register_fake
-def _(
-    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tensor, state: Tensor, scale: float
-) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(v), torch.empty_like(state)
+gated_delta.register_fake(like(2, 5))
 
 
 @torch.library.custom_op("chimera::mlstm", mutates_args=())
@@ -86,8 +82,4 @@ def mlstm(
     return torch.stack(outputs), c, n, m
 
 
-@mlstm.register_fake
-def _(
-    q: Tensor, k: Tensor, v: Tensor, i: Tensor, f: Tensor, c: Tensor, n: Tensor, m: Tensor, scale: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return torch.empty_like(v), torch.empty_like(c), torch.empty_like(n), torch.empty_like(m)
+mlstm.register_fake(like(2, 5, 6, 7))
