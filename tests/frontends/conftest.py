@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from nano_model import nano
 from torch import Tensor
 
 from chimerac.frontends.families.chimera.initialization import initialise
@@ -18,27 +19,7 @@ from chimerac.frontends.layers.shapes import KnotShape, LoopShape, MoeShape, Tit
 
 torch.set_num_threads(1)
 
-NANO = ChimeraShape(
-    vocabulary=320,
-    hidden=128,
-    width=320,
-    heads=4,
-    head_width=32,
-    mixers=(
-        "gated_deltanet",
-        "xlstm_m",
-        "gated_deltanet",
-        "titans_mac",
-        "gated_deltanet",
-        "xlstm_m",
-        "gated_deltanet",
-        "tsp_span_knot",
-    ),
-    moe=MoeShape(layers=(3, 7), experts=4, shared_experts=1, experts_per_token=2, width=96),
-    loop=LoopShape(first=2, last=5, minimum=1, maximum=3, default=2, exit_threshold=0.01),
-    titans=TitansShape(persistent_slots=8, window=48),
-    init_std=0.05,
-)
+NANO = nano()
 
 ODD = ChimeraShape(  # ragged groups and blocks (200 = 128 + 72), several shared experts, the loop around a Titans layer
     vocabulary=77,
