@@ -62,7 +62,7 @@ class Queue:
         """Call once a step: returns when the step before has been computed."""
         if self.device.type != "cuda":
             return
-        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event = torch.cuda.Event()
         event.record()
         if self.previous is not None:
             self.previous.synchronize()

@@ -68,7 +68,7 @@ class Graphs:
         self.recorded: dict[tuple[int, ...], _Recorded] = {}
         self.works = device.type == "cuda"
         self.pool = torch.cuda.graph_pool_handle() if self.works else None
-        self.stream = torch.cuda.Stream(device) if self.works else None  # type: ignore[no-untyped-call]
+        self.stream = torch.cuda.Stream(device) if self.works else None
 
     def clear_gradients(self) -> None:
         """Zero every gradient where it lies: graphs add to the same tensors each time."""
@@ -122,7 +122,7 @@ class Graphs:
 
     def _backward(self, tokens: Tensor, targets: Tensor, scale: Tensor, loops: int | None) -> Tensor:
         loss = self.loss(tokens, targets, loops) * scale
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss.detach()
 
     def _moved(self, tensor: Tensor) -> Tensor:

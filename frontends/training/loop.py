@@ -242,7 +242,7 @@ class PhaseRunner:
                         loss = self._loss(part, part_depths) / part.total
                     if backward:
                         # gradients are averaged over the processes; ``total`` counts all targets, so undo the mean
-                        (loss * self.processes.world).backward()  # type: ignore[no-untyped-call]
+                        (loss * self.processes.world).backward()
                 total = total + loss.detach()
         return total
 

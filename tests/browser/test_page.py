@@ -58,7 +58,7 @@ def open_page(
     return shown
 
 
-REQUEST = {"prompt": "Once upon a time", "temperature": 0.7, "seed": 5, "tokens": 40, "loops": 3}
+REQUEST: dict[str, Any] = {"prompt": "Once upon a time", "temperature": 0.7, "seed": 5, "tokens": 40, "loops": 3}
 
 
 def test_page_shows_the_text_of_the_native_bundle(bundles: dict[str, Path]) -> None:

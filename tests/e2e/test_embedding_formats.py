@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,8 @@ def weights(folder: Path) -> Path:
 def test_every_kind_of_target(
     kind: str, section: str, bits: int, document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = {"scale": "nano", "overrides": [f"quantization.embedding_format={kind}"]}
-    report = build(document, targets=("x86_64-avx2", "wasm", "onnx"), out=tmp_path / "whole", **options)
+    nano = partial(build, document, scale="nano", overrides=[f"quantization.embedding_format={kind}"])
+    report = nano(targets=("x86_64-avx2", "wasm", "onnx"), out=tmp_path / "whole")
     stored = read_container(weights(report.bundles[0].path)).sections
     assert [name for name in stored if name.startswith("embedding.weight") and "scales" not in name] == [section]
     rows, columns = 320, 128
@@ -34,5 +35,5 @@ def test_every_kind_of_target(
 
     monkeypatch.setattr(weight_sources, "MOST_IN_MEMORY", 0)
     monkeypatch.setattr(weight_sources, "PART_ELEMENTS", 1000)
-    streamed = build(document, out=tmp_path / "parts", **options)
+    streamed = nano(out=tmp_path / "parts")
     assert weights(streamed.bundles[0].path).read_bytes() == weights(report.bundles[0].path).read_bytes()

@@ -77,10 +77,10 @@ def make_model() -> Callable[[ChimeraShape], ChimeraModel]:
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if parameter.ndim == 1 or "persistent" in name:
-                    parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
+                    parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
             for name, buffer in model.named_buffers():
                 if name.endswith("router_bias"):
-                    buffer += 0.2 * torch.randn(buffer.shape, generator=generator)
+                    buffer.add_(0.2 * torch.randn(buffer.shape, generator=generator))
         return model
 
     return make

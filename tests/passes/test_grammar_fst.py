@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import re
+from collections.abc import Callable
 
 import lark
 import numpy as np
@@ -158,7 +159,7 @@ def test_grammars_without_a_text_or_with_hidden_recursion(source: str, code: str
 
 def test_limits_are_errors() -> None:
     deep = "(" * 60_000
-    cases = [
+    cases: list[Callable[[], object]] = [
         lambda: lark_grammar(f'start: {deep}"a"{deep.replace("(", ")")}'),
         lambda: lark_grammar(f"start: /{deep}a{deep.replace('(', ')')}/"),
         lambda: regex_grammar(deep + "a" + deep.replace("(", ")")),

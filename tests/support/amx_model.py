@@ -61,9 +61,11 @@ def enabled_lanes(mode: int, value: int) -> np.ndarray:
     """
     lanes = np.arange(LANES)
     if mode == 0:
-        return {0: lanes >= 0, 1: lanes % 2 == 1, 2: lanes % 2 == 0}.get(value, lanes < 0)
+        chosen: dict[int, np.ndarray] = {0: lanes >= 0, 1: lanes % 2 == 1, 2: lanes % 2 == 0}
+        return chosen.get(value, lanes < 0)
     if mode == 1:
-        return lanes == value
+        only: np.ndarray = lanes == value
+        return only
     if mode == 2:
         return lanes < (value or LANES)
     if mode == 3:
@@ -211,4 +213,5 @@ class Amx:
     def _look_up(table: np.ndarray, packed: np.ndarray, bits: int) -> np.ndarray:
         """Lanes of a register picked by 32 indices, lowest bits first, from the first bytes of a vector."""
         indices = packed.view(np.uint8)[: LANES * bits // 8, None] >> np.arange(0, 8, bits) & (1 << bits) - 1
-        return table.view(np.int16)[indices.reshape(-1)]
+        picked: np.ndarray = table.view(np.int16)[indices.reshape(-1)]
+        return picked

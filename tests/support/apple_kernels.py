@@ -52,8 +52,8 @@ class AppleKernels:
         results = [machine.allocate(k.bytes() + GUARD, b"\xa5" * (k.bytes() + GUARD)) for k in kinds]
         before = machine.amx.executed[MATINT]
         index = [one.name for one in self.sets].index(kernels)
-        whole = () if spec.sharing is None else (0, spec.sharing.units)
-        for part in parts or [whole]:
+        whole = [()] if spec.sharing is None else [(0, spec.sharing.units)]
+        for part in parts or whole:
             counts = map(Int32, (*([n] if spec.dynamic else []), *part))
             machine.call(f"test_{spec.symbol}", index, *blocks, *results, *counts, result="none")
         found = []

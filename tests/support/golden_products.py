@@ -119,8 +119,10 @@ def _cases() -> Iterator[_Case]:
             return random.integers(-limit, limit + 1, (rows, columns)).astype(I8)
 
         for n, rows, columns in ((1, 8, 128), (3, 9, 200), (5, 17, 72), (4, 16, 64), (2, 7, 1), (16, 3, 130)):
-            x = (codes(n, columns), scales(n, columns))
-            yield _product(f"random {n} {rows}x{columns}", op, *x, weights(rows, columns), weight_scales(rows, columns))
+            pair = (codes(n, columns), scales(n, columns))
+            yield _product(
+                f"random {n} {rows}x{columns}", op, *pair, weights(rows, columns), weight_scales(rows, columns)
+            )
         # the largest sums of a block, of every sign
         full = np.full((4, 128), 127, I8)
         full[1] = -127
@@ -161,8 +163,8 @@ def _cases() -> Iterator[_Case]:
     yield "edge activations", "quantize", [TensorType.parse("f32[T,100]")], [x], {}, attributes, 4
     for n, rows, columns in ((1, 9, 640), (9, 17, 1000), (3, 8, 68), (2, 7, 1), (18, 3, 320)):
         trits = random.integers(-1, 2, (rows, columns)).astype(I8)
-        x, y = codes(n, columns), scales(n, columns)
         name = f"base 3, {n} {rows}x{columns}"
+        x, y = codes(n, columns), scales(n, columns)
         yield _product(name, "ternary_matmul", x, y, trits, weight_scales(rows, columns), form="t5")
     yield _experts(random, "t5")
 

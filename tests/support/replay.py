@@ -18,7 +18,8 @@ from chimerac.runtime.bundle_format import NATIVE_DIRECTORY
 from chimerac.runtime.sessions.runner import find_emulator
 from chimerac.targets.code.driver import Identity, kernel_specs, used_sections, write_driver
 from chimerac.targets.code.link import link
-from chimerac.targets.code.memory_planning import MemoryPlan, plan_memory
+from chimerac.targets.code.memory_planning import plan_memory
+from chimerac.targets.code.places import MemoryPlan
 from chimerac.targets.code.variants import compile_variants, kernel_sets
 from chimerac.targets.isa import load_isa
 
@@ -128,5 +129,5 @@ class Program:
         store.set_wasi(wasi)
         instance = linker.instantiate(store, wasmtime.Module.from_file(engine, str(self.path)))
         with contextlib.suppress(wasmtime.ExitTrap):  # how a module ends; one that fails leaves too little output
-            instance.exports(store)["_start"](store)  # type: ignore[operator]
+            instance.exports(store)["_start"](store)
         return files[1].read_bytes()

@@ -16,7 +16,7 @@ from chimerac.compiler.ir.interpreter import Session
 from chimerac.compiler.ir.module import Module, walk
 from chimerac.compiler.ir.text import print_module
 from chimerac.compiler.ir.verify import verify
-from chimerac.passes.base import Pass, Rewritten
+from chimerac.passes.base import Pass, PassRecord, Rewritten
 
 PROMPT = [int(t) for t in np.random.default_rng(12).integers(0, 320, 6)]
 
@@ -71,7 +71,7 @@ def test_optional_passes_change_no_bit_of_unrolled_loops(loops: int) -> None:
 def test_every_pass_leaves_legal_ir(loops: int | None) -> None:
     seen: list[str] = []
 
-    def check(record: pipeline.PassRecord, module: Module) -> None:
+    def check(record: PassRecord, module: Module) -> None:
         verify(module)
         assert record.ops == sum(1 for g in module.graphs.values() for _ in walk(g.ops))
         assert record.seconds >= 0

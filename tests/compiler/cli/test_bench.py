@@ -52,6 +52,7 @@ def test_everything_is_measured_with_each_number_of_threads(report: BenchReport,
         assert run.first_token.seconds == run.first_token.open_seconds + run.first_token.prompt_seconds
         assert run.weight_bytes_per_second == pytest.approx(report.decode_bytes / run.decode.seconds)
         assert run.read_bytes_per_second is not None
+        assert run.weight_bytes_per_second is not None
         assert min(run.read_bytes_per_second.one_stream, run.read_bytes_per_second.eight_streams) > 0
         assert run.part_of_read_speed == pytest.approx(run.weight_bytes_per_second / run.read_bytes_per_second.best)
     manifest = read_manifest(bundles["x86_64-avx2"])

@@ -105,7 +105,7 @@ def test_no_tokens_and_no_prompt(chimerac: Command, bundles: dict[str, Path], ta
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_prompt_that_is_not_utf8(bundles: dict[str, Path], target: str) -> None:
-    command = [*map(os.fsencode, (*COMMAND_LINE, "run", bundles[target])), b"caf\xe9"]
+    command = [*map(os.fsencode, COMMAND_LINE), b"run", os.fsencode(bundles[target]), b"caf\xe9"]
     finished = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
     assert (finished.returncode, finished.stdout) == (1, "")
     assert finished.stderr.startswith("error CHM420: the prompt is not UTF-8\n")

@@ -101,7 +101,8 @@ def edited(change: Callable[[Tensors], object]) -> Callable[[bytes], bytes]:
     def apply(data: bytes) -> bytes:
         tensors = load(data)
         change(tensors)
-        return save(tensors)
+        changed: bytes = save(tensors)
+        return changed
 
     return apply
 

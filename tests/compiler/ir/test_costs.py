@@ -44,8 +44,8 @@ def test_parts_of_the_nano_model() -> None:
     layers = [f"layers.{i}.{part}" for i in range(8) for part in ("mixer", "ffn")]
     assert [part for part in costs if part.startswith("layers")] == layers
     for part in layers:
-        looped = 2 <= int(part.split(".")[1]) <= 5
-        assert costs[part].visits == (2 if looped else 1), part
+        twice = 2 <= int(part.split(".")[1]) <= 5
+        assert costs[part].visits == (2 if twice else 1), part
         assert costs[part].multiply_adds > 0
     dense, looped = costs["layers.0.ffn"], costs["layers.2.ffn"]
     assert dense.multiply_adds == 3 * 128 * 320

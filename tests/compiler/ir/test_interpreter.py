@@ -89,16 +89,16 @@ def test_loop_counts_matter() -> None:
     assert Session(lowered_nano()).forward(PROMPT[:5]).tobytes() == logits[1], "the default is 2"
 
 
-def test_calls_end_at_multiples_of_the_block() -> None:
+def test_calls_end_at_multiples_of_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
     session = Session(lowered_nano())
     calls: list[tuple[str, int, int]] = []
     original = session.call
 
-    def noted(graph: str, tokens: np.ndarray) -> np.ndarray:
-        calls.append((graph, session.position, len(tokens)))
-        return original(graph, tokens)
+    def noted(graph_name: str, tokens: np.ndarray) -> np.ndarray:
+        calls.append((graph_name, session.position, len(tokens)))
+        return original(graph_name, tokens)
 
-    session.call = noted  # type: ignore[method-assign]
+    monkeypatch.setattr(session, "call", noted)
     for count in (5, 12, 1, 16):  # tokens
         session.forward(PROMPT[:count])
     assert calls == [

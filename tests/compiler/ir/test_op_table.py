@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chimerac.compiler.ir.module import Attribute
 from chimerac.compiler.ir.ops import OPS, TypeRuleError
 from chimerac.compiler.ir.types import DTYPES, TensorType, f32, i32
 
@@ -41,7 +42,7 @@ def test_type_rules_take_operands_or_say_why_not(name: str, data: st.DataObject)
     pool = data.draw(st.lists(types, min_size=1, max_size=3))  # few types, so that some operands agree
     operands = [data.draw(st.sampled_from(pool)) for _ in range(count)]
     sizes = st.sampled_from([1, 2, 3, 4, 8])
-    attributes = {a.rstrip("?"): data.draw(sizes) for a in entry.attributes}
+    attributes: dict[str, Attribute] = {a.rstrip("?"): data.draw(sizes) for a in entry.attributes}
     if "shape" in attributes:
         attributes["shape"] = data.draw(st.sampled_from(["T,8", "4", "", "2,4", "T,T"]))
     try:

@@ -19,7 +19,8 @@ SIZES = {"group": 8, "block": 4}
 def test_route_against_pytorch(top_k: int) -> None:
     x, router, bias = draw(1, 7, 12), draw(2, 5, 12), draw(3, 5, scale=0.3)
     chosen, weights = run_op("route", x, router, bias, top_k=top_k)
-    expected_weights, expected = route_reference(*(torch.from_numpy(a) for a in (x, router, bias)), top_k)
+    tensors = [torch.from_numpy(a) for a in (x, router, bias)]
+    expected_weights, expected = route_reference(tensors[0], tensors[1], tensors[2], top_k)
     np.testing.assert_array_equal(chosen, expected.numpy())
     np.testing.assert_allclose(weights, expected_weights.numpy(), rtol=1e-5)
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-6)

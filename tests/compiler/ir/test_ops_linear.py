@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -86,7 +88,7 @@ def test_linear(width: int) -> None:
 
 @pytest.mark.parametrize("width", [1, 64, 127, 128, 129, 300])
 @pytest.mark.parametrize("kind", ["ternary", "int8"])
-def test_weight_codes_are_those_of_training(width: int, kind: str) -> None:
+def test_weight_codes_are_those_of_training(width: int, kind: Literal["ternary", "int8"]) -> None:
     weight = draw(7, 9, width, scale=0.02)
     weight[2] = 0
     split = ternarise if kind == "ternary" else quantise_rows

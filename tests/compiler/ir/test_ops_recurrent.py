@@ -17,7 +17,8 @@ Arrays = list[np.ndarray]
 
 
 def gates(seed: int, tokens: int) -> np.ndarray:
-    return 1 / (1 + np.exp(-draw(seed, tokens, HEADS)))
+    opened: np.ndarray = 1 / (1 + np.exp(-draw(seed, tokens, HEADS)))
+    return opened
 
 
 def conv(tokens: int, width: int = 9, taps: int = 4) -> tuple[Arrays, Arrays]:
@@ -193,8 +194,9 @@ def test_titans_anchor(position: int, write: int, renewed: bool) -> None:
 @pytest.mark.parametrize("name", [name for name, entry in OPS.items() if entry.guard])
 def test_guarded_ops_leave_their_states_alone_without_write(name: str) -> None:
     entry = OPS[name]
+    attributes: dict[str, int | float | str] = {"chunk": 16}
     if name == "titans_anchor":
-        arrays, attributes = [draw(1, HEADS, 2, 4, 4), draw(2, HEADS, 2, 4, 4), scalar(16)], {"chunk": 16}
+        arrays = [draw(1, HEADS, 2, 4, 4), draw(2, HEADS, 2, 4, 4), scalar(16)]
     else:
         _, make, attributes, _ = next(case for case in CASES if case[0] == name)
         operands, states = make(3)

@@ -18,6 +18,7 @@ from chimerac.frontends.layers.gated_deltanet import chunk_gated_delta, exact_fl
 from chimerac.frontends.layers.norm import l2_norm
 
 SCALE = 0.25
+chunked: Callable[..., tuple[Tensor, Tensor]] = chunk_gated_delta  # for calls with a list of tensors
 
 
 def inputs(tokens: int, decay: float = 0.3, batch: int = 2) -> tuple[Tensor, ...]:
@@ -45,31 +46,31 @@ def by_steps(*tensors: Tensor) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("decay", [0.0, 0.3, 30.0])
 def test_chunks_equal_steps(tokens: int, decay: float) -> None:
     tensors = inputs(tokens, decay)
-    torch.testing.assert_close(chunk_gated_delta(*tensors, SCALE), by_steps(*tensors), rtol=1e-4, atol=2e-5)
+    torch.testing.assert_close(chunked(*tensors, SCALE), by_steps(*tensors), rtol=1e-4, atol=2e-5)
 
 
 def test_the_chunk_size_does_not_matter() -> None:
     tensors = inputs(100)
-    reference = chunk_gated_delta(*tensors, SCALE, 64)
+    reference = chunked(*tensors, SCALE, 64)
     for chunk in (1, 7, 100, 256):
-        torch.testing.assert_close(chunk_gated_delta(*tensors, SCALE, chunk), reference, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(chunked(*tensors, SCALE, chunk), reference, rtol=1e-4, atol=1e-5)
 
 
 def test_nearly_parallel_keys_stay_accurate() -> None:
     q, k, v, log_decay, beta, state = inputs(128)
     k = l2_norm(k[:, :1] + 1e-2 * k, 1e-6)
     tensors = (q, k, v, log_decay * 0, torch.full_like(beta, 0.999), state)
-    torch.testing.assert_close(chunk_gated_delta(*tensors, SCALE), by_steps(*tensors), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(chunked(*tensors, SCALE), by_steps(*tensors), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("split", [0, 1, 13, 64, 70, 99])
 def test_any_split_gives_the_same(split: int) -> None:
     *series, state = inputs(100)
-    whole, last = chunk_gated_delta(*series, state, SCALE)
+    whole, last = chunked(*series, state, SCALE)
     parts = []
     for piece in (slice(0, split), slice(split, 100)):
         if piece.start != piece.stop:
-            o, state = chunk_gated_delta(*(x[:, piece] for x in series), state, SCALE)
+            o, state = chunked(*(x[:, piece] for x in series), state, SCALE)
             parts.append(o)
     torch.testing.assert_close(torch.cat(parts, 1), whole, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(state, last, rtol=1e-4, atol=1e-5)
@@ -89,7 +90,7 @@ def test_gradients_equal_those_of_the_recurrence() -> None:
 
     upstream = torch.randn(1, 20, 3, 16, dtype=torch.float64)
     expected = torch.autograd.grad((recurrence(*tensors) * upstream).sum(), tensors)
-    actual = torch.autograd.grad((chunk_gated_delta(*tensors, SCALE, 8)[0] * upstream).sum(), tensors)
+    actual = torch.autograd.grad((chunked(*tensors, SCALE, 8)[0] * upstream).sum(), tensors)
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-10)
 
 
@@ -97,7 +98,7 @@ def test_transformers_gives_the_same() -> None:
     qwen = pytest.importorskip("transformers.models.qwen3_next.modeling_qwen3_next")
     q, k, v, log_decay, beta, state = inputs(70)
     raw_q, raw_k = torch.randn_like(q), torch.randn_like(k)
-    ours = chunk_gated_delta(l2_norm(raw_q, 1e-6), l2_norm(raw_k, 1e-6), v, log_decay, beta, state, 16**-0.5)
+    ours = chunked(l2_norm(raw_q, 1e-6), l2_norm(raw_k, 1e-6), v, log_decay, beta, state, 16**-0.5)
     for function in (qwen.torch_recurrent_gated_delta_rule, qwen.torch_chunk_gated_delta_rule):
         theirs = function(
             raw_q, raw_k, v, log_decay, beta,
@@ -124,13 +125,15 @@ def fla_file(relative: str) -> ModuleType:
 def test_flash_linear_attention_gives_the_same() -> None:
     naive = fla_file("ops/gated_delta_rule/naive.py")
     q, k, v, log_decay, beta, state = inputs(70)
-    ours = chunk_gated_delta(q, k, v, log_decay, beta, state, 16**-0.5)
+    ours = chunked(q, k, v, log_decay, beta, state, 16**-0.5)
     recurrent = naive.naive_recurrent_gated_delta_rule(
         q, k, v, beta, log_decay, initial_state=state, output_final_state=True
     )
-    chunked = naive.naive_chunk_gated_delta_rule(q, k, v, log_decay, beta, initial_state=state, output_final_state=True)
+    by_chunk = naive.naive_chunk_gated_delta_rule(
+        q, k, v, log_decay, beta, initial_state=state, output_final_state=True
+    )
     torch.testing.assert_close(ours, tuple(recurrent), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(ours, tuple(chunked), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours, tuple(by_chunk), rtol=1e-4, atol=1e-5)
 
 
 def test_exact_flow_integrates_the_delta_equation() -> None:
@@ -158,7 +161,7 @@ def test_exact_flow_equals_the_delta_rule_of_flash_linear_attention() -> None:
     q, k, v, log_decay, beta, state = inputs(40)
     k = 2 * torch.randn_like(k)
     step = exact_flow(beta, k.square().sum(-1))
-    ours = chunk_gated_delta(q, k, v, 0 * log_decay, step, state, 16**-0.5)
+    ours = chunked(q, k, v, 0 * log_decay, step, state, 16**-0.5)
     heads_first = [x.transpose(1, 2) for x in (q, k, v, step)]
     o, last = naive.delta_rule_recurrence(*heads_first, initial_state=state)
     torch.testing.assert_close(ours, (o.transpose(1, 2), last), rtol=1e-4, atol=1e-4)

@@ -15,6 +15,7 @@ from chimerac.frontends.layers import ops
 from chimerac.frontends.layers.mlstm import chunk_mlstm, soft_cap
 
 WIDTH, SCALE = 16, 0.25
+chunked: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]] = chunk_mlstm  # for calls with a list of tensors
 
 
 def inputs(tokens: int, gates: float = 1.0, batch: int = 2, fresh: bool = False) -> tuple[Tensor, ...]:
@@ -41,29 +42,29 @@ def by_steps(*tensors: Tensor) -> tuple[Tensor, ...]:
 @pytest.mark.parametrize("gates", [0.1, 1.0, 5.0])
 def test_chunks_equal_steps(tokens: int, gates: float) -> None:
     tensors = inputs(tokens, gates)
-    torch.testing.assert_close(chunk_mlstm(*tensors, SCALE), by_steps(*tensors), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(chunked(*tensors, SCALE), by_steps(*tensors), rtol=1e-3, atol=1e-4)
 
 
 def test_the_chunk_size_does_not_matter() -> None:
     tensors = inputs(100)
-    reference = chunk_mlstm(*tensors, SCALE, 64)
+    reference = chunked(*tensors, SCALE, 64)
     for chunk in (1, 7, 100):
-        torch.testing.assert_close(chunk_mlstm(*tensors, SCALE, chunk), reference, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(chunked(*tensors, SCALE, chunk), reference, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("split", [1, 13, 64, 99])
 def test_any_split_gives_the_same(split: int) -> None:
     tensors = inputs(100)
-    whole = chunk_mlstm(*tensors, SCALE)
-    first = chunk_mlstm(*(x[:, :split] for x in tensors[:5]), *tensors[5:], SCALE)
-    second = chunk_mlstm(*(x[:, split:] for x in tensors[:5]), *first[1:], SCALE)
+    whole = chunked(*tensors, SCALE)
+    first = chunked(*(x[:, :split] for x in tensors[:5]), *tensors[5:], SCALE)
+    second = chunked(*(x[:, split:] for x in tensors[:5]), *first[1:], SCALE)
     torch.testing.assert_close(torch.cat([first[0], second[0]], 1), whole[0], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(second[1:], whole[1:], rtol=1e-3, atol=1e-4)
 
 
 def unstabilised(q: Tensor, k: Tensor, v: Tensor, i: Tensor, f: Tensor) -> Tensor:
     """h_t = C_t^T q / max(|n_t q|, 1) with plain exponentials; for mild gates in float64 only."""
-    c, n, outputs = 0.0, 0.0, []
+    c, n, outputs = torch.zeros(()), torch.zeros(()), []
     for t in range(q.shape[1]):
         forget, accept = torch.sigmoid(f[:, t]), torch.exp(i[:, t])
         c = forget[..., None, None] * c + accept[..., None, None] * k[:, t][..., :, None] * v[:, t][..., None, :]
@@ -78,7 +79,7 @@ def test_values_and_gradients_equal_the_unstabilised_definition() -> None:
     tensors = [x.double() for x in inputs(20, fresh=True)]
     series = [x.requires_grad_() for x in tensors[:5]]
     upstream = torch.randn(2, 20, 3, WIDTH, dtype=torch.float64)
-    expected, actual = unstabilised(*series), chunk_mlstm(*series, *tensors[5:], SCALE, 8)[0]
+    expected, actual = unstabilised(*series), chunked(*series, *tensors[5:], SCALE, 8)[0]
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-10)
     torch.testing.assert_close(
         torch.autograd.grad((actual * upstream).sum(), series),
@@ -90,7 +91,7 @@ def test_values_and_gradients_equal_the_unstabilised_definition() -> None:
 def test_extreme_gates_stay_finite() -> None:
     tensors = list(inputs(200))
     tensors[3], tensors[4] = 15 * torch.sign(tensors[3]), 15 * torch.sign(tensors[4] - 2)
-    assert all(x.isfinite().all() for x in chunk_mlstm(*tensors, SCALE))
+    assert all(x.isfinite().all() for x in chunked(*tensors, SCALE))
     assert all(x.isfinite().all() for x in by_steps(*tensors))
 
 
@@ -101,7 +102,7 @@ def test_mlstm_kernels_give_the_same() -> None:
     chunkwise = pytest.importorskip("mlstm_kernels.torch.chunkwise.native.fw")
     tensors = inputs(64, fresh=True)
     q, k, v, i, f = (x.transpose(1, 2).contiguous() for x in tensors[:5])
-    ours = chunk_mlstm(*tensors, WIDTH**-0.5)
+    ours = chunked(*tensors, WIDTH**-0.5)
     h, _, _ = parallel.mlstm_parallel_fw(q, k, v, i, f)
     torch.testing.assert_close(ours[0].transpose(1, 2), h, rtol=1e-3, atol=1e-4)
     h = chunkwise.mlstm_chunkwise_fw(q, k, v, i, f, chunk_size=16)[0]
@@ -119,7 +120,7 @@ def test_xlstm_gives_the_same() -> None:
     tensors = inputs(48, fresh=True)
     q, k, v, i, f = (x.transpose(1, 2).contiguous() for x in tensors[:5])
     theirs = backends.parallel_stabilized_simple(q, k, v, i[..., None], f[..., None])
-    ours = chunk_mlstm(*tensors, WIDTH**-0.5)[0].transpose(1, 2)
+    ours = chunked(*tensors, WIDTH**-0.5)[0].transpose(1, 2)
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
@@ -132,9 +133,9 @@ def test_the_soft_cap_is_smooth_and_bounded() -> None:
 def test_log_forget_of_a_padding_token_is_inert() -> None:
     q, k, v, i, f, c, n, m = inputs(3)
     i[:, 1], f[:, 1] = -torch.inf, torch.inf
-    with_padding = chunk_mlstm(q, k, v, i, f, c, n, m, SCALE)
+    with_padding = chunked(q, k, v, i, f, c, n, m, SCALE)
     kept = [x[:, [0, 2]] for x in (q, k, v, i, f)]
-    without = chunk_mlstm(*kept, c, n, m, SCALE)
+    without = chunked(*kept, c, n, m, SCALE)
     torch.testing.assert_close(with_padding[0][:, [0, 2]], without[0], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(with_padding[1:], without[1:], rtol=1e-5, atol=1e-5)
     assert F.logsigmoid(torch.tensor(torch.inf)) == 0

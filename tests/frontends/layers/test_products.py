@@ -34,7 +34,7 @@ def test_joint_products_have_the_values_and_gradients_of_single_ones(sparse: boo
     x = torch.randn(2, 7, 200, requires_grad=True)
     upstream = [torch.randn(2, 7, n) for n in (5, 3, 8)]
     found = joint_product(x, linears)
-    sum((y * u).sum() for y, u in zip(found, upstream, strict=True)).backward()
+    torch.stack([(y * u).sum() for y, u in zip(found, upstream, strict=True)]).sum().backward()
     gradient, x.grad = x.grad, None
     gradients = [layer.weight.grad for layer in linears]
     for layer in linears:
@@ -43,7 +43,7 @@ def test_joint_products_have_the_values_and_gradients_of_single_ones(sparse: boo
         F.linear(straight_through_activations(x, 64), straight_through_ternary(layer.weight, 128, sparse))
         for layer in linears
     ]
-    sum((y * u).sum() for y, u in zip(expected, upstream, strict=True)).backward()
+    torch.stack([(y * u).sum() for y, u in zip(expected, upstream, strict=True)]).sum().backward()
     for y, z, layer, weight_gradient in zip(found, expected, linears, gradients, strict=True):
         torch.testing.assert_close(y, z)
         torch.testing.assert_close(weight_gradient, layer.weight.grad)
@@ -63,7 +63,7 @@ def test_adjacent_matrices_are_stacked_without_a_copy() -> None:
 def test_prepared_weights_change_no_bit(shape: ChimeraShape, make_model: Make, ternary: bool) -> None:
     model = make_model(shape)
     for module in model.modules():
-        if hasattr(module, "ternary"):
+        if isinstance(module, TernaryLinear):
             module.ternary = ternary
     prepared = PreparedWeights(model, torch.float32)
     tokens = torch.randint(0, shape.vocabulary, (2, 9))
@@ -81,7 +81,7 @@ def test_prepared_weights_change_no_bit(shape: ChimeraShape, make_model: Make, t
         model.zero_grad()
         with torch.no_grad():
             for parameter in model.parameters():
-                parameter *= 1.1
+                parameter.mul_(1.1)
 
 
 def test_bfloat16_factors_are_summed_in_float32() -> None:
@@ -111,7 +111,8 @@ def test_the_convolution_knows_its_derivative(tokens: int, width: int) -> None:
     tail = torch.randn(2, width - 1, 3, dtype=torch.float64, requires_grad=True)
 
     def outputs(x: torch.Tensor, tail: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return torch.func.functional_call(convolution, {"weight": weight}, (x, tail))
+        made: tuple[torch.Tensor, ...] = torch.func.functional_call(convolution, {"weight": weight}, (x, tail))
+        return made
 
     assert torch.autograd.gradcheck(outputs, (x, tail, convolution.weight))
 

@@ -113,7 +113,8 @@ def test_product_equals_the_dequantised_product(columns: int, group: int, block:
 
 
 def test_frozen_weights_are_quantised_once_and_kept_apart() -> None:
-    weight, store = torch.randn(4, 64), {}
+    weight = torch.randn(4, 64)
+    store: q.FrozenWeights = {}
     with q.frozen_weights(store):
         first = q.weight_codes(weight, 64, "ternary")
         again = q.weight_codes(weight, 64, "ternary")

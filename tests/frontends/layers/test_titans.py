@@ -22,6 +22,7 @@ from chimerac.frontends.layers.titans_memory import (
 )
 
 B, H, D = 2, 3, 8
+updated: Callable[..., tuple[Tensor, Tensor]] = update_memory  # for calls with a list of tensors
 
 
 def series(tokens: int) -> tuple[Tensor, ...]:
@@ -32,7 +33,8 @@ def series(tokens: int) -> tuple[Tensor, ...]:
 
 def memories() -> tuple[Tensor, Tensor, Tensor]:
     """anchor, memory, momentum."""
-    return tuple(0.3 * torch.randn(B, H, 2, D, D) for _ in range(3))
+    anchor, memory, momentum = (0.3 * torch.randn(B, H, 2, D, D) for _ in range(3))
+    return anchor, memory, momentum
 
 
 def test_update_is_the_gradient_of_the_squared_error() -> None:
@@ -49,7 +51,7 @@ def test_update_is_the_gradient_of_the_squared_error() -> None:
 def test_closed_form_equals_the_recursion(tokens: int) -> None:
     tensors, (anchor, memory, momentum) = series(tokens), memories()
     write = torch.tensor(1, dtype=torch.int32)
-    new_memory, new_momentum = update_memory(*tensors, anchor, memory, momentum)
+    new_memory, new_momentum = updated(*tensors, anchor, memory, momentum)
     for b in range(B):
         stepped = (memory[b], momentum[b])
         for t in range(tokens):
@@ -98,7 +100,7 @@ def test_titans_pytorch_gives_the_same() -> None:
     updates = state.updates
     anchor = torch.stack([first, second])[None, None]
     gates = (gate.reshape(1, tokens, 1) for gate in (eta, theta, alpha))
-    ours, _ = update_memory(k[:, :, None], v[:, :, None], *gates, anchor, anchor, torch.zeros_like(anchor))
+    ours, _ = updated(k[:, :, None], v[:, :, None], *gates, anchor, anchor, torch.zeros_like(anchor))
     theirs = torch.stack([updates["first"][0, -1], updates["second"][0, -1]])
     torch.testing.assert_close(ours[0, 0], theirs.detach(), rtol=1e-4, atol=1e-6)
 
@@ -161,7 +163,8 @@ def test_reading_passes_equal_steps_that_do_not_write(
 @pytest.mark.parametrize("alpha", [-20.0, -4.6])
 def test_the_memory_stays_bounded_whatever_repeats(eta: float, alpha: float) -> None:
     """The largest step, keys that repeat for whole chunks, values that flip: the worst case for a stale gradient."""
-    gates = bounded_gates(*(torch.full((1, 16, H), g) for g in (eta, 20.0, alpha)), 16)
+    raised = [torch.full((1, 16, H), g) for g in (eta, 20.0, alpha)]
+    gates = bounded_gates(raised[0], raised[1], raised[2], 16)
     k, v = l2_norm(torch.randn(2, 1, 1, H, D), 1e-6).expand(2, 1, 16, H, D)
     for flips_every in (1000, 5):
         memory, momentum = torch.randn(1, H, 2, D, D) / D**0.5, torch.zeros(1, H, 2, D, D)
@@ -172,7 +175,7 @@ def test_the_memory_stays_bounded_whatever_repeats(eta: float, alpha: float) -> 
 
 
 def test_a_repeated_token_stays_finite(nano: ChimeraShape, make_model: Callable[[ChimeraShape], ChimeraModel]) -> None:
-    mixer = make_model(nano).layers[3].mixer
+    mixer = make_model(nano).get_submodule("layers.3.mixer")
     with torch.no_grad():
         y, state = mixer(torch.randn(1, 1, nano.hidden).expand(1, 2000, -1))
     assert y.isfinite().all()
@@ -186,5 +189,5 @@ def test_memory_learns_an_association() -> None:
     repeated = [x.expand(1, 16, 1, D) for x in (k, v)]
     gates = [torch.full((1, 16, 1), value) for value in (0.5, 0.01, 0.001)]
     for _ in range(20):
-        memory, momentum = update_memory(*repeated, *gates, memory, memory, momentum)
+        memory, momentum = updated(*repeated, *gates, memory, memory, momentum)
     assert (apply_memory(k, memory) - v).square().sum() < 0.1 * before

@@ -115,8 +115,8 @@ def test_tokens_of_more_than_16_bits_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="token 70000") as error:
         DataFolder(tmp_path, lambda text: [70000] * len(text), None).source(Phase("p", sequence_length=16), 200073, 0)
     assert error.value.code == "CHM255"
-    rows = {"tokens": np.full((4, 8), 65536), "loss_start": np.full(4, 2), "length": np.full(4, 8)}
-    np.savez(tmp_path / "sft.npz", **rows)
+    large = np.full((4, 8), 65536)
+    np.savez(tmp_path / "sft.npz", tokens=large, loss_start=np.full(4, 2), length=np.full(4, 8))
     (tmp_path / "a.txt").unlink()
     with pytest.raises(UserError, match="token 65536") as error:
         DataFolder(tmp_path, list, None).source(ROWS, 200073, 0)  # type: ignore[arg-type]
@@ -142,7 +142,7 @@ def test_mistakes_in_data_are_named(tmp_path: Path, folder: DataFolder) -> None:
     np.savez(tmp_path / "sft.npz", tokens=np.zeros((2, 4), np.uint16))
     with pytest.raises(UserError, match="length, loss_start"):
         empty.source(ROWS, 260, 0)
-    arrays = {"tokens": np.zeros((2, 4), np.uint16), "loss_start": np.array([0, 1]), "length": np.array([4, 4])}
-    np.savez(tmp_path / "sft.npz", **arrays)
+    starts, lengths = np.array([0, 1]), np.array([4, 4])
+    np.savez(tmp_path / "sft.npz", tokens=np.zeros((2, 4), np.uint16), loss_start=starts, length=lengths)
     with pytest.raises(UserError, match="first token is one"):
         empty.source(ROWS, 260, 0)

@@ -70,7 +70,7 @@ def test_graphs_train_what_the_eager_step_trains(
         losses = [runner.step(number)[0] for runner in (eager, graphed)]
         torch.testing.assert_close(losses[1], losses[0], rtol=1e-5, atol=1e-5)
     for (name, expected), found in zip(state(eager).items(), state(graphed).values(), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5, msg=f"{name} differs")
     assert graphs.replays > 0
     assert not lines
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -23,8 +24,7 @@ from chimerac.frontends.families.chimera.family import FAMILY
 from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.layers.quantization import ternary_codes
 from chimerac.frontends.training import Phase, Plan, read_plan, train_plan, write_plan
-from chimerac.frontends.training import run as run_module
-from chimerac.frontends.training.checkpointing import STATE_FILE
+from chimerac.frontends.training.checkpointing import STATE_FILE, write_whole
 from chimerac.frontends.training.data import DataFolder
 from chimerac.frontends.training.distributed import Processes
 from chimerac.frontends.training.evaluation import Codec
@@ -100,7 +100,7 @@ def test_a_run_depends_on_its_plan_only(plan: Plan, train: Train, tmp_path: Path
 
 @pytest.mark.parametrize("kind", ["adamw", "mezo_sparse"])
 def test_a_killed_run_goes_on_bit_for_bit(
-    kind: str, plan: Plan, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: Literal["adamw", "mezo_sparse"], plan: Plan, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed in every step of both phases, some twice in a row; at most the steps since the last save are repeated."""
     plan = replace(plan, phases=tuple(replace(phase, optimizer=kind, epsilon=1e-3) for phase in plan.phases))
@@ -190,7 +190,8 @@ class Clock:
     """A clock on which a training step takes a second."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now, self.rates = 0.0, []
+        self.now = 0.0
+        self.rates: list[float] = []
         original = PhaseRunner.step
 
         def step(runner: PhaseRunner, number: int, elapsed: float) -> tuple[torch.Tensor, int]:
@@ -199,7 +200,7 @@ class Clock:
             return original(runner, number, elapsed)
 
         monkeypatch.setattr(PhaseRunner, "step", step)
-        monkeypatch.setattr(run_module.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr("chimerac.frontends.training.run.time.monotonic", lambda: self.now)
 
 
 @pytest.mark.parametrize("seconds", [1.0, 6.0, 6.4])
@@ -242,7 +243,7 @@ def test_a_save_appears_whole_or_not_at_all(
 
     monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises(UserError, match="No space left") as error:
-        run_module.write_whole(out / STATE_FILE, b"x" * 100)
+        write_whole(out / STATE_FILE, b"x" * 100)
     assert error.value.code == "CHM256"
     assert (out / STATE_FILE).read_bytes() == before
 

@@ -18,7 +18,12 @@ def reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that were read whole; every file is large, and settled at once."""
     read: list[str] = []
     digest = manifest._digest
-    monkeypatch.setattr(manifest, "_digest", lambda path: (read.append(path.name), digest(path))[1])
+
+    def noted(path: Path) -> tuple[str, int]:
+        read.append(path.name)
+        return digest(path)
+
+    monkeypatch.setattr(manifest, "_digest", noted)
     monkeypatch.setattr(compared, "LARGE", 0)
     monkeypatch.setattr(compared, "SETTLED", -1.0)
     monkeypatch.setenv("CHIMERAC_CACHE", str(tmp_path / "cache"))

@@ -45,7 +45,7 @@ def opened_in_c(internals: ct.CDLL, data: bytes) -> int | None:
 
 
 def encoder(internals: ct.CDLL, bundle: int) -> Encode:
-    arguments = [ct.c_void_p, ct.c_char_p, ct.c_size_t, ct.c_void_p, ct.c_size_t, ct.c_void_p]
+    arguments: list[Any] = [ct.c_void_p, ct.c_char_p, ct.c_size_t, ct.c_void_p, ct.c_size_t, ct.c_void_p]
     functions = internals.chm_tokenizer_encode, internals.chm_tokenizer_encode_with_specials
     for function in functions:
         function.argtypes = arguments

@@ -14,6 +14,8 @@ from project import NATIVE_TESTS
 
 from chimerac.runtime import BundleError, load
 from chimerac.runtime import bundle_format as bf
+from chimerac.runtime.sessions.interface import Prompt
+from chimerac.runtime.sessions.native import NativeSession
 from chimerac.runtime.sessions.runner import RUNNER_NAME, RunnerSession, find_emulator
 
 TOKENS = [int(token) for token in np.random.default_rng(0).integers(0, 256, 40)]
@@ -50,9 +52,17 @@ def run(folder: Path, *arguments: str, text: str = "") -> subprocess.CompletedPr
 
 
 def test_the_runner_computes_what_the_library_does(session: RunnerSession, toy: Any) -> None:
-    options = {"temperature": 0.7, "top_p": 0.9, "top_k": 40, "repetition_penalty": 1.1, "seed": 2**63 + 5, "stream": 3}
-    prompts = ["some tëxt", TOKENS, b"bytes"]
+    options: dict[str, Any] = {
+        "temperature": 0.7,
+        "top_p": 0.9,
+        "top_k": 40,
+        "repetition_penalty": 1.1,
+        "seed": 2**63 + 5,
+        "stream": 3,
+    }
+    prompts: list[Prompt] = ["some tëxt", TOKENS, b"bytes"]
     with load(toy.folder) as other:
+        assert isinstance(other, NativeSession)
         assert (session.vocab_size, session.max_loops) == (other.vocab_size, other.max_loops)
         assert session.encode("äb\0c") == other.encode("äb\0c")
         assert session.encode("") == []

@@ -16,6 +16,7 @@ from project import NATIVE_TESTS
 
 from chimerac.runtime import BundleError, load
 from chimerac.runtime import bundle_format as bf
+from chimerac.runtime.sessions.native import NativeSession
 from chimerac.runtime.sessions.native_library import NativeLibrary
 
 OPTIONS: dict[str, Any] = {"max_tokens": 40, "temperature": 1.3, "seed": 3}
@@ -52,6 +53,7 @@ def test_numbers_that_are_no_numbers_of_threads(threads: Any, toy: Any) -> None:
 
 def test_the_number_can_change_between_calls(toy: Any, expected: Outcome) -> None:
     with load(toy.folder) as session:
+        assert isinstance(session, NativeSession)
         library, bundle = session._library, session._bundle
         for threads in (3, 3, 1, 2, 5, 0, 1):
             library.call("chm_bundle_set_threads", bundle, threads)

@@ -19,7 +19,8 @@ def normal(*shape: int, scale: float = 1.0) -> np.ndarray:
 
 def unit(*shape: int) -> np.ndarray:
     x = normal(*shape)
-    return (x / np.linalg.norm(x, axis=-1, keepdims=True)).astype(np.float32)
+    normed: np.ndarray = x / np.linalg.norm(x, axis=-1, keepdims=True)
+    return normed.astype(np.float32)
 
 
 def gate(*shape: int) -> np.ndarray:

@@ -49,14 +49,14 @@ def test_bits_are_those_of_the_native_bundle(
 ) -> None:
     with chimerac.load(onnx_bundles["onnx"]) as ours, chimerac.load(bundles["x86_64-avx2"]) as native:
         assert outcome(ours, **options) == outcome(native, **options)
-        again = {"max_tokens": 5, "reset": False}  # the conversation goes on
+        again: dict[str, Any] = {"max_tokens": 5, "reset": False}  # the conversation goes on
         assert outcome(ours, " And", **again) == outcome(native, " And", **again)
 
 
 @pytest.mark.parametrize("wanted", ["json", "markdown", "none", {"regex": "[a-f]{3}-[0-9]+"}])
 def test_grammars_lead_to_the_native_text(wanted: Any, onnx_bundles: dict[str, Path], bundles: dict[str, Path]) -> None:
     grammar = chimerac.compile_grammar(**wanted) if isinstance(wanted, dict) else wanted
-    options = {"grammar": grammar, "max_tokens": 24, "temperature": 1.5, "seed": 3}
+    options: dict[str, Any] = {"grammar": grammar, "max_tokens": 24, "temperature": 1.5, "seed": 3}
     with chimerac.load(onnx_bundles["onnx"]) as session, chimerac.load(bundles["x86_64-avx2"]) as native:
         assert outcome(session, **options) == outcome(native, **options)
         assert session.finish_reason == native.finish_reason
@@ -235,7 +235,8 @@ def damaged(bundle: Path, copy: Path, change: Callable[[bytes], bytes]) -> Path:
 def without_metadata(data: bytes) -> bytes:
     model = onnx.load_from_string(data)
     del model.metadata_props[:]
-    return model.SerializeToString()
+    written: bytes = model.SerializeToString()
+    return written
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,8 @@ def arguments() -> np.ndarray:
     ends = [numerics.EXP_MAX, numerics.EXP_MIN]
     near = [np.nextafter(np.float32(e), np.float32(side)) for e in ends for side in (-np.inf, np.inf)]
     whole = np.concatenate([*(np.asarray(p, np.float32) for p in (*parts, edges, ends, near)), any_bits])
-    return whole[~np.isnan(whole)]
+    numbers: np.ndarray = whole[~np.isnan(whole)]
+    return numbers
 
 
 @pytest.mark.parametrize("level", ["ORT_DISABLE_ALL", "ORT_ENABLE_ALL"])

@@ -182,7 +182,7 @@ def test_sparse_gradient_reaches_every_ternary_matrix(nano: ChimeraShape) -> Non
         ({"conv_size": 0}, "positive"),
     ],
 )
-def test_impossible_shapes_are_refused(nano: ChimeraShape, change: dict[str, object], message: str) -> None:
+def test_impossible_shapes_are_refused(nano: ChimeraShape, change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
         ChimeraModel(replace(nano, **change))
     assert error.value.code == "CHM220"
@@ -203,7 +203,7 @@ def test_the_training_form_does_not_step_token_by_token(nano: ChimeraShape, make
     model = make_model(nano)
     counts = []
     for tokens in (64, 128):
-        with Operations() as operations:
+        with Operations() as operations:  # type: ignore[no-untyped-call]
             model(text(nano, 1, tokens))
         counts.append(operations.count)
     assert (counts[1] - counts[0]) / 64 < 60

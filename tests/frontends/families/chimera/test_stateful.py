@@ -16,6 +16,7 @@ from chimerac.frontends.families.chimera.session import EagerSession
 from chimerac.frontends.families.chimera.shape import ChimeraShape
 from chimerac.frontends.families.chimera.stateful import Stateful
 from chimerac.frontends.layers.knot import KnotTargets
+from chimerac.frontends.layers.span_knot import SpanKnot
 
 Make = Callable[[ChimeraShape], ChimeraModel]
 
@@ -154,7 +155,9 @@ def test_a_session_of_calls_is_independent_of_another(nano: ChimeraShape, make_m
 
 def test_attached_memory_is_refused(nano: ChimeraShape, make_model: Make) -> None:
     model = make_model(nano)
-    model.layers[7].mixer.targets = KnotTargets()
+    mixer = model.layers[7].mixer
+    assert isinstance(mixer, SpanKnot)
+    mixer.targets = KnotTargets()
     with pytest.raises(UserError, match="memory attached") as error:
         Stateful(model)
     assert error.value.code == "CHM222"

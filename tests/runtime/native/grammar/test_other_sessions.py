@@ -143,4 +143,6 @@ def test_the_runner_without_its_grammar_file(runner: Path, tmp_path: Path) -> No
             list(other.generate("x"))
         assert caught.value.code == "CHM401", "never silently without its grammar"
         list(other.generate("x", grammar="none", max_tokens=2))
-        assert np.isfinite(other.logits()).all()
+        logits = other.logits()
+        assert logits is not None
+        assert np.isfinite(logits).all()

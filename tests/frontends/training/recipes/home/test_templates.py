@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from hassil import Intents, recognize_all
-from hassil.intents import TextSlotList
+from hassil.intents import SlotList, TextSlotList
 
 from chimerac.frontends.training.recipes.home.expand import Expander, Segment, shape_of
 from chimerac.frontends.training.recipes.home.names import NameMaker, vocabularies
@@ -40,7 +40,7 @@ def expander(package: Package) -> Expander:
     return Expander(package.lists, NameMaker(vocabularies(0)[0], generator), generator, commands)
 
 
-def written_lists(segments: list[Segment]) -> dict[str, TextSlotList]:
+def written_lists(segments: list[Segment]) -> dict[str, SlotList]:
     """What a home would have to have for a sentence: its areas, floors and devices."""
     values: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     for segment in segments:

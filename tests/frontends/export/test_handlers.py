@@ -1,0 +1,231 @@
+"""Every PyTorch op that can be imported, and the uses of it that cannot."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from export_tools import VOCABULARY, Body, Small, body_line, check, load, refused, tensor
+from ir_tools import entered
+from torch import Tensor, nn
+
+from chimerac.compiler.ir.interpreter import Session
+from chimerac.compiler.ir.types import i32
+from chimerac.frontends.export import importer as torch_export
+from chimerac.frontends.export.handlers import HANDLERS
+from chimerac.frontends.layers import ops
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+
+aten = torch.ops.aten
+
+#: handler → a use of it; x: [T, 8], all give [T, n]
+ATEN: dict[str, Body] = {
+    "aten.add.Tensor": lambda m, x, p: x + m.vector,
+    "aten.add.Scalar": lambda m, x, p: aten.add.Scalar(x, 2.5),
+    "aten.sub.Tensor": lambda m, x, p: m.vector - x,
+    "aten.sub.Scalar": lambda m, x, p: aten.sub.Scalar(x, -1),
+    "aten.rsub.Scalar": lambda m, x, p: 1 - x,
+    "aten.mul.Tensor": lambda m, x, p: x * m.scalar,
+    "aten.mul.Scalar": lambda m, x, p: aten.mul.Scalar(x, 1e-6),
+    "aten.div.Tensor": lambda m, x, p: x / m.vector,
+    "aten.div.Scalar": lambda m, x, p: aten.div.Scalar(x, 3),
+    "aten.maximum.default": lambda m, x, p: torch.maximum(x, m.vector),
+    "aten.minimum.default": lambda m, x, p: torch.minimum(x, m.vector),
+    "aten.clamp_min.default": lambda m, x, p: aten.clamp_min(x, 0.25),
+    "aten.neg.default": lambda m, x, p: -x,
+    "aten.abs.default": lambda m, x, p: x.abs(),
+    "aten.sqrt.default": lambda m, x, p: x.abs().sqrt(),
+    "aten.exp.default": lambda m, x, p: x.exp(),
+    "aten.log.default": lambda m, x, p: x.abs().log(),
+    "aten.tanh.default": lambda m, x, p: x.tanh(),
+    "aten.sigmoid.default": lambda m, x, p: x.sigmoid(),
+    "aten.silu.default": lambda m, x, p: F.silu(x),
+    "aten.softplus.default": lambda m, x, p: F.softplus(x),
+    "aten.gelu.default": lambda m, x, p: F.gelu(x),
+    "aten.sym_size.int": lambda m, x, p: x.view(x.shape[0], 2, 4).reshape(x.shape[0], 8),
+    "aten.view.default": lambda m, x, p: x.view(-1, 2, 4).view(-1, 8),
+    "aten.reshape.default": lambda m, x, p: aten.reshape.default(x, [-1, 4, 2]).reshape(-1, 8),
+    "aten._unsafe_view.default": lambda m, x, p: aten._unsafe_view(x, [x.shape[0], 8]),
+    "aten.unsqueeze.default": lambda m, x, p: (x.unsqueeze(1) * m.vector[None]).reshape(-1, 8),
+    "aten.squeeze.dim": lambda m, x, p: x.reshape(-1, 1, 8).squeeze(1),
+    "aten.slice.Tensor": lambda m, x, p: torch.cat([x[:, 5:], x[:, -100:3], x[..., 1:-2]], -1),
+    "aten.cat.default": lambda m, x, p: torch.cat([x, x[..., :2]], 1),
+    "aten.split.Tensor": lambda m, x, p: torch.cat(x.split(3, dim=1)[::-1], -1),
+    "aten.split_with_sizes.default": lambda m, x, p: torch.cat(x.split([1, 5, 2], dim=-1)[::-1], -1),
+    "aten.alias.default": lambda m, x, p: aten.alias(x),
+    "aten.detach.default": lambda m, x, p: x.detach(),
+    "aten.clone.default": lambda m, x, p: x.clone(),
+    "aten.contiguous.default": lambda m, x, p: x.contiguous(),
+    "aten.copy.default": lambda m, x, p: aten.copy(x, x * 2),
+    "aten.zeros_like.default": lambda m, x, p: torch.zeros_like(x),
+    "aten.embedding.default": lambda m, x, p: x,
+    "aten.linear.default": lambda m, x, p: F.linear(x, m.matrix, m.vector),
+}
+
+
+class Heads(nn.Module):
+    """Operands of the custom ops, whose states are buffers."""
+
+    tail: Tensor
+    state: Tensor
+    c: Tensor
+    n: Tensor
+    m: Tensor
+    ring_k: Tensor
+    ring_v: Tensor
+    anchor: Tensor
+    memory: Tensor
+    momentum: Tensor
+    one: Tensor
+    taps: Tensor
+    gates: Tensor
+    persistent: Tensor
+    matrix: Tensor
+    norm: Tensor
+    router: Tensor
+    bias: Tensor
+    gate: Tensor
+    up: Tensor
+    down: Tensor
+    down_norm: Tensor
+    table: Tensor
+
+    H, D = 2, 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        shapes = {"tail": (3, 8), "state": (2, 4, 4), "c": (2, 4, 4), "n": (2, 4), "m": (2,)}
+        shapes |= {"ring_k": (9, 2, 4), "ring_v": (9, 2, 4)}
+        shapes |= dict.fromkeys(("anchor", "memory", "momentum"), (2, 2, 4, 4))
+        for i, (name, shape) in enumerate(shapes.items()):
+            self.register_buffer(name, tensor(i, *shape, scale=0.5))
+        weights = {"taps": (8, 4), "gates": (2, 8), "persistent": (3, 2, 4), "matrix": (8, 8), "norm": (8,)}
+        weights |= {"router": (3, 8), "bias": (3,), "gate": (3, 6, 8), "up": (3, 6, 8), "down": (3, 8, 6)}
+        weights |= {"down_norm": (3, 6), "table": (VOCABULARY, 8)}
+        for i, (name, shape) in enumerate(weights.items()):
+            setattr(self, name, nn.Parameter(tensor(50 + i, *shape, scale=0.5), requires_grad=False))
+        self.register_buffer("one", torch.ones((), dtype=torch.int32), persistent=False)
+
+    def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
+        x = ops.int8_embedding(tokens, self.table, 8)
+        x = x + ops.ternary_embedding(tokens, self.table, 8) + ops.bfloat16_embedding(tokens, self.table)
+        x = ops.rms_norm(x, self.norm, 1e-6)
+        x = x + ops.ternary_linear(x, self.matrix, 8, 4) + ops.bfloat16_linear(x, self.matrix)
+        y, tail = ops.causal_conv(x, self.taps, self.tail)
+        self.tail.copy_(tail)
+        q = y.reshape(-1, self.H, self.D)
+        k, v = ops.l2_norm(q, 1e-6), ops.rope(q, position, 1e4)
+        eta = torch.sigmoid(F.linear(x, self.gates))
+        a, state = ops.gated_delta(q, k, v, -eta, eta, self.state, 0.5)
+        self.state.copy_(state)
+        b, c, n, m = ops.mlstm(q, k, v, eta, eta, self.c, self.n, self.m, 0.5)
+        self.c.copy_(c)
+        self.n.copy_(n)
+        self.m.copy_(m)
+        anchor = ops.titans_anchor(self.anchor, self.memory, position, self.one, 4)
+        slot = ops.titans_apply(q, anchor)
+        p = self.persistent
+        e, ring_k, ring_v = ops.window_attention(
+            q, k, v, p, p, slot, self.ring_k, self.ring_v, position, self.one, 5, 0.5
+        )
+        memory, momentum = ops.titans_update(
+            k, v, eta, eta * 0.1, eta * 0.2, anchor, self.memory, self.momentum, self.one
+        )
+        self.anchor.copy_(anchor)
+        self.memory.copy_(memory)
+        self.momentum.copy_(momentum)
+        self.ring_k.copy_(ring_k)
+        self.ring_v.copy_(ring_v)
+        x = x + (a + b + e).reshape(-1, 8)
+        x = x + ops.moe(x, self.router, self.bias, self.gate, self.up, self.down, self.down_norm, 2, 8, 4, 1e-6)
+        logits: Tensor = ops.int8_linear(x, self.table, 8, 4)
+        return logits
+
+
+@pytest.fixture
+def used(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The handlers that imports use."""
+    seen: set[str] = set()
+
+    class Recorder(dict[str, object]):
+        def get(self, key: str, default: object = None) -> object:
+            seen.add(key)
+            return super().get(key, default)
+
+    monkeypatch.setattr(torch_export, "HANDLERS", Recorder(HANDLERS))
+    return seen
+
+
+def test_every_aten_op(used: set[str]) -> None:
+    """All in one module, whose logits are their results side by side."""
+
+    class Everything(Small):
+        def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
+            x = F.embedding(tokens, self.table)
+            return torch.cat([body(self, x, position) for body in ATEN.values()], -1)
+
+    module = Everything().eval()
+    session = Session(entered(load(module)))
+    tokens = torch.tensor([3, 1, 4], dtype=torch.int32)
+    logits = session.forward(tokens.tolist())
+    x = F.embedding(tokens, module.table)
+    start = 0
+    for name, body in ATEN.items():
+        expected = body(module, x, torch.tensor(0))[-1].numpy()
+        got = logits[start : start + len(expected)]
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6, err_msg=name)
+        start += len(expected)
+    assert start == len(logits)
+    assert ATEN.keys() == {name for name in HANDLERS if name.startswith("aten.")}
+    # PyTorch 2.13 itself writes these in terms of others
+    assert ATEN.keys() - used == {"aten.contiguous.default", "aten.reshape.default"}
+
+
+def test_every_custom_op(used: set[str]) -> None:
+    imported = check(Heads(), (3, 1, 4, 2), tolerance=2e-4)
+    assert {name for name in HANDLERS if name.startswith("chimera.")} <= used
+    assert imported.constants["one"].type == i32()
+    assert len(imported.states) == 10
+
+
+#: start of the message → columns of the result, and what gives it
+UNSUPPORTED: dict[str, tuple[int, Body]] = {
+    "aten.add.Tensor with alpha": (8, lambda m, x, p: torch.add(x, x, alpha=2)),
+    "gelu is supported in its exact form only": (8, lambda m, x, p: F.gelu(x, approximate="tanh")),
+    "softplus is supported with beta 1": (8, lambda m, x, p: F.softplus(x, 2.0)),
+    "softplus is supported with beta 1 and threshold 20": (8, lambda m, x, p: F.softplus(x, 1.0, 5.0)),
+    "slices are supported along a last axis": (4, lambda m, x, p: x.reshape(-1, 2, 4)[:, 1:].reshape(-1, 4)),
+    "slices are supported with fixed bounds and step 1": (4, lambda m, x, p: x[:, ::2]),
+    "cat is supported along a last axis": (8, lambda m, x, p: torch.cat([x, x], 0)),
+    "split is supported along a last axis": (
+        4,
+        lambda m, x, p: x.reshape(-1, 2, 4).split(1, dim=1)[0].reshape(-1, 4),
+    ),
+    "the PyTorch op aten.expand": (8, lambda m, x, p: x + m.vector[None].expand(x.shape[0], 8)),
+    "the PyTorch op aten.mean": (8, lambda m, x, p: x - x.mean(-1, keepdim=True)),
+}
+
+
+@pytest.mark.parametrize("message", UNSUPPORTED)
+def test_what_is_not_supported(message: str) -> None:
+    width, body = UNSUPPORTED[message]
+    error = refused(Small(body, width))
+    assert error.code == "CHM211"
+    assert error.message.startswith(message)
+    assert error.hint == body_line()
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (lambda m, x, p: x + p, "add: operands must be f32"),
+        (lambda m, x, p: x.reshape(-1).reshape(-1, 8), "reshape: cannot reshape f32[T,8] to T"),
+        (lambda m, x, p: ops.rope(x.reshape(-1, 8, 1), p, 1e4).reshape(-1, 8), "rope: cannot rotate f32[T,8,1]"),
+    ],
+)
+def test_operands_that_an_op_does_not_take(body: Body, message: str) -> None:
+    error = refused(Small(body))
+    assert (error.code, error.message) == ("CHM213", message)
+    assert error.hint == body_line()

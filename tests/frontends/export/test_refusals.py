@@ -1,0 +1,171 @@
+"""Modules that cannot be imported, and errors that say where: signatures, tracing, types, loops, ops deep inside."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from export_tools import Body, Small, body_line, line_of, refused
+from torch import Tensor, nn
+
+from chimerac.frontends.layers import ops
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+
+
+def nested(module: Small, x: Tensor, position: Tensor) -> Tensor:
+    y, _ = ops.loop_begin(x, 3, 2, 0.0)
+    z, _ = ops.loop_begin(y, 3, 2, 0.0)
+    result: Tensor = ops.loop_end(ops.loop_end(z * 2))
+    return result
+
+
+def different(module: Small, x: Tensor, position: Tensor) -> Tensor:
+    y, _ = ops.loop_begin(x, 3, 2, 0.0)
+    y, _ = ops.loop_begin(ops.loop_end(y * 2), 4, 2, 0.0)
+    result: Tensor = ops.loop_end(y * 2)
+    return result
+
+
+def leaked(module: Small, x: Tensor, position: Tensor) -> Tensor:
+    y, _ = ops.loop_begin(x, 3, 2, 0.0)
+    z = y * 2
+    result: Tensor = ops.loop_end(z + 1) + z
+    return result
+
+
+def leaked_state(module: Small, x: Tensor, position: Tensor) -> Tensor:
+    y, _ = ops.loop_begin(x, 3, 2, 0.0)
+    module.h.copy_(module.h * 2)
+    result: Tensor = ops.loop_end(y + module.h) + module.h
+    return result
+
+
+def reshaped(module: Small, x: Tensor, position: Tensor) -> Tensor:
+    y, _ = ops.loop_begin(x, 3, 2, 0.0)
+    result: Tensor = ops.loop_end(y.reshape(-1, 2, 4)).reshape(-1, 8)
+    return result
+
+
+LOOP_MISTAKES: list[tuple[Body, str]] = [
+    (nested, "looped regions cannot be nested"),
+    (different, "looped regions differ in their iterations"),
+    (lambda m, x, p: ops.loop_end(x), "loop_end without loop_begin"),
+    (lambda m, x, p: ops.loop_begin(x, 3, 2, 0.0)[0] * 2, "loop_begin without loop_end"),
+    (leaked, "a looped region's value is used after it"),
+    (leaked_state, "a looped region's value is used after it"),
+    (reshaped, "loop_end gets f32[T,2,4], loop_begin f32[T,8]"),
+]
+
+
+@pytest.mark.parametrize(("body", "message"), LOOP_MISTAKES)
+def test_mistakes_with_loops(body: Body, message: str) -> None:
+    error = refused(Small(body))
+    assert error.code == "CHM214"
+    assert error.message.startswith(message)
+    assert error.hint == body_line()
+
+
+class Sums(nn.Module):
+    """Uses an op that the IR has not."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cumsum(x, -1)  # unsupported here
+
+
+class Deep(Small):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Sequential(nn.Identity(), Sums())])
+
+    def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
+        return self.logits(self.layers[0](F.embedding(tokens, self.table)))
+
+
+def test_an_unsupported_op_is_named_with_its_module_and_line() -> None:
+    error = refused(Deep())
+    assert error.code == "CHM211"
+    assert error.message == "the PyTorch op aten.cumsum.default is not supported"
+    assert error.hint == f"layers.0.1, {line_of(__file__, 'unsupported here')}"
+
+
+def test_a_buffer_keeps_its_shape() -> None:
+    def body(module: Small, x: Tensor, position: Tensor) -> Tensor:
+        module.h.copy_(module.scalar)
+        return x
+
+    error = refused(Small(body))
+    assert error.code == "CHM213"
+    assert error.message == "buffer h, f32[8], is overwritten by f32[1]"
+
+
+class Alone(Small):
+    def forward(self, tokens: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(tokens, tokens)
+
+
+class Three(Small):
+    def forward(self, tokens: Tensor, position: Tensor, more: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(tokens, position)
+
+
+class Pair(Small):
+    def forward(self, tokens: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        x = super().forward(tokens, position)
+        return x, x * 2
+
+
+class Fixed(Small):
+    def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
+        return self.table * 2
+
+
+class Wide(Small):
+    def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
+        return super().forward(tokens, position).reshape(-1, 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (Alone, "Alone.forward: too many positional arguments"),
+        (Three, "Three.forward: missing a required argument: 'more'"),
+        (Pair, "forward takes 2 inputs and returns f32[T,10], f32[T,10]"),
+        (Fixed, "forward takes 2 inputs and returns f32[10,8]"),
+        (Wide, "forward takes 2 inputs and returns f32[T,2,5]"),
+    ],
+)
+def test_another_signature(kind: type[Small], message: str) -> None:
+    error = refused(kind())
+    assert (error.code, error.message) == ("CHM212", message)
+    assert error.hint == "the contract is forward(tokens i32[T], position i32[]) -> logits f32[T,V]"
+
+
+class Branching(Small):
+    def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
+        return self.logits(F.embedding(tokens, self.table) * (2 if tokens.sum() > 3 else 1))
+
+
+class OneLength(Small):
+    def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
+        return self.logits(F.embedding(tokens, self.table).reshape(3, 8))
+
+
+class Faulty(Small):
+    def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
+        raise RuntimeError("first line\nsecond line")
+
+
+@pytest.mark.parametrize("kind", [Branching, OneLength, Faulty])
+def test_what_cannot_be_traced(kind: type[Small]) -> None:
+    error = refused(kind())
+    assert error.code == "CHM210"
+    assert error.message.startswith(f"torch.export cannot trace {kind.__name__}: ")
+    assert "\n" not in error.message
+    assert error.hint is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_parameters_of_other_types(dtype: torch.dtype) -> None:
+    error = refused(Small().to(dtype))
+    assert (error.code, error.message) == ("CHM216", f"table is {dtype}")
