@@ -12,6 +12,7 @@ from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.families.chimera.shape import ChimeraShape
 from chimerac.frontends.layers.conv import CausalConv, joint_convolution
 from chimerac.frontends.layers.linear import GateLinear, TernaryLinear, joint_gates
+from chimerac.frontends.layers.moe import MixtureOfExperts
 from chimerac.frontends.layers.prepared import PreparedWeights
 from chimerac.frontends.layers.products import joint_product, stacked
 from chimerac.frontends.layers.quantization import straight_through_activations, straight_through_ternary
@@ -63,7 +64,7 @@ def test_adjacent_matrices_are_stacked_without_a_copy() -> None:
 def test_prepared_weights_change_no_bit(shape: ChimeraShape, make_model: Make, ternary: bool) -> None:
     model = make_model(shape)
     for module in model.modules():
-        if isinstance(module, TernaryLinear):
+        if isinstance(module, (TernaryLinear, MixtureOfExperts)):
             module.ternary = ternary
     prepared = PreparedWeights(model, torch.float32)
     tokens = torch.randint(0, shape.vocabulary, (2, 9))
