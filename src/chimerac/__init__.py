@@ -14,13 +14,13 @@ from chimerac.version import __version__
 if TYPE_CHECKING:
     from chimerac.compiler.bench.bench import bench
     from chimerac.compiler.build.build import BuildReport, build, compile
-    from chimerac.compiler.verbs.doctor import examine as doctor
     from chimerac.compiler.errors import ChimeracError, InternalError, UserError
     from chimerac.compiler.packaging.grammar_packs import compile_grammar
+    from chimerac.compiler.verbs.doctor import examine as doctor
     from chimerac.compiler.verbs.inspect import describe_bundle as inspect
     from chimerac.compiler.verbs.verify import verify
-    from chimerac.frontends.families.chimera.consistency import check
     from chimerac.frontends.config import load as load_config
+    from chimerac.frontends.families.chimera.consistency import check
     from chimerac.runtime.sessions.interface import Session
     from chimerac.runtime.sessions.loading import load
 

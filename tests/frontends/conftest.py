@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from nano_model import nano
+from nano_model import nano as nano_shape
 from torch import Tensor
 
 from chimerac.frontends.families.chimera.initialization import initialise
@@ -19,7 +19,7 @@ from chimerac.frontends.layers.shapes import KnotShape, LoopShape, MoeShape, Tit
 
 torch.set_num_threads(1)
 
-NANO = nano()
+NANO = nano_shape()
 
 ODD = ChimeraShape(  # ragged groups and blocks (200 = 128 + 72), several shared experts, the loop around a Titans layer
     vocabulary=77,

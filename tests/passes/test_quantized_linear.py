@@ -191,7 +191,7 @@ def test_scales_that_overflow_are_refused_by_name(name: str, place: tuple[int, i
         QuantizedLinear().run(module)
     assert caught.value.code == "CHM242"
     constant = module.constants[name]
-    read = []
+    read: list[int] = []
 
     def parts() -> Iterator[np.ndarray]:
         for row in constant.data:

@@ -32,8 +32,9 @@ def model(shape: ChimeraShape) -> ChimeraModel:
     model = ChimeraModel(shape)
     initialise(model, 3)
     with torch.no_grad():
-        model.layers[0].mixer.q_proj.weight[5] = 0  # groups without a nonzero trit
-        model.layers[0].mixer.q_proj.weight[6, 1:] = 0
+        weight = model.get_parameter("layers.0.mixer.q_proj.weight")
+        weight[5] = 0  # groups without a nonzero trit
+        weight[6, 1:] = 0
     return model
 
 

@@ -11,7 +11,7 @@ import capstone
 import pytest
 from nano_model import nano_module
 
-from chimerac.compiler.build.build import lower
+from chimerac.compiler.build.lowering import lower
 from chimerac.runtime.bundle_format import NATIVE_DIRECTORY, POSIX_SOURCES
 from chimerac.targets.code.driver import kernel_specs
 from chimerac.targets.code.kernel_queue import compile_kernels
