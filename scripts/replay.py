@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Process replay: hashes of everything that a dozen builds make, to prove that a change of the compiler changed nothing.
+"""Process replay: hashes of what two dozen builds make, to prove that a change of the compiler changed nothing.
 
     scripts/replay.py record before.json        # on the old revision
     scripts/replay.py record after.json         # on the new one
     scripts/replay.py compare before.json after.json
 
-Builds the default model, the Chimera document at nano scale, two shapes that are multiples of nothing, unrolled loops and
-base 3, for every target. Hashed are all files of the bundles and all kernel objects; a difference is a file that has other
-bytes, and it is for whoever made the change to say why. Kernels are compiled afresh, which takes some minutes.
+Builds the default model and the Chimera document at nano scale for every target, a shape whose sizes are multiples of
+nothing, unrolled loops, and base 3. Hashed are all files of the bundles and all kernel objects; whoever makes a change
+says why what differs does. Kernels are compiled afresh, which takes some minutes.
 """
 
 from __future__ import annotations
