@@ -68,6 +68,7 @@ def build(
     loops: int | None = None,
     without: Sequence[str] = (),
     trits: str | None = None,
+    dump_passes: str | Path | None = None,
     check: bool = True,
     jobs: int | None = None,
     progress: Progress | None = None,
@@ -88,6 +89,7 @@ def build(
         loops: unroll looped layers this many times; None lets the run time choose.
         without: optional passes to leave out.
         trits: form of all packed weights, t2 or t5 (compiler/ir/layouts.py); None takes the fastest for the target.
+        dump_passes: folder that gets, in a folder for each target, the text form of the IR after every pass.
         check: run the bundle's self-test at the end where this machine can.
         jobs: compilers that may run at a time; None takes one per core. The bundles do not depend on it.
         progress: told about every step.
@@ -99,7 +101,7 @@ def build(
         UserError: CHM1xx config, CHM2xx model or weights, CHM3xx targets and tools, CHM4xx the finished bundle.
         InternalError: a bug of chimerac, naming the pass.
     """
-    run = _Run(targets, out, LoweringOptions(loops, without, trits), check, jobs, progress)
+    run = _Run(targets, out, LoweringOptions(loops, without, trits, dump_passes), check, jobs, progress)
     # what can be known to fail is refused before the minutes that a large model takes
     described = read_description(config, scale=scale, overrides=overrides, seed=seed, tell=run.log.tell)
     run.claim(described.description, described.description.loops)
@@ -118,6 +120,7 @@ def compile(
     loops: int | None = None,
     without: Sequence[str] = (),
     trits: str | None = None,
+    dump_passes: str | Path | None = None,
     check: bool = True,
     jobs: int | None = None,
     progress: Progress | None = None,
@@ -138,7 +141,7 @@ def compile(
         UserError: CHM21x for what cannot be imported, CHM3xx targets and tools, CHM4xx the finished bundle.
         InternalError: a bug of chimerac, naming the pass.
     """
-    run = _Run(targets, out, LoweringOptions(loops, without, trits), check, jobs, progress)
+    run = _Run(targets, out, LoweringOptions(loops, without, trits, dump_passes), check, jobs, progress)
     model = model_of_module(module, name=name, tokenizer=tokenizer, grammars=grammars, block=block, tell=run.log.tell)
     run.claim(model, model.module.loops[1])
     return run.finish(lambda: model)

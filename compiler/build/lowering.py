@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from chimerac.compiler.build import pipeline
 from chimerac.compiler.build.timings import TimingLog
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.packaging.package import Build
 from chimerac.compiler.packaging.registry import package_of
-from chimerac.passes.base import PassRecord
+from chimerac.passes.base import Pass, PassRecord
 from chimerac.targets.code.driver import kernel_specs
 from chimerac.targets.code.kernel_queue import KernelQueue
 from chimerac.targets.code.library import code_files
@@ -26,6 +27,7 @@ class LoweringOptions:
     loops: int | None = None
     without: Sequence[str] = ()
     trits: str | None = None
+    dump_passes: str | Path | None = None
 
 
 def lower(
@@ -35,10 +37,20 @@ def lower(
     loops: int | None = None,
     without: Sequence[str] = (),
     trits: str | None = None,
+    dump_passes: str | Path | None = None,
 ) -> tuple[Module, list[PassRecord]]:
     """The module as the target's kernels take it, and what the passes did; parameters as of ``build``."""
+    steps = passes_for(target, loops=loops, without=without, trits=trits)
+    dump = None if dump_passes is None else pipeline.dump_to(Path(dump_passes) / target.name, module)
+    return pipeline.run(module, steps, dump)
+
+
+def passes_for(
+    target: Target, *, loops: int | None = None, without: Sequence[str] = (), trits: str | None = None
+) -> list[Pass]:
+    """The passes of a build for a target; parameters as of ``build``."""
     packing = package_of(target).packing(target, trits)
-    return pipeline.run(module, pipeline.passes(loops=loops, packing=packing, without=without))
+    return pipeline.passes(loops=loops, packing=packing, without=without)
 
 
 def start_build(
@@ -46,7 +58,14 @@ def start_build(
 ) -> tuple[Build, float]:
     """Lower a module and have its kernels compiled by ``queue``; the build, and the seconds it took."""
     begun = time.perf_counter()
-    lowered, records = lower(module, target, loops=options.loops, without=options.without, trits=options.trits)
+    lowered, records = lower(
+        module,
+        target,
+        loops=options.loops,
+        without=options.without,
+        trits=options.trits,
+        dump_passes=options.dump_passes,
+    )
     log.of_target(target.name, "passes", f"{len(records)} passes, {records[-1].ops} ops", time.perf_counter() - begun)
     log.passes(target.name, records)
     kernels = {}

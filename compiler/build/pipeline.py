@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from chimerac.compiler.errors import InternalError, UserError, did_you_mean
 from chimerac.compiler.ir.module import Module, walk
+from chimerac.compiler.ir.text import print_module
 from chimerac.compiler.ir.verify import verify
 from chimerac.passes.base import Pass, PassRecord
 from chimerac.passes.common_subexpressions import CommonSubexpressions
@@ -69,24 +72,86 @@ def run(
         UserError: as raised by a pass.
     """
     records: list[PassRecord] = []
-    checking = os.environ.get("CHIMERAC_VERIFY") == "1"
     for step in pass_list:
-        started = time.perf_counter()
-        try:
-            rewritten = step.run(module)
-            module = rewritten.module
-            if checking:
-                verify(module)
-        except UserError:
-            raise
-        except Exception as error:
-            raise InternalError(str(error), stage=step.name, before=[r.name for r in records]) from error
-        ops = sum(1 for graph in module.graphs.values() for _ in walk(graph.ops))
-        records.append(PassRecord(step.name, time.perf_counter() - started, ops, rewritten.notes))
+        module, record = _run_pass(step, module, records)
+        records.append(record)
         if on_pass is not None:
-            on_pass(records[-1], module)
+            on_pass(record, module)
     try:
         verify(module, "lowered")
     except InternalError as error:
         raise InternalError(str(error), stage="the last check", before=[r.name for r in records]) from error
     return module, records
+
+
+def run_until(module: Module, pass_list: Sequence[Pass], last: str) -> Module:
+    """The module after the pass called ``last`` and those before it.
+
+    Raises:
+        UserError: CHM313, no pass of the list has that name.
+        InternalError: as ``run``.
+    """
+    place = require_pass(pass_list, last)
+    records: list[PassRecord] = []
+    for step in pass_list[: place + 1]:
+        module, record = _run_pass(step, module, records)
+        records.append(record)
+    return module
+
+
+def require_pass(pass_list: Sequence[Pass], name: str) -> int:
+    """Where the pass of that name is in a list; raises UserError CHM313 if it is not."""
+    names = [step.name for step in pass_list]
+    if name not in names:
+        hint = did_you_mean(name, names) or f"passes of this build: {', '.join(names)}"
+        raise UserError("CHM313", f"this build has no pass {name!r}", hint=hint)
+    return names.index(name)
+
+
+def dump_to(folder: Path, imported: Module) -> Callable[[PassRecord, Module], None]:
+    """What ``run`` calls to leave the text form after every pass: ``00_imported.ir``, ``01_<pass>.ir``, ….
+
+    Args:
+        folder: made if missing; files of an earlier dump in it are removed.
+
+    Raises:
+        UserError: CHM321, the folder cannot be written.
+    """
+    count = 0
+
+    def write(name: str, module: Module) -> None:
+        nonlocal count
+        with _writing(folder):
+            (folder / f"{count:02}_{name}.ir").write_text(print_module(module), "utf-8")
+        count += 1
+
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("[0-9][0-9]_*.ir"):
+            old.unlink()
+    write("imported", imported)
+    return lambda record, module: write(record.name, module)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """An OSError inside as a UserError."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError("CHM321", f"cannot write {folder}: {error.strerror or error}") from None
+
+
+def _run_pass(step: Pass, module: Module, before: Sequence[PassRecord]) -> tuple[Module, PassRecord]:
+    """What a pass made of a module, and what it did."""
+    started = time.perf_counter()
+    try:
+        rewritten = step.run(module)
+        if os.environ.get("CHIMERAC_VERIFY") == "1":
+            verify(rewritten.module)
+    except UserError:
+        raise
+    except Exception as error:
+        raise InternalError(str(error), stage=step.name, before=[r.name for r in before]) from error
+    ops = sum(1 for graph in rewritten.module.graphs.values() for _ in walk(graph.ops))
+    return rewritten.module, PassRecord(step.name, time.perf_counter() - started, ops, rewritten.notes)

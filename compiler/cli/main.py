@@ -101,6 +101,9 @@ def _config_options(command: F) -> F:
 @click.option("--no-verify", is_flag=True, help="Do not run the finished bundle's self-test.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Compilers at a time.  [default: one per core]")
 @click.option("--timings", type=click.Path(dir_okay=False), help="Write the times of passes and kernels, as JSON.")
+@click.option(
+    "--dump-passes", type=click.Path(file_okay=False), metavar="DIR", help="Write the IR after every pass, as text."
+)
 @click.option("-v", "--verbose", is_flag=True, help="Print the slowest passes, kernels and links, too.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the bundles only.")
 def build(
@@ -313,17 +316,27 @@ def check(config: str, scale: str | None, overrides: tuple[str, ...], schema: bo
 @click.argument("subject")
 @_config_options
 @click.option("--ir", "stage", type=click.Choice(["imported", "lowered"]), help="Print the IR of a config.")
-@click.option("-t", "--target", default="x86_64-avx2", show_default=True, help="Target of --ir lowered.")
-@click.option("--loops", type=int, help="Unroll looped layers in --ir lowered.")
+@click.option("--after", metavar="PASS", help="Print the IR of a config as it is after a pass.")
+@click.option("-t", "--target", default="x86_64-avx2", show_default=True, help="Target whose passes run.")
+@click.option("--loops", type=int, help="Unroll looped layers this often.")
 def inspect(
-    subject: str, stage: str | None, scale: str | None, overrides: tuple[str, ...], target: str, loops: int | None
+    subject: str,
+    stage: str | None,
+    after: str | None,
+    scale: str | None,
+    overrides: tuple[str, ...],
+    target: str,
+    loops: int | None,
 ) -> None:
-    """Show what is in SUBJECT: a bundle, or with --ir the IR of a config."""
+    """Show what is in SUBJECT: a bundle, or with --ir or --after the IR of a config."""
     from chimerac.compiler.verbs.inspect import describe_bundle, print_ir
 
+    if stage is not None and after is not None:
+        raise click.UsageError("--ir and --after exclude each other.")
+    stage = stage or after
     if stage is None:
         if scale or overrides or loops is not None:
-            raise click.UsageError("--scale, --set and --loops need --ir.")
+            raise click.UsageError("--scale, --set and --loops need --ir or --after.")
         click.echo(describe_bundle(subject))
     else:
         click.echo(print_ir(subject, stage, scale=scale, overrides=overrides, target=target, loops=loops), nl=False)

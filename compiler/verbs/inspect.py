@@ -58,18 +58,38 @@ def _kernels(target: str) -> list[str]:
 
 
 def print_ir(
-    config: str, stage: str, *, scale: str | None, overrides: Sequence[str], target: str, loops: int | None
+    config: str | Path,
+    stage: str = "imported",
+    *,
+    scale: str | None = None,
+    overrides: Sequence[str] = (),
+    target: str = "x86_64-avx2",
+    loops: int | None = None,
 ) -> str:
-    """The text form of a config's module, as imported or as lowered for a target."""
+    """The text form of a config's module.
+
+    Args:
+        config, scale, overrides, loops: as of ``build``.
+        stage: "imported", "lowered", or the name of a pass: as it is after that pass.
+        target: whose passes run.
+
+    Raises:
+        UserError: CHM1xx config; CHM300 an unknown target; CHM313 no such pass.
+    """
+    from chimerac.compiler.build import pipeline
     from chimerac.compiler.build.importing import import_model
-    from chimerac.compiler.build.lowering import lower
+    from chimerac.compiler.build.lowering import passes_for
     from chimerac.compiler.ir.text import print_module
     from chimerac.targets.registry import find_target
 
-    chosen = find_target(target)
+    steps = passes_for(find_target(target), loops=loops)
+    if stage not in ("imported", "lowered"):
+        pipeline.require_pass(steps, stage)  # before the config is read and the model imported
     module = import_model(config, scale=scale, overrides=overrides).module
     if stage == "lowered":
-        module, _ = lower(module, chosen, loops=loops)
+        module, _ = pipeline.run(module, steps)
+    elif stage != "imported":
+        module = pipeline.run_until(module, steps, stage)
     return print_module(module)
 
 

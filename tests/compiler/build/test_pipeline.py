@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from chimerac.compiler.build import pipeline
 from chimerac.compiler.errors import InternalError, UserError
 from chimerac.compiler.ir.interpreter import Session
 from chimerac.compiler.ir.module import Module, walk
-from chimerac.compiler.ir.text import print_module
+from chimerac.compiler.ir.text import parse, print_module
 from chimerac.compiler.ir.verify import verify
 from chimerac.passes.base import Pass, PassRecord, Rewritten
 
@@ -80,6 +81,41 @@ def test_every_pass_leaves_legal_ir(loops: int | None) -> None:
     steps = pipeline.passes(loops=loops)
     _, records = pipeline.run(nano_module(), steps, check)
     assert seen == names(steps) == [r.name for r in records]
+
+
+def test_a_run_can_end_after_a_pass() -> None:
+    """With the module that ``run`` has there, and nothing of what comes after."""
+    steps = pipeline.passes(loops=2)
+    texts: dict[str, str] = {}
+
+    def note(record: PassRecord, module: Module) -> None:
+        texts[record.name] = print_module(module)
+
+    pipeline.run(nano_module(), steps, note)
+    for name in names(steps):
+        assert print_module(pipeline.run_until(nano_module(), steps, name)) == texts[name], name
+    assert len(set(texts.values())) >= 8, "passes change the text"
+
+
+def test_the_end_must_be_a_pass_of_the_run() -> None:
+    with pytest.raises(UserError) as caught:
+        pipeline.run_until(nano_module(), pipeline.passes(), "loop_unrolling")
+    assert caught.value.code == "CHM313"
+    assert caught.value.message == "this build has no pass 'loop_unrolling'"
+
+
+def test_every_pass_is_dumped(tmp_path: Path) -> None:
+    (tmp_path / "40_of_before.ir").write_text("old")
+    (tmp_path / "notes.txt").write_text("mine")
+    steps = pipeline.passes()
+    dump = pipeline.dump_to(tmp_path, nano_module())
+    lowered, _ = pipeline.run(nano_module(), steps, dump)
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == [f"{i:02}_{name}.ir" for i, name in enumerate(["imported", *names(steps)])] + ["notes.txt"]
+    assert (tmp_path / files[0]).read_text() == print_module(nano_module())
+    assert (tmp_path / files[-2]).read_text() == print_module(lowered)
+    for name in files[:-1]:
+        assert print_module(parse((tmp_path / name).read_text())) == (tmp_path / name).read_text()
 
 
 def test_passes_leave_their_input_alone() -> None:
