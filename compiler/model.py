@@ -15,6 +15,7 @@ import numpy as np
 
 from chimerac.compiler.errors import Span
 from chimerac.compiler.ir.module import Module
+from chimerac.runtime.bundle_format import Generation
 from chimerac.runtime.reference.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -93,7 +94,9 @@ class Model:
         grammars: None for a model without.
         file_names: names that the description asks for, by the role of the file in a bundle (weights, tokenizer,
             grammar).
+        generation: what a generation takes where its caller says nothing; None leaves it to the runtime.
         remarks: what the frontend found in the description.
+        absent: paths of what the description enables and no compiler makes yet.
         provenance: where the weights come from (``weights``), and what else the manifest says of the origin.
         notes: what the card says of the weights, in Markdown.
         reference: the same model in PyTorch; None where it is too large, or there is none.
@@ -106,7 +109,9 @@ class Model:
     tokenizer: Tokenizer
     grammars: GrammarRequest | None = None
     file_names: Mapping[str, str] = field(default_factory=dict)
+    generation: Generation | None = None
     remarks: tuple[Remark, ...] = ()
+    absent: tuple[str, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     notes: str = ""
     reference: Reference | None = None

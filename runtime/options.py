@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from chimerac.runtime.errors import BundleError
 
 NO_GRAMMAR: Final = "none"  #: in place of a grammar's name
+#: The likeliest tokens with all loop iterations, whatever a bundle's defaults: for self-tests and measurements.
+PLAIN: Final[Mapping[str, Any]] = {
+    "temperature": 0.0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0, "loops": 0, "exit_threshold": 0.0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class GenerateOptions:
     """How to choose tokens; ranges are checked by the C runtime, which raises CHM420.
+
+    The defaults here are those of a bundle that has none of its own; ``Session.generate`` says what comes first.
 
     Attributes:
         max_tokens: at most so many tokens, 0 to 2**31 - 1.

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from chimerac.runtime.errors import BundleError
-from chimerac.runtime.options import NO_GRAMMAR
+from chimerac.runtime.options import NO_GRAMMAR, PLAIN
 from chimerac.runtime.sessions.loading import load
 
 
@@ -61,7 +61,7 @@ def measure(bundle: str, threads: int, prompt: Sequence[int]) -> Start:
     begun = time.perf_counter()
     with load(bundle, verify=False, threads=threads) as session:
         opened = time.perf_counter()
-        next(session.generate(prompt, max_tokens=1, grammar=NO_GRAMMAR))
+        next(session.generate(prompt, max_tokens=1, grammar=NO_GRAMMAR, **PLAIN))
         done = time.perf_counter()
         process = session.process_id
         other = process is not None

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from chimerac.compiler.bench.times import Clock
-from chimerac.runtime.options import NO_GRAMMAR
+from chimerac.runtime.options import NO_GRAMMAR, PLAIN
 from chimerac.runtime.sessions.interface import Session
 from chimerac.runtime.sessions.native import NativeSession
 from chimerac.runtime.sessions.profile import Profile, Step
@@ -79,7 +79,7 @@ class Subject:
         """Seconds and number of the tokens of a generation after its first token."""
         prompt = prompt_tokens(self.session, PROMPT_TOKENS + self._attempt)[self._attempt :]
         self._attempt = (self._attempt + 1) % (2 * ATTEMPTS)
-        pieces = self.session.generate(prompt, max_tokens=count + 1, grammar=NO_GRAMMAR)
+        pieces = self.session.generate(prompt, max_tokens=count + 1, grammar=NO_GRAMMAR, **PLAIN)
         if next(pieces, None) is None:
             return 0.0, 0
         begun = self._clock()

@@ -53,6 +53,7 @@ class BuildReport:
     bundles: tuple[BuiltBundle, ...]
     seconds: float
     timings: Timings
+    absent: tuple[str, ...] = ()  #: what the description enables and no compiler makes yet
 
 
 def build(
@@ -224,4 +225,4 @@ class _Run:
                 size = sum(f.stat().st_size for f in path.iterdir())
                 bundles.append(BuiltBundle(made.target.name, path, size, seconds + time.perf_counter() - begun))
         timings = log.timings()
-        return BuildReport(model.name, model.weights, tuple(bundles), timings.seconds, timings)
+        return BuildReport(model.name, model.weights, tuple(bundles), timings.seconds, timings, model.absent)

@@ -122,6 +122,7 @@ def build(
     """
     from chimerac.compiler.build.build import build as build_bundles
     from chimerac.compiler.build.timings import write_timings
+    from chimerac.frontends.config.status import not_compiled
     from chimerac.targets.registry import host_target
 
     report = build_bundles(
@@ -132,6 +133,8 @@ def build(
         progress=None if quiet else _print_step,
         **options,
     )
+    if report.absent:
+        click.echo(f"warning: {not_compiled(report.absent)}", err=True)
     if timings is not None:
         write_timings(Path(timings), report.timings)
     if verbose:
@@ -148,14 +151,15 @@ def build(
 @main.command()
 @click.argument("bundle", required=False, type=click.Path())
 @click.argument("prompt", required=False)
-@click.option("-n", "--max-tokens", default=64, show_default=True, help="Tokens to generate at most.")
-@click.option("--temperature", default=0.0, show_default=True, help="0 always takes the likeliest token.")
-@click.option("--top-p", default=1.0, show_default=True, help="Keep the likeliest tokens of this total probability.")
+@click.option("-n", "--max-tokens", type=int, help="Tokens to generate at most.  [default: the bundle's, else 64]")
+@click.option("--temperature", type=float, help="0 always takes the likeliest token.  [default: the bundle's, else 0]")
+@click.option("--top-p", type=float, help="Keep the likeliest tokens of this mass.  [default: the bundle's, else 1]")
 @click.option("--top-k", default=0, show_default=True, help="Keep this many of the likeliest tokens; 0 keeps all.")
-@click.option("--repetition-penalty", default=1.0, show_default=True, help="Above 1 discourages repetition.")
+@click.option("--repetition-penalty", type=float, help="Above 1 for less of it.  [default: the bundle's, else 1]")
+@click.option("--mode", metavar="NAME", help="One of the bundle's modes, which sets the loops.")
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same tokens everywhere.")
-@click.option("--loops", default=0, show_default=True, help="Iterations of looped layers; 0 takes the model's default.")
-@click.option("--exit-threshold", default=0.0, show_default=True, help="Leave loops early below this change; 0 never.")
+@click.option("--loops", type=int, help="Iterations of looped layers; 0: the model's.  [default: of the mode, else 0]")
+@click.option("--exit-threshold", type=float, help="Leave loops below this change.  [default: the bundle's, else 0]")
 @click.option("--threads", default=1, show_default=True, help="Share the work; 0 takes one per core, at most 8.")
 @click.option("--grammar", metavar="NAME", help="What the text must follow: a mode, a .lark file, or none.")
 @click.option("--schema", metavar="FILE", help="Generate JSON that fits this JSON Schema.")

@@ -17,6 +17,7 @@ from chimerac.compiler.ir.costs import decode_costs, decode_steps
 from chimerac.compiler.ir.module import Constant, Module, walk
 from chimerac.compiler.packaging.ahead import made_ahead
 from chimerac.compiler.packaging.data_files import check_names, data_names, write_card, write_data, write_report
+from chimerac.compiler.packaging.facts import generation_of
 from chimerac.compiler.packaging.package import Build, Job, Naming
 from chimerac.compiler.packaging.report import ReportInput, common_facts, file_rows, remark_rows
 from chimerac.passes.base import Pass
@@ -126,7 +127,8 @@ class _Writer:
             roles[name] = "code" if name == target.library else "variant"
         if target.runner:
             grammar = self.names["grammar"] if self.model.grammars else ""
-            names = runner_files(self.names["weights"], self.names["tokenizer"], grammar)
+            defaults = generation_of(self.model, self.module)
+            names = runner_files(self.names["weights"], self.names["tokenizer"], grammar, defaults)
             drivers[target.runner] = drivers[target.library] + names
             roles[target.runner] = "runtime"
         link_all(drivers, kernels, self.job)
@@ -150,6 +152,7 @@ class _Writer:
             cpu=self.target.cpu,
             self_test=tested,
             provenance=self.model.provenance,
+            generation=generation_of(self.model, self.module),
         )
 
     def _report(self, roles: Mapping[str, str], tested: SelfTest, kernels: Sequence[KernelObject]) -> ReportInput:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chimerac.compiler.ir.costs import decode_costs
 from chimerac.compiler.ir.module import Module, Op, walk
 from chimerac.compiler.ir.ops import OPS
+from chimerac.compiler.model import Model
+from chimerac.runtime.bundle_format import Generation
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,15 @@ def facts_of(module: Module) -> Facts:
         weight_bytes=sum(c.weight_bytes for c in costs),
         constant_bytes=sum(c.type.bytes() for c in module.constants.values()),
     )
+
+
+def generation_of(model: Model, module: Module) -> Generation | None:
+    """The defaults of a bundle's generations; those of loops only where the lowered module still has one."""
+    looped = any(op.name == "loop" for op in module.graphs["decode"].ops)
+    if model.generation is None or looped:
+        return model.generation
+    left = replace(model.generation, exit_threshold=None, modes={})
+    return None if left == Generation() else left
 
 
 def _mixture(op: Op) -> tuple[int, int]:

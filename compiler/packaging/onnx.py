@@ -15,6 +15,7 @@ from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.costs import decode_costs
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.packaging.data_files import check_names, data_names, write_card, write_data, write_report
+from chimerac.compiler.packaging.facts import generation_of
 from chimerac.compiler.packaging.package import Job, Naming, Package
 from chimerac.compiler.packaging.report import ReportInput, common_facts, file_rows, remark_rows
 from chimerac.passes.base import Pass
@@ -67,6 +68,7 @@ class OnnxPackage:
                 memory=Memory((folder / WEIGHTS).stat().st_size, plan_memory(module).state_bytes, 0),
                 self_test=tested,
                 provenance=model.provenance,
+                generation=generation_of(model, module),
             ),
         )
         files = [*roles, MANIFEST_NAME]

@@ -54,6 +54,7 @@ def common_facts(model: Model, target: Target, module: Module, tested: SelfTest)
         ("weights", model.weights),
         *((("scale", scale),) if scale else ()),
         ("config SHA-256", model.digest),
+        *((("enabled, not compiled yet", ", ".join(model.absent)),) if model.absent else ()),
         ("tokens per call", f"1 to {module.block}"),
         ("loop iterations", f"{module.loops[0]} by default, {module.loops[1]} at most"),
         ("self-test", f"{len(tested.prompt)} + {len(tested.tokens)} tokens, logits {tested.logits_hash}"),

@@ -17,6 +17,8 @@ from chimerac.runtime.reference.tokenizer import read_tokenizer
 from chimerac.runtime.sessions.interface import Session
 from chimerac.runtime.sessions.loading import check_runs_here, load
 
+MAX_TOKENS = 64  #: of an answer, where nobody says more
+
 
 def open_bundle(bundle: str, threads: int = 1) -> Session:
     """A session of a bundle; runtime errors become user errors of the same code."""
@@ -24,6 +26,13 @@ def open_bundle(bundle: str, threads: int = 1) -> Session:
         return load(bundle, threads=threads)
     except BundleError as error:
         raise as_user_error(error) from None
+
+
+def _limited(session: Session, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with this command's own limit of tokens where neither the caller nor the bundle has one."""
+    given = {name: value for name, value in options.items() if value is not None}
+    own = session.manifest.generation
+    return given if own is not None and own.max_tokens is not None else {"max_tokens": MAX_TOKENS, **given}
 
 
 def check_text(text: str, what: str) -> None:
@@ -43,7 +52,7 @@ def generate(bundle: str, prompt: str, options: Mapping[str, Any], *, text: bool
     check_text(prompt, "the prompt")
     try:
         with open_bundle(bundle, threads) as session:
-            for piece in session.generate(prompt, **options):
+            for piece in session.generate(prompt, **_limited(session, options)):
                 if text:
                     yield piece.text
             if not text:
@@ -94,7 +103,7 @@ def interact(bundle: str, options: Mapping[str, Any], threads: int = 0) -> None:
                 continue
             check_text(line, f"line {number} of the input")
             try:
-                for piece in session.generate(line, reset=first or single, **options):
+                for piece in session.generate(line, reset=first or single, **_limited(session, options)):
                     click.echo(printable(piece.text), nl=False)
             except BundleError as error:
                 raise as_user_error(error) from None

@@ -9,6 +9,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass
 from typing import Any, Literal
 
+Status = Literal["compiled", "training", "checked", "described", "not yet"]
+
+#: What a key does today; ``tests/frontends/config/test_status.py`` flips every key of the document to hold it true.
+STATUSES: dict[Status, str] = {
+    "compiled": "changes a bundle",
+    "training": "changes a training plan",
+    "checked": "changes neither: `check` compares it with the rest, or a build accepts one value only",
+    "described": "changes nothing and is compared with nothing",
+    "not yet": "its part has no compiler yet: a build leaves it out, and says so where it is enabled",
+}
+
 
 @dataclass(frozen=True)
 class Key:
@@ -28,6 +39,8 @@ class Key:
     single: bool = False  #: a lone value stands for a list of one
     own: bool = False  #: chimerac's own key, absent from the Chimera 5.1 document
     claim: bool = False  #: a number that follows from other keys; scaling a model drops it
+    only: Any = None  #: the one value there is; any other is refused
+    status: Status | None = None  #: what it does; None for a claim, which is checked, and for what its section does
 
 
 def key(doc: str, *, default: Any = MISSING, factory: Callable[[], Any] | None = None, **details: Any) -> Any:
@@ -48,6 +61,10 @@ class FieldInfo:
     key: Key
     required: bool
     default: Any  #: value when the key is absent; None when required
+
+    def status(self, inherited: Status | None) -> Status | None:
+        """What the key does; ``inherited`` is the status of the section that it is in."""
+        return self.key.status or ("checked" if self.key.claim else inherited)
 
 
 _KNOWN: dict[type, tuple[FieldInfo, ...]] = {}

@@ -50,42 +50,66 @@ class ModelConfig:
         default="",
         pattern=NAME_PATTERN,
         own=True,
+        status="compiled",
     )
-    seed: int = key("Seed of everything random.", default=0, minimum=0, maximum=2**53 - 1, own=True)
-    name_or_path: str | None = text("Name in the Transformers ecosystem.", name="_name_or_path")
-    version: str | None = text("Version of the config.", name="_v")
-    architectures: tuple[str, ...] = names("Model classes in the Transformers ecosystem; informative.")
-    auto_map: Mapping[str, str] = key("Classes in the Transformers ecosystem; never imported.", factory=dict)
-    model_type: str = text("Model family.", default="chimera51", choices=("chimera51",))
-    token_ids: tuple[int, ...] = key("End of text and padding.", default=(), minimum=0)
-    hidden_size: int = size("Channels between layers; num_heads times head_dim.")
-    intermediate_size: int = size("MLP width of layers without experts.")
+    seed: int = key(
+        "Seed of initial weights and of training.", default=0, minimum=0, maximum=2**53 - 1, own=True, status="compiled"
+    )
+    name_or_path: str | None = text("Name in the Transformers ecosystem.", name="_name_or_path", status="compiled")
+    version: str | None = text("Version of the config.", name="_v", status="described")
+    architectures: tuple[str, ...] = names(
+        "Model classes in the Transformers ecosystem; informative.", status="described"
+    )
+    auto_map: Mapping[str, str] = key(
+        "Classes in the Transformers ecosystem; never imported.", factory=dict, status="described"
+    )
+    model_type: str = text("Model family.", default="chimera51", choices=("chimera51",), status="checked")
+    token_ids: tuple[int, ...] = key("End of text and padding.", default=(), minimum=0, status="compiled")
+    hidden_size: int = size("Channels between layers; num_heads times head_dim.", status="compiled")
+    intermediate_size: int = size("MLP width of layers without experts.", status="compiled")
     num_hidden_layers: int | None = size(
-        "Layers; the length of the repeated pattern when absent.", default=None, maximum=4096
+        "Layers; the length of the repeated pattern when absent.", default=None, maximum=4096, status="checked"
     )
-    num_heads: int = size("Heads of every mixer.")
-    head_dim: int | None = size("Channels of a head; hidden_size over num_heads when absent.", default=None)
+    num_heads: int = size("Heads of every mixer.", status="compiled")
+    head_dim: int | None = size(
+        "Channels of a head; hidden_size over num_heads when absent.", default=None, status="checked"
+    )
     hidden_act: str = text(
         "Activation of the MLP: down(silu(gate x) * up x) under either name.",
         default="silu",
         choices=("silu", "swiglu"),
+        status="checked",
     )
-    initializer_range: float = key("Standard deviation of initial weights.", default=0.006, above=0, maximum=1)
-    rms_norm_eps: float = key("Added to the root mean square in norms.", default=1e-6, above=0, maximum=1)
-    rms_norm_before_every_linear: bool = switch("A norm before every quantised linear.", default=True)
-    vocab_size: int = size("Entries of the vocabulary.", maximum=1 << 24)
+    initializer_range: float = key(
+        "Standard deviation of initial weights.", default=0.006, above=0, maximum=1, status="compiled"
+    )
+    rms_norm_eps: float = key(
+        "Added to the root mean square in norms.", default=1e-6, above=0, maximum=1, status="compiled"
+    )
+    rms_norm_before_every_linear: bool = switch(
+        "A norm before every quantised linear.", default=True, only=True, status="checked"
+    )
+    vocab_size: int = size("Entries of the vocabulary.", maximum=1 << 24, status="compiled")
     max_position_embeddings: int | None = key(
         "Longest text promised, in tokens; nothing in the model depends on it.",
         default=None,
         minimum=1,
         maximum=MAX_COUNT,
+        status="checked",
     )
-    tie_word_embeddings: bool = switch("The output head is the embedding.", default=True)
-    torch_dtype: str = text("Type of training.", default="float32", choices=("bfloat16", "float16", "float32"))
-    use_cache: bool = switch("Carry recurrent state from token to token.", default=True)
-    transformers_version: str | None = text("Version of Transformers that wrote the config; informative.")
+    tie_word_embeddings: bool = switch("The output head is the embedding.", default=True, status="checked")
+    torch_dtype: str = text(
+        "Type of the matrix products of training, unless it is told a precision.",
+        default="float32",
+        choices=("bfloat16", "float32"),
+        status="training",
+    )
+    use_cache: bool = switch("Carry recurrent state from token to token.", default=True, status="checked")
+    transformers_version: str | None = text(
+        "Version of Transformers that wrote the config; informative.", status="checked"
+    )
     references: Mapping[str, str] = key(
-        "Papers: short name to arXiv number.", name="§", factory=dict, pattern=r"\d{4}\.\d{4,5}"
+        "Papers: short name to arXiv number.", name="§", factory=dict, pattern=r"\d{4}\.\d{4,5}", status="checked"
     )
     quantization: Quantization = key("Rounding and storage of weights.", factory=Quantization)
     backbone: Backbone = key("The stack of layers.")
@@ -94,28 +118,30 @@ class ModelConfig:
     xlstm: Xlstm = key("mLSTM layers.", factory=Xlstm)
     titans: Titans = key("Titans layers.", factory=Titans)
     looping: Looping = key("Layers that run several times.", factory=Looping)
-    span_inference: SpanInference = key("Decoding by spans.", factory=SpanInference)
-    tsp_knot: TspKnot = key("Span-knot layers.", factory=TspKnot)
+    span_inference: SpanInference = key("Decoding by spans.", factory=SpanInference, status="not yet")
+    tsp_knot: TspKnot = key("Span-knot layers.", factory=TspKnot, status="not yet")
     grammar: Grammar = key("Grammars.", factory=Grammar)
-    semantic_memory: SemanticMemory = key("Hypervector memory.", factory=SemanticMemory)
-    entropy_valve: EntropyValve = key("Computation by uncertainty.", factory=EntropyValve)
-    debt_ledger: DebtLedger = key("Open obligations.", factory=DebtLedger)
-    self_evolution: SelfEvolution = key("Change while in use.", factory=SelfEvolution)
-    braid_state: BraidState = key("State of a stream.", factory=BraidState)
+    semantic_memory: SemanticMemory = key("Hypervector memory.", factory=SemanticMemory, status="not yet")
+    entropy_valve: EntropyValve = key("Computation by uncertainty.", factory=EntropyValve, status="not yet")
+    debt_ledger: DebtLedger = key("Open obligations.", factory=DebtLedger, status="not yet")
+    self_evolution: SelfEvolution = key("Change while in use.", factory=SelfEvolution, status="not yet")
+    braid_state: BraidState = key("State of a stream.", factory=BraidState, status="checked")
     modes: Modes = key("Modes of a session.", factory=Modes)
-    generation: Generation = key("Choice of tokens.", factory=Generation)
-    training: Training = key("Training.", factory=Training)
-    byte_level: ByteLevel = key("Bytes in place of tokens.", factory=ByteLevel)
-    memory_budget_mb: MemoryBudget = key("Memory at run time.", factory=MemoryBudget)
+    generation: Generation | None = key("Choice of tokens; absent takes the likeliest.", default=None)
+    training: Training = key("Training.", factory=Training, status="training")
+    byte_level: ByteLevel = key("Bytes in place of tokens.", factory=ByteLevel, status="not yet")
+    memory_budget_mb: MemoryBudget = key("Memory at run time.", factory=MemoryBudget, status="checked")
     deployment: Deployment = key("Operation.", factory=Deployment)
-    diagnostics: Diagnostics = key("Metrics.", factory=Diagnostics)
-    context_tiers: tuple[ContextTier, ...] = key("Stores of the past.", default=())
-    multimodal: Multimodal = key("Pictures and sound.", factory=Multimodal)
-    safety: Safety = key("Guards.", factory=Safety)
+    diagnostics: Diagnostics = key("Metrics.", factory=Diagnostics, status="not yet")
+    context_tiers: tuple[ContextTier, ...] = key("Stores of the past.", default=(), status="not yet")
+    multimodal: Multimodal = key("Pictures and sound.", factory=Multimodal, status="not yet")
+    safety: Safety = key("Guards.", factory=Safety, status="not yet")
     files: Files = key("Files of a bundle.", factory=Files)
-    params: Params = key("Claims on the size.", factory=Params)
-    ternary_compute: TernaryCompute = key("Notes on speed.", name="P3_ternary_compute", factory=TernaryCompute)
-    resolutions: Resolutions = key("Answers to open questions.", factory=Resolutions, own=True)
+    params: Params = key("Claims on the size.", factory=Params, status="checked")
+    ternary_compute: TernaryCompute = key(
+        "Notes on speed.", name="P3_ternary_compute", factory=TernaryCompute, status="described"
+    )
+    resolutions: Resolutions = key("Answers to open questions.", factory=Resolutions, own=True, status="checked")
     origin: Origin = field(default_factory=Origin, compare=False, repr=False)
 
     def place(self, path: str) -> Span | None:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 import typing
 from dataclasses import dataclass, field
 from typing import Any
 
 from chimerac.compiler.errors import Span, UserError, UserErrors, did_you_mean
-from chimerac.frontends.config.fields import FieldInfo, Key, fields_of, is_mapping, is_section, is_union, without_none
+from chimerac.frontends.config.fields import (
+    FieldInfo,
+    Key,
+    fields_of,
+    is_mapping,
+    is_section,
+    is_union,
+    plain,
+    without_none,
+)
 from chimerac.frontends.config.tree import Array, Node, Object, Scalar, kind
 
 _SUFFIX = {
@@ -18,6 +28,7 @@ _SUFFIX = {
 _QUANTITY = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,9}))?\s*([KMBGT]?)")
 _REFUSED = object()
 
+MAX_SHOWN = 20  #: mistakes of a config that are shown one by one
 MAX_NUMBER = 2**53  #: largest number of any kind, so that every one is exact in JSON readers
 
 
@@ -53,6 +64,8 @@ class Reader:
     def _finish(self) -> None:
         if self.errors:
             ordered = sorted(self.errors, key=lambda error: _order(error.span))
+            if hidden := ordered[MAX_SHOWN:]:
+                ordered[MAX_SHOWN:] = [UserError(hidden[0].code, f"and {len(hidden):,} more mistakes")]
             raise UserErrors(ordered) if len(ordered) > 1 else ordered[0]
 
     def _section(self, section: type, tree: Object, path: str) -> Any:
@@ -90,6 +103,9 @@ class Reader:
 
     def _unknown(self, name: str, span: Span, known: dict[str, FieldInfo], path: str) -> None:
         inside = f" in {path!r}" if path else ""
+        if len(self.errors) >= MAX_SHOWN:  # looking for near names takes long
+            self.errors.append(UserError("CHM110", f"unknown key {name!r}{inside}", span=span))
+            return
         hint = 'dotted keys stand in the "overrides" block' if "." in name else did_you_mean(name, known)
         self.errors.append(UserError("CHM110", f"unknown key {name!r}{inside}", span=span, hint=hint))
 
@@ -102,7 +118,11 @@ class Reader:
             if not item.required:
                 return item.default
             return self._wrong(node, path, _expected(wanted, item.key))
-        return self._value(wanted, item.key, node, path)
+        value = self._value(wanted, item.key, node, path)
+        if item.key.only is None or value is _REFUSED or plain(value) == item.key.only:
+            return value
+        self._range(node, f"{path!r} can only be {json.dumps(item.key.only)}", item.key.doc)
+        return _REFUSED
 
     def _value(self, wanted: Any, key: Key, node: Node, path: str) -> Any:
         self.places[path] = node.span
@@ -193,7 +213,7 @@ class Reader:
                 return self._range(node, f"{path!r} is {value:g}; it must be greater than {key.above:g}", key.doc)
         return True
 
-    def _range(self, node: Scalar, message: str, hint: str) -> bool:
+    def _range(self, node: Node, message: str, hint: str) -> bool:
         self.errors.append(UserError("CHM113", message, span=node.span, hint=hint))
         return False
 

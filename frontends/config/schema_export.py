@@ -33,7 +33,8 @@ def json_schema() -> dict[str, Any]:
 def _section(section: type) -> dict[str, Any]:
     properties = {}
     for item in fields_of(section):
-        schema = _type(without_none(item.type)[0], item.key)
+        only = item.key.only
+        schema = _type(without_none(item.type)[0], item.key) if only is None else {"const": only}
         if not item.required:
             schema = {"anyOf": [schema, {"type": "null"}]}
         schema["description"] = item.key.doc

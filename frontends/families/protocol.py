@@ -15,6 +15,7 @@ import numpy as np
 from chimerac.compiler.errors import Span
 from chimerac.compiler.model import GrammarRequest, ReferenceSession, Remark, nowhere
 from chimerac.frontends.config.document import Document
+from chimerac.runtime.bundle_format import Generation
 from chimerac.runtime.reference.tokenizer import Special, Tokenizer
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Description(Generic[S]):
         own_tokenizer: the tokenizer that the vocabulary stands for; None for one token per byte.
         grammars: grammars of the bundle; None for none. Called when the description is known to be buildable.
         file_names: as of ``Model``.
+        generation, absent: as of ``Model``.
         remarks: what is to be said of the description.
         place: where a dotted key is written.
     """
@@ -90,6 +92,8 @@ class Description(Generic[S]):
     own_tokenizer: Callable[[], Tokenizer | None] = lambda: None
     grammars: Callable[[], GrammarRequest | None] = lambda: None
     file_names: Mapping[str, str] = field(default_factory=dict)
+    generation: Generation | None = None
+    absent: tuple[str, ...] = ()
     remarks: Callable[[], tuple[Remark, ...]] = tuple
     place: Callable[[str], Span | None] = nowhere
 

@@ -32,6 +32,7 @@ from chimerac.runtime.bundle_format.container import (
 from chimerac.runtime.bundle_format.manifest import (
     FILE_ROLES,
     FileEntry,
+    Generation,
     Manifest,
     Memory,
     SelfTest,
@@ -83,6 +84,7 @@ __all__ = [
     "WEB_FILES",
     "Container",
     "FileEntry",
+    "Generation",
     "Manifest",
     "Memory",
     "Section",

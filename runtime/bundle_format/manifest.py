@@ -20,6 +20,7 @@ from chimerac.runtime.errors import BundleError
 FILE_ROLES: Final = ("code", "variant", "weights", "tokenizer", "grammar", "data", "runtime", "document")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_MODE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _HASH64 = re.compile(r"[0-9a-f]{16}")
 
 
@@ -58,6 +59,35 @@ class SelfTest:
 
 
 @dataclass(frozen=True)
+class Generation:
+    """What a generation takes where its caller says nothing; None leaves it to the runtime.
+
+    The fields are those of ``GenerateOptions``. ``modes``: name of a mode → loop iterations.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    repetition_penalty: float | None = None
+    max_tokens: int | None = None
+    exit_threshold: float | None = None
+    modes: Mapping[str, int] = field(default_factory=dict)
+
+    def options(self) -> dict[str, Any]:
+        """The defaults that are there, by the name of the option."""
+        values = {name: getattr(self, name) for name in (*_GENERATION_RANGES, "max_tokens")}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+#: Least and greatest value of what a generation can be given.
+_GENERATION_RANGES: Final = {
+    "temperature": (0.0, 100.0),
+    "top_p": (0.0, 1.0),
+    "repetition_penalty": (0.1, 10.0),
+    "exit_threshold": (0.0, 1.0),
+}
+
+
+@dataclass(frozen=True)
 class Manifest:
     """See docs/bundle.md for each field."""
 
@@ -71,6 +101,7 @@ class Manifest:
     cpu: tuple[str, ...] = ()
     self_test: SelfTest | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
+    generation: Generation | None = None
     abi: str = c.ABI
     schema: int = c.MANIFEST_SCHEMA
 
@@ -88,6 +119,10 @@ def file_entry(path: str | Path, role: str) -> FileEntry:
 def manifest_json(manifest: Manifest) -> bytes:
     """The text of manifest.json; raises ValueError if ``parse_manifest`` would refuse it."""
     fields = asdict(manifest) | {"provenance": dict(sorted(manifest.provenance.items()))}
+    generation = fields.pop("generation")
+    if manifest.generation is not None:
+        modes = {name: {"loops": loops} for name, loops in generation["modes"].items()}
+        fields["generation"] = manifest.generation.options() | ({"modes": modes} if modes else {})
     order = (
         "schema",
         "abi",
@@ -163,6 +198,27 @@ def _self_test(value: object) -> SelfTest | None:
     return SelfTest(prompt, tokens, *hashes)
 
 
+def _generation(value: object) -> Generation | None:
+    if value is None:
+        return None
+    row = _object(value, "generation", set())
+    numbers = {}
+    for name, (low, high) in _GENERATION_RANGES.items():
+        number = row.get(name)
+        numeric = isinstance(number, int | float) and not isinstance(number, bool) and low <= number <= high
+        _need(number is None or numeric, f"generation.{name} is not a number from {low:g} to {high:g}")
+        numbers[name] = None if number is None else float(number)
+    most = row.get("max_tokens")
+    _need(most is None or (type(most) is int and 0 <= most < 1 << 31), "generation.max_tokens is not a number in range")
+    modes = _object(row.get("modes", {}), "generation.modes", set())
+    loops = {}
+    for name, mode in modes.items():
+        _text(name, "the name of a mode", _MODE)
+        loops[name] = _count(_object(mode, f"the mode {name}", {"loops"})["loops"], f"the loops of {name}")
+        _need(1 <= loops[name] < 1 << 31, f"the loops of {name} are not a number in range")
+    return Generation(max_tokens=most, modes=loops, **numbers)
+
+
 def parse_manifest(data: bytes, *, path: str | Path | None = None) -> Manifest:
     """Check and parse the text of a manifest; raises BundleError CHM410, CHM411 or CHM405."""
     if len(data) > c.MAX_MANIFEST_BYTES:
@@ -211,6 +267,7 @@ def _manifest(row: dict[str, Any], schema: int, abi: str) -> Manifest:
         cpu=tuple(_text(feature, "a cpu feature") for feature in _list(row["cpu"], "cpu")),
         self_test=_self_test(row["self_test"]),
         provenance={key: _text(value, f"provenance.{key}") for key, value in provenance.items()},
+        generation=_generation(row.get("generation")),
         abi=abi,
         schema=schema,
     )

@@ -21,9 +21,19 @@ extern const char *const chm_run_weights;
 extern const char *const chm_run_tokenizer;
 extern const char *const chm_run_grammars;
 
+/* What the bundle's build chose where an option is not given; modes end with a name that is NULL. */
+typedef struct chm_run_mode {
+  const char *name;
+  int32_t loops;
+} chm_run_mode;
+extern const float chm_run_temperature, chm_run_top_p, chm_run_repetition_penalty, chm_run_exit_threshold;
+extern const int32_t chm_run_max_tokens;
+extern const chm_run_mode chm_run_modes[];
+
 static const char usage[] =
     "usage: chimera-run [options] [PROMPT]\n"
     "Without PROMPT it answers standard input line by line.\n"
+    "Without an option it takes the default of the bundle, where it has one, else that in brackets.\n"
     "  -n, --max-tokens N        tokens to generate at most (64)\n"
     "      --temperature T       0 always takes the likeliest token (0)\n"
     "      --top-p P             keep the likeliest tokens of this total probability (1)\n"
@@ -31,6 +41,7 @@ static const char usage[] =
     "      --repetition-penalty R  above 1 discourages repetition (1)\n"
     "      --seed S              the same seed gives the same tokens everywhere (0)\n"
     "      --grammar NAME        what the text must follow, or none (the bundle's default, if it has one)\n"
+    "      --mode NAME           one of the bundle's modes, which sets the loops\n"
     "      --loops L             iterations of looped layers; 0 takes the model's default (0)\n"
     "      --exit-threshold E    leave loops early below this change; 0 never (0)\n"
     "      --threads T           threads that share the work; 0 is one per core, at most 8 (1)\n"
@@ -44,7 +55,7 @@ typedef struct settings {
   uint64_t seed;
   uint32_t stream;
   int32_t max_tokens, top_k, loops, threads;
-  const char *kernels, *folder, *prompt, *grammar;
+  const char *kernels, *folder, *prompt, *grammar, *mode;
   bool serve, info;
 } settings;
 
@@ -103,6 +114,7 @@ static int read_arguments(int count, char **arguments, settings *s) {
       {"--threads", NULL, &s->threads, NULL, NULL, NULL},
       {"--kernels", NULL, NULL, NULL, &s->kernels, NULL},
       {"--grammar", NULL, NULL, NULL, &s->grammar, NULL},
+      {"--mode", NULL, NULL, NULL, &s->mode, NULL},
       {"--bundle", NULL, NULL, NULL, &s->folder, NULL},
       {"--info", NULL, NULL, NULL, NULL, &s->info},
       {"--serve", NULL, NULL, NULL, NULL, &s->serve},
@@ -474,9 +486,25 @@ static int serve(int32_t opened) {
   return opened ? 1 : 0;
 }
 
+/* The loops of the mode that was named, unless loops were given. */
+static int use_mode(settings *s) {
+  const chm_run_mode *mode = chm_run_modes;
+  if (!s->mode) return 0;
+  while (mode->name && strcmp(mode->name, s->mode)) ++mode;
+  if (!mode->name) return refuse("there is no mode ", s->mode);
+  if (!s->loops) s->loops = mode->loops;
+  return 0;
+}
+
 int main(int count, char **arguments) {
-  settings s = {.top_p = 1, .repetition_penalty = 1, .max_tokens = 64, .threads = 1};
+  settings s = {.temperature = chm_run_temperature,
+                .top_p = chm_run_top_p,
+                .repetition_penalty = chm_run_repetition_penalty,
+                .exit_threshold = chm_run_exit_threshold,
+                .max_tokens = chm_run_max_tokens,
+                .threads = 1};
   int result = read_arguments(count, arguments, &s);
+  if (!result) result = use_mode(&s);
   if (result) return result;
   int32_t status = open_bundle(&s, arguments[0]);
   if (s.serve) result = serve(status);

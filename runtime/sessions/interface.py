@@ -12,9 +12,9 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from chimerac.runtime.bundle_format import Manifest, SelfTest
+from chimerac.runtime.bundle_format import Generation, Manifest, SelfTest
 from chimerac.runtime.errors import BundleError
-from chimerac.runtime.options import NO_GRAMMAR, GenerateOptions
+from chimerac.runtime.options import NO_GRAMMAR, PLAIN, GenerateOptions
 
 Prompt = str | bytes | Sequence[int]  #: text, UTF-8 text, or token ids
 FinishReason = Literal["stop", "length"]
@@ -42,15 +42,30 @@ class Session(ABC):
     max_loops: int
     self_test_compares = "the interpreter's tokens, logits and state"  #: what ``self_test`` finds again
 
-    def generate(self, prompt: Prompt, **options: Any) -> Iterator[Piece]:
+    def generate(self, prompt: Prompt, *, mode: str | None = None, **options: Any) -> Iterator[Piece]:
         """Run a prompt and generate; keyword arguments are the fields of GenerateOptions.
+
+        What is not given, or None, comes from ``mode``, the name of one of the bundle's modes, else from the bundle's
+        defaults (``manifest.generation``), else from GenerateOptions.
 
         Yields pieces as they come. Afterwards ``tokens()`` and ``finish_reason`` tell what was made and why it ended;
         a generator that is left early leaves the session usable. Raises BundleError CHM420 for a bad argument.
         """
-        chosen = GenerateOptions(**options)
+        given = {name: value for name, value in options.items() if value is not None}
+        chosen = GenerateOptions(**{**self._defaults(mode), **given})
         chosen.check_widths()
         return self._generate(prompt, chosen)
+
+    def _defaults(self, mode: str | None) -> dict[str, Any]:
+        """The bundle's options of a mode; raises BundleError CHM420 if there is none of that name."""
+        generation = self.manifest.generation or Generation()
+        options = generation.options()
+        if mode is not None:
+            if mode not in generation.modes:
+                hint = f"it has {', '.join(generation.modes)}" if generation.modes else "the bundle has no modes"
+                raise BundleError("CHM420", f"there is no mode {mode!r}", hint=hint)
+            options["loops"] = generation.modes[mode]
+        return options
 
     @abstractmethod
     def _generate(self, prompt: Prompt, options: GenerateOptions) -> Iterator[Piece]: ...
@@ -118,7 +133,7 @@ class Session(ABC):
 
     def record_self_test(self, prompt: Sequence[int], max_tokens: int) -> SelfTest:
         """What ``self_test`` of this bundle should compute: greedy tokens after a prompt. Starts a new sequence."""
-        for _ in self.generate(prompt, max_tokens=max_tokens, grammar=NO_GRAMMAR):
+        for _ in self.generate(prompt, max_tokens=max_tokens, grammar=NO_GRAMMAR, **PLAIN):
             pass
         recorded = SelfTest(tuple(prompt), tuple(self.tokens()), self.logits_hash(), self.state_hash())
         self.reset()

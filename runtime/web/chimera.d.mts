@@ -26,6 +26,15 @@ export interface Manifest {
   cpu: string[];
   self_test: { prompt: number[]; tokens: number[]; logits_hash: string; state_hash: string } | null;
   provenance: Record<string, string>;
+  /** What a generation takes where its caller says nothing; modes: name to loop iterations. */
+  generation?: {
+    temperature?: number;
+    top_p?: number;
+    repetition_penalty?: number;
+    max_tokens?: number;
+    exit_threshold?: number;
+    modes?: Record<string, { loops: number }>;
+  };
 }
 
 export interface Progress {
@@ -59,7 +68,10 @@ export interface BundleBytes {
   grammar?: Bytes;
 }
 
+/** What is not given comes from `mode`, else from `manifest.generation`, else from the defaults named here. */
 export interface GenerateOptions {
+  /** One of the bundle's modes. */
+  mode?: string;
   /** Default 256. */
   maxTokens?: number;
   /** 0 (greedy, the default) or 0.01..100. */

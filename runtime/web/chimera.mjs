@@ -28,6 +28,8 @@ const nextTask = (() => {
 
 // ---- the model ----
 
+/** Options of a self-test: the likeliest tokens with all loop iterations, whatever the bundle's defaults. */
+const PLAIN = { temperature: 0, topP: 1, topK: 0, repetitionPenalty: 1, loops: 0, exitThreshold: 0, grammar: "none" };
 const SCRATCH_BYTES = 16; // one 8-byte result and one 4-byte size
 
 /** A loaded model with one session. Made by load(). */
@@ -160,6 +162,21 @@ export class Model {
     module.withBytes(snapshot, (pointer) => module.call("chm_session_restore", this.#session, pointer, snapshot.length));
   }
 
+  /** What a generation takes: what the caller gives, else the mode it names, else the bundle's defaults. */
+  #withDefaults({ mode, ...given }) {
+    const { temperature, top_p, repetition_penalty, max_tokens, exit_threshold, modes = {} } = this.manifest.generation ?? {};
+    const own = { temperature, topP: top_p, repetitionPenalty: repetition_penalty, maxTokens: max_tokens, exitThreshold: exit_threshold };
+    if (mode !== undefined && mode !== null) {
+      if (!Object.hasOwn(modes, mode)) {
+        const names = Object.keys(modes).join(", ");
+        throw new ChimeraError("CHM420", `there is no mode ${mode}; ${names ? `the bundle has ${names}` : "the bundle has none"}`);
+      }
+      own.loops = modes[mode].loops;
+    }
+    for (const [name, value] of Object.entries(given)) if (value !== undefined) own[name] = value;
+    return own;
+  }
+
   #configure(options) {
     const module = this.#live();
     const seed = BigInt.asUintN(64, BigInt(options.seed ?? 0));
@@ -191,8 +208,9 @@ export class Model {
    * Run a prompt (text or token ids) and generate; yields { text, token }, and ends with finishReason set. token is -1
    * for text that was left over at the end. Aborting `options.signal` throws its reason; the model can be used again.
    */
-  async *generate(prompt, options = {}) {
+  async *generate(prompt, given = {}) {
     const module = this.#free();
+    const options = this.#withDefaults(given);
     const { signal, reset = true } = options;
     signal?.throwIfAborted();
     const maxTokens = this.#configure(options);
@@ -247,7 +265,7 @@ export class Model {
   async selfTest() {
     const expected = this.manifest.self_test;
     if (!expected) return false;
-    for await (const piece of this.generate(expected.prompt, { maxTokens: expected.tokens.length, grammar: "none" })) void piece;
+    for await (const piece of this.generate(expected.prompt, { ...PLAIN, maxTokens: expected.tokens.length })) void piece;
     const hex = (value) => value.toString(16).padStart(16, "0");
     const same = String(this.tokens) === String(expected.tokens) && hex(this.logitsHash()) === expected.logits_hash
       && hex(this.stateHash()) === expected.state_hash;

@@ -94,12 +94,12 @@ async function serveLines(model) {
   write({ ready: true });
 }
 
-/** `--name value` pairs: names in camel case; all values are numbers but those of variant and grammar. */
+/** `--name value` pairs: names in camel case; all values are numbers but those of variant, grammar and mode. */
 function parse(words) {
   const options = {};
   for (let i = 0; i < words.length; i += 2) {
     const key = words[i].replace(/^--/, "").replace(/-([a-z])/g, (_, letter) => letter.toUpperCase());
-    options[key] = key === "variant" || key === "grammar" ? words[i + 1] : key === "seed" ? BigInt(words[i + 1]) : Number(words[i + 1]);
+    options[key] = ["variant", "grammar", "mode"].includes(key) ? words[i + 1] : key === "seed" ? BigInt(words[i + 1]) : Number(words[i + 1]);
   }
   return options;
 }
@@ -111,7 +111,7 @@ async function printText(model, prompt, options) {
 
 const [folder, prompt, ...rest] = argv.slice(2);
 if (!folder || prompt === undefined) {
-  stderr.write('usage: node cli.mjs BUNDLE "prompt" [--max-tokens N] [--temperature T] [--top-p P] [--seed S] [--loops L] [--grammar NAME] [--threads N] [--variant FILE]\n');
+  stderr.write('usage: node cli.mjs BUNDLE "prompt" [--max-tokens N] [--temperature T] [--top-p P] [--seed S] [--loops L] [--mode NAME] [--grammar NAME] [--threads N] [--variant FILE]\n');
   exit(2);
 }
 try {

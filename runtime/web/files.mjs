@@ -27,10 +27,27 @@ export function checkManifest(manifest) {
     need(/^[0-9a-f]{64}$/.test(file.sha256), `the SHA-256 of ${file.name}`);
   }
   for (const role of ["code", "weights"]) need(manifest.files.filter((file) => file.role === role).length === 1, `role ${role}`);
+  checkGeneration(manifest.generation ?? {}, need);
   if (!String(manifest.target).startsWith("wasm32")) {
     throw new ChimeraError("CHM413", `the bundle is for ${manifest.target}, not for wasm`);
   }
   return manifest;
+}
+
+function checkGeneration(generation, need) {
+  const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+  need(isObject(generation), "generation");
+  const ranges = { temperature: [0, 100], top_p: [0, 1], repetition_penalty: [0.1, 10], exit_threshold: [0, 1], max_tokens: [0, 0x7fffffff] };
+  for (const [name, [low, high]] of Object.entries(ranges)) {
+    const value = generation[name] ?? low;
+    const whole = name !== "max_tokens" || Number.isInteger(value);
+    need(typeof value === "number" && value >= low && value <= high && whole, `generation.${name}`);
+  }
+  const modes = generation.modes ?? {};
+  need(isObject(modes), "generation.modes");
+  for (const [name, mode] of Object.entries(modes)) {
+    need(Number.isInteger(mode?.loops) && mode.loops >= 1 && mode.loops <= 0x7fffffff, `the mode ${name}`);
+  }
 }
 
 export const fileOf = (manifest, role) => manifest.files.find((file) => file.role === role);

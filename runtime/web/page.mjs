@@ -42,6 +42,9 @@ async function start() {
   find("title").textContent = model.manifest.name;
   if (model.manifest.provenance?.weights?.startsWith("random")) find("about").append(" Its weights are random: the text is noise.");
   find("info").textContent = describe(model);
+  const { temperature, max_tokens: most } = model.manifest.generation ?? {};
+  find("temperature").value = temperature ?? 0;
+  if (most !== undefined) find("tokens").value = Math.max(1, Math.min(most, find("tokens").max));
   find("loops").max = model.maxLoops;
   find("loops-label").hidden = model.maxLoops === 1;
   find("loading").hidden = true;
@@ -52,7 +55,7 @@ async function start() {
 async function generate() {
   const options = {
     temperature: find("temperature").valueAsNumber,
-    topP: 0.95,
+    topP: model.manifest.generation?.top_p ?? 0.95,
     seed: find("seed").valueAsNumber,
     maxTokens: find("tokens").valueAsNumber,
     loops: find("loops").valueAsNumber,

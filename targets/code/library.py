@@ -13,6 +13,7 @@ from chimerac.runtime.bundle_format import (
     SHARED_MEMORY_FLAGS,
     WASM_C_FLAGS,
     WASM_SOURCES,
+    Generation,
     exported_functions,
 )
 from chimerac.targets.code.link import RunZig, link
@@ -104,10 +105,33 @@ def _with_shared_memory(isa: Isa) -> Isa:
     return replace(isa, compile_flags=flags, link_flags=(*isa.link_flags, *SHARED_MEMORY_FLAGS))
 
 
-def runner_files(weights: str, tokenizer: str, grammars: str) -> str:
-    """C text that tells the runner the names of the data files beside it; ``grammars`` may be ""."""
+def runner_files(weights: str, tokenizer: str, grammars: str, generation: Generation | None = None) -> str:
+    """C text that tells the runner the names of the data files beside it, and what it takes where nobody says more.
+
+    ``grammars`` may be "".
+    """
     files = {"weights": f'"{weights}"', "tokenizer": f'"{tokenizer}"', "grammars": f'"{grammars}"' if grammars else "0"}
-    return "".join(f"const char *const chm_run_{key} = {name};\n" for key, name in files.items())
+    names = "".join(f"const char *const chm_run_{key} = {name};\n" for key, name in files.items())
+    return names + _runner_defaults(generation or Generation())
+
+
+#: What ``chimera-run`` takes where neither its caller nor the bundle says anything.
+_RUN_DEFAULTS = {"temperature": 0.0, "top_p": 1.0, "repetition_penalty": 1.0, "exit_threshold": 0.0, "max_tokens": 64}
+
+
+def _runner_defaults(generation: Generation) -> str:
+    values = _RUN_DEFAULTS | generation.options()
+    lines = [
+        f"const {'int32_t' if name == 'max_tokens' else 'float'} chm_run_{name} = {_number(value)};"
+        for name, value in values.items()
+    ]
+    modes = "".join(f'{{"{name}", {loops}}}, ' for name, loops in generation.modes.items())
+    lines.append(f"const struct {{ const char *name; int32_t loops; }} chm_run_modes[] = {{{modes}{{0, 0}}}};")
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value!r}f"
 
 
 def _link_program(driver: str, objects: Sequence[Path], isa: Isa, work: Path, output: Path, run: RunZig | None) -> None:

@@ -23,21 +23,23 @@ ALIASES: Mapping[str, str] = {
 class Moe:
     """Mixture of experts in place of the dense MLP of some layers (arXiv 2408.15664)."""
 
-    enabled: bool = switch("Use experts in the layers listed.")
+    enabled: bool = switch("Use experts in the layers listed.", status="compiled")
     layers: tuple[int, ...] = key(
-        "Layers with experts; the first layer is 0.",
-        default=(),
-        minimum=0,
-        maximum=4095,
+        "Layers with experts; the first layer is 0.", default=(), minimum=0, maximum=4095, status="compiled"
     )
-    n_routed_experts: int = size("Experts a router chooses from, per layer.", default=16, maximum=4096)
-    n_shared_experts: int = key("Experts that every token uses, per layer.", default=1, minimum=0, maximum=64)
-    num_experts_per_tok: int = size("Routed experts that a token uses.", default=2, maximum=64)
-    moe_intermediate_size: int = size("MLP width of one expert, in channels.", default=1728)
+    n_routed_experts: int = size(
+        "Experts a router chooses from, per layer.", default=16, maximum=4096, status="compiled"
+    )
+    n_shared_experts: int = key(
+        "Experts that every token uses, per layer.", default=1, minimum=0, maximum=64, status="compiled"
+    )
+    num_experts_per_tok: int = size("Routed experts that a token uses.", default=2, maximum=64, status="compiled")
+    moe_intermediate_size: int = size("MLP width of one expert, in channels.", default=1728, status="compiled")
     routing: str = text(
         "`noaux_bias`: a bias steers the choice of experts and never their weights.",
         default="noaux_bias",
         choices=("noaux_bias",),
+        status="checked",
     )
     total_params: int | None = count("Claim: parameters of all experts.", quantity="decimal", claim=True)
     active_params_per_tok: int | None = count(
@@ -54,16 +56,20 @@ class Backbone:
         "Family of the stack; `…_no_attention` denies any attention, `…_windowed_attention` allows a bounded window.",
         default="hybrid_recurrent_windowed_attention",
         choices=("hybrid_recurrent_no_attention", "hybrid_recurrent_windowed_attention"),
+        status="checked",
     )
-    layer_pattern: str = key("Aliases of the layer kinds of one pattern, separated by spaces.", pattern=r"\S.{0,4095}")
+    layer_pattern: str = key(
+        "Aliases of the layer kinds of one pattern, separated by spaces.", pattern=r"\S.{0,4095}", status="compiled"
+    )
     layer_pattern_repeat: float = key(
         "How often the pattern is repeated; pattern length times this is a whole number of layers.",
         default=1.0,
         above=0,
         maximum=1024,
+        status="compiled",
     )
     layer_aliases: Mapping[str, str] = key(
-        "Alias to layer kind.", factory=lambda: dict(ALIASES), choices=tuple(ALIASES.values())
+        "Alias to layer kind.", factory=lambda: dict(ALIASES), choices=tuple(ALIASES.values()), status="compiled"
     )
     layer_counts: Mapping[str, int] | None = key(
         "Claim: number of layers of each alias.", default=None, minimum=0, maximum=MAX_SIZE, claim=True
@@ -72,6 +78,7 @@ class Backbone:
         "`none`: no keys and values are kept; `bounded_window`: those of the Titans window are.",
         default="bounded_window",
         choices=("none", "bounded_window"),
+        status="checked",
     )
     papers: tuple[str, ...] = papers()
     moe: Moe = key("Mixture of experts.", factory=Moe)

@@ -43,4 +43,10 @@ def names(doc: str, **details: Any) -> Any:
 
 def papers() -> Any:
     """The ``§`` key of a section."""
-    return key("Papers this section follows: entries of the top-level § map.", name="§", default=(), single=True)
+    return key(
+        "Papers this section follows: entries of the top-level § map.",
+        name="§",
+        default=(),
+        single=True,
+        status="described",
+    )

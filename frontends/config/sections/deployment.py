@@ -31,17 +31,17 @@ class MemoryBudget:
 class Deployment:
     """How a bundle runs."""
 
-    batch_size: int = key("Sequences per call; one.", default=1, minimum=1, maximum=1)
-    max_streams: int = key("Most conversations at a time.", default=1, minimum=1, maximum=65536)
+    batch_size: int = key("Sequences per call; one.", default=1, minimum=1, maximum=1, status="checked")
+    max_streams: int = key("Most conversations at a time.", default=1, minimum=1, maximum=65536, status="checked")
     per_stream_mb: float | None = key("Claim: memory of one stream, in MB.", **_MB)
-    shared: tuple[str, ...] = names("What all streams share.")
-    mmap: tuple[str, ...] = names("What is mapped from files.")
-    cold_start_s: float | None = key("Aim: seconds to the first token.", default=None, minimum=0)
-    watchdog_tick_ms: int | None = count("Time between two looks of the watchdog, in milliseconds.")
-    watchdog_max_overruns: int | None = count("Looks without progress before it stops a stream.")
-    deterministic: bool = switch("The same input and seed give the same text.", default=True)
-    seed_controls_all: bool = switch("Nothing random escapes the seed.", default=True)
-    platforms: tuple[str, ...] = names("Targets the config is meant for.")
+    shared: tuple[str, ...] = names("What all streams share.", status="checked")
+    mmap: tuple[str, ...] = names("What is mapped from files.", status="checked")
+    cold_start_s: float | None = key("Aim: seconds to the first token.", default=None, minimum=0, status="described")
+    watchdog_tick_ms: int | None = count("Time between two looks of the watchdog, in milliseconds.", status="not yet")
+    watchdog_max_overruns: int | None = count("Looks without progress before it stops a stream.", status="not yet")
+    deterministic: bool = switch("The same input and seed give the same text.", default=True, status="checked")
+    seed_controls_all: bool = switch("Nothing random escapes the seed.", default=True, status="described")
+    platforms: tuple[str, ...] = names("Targets the config is meant for.", status="checked")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,14 +69,14 @@ class Diagnostics:
 class Files:
     """Names of the files of a bundle."""
 
-    weights: str | None = text("Weights.", **_FILE)
-    moe: str | None = text("Routed experts.", **_FILE)
-    spans: str | None = text("Span bank.", **_FILE)
-    grammar: str | None = text("Grammar tables.", **_FILE)
-    memory_seed: str | None = text("Semantic memory as shipped.", **_FILE)
-    tokenizer: str | None = text("Tokenizer.", **_FILE)
-    evolution: str | None = text("What self-evolution changed.", **_FILE)
-    multimodal: str | None = text("Encoders of pictures and sound.", **_FILE, own=True)
+    weights: str | None = text("Weights.", **_FILE, status="compiled")
+    moe: str | None = text("Routed experts.", **_FILE, status="not yet")
+    spans: str | None = text("Span bank.", **_FILE, status="not yet")
+    grammar: str | None = text("Grammar tables.", **_FILE, status="compiled")
+    memory_seed: str | None = text("Semantic memory as shipped.", **_FILE, status="not yet")
+    tokenizer: str | None = text("Tokenizer.", **_FILE, status="compiled")
+    evolution: str | None = text("What self-evolution changed.", **_FILE, status="not yet")
+    multimodal: str | None = text("Encoders of pictures and sound.", **_FILE, own=True, status="not yet")
 
 
 _PARAMETERS: dict[str, Any] = {"default": None, "minimum": 0, "maximum": 1 << 50, "quantity": "decimal", "claim": True}

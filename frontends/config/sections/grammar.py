@@ -12,21 +12,30 @@ from chimerac.frontends.config.sections.common import count, names, papers, swit
 class Grammar:
     """Token masks from grammars (arXiv 2411.15100)."""
 
-    enabled: bool = switch("Mask tokens that the grammar of the mode forbids.")
-    modes: tuple[str, ...] = names("Grammars in the bundle.")
+    enabled: bool = switch("Mask tokens that the grammar of the mode forbids.", status="compiled")
+    modes: tuple[str, ...] = names("Grammars in the bundle.", status="compiled")
     representation: str = text(
         "Kind of automaton.",
         default="deterministic_pushdown_plus_weighted",
         choices=("deterministic_pushdown_plus_weighted", "deterministic_fst_plus_weighted"),
+        status="checked",
     )
-    schema: str | None = text("JSON Schema, a file beside the config, that becomes the grammar `schema`.", own=True)
-    schema_whitespace: int = count("Most blanks in a row in texts of the schema.", default=8, maximum=255, own=True)
-    default: str | None = text("Grammar of a generation that names none: a mode, or `schema`.", own=True)
-    storage_mb: float | None = key("Most memory of all grammar tables, in MiB.", default=None, minimum=0, claim=True)
-    hard_constraints: tuple[str, ...] = names("Constraints that hold always, by masking.")
-    soft_constraints: tuple[str, ...] = names("Constraints that bias the choice.")
-    adaptive_mask_cache: bool | None = switch("Cache token masks per automaton state.", default=None)
-    jit_compilation: bool = switch("Build tables for new schemas at run time; never machine code.")
+    schema: str | None = text(
+        "JSON Schema, a file beside the config, that becomes the grammar `schema`.", own=True, status="compiled"
+    )
+    schema_whitespace: int = count(
+        "Most blanks in a row in texts of the schema.", default=8, maximum=255, own=True, status="compiled"
+    )
+    default: str | None = text(
+        "Grammar of a generation that names none: a mode, or `schema`.", own=True, status="compiled"
+    )
+    storage_mb: float | None = key(
+        "Most memory of all grammar tables, in MiB.", default=None, minimum=0, claim=True, status="checked"
+    )
+    hard_constraints: tuple[str, ...] = names("Constraints that hold always, by masking.", status="checked")
+    soft_constraints: tuple[str, ...] = names("Constraints that bias the choice.", status="compiled")
+    adaptive_mask_cache: bool | None = switch("Cache token masks per automaton state.", default=None, status="checked")
+    jit_compilation: bool = switch("Build tables for new schemas at run time; never machine code.", status="checked")
     papers: tuple[str, ...] = papers()
 
 

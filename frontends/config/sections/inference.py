@@ -55,13 +55,17 @@ class EntropyValve:
 
 @dataclass(frozen=True, kw_only=True)
 class Mode:
-    """A preset of speed against care."""
+    """A preset of speed against care, chosen by name; today it sets the loop iterations."""
 
-    tps: float = key("Aim: tokens per second; neural_hz times span_avg.", default=0.0, minimum=0)
-    neural_hz: float = key("Aim: knots per second.", default=0.0, minimum=0)
-    span_avg: float = key("Aim: tokens accepted per knot.", default=1.0, minimum=0)
-    loops: int = key("Loop iterations.", default=1, minimum=1, maximum=64)
-    audit: float = fraction("Part of proposed tokens that the model checks; 1 is lossless.", default=1.0)
+    tps: float = key("Aim: tokens per second; neural_hz times span_avg.", default=0.0, minimum=0, status="checked")
+    neural_hz: float = key("Aim: knots per second.", default=0.0, minimum=0, status="checked")
+    span_avg: float = key("Aim: tokens accepted per knot.", default=1.0, minimum=0, status="checked")
+    loops: int = key(
+        "Loop iterations, brought into `looping.loop_range`.", default=1, minimum=1, maximum=64, status="compiled"
+    )
+    audit: float = fraction(
+        "Part of proposed tokens that the model checks; 1 is lossless.", default=1.0, status="not yet"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +79,21 @@ class Modes:
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
-    """How the next token is chosen."""
+    """The bundle's defaults of how the next token is chosen; a call may say otherwise."""
 
-    temperature: float = key("Divisor of the logits; 0 takes the best token.", default=0.7, minimum=0)
-    top_p: float = key("Least probability mass that stays in the draw.", default=0.92, above=0, maximum=1)
-    repetition_penalty: float = key("Weakening of tokens of the recent text; 1 is none.", default=1.0, above=0)
-    max_new_tokens: int = count("Longest answer, in tokens.", default=4096)
-    do_sample: bool = switch("Draw from the distribution; false takes the best token.", default=True)
-    stream: bool = switch("Show tokens as they come.", default=True)
+    temperature: float = key(
+        "Divisor of the logits, 0.01 and more; 0 takes the best token.",
+        default=0.7,
+        minimum=0,
+        maximum=100,
+        status="compiled",
+    )
+    top_p: float = key(
+        "Least probability mass that stays in the draw.", default=0.92, above=0, maximum=1, status="compiled"
+    )
+    repetition_penalty: float = key(
+        "Weakening of tokens of the recent text; 1 is none.", default=1.0, minimum=0.1, maximum=10, status="compiled"
+    )
+    max_new_tokens: int = count("Longest answer, in tokens.", default=4096, maximum=(1 << 31) - 1, status="compiled")
+    do_sample: bool = switch("Draw from the distribution; false takes the best token.", default=True, status="compiled")
+    stream: bool = switch("Show tokens as they come.", default=True, status="checked")

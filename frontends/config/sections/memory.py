@@ -15,7 +15,11 @@ class SemanticMemory:
     """Hypervector memory: binary vectors, XOR binding, majority bundles."""
 
     vector_bits: int = key(
-        "Bits of a vector and of the span-knot sketch; a power of two.", default=8192, minimum=64, maximum=1 << 17
+        "Bits of a vector and of the span-knot sketch; a power of two.",
+        default=8192,
+        minimum=64,
+        maximum=1 << 17,
+        status="checked",
     )
     vector_storage: str | None = text(
         "Words of a vector, `uint64_x128` for 8192 bits.", pattern=r"uint64_x[1-9]\d{0,4}"

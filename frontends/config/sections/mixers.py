@@ -12,19 +12,31 @@ from chimerac.frontends.config.sections.common import papers, size, switch, text
 class GatedDeltanet:
     """Gated DeltaNet: delta rule with a forget gate (arXiv 2412.06464)."""
 
-    formulation: str | None = text("The state update in words; informative.")
+    formulation: str | None = text("The state update in words; informative.", status="described")
     alpha_gate: str = text(
-        "Kind of the forget gate.", default="data_dependent_scalar", choices=("data_dependent_scalar",)
+        "Kind of the forget gate.",
+        default="data_dependent_scalar",
+        choices=("data_dependent_scalar",),
+        status="checked",
     )
     beta_gate: str = text(
-        "Kind of the write gate.", default="data_dependent_scalar", choices=("data_dependent_scalar",)
+        "Kind of the write gate.", default="data_dependent_scalar", choices=("data_dependent_scalar",), status="checked"
     )
-    state_size: int | None = size("Width of a head's square state; the head width when absent.", default=None)
-    chunkwise_parallel: bool = switch("Train in the chunk form; it changes no result.", default=True)
-    chunk_size: int = size("Tokens per chunk of the chunk form; a schedule, it changes no result.", default=64)
-    key_norm: str = text("Norm of the keys.", default="l2", choices=("l2",))
+    state_size: int | None = size(
+        "Width of a head's square state; the head width when absent.", default=None, status="checked"
+    )
+    chunkwise_parallel: bool = switch("Train in the chunk form; it changes no result.", default=True, status="checked")
+    chunk_size: int = size(
+        "Tokens per chunk of the chunk form; a schedule, it changes no result.", default=64, status="checked"
+    )
+    key_norm: str = text("Norm of the keys.", default="l2", choices=("l2",), status="checked")
     conv_size: int = key(
-        "Width of the causal convolutions over q, k and v, in tokens.", default=4, minimum=1, maximum=64, own=True
+        "Width of the causal convolutions over q, k and v, in tokens.",
+        default=4,
+        minimum=1,
+        maximum=64,
+        own=True,
+        status="compiled",
     )
     papers: tuple[str, ...] = papers()
 
@@ -33,8 +45,8 @@ class GatedDeltanet:
 class Efla:
     """Exact-flow update of the delta rule (arXiv 2512.12602)."""
 
-    enabled: bool = switch("Use the exact-flow update in the target layers.")
-    target_layers: str = text("Alias of the layers it is for.", default="SK")
+    enabled: bool = switch("Use the exact-flow update in the target layers.", status="compiled")
+    target_layers: str = text("Alias of the layers it is for.", default="SK", status="checked")
     papers: tuple[str, ...] = papers()
 
 
@@ -42,14 +54,14 @@ class Efla:
 class Xlstm:
     """mLSTM: matrix memory with exponential gates (arXiv 2405.04517)."""
 
-    variant: str = text("Kind of the cell.", default="mLSTM", choices=("mLSTM",))
-    exponential_gating: bool = key("Exponential input gate; the only form there is.", default=True)
+    variant: str = text("Kind of the cell.", default="mLSTM", choices=("mLSTM",), status="checked")
+    exponential_gating: bool = key("Exponential input gate.", default=True, only=True, status="checked")
     memory_size_per_head: tuple[int, int] | None = size(
-        "Rows and columns of a head's memory; the head width twice when absent.", default=None
+        "Rows and columns of a head's memory; the head width twice when absent.", default=None, status="checked"
     )
-    covariance_update: bool = key("Outer-product update; the only form there is.", default=True)
+    covariance_update: bool = key("Outer-product update.", default=True, only=True, status="checked")
     normalizer_state: str = text(
-        "How the gates are kept in range.", default="max_stabilized", choices=("max_stabilized",)
+        "How the gates are kept in range.", default="max_stabilized", choices=("max_stabilized",), status="checked"
     )
     papers: tuple[str, ...] = papers()
 
@@ -58,19 +70,27 @@ class Xlstm:
 class Titans:
     """Titans: a memory trained while reading, as context of a bounded attention window (arXiv 2501.00663)."""
 
-    memory_type: str = text("`MAC`: memory as context.", default="MAC", choices=("MAC",))
-    memory_depth: int = key("Matrices of the memory MLP.", default=2, minimum=2, maximum=2)
+    memory_type: str = text("`MAC`: memory as context.", default="MAC", choices=("MAC",), status="checked")
+    memory_depth: int = key("Matrices of the memory MLP.", default=2, minimum=2, maximum=2, status="checked")
     surprise_metric: str = text(
-        "What the memory learns from.", default="gradient_with_momentum", choices=("gradient_with_momentum",)
+        "What the memory learns from.",
+        default="gradient_with_momentum",
+        choices=("gradient_with_momentum",),
+        status="checked",
     )
-    surprise_formula: str | None = text("The momentum update in words; informative.")
-    forgetting_formula: str | None = text("The memory update in words; informative.")
+    surprise_formula: str | None = text("The momentum update in words; informative.", status="described")
+    forgetting_formula: str | None = text("The memory update in words; informative.", status="described")
     persistent_memory_slots: int = key(
-        "Learned keys and values that are always attended.", default=64, minimum=0, maximum=65536
+        "Learned keys and values that are always attended.", default=64, minimum=0, maximum=65536, status="compiled"
     )
-    local_window_size: int = size("Tokens of the sliding attention window.", default=1024)
+    local_window_size: int = size("Tokens of the sliding attention window.", default=1024, status="compiled")
     chunk: int = size(
-        "Tokens that share one anchor of the memory's gradient, aligned to the absolute position.", default=16, own=True
+        "Tokens that share one anchor of the memory's gradient, aligned to the absolute position.",
+        default=16,
+        own=True,
+        status="compiled",
     )
-    rope_theta: float = key("Base of the rotary positions inside the window.", default=1e4, above=1, own=True)
+    rope_theta: float = key(
+        "Base of the rotary positions inside the window.", default=1e4, above=1, own=True, status="compiled"
+    )
     papers: tuple[str, ...] = papers()

@@ -31,28 +31,44 @@ class HgfCorrection:
 class Quantization:
     """Ternary weights and int8 activations (BitNet b1.58, arXiv 2402.17764)."""
 
-    method: str = text("Family of the quantisation.", default="bitnet", choices=("bitnet",))
+    method: str = text("Family of the quantisation.", default="bitnet", choices=("bitnet",), status="checked")
     linear_class: str = text(
-        "How a quantised linear is held.", default="ternary_bitplane", choices=("ternary_bitplane", "ternary_packed")
+        "How a quantised linear is held.",
+        default="ternary_bitplane",
+        choices=("ternary_bitplane", "ternary_packed"),
+        status="described",
     )
     weight_bits: float = key(
         "Bits per ternary weight as stored, without scales; 1.58 is the entropy, not a storage format.",
         default=1.6,
         above=0,
         maximum=8,
+        status="checked",
     )
-    weight_values: tuple[int, int, int] = key("The values a weight takes.", default=(-1, 0, 1), minimum=-1, maximum=1)
-    weight_scale: str = text("Rule of the weight scale.", default="absmean_per_group", choices=("absmean_per_group",))
-    group_size: int = size("Input channels that share one weight scale; a multiple of the block.", default=128)
-    activation_bits: int = key("Bits of a quantised activation.", default=8, minimum=8, maximum=8)
+    weight_values: tuple[int, int, int] = key(
+        "The values a weight takes.", default=(-1, 0, 1), only=[-1, 0, 1], status="checked"
+    )
+    weight_scale: str = text(
+        "Rule of the weight scale.", default="absmean_per_group", choices=("absmean_per_group",), status="checked"
+    )
+    group_size: int = size(
+        "Input channels that share one weight scale; a multiple of the block.", default=128, status="compiled"
+    )
+    activation_bits: int = key("Bits of a quantised activation.", default=8, minimum=8, maximum=8, status="checked")
     activation_method: str = text(
-        "Rule of the activation scale.", default="absmax_per_block", choices=("absmax_per_block",)
+        "Rule of the activation scale.", default="absmax_per_block", choices=("absmax_per_block",), status="checked"
     )
-    activation_block_size: int = size("Channels that share one activation scale.", default=64)
-    accumulator_dtype: str = text("Type that integer products are summed in.", default="int32", choices=("int32",))
-    norm_dtype: str = text("Type that norms are computed in.", default="float32", choices=("float32",))
+    activation_block_size: int = size("Channels that share one activation scale.", default=64, status="compiled")
+    accumulator_dtype: str = text(
+        "Type that integer products are summed in.", default="int32", choices=("int32",), status="checked"
+    )
+    norm_dtype: str = text(
+        "Type that norms are computed in.", default="float32", choices=("float32",), status="checked"
+    )
     runtime_kernel: str = text(
-        "Kernel family asked for; `chimerac` means kernels compiled for the bundle's target.", default="chimerac"
+        "Kernel family asked for; `chimerac` means kernels compiled for the bundle's target.",
+        default="chimerac",
+        status="checked",
     )
     embedding_format: str = text(
         "Storage of the tied embedding and head: int8 with one absmax scale per group, ternary as the other matrices, "
@@ -60,7 +76,10 @@ class Quantization:
         default="int8",
         choices=("int8", "ternary", "bfloat16", "float32"),
         own=True,
+        status="compiled",
     )
     papers: tuple[str, ...] = papers()
-    sherry_mode: SherryMode = key("3:4 sparse storage.", factory=SherryMode)
-    hgf_correction: HgfCorrection = key("Low-rank correction of ternary matrices.", factory=HgfCorrection)
+    sherry_mode: SherryMode = key("3:4 sparse storage.", factory=SherryMode, status="not yet")
+    hgf_correction: HgfCorrection = key(
+        "Low-rank correction of ternary matrices.", factory=HgfCorrection, status="not yet"
+    )

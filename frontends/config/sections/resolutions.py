@@ -1,7 +1,8 @@
 """``resolutions``: answers to questions the Chimera 5.1 document leaves open.
 
-Each key names what chimerac does where the document is silent or says two things. Writing a key takes the answer into
-the config, and the consistency check no longer reports the question.
+Each key names what chimerac does, or means to do in a part that has no compiler yet, where the document is silent or
+says two things. Writing a key takes the answer into the config, and the consistency check no longer reports the
+question; that a part is not compiled yet it goes on to say.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from typing import Any
 from chimerac.frontends.config.fields import key
 
 
-def _answer(doc: str, *choices: str) -> Any:
-    return key(doc, default=None, choices=choices, own=True)
+def _answer(doc: str, *choices: str, **details: Any) -> Any:
+    return key(doc, default=None, choices=choices, own=True, **details)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,5 +57,7 @@ class Resolutions:
     )
     wasm_files: str | None = _answer("Mapping of files where the target has none.", "range_reads")
     telemetry: str | None = _answer("Where metrics go.", "local_callback")
-    penalty_exempt: str | None = _answer("Tokens that the repetition penalty leaves alone.", "structural")
+    penalty_exempt: str | None = _answer(
+        "Tokens that the repetition penalty leaves alone.", "structural", status="not yet"
+    )
     state_file: str | None = _answer("Form of the evolution state file.", "snapshot_and_journal")

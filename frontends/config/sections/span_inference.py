@@ -85,7 +85,10 @@ class TspKnot:
 
     energy_terms: EnergyTerms = key("Terms of the energy.", factory=EnergyTerms)
     relaxation_phase1: str = text(
-        "First half of the layer.", default="gated_deltanet_update", choices=("gated_deltanet_update",)
+        "First half of the layer.",
+        default="gated_deltanet_update",
+        choices=("gated_deltanet_update",),
+        status="checked",
     )
     relaxation_phase2_max_iters: int = key("Most rounds of bit flips.", default=3, minimum=0, maximum=64)
     relaxation_phase2_flip_fraction: float = fraction(

@@ -27,20 +27,22 @@ class Optimization:
 class ImplementedOptimizations:
     """Notes on what is implemented."""
 
-    mezo_optimizer: Optimization | None = key("Training by forward passes only.", default=None)
+    mezo_optimizer: Optimization | None = key("Training by forward passes only.", default=None, status="checked")
     bf16_autocast: Optimization | None = key("Mixed precision.", default=None)
     torch_compile: Optimization | None = key("Compiled training.", default=None)
     parallel_mlstm: Optimization | None = key("Chunk form of mLSTM.", default=None)
-    parallel_titans_mac: Optimization | None = key("Chunk form of Titans.", default=None)
+    parallel_titans_mac: Optimization | None = key("Chunk form of Titans.", default=None, status="checked")
     sort_based_moe: Optimization | None = key("Tokens sorted by expert.", default=None)
     gradient_checkpointing: Optimization | None = key("Recomputed activations.", default=None)
     cpu_thread_tuning: Optimization | None = key("Threads.", default=None)
     ipex_integration: Optimization | None = key("Intel's extension.", default=None)
-    ternary_qat_ste: Optimization | None = key("Training with rounded weights.", default=None)
+    ternary_qat_ste: Optimization | None = key("Training with rounded weights.", default=None, status="checked")
     two_bit_packed_weights: Optimization | None = key("Four weights a byte.", default=None)
-    zero_multiply_forward: Optimization | None = key("Products without multiplying.", default=None)
-    ternary_mezo_sparse: Optimization | None = key("Forward-only training that skips zeros.", default=None)
-    sparse_grad_w_masking: Optimization | None = key("Gradients that skip deep zeros.", default=None)
+    zero_multiply_forward: Optimization | None = key("Products without multiplying.", default=None, status="checked")
+    ternary_mezo_sparse: Optimization | None = key(
+        "Forward-only training that skips zeros.", default=None, status="checked"
+    )
+    sparse_grad_w_masking: Optimization | None = key("Gradients that skip deep zeros.", default=None, status="checked")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,7 @@ class NotImplementedNotes:
     """Notes on what is not implemented."""
 
     elut_training: str | None = text("Lookup tables in training.")
-    mixture_of_depths: str | None = text("Tokens that skip layers.")
+    mixture_of_depths: str | None = text("Tokens that skip layers.", status="checked")
     sparse_backprop: str | None = text("Sparse gradients.")
 
 
@@ -76,8 +78,10 @@ class TernaryCompute:
     """Notes; chimerac reads them only to compare their numbers with the config's."""
 
     note: str | None = text("Remark.", name="_note")
-    thesis: str | None = text("The argument.")
+    thesis: str | None = text("The argument.", status="checked")
     implemented_optimizations: ImplementedOptimizations = key("What is implemented.", factory=ImplementedOptimizations)
     not_implemented: NotImplementedNotes = key("What is not.", factory=NotImplementedNotes)
     realistic_performance: RealisticPerformance = key("Speeds.", factory=RealisticPerformance)
-    paradigm_papers: tuple[str, ...] = key("Papers of the argument.", name="§_paradigm", default=(), single=True)
+    paradigm_papers: tuple[str, ...] = key(
+        "Papers of the argument.", name="§_paradigm", default=(), single=True, status="described"
+    )

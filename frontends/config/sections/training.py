@@ -25,7 +25,7 @@ class Phase:
     warmup_steps: int | None = count("Steps of rising learning rate.")
     weight_decay: float | None = key("Decay of matrices per step.", default=None, minimum=0)
     grad_clip: float | None = key("Longest gradient.", default=None, above=0)
-    ternary: str | None = text("How ternary weights are trained.")
+    ternary: str | None = text("How ternary weights are trained.", status="checked")
     stages: tuple[tuple[int, str] | tuple[int, int, float], ...] = key(
         "Steps of a growing context: [tokens, steps, learning rate], or [tokens, name] for where it starts.",
         default=(),
@@ -52,7 +52,7 @@ class Training:
     """How the model is trained."""
 
     phases: tuple[Phase, ...] = key("Phases in order.", default=())
-    distillation_init: DistillationInit = key("Start from another model.", factory=DistillationInit)
+    distillation_init: DistillationInit = key("Start from another model.", factory=DistillationInit, status="not yet")
 
 
 @dataclass(frozen=True, kw_only=True)

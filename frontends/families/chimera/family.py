@@ -12,8 +12,10 @@ from chimerac.compiler.model import ReferenceSession, Remark
 from chimerac.frontends.config import ModelConfig
 from chimerac.frontends.config.document import Document
 from chimerac.frontends.config.loader import read_config
+from chimerac.frontends.config.status import absent
 from chimerac.frontends.families.chimera.consistency import check
 from chimerac.frontends.families.chimera.from_config import shape as shape_of
+from chimerac.frontends.families.chimera.generation import generation_defaults
 from chimerac.frontends.families.chimera.grammars import grammar_request
 from chimerac.frontends.families.chimera.naming import tensor_specs
 from chimerac.frontends.families.chimera.shape import ChimeraShape
@@ -98,6 +100,8 @@ def describe(config: ModelConfig) -> Description[ChimeraShape]:
         own_tokenizer=lambda: tokenizer_of(config.vocab_size, config.token_ids, config.place("token_ids")),
         grammars=lambda: grammar_request(config),
         file_names={role: name for role, name in files.items() if name},
+        generation=generation_defaults(config, shape),
+        absent=absent(config),
         remarks=lambda: _remarks(config),
         place=config.place,
     )

@@ -17,6 +17,8 @@ from chimerac.frontends.layers.shapes import (
     TitansShape,
 )
 
+LEAST_TEMPERATURE = 0.01  #: above 0 that the runtime takes
+
 _KINDS: tuple[str, ...] = typing.get_args(MixerKind)
 
 
@@ -31,6 +33,7 @@ def shape(config: ModelConfig) -> ChimeraShape:
     _widths(config, mixers, errors)
     moe = _moe(config, len(mixers), errors)
     loop = _loop(config, len(mixers), errors)
+    _generation(config, errors)
     errors.finish()
     knot, titans = config.tsp_knot, config.titans
     terms, usual = knot.energy_terms, KnotShape()
@@ -171,6 +174,12 @@ def _moe(config: ModelConfig, layers: int, errors: _Errors) -> MoeShape | None:
         experts_per_token=moe.num_experts_per_tok,
         width=moe.moe_intermediate_size,
     )
+
+
+def _generation(config: ModelConfig, errors: _Errors) -> None:
+    if config.generation is not None and 0 < config.generation.temperature < LEAST_TEMPERATURE:
+        message = f"a temperature of {config.generation.temperature:g} is below {LEAST_TEMPERATURE:g}"
+        errors.add("generation.temperature", message, "0 takes the likeliest token")
 
 
 def _loop(config: ModelConfig, layers: int, errors: _Errors) -> LoopShape | None:

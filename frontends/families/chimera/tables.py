@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 
+from chimerac.frontends.config.status import not_compiled
 from chimerac.frontends.families.chimera.consistency import CheckReport
 from chimerac.frontends.families.chimera.rules import SEVERITIES
 from chimerac.frontends.families.chimera.sizes.claims import MB, Audit
@@ -30,9 +31,12 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 
 
 
 def render_check(report: CheckReport) -> str:
-    """The findings, the gravest first, each with what the config says, what is true and what chimerac does."""
+    """The findings, the gravest first, and what the keys do.
+
+    A finding says what the config says, what is true, and what chimerac does, or plans for a part without a compiler.
+    """
     if not report.findings:
-        return f"{report.file}: consistent"
+        return "\n\n".join([f"{report.file}: consistent", _render_keys(report)])
     parts = []
     for severity, meaning in SEVERITIES.items():
         findings = report.of(severity)
@@ -46,11 +50,21 @@ def render_check(report: CheckReport) -> str:
             place = place if len(place) <= WIDTH else "…" + place[1 - WIDTH :]
             lines = [title + " " * gap + place] if gap >= 2 else [title, place.rjust(WIDTH)]
             lines += _labelled("says", finding.says) if finding.says else []
-            lines += _labelled("found", finding.found) + _labelled("does", finding.resolution)
+            lines += _labelled("found", finding.found)
+            lines += _labelled("plan" if finding.planned else "does", finding.resolution)
             parts.append("\n".join(lines))
     counts = ", ".join(f"{severity} {len(report.of(severity))}" for severity in SEVERITIES if report.of(severity))
     parts.append(f"{len(report.findings)} findings: {counts}")
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, _render_keys(report)])
+
+
+def _render_keys(report: CheckReport) -> str:
+    """How many keys do what, and what is enabled without a compiler."""
+    counts = ", ".join(f"{count} {status}" for status, count in report.keys.items() if count)
+    lines = textwrap.wrap(f"{sum(report.keys.values())} keys written: {counts} (docs/config-keys.md)", WIDTH)
+    if report.absent:
+        lines += textwrap.wrap(not_compiled(report.absent), WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    return "\n".join(lines)
 
 
 def _labelled(label: str, text: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chimerac.frontends.families.chimera.rules.base import Facts, Found, Rule, listing, megabytes, millions
+from chimerac.frontends.families.chimera.rules.base import Facts, Found, Rule, listing, megabytes, millions, planned
 from chimerac.frontends.families.chimera.sizes.claims import MB
 from chimerac.frontends.families.chimera.sizes.stores import router_parameters, ttt_bytes
 
@@ -16,7 +16,7 @@ def ttt_without_mlp(facts: Facts) -> Found | None:
     if not ttt.enabled or ttt.target_param != "mlp_w_down" or not without:
         return None
     index = ttt.target_layers.index(without[0])
-    return Found(
+    return planned(
         f"{ttt.target_param} of layers {list(ttt.target_layers)}",
         f"layer {listing([str(layer) for layer in without])} has experts and no dense MLP",
         "the shared expert's down matrix in its place",
@@ -34,7 +34,7 @@ def ttt_memory(facts: Facts) -> Found | None:
     needed = ttt_bytes(facts.config, stated)
     if needed <= tier.mb * MB:
         return None
-    return Found(
+    return planned(
         f"{tier.mb:g} MB for {ttt.update_scope} of layers {list(ttt.target_layers)}",
         f"{megabytes(needed)} in {stated}, {megabytes(ttt_bytes(facts.config, 'int8'))} in int8 with scales",
         "int8 with a scale per group, no momentum",
@@ -50,7 +50,7 @@ def ttt_rate(facts: Facts) -> Found | None:
         return None
     if ttt.momentum == 0 and 0.03 <= ttt.inner_lr <= 30:
         return None
-    return Found(
+    return planned(
         f"step {ttt.inner_lr:g}, momentum {ttt.momentum:g}",
         "the paper named has no momentum and steps of 0.3 to 3 on the sum over a chunk",
         "the sum over a chunk with the config's numbers",
@@ -64,7 +64,7 @@ def ttt_projection(facts: Facts) -> Found | None:
     if not ttt.enabled or not ttt.target_layers or not facts.open("ttt_projection"):
         return None
     count = len(ttt.target_layers) * hidden * hidden
-    return Found(
+    return planned(
         f"test-time training of layers {list(ttt.target_layers)}",
         f"its target projections, {millions(count)} parameters, are in no count and no training phase",
         "left out when a checkpoint has none",
@@ -78,7 +78,7 @@ def ttt_shared_weights(facts: Facts) -> Found | None:
         return None
     if not facts.open("ttt_streams"):
         return None
-    return Found(
+    return planned(
         f"{deployment.max_streams} streams share weights that one of them trains",
         "a shared matrix can't carry a change per stream",
         "the change is apart and added; the first stream of a profile has it",
@@ -93,7 +93,7 @@ def depth_predictor(facts: Facts) -> Found | None:
     if not valve.enabled or not method.startswith("mod_") or notes.mixture_of_depths is None:
         return None
     both = facts.config.self_evolution.tier3.loop_depth_learning.enabled
-    return Found(
+    return planned(
         f"loop_depth_router {method}",
         "P3_ternary_compute.not_implemented lists mixture of depths"
         + ("; loop_depth_learning is a second classifier of the same thing" if both else ""),
@@ -113,7 +113,7 @@ def predictor_width(facts: Facts) -> Found | None:
         return None
     width = max(64, int((claimed - fixed) / each // 64) * 64)
     classes = facts.shape.loop.maximum - facts.shape.loop.minimum + 1
-    return Found(
+    return planned(
         f"{claimed:,} parameters",
         f"{facts.config.hidden_size} inputs and {classes} classes allow {each:,} parameters per hidden channel: "
         f"{(claimed - fixed) / each:.2f} channels",
@@ -127,7 +127,7 @@ def one_threshold(facts: Facts) -> Found | None:
     levels = [part for part in (valve.levels.low, valve.levels.medium, valve.levels.high) if part]
     if not valve.enabled or len(levels) < 3 or valve.thresholds_bits is not None:
         return None
-    return Found(
+    return planned(
         f"one threshold, {valve.threshold_bits:g} bits, for {len(levels)} levels",
         f"{len(levels)} levels need {len(levels) - 1}",
         f"medium from {valve.threshold_bits / 2:g} bits, high from {valve.threshold_bits:g}",
@@ -140,7 +140,7 @@ def timing_metrics(facts: Facts) -> Found | None:
     timing = [name for name in valve.metrics if name in _TIMING]
     if not valve.enabled or not timing or not facts.config.deployment.deterministic:
         return None
-    return Found(
+    return planned(
         f"{listing(timing)} choose the level",
         "they depend on speculation and timing, and the level changes the text",
         "in exact mode they steer speed only",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from chimerac.frontends.families.chimera.rules.base import Facts, Found, Rule, listing
+from chimerac.frontends.families.chimera.rules.base import Facts, Found, Rule, listing, planned
 from chimerac.frontends.families.chimera.sizes.stores import field_bits
 
 
-def _differs(says: str, found: str, path: str | None = None, resolution: str = "the larger structure decides") -> Found:
-    return Found(says, found, resolution, path)
+def _differs(says: str, found: str, path: str | None = None, plan: str = "the larger structure decides") -> Found:
+    """Numbers of a part that is not compiled yet."""
+    return planned(says, found, plan, path)
 
 
 def layer_counts(facts: Facts) -> Found | None:
@@ -20,7 +21,7 @@ def layer_counts(facts: Facts) -> Found | None:
     counted = backbone.layer_counts
     if counted is None or {name: n for name, n in counted.items() if n} == {name: n for name, n in real.items() if n}:
         return None
-    return _differs(f"layer_counts {dict(counted)}", f"the pattern has {real}", resolution="the pattern decides")
+    return Found(f"layer_counts {dict(counted)}", f"the pattern has {real}", "the pattern decides")
 
 
 def candidate_sum(facts: Facts) -> Found | None:
@@ -29,7 +30,7 @@ def candidate_sum(facts: Facts) -> Found | None:
     if bank.candidates_fast is None or bank.candidates_fast == sum(bank.candidate_sources):
         return None
     found = f"the sources add up to {sum(bank.candidate_sources)}"
-    return _differs(f"candidates_fast {bank.candidates_fast}", found, resolution="the sources decide")
+    return _differs(f"candidates_fast {bank.candidates_fast}", found, plan="the sources decide")
 
 
 def named_lists(facts: Facts) -> Found | None:
@@ -42,7 +43,7 @@ def named_lists(facts: Facts) -> Found | None:
     ):
         if len(names) != len(values):
             says = f"{len(names)} names"
-            return _differs(says, f"{len(values)} values", path, "names without a value are left out")
+            return Found(says, f"{len(values)} values", "names without a value are left out", path)
     return None
 
 
@@ -52,7 +53,8 @@ def mode_speeds(facts: Facts) -> Found | None:
         mode = getattr(facts.config.modes, name)
         if mode and mode.tps and abs(mode.tps - mode.neural_hz * mode.span_avg) > 0.02 * mode.tps:
             product = f"{mode.neural_hz:g} x {mode.span_avg:g} is {mode.neural_hz * mode.span_avg:g}"
-            return _differs(f"{mode.tps:g} tokens per second", product, f"modes.{name}.tps", "the product is the aim")
+            says, does = f"{mode.tps:g} tokens per second", "both stay aims; `chimerac bench` measures"
+            return Found(says, product, does, f"modes.{name}.tps")
     return None
 
 
@@ -78,7 +80,8 @@ def budget_sums(facts: Facts) -> Found | None:
     )
     for path, claimed, computed in sums:
         if claimed is not None and computed is not None and abs(claimed - computed) > 0.5:
-            return _differs(f"{claimed:g} MB", f"its parts add up to {computed:g} MB", path, "the parts decide")
+            found = f"its parts add up to {computed:g} MB"
+            return Found(f"{claimed:g} MB", found, "`check` computes with the parts", path)
     return None
 
 
@@ -106,12 +109,12 @@ def certificate_widths(facts: Facts) -> Found | None:
     for name in config.span_inference.certificate_fields:
         bits = field_bits(name)
         if name.startswith("entity_delta") and bits != entity:
-            return _differs(name, f"an entity has {entity} bits", resolution="the entity decides")
+            return _differs(name, f"an entity has {entity} bits", plan="the entity decides")
         if name.startswith("grammar_delta") and bits != stack:
-            return _differs(name, f"a frame has {stack} bits", resolution="the frame decides")
+            return _differs(name, f"a frame has {stack} bits", plan="the frame decides")
         if name.startswith("debt_delta") and debts and bits % debts:
             found = f"{debts} kinds of obligations don't share {bits} bits evenly"
-            return _differs(name, found, resolution="one byte per kind")
+            return _differs(name, found, plan="one byte per kind")
     return None
 
 
@@ -126,7 +129,7 @@ def hidden_sizes(facts: Facts) -> Found | None:
         ("multimodal.audio.out", media.audio and media.audio.out),
     ):
         if value is not None and value != hidden:
-            return _differs(f"{value} channels", f"hidden_size is {hidden}", path, "hidden_size decides")
+            return Found(f"{value} channels", f"hidden_size is {hidden}", "hidden_size decides", path)
     return None
 
 
@@ -211,7 +214,7 @@ def mechanisms(facts: Facts) -> Found | None:
     )
     if count is None or count == real:
         return None
-    return _differs(f"{count} mechanisms", f"{real} are enabled", resolution="those that are enabled")
+    return _differs(f"{count} mechanisms", f"{real} are enabled", plan="those that are enabled")
 
 
 def ttt_layers(facts: Facts) -> Found | None:
@@ -221,7 +224,7 @@ def ttt_layers(facts: Facts) -> Found | None:
     if not ttt.enabled or not outside:
         return None
     found = f"there are {facts.shape.layers} layers, counted from 0"
-    return _differs(f"layers {listing(outside)}", found, resolution="left out")
+    return _differs(f"layers {listing(outside)}", found, plan="left out")
 
 
 def hash_bits(facts: Facts) -> Found | None:

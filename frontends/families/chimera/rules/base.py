@@ -24,12 +24,21 @@ SEVERITIES: dict[Severity, str] = {
 
 @dataclass(frozen=True)
 class Found:
-    """What one rule found. ``path`` replaces the rule's own where the rule looks at several."""
+    """What one rule found. ``path`` replaces the rule's own where the rule looks at several.
+
+    ``resolution`` is what chimerac does about it; ``planned``: what it will do once the part is compiled.
+    """
 
     says: str
     found: str
     resolution: str
     path: str | None = None
+    planned: bool = False
+
+
+def planned(says: str, found: str, plan: str, path: str | None = None) -> Found:
+    """A finding in a part that has no compiler yet; ``plan`` is what is meant to be done when it has one."""
+    return Found(says, found, f"not compiled yet; when it is: {plan}", path, planned=True)
 
 
 @dataclass(frozen=True)
@@ -41,9 +50,10 @@ class Finding:
     path: str
     says: str  #: what the config says
     found: str  #: what is true instead
-    resolution: str  #: what chimerac does
+    resolution: str  #: what chimerac does, or would do
     span: Span | None
     also: tuple[str, ...] = ()  #: other names of the same finding
+    planned: bool = False  #: the part is not compiled yet
 
 
 class Facts:
@@ -109,6 +119,7 @@ class Rule:
             resolution=result.resolution,
             span=facts.config.place(path),
             also=self.also,
+            planned=result.planned,
         )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from chimerac.frontends.families.chimera.rules.base import Facts, Found, Rule, listing, megabytes
+from chimerac.frontends.families.chimera.generation import loops_in_range
+from chimerac.frontends.families.chimera.rules.base import Facts, Found, Rule, listing, megabytes, planned
 
 
 def ragged_groups(facts: Facts) -> Found | None:
@@ -64,7 +65,7 @@ def undefined_knot(facts: Facts) -> Found | None:
     return Found(
         f"{facts.shape.mixers.count('tsp_span_knot')} span-knot layers",
         "no paper and no key of the config says what they compute",
-        "Gated DeltaNet, then a discrete relaxation of a sketch (docs/model.md)",
+        "Gated DeltaNet; not compiled yet: a relaxation towards a memory behind it (docs/model.md)",
     )
 
 
@@ -97,7 +98,8 @@ def loop_controllers(facts: Facts) -> Found | None:
     return Found(
         f"{listing(controllers)} set the loop count",
         "nothing says which one wins",
-        "the mode is the cap, the valve picks, the exit only shortens",
+        "a call's mode or loops set the count, the exit only shortens"
+        + ("; not compiled yet: the valve, which picks up to that" if config.entropy_valve.enabled else ""),
     )
 
 
@@ -116,8 +118,23 @@ def unreachable_loops(facts: Facts) -> Found | None:
         f"between {loop.minimum} and {loop.maximum} iterations",
         f"modes and valve ask for {listing([str(n) for n in sorted(asked)])} only; "
         f"{listing([str(n) for n in missing])} can't be reached",
-        "the loop-count predictor may pick any count up to the cap",
+        "a call may ask for any of them",
         "looping.loop_range",
+    )
+
+
+def modes_in_range(facts: Facts) -> Found | None:
+    """The loop iterations of a mode must be in the range of the loop."""
+    modes, loop = facts.config.modes, facts.shape.loop
+    named = {"fast": modes.fast, "balanced": modes.balanced, "reasoning": modes.reasoning}
+    outside = {n: m.loops for n, m in named.items() if m and m.loops != loops_in_range(m.loops, facts.shape)}
+    if not outside:
+        return None
+    return Found(
+        ", ".join(f"{name} loops {loops} times" for name, loops in outside.items()),
+        f"the loop runs {loop.minimum} to {loop.maximum} times" if loop else "no layers are looped",
+        "the nearest possible number",
+        f"modes.{next(iter(outside))}.loops",
     )
 
 
@@ -128,10 +145,10 @@ def exact_depth(facts: Facts) -> Found | None:
         return None
     if facts.config.looping.depth_selection != "stochastic_per_sequence" or loop.exit_threshold <= 0:
         return None
-    return Found(
+    return planned(
         f"training draws one count per sequence; the exit at {loop.exit_threshold:g} picks one per token",
         "a checked span is exact only if a token's count depends on nothing but the tokens before it",
-        "the count is a function of committed tokens; exact mode keeps it fixed",
+        "the count of a checked span is a function of committed tokens, and fixed in exact mode",
         "looping.adaptive_exit_threshold",
     )
 
@@ -167,7 +184,7 @@ def chunk_over_state(facts: Facts) -> Found | None:
     return Found(
         f"chunks of {chunk} tokens",
         f"results don't depend on it; work per token grows with the chunk once it is over the state width {width}",
-        "a schedule of training, not a property of the model",
+        "training takes chunks of 64, a bundle those of its call",
     )
 
 
@@ -192,7 +209,7 @@ def vocabulary_holes(facts: Facts) -> Found | None:
     return Found(
         f"a vocabulary of {facts.config.vocab_size}",
         f"that is o200k_base with 54 agent tokens: {len(holes)} ids stand for nothing{silent}",
-        "their logits are minus infinity always",
+        "they are never generated",
     )
 
 
@@ -210,7 +227,7 @@ def no_cache(facts: Facts) -> Found | None:
     return Found(
         "use_cache false",
         "without carried state every token would read the whole text again",
-        "state is always carried; read as: no keys and values are kept",
+        "state is always carried, the keys and values of Titans windows included",
     )
 
 
@@ -244,6 +261,7 @@ RULES = (
     Rule("I41", "C", "", fenced_rows),
     Rule("I42", "C", "transformers_version", pinned_version),
     Rule("R27", "C", "looping.loop_range", unreachable_loops),
+    Rule("X14", "A", "modes.fast.loops", modes_in_range),
     Rule("R30", "B", "looping.adaptive_exit_threshold", exact_depth),
     Rule("R34", "C", "use_cache", no_cache),
     Rule("R58", "C", "vocab_size", vocabulary_holes),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from chimerac.frontends.families.chimera.rules.base import Facts, Found, Rule, number_in
+from chimerac.frontends.families.chimera.rules.base import Facts, Found, Rule, number_in, planned
 from chimerac.frontends.families.chimera.sizes.stores import MIB, memory_bytes
 
 RECALL_DISTANCE = 0.25  #: share of bits in which a vector differs from a bundle of three that holds it
@@ -19,7 +19,7 @@ def memory_plan(facts: Facts) -> Found | None:
     room = memory.memory_mb * MIB
     if needed.compact <= room and (needed.copied <= room or not facts.open("relations")):
         return None
-    return Found(
+    return planned(
         f"{memory.memory_mb:g} MiB",
         f"{needed.compact / MIB:.1f} MiB with relations as {16}-byte triples and hot entries as an index, "
         f"{needed.copied / MIB:.1f} MiB with both as vectors",
@@ -42,7 +42,7 @@ def hash_recall(facts: Facts) -> Found | None:
     if found >= MIN_RECALL:
         return None
     far = recall(0.35, memory.lsh_tables, memory.lsh_bits_per_table)
-    return Found(
+    return planned(
         f"{memory.lsh_tables} tables of {memory.lsh_bits_per_table} bits",
         f"they find {found:.0%} of entries at distance {RECALL_DISTANCE} (a bundle of three) and {far:.0%} at 0.35",
         "tables first, then a scan of 1024-bit prefixes",
@@ -56,7 +56,7 @@ def forgetting_policies(facts: Facts) -> Found | None:
     policies = {growth.forgetting, growth.pruning, facts.config.semantic_memory.forgetting_policy} - {None}
     if len(policies) < 2:
         return None
-    return Found(
+    return planned(
         ", ".join(sorted(str(policy) for policy in policies)),
         f"{len(policies)} ways of forgetting for one pool",
         "draw twice as many unpinned entries as must go, drop the weaker half; user facts are pinned",
@@ -71,7 +71,7 @@ def fixed_pool_grows(facts: Facts) -> Found | None:
     growth = config.self_evolution.safety.max_growth_mb.memory
     if not fixed or growth <= 0 or not facts.open("memory_growth"):
         return None
-    return Found(
+    return planned(
         f"a fixed pool, and {growth:g} MiB of growth",
         "a pool of fixed size doesn't grow",
         "the shipped pool is fixed; what a session adds is an overlay in the state file",
@@ -81,14 +81,15 @@ def fixed_pool_grows(facts: Facts) -> Found | None:
 
 def surprise_rate(facts: Facts) -> Found | None:
     """The threshold of surprise must not use up a session's writes in a few answers."""
-    growth, tokens = facts.config.self_evolution.tier1.memory_growth, facts.config.generation.max_new_tokens
+    growth, generation = facts.config.self_evolution.tier1.memory_growth, facts.config.generation
+    tokens = 0 if generation is None else generation.max_new_tokens
     sigma = number_in(r"above_(\d+(?:\.\d+)?)_sigma", growth.surprise_threshold)
     if not growth.enabled or sigma is None or not tokens:
         return None
     triggers = tokens * 0.5 * math.erfc(sigma / math.sqrt(2))
     if growth.max_per_session >= 100 * triggers:
         return None
-    return Found(
+    return planned(
         f"surprise above {sigma:g} sigma, {growth.max_per_session} writes per session",
         f"about {triggers:.0f} tokens in {tokens} are above it: the session is full after "
         f"{growth.max_per_session / triggers:.0f} answers",
@@ -111,7 +112,7 @@ def state_versions(facts: Facts) -> Found | None:
     ]
     if not kept or not evolution.safety.state_file or not facts.open("state_file"):
         return None
-    return Found(
+    return planned(
         f"{', '.join(kept)} persist in {evolution.safety.state_file}",
         "nothing defines versions, rollback or reset of that file",
         "a snapshot and a journal with checksums; a reset is a record",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from chimerac.frontends.families.chimera.rules.base import Facts, Found, Rule, listing
+from chimerac.frontends.families.chimera.rules.base import Facts, Found, Rule, listing, planned
 
 #: Mean of the largest of n normal draws, in standard deviations, for some n; between them it is interpolated.
 _LARGEST = ((2, 0.56), (4, 1.03), (8, 1.42), (16, 1.77), (32, 2.07), (64, 2.34), (256, 2.83))
@@ -22,7 +22,7 @@ def wall_clock(facts: Facts) -> Found | None:
         limits.append("trees sized by the hardware")
     if not deployment.deterministic or not limits or not facts.open("wall_clock"):
         return None
-    return Found(
+    return planned(
         f"deterministic, with {listing(limits)}",
         "time differs from run to run and from machine to machine",
         "limits are counted in operations; a watchdog's stop is recorded and reported",
@@ -38,7 +38,7 @@ def slow_ticks(facts: Facts) -> Found | None:
     over = [f"{name} {period:.0f}" for name, period in periods.items() if tick and period > tick]
     if not over:
         return None
-    return Found(
+    return planned(
         f"a tick of {tick} ms",
         f"knots take longer (ms): {', '.join(over)}; each would be an overrun",
         "progress is counted per layer, not per knot",
@@ -58,7 +58,7 @@ def unshared_stores(facts: Facts) -> Found | None:
     return Found(
         f"shared: {', '.join(config.deployment.shared) or 'nothing'}",
         f"{listing(missing)} would be there {config.deployment.max_streams} times",
-        "all read-only stores are shared; changes are an overlay per profile",
+        "sessions of a bundle share everything that it has; no more stores are compiled yet",
         "deployment.shared",
     )
 
@@ -72,7 +72,7 @@ def mapped_wasm(facts: Facts) -> Found | None:
     return Found(
         f"mmap of {listing(list(deployment.mmap))}",
         f"{listing(wasm)} has no memory-mapped files",
-        "read in ranges into linear memory, layer by layer",
+        "files are read whole into the module's memory when a bundle is opened",
         "deployment.mmap",
     )
 
@@ -82,7 +82,7 @@ def missing_files(facts: Facts) -> Found | None:
     config = facts.config
     if not config.multimodal.enabled or config.files.multimodal is not None:
         return None
-    return Found(
+    return planned(
         "multimodal encoders, and no file for them",
         "files names none",
         "a pack of their own when a checkpoint has them; other small parts live in the weights file",
@@ -108,7 +108,7 @@ def freeze_threshold(facts: Facts) -> Found | None:
     )
     if freeze is None or warn is None or warn < freeze:
         return None
-    return Found(
+    return planned(
         f"changes stop at {freeze:g}, warning at {warn:g}",
         "no warning before the stop",
         f"warning at {0.8 * freeze:g}",
@@ -127,7 +127,7 @@ def rollback_rate(facts: Facts) -> Found | None:
         or "rollback_count" not in diagnostics.metrics
     ):
         return None
-    return Found(
+    return planned(
         f"max_rollback {limit:g}, metric rollback_count",
         "a count is compared with a rate",
         "the count over the knots",
@@ -146,7 +146,7 @@ def fair_imbalance(facts: Facts) -> Found | None:
     fair = deviation * _largest(moe.experts)
     if fair <= limit:
         return None
-    return Found(
+    return planned(
         f"max_moe_imbalance {limit:g} over {diagnostics.report_interval_tokens} tokens",
         f"a perfectly fair router shows {fair:.2f} over so few",
         "counted over at least 8192 tokens",
@@ -167,7 +167,7 @@ def telemetry(facts: Facts) -> Found | None:
     """Metrics of a private model must say where they go."""
     if not facts.config.diagnostics.telemetry or not facts.open("telemetry"):
         return None
-    return Found("telemetry true", "nothing says where it goes", "to a callback of the program; never over a network")
+    return planned("telemetry true", "nothing says where it goes", "to a callback of the program; never over a network")
 
 
 def missing_modality(facts: Facts) -> Found | None:
@@ -188,7 +188,7 @@ def missing_modality(facts: Facts) -> Found | None:
         ]
     if not media.enabled or not missing:
         return None
-    return Found(
+    return planned(
         listing([name for name in ("vision", "audio") if getattr(media, name)]),
         f"without {listing(missing)}",
         "pictures of 224 pixels; 16 kHz, 80 mel bands every 10 ms",

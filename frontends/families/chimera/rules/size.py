@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from chimerac.frontends.families.chimera.rules.base import Facts, Found, Rule, millions
+from chimerac.frontends.families.chimera.rules.base import Facts, Found, Rule, millions, planned
 from chimerac.frontends.families.chimera.sizes.claims import MB, budget_total, default_state
+from chimerac.frontends.families.chimera.sizes.state import stream_state
 from chimerac.frontends.families.chimera.sizes.storage import ENTROPY, STORABLE_BITS, embedding_bytes, weight_bytes
 
 
@@ -99,9 +100,15 @@ def weight_memory(facts: Facts) -> Found | None:
     return Found(
         f"{params.weight_mb:g} MB for {millions(params.physical)} parameters",
         f"that is {bits:.2f} bits a weight, below the {ENTROPY:.3f} bits that three values need; "
-        f"the shapes need {(resident + routed) / MB:,.0f} MB with scales and embedding",
-        "files have the computed size",
+        f"the shapes need {(resident + routed) / MB:,.0f} MB in 1.6 bits with scales and embedding",
+        _stored(facts),
     )
+
+
+def _stored(facts: Facts) -> str:
+    """What a bundle's weights take in the two forms there are."""
+    two, base3 = (sum(weight_bytes(facts.shape, facts.audit.counts, name)) / MB for name in ("2 bit", "base 3"))
+    return f"a bundle's weights take {two:,.0f} MB in 2 bits, {base3:,.0f} MB with --trits t5, experts included"
 
 
 def weight_bucket(facts: Facts) -> Found | None:
@@ -111,8 +118,8 @@ def weight_bucket(facts: Facts) -> Found | None:
         return None
     return Found(
         f"{claim.claimed:g} MB for ternary weights",
-        f"{claim.computed:,.0f} MB with scales, float parameters and the embedding",
-        "the computed size is what a bundle takes",
+        f"{claim.computed:,.0f} MB in 1.6 bits, with scales, float parameters and the embedding",
+        _stored(facts),
         "memory_budget_mb._vals",
     )
 
@@ -128,7 +135,7 @@ def total_memory(facts: Facts) -> Found | None:
         f"{total:g} MB in all",
         f"{needed:,.0f} MB with computed weights and all streams; "
         f"the {facts.shape.embedding_format} embedding alone is {embedding:,.0f} MB",
-        "the computed size is reported",
+        "the computed size is reported; a bundle has no limit of its memory",
     )
 
 
@@ -142,7 +149,7 @@ def stored_bits(facts: Facts) -> Found | None:
         f"{bits:g} bits a weight",
         f"no storage format has that many; they have {listed}, and {16 / facts.shape.quantization.group_size:g} more "
         "for scales",
-        "weights are stored at 1.6 bits and scales",
+        "a bundle stores 2 bits or, where that is faster or --trits t5 asks for it, 1.6",
     )
 
 
@@ -152,12 +159,14 @@ def stream_memory(facts: Facts) -> Found | None:
     if claim is None:
         return None
     state, one = default_state(facts.config, facts.shape), facts.audit.states[0]
+    most = stream_state(facts.shape, facts.shape.loop.maximum if facts.shape.loop else 1)
     return Found(
         f"{claim.claimed:g} MB per stream",
         f"{state.built / MB:.1f} MB at {state.iterations} iterations: {state.recurrent / MB:.1f} recurrent, "
         f"{state.anchors / MB:.1f} anchors, {state.ring / MB:.1f} window; one iteration without window takes "
         f"{one.recurrent / MB:.1f}, the fields of braid_state {braid_bytes(facts) / 1024:.1f} KiB",
-        "a bundle allocates the computed size",
+        f"a bundle allocates {most.built / MB:.1f} MB, for {most.iterations} iterations; built with --loops "
+        f"{state.iterations}, what those need",
         claim.path,
     )
 
@@ -183,7 +192,7 @@ def streams_in_budget(facts: Facts) -> Found | None:
     return Found(
         f"{bucket:g} MB for streams, {streams} streams of {each:g} MB",
         f"{streams} streams take {each * streams:,.0f} MB",
-        "the budget counts every stream",
+        "the total that `check` computes counts every stream",
         "memory_budget_mb._vals",
     )
 
@@ -199,7 +208,7 @@ def headroom(facts: Facts) -> Found | None:
     return Found(
         f"{budget.headroom_8gb:g} MB left of 8 GB",
         f"{budget.headroom_8gb:g} and the total of {budget.total:g} are {whole:g} MB, neither 8000 nor 8192",
-        f"read as: {whole:g} MB of 8 GB are usable",
+        f"read as: {whole:g} MB of 8 GB are usable; a bundle has no limit of its memory",
     )
 
 
@@ -212,7 +221,7 @@ def tiers_in_budget(facts: Facts) -> Found | None:
     missing = [t for t in facts.config.context_tiers if t.mb and aliases.get(t.name, t.name) not in keys]
     if not missing:
         return None
-    return Found(
+    return planned(
         f"tiers {', '.join(tier.name for tier in missing)} of {sum(tier.mb or 0 for tier in missing):g} MB",
         "the memory budget has no line for them",
         "they are counted in its line for evolution",
@@ -228,7 +237,7 @@ def queue_memory(facts: Facts) -> Found | None:
     needed = config.deployment.max_streams * config.span_inference.render_queue_max * 64 / MB
     if bucket is None or bucket <= max(1.0, 4 * needed):
         return None
-    return Found(
+    return planned(
         f"{bucket:g} MB for render queues",
         f"{config.deployment.max_streams} queues of {config.span_inference.render_queue_max} slots of 64 bytes take "
         f"{needed:.1f} MB",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chimerac.frontends.families.chimera.rules.base import Facts, Found, Rule, listing
+from chimerac.frontends.families.chimera.rules.base import Facts, Found, Rule, listing, planned
 from chimerac.frontends.families.chimera.sizes.stores import MIB, certificate_bytes
 
 MAX_TREE_NODES = 64  #: nodes of a token tree that one forward call may hold
@@ -14,7 +14,7 @@ def certificate_memory(facts: Facts) -> Found | None:
     if claim is None or not bank.bank_entries:
         return None
     room = (bank.bank_memory_mb or 0) * MIB / bank.bank_entries
-    return Found(
+    return planned(
         f"{claim.claimed:g} MiB for {bank.bank_entries:,} spans, {room:.0f} bytes each",
         f"a packed certificate is {certificate_bytes(facts.config):,} bytes: {claim.computed:.1f} MiB for certificates",
         "the semantic delta is derived from the tokens, not stored",
@@ -33,7 +33,7 @@ def reason_split(facts: Facts) -> Found | None:
         missing.append("scoring weights")
     if not missing:
         return None
-    return Found(
+    return planned(
         f"{bank.candidates_reason} candidates in reasoning mode",
         f"without {listing(missing)} of that mode",
         "shares in proportion, weights of the fast mode",
@@ -53,7 +53,7 @@ def spans_over_tree(facts: Facts) -> Found | None:
         found.append(f"a least span of {low.min_span} leaves out most of a bank of {bank.bank_avg_tokens:g} on average")
     if not found:
         return None
-    return Found(
+    return planned(
         f"tree_depth {tree.tree_depth}",
         "; ".join(found),
         "long spans go on as chains; the least span counts tokens proposed per knot",
@@ -74,7 +74,7 @@ def full_tree(facts: Facts) -> Found | None:
     nodes = tree_nodes(tree.tree_width, tree.tree_depth)
     if nodes <= MAX_TREE_NODES:
         return None
-    return Found(
+    return planned(
         f"width {tree.tree_width}, depth {tree.tree_depth}",
         f"a full tree has {nodes:,} nodes, each with the recurrent state of its path",
         "width is the most children of a node; a tree has at most 20 nodes",
@@ -88,7 +88,7 @@ def diagonal_method(facts: Facts) -> Found | None:
     dense = sorted(facts.mixers & {"gated_deltanet", "tsp_span_knot", "titans_mac"})
     if not tree.enabled or tree.method != "STree" or not dense:
         return None
-    return Found(
+    return planned(
         "method STree",
         f"its masks are for diagonal transitions; those of {listing(dense)} are not",
         "rank-one corrections applied in depth order on states kept every 16 positions",
@@ -106,10 +106,10 @@ def reachable_speed(facts: Facts) -> Found | None:
     over = [f"{name} {mode.span_avg:g}" for name, mode in modes.items() if mode and mode.span_avg > expected]
     if not over:
         return None
-    return Found(
+    return planned(
         f"tokens per knot: {', '.join(over)}",
         f"a tree of depth {tree.tree_depth} gives {expected:.2f} on average when {rate:.0%} are accepted",
-        "speeds are aims; measured ones are reported",
+        "the speeds stay aims",
         "modes.fast.span_avg",
     )
 
@@ -124,7 +124,7 @@ def unaudited(facts: Facts) -> Found | None:
     below = {path: part.audit for path, part in parts.items() if part and part.audit < 1}
     if not below or not facts.open("unaudited_tokens"):
         return None
-    return Found(
+    return planned(
         ", ".join(f"{path} audits {audit:g}" for path, audit in below.items()),
         "unchecked tokens are not lossless, and recurrent state can't skip them",
         "exact by default; an audited mode must be asked for and its results are labelled",
@@ -138,7 +138,7 @@ def draft_head(facts: Facts) -> Found | None:
     shares = dict(zip(bank.candidate_source_keys, bank.candidate_sources, strict=False))
     if not bank.enabled or not shares.get("neural_novel") or not facts.open("draft_head"):
         return None
-    return Found(
+    return planned(
         f"{shares['neural_novel']} candidates from neural_novel",
         "no file, parameters or training phase of a draft head",
         "without its weights the share goes to cache_hits",
@@ -152,7 +152,7 @@ def bank_hashes(facts: Facts) -> Found | None:
     shares = dict(zip(bank.candidate_source_keys, bank.candidate_sources, strict=False))
     if not bank.enabled or not shares.get("semantic_lsh") or (bank.lsh_tables and bank.lsh_bits_per_table):
         return None
-    return Found(
+    return planned(
         f"{shares['semantic_lsh']} candidates from semantic_lsh",
         "no number of tables or bits for the span bank",
         "16 tables of 16 bits of a 256-bit context key",
@@ -168,7 +168,7 @@ def two_thresholds(facts: Facts) -> Found | None:
     )
     if not facts.config.span_inference.enabled or warn is None or off == warn:
         return None
-    return Found(
+    return planned(
         f"speculation off below {off:g}, warning below {warn:g}",
         "two thresholds on one rate",
         "the higher one warns, the lower one switches off",
@@ -188,7 +188,7 @@ def two_weightings(facts: Facts) -> Found | None:
     ]
     if not differ:
         return None
-    return Found(
+    return planned(
         ", ".join(differ),
         "the same criteria have one weight in the score and another in the energy",
         "the score selects candidates, the energy ranks those in the tree; neither changes logits",
@@ -208,7 +208,7 @@ def memory_in_layers(facts: Facts) -> Found | None:
         for index, mixer in enumerate(facts.shape.mixers)
         if mixer == "tsp_span_knot"
     )
-    return Found(
+    return planned(
         "the memory is read at every knot",
         f"{visits} calls out of the compiled model per token",
         "rows of the memory are inputs of the model, refreshed every 16 tokens",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from chimerac.frontends.families.chimera.rules.base import Facts, Found, Rule, listing
+from chimerac.frontends.families.chimera.rules.base import Facts, Found, Rule, listing, planned
+
+STACK_FRAMES = 64  #: of a grammar in a bundle (passes/grammar_fst)
 
 _NESTING = ("balanced_brackets", "valid_json_in_json_mode", "fence_closure")
 _LANGUAGES = ("python", "javascript", "sql", "shell", "json", "math_latex")
@@ -31,7 +33,7 @@ def stack_depth(facts: Facts) -> Found | None:
     return Found(
         f"{slots} frames for {', '.join(languages)}",
         "a table-driven parser pushes several symbols per open bracket and would run out at modest nesting",
-        f"one frame per open construct; openers are masked at depth {slots}",
+        f"one frame per open construct; openers are masked at depth {STACK_FRAMES}, whatever the number here",
         "braid_state.grammar_stack.slots",
     )
 
@@ -44,7 +46,7 @@ def machine_code(facts: Facts) -> Found | None:
     return Found(
         "jit_compilation",
         f"no machine code can be made at run time on {listing(platforms)}",
-        "tables are built at run time, never code; known grammars are compiled ahead",
+        "the compiler turns grammars into tables, in a build or for a call from Python; a bundle makes neither",
     )
 
 
@@ -60,7 +62,7 @@ def grammar_storage(facts: Facts) -> Found | None:
     return Found(
         f"{grammar.storage_mb:g} MiB of grammar tables",
         f"{len(grammar.modes)} modes over {vocabulary:,} tokens need about {needed:.0f} MiB",
-        "the rest caches schemas met at run time",
+        "a limit: a build whose tables take more is refused (CHM287)",
     )
 
 
@@ -71,8 +73,8 @@ def two_mask_caches(facts: Facts) -> Found | None:
         return None
     return Found(
         f"adaptive_mask_cache {str(spans).lower()} for spans, {str(grammar).lower()} for the grammar",
-        "there is one cache",
-        "it is on when both are",
+        "it would be one cache",
+        "a bundle has none: a mask is made anew for each token",
     )
 
 
@@ -81,7 +83,7 @@ def language_obligations(facts: Facts) -> Found | None:
     words = [name for name in facts.config.debt_ledger.obligations if name in _WORD_CLASSES]
     if not facts.config.debt_ledger.enabled or not words or not facts.open("language_obligations"):
         return None
-    return Found(
+    return planned(
         listing(words),
         "nothing in the runtime knows pronouns or tenses",
         "tables of English word classes, as a bias only; off in other languages",
@@ -94,32 +96,33 @@ def guard_lists(facts: Facts) -> Found | None:
     extra = [name for name in guards if name not in grammar.hard_constraints]
     if not grammar.enabled or not extra:
         return None
-    return Found(
+    return planned(
         f"guards {listing(extra)}",
         "grammar.hard_constraints doesn't name them",
-        "guards become part of the automaton; a second parser looks at the end",
+        "guards are part of the automaton; a second parser looks at the end",
     )
 
 
 def penalised_structure(facts: Facts) -> Found | None:
     """A repetition penalty must leave brackets and indentation alone."""
-    penalty = facts.config.generation.repetition_penalty
+    generation = facts.config.generation
+    penalty = 1.0 if generation is None else generation.repetition_penalty
     modes = [name for name in facts.config.grammar.modes if name in _LANGUAGES]
-    if penalty == 1 or not modes or not facts.open("penalty_exempt"):
+    if penalty == 1 or not modes:
         return None
     return Found(
         f"repetition_penalty {penalty:g}",
-        f"it would also weaken brackets and indentation in {', '.join(modes)}",
-        "structural tokens are exempt",
+        f"it also weakens brackets and indentation in {', '.join(modes)}",
+        "the bundle's default weakens every token of the recent text; not compiled yet: an exemption for structure",
     )
 
 
 def refined_stream(facts: Facts) -> Found | None:
     """An answer that is shown as it comes can't be refined first."""
-    feedback = facts.config.self_evolution.tier2.self_feedback
-    if not feedback.enabled or not facts.config.generation.stream:
+    feedback, generation = facts.config.self_evolution.tier2.self_feedback, facts.config.generation
+    if not feedback.enabled or generation is None or not generation.stream:
         return None
-    return Found(
+    return planned(
         "self_feedback and stream",
         "refining needs an answer that nobody has seen",
         "no refining while streaming",

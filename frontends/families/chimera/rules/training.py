@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from chimerac.frontends.families.chimera.rules.base import Facts, Found, Rule, listing, number_in, sections_of
+from chimerac.frontends.families.chimera.rules.base import Facts, Found, Rule, listing, number_in, planned, sections_of
 
 #: Teacher to its hidden size, MLP width, layers and vocabulary.
 TEACHERS = {"qwen-2.5-7b": (3584, 18944, 28, 152_064)}
@@ -26,12 +26,10 @@ def other_teacher(facts: Facts) -> Found | None:
     ]
     if not differ:
         return None
-    return Found(
-        f"start from {start.teacher}",
-        f"its sizes are others: {', '.join(differ)}",
-        "a projection per layer, and texts tokenised again" if start.enabled else "disabled",
-        "training.distillation_init.teacher",
-    )
+    found = (f"start from {start.teacher}", f"its sizes are others: {', '.join(differ)}")
+    if not start.enabled:
+        return Found(*found, "disabled", "training.distillation_init.teacher")
+    return planned(*found, "a projection per layer, and texts tokenised again", "training.distillation_init.teacher")
 
 
 def promised_length(facts: Facts) -> Found | None:
@@ -43,7 +41,7 @@ def promised_length(facts: Facts) -> Found | None:
     return Found(
         f"{promised:,} positions",
         f"training ends at {max(lengths):,} tokens; no layer but the Titans window knows positions",
-        "positions are counted without limit; the tested length is documented",
+        "a bundle counts up to 2^31 - 1 positions; how well it reads that far is for the training to say",
     )
 
 
@@ -72,7 +70,7 @@ def mixed_stages(facts: Facts) -> Found | None:
                 return Found(
                     f"stage {list(stage)}",
                     "a length and a name, where other stages have a length, steps and a learning rate",
-                    "it names the length that training starts from",
+                    "left out: the phases before it end at that length",
                     f"training.phases.{index}.stages.{place}",
                 )
     return None
@@ -129,7 +127,7 @@ def zero_share(facts: Facts) -> Found | None:
     return Found(
         "shares of zero weights",
         f"normally distributed weights have {listing(found)}",
-        "shares are measured",
+        "`optimizer: MeZO-sparse` moves what is not zero after rounding, however much that is",
         f"{_NOTES}.ternary_mezo_sparse",
     )
 
@@ -161,7 +159,7 @@ def lookup_kernels(facts: Facts) -> Found | None:
     return Found(
         f"runtime_kernel {kernel}",
         "the notes say that the lookup kernel is not implemented",
-        "speeds come from measurements only",
+        "own kernels; `chimerac bench` measures them",
         f"{_NOTES}.zero_multiply_forward.note",
     )
 

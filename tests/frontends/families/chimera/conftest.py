@@ -1,0 +1,7 @@
+"""Shared by the tests of what the Chimera family makes of configs."""
+
+from __future__ import annotations
+
+from config_fixtures import document, document_json, document_text, document_values, root, small_text
+
+__all__ = ["document", "document_json", "document_text", "document_values", "root", "small_text"]
