@@ -66,7 +66,7 @@ def test_page_shows_the_text_of_the_native_bundle(bundles: dict[str, Path]) -> N
     assert not shown["error"]
     assert shown["messages"] == []
     with chimerac.load(bundles["x86_64-avx2"]) as session:
-        pieces = session.generate(REQUEST["prompt"], max_tokens=40, temperature=0.7, top_p=0.95, seed=5, loops=3)
+        pieces = session.generate(REQUEST["prompt"], max_tokens=40, temperature=0.7, seed=5, loops=3)
         expected = "".join(map(str, pieces))
     assert shown["text"] == expected
     assert shown["speed"].startswith("40 tokens")

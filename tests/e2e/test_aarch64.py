@@ -20,6 +20,7 @@ from chimerac.compiler.build.self_test import self_test
 from chimerac.compiler.build.timings import TimingLog
 from chimerac.runtime.bundle_format import SelfTest, read_manifest
 from chimerac.runtime.errors import BundleError
+from chimerac.runtime.options import PLAIN
 from chimerac.runtime.sessions.loading import check_runs_here
 from chimerac.runtime.sessions.runner import RUNNER_NAME, find_emulator
 from chimerac.targets.registry import find_target
@@ -68,7 +69,7 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def found(session: chimerac.Session, loops: int) -> SelfTest:
-    list(session.generate(PROMPT, max_tokens=COUNT, loops=loops))
+    list(session.generate(PROMPT, max_tokens=COUNT, **{**PLAIN, "loops": loops}))
     return SelfTest(tuple(PROMPT), tuple(session.tokens()), session.logits_hash(), session.state_hash())
 
 
@@ -147,7 +148,7 @@ def test_the_shared_library_loads_and_agrees(built: Built, processor: str, tmp_p
     environment = {**os.environ, "QEMU_CPU": processor}
     done = subprocess.run([*command, *files, bytes(PROMPT)], capture_output=True, text=True, env=environment)
     with chimerac.load(built.path) as session:
-        list(session.generate(PROMPT, max_tokens=0, loops=2))
+        list(session.generate(PROMPT, max_tokens=0, **{**PLAIN, "loops": 2}))
         assert done.stdout.split() == [session.logits_hash(), PROCESSORS[processor]], done.stderr
 
 

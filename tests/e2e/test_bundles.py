@@ -15,7 +15,8 @@ from chimerac.compiler.build.build import build
 from chimerac.compiler.build.importing import import_model
 from chimerac.compiler.build.lowering import lower
 from chimerac.compiler.build.self_test import self_test
-from chimerac.runtime.bundle_format import read_manifest
+from chimerac.runtime.bundle_format import Generation, read_manifest
+from chimerac.runtime.options import PLAIN
 from chimerac.targets.registry import find_target
 
 TARGETS = ("x86_64-avx2", "wasm")
@@ -35,7 +36,7 @@ def test_interpreter_native_and_wasm_agree_bit_for_bit(document: Path, bundles: 
     expected = interpreter_run(document, loops)
     for target in TARGETS:
         with chimerac.load(bundles[target]) as session:
-            for _ in session.generate(PROMPT, max_tokens=64, loops=loops):
+            for _ in session.generate(PROMPT, max_tokens=64, **{**PLAIN, "loops": loops}):
                 pass
             assert (session.tokens(), session.logits_hash(), session.state_hash()) == expected, target
 
@@ -45,7 +46,7 @@ def test_unrolled_bundle_agrees_with_the_interpreter(document: Path, tmp_path: P
     expected = interpreter_run(document, 2, unroll=True)
     for target in TARGETS:
         with chimerac.load(tmp_path / f"chimera-5.1-final.{target}") as session:
-            for _ in session.generate(PROMPT, max_tokens=64):
+            for _ in session.generate(PROMPT, max_tokens=64, **PLAIN):
                 pass
             assert (session.tokens(), session.logits_hash(), session.state_hash()) == expected, target
 
@@ -118,6 +119,10 @@ def test_report_and_card_say_what_the_bundle_is(bundles: dict[str, Path]) -> Non
     for part in ("moe_sort_dispatch", "layers.3.mixer", "grouped_ternary_matmul", "recurrent state"):
         assert part in report
     assert "http" not in report.replace("http-equiv", "")
+    assert "<td>enabled, not compiled yet</td><td>span_inference, tsp_knot, semantic_memory, " in report
     assert "random" in (bundles["wasm"] / "MODEL_CARD.md").read_text()
     assert json.loads((bundles["wasm"] / "manifest.json").read_text())["provenance"]["scale"] == "nano"
-    assert read_manifest(bundles["wasm"]).self_test is not None
+    manifest = read_manifest(bundles["wasm"])
+    assert manifest.self_test is not None
+    modes = {"fast": 1, "balanced": 2, "reasoning": 4}
+    assert manifest.generation == Generation(0.7, 0.92, 1.08, 4096, 0.01, modes), "what the document says"

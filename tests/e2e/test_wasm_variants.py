@@ -16,6 +16,7 @@ from chimerac.compiler.build.importing import import_described, read_description
 from chimerac.compiler.build.self_test import self_test
 from chimerac.frontends.layers.shapes import MoeShape
 from chimerac.runtime.bundle_format import Manifest, read_manifest
+from chimerac.runtime.options import PLAIN
 from chimerac.runtime.sessions.wasm import WasmSession
 from chimerac.targets.registry import find_target
 
@@ -93,7 +94,7 @@ def test_node(case: Case, name: str, threads: int) -> None:
     with WasmSession(case.manifest, case.folder, threads=threads, variant=name) as session:
         assert (session.variant, session.threads) == (name, threads)
         for _ in range(2):
-            for _ in session.generate(PROMPT, max_tokens=TOKENS):
+            for _ in session.generate(PROMPT, max_tokens=TOKENS, **PLAIN):
                 pass
             assert (session.tokens(), session.state_hash(), session.logits_hash()) == case.expected
 

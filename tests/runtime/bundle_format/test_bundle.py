@@ -42,6 +42,13 @@ def test_manifest_round_trip(toy: Any) -> None:
     manifest = replace(toy.manifest, self_test=self_test, cpu=("avx2",), provenance={"z": "1", "a": "2"})
     text = bf.manifest_json(manifest)
     assert bf.parse_manifest(text) == manifest
+    assert b"generation" not in text
+    for generation in (
+        bf.Generation(temperature=0.7, top_p=0.92, repetition_penalty=1.08, max_tokens=4096, exit_threshold=0.01),
+        bf.Generation(modes={"fast": 1, "reasoning": 4}),
+    ):
+        given = replace(manifest, generation=generation)
+        assert bf.parse_manifest(bf.manifest_json(given)) == given
     assert bf.manifest_json(bf.parse_manifest(text)) == text
     assert list(json.loads(text))[:4] == ["schema", "abi", "name", "target"]
 
@@ -82,6 +89,15 @@ BAD: dict[str, tuple[str, Change]] = {
         "CHM410",
         lambda m: m.update(self_test={"prompt": [1], "tokens": [], "logits_hash": "0" * 16, "state_hash": "0" * 16}),
     ),
+    "generation is a list": ("CHM410", lambda m: m.update(generation=[])),
+    "temperature is true": ("CHM410", lambda m: m.update(generation={"temperature": True})),
+    "top_p over 1": ("CHM410", lambda m: m.update(generation={"top_p": 1.5})),
+    "penalty is a text": ("CHM410", lambda m: m.update(generation={"repetition_penalty": "1"})),
+    "max_tokens is a fraction": ("CHM410", lambda m: m.update(generation={"max_tokens": 1.5})),
+    "modes is a list": ("CHM410", lambda m: m.update(generation={"modes": []})),
+    "a mode without loops": ("CHM410", lambda m: m.update(generation={"modes": {"fast": {}}})),
+    "a mode of no loops": ("CHM410", lambda m: m.update(generation={"modes": {"fast": {"loops": 0}}})),
+    "a mode's name": ("CHM410", lambda m: m.update(generation={"modes": {"a b": {"loops": 1}}})),
 }
 
 

@@ -17,13 +17,11 @@ from chimerac.runtime import bundle_format as bf
 from chimerac.runtime.sessions.interface import Prompt
 from chimerac.runtime.sessions.native import NativeSession
 from chimerac.runtime.sessions.runner import RUNNER_NAME, RunnerSession, find_emulator
+from chimerac.targets.code.library import runner_files
 
+#: What the toy's runner takes where it is told nothing.
+DEFAULTS = bf.Generation(temperature=0.8, top_p=0.9, repetition_penalty=1.2, max_tokens=9, modes={"deep": 3})
 TOKENS = [int(token) for token in np.random.default_rng(0).integers(0, 256, 40)]
-NAMES = """
-const char *const chm_run_weights = "toy.b158";
-const char *const chm_run_tokenizer = "toy_tokenizer.model";
-const char *const chm_run_grammars = 0;
-"""
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +30,7 @@ def runner(toy: Any, toy_flags: list[str], compile_native: Any, tmp_path_factory
     folder = tmp_path_factory.mktemp("runner") / "toy"
     shutil.copytree(toy.folder, folder)
     names = folder.parent / "names.c"
-    names.write_text(NAMES)
+    names.write_text("#include <stdint.h>\n" + runner_files("toy.b158", "toy_tokenizer.model", "", DEFAULTS))
     sources = [bf.NATIVE_DIRECTORY / name for name in (*bf.POSIX_SOURCES, "chm_run.c")]
     toy_c = NATIVE_TESTS / "toy_model.c"
     flags = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-pthread", "-lm", *toy_flags]
@@ -199,3 +197,15 @@ def test_finding_an_emulator(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert find_emulator("aarch64") == str(tmp_path / "qemu-aarch64")
     monkeypatch.setenv("CHIMERAC_QEMU", "")
     assert find_emulator("aarch64") is None
+
+
+def test_the_bundles_defaults_hold_where_nothing_is_given(runner: Path) -> None:
+    explicit = ["-n", "9", "--temperature", "0.8", "--top-p", "0.9", "--repetition-penalty", "1.2"]
+    assert run(runner, "hello").stdout == run(runner, *explicit, "hello").stdout
+    assert run(runner, "--temperature", "0", "hello").stdout != run(runner, "hello").stdout
+    deep = run(runner, "--mode", "deep", "hello").stdout
+    assert deep == run(runner, "--loops", "3", "hello").stdout != run(runner, "hello").stdout
+    assert run(runner, "--mode", "deep", "--loops", "1", "hello").stdout == run(runner, "--loops", "1", "hello").stdout
+    wrong = run(runner, "--mode", "shallow", "hello")
+    assert wrong.returncode == 2
+    assert "there is no mode shallow" in wrong.stderr

@@ -91,6 +91,49 @@ def run_node(server: Server, program: str) -> Any:
     return json.loads(done.stdout)
 
 
+def test_the_manifests_defaults_hold_where_nothing_is_given(server: Server) -> None:
+    found = run_node(
+        server,
+        """
+        const text = await (await fetch(new URL("manifest.json", url))).text();
+        const read = async (role) => {
+          const { name } = JSON.parse(text).files.find((file) => file.role === role);
+          return new Uint8Array(await (await fetch(new URL(name, url))).arrayBuffer());
+        };
+        const files = { wasm: await read("code"), weights: await read("weights"), tokenizer: await read("tokenizer") };
+        const modes = { deep: { loops: 4 } };
+        const own = { temperature: 0.9, top_p: 0.8, repetition_penalty: 1.3, max_tokens: 11, modes };
+        const withOwn = (generation) => JSON.stringify({ ...JSON.parse(text), generation });
+        const explicit = { temperature: 0.9, topP: 0.8, repetitionPenalty: 1.3, maxTokens: 11 };
+        const plain = await load({ manifest: text, ...files });
+        const model = await load({ manifest: withOwn(own), ...files });
+        const tokens = async (which, options) => {
+          for await (const piece of which.generate("hello", options));
+          return Array.from(which.tokens);
+        };
+        result({
+          own: await tokens(model, {}),
+          undefinedToo: await tokens(model, { temperature: undefined }),
+          explicit: await tokens(plain, explicit),
+          greedy: await tokens(model, { temperature: 0 }),
+          plainGreedy: await tokens(plain, { ...explicit, temperature: 0 }),
+          deep: await tokens(model, { mode: "deep" }),
+          loops: await tokens(plain, { ...explicit, loops: 4 }),
+          wrong: await failure(tokens(model, { mode: "flat" })),
+          bad: await failure(load({ manifest: withOwn({ top_p: 2 }), ...files })),
+          tested: await model.selfTest(),
+        });
+        """,
+    )
+    assert found["own"] == found["explicit"] == found["undefinedToo"]
+    assert found["greedy"] == found["plainGreedy"] != found["own"]
+    assert found["deep"] == found["loops"] != found["own"]
+    assert found["wrong"][0] == "CHM420"
+    assert "the bundle has deep" in found["wrong"][1]
+    assert found["bad"][0] == "CHM410"
+    assert found["tested"] is False  # the toy has none; that of a bundle is greedy whatever its defaults
+
+
 def test_loads_from_a_server_and_generates_the_native_tokens(server: Server, toy: Any) -> None:
     with load(toy.folder) as session:
         pieces = [

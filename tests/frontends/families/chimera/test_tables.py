@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from chimerac.frontends.config import load, loads
@@ -27,8 +29,13 @@ def test_check_text() -> None:
     text = render_check(check(load("chimera51")))
     assert text.startswith("A: can't be built or run as written\n\n  I1    backbone.moe.total_params")
     assert "\n        says  350.0M expert parameters\n        found " in text
-    assert text.endswith("89 findings: A 7, B 45, C 37")
-    assert render_check(check(load("home"))) == "home.chimera: consistent"
+    assert "\n\n89 findings: A 7, B 45, C 37\n\n" in text
+    assert "\n        plan  not compiled yet; when it is: exact by default; " in text
+    assert "\nenabled, not compiled yet: span_inference, tsp_knot, semantic_memory, " in text
+    assert re.search(r"\n[0-9]+ keys written: [0-9]+ compiled, [0-9]+ training, [0-9]+ checked, ", text)
+    home = render_check(check(load("home")))
+    assert home.startswith("home.chimera: consistent\n\n")
+    assert "not compiled yet" not in home
 
 
 def test_long_paths_are_cut() -> None:
