@@ -12,7 +12,7 @@ import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from chimerac.compiler.errors import ChimeracError, UserError
 from chimerac.frontends.tokenizers import tokenizer_of
@@ -38,6 +38,7 @@ DEFAULT_PHASES = (
     Phase("sft", "sft", epochs=3, sequence_length=96, batch=32, learning_rate=1e-3, warmup_steps=20),
 )
 DEFAULT_BATCH_TOKENS = 8192
+LION_BETA2 = 0.99  #: of arXiv 2302.06675; a plan may say otherwise
 
 
 def train(
@@ -131,7 +132,11 @@ def make_plan(config: ModelConfig, data: Path, *, has_text: bool) -> Plan:
         phases = tuple(phase for phase in DEFAULT_PHASES if available[phase.kind])
         if not phases:
             raise UserError("CHM254", f"{data} has nothing to train on: neither pretrain.bin, .txt files nor sft.npz")
-    return Plan(_shape(config), phases, seed=config.seed)
+    depth: Literal["sequence", "default"] = "default" if config.looping.depth_selection == "fixed" else "sequence"
+    truncate = config.looping.backward_truncation == "half"
+    phases = tuple(dataclasses.replace(phase, depth=depth, truncate=truncate) for phase in phases)
+    precision: Literal["bfloat16", "float32"] = "bfloat16" if config.torch_dtype == "bfloat16" else "float32"
+    return Plan(_shape(config), phases, seed=config.seed, precision=precision)
 
 
 def phases_of(entry: ConfigPhase) -> list[Phase]:
@@ -151,6 +156,7 @@ def phases_of(entry: ConfigPhase) -> list[Phase]:
         "batch": max(1, batch_tokens // length),
         "steps": (entry.tokens or 0) // batch_tokens,
         "epochs": float(entry.epochs or 0),
+        "data": entry.data,
     }
     given = {
         "learning_rate": entry.lr,
@@ -158,10 +164,13 @@ def phases_of(entry: ConfigPhase) -> list[Phase]:
         "weight_decay": entry.weight_decay,
         "clip": entry.grad_clip,
         "beta": entry.beta,
+        "schedule": entry.schedule and entry.schedule.removesuffix("_warmup"),
     }
     values |= {name: value for name, value in given.items() if value is not None}
-    if entry.optimizer is not None and entry.optimizer.lower().startswith("mezo"):
-        values["optimizer"] = "mezo_sparse" if "sparse" in entry.optimizer.lower() else "mezo"
+    if entry.optimizer is not None:
+        values["optimizer"] = entry.optimizer.lower().replace("-", "_")
+    if entry.optimizer == "Lion":
+        values["beta2"] = LION_BETA2
     stages = [stage for stage in entry.stages if len(stage) == 3]
     if not stages:
         return [Phase(entry.name, **values)]

@@ -2,7 +2,8 @@
 
 A data folder holds ``pretrain.bin`` (token numbers, u16 little-endian), ``sft.npz`` (``tokens`` u16 [n, L], padded,
 ``loss_start`` and ``length`` i32 [n]) and ``dpo.npz`` (the same, rows in pairs: the better answer, then the worse),
-each only if a phase needs it. A folder without ``pretrain.bin`` may hold .txt files instead.
+each only if a phase needs it. A folder without ``pretrain.bin`` may hold .txt files instead. A phase that names data
+sets reads the sub-folders of these names in place of the folder itself.
 
 Sequence number n of a run is fixed by the seed: every epoch is a permutation of its own. Step s of a phase takes the
 numbers s * batch to (s + 1) * batch - 1 whatever the number of processes, so the position in the data is the step.
@@ -183,7 +184,7 @@ class DataFolder:
     def __init__(self, path: Path, encode: Callable[[str], list[int]], end: int | None) -> None:
         if not path.is_dir():
             raise UserError("CHM254", f"there is no data folder {path}")
-        self.path = path
+        self.path, self._encode, self._end = path, encode, end
         self.text: Tokens | None = None
         self.valid_text: tuple[Tokens, int] | None = None
         if (path / "pretrain.bin").exists():
@@ -211,11 +212,33 @@ class DataFolder:
 
     def source(self, phase: Phase, vocabulary: int, seed: int) -> Source:
         """Sequences for a phase. Raises UserError CHM251 to CHM255."""
+        folders = [self._named(name, phase.name) for name in phase.data] or [self]
         if phase.kind == "pretrain":
-            if self.text is None:
-                raise UserError("CHM254", f"{self.path} has neither pretrain.bin nor .txt files")
-            check_vocabulary(self.text, vocabulary)
-            return TextSource(self.text, phase.sequence_length, seed)
+            text = np.concatenate([folder._running_text() for folder in folders])
+            check_vocabulary(text, vocabulary)
+            return TextSource(text, phase.sequence_length, seed)
+        rows = [folder._rows(phase) for folder in folders]
+        width = max(tokens.shape[1] for tokens, _, _ in rows)
+        tokens = np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part, _, _ in rows])
+        starts, lengths = (np.concatenate([part[index] for part in rows]) for index in (1, 2))
+        check_vocabulary(tokens, vocabulary)
+        return RowSource(tokens, starts, lengths, phase, seed, pair=phase.kind == "dpo")
+
+    def _named(self, name: str, phase: str) -> DataFolder:
+        """The sub-folder of a data set."""
+        if not (self.path / name).is_dir():
+            message = f"the phase {phase!r} reads the data set {name!r}, and {self.path} has no folder of that name"
+            hint = "put it there, or let the phase name no data (null): it then reads the folder itself"
+            raise UserError("CHM254", message, hint=hint)
+        return DataFolder(self.path / name, self._encode, self._end)
+
+    def _running_text(self) -> Tokens:
+        if self.text is None:
+            raise UserError("CHM254", f"{self.path} has neither pretrain.bin nor .txt files")
+        return self.text
+
+    def _rows(self, phase: Phase) -> tuple[Tokens, Integers, Integers]:
+        """Padded rows, and where the targets of each start and end."""
         file = self.path / f"{phase.kind}.npz"
         if not file.exists():
             raise UserError("CHM254", f"the phase {phase.name!r} needs {file}, which does not exist")
@@ -224,9 +247,7 @@ class DataFolder:
             if missing:
                 raise UserError("CHM252", f"{file} has no {', '.join(sorted(missing))}")
             tokens = _narrow(arrays["tokens"], file)
-            starts, lengths = arrays["loss_start"].astype(np.int64), arrays["length"].astype(np.int64)
-        check_vocabulary(tokens, vocabulary)
-        return RowSource(tokens, starts, lengths, phase, seed, pair=phase.kind == "dpo")
+            return tokens, arrays["loss_start"].astype(np.int64), arrays["length"].astype(np.int64)
 
 
 def _narrow(tokens: NDArray[Any], origin: Path) -> Tokens:

@@ -24,7 +24,7 @@ from chimerac.frontends.training.distributed import Processes, gradients_synchro
 from chimerac.frontends.training.dpo import preference_loss, row_sums
 from chimerac.frontends.training.graphs import IGNORED, Graphs, Inputs
 from chimerac.frontends.training.mezo import Mezo
-from chimerac.frontends.training.optimizer import learning_rate, make_adamw
+from chimerac.frontends.training.optimizer import learning_rate, make_optimizer
 from chimerac.frontends.training.settings import Plan
 
 TITANS_PARTS = ("_project", "_attend", "_span", "_output", "read")
@@ -136,7 +136,7 @@ class PhaseRunner:
         if self.steps < 1 and not phase.seconds > 0:
             raise UserError("CHM258", f"the phase {phase.name!r} has no steps; give it steps, epochs or seconds")
         self.seed = plan.seed * 1000 + index
-        self.optimizer: torch.optim.AdamW | None = None
+        self.optimizer: torch.optim.Optimizer | None = None
         self.mezo: Mezo | None = None
         self.norm: Tensor | None = None
         self.reference: nn.Module | None = None
@@ -147,8 +147,8 @@ class PhaseRunner:
             frozen.load_state_dict(model.state_dict())
             self.reference = TokenModel(frozen.to(processes.device)).requires_grad_(False)
         self.prepared, self.graphs = self._prepared(), self._graphs(tell)
-        if phase.optimizer == "adamw":
-            self.optimizer = make_adamw(trained, phase)
+        if phase.descends:
+            self.optimizer = make_optimizer(trained, phase)
         else:
             sparse = phase.optimizer == "mezo_sparse"
             self.mezo = Mezo(model, self.seed, phase.epsilon, phase.weight_decay, sparse=sparse)
@@ -164,7 +164,7 @@ class PhaseRunner:
         plan, phase = self.plan, self.phase
         eager = not plan.graphs or plan.compile or plan.checkpointing or self.processes.world > 1
         mixed = phase.depth == "sequence" and self.model.shape.loop is not None
-        if eager or mixed or phase.kind == "dpo" or phase.optimizer != "adamw" or self.processes.device.type != "cuda":
+        if eager or mixed or phase.kind == "dpo" or not phase.descends or self.processes.device.type != "cuda":
             return None
         return self.make_graphs(tell)
 
@@ -184,7 +184,7 @@ class PhaseRunner:
     def _check_sharding(self) -> None:
         """Raise UserError CHM258 for what needs whole tensors or would run blocks differently often on each process."""
         phase = self.phase
-        if phase.kind == "dpo" or phase.optimizer != "adamw":
+        if phase.kind == "dpo" or not phase.descends:
             raise UserError("CHM258", f"the phase {phase.name!r} needs whole tensors: run it with ddp, not with fsdp")
         if phase.depth == "sequence" and self.model.shape.loop is not None:
             message = f"the phase {phase.name!r} draws loop depths per sequence, but with fsdp all must be equally deep"

@@ -1,8 +1,10 @@
-"""AdamW and the course of its learning rate."""
+"""AdamW, Lion, and the course of the learning rate."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,6 +14,7 @@ from chimerac.frontends.layers.moe import MixtureOfExperts
 from chimerac.frontends.training.settings import Phase
 
 EPSILON = 1e-8
+WSD_DECAY = 0.1  #: part of a phase behind its warm-up in which the rate of "wsd" comes down
 
 
 def parameter_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -29,25 +32,61 @@ def parameter_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
     return [p for p in trained if id(p) in decaying], [p for p in trained if id(p) not in decaying]
 
 
-def make_adamw(model: nn.Module, phase: Phase) -> torch.optim.AdamW:
-    """AdamW (arXiv 1711.05101) with the phase's numbers; the learning rate is set before each step."""
+class Lion(torch.optim.Optimizer):
+    """Lion (arXiv 2302.06675): steps of the learning rate's length in the direction of the sign of a momentum.
+
+    u = sign(beta1 m + (1 - beta1) g);  w <- w - lr (u + decay w);  m <- beta2 m + (1 - beta2) g
+    """
+
+    def __init__(self, groups: Iterable[dict[str, Any]], lr: float, betas: tuple[float, float]) -> None:
+        super().__init__(groups, {"lr": lr, "betas": betas})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One step with the gradients that are there."""
+        assert closure is None
+        for group in self.param_groups:
+            rate, decay = group["lr"], group["weight_decay"]
+            beta1, beta2 = group["betas"]
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["momentum"] = torch.zeros_like(parameter)
+                momentum = state["momentum"]
+                update = momentum.mul(beta1).add_(parameter.grad, alpha=1 - beta1).sign_()
+                parameter.mul_(1 - rate * decay).add_(update, alpha=-rate)
+                momentum.mul_(beta2).add_(parameter.grad, alpha=1 - beta2)
+
+
+def make_optimizer(model: nn.Module, phase: Phase) -> torch.optim.Optimizer:
+    """AdamW (arXiv 1711.05101) or Lion with the phase's numbers; the learning rate is set before each step."""
     decaying, others = parameter_groups(model)
     groups = [
         {"params": decaying, "weight_decay": phase.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    fused = decaying[0].is_cuda
     betas = (phase.beta1, phase.beta2)
+    if phase.optimizer == "lion":
+        return Lion(groups, phase.learning_rate, betas)
+    fused = decaying[0].is_cuda
     return torch.optim.AdamW(groups, lr=phase.learning_rate, betas=betas, eps=EPSILON, fused=fused)
 
 
 def learning_rate(phase: Phase, step: int, done: float) -> float:
-    """Linear warm-up to the peak, then half a cosine down to ``final_rate`` of it.
+    """Linear warm-up to the peak, then the phase's course down to ``final_rate`` of it.
 
     Args:
         step: from 0. done: how much of the phase behind its warm-up is over, 0 to 1.
     """
     if step < phase.warmup_steps:
         return phase.learning_rate * (step + 1) / phase.warmup_steps
-    height = phase.final_rate + (1 - phase.final_rate) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-    return phase.learning_rate * height
+    done = min(1.0, done)
+    left = {
+        "cosine": 0.5 * (1 + math.cos(math.pi * done)),
+        "linear": 1 - done,
+        "wsd": min(1.0, (1 - done) / WSD_DECAY),
+        "constant": 1.0,
+    }[phase.schedule]
+    return phase.learning_rate * (phase.final_rate + (1 - phase.final_rate) * left)

@@ -29,6 +29,9 @@ class Phase:
         seconds: in place of both: train that long. The learning rate then follows the clock, so that it has come down
             when the time is up, whatever the machine's speed; such a run is not repeatable bit for bit.
         micro_tokens: most tokens of one forward pass on one process; None takes a step's share at once.
+        data: sub-folders of the data folder that the phase reads, together; none: the folder itself.
+        schedule: course of the learning rate behind its warm-up: half a cosine; a line; "wsd": the peak, then a line
+            over the last tenth; constant.
         final_rate: learning rate at the end, as a fraction of the peak.
         ends: sequence lengths to cut a batch to, ascending: a batch is as long as its longest row needs, rounded up
             to one of them. Rows of similar length are then drawn together. Empty: always ``sequence_length``.
@@ -48,8 +51,10 @@ class Phase:
     sequence_length: int = 256
     batch: int = 32
     micro_tokens: int | None = None
-    optimizer: Literal["adamw", "mezo", "mezo_sparse"] = "adamw"
+    data: tuple[str, ...] = ()
+    optimizer: Literal["adamw", "lion", "mezo", "mezo_sparse"] = "adamw"
     learning_rate: float = 3e-4
+    schedule: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
     warmup_steps: int = 100
     final_rate: float = 0.1
     weight_decay: float = 0.1
@@ -63,6 +68,11 @@ class Phase:
     bias_rate: float = 1e-3
     epsilon: float = 1e-3
     beta: float = 0.1
+
+    @property
+    def descends(self) -> bool:
+        """Whether the optimiser follows gradients; MeZO takes forward passes only."""
+        return self.optimizer in ("adamw", "lion")
 
     @property
     def moves_bias(self) -> bool:

@@ -16,16 +16,37 @@ class Phase:
 
     name: str = key("Name of the phase.")
     tokens: int | None = count("Tokens to train on.", quantity="decimal", maximum=1 << 50)
-    data: tuple[str, ...] = names("Data sets.", single=True)
+    data: tuple[str, ...] = names(
+        "Data sets: folders in the data folder; none: the folder itself.",
+        single=True,
+        pattern=r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}",
+    )
     seq_len: int | None = count("Tokens per sequence.")
     batch_tokens: int | None = count("Tokens per step; M is 2**20 here, so 4M is 4194304.", quantity="binary")
-    optimizer: str | None = text("Optimiser.")
+    optimizer: str | None = text("Optimiser; AdamW when absent.", choices=("AdamW", "Lion", "MeZO", "MeZO-sparse"))
     lr: float | None = key("Learning rate at its peak.", default=None, above=0)
-    schedule: str | None = text("Course of the learning rate.")
+    schedule: str | None = text(
+        "Course of the learning rate behind its warm-up, half a cosine when absent; `wsd` stays at the peak until the "
+        "last tenth. `_warmup` at the end says nothing more: `warmup_steps` does.",
+        choices=(
+            "cosine",
+            "cosine_warmup",
+            "linear",
+            "linear_warmup",
+            "wsd",
+            "wsd_warmup",
+            "constant",
+            "constant_warmup",
+        ),
+    )
     warmup_steps: int | None = count("Steps of rising learning rate.")
     weight_decay: float | None = key("Decay of matrices per step.", default=None, minimum=0)
     grad_clip: float | None = key("Longest gradient.", default=None, above=0)
-    ternary: str | None = text("How ternary weights are trained.", status="checked")
+    ternary: str | None = text(
+        "How ternary weights are trained: rounded, with the gradient straight through.",
+        choices=("native_qat_ste",),
+        status="checked",
+    )
     stages: tuple[tuple[int, str] | tuple[int, int, float], ...] = key(
         "Steps of a growing context: [tokens, steps, learning rate], or [tokens, name] for where it starts.",
         default=(),

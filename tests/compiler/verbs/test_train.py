@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,11 +83,53 @@ def test_a_config_with_every_phase_trains_them_in_order(data: Path, tmp_path: Pa
 
 
 def test_optimisers_are_named_in_the_config(tmp_path: Path) -> None:
-    for name, expected in (("AdamW", "adamw"), ("MeZO", "mezo"), ("MeZO-sparse", "mezo_sparse")):
+    for name, expected in (("AdamW", "adamw"), ("Lion", "lion"), ("MeZO", "mezo"), ("MeZO-sparse", "mezo_sparse")):
         text = CONFIG + f'training: {{phases: [{{name: "pretrain", tokens: 1, optimizer: "{name}"}}]}},'
         config = load(written(tmp_path, text))
         assert config.training is not None
         assert [phase.optimizer for phase in phases_of(config.training.phases[0])] == [expected]
+
+
+def test_what_training_cannot_do_is_refused(tmp_path: Path) -> None:
+    for key, value in (("optimizer", "Adafactor"), ("schedule", "cyclic"), ("ternary", "after_training")):
+        text = CONFIG + f'training: {{phases: [{{name: "pretrain", tokens: 1, {key}: "{value}"}}]}},'
+        with pytest.raises(UserError, match=f"'training.phases.0.{key}' can't be '{value}'") as error:
+            load(written(tmp_path, text))
+        assert error.value.code == "CHM113"
+    with pytest.raises(UserError, match="'torch_dtype' can't be 'float16'"):
+        load(written(tmp_path, CONFIG + 'torch_dtype: "float16",'))
+
+
+def test_the_config_decides_precision_depths_and_gradients(data: Path, tmp_path: Path) -> None:
+    plain = make_plan(load(written(tmp_path, CONFIG)), data, has_text=True)
+    assert plain.precision == "float32"
+    assert {(phase.depth, phase.truncate) for phase in plain.phases} == {("sequence", True)}
+    text = CONFIG + 'torch_dtype: "bfloat16", looping: {depth_selection: "fixed", backward_truncation: "none"},'
+    plan = make_plan(load(written(tmp_path, text)), data, has_text=True)
+    assert plan.precision == "bfloat16"
+    assert {(phase.depth, phase.truncate) for phase in plan.phases} == {("default", False)}
+
+
+def test_a_phase_reads_the_data_sets_it_names(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sets"
+    for name in ("books", "chat"):
+        shutil.copytree(data, folder / name)
+    phases = (
+        '{name: "pretrain", seq_len: 16, batch_tokens: 64, tokens: 128, data: ["books", "chat"], schedule: "wsd"}',
+        '{name: "sft", seq_len: 48, batch_tokens: 192, epochs: 1, data: "chat", optimizer: "Lion", lr: 1e-4}',
+    )
+    config = written(tmp_path, CONFIG + f"training: {{phases: [{', '.join(phases)}]}},")
+    outcome = train(config, data=folder, out=tmp_path / "run", tell=lambda _: None)
+    assert outcome.finished
+    plan = read_plan(tmp_path / "run" / "plan.json")
+    assert [(p.data, p.schedule, p.optimizer, p.beta2) for p in plan.phases] == [
+        (("books", "chat"), "wsd", "adamw", 0.95),
+        (("chat",), "cosine", "lion", 0.99),
+    ]
+    shutil.rmtree(folder / "chat")
+    with pytest.raises(UserError, match=r"reads the data set 'chat', and .* has no folder of that name") as error:
+        train(config, data=folder, out=tmp_path / "again", tell=lambda _: None)
+    assert error.value.code == "CHM254"
 
 
 def test_an_unknown_phase_is_refused(tmp_path: Path) -> None:

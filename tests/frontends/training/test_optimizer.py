@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from chimerac.frontends.families.chimera.initialization import initialise
 from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.families.chimera.shape import ChimeraShape
 from chimerac.frontends.training import Phase
-from chimerac.frontends.training.optimizer import learning_rate, make_adamw, parameter_groups
+from chimerac.frontends.training.optimizer import Lion, learning_rate, make_optimizer, parameter_groups
 
 PHASE = Phase("p", learning_rate=2e-3, warmup_steps=10, final_rate=0.1)
 
@@ -37,7 +38,7 @@ def test_one_step_follows_the_formula(tiny: ChimeraShape) -> None:
     model = ChimeraModel(tiny)
     initialise(model, 0)
     phase = Phase("p", learning_rate=1e-2, weight_decay=0.5)
-    optimizer = make_adamw(model, phase)
+    optimizer = make_optimizer(model, phase)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, -3.0)
@@ -54,3 +55,47 @@ def test_rate_rises_then_falls_by_a_cosine() -> None:
     assert rates[60] == pytest.approx(2e-3 * (0.1 + 0.9 * 0.5))
     assert rates[-1] == pytest.approx(2e-3 * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * 0.99))))
     assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
+
+
+def test_lion_follows_the_papers_rule() -> None:
+    """Three steps of arXiv 2302.06675, algorithm 2, by hand: rate 0.1, betas 0.9 and 0.99, decay 0.5, weight 1."""
+    weight = torch.nn.Parameter(torch.tensor([1.0, 1.0, 0.0]))
+    optimizer = Lion([{"params": [weight], "weight_decay": 0.5}], 0.1, (0.9, 0.99))
+    momentum = [0.0, 0.0, 0.0]
+    expected = [1.0, 1.0, 0.0]
+    for gradients in ([2.0, -0.5, 0.0], [-0.1, 4.0, 0.0], [-9.0, -0.2, 1e-8]):
+        weight.grad = torch.tensor(gradients)
+        optimizer.step()
+        for i, g in enumerate(gradients):
+            update = 0.9 * momentum[i] + 0.1 * g
+            sign = (update > 0) - (update < 0)
+            expected[i] = expected[i] * (1 - 0.1 * 0.5) - 0.1 * sign
+            momentum[i] = 0.99 * momentum[i] + 0.01 * g
+        torch.testing.assert_close(weight.detach(), torch.tensor(expected))
+    # after the first step: 1 * 0.95 - 0.1, and the second gradient of the first weight, being small, turned no sign
+    assert expected[0] == pytest.approx(((1 * 0.95 - 0.1) * 0.95 - 0.1) * 0.95 + 0.1)
+    torch.testing.assert_close(optimizer.state[weight]["momentum"], torch.tensor(momentum))
+
+
+def test_lion_decays_what_adamw_decays(tiny: ChimeraShape) -> None:
+    model = ChimeraModel(tiny)
+    optimizer = make_optimizer(model, Phase("p", optimizer="lion", learning_rate=1e-2, weight_decay=0.5, beta2=0.99))
+    assert isinstance(optimizer, Lion)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.5, 0.0]
+    assert [len(group["params"]) for group in optimizer.param_groups] == [len(g) for g in parameter_groups(model)]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "heights"),
+    [
+        ("cosine", [1, 0.5 * (1 + math.cos(math.pi * 0.25)), 0.5, 0.5 * (1 + math.cos(math.pi * 0.95)), 0]),
+        ("linear", [1, 0.75, 0.5, 0.05, 0]),
+        ("wsd", [1, 1, 1, 0.5, 0]),
+        ("constant", [1, 1, 1, 1, 1]),
+    ],
+)
+def test_schedules(schedule: Any, heights: list[float]) -> None:
+    phase = Phase("p", learning_rate=2e-3, warmup_steps=10, final_rate=0.2, schedule=schedule)
+    found = [learning_rate(phase, 10, done) / 2e-3 for done in (0, 0.25, 0.5, 0.95, 1)]
+    assert found == pytest.approx([0.2 + 0.8 * height for height in heights])
+    assert learning_rate(phase, 4, -0.1) == pytest.approx(2e-3 * 5 / 10)
