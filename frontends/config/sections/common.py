@@ -48,5 +48,5 @@ def papers() -> Any:
         name="§",
         default=(),
         single=True,
-        status="described",
+        status="checked",
     )

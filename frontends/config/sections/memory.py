@@ -44,7 +44,7 @@ class EntityTable:
 
     slots: int = count("Entities held.", default=256)
     slot_bits: int = count("Bits of an entity.", default=512)
-    binding: str = text("How roles and fillers are bound.", default="xor_role_filler")
+    binding: str = text("How roles and fillers are bound.", default="xor_role_filler", status="described")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,5 +83,5 @@ class TernaryCompute:
     not_implemented: NotImplementedNotes = key("What is not.", factory=NotImplementedNotes)
     realistic_performance: RealisticPerformance = key("Speeds.", factory=RealisticPerformance)
     paradigm_papers: tuple[str, ...] = key(
-        "Papers of the argument.", name="§_paradigm", default=(), single=True, status="described"
+        "Papers of the argument.", name="§_paradigm", default=(), single=True, status="checked"
     )
