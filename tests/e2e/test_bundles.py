@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,7 @@ def test_sampling_gives_the_same_tokens_everywhere(
     runs = []
     for target in TARGETS:
         with chimerac.load(bundles[target]) as session:
-            options = {"temperature": temperature, "top_p": 0.9, "repetition_penalty": 1.1, "seed": 42}
+            options: dict[str, Any] = {"temperature": temperature, "top_p": 0.9, "repetition_penalty": 1.1, "seed": 42}
             for _ in session.generate(PROMPT, max_tokens=48, loops=6, exit_threshold=exit_threshold, **options):
                 pass
             runs.append((session.tokens(), session.logits_hash(), session.state_hash()))

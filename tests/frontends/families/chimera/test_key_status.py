@@ -15,17 +15,14 @@ import pytest
 from project import ROOT
 
 from chimerac.compiler.errors import UserError
-from chimerac.compiler.packaging.grammar_files import grammar_file_name, pack_request
-from chimerac.compiler.packaging.native import data_file_names, model_name
 from chimerac.compiler.verbs.train import make_plan
 from chimerac.frontends.config import ModelConfig, load
 from chimerac.frontends.config.fields import FieldInfo, Status, fields_of, is_mapping, is_section, without_none
 from chimerac.frontends.config.status import inner_section, statuses
+from chimerac.frontends.families.chimera.family import describe
 from chimerac.frontends.families.chimera.from_config import shape
-from chimerac.frontends.families.chimera.generation import generation_defaults
 from chimerac.frontends.families.chimera.rules import RULES, Facts
 from chimerac.frontends.layers.shapes import KnotShape
-from chimerac.targets.registry import find_target
 
 DOCUMENT = str(ROOT / "tests/data/chimera51_document.txt")
 
@@ -64,6 +61,8 @@ FLIPS: dict[str, list[str]] = {
     "training.phases.2.name": ["training.phases.2.name=dpo"],
     "training.phases.3.name": ["training.phases.3.name=sft"],
     "training.phases.1.stages": ["training.phases.1.stages=[[64, 10, 1e-5]]"],
+    "training.phases.0.tokens": ["training.phases.0.tokens=1000000000"],
+    "training.phases.0.schedule": ["training.phases.0.schedule=wsd"],
     "training.phases.0.batch_tokens": ["training.phases.0.batch_tokens=8192"],
     "resolutions.ttt_delta_format": ["resolutions.ttt_delta_format=int8"],
     "§": ["§.r0=null"],
@@ -92,13 +91,14 @@ def evidence(config: ModelConfig) -> dict[str, Any]:
     loop = without.loop and dataclasses.replace(without.loop, exit_threshold=0.0)  # it is a default of generations
     with tempfile.TemporaryDirectory() as folder:
         plan = make_plan(config, Path(folder), has_text=True)
-    grammar = grammar_file_name(config)
+    made = describe(config)
+    grammars = made.grammars()
     return {
         "module": dataclasses.replace(without, loop=loop),
-        "generation": generation_defaults(config, built),
-        "names": (model_name(config), data_file_names(config, find_target("x86_64-avx2")), grammar),
-        "grammars": pack_request(config) if grammar else None,
-        "special tokens": config.token_ids[:2],
+        "generation": made.generation,
+        "names": (made.name, made.file_names),
+        "grammars": grammars and dataclasses.replace(grammars, storage_mb=None),  # a limit
+        "special tokens": made.specials,
         "plan": (plan.phases, plan.precision),
     }
 
