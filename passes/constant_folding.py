@@ -32,8 +32,7 @@ class ConstantFolding:
                 if op.name == "constant":
                     known[op.results[0].name] = op.text("name")
                     return None
-                foldable = OPS[op.name].elementwise or op.name in ("reshape", "slice", "concat")
-                if not foldable or any(v.name not in known for v in op.operands):
+                if not OPS[op.name].folds or any(v.name not in known for v in op.operands):
                     return None
                 names = [known[v.name] for v in op.operands]
                 data = evaluate(op, [constants[n].data for n in names])[0]

@@ -13,22 +13,6 @@ from chimerac.compiler.ir.module import Graph, Module, Op
 from chimerac.compiler.ir.ops import OPS
 from chimerac.passes.base import Builder, Rewritten, graph_names, uses
 
-#: Ops that treat every token by itself, besides the element-wise ones.
-ROW_WISE = frozenset(
-    {
-        "rms_norm",
-        "l2_norm",
-        "linear",
-        "ternary_linear",
-        "int8_linear",
-        "bfloat16_linear",
-        "quantize",
-        "slice",
-        "concat",
-        "moe",
-    }
-)
-
 
 @dataclass(frozen=True)
 class EntryPoints:
@@ -51,8 +35,7 @@ def _last_row_early(graph: Graph) -> tuple[Graph, int]:
     producers = {r.name: op for op in graph.ops for r in op.results}
     while (op := producers.get(cut.name)) is not None:
         dynamic = [v for v in op.operands if v.type.is_dynamic]
-        row_wise = op.name in ROW_WISE or OPS[op.name].elementwise
-        if not row_wise or len(dynamic) != 1 or len(op.results) != 1 or counts[cut.name] != 1:
+        if not OPS[op.name].row_wise or len(dynamic) != 1 or len(op.results) != 1 or counts[cut.name] != 1:
             break
         tail.insert(0, op)
         cut = dynamic[0]

@@ -22,12 +22,10 @@ from chimerac.compiler.ir.layouts import (
     words_per_vector,
 )
 from chimerac.compiler.ir.module import Constant, Module, Op, Value, walk
+from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.types import TensorType
 from chimerac.passes.base import Builder, NewConstants, Rewritten, constant_names, rewrite
 from chimerac.passes.ternary_costs import CACHE, TWO_BITS_ONLY, TernaryCosts
-
-#: Op → index of the operand that holds trits; their scales are the next one. All of them read every form.
-PACKED_OPS = {"ternary_matmul": 2, "grouped_ternary_matmul": 2, "ternary_look_up": 1}
 
 
 @dataclass(frozen=True)
@@ -56,10 +54,10 @@ class TernaryPacking:
             names = constant_names(graph)
 
             def pack(op: Op, builder: Builder, names: dict[str, str] = names) -> Sequence[Value] | None:
-                place = PACKED_OPS.get(op.name)
-                if place is None or op.operands[place].type.layout:
+                places = _plain_places(op)
+                if places is None:
                     return None
-                weight, scale = (names[op.operands[i].name] for i in (place, place + 1))
+                weight, scale = (names[op.operands[i].name] for i in places)
                 form = forms[weight]
                 packed_name, scale_name = f"{weight}.{ternary_layout(rows, form)}", f"{scale}.{scale_layout(rows)}"
                 type_ = packed_type(module.constants[weight].type, rows, form)
@@ -69,8 +67,8 @@ class TernaryPacking:
                 panels = partial(pack_scales, panel_rows=rows)
                 scales = _packed(new, scale_name, module.constants[scale], scale_type, panels)
                 operands = list(op.operands)
-                operands[place] = builder.constant(packed_name, packed)
-                operands[place + 1] = builder.constant(scale_name, scales)
+                operands[places[0]] = builder.constant(packed_name, packed)
+                operands[places[1]] = builder.constant(scale_name, scales)
                 return builder.emit(op.name, operands, op.attributes, hint=op.results[0].name, like=op)
 
             graphs[graph_name] = rewrite(graph, pack)
@@ -103,15 +101,23 @@ class TernaryPacking:
         return tuple(notes)
 
 
+def _plain_places(op: Op) -> tuple[int, int] | None:
+    """Indices of the operands that hold trits in plain order and their scales; None if there are none."""
+    definition = OPS[op.name]
+    if definition.packed is None:
+        return None
+    weights, scales = (definition.index(name) for name in (definition.packed.weights, definition.packed.scales))
+    return None if op.operands[weights].type.layout else (weights, scales)
+
+
 def _plain_weights(module: Module) -> list[str]:
     """Names of the constants that products take as trits in plain order, each once."""
     found: dict[str, None] = {}
     for graph in module.graphs.values():
         names = constant_names(graph)
         for op in walk(graph.ops):
-            place = PACKED_OPS.get(op.name)
-            if place is not None and not op.operands[place].type.layout:
-                found[names[op.operands[place].name]] = None
+            if (places := _plain_places(op)) is not None:
+                found[names[op.operands[places[0]].name]] = None
     return list(found)
 
 

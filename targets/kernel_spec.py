@@ -8,10 +8,18 @@ from dataclasses import dataclass
 from chimerac.compiler.ir.module import Attribute, Op
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.types import TensorType
-from chimerac.targets.sharing import Sharing, sharing_of
 
-#: Ops whose results are sums of integer products, exact in any order and with any instruction.
-INTEGER_PRODUCTS = frozenset({"ternary_matmul", "grouped_ternary_matmul", "int8_matmul"})
+
+@dataclass(frozen=True)
+class Sharing:
+    """Units of a kernel that threads share, and the multiply-adds of one of them for one token.
+
+    A unit's bits depend on nothing that another unit computes, so they are the same however units are divided. What one
+    unit costs only decides whether a kernel is worth sharing (``chm_share`` in runtime/native/chm_threads.c).
+    """
+
+    units: int
+    work: int
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,18 @@ class KernelSpec:
     @property
     def sharing(self) -> Sharing | None:
         """How threads share the kernel; None if it has no ``begin`` and ``end``."""
-        return sharing_of(self)
+        shared = OPS[self.op].work.shared
+        if shared is None:
+            return None
+        attributes = dict(self.attributes)
+        together = shared.together(self.operands, attributes)
+        units = -(-shared.units(self.operands, attributes) // together)
+        return Sharing(units, together * shared.work(self.operands, attributes))
+
+    @property
+    def integer_product(self) -> bool:
+        """Whether results are sums of integer products: exact in any order and with any instruction."""
+        return OPS[self.op].integer_product
 
     @property
     def separate_results(self) -> tuple[int, ...]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from chimerac.compiler.ir.module import Graph, Module, Op
-
-#: Ops that read one row of a table.
-LOOK_UPS = ("embedding", "look_up", "ternary_look_up")
+from chimerac.compiler.ir.ops import OPS
 
 
 @dataclass(frozen=True)
@@ -65,24 +62,8 @@ def decode_steps(module: Module) -> dict[tuple[str, str], int]:
 
 def multiply_adds(op: Op) -> int:
     """Products of one token that enter a sum; element-wise work is not counted."""
-    if op.name in ("ternary_matmul", "int8_matmul"):
-        return op.integer("rows") * op.integer("columns")
-    if op.name == "grouped_ternary_matmul":
-        return op.integer("rows") * op.integer("columns") * int(op.operands[0].type.shape[1])
-    if op.name in ("linear", "route"):
-        return math.prod(int(d) for d in op.operands[1].type.shape)
-    if op.name == "gated_delta":
-        return 3 * op.operands[5].type.elements()
-    if op.name == "mlstm":
-        return 2 * op.operands[5].type.elements()
-    if op.name in ("titans_apply", "titans_update"):
-        return op.operands[1 if op.name == "titans_apply" else 6].type.elements() * (1 if op.name[7] == "a" else 4)
-    if op.name == "window_attention":
-        entries = op.integer("window") + int(op.operands[3].type.shape[0]) + 1
-        return 2 * entries * op.operands[0].type.elements()
-    if op.name == "causal_conv":
-        return op.operands[1].type.elements()
-    return 0
+    products = OPS[op.name].work.multiply_adds
+    return 0 if products is None else products([v.type for v in op.operands], op.attributes)
 
 
 def _constants(graph: Graph) -> dict[str, str]:
@@ -94,16 +75,17 @@ def _weights_read(op: Op, constants: dict[str, str], module: Module) -> Iterator
     share = _expert_share(op)
     # scalars are literals of the code and have no bytes among the weights; a look-up reads a row
     for name in (constants[v.name] for v in op.operands if v.name in constants and v.type.shape):
-        if op.name not in LOOK_UPS:
+        if not OPS[op.name].work.one_row:
             yield name, int(module.constants[name].type.bytes() * share)
 
 
 def _expert_share(op: Op) -> float:
     """The part of an expert layer's weights that one token reads."""
-    if op.name not in ("grouped_ternary_matmul", "grouped_rms_norm"):
+    definition = OPS[op.name]
+    if definition.work.experts is None:
         return 1.0
-    experts = int(op.operands[-1].type.shape[0]) - 1
-    return min(1.0, int(op.operands[0].type.shape[1]) / experts)
+    offsets = op.operands[definition.index(definition.work.experts)]
+    return min(1.0, int(op.operands[0].type.shape[1]) / (int(offsets.type.shape[0]) - 1))
 
 
 def _visits(ops: tuple[Op, ...], visits: int, loops: int) -> Iterator[tuple[Op, int]]:

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
-
 from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir.module import Graph, Module, Op, Region, Value
-from chimerac.compiler.ir.ops import OPS, TypeRuleError
+from chimerac.compiler.ir.ops import OPS, OpDef, TypeRuleError
+from chimerac.compiler.ir.ops.definition import Stage
 from chimerac.compiler.ir.types import TensorType, i32
 
-#: Ops that only models use; lowering replaces them before code is generated.
-MODEL_OPS = frozenset(
-    {
-        *("ternary_linear", "int8_linear", "bfloat16_linear", "moe"),
-        *("ternary_embedding", "int8_embedding", "bfloat16_embedding"),
-    }
-)
-#: Stage name → ops that must not occur any more.
-FORBIDDEN: dict[str, AbstractSet[str]] = {
-    "imported": frozenset(),
-    "lowered": MODEL_OPS,
-    "unrolled": MODEL_OPS | {"loop"},
-}
 
-
-def verify(module: Module, stage: str = "imported") -> None:
+def verify(module: Module, stage: Stage = "imported") -> None:
     """Raise ``InternalError`` naming the first op that breaks a rule.
 
     Args:
-        stage: key of ``FORBIDDEN``.
+        stage: what the module has been through; ops that it replaced must be gone.
     """
     for name, constant in module.constants.items():
         if not constant.computed and not constant.type.layout and TensorType.of(constant.data) != constant.type:
@@ -41,25 +26,25 @@ def verify(module: Module, stage: str = "imported") -> None:
         if state.type.is_dynamic or state.iterations < 1:
             raise InternalError(f"state {name} has type {state.type} and {state.iterations} copies")
     for graph in module.graphs.values():
-        _verify_graph(module, graph, FORBIDDEN[stage])
+        _verify_graph(module, graph, stage)
 
 
-def _verify_graph(module: Module, graph: Graph, forbidden: AbstractSet[str]) -> None:
+def _verify_graph(module: Module, graph: Graph, stage: Stage) -> None:
     defined: dict[str, TensorType] = {}
     for value in graph.inputs:
         _define(graph, defined, value)
-    _verify_ops(module, graph, graph.ops, defined, forbidden)
+    _verify_ops(module, graph, graph.ops, defined, stage)
     for value in graph.results:
         _use(graph, defined, value, "result")
 
 
 def _verify_ops(
-    module: Module, graph: Graph, ops: tuple[Op, ...], defined: dict[str, TensorType], forbidden: AbstractSet[str]
+    module: Module, graph: Graph, ops: tuple[Op, ...], defined: dict[str, TensorType], stage: Stage
 ) -> None:
     for op in ops:
         where = f"{graph.name}: {op.name}" + (f" ({op.location})" if op.location else "")
         definition = OPS.get(op.name)
-        if definition is None or op.name in forbidden:
+        if definition is None or not definition.legal(stage):
             raise InternalError(f"{where} is not legal here")
         for value in op.operands:
             _use(graph, defined, value, where)
@@ -67,22 +52,26 @@ def _verify_ops(
         least = len(definition.operands) - variadic
         if len(op.operands) < least or (len(op.operands) > least and not variadic):
             raise InternalError(f"{where} has {len(op.operands)} operands, takes {', '.join(definition.operands)}")
-        allowed = {a.rstrip("?") for a in definition.attributes}
-        required = {a for a in definition.attributes if not a.endswith("?")}
-        if not required <= op.attributes.keys() <= allowed:
-            raise InternalError(
-                f"{where} has attributes {sorted(op.attributes)}, takes {sorted(definition.attributes)}"
-            )
+        _verify_attributes(op, definition, where)
         expected = _result_types(module, op, where)
         actual = tuple(r.type for r in op.results)
         if expected != actual:
             raise InternalError(f"{where} gives {_types(expected)}, declared {_types(actual)}")
-        if len(op.regions) != (op.name == "loop"):
+        if len(op.regions) != definition.regions:
             raise InternalError(f"{where} has {len(op.regions)} regions")
         for region in op.regions:
-            _verify_region(module, graph, op, region, defined, forbidden, where)
+            _verify_region(module, graph, op, region, defined, stage, where)
         for value in op.results:
             _define(graph, defined, value)
+
+
+def _verify_attributes(op: Op, definition: OpDef, where: str) -> None:
+    kinds = definition.attributes
+    if not kinds.keys() - definition.optional <= op.attributes.keys() <= kinds.keys():
+        raise InternalError(f"{where} has attributes {sorted(op.attributes)}, takes {sorted(kinds)}")
+    for name, value in op.attributes.items():
+        if type(value) is not kinds[name]:
+            raise InternalError(f"{where}: attribute {name} is {value!r}, not of type {kinds[name].__name__}")
 
 
 def _verify_region(
@@ -91,7 +80,7 @@ def _verify_region(
     op: Op,
     region: Region,
     defined: dict[str, TensorType],
-    forbidden: AbstractSet[str],
+    stage: Stage,
     where: str,
 ) -> None:
     carried = tuple(v.type for v in op.operands)
@@ -102,7 +91,7 @@ def _verify_region(
     inner = dict(defined)
     for argument in region.arguments:
         _define(graph, inner, argument)
-    _verify_ops(module, graph, region.ops, inner, forbidden)
+    _verify_ops(module, graph, region.ops, inner, stage)
     for value in region.results:
         _use(graph, inner, value, where)
     for name in inner:  # names stay unique in the whole graph, but values of a region end with it

@@ -15,6 +15,7 @@ import numpy as np
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.costs import decode_costs, decode_steps
 from chimerac.compiler.ir.module import Constant, Module, walk
+from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.packaging.ahead import made_ahead
 from chimerac.compiler.packaging.data_files import check_names, data_names, write_card, write_data, write_report
 from chimerac.compiler.packaging.facts import generation_of
@@ -184,7 +185,7 @@ def _calls(module: Module) -> dict[str, int]:
     """Symbol of a kernel → calls in the graph ``decode``."""
     calls: dict[str, int] = {}
     for op in walk(module.graphs["decode"].ops):
-        if op.name not in driver.WITHOUT_KERNEL:
+        if OPS[op.name].has_kernel:
             symbol = KernelSpec.of(op).symbol
             calls[symbol] = calls.get(symbol, 0) + 1
     return calls

@@ -12,7 +12,7 @@ import inspect
 import operator
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -173,7 +173,7 @@ class _Importer:
         except TypeRuleError as error:
             raise UserError("CHM213", f"{name}: {error}", hint=self.where(node)) from None
         results = tuple(Value(self.fresh(node.name), t) for t in types)
-        part = self.parts.of(self._path(node), look_up=name.endswith("embedding"))
+        part = self.parts.of(self._path(node), look_up=OPS[name].work.one_row)
         op = Op(name, tuple(operands), results, dict(attributes), part=part, location=self.where(node))
         self.scopes[-1].ops.append(op)
         self.producers.update((r.name, (op, i)) for i, r in enumerate(results))
@@ -274,11 +274,11 @@ class _Importer:
         elif target.startswith("chimera.loop_end"):
             self._end_loop(node)
         else:
-            handler: Callable[[_Importer, Node], Any] | None = HANDLERS.get(target)
+            handler = HANDLERS.get(target)
             if handler is None:
                 raise UserError("CHM211", f"the PyTorch op {target} is not supported", hint=self.where(node))
             try:
-                self.values[node.name] = handler(self, node)
+                self.values[node.name] = handler.handle(self, node, handler.makes)
             except UserError as error:
                 if error.hint is None:
                     error.hint = self.where(node)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from chimerac.runtime import bundle_format
 from chimerac.targets.isa import Isa
-from chimerac.targets.kernel_spec import INTEGER_PRODUCTS, KernelSpec
+from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels import find_kernel
 
 #: how the name ends of an object file that is being written
@@ -52,7 +52,6 @@ def source_digest() -> str:
         *sorted(root.glob("isa/*.py")),
         root / "code" / "codegen.py",
         root / "kernel_spec.py",
-        root / "sharing.py",
         operations / "layouts.py",
         operations / "numerics.py",
         *sorted(operations.glob("ops/*.py")),
@@ -77,7 +76,7 @@ def _tvm_version() -> str:
 
 def instruction_set_of(spec: KernelSpec, isa: Isa) -> Isa:
     """The instruction set that compiles a kernel of a library: ``isa``, or its base for kernels of float arithmetic."""
-    return isa if isa.base is None or spec.op in INTEGER_PRODUCTS else isa.base
+    return isa if isa.base is None or spec.integer_product else isa.base
 
 
 def cached_object(spec: KernelSpec, isa: Isa) -> Path:

@@ -28,9 +28,6 @@ from chimerac.targets.code.places import (
 from chimerac.targets.code.variants import KernelSet, choice, declaration
 from chimerac.targets.kernel_spec import KernelSpec
 
-#: Ops that need no kernel: the driver does them itself or they only relabel memory.
-WITHOUT_KERNEL = frozenset({"constant", "state.read", "state.write", "loop", "reshape", "last_token"})
-
 
 @dataclass(frozen=True)
 class Identity:
@@ -45,10 +42,7 @@ class Identity:
 def kernel_specs(module: Module) -> list[KernelSpec]:
     """The kernels that a module needs, each once, in order of first use."""
     specs = {
-        KernelSpec.of(op): None
-        for graph in module.graphs.values()
-        for op in walk(graph.ops)
-        if op.name not in WITHOUT_KERNEL
+        KernelSpec.of(op): None for graph in module.graphs.values() for op in walk(graph.ops) if OPS[op.name].has_kernel
     }
     return list(specs)
 
@@ -66,7 +60,7 @@ def used_sections(module: Module) -> list[str]:
 def profile_steps(module: Module) -> dict[tuple[str, str], int]:
     """(part, op) of every kernel of a module, in order of first use → bytes of weights that it reads for a token."""
     read = decode_steps(module)
-    ops = (op for graph in module.graphs.values() for op in walk(graph.ops) if op.name not in WITHOUT_KERNEL)
+    ops = (op for graph in module.graphs.values() for op in walk(graph.ops) if OPS[op.name].has_kernel)
     return {(key := (op.part, op.name)): read.get(key, 0) for op in ops}
 
 
@@ -145,7 +139,7 @@ class _Writer:
         for op in ops:
             here = self.index
             self.index += 1
-            if op.name not in WITHOUT_KERNEL:
+            if OPS[op.name].has_kernel:
                 yield from self._enter(op, indent)
             for copy in self.graph_plan.copies.get(here, ()):
                 yield f"{indent}{self._copy(copy)}"
@@ -153,7 +147,7 @@ class _Writer:
                 yield from self._loop(op, indent)
             elif op.name == "state.write":
                 yield from self._write_state(op, indent)
-            elif op.name not in WITHOUT_KERNEL:
+            elif OPS[op.name].has_kernel:
                 yield f"{indent}{self._call(op)}"
 
     def _enter(self, op: Op, indent: str) -> Iterator[str]:

@@ -105,7 +105,7 @@ class _Planner:
             for op in ops:
                 here = index
                 index += 1
-                if op.name in ("reshape", "last_token"):
+                if OPS[op.name].relabels is not None:
                     self.origin[op.results[0].name] = self._origin(op.operands[0])
                 elif op.name == "state.read":
                     self.reads.append(_Access(here, self._state(op, in_loop), op.results[0]))
@@ -156,7 +156,7 @@ class _Planner:
                 self.places[op.results[0].name] = Weight(op.text("name"))
             elif op.name == "state.read":
                 self._read_state(next(r for r in self.reads if r.index == here))
-            elif op.name in ("reshape", "last_token"):
+            elif OPS[op.name].relabels is not None:
                 self._alias(op)
             elif op.name != "state.write":
                 self._assign_results(op, here)
@@ -178,7 +178,7 @@ class _Planner:
             self.residents.append(read)
 
     def _alias(self, op: Op) -> None:
-        """The result shares its operand's memory; ``last_token`` adds the offset once buffers have theirs."""
+        """The result shares its operand's memory; that of the last row is added once buffers have their offsets."""
         source, result = op.operands[0], op.results[0]
         if source.name in self.buffers:
             buffer = self.buffers[source.name]
@@ -186,7 +186,7 @@ class _Planner:
             self.buffers[result.name] = buffer
         else:
             self.places[result.name] = self.places[source.name]
-        if op.name == "last_token":
+        if OPS[op.name].relabels == "last row":
             self.rows[result.name] = source
         elif source.name in self.rows:
             self.rows[result.name] = self.rows[source.name]

@@ -14,10 +14,7 @@ from pathlib import Path
 from chimerac.targets.code.codegen import KernelObject
 from chimerac.targets.code.kernel_queue import KernelQueue
 from chimerac.targets.isa import CKernels, Isa
-from chimerac.targets.kernel_spec import INTEGER_PRODUCTS, KernelSpec
-
-#: Ops that have a kernel per variant.
-VARIANT_OPS = INTEGER_PRODUCTS
+from chimerac.targets.kernel_spec import KernelSpec
 
 
 @dataclass(frozen=True)
@@ -38,17 +35,17 @@ def kernel_sets(isa: Isa) -> tuple[KernelSet, ...]:
 
 
 def kernels_of(specs: Iterable[KernelSpec], isa: Isa) -> list[tuple[list[KernelSpec], Isa]]:
-    """What ``KernelQueue.submit`` compiles for a library: the kernels of ``VARIANT_OPS`` once for every variant.
+    """What ``KernelQueue.submit`` compiles for a library: integer products once for every variant.
 
     Where there are variants, the C names of their kernels, the plain ones among them, end in ``__<name>``.
     """
     distinct = list(dict.fromkeys(specs))
     if not isa.variants:
         return [(distinct, isa)]
-    varied = [spec for spec in distinct if spec.op in VARIANT_OPS]
+    varied = [spec for spec in distinct if spec.integer_product]
     generated = (i for i in (isa, *isa.variants) if i.c_kernels is None)
     return [
-        ([spec for spec in distinct if spec.op not in VARIANT_OPS], isa),
+        ([spec for spec in distinct if not spec.integer_product], isa),
         *((varied, replace(i, symbol_suffix=_suffix(i.kernels))) for i in generated),
     ]
 
@@ -65,9 +62,9 @@ def compile_variants(
 
 
 def declaration(spec: KernelSpec, sets: Sequence[KernelSet]) -> Iterator[str]:
-    """C declaration of a kernel; one of ``VARIANT_OPS`` becomes a function that calls the chosen variant."""
+    """C declaration of a kernel; an integer product becomes a function that calls the chosen variant."""
     types = spec.c_parameters
-    if len(sets) < 2 or spec.op not in VARIANT_OPS:
+    if len(sets) < 2 or not spec.integer_product:
         yield f"extern void {spec.symbol}({', '.join(types)});"
         return
     declared = ", ".join(f"{t}a{i}" if t.endswith("*") else f"{t} a{i}" for i, t in enumerate(types))

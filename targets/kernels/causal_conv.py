@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
-from chimerac.targets.kernels.tensorir import KernelBuilder, TirOps, constant, shuffle, strips, with_lanes
+from chimerac.targets.kernels.arithmetic import TirOps
+from chimerac.targets.kernels.tensorir import Build, KernelBuilder, constant, shuffle, strips, with_lanes
 from chimerac.targets.kernels.vectors import float_lanes
 
 
@@ -37,3 +39,6 @@ def build(spec: KernelSpec, isa: Isa) -> Any:
 
     strips(b, channels, channel_block, float_lanes(isa))
     return b.finish()
+
+
+KERNELS: Mapping[str, Build] = {"causal_conv": build}

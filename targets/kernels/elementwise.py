@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,8 @@ from chimerac.compiler.ir.ops.elementwise import ELEMENTWISE, evaluate_expressio
 from chimerac.compiler.ir.types import Dim
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
-from chimerac.targets.kernels.tensorir import KernelBuilder, TirOps, splat, strips
+from chimerac.targets.kernels.arithmetic import TirOps
+from chimerac.targets.kernels.tensorir import Build, KernelBuilder, splat, strips
 
 LANES = 8
 
@@ -102,3 +104,6 @@ def _even(outer: tuple[int, bool], inner: tuple[int, bool], axis: Axis) -> bool:
     if not inner[0]:
         return not outer[0]
     return outer == (inner[0] * axis.static, inner[1] or axis.dynamic)
+
+
+KERNELS: Mapping[str, Build] = dict.fromkeys((*ELEMENTWISE, "fused"), build)

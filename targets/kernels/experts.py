@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ from tvm import tirx
 from chimerac.compiler.ir import numerics
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
+from chimerac.targets.kernels.arithmetic import TirOps
 from chimerac.targets.kernels.norms import rms_normalised
-from chimerac.targets.kernels.tensorir import KernelBuilder, TirOps, splat, strips
+from chimerac.targets.kernels.tensorir import Build, KernelBuilder, splat, strips
 from chimerac.targets.kernels.ternary import Place, Product, TernaryBody
 from chimerac.targets.kernels.vectors import clamped, float_lanes, row_sums
 
@@ -179,3 +181,13 @@ def build_combine(spec: KernelSpec, isa: Isa) -> Any:
 
         strips(b, width, add, float_lanes(isa))
     return b.finish()
+
+
+KERNELS: Mapping[str, Build] = {
+    "route": build_route,
+    "sort_pairs": build_sort_pairs,
+    "gather_rows": build_gather_rows,
+    "grouped_rms_norm": build_grouped_rms_norm,
+    "grouped_ternary_matmul": build_grouped_ternary_matmul,
+    "combine_experts": build_combine,
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy as np
 from chimerac.compiler.ir import numerics
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
-from chimerac.targets.kernels.tensorir import KernelBuilder, TirOps, constant, splat, with_lanes
+from chimerac.targets.kernels.arithmetic import TirOps
+from chimerac.targets.kernels.tensorir import Build, KernelBuilder, constant, splat, with_lanes
 from chimerac.targets.kernels.vectors import Piece, panels
 
 
@@ -64,3 +66,6 @@ def build(spec: KernelSpec, isa: Isa) -> Any:
             with b.loop(b.extent(spec.operands[0].shape[:1])) as t:
                 token(head, panel, t)
     return b.finish()
+
+
+KERNELS: Mapping[str, Build] = {"gated_delta": build}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tvm import tirx
 
-from chimerac.targets.kernels.tensorir import Expr, KernelBuilder, TirOps, reinterpret, with_lanes
+from chimerac.targets.kernels.arithmetic import TirOps
+from chimerac.targets.kernels.tensorir import Expr, KernelBuilder, reinterpret, with_lanes
 
 TWO_TO_112 = 2.0**112  #: from the exponent bias of fp16 to that of float32
 

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tvm import tirx
 
 from chimerac.compiler.errors import InternalError
+from chimerac.compiler.ir.ops.linear import INT8_ROWS
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
+from chimerac.targets.kernels.arithmetic import TirOps
 from chimerac.targets.kernels.halves import decode
-from chimerac.targets.kernels.tensorir import (
-    Cell,
-    Expr,
-    KernelBuilder,
-    Memory,
-    TirOps,
-    constant,
-    shuffle,
-    splat,
-    strips,
-)
-from chimerac.targets.sharing import INT8_ROWS
+from chimerac.targets.kernels.tensorir import Build, Cell, Expr, KernelBuilder, Memory, constant, shuffle, splat, strips
 
 ROWS = INT8_ROWS  #: rows at a time; they share the activations and fill a vector of results
 LARGEST_BLOCK = 1024  #: 127 · 127 · 1024 < 2**24: a block's sum is exact in float32
@@ -214,3 +205,6 @@ def _each(value: Any, function: Callable[[Any], Any]) -> Any:
 def _set(cell: Any, value: Any) -> None:
     for one, vector in zip(cell, value, strict=True) if isinstance(cell, list) else [(cell, value)]:
         one.set(vector)
+
+
+KERNELS: Mapping[str, Build] = {"int8_matmul": build_matmul, "look_up": build_look_up}

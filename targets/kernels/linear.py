@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tvm import tirx
 
+from chimerac.compiler.ir.ops.linear import LINEAR_ROWS
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
-from chimerac.targets.kernels.tensorir import Expr, KernelBuilder, Memory, TirOps, integer, lanes8_sums, with_lanes
-from chimerac.targets.sharing import LINEAR_ROWS
+from chimerac.targets.kernels.arithmetic import TirOps, lanes8_sums
+from chimerac.targets.kernels.tensorir import Build, Expr, KernelBuilder, Memory, integer, with_lanes
 
 ROWS = LINEAR_ROWS  #: dot products at a time: enough independent sums to hide the latency of an addition
 
@@ -59,3 +61,6 @@ def build(spec: KernelSpec, isa: Isa) -> Any:
             with b.when(tirx.GT(b.end, integer(whole))):
                 produce(whole * ROWS, height % ROWS)
     return b.finish()
+
+
+KERNELS: Mapping[str, Build] = {"linear": build}

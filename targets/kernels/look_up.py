@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tvm import tirx
@@ -10,8 +11,9 @@ from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir.layouts import form_of, panel_rows_of, words_of, words_per_vector
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
+from chimerac.targets.kernels.arithmetic import TirOps
 from chimerac.targets.kernels.halves import decode
-from chimerac.targets.kernels.tensorir import Expr, KernelBuilder, TirOps, shuffle, splat
+from chimerac.targets.kernels.tensorir import Build, Expr, KernelBuilder, shuffle, splat
 
 CHANNELS = 4  #: columns of a word: what lies side by side in the packed bytes of a row
 
@@ -64,3 +66,6 @@ def build_ternary_look_up(spec: KernelSpec, isa: Isa) -> Any:
         if rest:
             vector(tirx.IntImm("int32", whole), rest)
     return b.finish()
+
+
+KERNELS: Mapping[str, Build] = {"ternary_look_up": build_ternary_look_up}

@@ -1,13 +1,14 @@
-"""Kernels that only move elements: reshape, slice, concat, last_token, embedding."""
+"""Kernels that only move elements: slice, concat, embedding."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.linear import load_wide
-from chimerac.targets.kernels.tensorir import Expr, KernelBuilder, Memory, strips
+from chimerac.targets.kernels.tensorir import Build, Expr, KernelBuilder, Memory, strips
 
 
 def copy(
@@ -19,21 +20,6 @@ def copy(
         b.store(target, target_start + i, source.load(start + i, lanes))
 
     strips(b, extent, move)
-
-
-def build_last_token(spec: KernelSpec, isa: Isa) -> Any:
-    """The last row of x[T, ...]."""
-    b = KernelBuilder(spec, isa)
-    row = spec.results[0].elements()
-    copy(b, b.operands[0], (b.n - 1) * row, b.results[0], 0, row)
-    return b.finish()
-
-
-def build_reshape(spec: KernelSpec, isa: Isa) -> Any:
-    """A plain copy; a driver that gives the result the operand's memory never calls it."""
-    b = KernelBuilder(spec, isa)
-    copy(b, b.operands[0], 0, b.results[0], 0, b.extent(spec.results[0].shape))
-    return b.finish()
 
 
 def build_slice(spec: KernelSpec, isa: Isa) -> Any:
@@ -71,3 +57,6 @@ def build_embedding(spec: KernelSpec, isa: Isa) -> Any:
 
         strips(b, width, move)
     return b.finish()
+
+
+KERNELS: Mapping[str, Build] = {"slice": build_slice, "concat": build_concat, "embedding": build_embedding}

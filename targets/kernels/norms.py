@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from tvm import tirx
 from chimerac.compiler.ir import numerics
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
-from chimerac.targets.kernels.tensorir import Expr, KernelBuilder, Memory, TirOps, integer, lanes8_sums, splat, strips
+from chimerac.targets.kernels.arithmetic import TirOps, lanes8_sums
+from chimerac.targets.kernels.tensorir import Build, Expr, KernelBuilder, Memory, integer, splat, strips
 
 Load = Callable[[Expr, int], Expr]
 
@@ -149,3 +150,11 @@ def _quantise_rows(b: KernelBuilder, row_load: Callable[[Expr], Load]) -> None:
         start, scale_start = b.let(row * width), b.let(row * count)
         load = row_load(start)
         quantise_row(b, load, width, spec.integer("block"), b.results[0], start, b.results[1], scale_start)
+
+
+KERNELS: Mapping[str, Build] = {
+    "rms_norm": build_rms_norm,
+    "l2_norm": build_l2_norm,
+    "quantize": build_quantize,
+    "rms_norm_quantize": build_rms_norm_quantize,
+}

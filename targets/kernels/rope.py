@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tvm import tirx
@@ -10,7 +11,8 @@ from chimerac.compiler.ir import numerics
 from chimerac.compiler.ir.ops.attention import rope_frequencies
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
-from chimerac.targets.kernels.tensorir import KernelBuilder, TirOps, constant, splat, with_lanes
+from chimerac.targets.kernels.arithmetic import TirOps
+from chimerac.targets.kernels.tensorir import Build, KernelBuilder, constant, splat, with_lanes
 from chimerac.targets.kernels.vectors import float_lanes, pieces
 
 
@@ -42,3 +44,6 @@ def build(spec: KernelSpec, isa: Isa) -> Any:
                 b.store(out, row + start, ops.sub(ops.mul(first, cosine), ops.mul(second, sine)))
                 b.store(out, row + half + start, ops.add(ops.mul(second, cosine), ops.mul(first, sine)))
     return b.finish()
+
+
+KERNELS: Mapping[str, Build] = {"rope": build}

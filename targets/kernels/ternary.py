@@ -6,7 +6,7 @@ Lanes are output rows (compiler/ir/layouts.py), so nothing is summed across lane
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,12 +16,13 @@ from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir.layouts import COLUMNS_PER_STEP, form_of, ternary_bytes, words_per_vector
 from chimerac.targets.isa import LARGEST_BLOCK, Isa, TernaryDot
 from chimerac.targets.kernel_spec import KernelSpec
+from chimerac.targets.kernels.arithmetic import TirOps
 from chimerac.targets.kernels.halves import decode
 from chimerac.targets.kernels.tensorir import (
+    Build,
     Expr,
     KernelBuilder,
     Memory,
-    TirOps,
     constant,
     integer,
     intrinsic,
@@ -450,3 +451,6 @@ class _Tile:
 
 def _flat(nested: Sequence[Sequence[Sequence[Any]]]) -> list[Any]:
     return [value for row in nested for vector in row for value in vector]
+
+
+KERNELS: Mapping[str, Build] = {"ternary_matmul": build}

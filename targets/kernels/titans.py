@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tvm import tirx
@@ -9,7 +10,8 @@ from tvm import tirx
 from chimerac.compiler.ir import numerics
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
-from chimerac.targets.kernels.tensorir import KernelBuilder, TirOps, splat, strips
+from chimerac.targets.kernels.arithmetic import TirOps
+from chimerac.targets.kernels.tensorir import Build, KernelBuilder, splat, strips
 from chimerac.targets.kernels.vectors import clamped, float_lanes, pieces, row_sums, vector_matrix
 
 
@@ -132,3 +134,10 @@ def build_update(spec: KernelSpec, isa: Isa) -> Any:
         descend(head, row, 0, lambda r: k.load(place + r), back)
         descend(head, row, 1, lambda r: activation.load(r), error)
     return b.finish()
+
+
+KERNELS: Mapping[str, Build] = {
+    "titans_anchor": build_anchor,
+    "titans_apply": build_apply,
+    "titans_update": build_update,
+}

@@ -8,7 +8,8 @@ from typing import Any
 from tvm import tirx
 
 from chimerac.targets.isa import Isa
-from chimerac.targets.kernels.tensorir import KernelBuilder, TirOps, constant, shuffle, splat, with_lanes
+from chimerac.targets.kernels.arithmetic import TirOps
+from chimerac.targets.kernels.tensorir import KernelBuilder, constant, shuffle, splat, with_lanes
 
 Expr = Any
 Piece = tuple[int, int]  #: (first element, lanes)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from tvm import tirx
 
 from chimerac.compiler.ir import numerics
+from chimerac.compiler.ir.ops.attention import heads_together
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
-from chimerac.targets.kernels.tensorir import KernelBuilder, Memory, TirOps, integer, shuffle, splat, strips
+from chimerac.targets.kernels.arithmetic import TirOps
+from chimerac.targets.kernels.tensorir import Build, KernelBuilder, Memory, integer, shuffle, splat, strips
 from chimerac.targets.kernels.vectors import float_lanes, lanes8_tree, panels, pieces, row_sums
-from chimerac.targets.sharing import attention_heads
 
 MINUS_INFINITY = -0x00800000  #: bits of the float32
 ROWS_PER_VISIT = 16  #: value rows that one head adds before the next head of the block does
@@ -43,7 +44,7 @@ class _Attention:
         self.scale = float(np.float32(spec.number("scale")))
         self.rows = float_lanes(isa)
         # rows of the ring are read a block of heads wide, and each head needs an array of scores
-        self.block = attention_heads(self.heads)
+        self.block = heads_together(self.heads)
         # behind the last score there is room for the rest of a group of rows and for filling up to 8 lanes
         self.stride = self.persistent + 1 + self.window + 8
         self.scores = b.local("float32", self.block * self.stride)
@@ -174,3 +175,6 @@ class _Attention:
         for start, lanes in pieces(self.width, float_lanes(self.isa)):
             value = TirOps(b, lanes).div(self.sums.load(shift + start, lanes), splat(total, lanes))
             b.store(self.out, own + shift + start, value)
+
+
+KERNELS: Mapping[str, Build] = {"window_attention": build}

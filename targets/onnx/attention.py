@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from chimerac.compiler.ir import numerics
 from chimerac.compiler.ir.module import Op
 from chimerac.compiler.ir.ops.attention import rope_frequencies
-from chimerac.targets.onnx.context import Context
+from chimerac.targets.onnx.context import Context, Translate
 from chimerac.targets.onnx.functions import call
 from chimerac.targets.onnx.graph import Nodes
 
@@ -92,3 +94,6 @@ def build_window_attention(context: Context, op: Op) -> tuple[str, ...]:
     total = nodes.lanes8_sum_first(weights, length, 3)
     values = nodes.op("Mul", nodes.unsqueeze(weights, 3), attended(fixed_v, ring_v))
     return nodes.op("Div", nodes.sum_first(values), nodes.unsqueeze(total, 2)), ring_k, ring_v
+
+
+TRANSLATORS: Mapping[str, Translate] = {"rope": build_rope, "window_attention": build_window_attention}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from chimerac.compiler.ir.types import TOKENS
 from chimerac.targets.onnx.graph import Nodes
 from chimerac.targets.onnx.states import StateValue
 
+#: Adds the nodes of an op; the names of its results, none if the op is remembered only.
+Translate: TypeAlias = "Callable[[Context, Op], tuple[str, ...]]"
+
 
 @dataclass
 class Context:
@@ -25,6 +29,7 @@ class Context:
 
     Attributes:
         nodes: that translators add to.
+        find: the translator of an op.
         values: IR value name → ONNX value.
         constants: IR value name → name of the module's constant that it refers to.
         states: state name → its value so far.
@@ -33,6 +38,7 @@ class Context:
 
     module: Module
     nodes: Nodes
+    find: Callable[[Op], Translate]
     values: dict[str, str] = field(default_factory=dict)
     constants: dict[str, str] = field(default_factory=dict)
     states: dict[str, StateValue] = field(default_factory=dict)
@@ -40,7 +46,16 @@ class Context:
 
     def inside(self, nodes: Nodes, states: Mapping[str, StateValue]) -> Context:
         """The context of a region whose nodes are ``nodes``; values of the surrounding graph stay usable."""
-        return Context(self.module, nodes, dict(self.values), dict(self.constants), dict(states), self.packed)
+        return Context(
+            self.module, nodes, self.find, dict(self.values), dict(self.constants), dict(states), self.packed
+        )
+
+    def translate(self, ops: Sequence[Op]) -> None:
+        """Translate ops in order."""
+        for op in ops:
+            results = self.find(op)(self, op)
+            if results:
+                self.values.update((v.name, name) for v, name in zip(op.results, results, strict=True))
 
     def value(self, value: Value) -> str:
         """The ONNX value of an IR value; a constant becomes an initializer on first use."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from onnx import numpy_helper
 
 from chimerac.compiler.ir.module import Op
-from chimerac.compiler.ir.ops.elementwise import parse_expression
-from chimerac.targets.onnx.context import Context
+from chimerac.compiler.ir.ops.elementwise import ELEMENTWISE, parse_expression
+from chimerac.targets.onnx.context import Context, Translate
 from chimerac.targets.onnx.functions import call
 
 #: IR op → ONNX operator
@@ -48,3 +50,6 @@ def step(context: Context, name: str, operands: list[str]) -> str:
     if name in OPERATORS:
         return nodes.op(OPERATORS[name], *operands)
     return call(nodes, name, operands[0])
+
+
+TRANSLATORS: Mapping[str, Translate] = {**dict.fromkeys(ELEMENTWISE, build), "fused": build_fused}

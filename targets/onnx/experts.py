@@ -5,12 +5,13 @@ Symbols: T tokens, k experts per token, P = T k sorted rows, E experts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
 
 from chimerac.compiler.ir.module import Op, Value
-from chimerac.targets.onnx.context import Context, last
+from chimerac.targets.onnx.context import Context, Translate, last
 from chimerac.targets.onnx.functions import call
 from chimerac.targets.onnx.graph import Nodes
 from chimerac.targets.onnx.norms import dense, rms_norm
@@ -149,3 +150,13 @@ def build_combine_experts(context: Context, op: Op) -> tuple[str, ...]:
     picked = nodes.op("Gather", flat, nodes.transpose(context.value(place), 1, 0), axis=0)  # [k, T, D]
     factors = nodes.unsqueeze(nodes.transpose(context.value(weights), 1, 0), 2)
     return (nodes.sum_first(nodes.op("Mul", factors, picked)),)
+
+
+TRANSLATORS: Mapping[str, Translate] = {
+    "route": build_route,
+    "sort_pairs": build_sort_pairs,
+    "gather_rows": build_gather_rows,
+    "grouped_rms_norm": build_grouped_rms_norm,
+    "grouped_ternary_matmul": build_grouped_ternary_matmul,
+    "combine_experts": build_combine_experts,
+}

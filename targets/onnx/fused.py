@@ -9,7 +9,7 @@ not load; it has both as its own, with the same meaning, and these are used.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.module import Op
 from chimerac.targets.onnx import experts as exact
-from chimerac.targets.onnx.context import Context, last, shape_of
+from chimerac.targets.onnx.context import Context, Translate, last, shape_of
 from chimerac.targets.onnx.graph import MICROSOFT
 from chimerac.targets.onnx.weights import pack_matrix
 
@@ -160,8 +160,8 @@ def build_grouped_ternary_matmul(context: Context, op: Op) -> tuple[str, ...]:
     return (nodes.reshape(joined, -1, slots, rows),)
 
 
-#: op name → translator, in place of that of ``translate.TRANSLATORS``
-TRANSLATORS: dict[str, Callable[[Context, Op], tuple[str, ...]]] = {
+#: Op → translator, in place of the exact one.
+TRANSLATORS: Mapping[str, Translate] = {
     "rms_norm": build_rms_norm,
     "rms_norm_quantize": build_rms_norm_quantize,
     "quantize": build_quantize,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from chimerac.compiler.ir.module import Module, walk
 from chimerac.targets.onnx.context import Context
 from chimerac.targets.onnx.graph import MICROSOFT, ONNX_TYPES, Nodes, Pool, tensor
 from chimerac.targets.onnx.states import StateValue
-from chimerac.targets.onnx.structure import EXIT_THRESHOLD, ITERATIONS, LOOPS, translate_region
+from chimerac.targets.onnx.structure import EXIT_THRESHOLD, ITERATIONS, LOOPS
+from chimerac.targets.onnx.translate import find_translator
 from chimerac.version import __version__
 
 #: Version of the standard operators, and of the file format: the lowest that have all that is used.
@@ -71,7 +73,9 @@ def emit(module: Module, *, fused: bool = False) -> OnnxModel:
     inputs = [tensor(pool.fresh("tokens"), "int32", ["T"]), tensor(pool.fresh("position"), "int32", [])]
     if looped:
         inputs += [tensor(pool.fresh(LOOPS), "int64", []), tensor(pool.fresh(EXIT_THRESHOLD), "float32", [])]
-    context = Context(module, nodes, {tokens.name: "tokens", position.name: "position"})
+    context = Context(
+        module, nodes, partial(find_translator, fused=fused), {tokens.name: "tokens", position.name: "position"}
+    )
     for name, state in module.states.items():
         inputs.append(tensor(pool.fresh(f"state.{name}"), state.type.numpy.name, _state_shape(module, name)))
     presents = {name: pool.fresh(f"present.{name}") for name in module.states}
@@ -86,7 +90,7 @@ def emit(module: Module, *, fused: bool = False) -> OnnxModel:
         if state.initial is not None:
             value = nodes.op("Where", at_start(), context.initial(state.initial), value)
         context.states[name] = StateValue(value, state.iterations)
-    translate_region(context, graph.ops)
+    context.translate(graph.ops)
 
     results = {logits: nodes.reshape(context.value(graph.results[0]), -1)}
     outputs = [tensor(logits, "float32", [int(graph.results[0].type.shape[-1])])]

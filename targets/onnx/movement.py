@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from chimerac.compiler.ir.module import Op, Value
 from chimerac.compiler.ir.ops.definition import blocks
-from chimerac.targets.onnx.context import Context, last, one_result, shape_of
+from chimerac.targets.onnx.context import Context, Translate, last, one_result, shape_of
 from chimerac.targets.onnx.products import int8_blocks, ternary_blocks
 
 
@@ -74,3 +76,14 @@ def _scaled(context: Context, codes: str, scales: Value, tokens: str, width: int
     column = [c // group for c in range(width)]
     factors = nodes.op("Gather", by_group, nodes.i64(column), axis=1) if blocks(width, group) > 1 else by_group
     return nodes.op("Mul", codes, factors)
+
+
+TRANSLATORS: Mapping[str, Translate] = {
+    "reshape": build_reshape,
+    "slice": build_slice,
+    "concat": build_concat,
+    "last_token": build_last_token,
+    "embedding": build_embedding,
+    "look_up": build_look_up,
+    "ternary_look_up": build_ternary_look_up,
+}

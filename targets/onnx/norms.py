@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from chimerac.compiler.ir.module import Op, Value
 from chimerac.compiler.ir.ops.definition import blocks
-from chimerac.targets.onnx.context import Context, last, rows_like, shape_of
+from chimerac.targets.onnx.context import Context, Translate, last, rows_like, shape_of
 from chimerac.targets.onnx.graph import Nodes
 
 
@@ -78,3 +80,12 @@ def dense(context: Context, x: str, like: Value, weight: Value) -> str:
     nodes, width, rows = context.nodes, last(like), int(weight.type.shape[0])
     products = nodes.op("Mul", nodes.reshape(x, -1, 1, width), context.value(weight))
     return nodes.reshape(nodes.lanes8_sum(products, width), *shape_of(like)[:-1], rows)
+
+
+TRANSLATORS: Mapping[str, Translate] = {
+    "rms_norm": build_rms_norm,
+    "l2_norm": build_l2_norm,
+    "quantize": build_quantize,
+    "rms_norm_quantize": build_rms_norm_quantize,
+    "linear": build_linear,
+}

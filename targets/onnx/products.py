@@ -11,11 +11,13 @@ Therefore the first code of every block is replaced by 127, and what this adds i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from chimerac.compiler.ir.module import Op, Value
 from chimerac.compiler.ir.ops.definition import blocks
-from chimerac.targets.onnx.context import Context, one_result, shape_of
+from chimerac.targets.onnx.context import Context, Translate, one_result, shape_of
 from chimerac.targets.onnx.graph import MICROSOFT, Nodes
 from chimerac.targets.onnx.weights import matmul_block, pack_blocks
 
@@ -153,3 +155,6 @@ def scaled_sum(nodes: Nodes, op: Op, sums: str, scales: str, group_scales: str) 
 def widths(columns: int, block: int) -> list[int]:
     """Columns of each block."""
     return [min(block, columns - start) for start in range(0, columns, block)]
+
+
+TRANSLATORS: Mapping[str, Translate] = {"ternary_matmul": build_ternary_matmul, "int8_matmul": build_int8_matmul}

@@ -8,8 +8,10 @@ Symbols: T tokens, H heads, d head width (K of keys, V of values).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from chimerac.compiler.ir.module import Op
-from chimerac.targets.onnx.context import Context
+from chimerac.targets.onnx.context import Context, Translate
 from chimerac.targets.onnx.functions import call
 from chimerac.targets.onnx.graph import Nodes
 
@@ -190,3 +192,13 @@ def _descend(context: Context, op: Op, nodes: Nodes) -> tuple[str, str]:
         [],
     )
     return after_w, after_p
+
+
+TRANSLATORS: Mapping[str, Translate] = {
+    "causal_conv": build_causal_conv,
+    "gated_delta": build_gated_delta,
+    "mlstm": build_mlstm,
+    "titans_anchor": build_titans_anchor,
+    "titans_apply": build_titans_apply,
+    "titans_update": build_titans_update,
+}

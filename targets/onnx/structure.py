@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from onnx import TensorProto
 
 from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir.module import Op, Value, walk
-from chimerac.targets.onnx.context import Context
+from chimerac.targets.onnx.context import Context, Translate
 from chimerac.targets.onnx.graph import Nodes, tensor, untyped
 from chimerac.targets.onnx.states import StateValue
 
@@ -64,7 +65,7 @@ def build_loop(context: Context, op: Op) -> tuple[str, ...]:
     first = body.op("Equal", iteration, body.i64(0))
     inner.values[write.name] = body.op("Cast", first, to=TensorProto.INT32)
     inner.values[argument.name] = carried
-    translate_region(inner, region.ops)
+    inner.translate(region.ops)
     result = inner.value(region.results[0])
     goes_on = body.op("Not", _converged(body, iteration, result, carried, region.results[0]))
     after = [result, *(inner.states[name].all(body) for name in single)]
@@ -126,11 +127,9 @@ def _converged(nodes: Nodes, iteration: str, now: str, before: str, like: Value)
     return nodes.branch(nodes.op("And", wanted, later), then, [ends], other, [stays])[0]
 
 
-def translate_region(context: Context, ops: tuple[Op, ...]) -> None:
-    """Translate ops in order."""
-    from chimerac.targets.onnx.translate import find_translator
-
-    for op in ops:
-        results = find_translator(op, fused=context.nodes.pool.fused)(context, op)
-        if results:
-            context.values.update((v.name, name) for v, name in zip(op.results, results, strict=True))
+TRANSLATORS: Mapping[str, Translate] = {
+    "constant": build_constant,
+    "state.read": build_state_read,
+    "state.write": build_state_write,
+    "loop": build_loop,
+}

@@ -21,7 +21,6 @@ from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.types import TensorType
 from chimerac.runtime.bundle_format import C_FLAGS, NATIVE_DIRECTORY
 from chimerac.targets.code.driver import (
-    WITHOUT_KERNEL,
     Identity,
     kernel_specs,
     profile_steps,
@@ -108,7 +107,7 @@ class DriverSession:
         theirs: list[tuple[str, list[bytes]]] = []
 
         def observe(op: Op, operands: Sequence[np.ndarray], results: Sequence[np.ndarray]) -> None:
-            if op.name not in WITHOUT_KERNEL:
+            if OPS[op.name].has_kernel:
                 theirs.append((op.name, [o.tobytes() for o in operands]))
 
         reference = Session(self.module, loops=self.loops, exit_threshold=self.exit_threshold, observe=observe)

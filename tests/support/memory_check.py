@@ -96,7 +96,7 @@ class _Run:
                 self.meaning[op.results[0].name] = next(self.fresh)
             elif op.name in ("state.read", "state.write"):
                 self.access(op, in_loop=in_loop)
-            elif op.name in ("reshape", "last_token"):
+            elif OPS[op.name].relabels is not None:
                 self.meaning[op.results[0].name] = self.meaning[op.operands[0].name]
             else:
                 self.kernel(op)

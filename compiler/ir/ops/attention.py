@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from chimerac.compiler.ir import numerics
-from chimerac.compiler.ir.module import Attribute, Op
-from chimerac.compiler.ir.ops.definition import OpDef, attribute_int, require, require_tensor, static
+from chimerac.compiler.ir.module import Op
+from chimerac.compiler.ir.ops.definition import (
+    FLOAT_WORK,
+    Attributes,
+    OpDef,
+    Shared,
+    Types,
+    Work,
+    attribute_int,
+    require,
+    require_tensor,
+    static,
+)
 from chimerac.compiler.ir.ops.recurrent import vector_matrix
 from chimerac.compiler.ir.types import TensorType, i32
 
-Types = Sequence[TensorType]
-Attributes = Mapping[str, Attribute]
 F32 = np.float32
 N = numerics.NUMPY
+
+MOST_HEADS = 4
 
 
 def rope_frequencies(width: int, theta: float) -> np.ndarray:
@@ -81,6 +92,23 @@ def _infer_window_attention(operands: Types, attributes: Attributes) -> tuple[Te
     return q, ring_k, ring_v
 
 
+def heads_together(heads: int) -> int:
+    """Heads that attention computes together."""
+    return next(size for size in range(MOST_HEADS, 0, -1) if heads % size == 0)
+
+
+def _attention_products(operands: Types, attributes: Attributes) -> int:
+    entries = attribute_int(attributes, "window") + int(operands[3].shape[0]) + 1
+    return 2 * entries * operands[0].elements()
+
+
+#: Units are heads.
+_HEADS = Shared(
+    units=lambda operands, attributes: int(operands[0].shape[1]),
+    work=lambda operands, attributes: 2 * FLOAT_WORK * int(operands[0].shape[2]) * attribute_int(attributes, "window"),
+    together=lambda operands, attributes: heads_together(int(operands[0].shape[1])),
+)
+
 OPS = [
     OpDef(
         "rope",
@@ -88,7 +116,8 @@ OPS = [
         ("x", "position"),
         _infer_rope,
         _rope,
-        ("theta",),
+        {"theta": float},
+        torch="chimera.rope.default",
     ),
     OpDef(
         "window_attention",
@@ -96,8 +125,10 @@ OPS = [
         ("q", "k", "v", "persistent_k", "persistent_v", "slot", "ring_k", "ring_v", "position", "write"),
         _infer_window_attention,
         _window_attention,
-        ("window", "scale"),
+        {"window": int, "scale": float},
+        torch="chimera.window_attention.default",
         in_place={1: 6, 2: 7},
         guard="write",
+        work=Work(_attention_products, _HEADS),
     ),
 ]

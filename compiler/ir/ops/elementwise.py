@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from chimerac.compiler.ir import numerics
-from chimerac.compiler.ir.module import Attribute, Op
-from chimerac.compiler.ir.ops.definition import OpDef, attribute_int, require, static
+from chimerac.compiler.ir.module import Op
+from chimerac.compiler.ir.ops.definition import Attributes, OpDef, Types, attribute_int, require, static
 from chimerac.compiler.ir.types import TOKENS, Dim, TensorType
 
 
@@ -24,7 +24,7 @@ def broadcast(shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim, ...]:
     return tuple(result)
 
 
-def _infer_elementwise(operands: Sequence[TensorType], attributes: Mapping[str, Attribute]) -> tuple[TensorType, ...]:
+def _infer_elementwise(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     require(all(o.dtype == "f32" for o in operands), "operands must be f32")
     return (TensorType("f32", broadcast([o.shape for o in operands])),)
 
@@ -58,7 +58,8 @@ def _elementwise(name: str) -> OpDef:
         ready = np.broadcast_arrays(*arrays) if count > 1 else arrays
         return (np.asarray(function(numerics.NUMPY, *ready), np.float32).reshape(ready[0].shape),)
 
-    return OpDef(name, doc, ("a", "b")[:count], _infer_elementwise, reference, elementwise=True)
+    operands = ("a", "b")[:count]
+    return OpDef(name, doc, operands, _infer_elementwise, reference, elementwise=True, row_wise=True, folds=True)
 
 
 def parse_expression(text: str) -> list[tuple[str, tuple[str, ...]]]:
@@ -89,7 +90,7 @@ def _fused_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, 
     return (result.reshape(ready[0].shape),)
 
 
-def _infer_reshape(operands: Sequence[TensorType], attributes: Mapping[str, Attribute]) -> tuple[TensorType, ...]:
+def _infer_reshape(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     source = operands[0]
     text = attributes["shape"]
     require(isinstance(text, str), "attribute 'shape' must be text such as \"T,4,32\"")
@@ -110,7 +111,7 @@ def _reshape_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray
     return (arrays[0].reshape([-1 if d == TOKENS else int(d) for d in shape]),)
 
 
-def _infer_slice(operands: Sequence[TensorType], attributes: Mapping[str, Attribute]) -> tuple[TensorType, ...]:
+def _infer_slice(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     source = operands[0]
     require(len(source.shape) > 0, f"cannot slice {source}")
     start, stop = attribute_int(attributes, "start"), attribute_int(attributes, "stop")
@@ -123,7 +124,7 @@ def _slice_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, 
     return (np.ascontiguousarray(arrays[0][..., op.integer("start") : op.integer("stop")]),)
 
 
-def _infer_concat(operands: Sequence[TensorType], attributes: Mapping[str, Attribute]) -> tuple[TensorType, ...]:
+def _infer_concat(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     require(len(operands) > 0 and all(o.shape for o in operands), "operands must have a last axis")
     require(len({(o.dtype, o.shape[:-1]) for o in operands}) == 1, "operands differ in more than the last axis")
     return (operands[0].with_shape((*operands[0].shape[:-1], sum(static(o.shape[-1], "last axis") for o in operands))),)
@@ -133,7 +134,7 @@ def _concat_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray,
     return (np.concatenate(arrays, axis=-1),)
 
 
-def _infer_last(operands: Sequence[TensorType], attributes: Mapping[str, Attribute]) -> tuple[TensorType, ...]:
+def _infer_last(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     require(len(operands[0].shape) > 0, f"{operands[0]} has no rows")
     return (operands[0].with_shape((1, *operands[0].shape[1:])),)
 
@@ -146,17 +147,46 @@ OPS = [
         ("*operands",),
         _infer_elementwise,
         _fused_reference,
-        ("expression",),
+        {"expression": str},
         elementwise=True,
+        row_wise=True,
+        folds=True,
     ),
-    OpDef("reshape", "the same elements in another shape", ("x",), _infer_reshape, _reshape_reference, ("shape",)),
-    OpDef("slice", "columns start to stop of the last axis", ("x",), _infer_slice, _slice_reference, ("start", "stop")),
-    OpDef("concat", "operands side by side along the last axis", ("*x",), _infer_concat, _concat_reference),
+    OpDef(
+        "reshape",
+        "the same elements in another shape",
+        ("x",),
+        _infer_reshape,
+        _reshape_reference,
+        {"shape": str},
+        relabels="all",
+        folds=True,
+    ),
+    OpDef(
+        "slice",
+        "columns start to stop of the last axis",
+        ("x",),
+        _infer_slice,
+        _slice_reference,
+        {"start": int, "stop": int},
+        row_wise=True,
+        folds=True,
+    ),
+    OpDef(
+        "concat",
+        "operands side by side along the last axis",
+        ("*x",),
+        _infer_concat,
+        _concat_reference,
+        row_wise=True,
+        folds=True,
+    ),
     OpDef(
         "last_token",
         "the row of the last token of the call",
         ("x",),
         _infer_last,
         lambda op, arrays: (arrays[0][-1:],),
+        relabels="last row",
     ),
 ]

@@ -8,15 +8,20 @@ Symbols: T tokens, k experts per token, E experts, F expert width. Sorted arrays
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from chimerac.compiler.ir import numerics
-from chimerac.compiler.ir.module import Attribute, Op
+from chimerac.compiler.ir.module import Op
 from chimerac.compiler.ir.ops.definition import (
+    Attributes,
     OpDef,
+    Packed,
+    Shared,
+    Types,
+    Work,
     attribute_int,
     blocks,
     require,
@@ -27,6 +32,10 @@ from chimerac.compiler.ir.ops.definition import (
 from chimerac.compiler.ir.ops.linear import (
     PRODUCT,
     dense,
+    matrix_products,
+    panels_of,
+    product_columns,
+    product_rows,
     quantise_blocks,
     quantised_product,
     rms_normalise,
@@ -34,8 +43,6 @@ from chimerac.compiler.ir.ops.linear import (
 )
 from chimerac.compiler.ir.types import TensorType, i32
 
-Types = Sequence[TensorType]
-Attributes = Mapping[str, Attribute]
 Arrays = Sequence[np.ndarray]
 F32 = np.float32
 N = numerics.NUMPY
@@ -200,6 +207,11 @@ def _gather_reference(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
     return (x[order // order.shape[1]],)
 
 
+def _chosen_products(operands: Types, attributes: Attributes) -> int:
+    rows, columns = attribute_int(attributes, "rows"), attribute_int(attributes, "columns")
+    return rows * columns * int(operands[0].shape[1])
+
+
 OPS = [
     OpDef(
         "moe",
@@ -207,7 +219,10 @@ OPS = [
         ("x", "router", "bias", "gate", "up", "down", "down_norm"),
         _infer_moe,
         _moe,
-        ("top_k", "group", "block", "eps"),
+        {"top_k": int, "group": int, "block": int, "eps": float},
+        torch="chimera.moe.default",
+        replaced="lowered",
+        row_wise=True,
     ),
     OpDef(
         "route",
@@ -215,7 +230,8 @@ OPS = [
         ("x", "router", "bias"),
         _infer_route,
         lambda op, arrays: route(arrays[0], arrays[1], arrays[2], op.integer("top_k")),
-        ("top_k",),
+        {"top_k": int},
+        work=Work(matrix_products),
     ),
     OpDef(
         "sort_pairs",
@@ -223,7 +239,7 @@ OPS = [
         ("experts",),
         _infer_sort,
         lambda op, arrays: sort_pairs(arrays[0], op.integer("experts")),
-        ("experts",),
+        {"experts": int},
     ),
     OpDef("gather_rows", "row order[i]/k of x for each sorted pair", ("x", "order"), _infer_gather, _gather_reference),
     OpDef(
@@ -233,6 +249,9 @@ OPS = [
         _infer_grouped_product,
         _grouped_product,
         PRODUCT,
+        integer_product=True,
+        packed=Packed("weights", "weight_scales"),
+        work=Work(_chosen_products, Shared(product_rows, product_columns, panels_of(2)), experts="offsets"),
     ),
     OpDef(
         "grouped_rms_norm",
@@ -240,7 +259,8 @@ OPS = [
         ("x", "weight", "offsets"),
         _infer_grouped_norm,
         _grouped_norm,
-        ("eps",),
+        {"eps": float},
+        work=Work(experts="offsets"),
     ),
     OpDef(
         "combine_experts",

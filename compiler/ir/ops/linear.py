@@ -16,13 +16,27 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from chimerac.compiler.ir import numerics
-from chimerac.compiler.ir.module import Attribute, Op
-from chimerac.compiler.ir.ops.definition import OpDef, attribute_int, blocks, require, require_row, require_tensor
+from chimerac.compiler.ir.layouts import panel_rows_of
+from chimerac.compiler.ir.module import Op
+from chimerac.compiler.ir.ops.definition import (
+    FLOAT_WORK,
+    Attributes,
+    Count,
+    OpDef,
+    Packed,
+    Shared,
+    Types,
+    Work,
+    attribute_int,
+    blocks,
+    require,
+    require_row,
+    require_tensor,
+    rows_per_token,
+)
 from chimerac.compiler.ir.types import TensorType
 from chimerac.compiler.ir.unpacking import Rows
 
-Types = Sequence[TensorType]
-Attributes = Mapping[str, Attribute]
 F32 = np.float32
 
 
@@ -242,41 +256,6 @@ def _int8_linear_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.nda
     return (quantised_product(codes, scales, *quantise_rows(arrays[1], group), group, block),)
 
 
-def look_up(ids: np.ndarray, codes: np.ndarray, scales: np.ndarray, group: int) -> np.ndarray:
-    """Dequantised rows of a table of small integers: f32[T, D]."""
-    columns = np.repeat(scales[ids].astype(F32), group, axis=-1)[..., : codes.shape[1]]
-    rows: np.ndarray = codes[ids].astype(F32) * columns
-    return rows
-
-
-def _ternary_look_up_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    ids, table, scales = arrays
-    # slices, because a packed table unpacks nothing else
-    rows = [look_up(np.zeros(1, int), table[i : i + 1], scales[i : i + 1], op.integer("group")) for i in ids.tolist()]
-    return (np.concatenate(rows),)
-
-
-def _infer_embedding(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
-    ids, table, *scales = operands
-    require(ids.dtype == "i32" and len(table.shape) == 2, f"look-up of {ids} in {table}")
-    require(not table.is_dynamic, f"table {table} must have a fixed shape")
-    if scales and not table.layout:
-        groups = blocks(int(table.shape[1]), attribute_int(attributes, "group"))
-        require(scales[0] == TensorType("f16", (table.shape[0], groups)), f"scales {scales[0]} of {table}")
-    return (TensorType("f32", (*ids.shape, table.shape[1])),)
-
-
-def _infer_ternary_look_up(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
-    ids, table, scales = operands
-    rows, columns = attribute_int(attributes, "rows"), attribute_int(attributes, "columns")
-    require_tensor(ids, "i32", 1, "ids")
-    if not table.layout:
-        require(table == TensorType("i8", (rows, columns)), f"table {table} is not i8[{rows},{columns}]")
-        groups = blocks(columns, attribute_int(attributes, "group"))
-        require(scales == TensorType("f16", (rows, groups)), f"scales {scales} of {table}")
-    return (TensorType("f32", (*ids.shape, columns)),)
-
-
 def _infer_l2(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     require_row(operands[0], "operand")
     return (operands[0],)
@@ -288,7 +267,52 @@ def _l2_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...
     return (x * scale[..., None],)
 
 
-PRODUCT = ("rows", "columns", "group", "block")
+INT8_ROWS = 8  #: rows of an int8 table that are multiplied together
+LINEAR_ROWS = 4  #: rows of a float matrix that are multiplied together
+
+#: Attributes of products of codes with scales.
+PRODUCT: Mapping[str, type[int]] = {"rows": int, "columns": int, "group": int, "block": int}
+
+
+def product_rows(operands: Types, attributes: Attributes) -> int:
+    """Rows of the matrix of weights."""
+    return attribute_int(attributes, "rows")
+
+
+def product_columns(operands: Types, attributes: Attributes) -> int:
+    """Products of a row of weights with what a token has."""
+    return attribute_int(attributes, "columns") * rows_per_token(operands)
+
+
+def matrix_products(operands: Types, attributes: Attributes) -> int:
+    """One for each element of the second operand, a matrix."""
+    return operands[1].elements()
+
+
+def panels_of(operand: int) -> Count:
+    """Rows of a panel of packed weights, 1 before packing."""
+
+    def rows(operands: Types, attributes: Attributes) -> int:
+        layout = operands[operand].layout
+        return panel_rows_of(layout) if layout else 1
+
+    return rows
+
+
+def _products(operands: Types, attributes: Attributes) -> int:
+    return attribute_int(attributes, "rows") * attribute_int(attributes, "columns")
+
+
+_INT8_ROWS = Shared(
+    units=product_rows,
+    work=lambda operands, attributes: 2 * product_columns(operands, attributes),
+    together=lambda operands, attributes: INT8_ROWS,
+)
+_FLOAT_ROWS = Shared(
+    units=lambda operands, attributes: int(operands[1].shape[0]),
+    work=lambda operands, attributes: FLOAT_WORK * int(operands[1].shape[1]) * rows_per_token(operands),
+    together=lambda operands, attributes: LINEAR_ROWS,
+)
 
 OPS = [
     OpDef(
@@ -297,16 +321,28 @@ OPS = [
         ("x", "weight"),
         _infer_norm,
         lambda op, arrays: (rms_normalise(arrays[0], arrays[1], op.number("eps")),),
-        ("eps",),
+        {"eps": float},
+        torch="chimera.rms_norm.default",
+        row_wise=True,
     ),
-    OpDef("l2_norm", "x / sqrt(sum(x²) + eps) over the last axis", ("x",), _infer_l2, _l2_reference, ("eps",)),
+    OpDef(
+        "l2_norm",
+        "x / sqrt(sum(x²) + eps) over the last axis",
+        ("x",),
+        _infer_l2,
+        _l2_reference,
+        {"eps": float},
+        torch="chimera.l2_norm.default",
+        row_wise=True,
+    ),
     OpDef(
         "quantize",
         "int8 absmax codes of blocks of the last axis, and their scales",
         ("x",),
         _infer_quantize,
         lambda op, arrays: quantise_blocks(arrays[0], op.integer("block")),
-        ("block",),
+        {"block": int},
+        row_wise=True,
     ),
     OpDef(
         "rms_norm_quantize",
@@ -314,7 +350,7 @@ OPS = [
         ("x", "weight"),
         _infer_norm_quantize,
         lambda op, arrays: quantise_blocks(rms_normalise(arrays[0], arrays[1], op.number("eps")), op.integer("block")),
-        ("eps", "block"),
+        {"eps": float, "block": int},
     ),
     OpDef(
         "linear",
@@ -322,6 +358,8 @@ OPS = [
         ("x", "weight", "*bias"),
         _infer_linear,
         _linear_reference,
+        row_wise=True,
+        work=Work(matrix_products, _FLOAT_ROWS),
     ),
     OpDef(
         "ternary_linear",
@@ -329,7 +367,10 @@ OPS = [
         ("x", "weight"),
         _infer_ternary_linear,
         _ternary_linear_reference,
-        ("group", "block"),
+        {"group": int, "block": int},
+        torch="chimera.ternary_linear.default",
+        replaced="lowered",
+        row_wise=True,
     ),
     OpDef(
         "int8_linear",
@@ -337,7 +378,10 @@ OPS = [
         ("x", "weight"),
         _infer_ternary_linear,
         _int8_linear_reference,
-        ("group", "block"),
+        {"group": int, "block": int},
+        torch="chimera.int8_linear.default",
+        replaced="lowered",
+        row_wise=True,
     ),
     OpDef(
         "ternary_matmul",
@@ -346,6 +390,9 @@ OPS = [
         _infer_product,
         _product_reference,
         PRODUCT,
+        integer_product=True,
+        packed=Packed("weights", "weight_scales"),
+        work=Work(_products, Shared(product_rows, product_columns, panels_of(2))),
     ),
     OpDef(
         "int8_matmul",
@@ -354,13 +401,8 @@ OPS = [
         _infer_product,
         _product_reference,
         PRODUCT,
-    ),
-    OpDef(
-        "embedding",
-        "rows of a float32 or bf16 table as float32",
-        ("ids", "table"),
-        _infer_embedding,
-        lambda op, arrays: (wide(arrays[1][arrays[0]]),),
+        integer_product=True,
+        work=Work(_products, _INT8_ROWS),
     ),
     OpDef(
         "bfloat16_linear",
@@ -368,44 +410,8 @@ OPS = [
         ("x", "weight"),
         _infer_rounding_linear,
         lambda op, arrays: (dense(arrays[0], to_bfloat16(arrays[1])),),
-    ),
-    OpDef(
-        "bfloat16_embedding",
-        "rows of a table, rounded to bfloat16",
-        ("ids", "table"),
-        _infer_embedding,
-        lambda op, arrays: (wide(to_bfloat16(arrays[1][arrays[0]])),),
-    ),
-    OpDef(
-        "int8_embedding",
-        "rows of a table, quantised as int8_linear quantises it",
-        ("ids", "table"),
-        _infer_embedding,
-        lambda op, arrays: (look_up(arrays[0], *quantise_rows(arrays[1], op.integer("group")), op.integer("group")),),
-        ("group",),
-    ),
-    OpDef(
-        "ternary_embedding",
-        "rows of a table, ternarised as ternary_linear does it",
-        ("ids", "table"),
-        _infer_embedding,
-        lambda op, arrays: (look_up(arrays[0], *ternarise(arrays[1], op.integer("group")), op.integer("group")),),
-        ("group",),
-    ),
-    OpDef(
-        "ternary_look_up",
-        "dequantised rows of a table of trits with group scales",
-        ("ids", "table", "table_scales"),
-        _infer_ternary_look_up,
-        _ternary_look_up_reference,
-        ("rows", "columns", "group"),
-    ),
-    OpDef(
-        "look_up",
-        "dequantised rows of an int8 table with group scales",
-        ("ids", "table", "table_scales"),
-        _infer_embedding,
-        lambda op, arrays: (look_up(arrays[0], arrays[1], arrays[2], op.integer("group")),),
-        ("group",),
+        torch="chimera.bfloat16_linear.default",
+        replaced="lowered",
+        row_wise=True,
     ),
 ]

@@ -9,17 +9,26 @@ Symbols: T tokens, H heads, d head width (dk of keys, dv of values).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from chimerac.compiler.ir import numerics
-from chimerac.compiler.ir.module import Attribute, Op
-from chimerac.compiler.ir.ops.definition import OpDef, require, require_tensor, static
+from chimerac.compiler.ir.module import Op
+from chimerac.compiler.ir.ops.definition import (
+    FLOAT_WORK,
+    Attributes,
+    Count,
+    OpDef,
+    Shared,
+    Types,
+    Work,
+    require,
+    require_tensor,
+    static,
+)
 from chimerac.compiler.ir.types import TensorType, i32
 
-Types = Sequence[TensorType]
-Attributes = Mapping[str, Attribute]
 Arrays = Sequence[np.ndarray]
 F32 = np.float32
 N = numerics.NUMPY
@@ -170,6 +179,26 @@ def _infer_titans_update(operands: Types, attributes: Attributes) -> tuple[Tenso
     return memory, momentum
 
 
+def _elements(operand: int, times: int = 1) -> Count:
+    """So many products with each element of an operand."""
+    return lambda operands, attributes: times * operands[operand].elements()
+
+
+#: Units are heads; a token reads and writes the head's matrix.
+_MATRICES = Shared(
+    units=lambda operands, attributes: int(operands[5].shape[0]),
+    work=lambda operands, attributes: 2 * FLOAT_WORK * operands[5].elements() // int(operands[5].shape[0]),
+)
+
+
+def _titans_heads(products: int) -> Shared:
+    """Units are heads, of so many products with a matrix each."""
+    return Shared(
+        units=lambda operands, attributes: int(operands[0].shape[1]),
+        work=lambda operands, attributes: products * FLOAT_WORK * int(operands[0].shape[2]) ** 2,
+    )
+
+
 OPS = [
     OpDef(
         "causal_conv",
@@ -177,7 +206,9 @@ OPS = [
         ("x", "weight", "tail"),
         _infer_conv,
         _causal_conv,
+        torch="chimera.causal_conv.default",
         in_place={1: 2},
+        work=Work(_elements(1)),
     ),
     OpDef(
         "gated_delta",
@@ -185,8 +216,10 @@ OPS = [
         ("q", "k", "v", "log_decay", "beta", "state"),
         _infer_gated_delta,
         _gated_delta,
-        ("scale",),
+        {"scale": float},
+        torch="chimera.gated_delta.default",
         in_place={1: 5},
+        work=Work(_elements(5, 3), _MATRICES),
     ),
     OpDef(
         "mlstm",
@@ -194,8 +227,10 @@ OPS = [
         ("q", "k", "v", "i", "f", "c", "n", "m"),
         _infer_mlstm,
         _mlstm,
-        ("scale",),
+        {"scale": float},
+        torch="chimera.mlstm.default",
         in_place={1: 5, 2: 6, 3: 7},
+        work=Work(_elements(5, 2), _MATRICES),
     ),
     OpDef(
         "titans_anchor",
@@ -203,7 +238,8 @@ OPS = [
         ("anchor", "memory", "position", "write"),
         _infer_anchor,
         _titans_anchor,
-        ("chunk",),
+        {"chunk": int},
+        torch="chimera.titans_anchor.default",
         in_place={0: 0},
         guard="write",
     ),
@@ -213,6 +249,8 @@ OPS = [
         ("q", "anchor"),
         _infer_titans,
         _titans_apply,
+        torch="chimera.titans_apply.default",
+        work=Work(_elements(1), _titans_heads(2)),
     ),
     OpDef(
         "titans_update",
@@ -220,7 +258,9 @@ OPS = [
         ("k", "v", "eta", "theta", "alpha", "anchor", "memory", "momentum", "write"),
         _infer_titans_update,
         _titans_update,
+        torch="chimera.titans_update.default",
         in_place={0: 6, 1: 7},
         guard="write",
+        work=Work(_elements(6, 4), _titans_heads(7)),
     ),
 ]

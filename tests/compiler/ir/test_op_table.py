@@ -28,7 +28,46 @@ def test_entries_are_complete(name: str) -> None:
     assert all(operand < len(entry.operands) for operand in entry.in_place.values())
     assert len(set(entry.in_place.values())) == len(entry.in_place)
     assert entry.guard is None or entry.guard in entry.operands
+    assert set(entry.optional) <= entry.attributes.keys()
+    assert set(entry.attributes.values()) <= {int, float, str}
+    assert entry.structural == (name in STRUCTURAL)
+    assert entry.regions == (name == "loop")
+    assert entry.row_wise or not entry.elementwise
+    assert entry.torch is None or entry.torch == f"chimera.{name}.default"
+    assert entry.legal("imported")
+    assert entry.legal("unrolled") <= entry.legal("lowered"), "what is gone stays gone"
+    named = [entry.work.experts, *(() if entry.packed is None else (entry.packed.weights, entry.packed.scales))]
+    assert {operand for operand in named if operand is not None} <= set(entry.operands)
+    assert entry.has_kernel or entry.work.shared is None
     assert not any(o.startswith("*") for o in entry.operands[:-1])
+
+
+def test_what_the_declarations_say() -> None:
+    """The sets of ops that traits make, written out, so that a change of one is seen."""
+    found = {
+        "gone when lowered": {op.name for op in OPS.values() if not op.legal("lowered")},
+        "gone when unrolled": {op.name for op in OPS.values() if op.legal("lowered") and not op.legal("unrolled")},
+        "relabels": {op.name for op in OPS.values() if op.relabels is not None},
+        "packed": {op.name for op in OPS.values() if op.packed is not None},
+        "one row": {op.name for op in OPS.values() if op.work.one_row},
+        "experts": {op.name for op in OPS.values() if op.work.experts is not None},
+        "row-wise": {op.name for op in OPS.values() if op.row_wise and not op.elementwise},
+        "folds": {op.name for op in OPS.values() if op.folds and not op.elementwise},
+        "guarded": {op.name for op in OPS.values() if op.guard is not None},
+    }
+    embeddings = {"ternary_embedding", "int8_embedding", "bfloat16_embedding"}
+    linears = {"ternary_linear", "int8_linear", "bfloat16_linear", "moe"}
+    assert found == {
+        "gone when lowered": embeddings | linears,
+        "gone when unrolled": {"loop"},
+        "relabels": {"reshape", "last_token"},
+        "packed": {"ternary_matmul", "grouped_ternary_matmul", "ternary_look_up"},
+        "one row": embeddings | {"embedding", "look_up", "ternary_look_up"},
+        "experts": {"grouped_ternary_matmul", "grouped_rms_norm"},
+        "row-wise": linears | {"rms_norm", "l2_norm", "linear", "quantize", "slice", "concat"},
+        "folds": {"reshape", "slice", "concat"},
+        "guarded": {"titans_anchor", "titans_update", "window_attention"},
+    }
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
@@ -42,7 +81,7 @@ def test_type_rules_take_operands_or_say_why_not(name: str, data: st.DataObject)
     pool = data.draw(st.lists(types, min_size=1, max_size=3))  # few types, so that some operands agree
     operands = [data.draw(st.sampled_from(pool)) for _ in range(count)]
     sizes = st.sampled_from([1, 2, 3, 4, 8])
-    attributes: dict[str, Attribute] = {a.rstrip("?"): data.draw(sizes) for a in entry.attributes}
+    attributes: dict[str, Attribute] = {a: data.draw(sizes) for a in entry.attributes}
     if "shape" in attributes:
         attributes["shape"] = data.draw(st.sampled_from(["T,8", "4", "", "2,4", "T,T"]))
     try:

@@ -16,7 +16,6 @@ from chimerac.runtime.bundle_format import NATIVE_DIRECTORY, POSIX_SOURCES
 from chimerac.targets.code.driver import kernel_specs
 from chimerac.targets.code.kernel_queue import compile_kernels
 from chimerac.targets.code.link import COMPILE_FLAGS, run_zig
-from chimerac.targets.code.variants import VARIANT_OPS
 from chimerac.targets.isa import Isa, load_isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels import find_kernel
@@ -122,7 +121,7 @@ def test_c_sources_keep_to_the_declared_features(target: str, tmp_path: Path) ->
 def test_variants_use_what_they_need_and_nothing_else(name: str, promised: str, beyond: str) -> None:
     isa = load_isa(name)
     for spec in model_specs(name.partition("+")[0]):
-        if spec.op in VARIANT_OPS:
+        if spec.integer_product:
             text = lower_kernel(find_kernel(spec.op)(spec, isa), isa).inspect_source("asm")
             assert spec.op == "int8_matmul" or promised in text
             assert re.search(beyond, text) is None

@@ -16,7 +16,8 @@ from chimerac.targets.code.link import link
 from chimerac.targets.isa import load_isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels import find_kernel
-from chimerac.targets.kernels.tensorir import Expr, KernelBuilder, TirOps, lanes8_sums, lower, strips
+from chimerac.targets.kernels.arithmetic import TirOps, lanes8_sums
+from chimerac.targets.kernels.tensorir import Expr, KernelBuilder, lower, strips
 
 RANDOM = np.random.default_rng(13)
 

@@ -13,10 +13,9 @@ from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.module import Module, Op, Value
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.types import f32
-from chimerac.compiler.ir.verify import MODEL_OPS
 from chimerac.passes.entry_points import EntryPoints
 from chimerac.targets.onnx.model import emit
-from chimerac.targets.onnx.translate import TRANSLATORS, find_translator
+from chimerac.targets.onnx.translate import EXACT, FUSED, find_translator
 from chimerac.targets.onnx.weights import matmul_block, pack_blocks, pack_matrix
 
 BLOCK_48 = """
@@ -40,10 +39,11 @@ def lowered(text: str) -> Module:
 
 
 def test_every_op_of_lowered_modules_has_a_translator() -> None:
-    assert TRANSLATORS.keys() == OPS.keys() - MODEL_OPS
-    for name in TRANSLATORS:
-        for fused in (False, True):
-            assert callable(find_translator(Op(name, (), ()), fused=fused))
+    assert EXACT.keys() == {op.name for op in OPS.values() if op.legal("lowered")}
+    assert FUSED.keys() < EXACT.keys()
+    for name in EXACT:
+        assert find_translator(Op(name, (), ())) is EXACT[name]
+        assert find_translator(Op(name, (), ()), fused=True) is FUSED.get(name, EXACT[name])
 
 
 def test_an_op_without_translator_is_named_with_its_place() -> None:

@@ -1,0 +1,41 @@
+"""Every kernel: loading this loads TVM."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from chimerac.targets.kernels import (
+    causal_conv,
+    elementwise,
+    experts,
+    gated_delta,
+    int8,
+    linear,
+    look_up,
+    mlstm,
+    movement,
+    norms,
+    rope,
+    ternary,
+    titans,
+    window_attention,
+)
+from chimerac.targets.kernels.tensorir import Build
+
+#: Op → what builds its kernel.
+KERNELS: Mapping[str, Build] = {
+    **causal_conv.KERNELS,
+    **elementwise.KERNELS,
+    **experts.KERNELS,
+    **gated_delta.KERNELS,
+    **int8.KERNELS,
+    **linear.KERNELS,
+    **look_up.KERNELS,
+    **mlstm.KERNELS,
+    **movement.KERNELS,
+    **norms.KERNELS,
+    **rope.KERNELS,
+    **ternary.KERNELS,
+    **titans.KERNELS,
+    **window_attention.KERNELS,
+}
