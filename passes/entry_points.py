@@ -1,4 +1,4 @@
-"""Makes the entry graphs ``decode`` (one token) and ``prefill`` (a block of tokens) from the imported graph.
+"""Makes the entries ``decode`` (one token) and ``prefill`` (a block of tokens) from the imported graph.
 
 Both give the logits of the last token only: the last row is taken before the final row-wise ops, so that the head runs
 once a call and not once a token. The two are the same ops, so they share their kernels; they differ in how many tokens
@@ -16,13 +16,14 @@ from chimerac.passes.base import Builder, Rewritten, graph_names, uses
 
 @dataclass(frozen=True)
 class EntryPoints:
-    """Replaces graph ``main``."""
+    """Replaces the graph of the role main."""
 
     name: str = "entry_points"
 
     def run(self, module: Module) -> Rewritten:
-        prefill, moved = _last_row_early(replace(module.graphs["main"], name="prefill", tokens=module.block))
-        decode = replace(prefill, name="decode", tokens=1)
+        main = replace(module.entry("main"), name="prefill", tokens=module.block, role="prefill")
+        prefill, moved = _last_row_early(main)
+        decode = replace(prefill, name="decode", tokens=1, role="decode")
         note = f"the last row is taken before {moved} final ops"
         return Rewritten(replace(module, graphs={"decode": decode, "prefill": prefill}), (note,))
 

@@ -113,7 +113,7 @@ def import_described(
         exported = family.export_form(filled.module)
         module = import_module(exported, name=description.name, block=family.block(shape), computed=filled.computed)
     verify(module)
-    tell("export", f"{len(module.graphs['main'].ops)} ops", time.perf_counter() - begun)
+    tell("export", f"{len(module.entry('main').ops)} ops", time.perf_counter() - begun)
     reference = Reference(partial(family.reference_session, filled.module), product_inputs)
     return Model(
         name=description.name,
@@ -150,8 +150,8 @@ def model_of_module(
     with torch.no_grad():
         imported = import_module(module.eval(), name=name or type(module).__name__.lower(), block=block)
     verify(imported)
-    tell("export", f"{len(imported.graphs['main'].ops)} ops", time.perf_counter() - begun)
-    vocabulary = int(imported.graphs["main"].results[0].type.shape[-1])
+    tell("export", f"{len(imported.entry('main').ops)} ops", time.perf_counter() - begun)
+    vocabulary = int(imported.entry("main").results[0].type.shape[-1])
     if not isinstance(tokenizer, Tokenizer):
         tokenizer = byte_tokenizer(vocabulary, ()) if tokenizer is None else _read_tokenizer(tokenizer, vocabulary)
     origin = f"{type(module).__module__}.{type(module).__qualname__}"

@@ -27,10 +27,10 @@ class Cost:
 
 
 def decode_costs(module: Module) -> list[Cost]:
-    """Costs of the graph ``decode`` by part, in order of execution."""
+    """Costs of the decoding graph by part, in order of execution."""
     totals: dict[str, list[int]] = {}
     counted: set[tuple[str, str]] = set()  # unrolled iterations read the same weights
-    graph = module.graphs["decode"]
+    graph = module.entry("decode")
     constants = _constants(graph)
     for op, visits in _visits(graph.ops, 1, module.loops[0]):
         if op.name == "constant":
@@ -51,7 +51,7 @@ def decode_steps(module: Module) -> dict[tuple[str, str], int]:
     weights do not fit the processor's caches.
     """
     totals: dict[tuple[str, str], int] = {}
-    graph = module.graphs["decode"]
+    graph = module.entry("decode")
     constants = _constants(graph)
     for op, visits in _visits(graph.ops, 1, module.loops[0]):
         if op.name != "constant":

@@ -15,7 +15,7 @@ import numpy as np
 from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir import numerics
 from chimerac.compiler.ir.layouts import unpack
-from chimerac.compiler.ir.module import Module, Op, Region, Value
+from chimerac.compiler.ir.module import Module, Op, Region, Role, Value
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.unpacking import PackedRows
 
@@ -46,7 +46,7 @@ class Session:
     """One stream of tokens through a module.
 
     Args:
-        module: verified module with graphs ``decode`` and ``prefill``.
+        module: verified module with graphs of the roles decode and prefill.
         loops: iterations of looped regions; the module's default when None.
         exit_threshold: see ``LoopControl``.
         observe: called with (op, operands, results) after every op, for debugging and comparisons.
@@ -92,11 +92,11 @@ class Session:
             done += len(chunk)
         return logits
 
-    def call(self, graph_name: str, tokens: np.ndarray) -> np.ndarray:
-        """One call of one graph: logits f32[V] of the last of the tokens."""
-        graph = self.module.graphs[graph_name]
+    def call(self, role: Role, tokens: np.ndarray) -> np.ndarray:
+        """One call of the graph of a role: logits f32[V] of the last of the tokens."""
+        graph = self.module.entry(role)
         if len(tokens) > graph.tokens:
-            raise ValueError(f"{graph_name} takes {graph.tokens} tokens at most, not {len(tokens)}")
+            raise ValueError(f"{graph.name} takes {graph.tokens} tokens at most, not {len(tokens)}")
         environment: Environment = {
             graph.inputs[0].name: tokens,
             graph.inputs[1].name: np.array(self.position, np.int32),
@@ -111,7 +111,7 @@ class Session:
 
     @property
     def _unrolled(self) -> bool:
-        return not any(op.name == "loop" for op in self.module.graphs["decode"].ops)
+        return not any(op.name == "loop" for op in self.module.entry("decode").ops)
 
     def _spread_states(self) -> None:
         """Give iterations that no call has reached yet the state of the deepest one that was."""

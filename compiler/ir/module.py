@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
+from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir.types import TensorType
 
 #: What an attribute may hold: it must print and parse back.
@@ -73,12 +75,18 @@ class Op:
         return value
 
 
+#: What a graph is for: the whole model as it was imported, with logits of every token; one token and its logits; some
+#: tokens and the logits of the last; some tokens and the logits of each; anything else, which is called by its name.
+Role = Literal["main", "decode", "prefill", "verify", "call"]
+
+
 @dataclass(frozen=True)
 class Graph:
     """One entry point: inputs, straight-line ops, results.
 
     Attributes:
         tokens: the most tokens a call may have; 1 for decoding.
+        role: what it is for; but for ``call``, a module has one graph of a role at most.
     """
 
     name: str
@@ -86,6 +94,7 @@ class Graph:
     ops: tuple[Op, ...]
     results: tuple[Value, ...]
     tokens: int
+    role: Role = "main"
 
 
 #: Makes an array part by part; the parts follow each other along the first axis.
@@ -158,6 +167,13 @@ class Module:
     states: Mapping[str, State]
     block: int
     loops: tuple[int, int] = (1, 1)
+
+    def entry(self, role: Role) -> Graph:
+        """The graph of a role; ``InternalError`` if there is none."""
+        for graph in self.graphs.values():
+            if graph.role == role:
+                return graph
+        raise InternalError(f"module {self.name} has no graph of the role {role}")
 
     def with_graph(self, graph: Graph) -> Module:
         """This module with the graph of the same name replaced or added."""

@@ -3,7 +3,7 @@
     module tiny block=16 loops=2..3
     constant w: f32[8,8]
     state s: f32[8] iterations=3 initial=w0
-    graph decode(%tokens: i32[1], %position: i32[]) tokens=1 {
+    graph decode(%tokens: i32[1], %position: i32[]) tokens=1 role=decode {
       %x: f32[1,8] = embedding(%tokens, %table) @embedding
       %y: f32[1,8] = loop(%x) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[1,8]) {
         ...
@@ -12,7 +12,8 @@
       return %y
     }
 
-What follows ``@`` is the op's part of the model, where that is not ``head``. Constants print without their data; the
+What follows ``@`` is the op's part of the model, where that is not ``head``; a graph's role prints where it is not
+``main``. Constants print without their data; the
 parser takes data from a mapping, zeros where it has none. Locations do not print.
 """
 
@@ -21,11 +22,12 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from typing import cast, get_args
 
 import numpy as np
 
 from chimerac.compiler.errors import InternalError
-from chimerac.compiler.ir.module import HEAD, Attribute, Constant, Graph, Module, Op, Region, State, Value
+from chimerac.compiler.ir.module import HEAD, Attribute, Constant, Graph, Module, Op, Region, Role, State, Value
 from chimerac.compiler.ir.types import TensorType
 
 
@@ -37,7 +39,8 @@ def print_module(module: Module) -> str:
         initial = f" initial={state.initial}" if state.initial else ""
         lines.append(f"state {name}: {state.type} iterations={state.iterations}{initial}")
     for graph in module.graphs.values():
-        lines.append(f"graph {graph.name}({_declare(graph.inputs)}) tokens={graph.tokens} {{")
+        role = f" role={graph.role}" if graph.role != "main" else ""
+        lines.append(f"graph {graph.name}({_declare(graph.inputs)}) tokens={graph.tokens}{role} {{")
         lines += _print_ops(graph.ops, "  ")
         lines += [f"  return {', '.join(map(str, graph.results))}", "}"]
     return "\n".join(lines) + "\n"
@@ -73,7 +76,7 @@ _NAME = r"[\w.$]+"
 _MODULE = re.compile(r"module (\S+) block=(\d+) loops=(\d+)\.\.(\d+)")
 _CONSTANT = re.compile(r"constant (\S+): (\S+)")
 _STATE = re.compile(r"state (\S+): (\S+) iterations=(\d+)(?: initial=(\S+))?")
-_GRAPH = re.compile(rf"graph ({_NAME})\((.*)\) tokens=(\d+) \{{")
+_GRAPH = re.compile(rf"graph ({_NAME})\((.*)\) tokens=(\d+)(?: role=(\w+))? \{{")
 _OP = re.compile(rf"(?:(%.*?) = )?({_NAME})\((.*?)\)(?: \{{(.*?)\}})?(?: @({_NAME}))?(?: \((.*)\) \{{)?")
 _VALUE = re.compile(rf"%({_NAME}): (\w+\[[^\]]*\](?:<[\w.]+>)?)")
 _VALUES = re.compile(rf"{_VALUE.pattern}(?:, {_VALUE.pattern})*")
@@ -134,9 +137,9 @@ class _Parser:
             states[found[1]] = State(self.type(found[2], static=True), int(found[3]), found[4])
         while found := self.match(_GRAPH):
             self.values = {}
-            inputs = self.declare(found[2])
+            inputs, role = self.declare(found[2]), self.role(found[4])
             ops, results = self.ops("return")
-            graphs[found[1]] = Graph(found[1], inputs, ops, results, int(found[3]))
+            graphs[found[1]] = Graph(found[1], inputs, ops, results, int(found[3]), role)
         if self.next < len(self.lines):
             raise self.fail("expected a constant, state or graph")
         return Module(head[1], graphs, constants, states, int(head[2]), (int(head[3]), int(head[4])))
@@ -147,6 +150,12 @@ class _Parser:
         values = tuple(Value(name, self.type(kind)) for name, kind in _VALUE.findall(text or ""))
         self.values.update((v.name, v) for v in values)
         return values
+
+    def role(self, text: str | None) -> Role:
+        for role in get_args(Role):
+            if text in (role, None):
+                return cast(Role, role)
+        raise self.fail(f"expected a role, one of {', '.join(get_args(Role))}", read=True)
 
     def attributes(self, text: str | None) -> dict[str, Attribute]:
         try:

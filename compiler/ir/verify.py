@@ -25,7 +25,13 @@ def verify(module: Module, stage: Stage = "imported") -> None:
             raise InternalError(f"state {name} starts from {module.constants[state.initial].type}, not {state.type}")
         if state.type.is_dynamic or state.iterations < 1:
             raise InternalError(f"state {name} has type {state.type} and {state.iterations} copies")
-    for graph in module.graphs.values():
+    roles: set[str] = set()
+    for name, graph in module.graphs.items():
+        if graph.name != name or (graph.role == "decode" and graph.tokens != 1):
+            raise InternalError(f"graph {graph.name} of up to {graph.tokens} tokens is entered as {name}, {graph.role}")
+        if graph.role in roles:
+            raise InternalError(f"graph {name} is not the first of the role {graph.role}")
+        roles |= {graph.role} - {"call"}
         _verify_graph(module, graph, stage)
 
 

@@ -184,7 +184,7 @@ class _Writer:
 def _calls(module: Module) -> dict[str, int]:
     """Symbol of a kernel → calls in the graph ``decode``."""
     calls: dict[str, int] = {}
-    for op in walk(module.graphs["decode"].ops):
+    for op in walk(module.entry("decode").ops):
         if OPS[op.name].has_kernel:
             symbol = KernelSpec.of(op).symbol
             calls[symbol] = calls.get(symbol, 0) + 1

@@ -53,7 +53,7 @@ class Facts:
 
 def facts_of(module: Module) -> Facts:
     """The facts of a lowered module."""
-    graph = module.graphs["decode"]
+    graph = module.entry("decode")
     ops = list(walk(graph.ops))
     costs = decode_costs(module)
     carrying = Counter(op.name for op in ops if OPS[op.name].in_place)

@@ -87,7 +87,7 @@ def compare(reference: Reference, module: Module, tokens: Sequence[int], *, loop
     """
     everything = sorted(pipeline.OPTIONAL)
     plain, _ = pipeline.run(module, pipeline.passes(without=everything))  # one quantiser per product, as in PyTorch
-    vocabulary = int(module.graphs["main"].results[0].type.shape[-1])
+    vocabulary = int(module.entry("main").results[0].type.shape[-1])
     aligner = _Aligner(vocabulary)
     compiled = Session(plain, loops=loops, observe=aligner.record)
     aligned, free = reference.session(loops), reference.session(loops)

@@ -12,6 +12,14 @@ int32_t chm_default_loops(void) { return chm_model.default_loops; }
 
 static int32_t wrong_model(const char *why) { return chm_fail(CHM_ERROR_LIBRARY, "the compiled model is not valid: %s", why); }
 
+/* The model's entry of a role; NULL if it has none that takes calls of so many tokens. */
+static const chm_entry_desc *find_entry(chm_role role, int32_t tokens) {
+  for (int32_t i = 0; i < chm_model.n_entries; ++i)
+    if (chm_model.entries[i].role == (int32_t)role)
+      return chm_model.entries[i].tokens == tokens ? &chm_model.entries[i] : NULL;
+  return NULL;
+}
+
 /* The generated description is code and trusted as such; this finds a runtime and a compiler that do not fit. */
 static int32_t check_model(void) {
   if (chm_model.abi != CHM_MODEL_ABI) return wrong_model("its version");
@@ -19,6 +27,8 @@ static int32_t check_model(void) {
       chm_model.max_loops < 1 || chm_model.default_loops < 1 || chm_model.default_loops > chm_model.max_loops ||
       chm_model.n_sections < 0 || chm_model.n_states < 0)
     return wrong_model("a number is out of range");
+  if (!find_entry(CHM_ROLE_DECODE, 1)) return wrong_model("it has no entry for one token");
+  if (!find_entry(CHM_ROLE_PREFILL, chm_model.block)) return wrong_model("it has no entry for a block of tokens");
   for (int32_t i = 0; i < chm_model.n_states; ++i) {
     const chm_state_desc *state = &chm_model.states[i];
     uint64_t end;
@@ -87,6 +97,8 @@ int32_t chm_bundle_open(const void *weights, size_t weights_bytes, const void *t
   bundle->allocator = *allocator;
   bundle->allocated = total;
   bundle->pool.threads = 1;
+  bundle->decode = find_entry(CHM_ROLE_DECODE, 1);
+  bundle->prefill = find_entry(CHM_ROLE_PREFILL, chm_model.block);
   bundle->weights = (const uint8_t **)(void *)(bundle + 1);
   bundle->excluded = (uint8_t *)(bundle + 1) + pointer_bytes;
 

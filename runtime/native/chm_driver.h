@@ -27,10 +27,13 @@ void *memcpy(void *target, const void *source, size_t size);
 #define CHM_GRAPH(name)                                                                       \
   static void name(chm_call *call) { name##_kernels(call, 0); }                               \
   __attribute__((cold)) static void name##_measured(chm_call *call) { name##_kernels(call, 1); }
+/* Its line in the descriptor. */
+#define CHM_ENTRY(name, role, tokens) {#name, role, tokens, name, name##_measured}
 #else
 #define CHM_STEP(step) ((void)measured)
 #define CHM_GRAPH(name) \
   static void name(chm_call *call) { name##_kernels(call, 0); }
+#define CHM_ENTRY(name, role, tokens) {#name, role, tokens, name, 0}
 #endif
 /* A number, and a result, as such an argument, and back. */
 #define CHM_PASS(number) ((const void *)(intptr_t)(number))

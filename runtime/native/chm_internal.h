@@ -168,6 +168,7 @@ struct chm_bundle {
   int32_t stop_tokens[CHM_MAX_STOP_TOKENS];
   uint32_t n_stop_tokens;
   uint32_t sessions;
+  const chm_entry_desc *decode, *prefill;
   chm_pool pool;
   struct {
     const void *start;

@@ -11,7 +11,7 @@
 
 #include "chm_cpu.h"
 
-#define CHM_MODEL_ABI 3u
+#define CHM_MODEL_ABI 4u
 #define CHM_NO_SECTION (-1)
 
 /* Whether a driver can be told to measure its steps: a wasm module has no clock. */
@@ -76,6 +76,23 @@ typedef struct chm_step_desc {
   uint64_t weight_bytes; /* read for a decoded token with the default number of iterations; of experts the chosen ones */
 } chm_step_desc;
 
+/* What an entry computes. The runtime calls the entries of a model by their roles: it needs one for decode and one for
+ * prefill. */
+typedef enum chm_role {
+  CHM_ROLE_DECODE = 1,  /* one token, its logits */
+  CHM_ROLE_PREFILL = 2, /* some tokens, the logits of the last */
+  CHM_ROLE_VERIFY = 3,  /* some tokens, the logits of each */
+  CHM_ROLE_CALL = 4     /* anything else; several entries may have this role, their names tell them apart */
+} chm_role;
+
+typedef struct chm_entry_desc {
+  const char *name;
+  int32_t role;   /* chm_role */
+  int32_t tokens; /* most of a call; decode: 1, prefill: the model's block */
+  void (*run)(chm_call *call);
+  void (*measured)(chm_call *call); /* as run, tells profile where its steps begin; NULL without CHM_HAS_CLOCK */
+} chm_entry_desc;
+
 typedef struct chm_model_desc {
   uint32_t abi;            /* CHM_MODEL_ABI */
   const char *name;        /* model name */
@@ -88,16 +105,14 @@ typedef struct chm_model_desc {
   int32_t n_sections, n_states;
   const chm_section_desc *sections;
   const chm_state_desc *states;
-  void (*decode)(chm_call *call);  /* n == 1 */
-  void (*prefill)(chm_call *call); /* 1 <= n <= block */
+  int32_t n_entries;
+  const chm_entry_desc *entries;
   int32_t n_kernel_sets;             /* 1 where there is nothing to choose */
   const chm_kernel_set *kernel_sets; /* [n_kernel_sets] from plain to best; all compute the same bits */
   int32_t *kernel_set;               /* index of the one in use, 0 to begin with; NULL where there is no choice */
   /* without CHM_HAS_CLOCK 0 and NULL */
   int32_t n_steps;
-  const chm_step_desc *steps;               /* [n_steps] in order of their first kernel */
-  void (*decode_measured)(chm_call *call);  /* the same as decode, tells profile where its steps begin */
-  void (*prefill_measured)(chm_call *call);
+  const chm_step_desc *steps; /* [n_steps] in order of their first kernel */
 } chm_model_desc;
 
 /* Defined by the generated model.c. */

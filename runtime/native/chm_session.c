@@ -248,6 +248,7 @@ static int32_t run(chm_session *session, const int32_t *tokens, size_t count) {
   while (count) {
     int32_t room = chm_model.block - sequence->position % chm_model.block;
     int32_t n = session->exit_threshold > 0.0f ? 1 : count < (size_t)room ? (int32_t)count : room;
+    const chm_entry_desc *entry = n == 1 ? session->bundle->decode : session->bundle->prefill;
     spread_states(session, session->loops);
     chm_call call = {.weights = session->bundle->weights,
                      .state = session->state,
@@ -263,11 +264,11 @@ static int32_t run(chm_session *session, const int32_t *tokens, size_t count) {
                      .profile = &session->profile};
 #if CHM_HAS_CLOCK
     if (session->profile.nanoseconds) {
-      (n == 1 ? chm_model.decode_measured : chm_model.prefill_measured)(&call);
+      entry->measured(&call);
       chm_profile_step(call.profile, -1);
     } else
 #endif
-      (n == 1 ? chm_model.decode : chm_model.prefill)(&call);
+      entry->run(&call);
     int32_t iterations = call.iterations < 1 ? 1 : call.iterations > session->loops ? session->loops : call.iterations;
     sequence->iterations = iterations;
     if (iterations > sequence->deepest) sequence->deepest = iterations;

@@ -253,7 +253,7 @@ def _descriptor(
     module: Module, plan: MemoryPlan, identity: Identity, sections: list[str], steps: Mapping[tuple[str, str], int]
 ) -> Iterator[str]:
     index = {name: i for i, name in enumerate(sections)}
-    vocabulary = module.graphs["decode"].results[0].type.shape[-1]
+    vocabulary = module.entry("decode").results[0].type.shape[-1]
     if sections:
         yield "static const chm_section_desc sections[] = {"
         for name in sections:
@@ -272,6 +272,10 @@ def _descriptor(
         yield from (f"  {{{_text(part)}, {_text(op)}, {read}}}," for (part, op), read in steps.items())
         yield "};"
         yield "#endif"
+    yield "static const chm_entry_desc entries[] = {"
+    for graph in module.graphs.values():
+        yield f"  CHM_ENTRY({graph.name}, CHM_ROLE_{graph.role.upper()}, {graph.tokens}),"
+    yield "};"
     fields: Mapping[str, object] = {
         "abi": "CHM_MODEL_ABI",
         "name": _text(module.name),
@@ -280,7 +284,7 @@ def _descriptor(
         "weights_sha256": _text(identity.weights_sha256),
         "vocab": vocabulary,
         "block": module.block,
-        "min_loops": 1 if any(op.name == "loop" for op in module.graphs["decode"].ops) else module.loops[1],
+        "min_loops": 1 if any(op.name == "loop" for op in module.entry("decode").ops) else module.loops[1],
         "max_loops": module.loops[1],
         "default_loops": module.loops[0],
         "state_bytes": plan.state_bytes,
@@ -289,8 +293,8 @@ def _descriptor(
         "n_states": len(module.states),
         "sections": "sections" if sections else "0",
         "states": "states" if module.states else "0",
-        "decode": "decode",
-        "prefill": "prefill",
+        "n_entries": len(module.graphs),
+        "entries": "entries",
     }
     if identity.kernel_sets:
         fields = {**fields, "n_kernel_sets": len(identity.kernel_sets), "kernel_sets": "kernel_sets"}
@@ -300,7 +304,6 @@ def _descriptor(
     yield from (f"  .{name} = {value}," for name, value in fields.items())
     yield "#if CHM_HAS_CLOCK"
     yield from (f"  .n_steps = {len(steps)},", f"  .steps = {'steps' if steps else '0'},")
-    yield from ("  .decode_measured = decode_measured,", "  .prefill_measured = prefill_measured,")
     yield "#endif"
     yield "};"
 

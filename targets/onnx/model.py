@@ -57,7 +57,7 @@ class OnnxModel:
 
 
 def emit(module: Module, *, fused: bool = False) -> OnnxModel:
-    """The ONNX form of a lowered module: its graph ``prefill``, which also runs single tokens.
+    """The ONNX form of a lowered module: its prefill entry, which also runs single tokens.
 
     Args:
         fused: large operators in place of sequences that give our bits (fused.py).
@@ -65,7 +65,7 @@ def emit(module: Module, *, fused: bool = False) -> OnnxModel:
     Raises:
         UserError: CHM301, an op has no ONNX form.
     """
-    graph = module.graphs["prefill"]
+    graph = module.entry("prefill")
     tokens, position = graph.inputs
     pool = Pool(fused)
     nodes = Nodes(pool)
@@ -128,7 +128,7 @@ def _state_shape(module: Module, name: str) -> list[int]:
 
 def _interface(module: Module, fused: bool) -> dict[str, object]:
     """What a caller must know besides names and types of inputs and outputs."""
-    looped = any(op.name == "loop" for op in walk(module.graphs["prefill"].ops))
+    looped = any(op.name == "loop" for op in walk(module.entry("prefill").ops))
     return {
         "block": module.block,
         "loops": [module.loops[0], module.loops[1]],

@@ -30,7 +30,7 @@ HEAD = """
 def test_the_last_row_is_taken_before_the_final_ops() -> None:
     def graph(name: str, tokens: int) -> str:
         return f"""
-    graph {name}(%tokens: i32[T], %position: i32[]) tokens={tokens} {{
+    graph {name}(%tokens: i32[T], %position: i32[]) tokens={tokens} role={name} {{
       %table: f32[10,8] = constant() {{name='table'}}
       %norm: f32[8] = constant() {{name='norm'}}
       %x: f32[T,8] = embedding(%tokens, %table)

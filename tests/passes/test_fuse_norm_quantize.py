@@ -83,7 +83,7 @@ def test_inside_a_loop() -> None:
     """
     module = entered(module_of(text))
     fused = rewrite(FuseNormQuantize(), module)
-    body = next(op for op in fused.graphs["decode"].ops if op.name == "loop").regions[0]
+    body = next(op for op in fused.entry("decode").ops if op.name == "loop").regions[0]
     product = next(op for op in body.ops if op.name == "int8_matmul")
     made = next(op for op in body.ops if op.name == "rms_norm_quantize")
     assert product.operands[:2] == made.results

@@ -125,7 +125,7 @@ class DriverSession:
     def forward(self, tokens: Sequence[int]) -> np.ndarray:
         """Logits of the last token; the tokens must fit into one call."""
         ids = np.asarray(tokens, np.int32)
-        logits = np.zeros(int(self.module.graphs["decode"].results[0].type.shape[-1]), np.float32)
+        logits = np.zeros(int(self.module.entry("decode").results[0].type.shape[-1]), np.float32)
         self._arena[:] = POISON
         self.calls.clear()
         call = _Call(
@@ -236,6 +236,8 @@ def _kernels(specs: Sequence[KernelSpec]) -> str:
             f"  test_kernel({number}, pointers, {'n' if spec.dynamic else 1});",
             "}",
         ]
-    graphs = ("decode", "prefill", "decode_measured", "prefill_measured")
-    lines += [f"void run_{name}(chm_call *call) {{ chm_model.{name}(call); }}" for name in graphs]
+    for index, role in enumerate(("decode", "prefill")):
+        for suffix, function in (("", "run"), ("_measured", "measured")):
+            call = f"chm_model.entries[{index}].{function}(call);"
+            lines.append(f"void run_{role}{suffix}(chm_call *call) {{ {call} }}")
     return "\n".join(lines) + "\n"

@@ -65,7 +65,8 @@ int main(void) {
       memset(arena, 0xA5, (size_t)model->arena_bytes);
       chm_call call = {.weights = weights, .state = state, .arena = arena, .tokens = tokens, .logits = logits,
                        .n = n, .position = position, .loops = header[2]};
-      (n == 1 ? model->decode : model->prefill)(&call);
+      for (int32_t k = 0; k < model->n_entries; ++k)
+        if (model->entries[k].role == (n == 1 ? CHM_ROLE_DECODE : CHM_ROLE_PREFILL)) model->entries[k].run(&call);
       position += n;
       fwrite(logits, (size_t)model->vocab * 4, 1, stdout);
       if (model->state_bytes) fwrite(state, (size_t)model->state_bytes, 1, stdout);

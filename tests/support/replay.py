@@ -90,7 +90,7 @@ class Program:
         for r, plan in zip(self.recorded, self.plans, strict=True):
             results = []
             for _ in r.calls:
-                size = 4 * int(r.module.graphs["decode"].results[0].type.shape[-1])
+                size = 4 * int(r.module.entry("decode").results[0].type.shape[-1])
                 one = {"logits": np.frombuffer(output[place : place + size], np.float32)}
                 place += size
                 for name, state in r.module.states.items():

@@ -14,7 +14,7 @@ MODULE = """
     constant head: f32[10,8]
     constant t: i8[8,8]
     constant ts: f16[8,1]
-    graph decode(%tokens: i32[T], %position: i32[]) tokens=1 {
+    graph decode(%tokens: i32[T], %position: i32[]) tokens=1 role=decode {
       %head: f32[10,8] = constant() {name='head'}
       %x: f32[T,8] = embedding(%tokens, %head)
       %y: f32[T,8] = loop(%x) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,8]) {

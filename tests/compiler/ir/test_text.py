@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,6 +88,34 @@ def test_data_comes_from_a_mapping_and_is_zero_without() -> None:
     assert TensorType.of(module.constants["b"].data) == TensorType("f16", ())
 
 
+def test_roles_round_trip() -> None:
+    text = """\
+module m block=4 loops=1..1
+graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
+  return %tokens
+}
+graph one(%tokens: i32[T], %position: i32[]) tokens=1 role=decode {
+  return %tokens
+}
+graph some(%tokens: i32[T], %position: i32[]) tokens=4 role=prefill {
+  return %tokens
+}
+graph check(%tokens: i32[T], %position: i32[]) tokens=3 role=verify {
+  return %tokens
+}
+graph encode(%tokens: i32[T], %position: i32[]) tokens=4 role=call {
+  return %tokens
+}
+"""
+    module = parse(text)
+    assert print_module(module) == text
+    assert [g.role for g in module.graphs.values()] == ["main", "decode", "prefill", "verify", "call"]
+    assert module.entry("decode").name == "one"
+    assert module.entry("verify").tokens == 3
+    with pytest.raises(InternalError, match="module m has no graph of the role prefill"):
+        replace(module, graphs={}).entry("prefill")
+
+
 def test_names_need_not_differ_between_graphs() -> None:
     module = module_of(
         """
@@ -94,7 +123,7 @@ def test_names_need_not_differ_between_graphs() -> None:
         graph a(%tokens: i32[T], %position: i32[]) tokens=4 {
           return %tokens
         }
-        graph b(%tokens: i32[T], %position: i32[]) tokens=1 {
+        graph b(%tokens: i32[T], %position: i32[]) tokens=1 role=decode {
           return %position
         }
         """
@@ -114,6 +143,11 @@ def test_names_need_not_differ_between_graphs() -> None:
         (5, "state s: f32[8]", "expected a constant, state or graph"),
         (7, "graph main(%tokens i32[T]) tokens=4 {", "expected values such as"),
         (7, "graph main(%tokens: i32[N], %position: i32[]) tokens=4 {", "not a tensor type"),
+        (
+            7,
+            "graph main(%tokens: i32[T], %position: i32[]) tokens=4 role=reply {",
+            "expected a role, one of main, decode",
+        ),
         (8, "  %table = constant() {name='table'}", "expected values such as"),
         (8, "  %table: f32[10,8] := constant() {name='table'}", "expected an op"),
         (9, "  %x: f32[T,8] = embedding(%tokens, %tabel)", "%tabel is not defined"),

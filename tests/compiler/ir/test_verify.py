@@ -127,6 +127,21 @@ def test_values_are_defined_before_they_are_used() -> None:
         verify(module.with_graph(replace(graph, ops=(graph.ops[1], graph.ops[0], *graph.ops[2:]))))
 
 
+def test_graphs_are_entered_under_their_names_and_one_for_each_role() -> None:
+    module = parse(GOOD)
+    graph = module.graphs["main"]
+    with pytest.raises(InternalError, match="graph main of up to 4 tokens is entered as other, main"):
+        verify(replace(module, graphs={"other": graph}))
+    with pytest.raises(InternalError, match="graph main of up to 4 tokens is entered as main, decode"):
+        verify(replace(module, graphs={"main": replace(graph, role="decode")}))
+    one = replace(graph, name="one", tokens=1, role="decode")
+    verify(module.with_graph(one))
+    with pytest.raises(InternalError, match="graph two is not the first of the role decode"):
+        verify(module.with_graph(one).with_graph(replace(one, name="two")))
+    calls = [replace(graph, name=name, role="call") for name in ("a", "b")]
+    verify(module.with_graph(calls[0]).with_graph(calls[1]))
+
+
 def test_only_loops_have_regions_and_always_one() -> None:
     module = parse(GOOD)
     graph = module.graphs["main"]

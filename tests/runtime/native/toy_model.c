@@ -8,6 +8,12 @@
 #endif
 #define BLOCK 16
 #define MAX_LOOPS 4
+#ifndef TOY_DECODE
+#define TOY_DECODE CHM_ROLE_DECODE
+#endif
+#ifndef TOY_PREFILL
+#define TOY_PREFILL BLOCK
+#endif
 
 enum { EMBEDDING, MIX, HEAD, INITIAL, SECTIONS };
 #define LOOPED_OFFSET 0
@@ -89,6 +95,13 @@ CHM_KERNELS prefill_kernels(chm_call *call, const int measured) {
 }
 CHM_GRAPH(prefill)
 
+/* The runtime finds entries by their roles, in any order, beside entries that it does not know. */
+static const chm_entry_desc entries[] = {
+    CHM_ENTRY(prefill, CHM_ROLE_CALL, BLOCK),
+    CHM_ENTRY(prefill, CHM_ROLE_PREFILL, TOY_PREFILL),
+    CHM_ENTRY(decode, TOY_DECODE, 1),
+};
+
 const chm_model_desc chm_model = {.abi = CHM_MODEL_ABI,
                                   .name = "toy",
                                   .target = TOY_TARGET,
@@ -104,12 +117,10 @@ const chm_model_desc chm_model = {.abi = CHM_MODEL_ABI,
                                   .n_states = 2,
                                   .sections = sections,
                                   .states = states,
-                                  .decode = decode,
-                                  .prefill = prefill,
+                                  .n_entries = (int32_t)(sizeof entries / sizeof *entries),
+                                  .entries = entries,
 #if CHM_HAS_CLOCK
                                   .n_steps = 2,
                                   .steps = steps,
-                                  .decode_measured = decode_measured,
-                                  .prefill_measured = prefill_measured,
 #endif
 };

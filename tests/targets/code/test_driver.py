@@ -111,6 +111,10 @@ static const chm_step_desc steps[] = {
   {"head", "linear", 320},
 };
 #endif
+static const chm_entry_desc entries[] = {
+  CHM_ENTRY(decode, CHM_ROLE_DECODE, 1),
+  CHM_ENTRY(prefill, CHM_ROLE_PREFILL, 4),
+};
 const chm_model_desc chm_model = {
   .abi = CHM_MODEL_ABI,
   .name = "small",
@@ -128,13 +132,11 @@ const chm_model_desc chm_model = {
   .n_states = 2,
   .sections = sections,
   .states = states,
-  .decode = decode,
-  .prefill = prefill,
+  .n_entries = 2,
+  .entries = entries,
 #if CHM_HAS_CLOCK
   .n_steps = 4,
   .steps = steps,
-  .decode_measured = decode_measured,
-  .prefill_measured = prefill_measured,
 #endif
 };
 """
