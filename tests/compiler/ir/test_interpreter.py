@@ -11,7 +11,7 @@ from ir_tools import assert_same_bits, draw, entered, module_of
 from nano_model import BLOCK, lowered_nano, nano_module
 
 from chimerac.compiler.ir.interpreter import LoopControl, Session, converged
-from chimerac.compiler.ir.module import Module
+from chimerac.compiler.ir.module import Module, Role
 
 PROMPT = [int(t) for t in np.random.default_rng(11).integers(0, 320, 21)]
 
@@ -94,9 +94,9 @@ def test_calls_end_at_multiples_of_the_block(monkeypatch: pytest.MonkeyPatch) ->
     calls: list[tuple[str, int, int]] = []
     original = session.call
 
-    def noted(graph_name: str, tokens: np.ndarray) -> np.ndarray:
-        calls.append((graph_name, session.position, len(tokens)))
-        return original(graph_name, tokens)
+    def noted(role: Role, tokens: np.ndarray) -> np.ndarray:
+        calls.append((role, session.position, len(tokens)))
+        return original(role, tokens)
 
     monkeypatch.setattr(session, "call", noted)
     for count in (5, 12, 1, 16):  # tokens
