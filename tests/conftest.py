@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 DOCUMENT = Path(__file__).parent / "data" / "chimera51_document.txt"
+GOLDEN = Path(__file__).parent / "golden"
+Golden = Callable[[str, str], None]
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -26,3 +30,31 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     out = tmp_path_factory.mktemp("dist")
     report = build(DOCUMENT, scale="nano", targets=["x86_64-avx2", "wasm"], out=out)
     return {bundle.target: bundle.path for bundle in report.bundles}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write the texts in tests/golden anew")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """``golden("folder/name", text)``: the text is that of the file in tests/golden, to the letter.
+
+    With ``--update-golden`` the file is written in place of being compared.
+    """
+    command = f"python -m pytest --update-golden {request.path.relative_to(request.config.rootpath)}"
+
+    def compare(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8")
+            return
+        if not path.exists():
+            pytest.fail(f"{path} is missing; this makes it: {command}", pytrace=False)
+        before = path.read_text("utf-8")
+        if text != before:
+            lines = difflib.unified_diff(before.splitlines(), text.splitlines(), "golden", "now", lineterm="", n=1)
+            pytest.fail("\n".join([f"{path} differs", *lines, f"if that is meant: {command}"]), pytrace=False)
+
+    return compare
