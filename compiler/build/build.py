@@ -28,6 +28,7 @@ from chimerac.runtime.bundle_format import SelfTest
 from chimerac.runtime.reference.tokenizer import Tokenizer
 from chimerac.targets.code.kernel_queue import KernelQueue, usable_cores
 from chimerac.targets.code.runtime_ahead import RuntimeAhead
+from chimerac.targets.limits import check_quantization
 from chimerac.targets.registry import Target, find_target
 
 if TYPE_CHECKING:
@@ -106,6 +107,9 @@ def build(
     # what can be known to fail is refused before the minutes that a large model takes
     described = read_description(config, scale=scale, overrides=overrides, seed=seed, tell=run.log.tell)
     run.claim(described.description, described.description.loops)
+    for target in run.targets:
+        for block, group in described.description.quantization:
+            check_quantization(block, group, target)
     return run.finish(lambda: import_described(described, weights=weights, tokenizer=tokenizer, tell=run.log.tell))
 
 

@@ -17,6 +17,7 @@ from chimerac.targets.code.driver import kernel_specs
 from chimerac.targets.code.kernel_queue import KernelQueue
 from chimerac.targets.code.library import code_files
 from chimerac.targets.code.variants import kernels_of
+from chimerac.targets.limits import check_products
 from chimerac.targets.registry import Target
 
 
@@ -40,6 +41,7 @@ def lower(
     dump_passes: str | Path | None = None,
 ) -> tuple[Module, list[PassRecord]]:
     """The module as the target's kernels take it, and what the passes did; parameters as of ``build``."""
+    check_products(module, target)
     steps = passes_for(target, loops=loops, without=without, trits=trits)
     dump = None if dump_passes is None else pipeline.dump_to(Path(dump_passes) / target.name, module)
     return pipeline.run(module, steps, dump)

@@ -52,6 +52,21 @@ def dequantise(codes: np.ndarray, scales: np.ndarray, group: int) -> np.ndarray:
     return product
 
 
+def check_codes(codes: np.ndarray, kind: Kind, name: str) -> None:
+    """Raise UserError CHM242 if some codes i8 [..., K] are outside of what the products take."""
+    most = 1 if kind == "trits" else 127
+    if codes.size and (codes.min() < -most or codes.max() > most):
+        raise UserError("CHM242", f"{name} has codes from {codes.min()} to {codes.max()}, {kind} are within ±{most}")
+
+
+def check_scales(scales: np.ndarray, name: str) -> None:
+    """Raise UserError CHM242 if some scales f16 [..., G] are NaN or infinite."""
+    if not np.isfinite(scales).all():
+        raise UserError(
+            "CHM242", f"{name} has scales that are NaN or infinite; the largest float16 is {LARGEST_SCALE:g}"
+        )
+
+
 def quantise(weight: Constant, kind: Kind, group: int, name: str) -> Quantised:
     """A constant as integers: those that it is given as where kind and group are the same, else its floats rounded.
 

@@ -11,6 +11,7 @@ from torch.fx import Node
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.module import Attribute, Value
 from chimerac.compiler.ir.ops import OPS
+from chimerac.compiler.ir.quantised import Kind
 from chimerac.compiler.ir.types import TOKENS
 
 
@@ -19,6 +20,7 @@ class Importer(Protocol):
 
     def value(self, argument: Any) -> Value: ...
     def emit(self, name: str, operands: list[Value], attributes: Mapping[str, Attribute], node: Node) -> Any: ...
+    def integers(self, codes: Any, scales: Any, kind: Kind, group: int) -> Value: ...
 
 
 #: Given the importer, the node and the op of the IR that it becomes: the value or values of the node.
@@ -157,6 +159,19 @@ def _custom(importer: Importer, node: Node, makes: str) -> Any:
     return importer.emit(makes, [importer.value(a) for a in node.args[:tensors]], attributes, node)
 
 
+def _codes(kind: Kind) -> Handle:
+    """A custom op over a weight that is given as codes and scales: the op of the same meaning over its value, which
+    quantized_linear takes as the integers that it is."""
+
+    def handle(importer: Importer, node: Node, makes: str) -> Any:
+        x, codes, scales, *numbers = node.args
+        attributes = {name: int(str(given)) for name, given in zip(OPS[makes].attributes, numbers, strict=True)}
+        weight = importer.integers(codes, scales, kind, attributes["group"])
+        return importer.emit(makes, [importer.value(x), weight], attributes, node)
+
+    return handle
+
+
 #: PyTorch op, as PyTorch prints it → what it becomes.
 HANDLERS: Mapping[str, Handler] = {
     "aten.add.Tensor": Handler(_arithmetic, "add"),
@@ -199,5 +214,9 @@ HANDLERS: Mapping[str, Handler] = {
     "aten.zeros_like.default": Handler(_same, "zero"),
     "aten.embedding.default": Handler(_embedding, "embedding"),
     "aten.linear.default": Handler(_linear, "linear"),
+    "chimera.ternary_codes_linear.default": Handler(_codes("trits"), "ternary_linear"),
+    "chimera.int8_codes_linear.default": Handler(_codes("int8"), "int8_linear"),
+    "chimera.ternary_codes_embedding.default": Handler(_codes("trits"), "ternary_embedding"),
+    "chimera.int8_codes_embedding.default": Handler(_codes("int8"), "int8_embedding"),
     **{op.torch: Handler(_custom, op.name) for op in OPS.values() if op.torch is not None},
 }

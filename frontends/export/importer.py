@@ -24,8 +24,10 @@ from torch.fx import Node
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.module import Attribute, Constant, Graph, Module, Op, Parts, Region, State, Value
 from chimerac.compiler.ir.ops import OPS, TypeRuleError
+from chimerac.compiler.ir.quantised import Kind, Quantised
 from chimerac.compiler.ir.types import TOKENS, Dim, TensorType, f32, i32
 from chimerac.frontends.export.handlers import HANDLERS
+from chimerac.frontends.export.integers import integer_weight
 from chimerac.frontends.export.parts import ModelParts
 
 #: What forward must look like.
@@ -230,6 +232,18 @@ class _Importer:
         self.scopes[-1].ops.append(Op("constant", (), (value,), {"name": name}))
         self.scopes[-1].constants[name] = value
         return value
+
+    def integers(self, codes: Any, scales: Any, kind: Kind, group: int) -> Value:
+        """The weight that two buffers hold as integers with scales, as a float value."""
+        names = [self.named.get(a.name, "") if isinstance(a, Node) else "" for a in (codes, scales)]
+        if not all(names) or self.mutable.intersection(names):
+            raise UserError("CHM211", "codes and scales are supported as buffers that forward leaves as they are only")
+        name = f"{names[0]}.{kind}.g{group}"
+        if name not in self.constants:
+            arrays = integer_weight(*(self._tensor(n) for n in names), kind, group, names[0])
+            whole = [Constant(TensorType.of(array), array) for array in arrays]
+            self.constants[name] = Constant(f32(*arrays[0].shape), Quantised(kind, group, *whole))
+        return self._constant(name, None)
 
     def _weight(self, name: str) -> Constant:
         if name in self.computed:

@@ -94,6 +94,42 @@ def ternary_embedding(ids: Tensor, weight: Tensor, group: int) -> Tensor:
 ternary_embedding.register_fake(table_rows)
 
 
+@torch.library.custom_op("chimera::ternary_codes_linear", mutates_args=())
+def ternary_codes_linear(x: Tensor, codes: Tensor, scales: Tensor, group: int, block: int) -> Tensor:
+    """x [T, K], already normed, times trits int8 [N, K] with scales float16 [N, ceil(K/group)] -> [T, N]."""
+    return quantized_product(x, codes, scales.float(), group, block)
+
+
+@torch.library.custom_op("chimera::int8_codes_linear", mutates_args=())
+def int8_codes_linear(x: Tensor, codes: Tensor, scales: Tensor, group: int, block: int) -> Tensor:
+    """x [T, K], already normed, times codes int8 [N, K] within ±127 with scales float16 -> [T, N]."""
+    return quantized_product(x, codes, scales.float(), group, block)
+
+
+@ternary_codes_linear.register_fake
+@int8_codes_linear.register_fake
+def _(x: Tensor, codes: Tensor, scales: Tensor, group: int, block: int) -> Tensor:
+    return x.new_empty(x.shape[0], codes.shape[0])
+
+
+@torch.library.custom_op("chimera::ternary_codes_embedding", mutates_args=())
+def ternary_codes_embedding(ids: Tensor, codes: Tensor, scales: Tensor, group: int) -> Tensor:
+    """Rows ids (i32 [T]) of trits int8 [V, D] times their scales -> float32 [T, D]. ternary_codes_linear's weight."""
+    return dequantize(codes[ids], scales[ids].float(), group)
+
+
+@torch.library.custom_op("chimera::int8_codes_embedding", mutates_args=())
+def int8_codes_embedding(ids: Tensor, codes: Tensor, scales: Tensor, group: int) -> Tensor:
+    """Rows ids (i32 [T]) of codes int8 [V, D] times their scales -> float32 [T, D]. int8_codes_linear's weight."""
+    return dequantize(codes[ids], scales[ids].float(), group)
+
+
+@ternary_codes_embedding.register_fake
+@int8_codes_embedding.register_fake
+def _(ids: Tensor, codes: Tensor, scales: Tensor, group: int) -> Tensor:
+    return scales.new_empty(ids.shape[0], codes.shape[1], dtype=torch.float32)
+
+
 @torch.library.custom_op("chimera::bfloat16_linear", mutates_args=())
 def bfloat16_linear(x: Tensor, weight: Tensor) -> Tensor:
     """x [T, K] times the weight [N, K] rounded to bfloat16, in float32 -> [T, N]."""

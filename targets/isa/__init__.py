@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from chimerac.compiler.errors import UserError, did_you_mean
-from chimerac.targets.isa.definition import LARGEST_BLOCK, CKernels, Int8Dot, Isa, Primitive, TernaryDot
+from chimerac.targets.isa.definition import Blocks, CKernels, Int8Dot, Isa, Primitive, TernaryDot
 
 #: name → module that defines it as ``ISA``
 ISAS: dict[str, str] = {
@@ -38,4 +38,4 @@ def load_isa(name: str) -> Isa:
     return isa
 
 
-__all__ = ["ISAS", "LARGEST_BLOCK", "CKernels", "Int8Dot", "Isa", "Primitive", "TernaryDot", "load_isa"]
+__all__ = ["ISAS", "Blocks", "CKernels", "Int8Dot", "Isa", "Primitive", "TernaryDot", "load_isa"]

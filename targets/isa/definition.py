@@ -12,7 +12,37 @@ if TYPE_CHECKING:
     from chimerac.targets.kernel_spec import KernelSpec
 
 
-LARGEST_BLOCK = 256  #: columns of a block of activations, at most
+ROOM = 256  #: columns that sums in 16 bits have room for
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Sizes of the activations' blocks and of the weights' groups that the kernels of a target take.
+
+    Attributes:
+        multiple: of which a block must be a multiple.
+        largest: block; 127 · 127 · 1024 < 2**24, so that a block's sum is exact in float32.
+        powers: whether a block must be a power of two.
+    """
+
+    multiple: int = 16
+    largest: int = 1024
+    powers: bool = False
+
+    def take_block(self, block: int) -> bool:
+        """Whether a product with blocks of this size has a kernel."""
+        fits = self.multiple <= block <= self.largest and block % self.multiple == 0
+        return fits and not (self.powers and block & (block - 1))
+
+    def take(self, block: int, group: int) -> bool:
+        """Whether a product with blocks and groups of these sizes has a kernel."""
+        return self.take_block(block) and group > 0 and group % block == 0
+
+    def __str__(self) -> str:
+        kind = (
+            "powers of two" if self.powers else f"multiples of {self.multiple}" if self.multiple > 1 else "any number"
+        )
+        return f"{kind} from {self.multiple} to {self.largest}"
 
 
 @dataclass(frozen=True)
@@ -54,7 +84,7 @@ class TernaryDot:
         finish: the sums of a block → int32xR, ``sum(code * activation)`` of each row.
         from_lanes: whether words of the 4 planes are loaded together and repeated from their lane, or each repeated by
             the load itself.
-        largest_block: columns that the sums have room for.
+        largest_block: columns that the sums have room for; larger blocks are added up in pieces.
     """
 
     words: int
@@ -62,7 +92,7 @@ class TernaryDot:
     accumulate: Callable[[list[Any], Any, int, list[Any]], list[Any]]
     finish: Callable[[list[Any]], Any]
     from_lanes: bool = False
-    largest_block: int = LARGEST_BLOCK
+    largest_block: int = ROOM
 
 
 @dataclass(frozen=True)
@@ -127,6 +157,7 @@ class Isa:
         suffix: of the linked library.
         vector_bytes: width of the vector registers.
         panel_rows: output rows that a panel of packed weights interleaves (compiler/ir/layouts.py).
+        blocks: sizes of blocks and groups that products take.
         joined_panels: panels that lie side by side in one vector register of a product with trits.
         panels_per_pass: panels that a matrix-vector product works on at a time, a multiple of ``joined_panels``: more
             share activations, fewer fit registers.
@@ -172,6 +203,7 @@ class Isa:
     ternary_dot: TernaryDot
     int8_dot: Int8Dot
     primitives: Mapping[str, Primitive] = field(default_factory=dict)
+    blocks: Blocks = Blocks()
     joined_panels: int = 1
     tile_dot: TernaryDot | None = None
     needs: tuple[str, ...] = ()

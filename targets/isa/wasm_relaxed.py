@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from chimerac.targets.isa.definition import LARGEST_BLOCK, Int8Dot, Primitive, TernaryDot, llvm_call, table
+from chimerac.targets.isa.definition import ROOM, Int8Dot, Primitive, TernaryDot, llvm_call, table
 from chimerac.targets.isa.wasm_simd128 import DOT2_I16, both_halves, half_of, helper
 from chimerac.targets.isa.wasm_simd128 import ISA as SIMD128
 
@@ -202,7 +202,7 @@ DOT4 = replace(
     int8_dot=Int8Dot(
         4, _low_and_negative, _accumulate_int8_fours, rows=4, prepare_weights=_as_they_are, finish=_finish_int8_fours
     ),
-    **_relaxed(_add_fours, _finish_fours, LARGEST_BLOCK, panels_per_pass=2, columns_per_pass=4),
+    **_relaxed(_add_fours, _finish_fours, ROOM, panels_per_pass=2, columns_per_pass=4),
 )
 
 ISA = replace(PLAIN, variants=(DOT4,))

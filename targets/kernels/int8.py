@@ -16,7 +16,6 @@ from chimerac.targets.kernels.halves import decode
 from chimerac.targets.kernels.tensorir import Build, Cell, Expr, KernelBuilder, Memory, constant, shuffle, splat, strips
 
 ROWS = INT8_ROWS  #: rows at a time; they share the activations and fill a vector of results
-LARGEST_BLOCK = 1024  #: 127 · 127 · 1024 < 2**24: a block's sum is exact in float32
 
 
 def build_matmul(spec: KernelSpec, isa: Isa) -> Any:
@@ -27,7 +26,7 @@ def build_matmul(spec: KernelSpec, isa: Isa) -> Any:
     b = KernelBuilder(spec, isa)
     rows, columns, block = (spec.integer(name) for name in ("rows", "columns", "block"))
     step = isa.int8_dot.of(block).step
-    if block % step or block > LARGEST_BLOCK or spec.integer("group") % block:
+    if block % step or not isa.blocks.take(block, spec.integer("group")):
         raise InternalError(f"no int8 kernel for group {spec.integer('group')}, block {block}")
     padding = b.local("int8", step * (ROWS + 1)) if columns % step else None
     if padding is not None:

@@ -14,7 +14,7 @@ from tvm import tirx
 
 from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir.layouts import COLUMNS_PER_STEP, form_of, ternary_bytes, words_per_vector
-from chimerac.targets.isa import LARGEST_BLOCK, Isa, TernaryDot
+from chimerac.targets.isa import Isa, TernaryDot
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.arithmetic import TirOps
 from chimerac.targets.kernels.halves import decode
@@ -61,7 +61,7 @@ class Product:
         """From the attributes of an op."""
         rows, columns, group, block = (spec.integer(name) for name in ("rows", "columns", "group", "block"))
         product = Product(rows, columns, group, block, isa.panel_rows, form_of(spec.operands[2].layout))
-        if product.block % COLUMNS_PER_STEP or product.block > LARGEST_BLOCK or product.group % product.block:
+        if not isa.blocks.take(block, group):
             raise InternalError(f"no ternary kernel for group {product.group}, block {product.block}")
         return product
 
@@ -219,7 +219,7 @@ class _Tile:
 
     def _prepare_block(self, column: int, index: int | Expr, extent: int) -> None:
         b, product = self.body.b, self.body.product
-        total: Any = None  # 16 lanes of at most LARGEST_BLOCK / 16 activations
+        total: Any = None  # 16 lanes, each of at most a 16th of the largest block
         for start in range(0, extent, COLUMNS_PER_STEP):
             place = b.let(integer(column * product.columns + index * product.block + start))
             codes = self._sixteen(place, min(COLUMNS_PER_STEP, extent - start))
@@ -373,18 +373,29 @@ class _Tile:
     def _block(self, index: int | Expr, extent: int, codes: WordCodes, first: int, count: int) -> list[list[Expr]]:
         """Integer sums of a block, whose words are those from ``first`` on: int32 for each column and vector."""
         b, product = self.body.b, self.body.product
-        steps = -(-extent // COLUMNS_PER_STEP)
-        sums: list[list[list[Expr]]] = [[[] for _ in range(count)] for _ in range(self.width)]
-        if b.isa.step_loops and codes.form == "t2" and steps > 1:
-            sums = self._looped(sums, index, steps, codes.moved(first // PLANES))
-        else:
-            for step in range(steps):
-                sums = self._step(sums, index, step, codes, first + step * PLANES)
+        steps, most = -(-extent // COLUMNS_PER_STEP), self.dot.largest_block // COLUMNS_PER_STEP
+        sums = self._piece(index, 0, min(most, steps), codes, first, count)
+        for begin in range(most, steps, most):  # a block that is more than the sums have room for
+            before = [[b.let(s) for s in row] for row in sums]
+            piece = self._piece(index, begin, min(most, steps - begin), codes, first, count)
+            sums = [[tirx.Add(x, y) for x, y in zip(*rows, strict=True)] for rows in zip(before, piece, strict=True)]
         totals = []
         for column in range(self.width):
             total = b.let(splat(self.sums.load(column * product.blocks + index), self.lanes))
-            totals.append([b.let(tirx.Sub(self.dot.finish(s), total)) for s in sums[column]])
+            totals.append([b.let(tirx.Sub(s, total)) for s in sums[column]])
         return totals
+
+    def _piece(
+        self, index: int | Expr, begin: int, steps: int, codes: WordCodes, first: int, count: int
+    ) -> list[list[Expr]]:
+        """The sums over some steps of block ``index``, from ``begin`` on, for each column and vector."""
+        sums: list[list[list[Expr]]] = [[[] for _ in range(count)] for _ in range(self.width)]
+        if self.body.b.isa.step_loops and codes.form == "t2" and steps > 1:
+            sums = self._looped(sums, index, begin, steps, codes.moved(first // PLANES + begin))
+        else:
+            for step in range(begin, begin + steps):
+                sums = self._step(sums, index, step, codes, first + step * PLANES)
+        return [[self.dot.finish(s) for s in row] for row in sums]
 
     def _step(
         self, sums: list[list[list[Expr]]], index: int | Expr, step: int | Expr, codes: WordCodes, first: int
@@ -401,15 +412,16 @@ class _Tile:
         return sums
 
     def _looped(
-        self, sums: list[list[list[Expr]]], index: int | Expr, steps: int, codes: WordCodes
+        self, sums: list[list[list[Expr]]], index: int | Expr, begin: int, steps: int, codes: WordCodes
     ) -> list[list[list[Expr]]]:
-        """All steps of a block, whose words are those of ``codes``: the first one, and a loop over the others."""
+        """Steps of a block from ``begin`` on, whose words are those of ``codes``: one, and a loop over the others."""
         b = self.body.b
-        sums = self._step(sums, index, 0, codes, 0)
+        sums = self._step(sums, index, begin, codes, 0)
         cells = [[[b.cell(s) for s in vector] for vector in row] for row in sums]
         with b.loop(b.hidden(steps - 1)) as i:
             step = b.let(i + 1)
-            now = self._step([[[c.get() for c in v] for v in row] for row in cells], index, step, codes.moved(step), 0)
+            before = [[[c.get() for c in v] for v in row] for row in cells]
+            now = self._step(before, index, b.let(begin + step) if begin else step, codes.moved(step), 0)
             for cell, value in zip(_flat(cells), _flat(now), strict=True):
                 cell.set(value)
         return [[[c.get() for c in vector] for vector in row] for row in cells]

@@ -88,6 +88,23 @@ def test_base_3(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("op", ["ternary_matmul", "int8_matmul"])
+@pytest.mark.parametrize("block", [16, 272, 512, 1024])
+def test_blocks_beyond_the_room_of_a_sum(op: str, block: int, tmp_path: Path) -> None:
+    """Whole and partial blocks, every product at its largest, so that a sum without room would show."""
+    cases = []
+    for n, rows, columns, group in ((1, 8, 2 * block, block), (6, 9, 2 * block + 40, 2 * block)):
+        weights = np.full((rows, columns), 1 if op == "ternary_matmul" else 127, np.int8)
+        weights[1::2] *= -1
+        weights[2::3] = np.sign(normal(len(weights[2::3]), columns)) * abs(weights[0, 0])
+        scales = np.abs(normal(rows, -(-columns // group))).astype(np.float16)
+        x = np.where(normal(n, columns) > -2.5, np.float32(3), np.float32(-3))
+        cases.append(product(op, x, weights, scales, group, block, dynamic=n > 1))
+        if op == "ternary_matmul" and block == 512:
+            cases.append(product(op, x, weights, scales, group, block, dynamic=n > 1, form="t5"))
+    check(cases, product_isas(), tmp_path)
+
+
+@pytest.mark.parametrize("op", ["ternary_matmul", "int8_matmul"])
 def test_extreme_values(op: str, tmp_path: Path) -> None:
     """The largest sums of a block, subnormal and large fp16 scales, NaN and infinite activations."""
     limit = 1 if op == "ternary_matmul" else 127
