@@ -111,7 +111,9 @@ def import_described(
     begun = time.perf_counter()
     with torch.no_grad():
         exported = family.export_form(filled.module)
-        module = import_module(exported, name=description.name, block=family.block(shape), computed=filled.computed)
+        module = import_module(
+            exported, name=description.name, block=family.block(shape), computed={**filled.computed, **filled.integers}
+        )
     verify(module)
     tell("export", f"{len(module.entry('main').ops)} ops", time.perf_counter() - begun)
     reference = Reference(partial(family.reference_session, filled.module), product_inputs)

@@ -240,7 +240,8 @@ class _Importer:
             raise UserError("CHM211", "codes and scales are supported as buffers that forward leaves as they are only")
         name = f"{names[0]}.{kind}.g{group}"
         if name not in self.constants:
-            arrays = integer_weight(*(self._tensor(n) for n in names), kind, group, names[0])
+            held = [self._tensor(target) for target in names]
+            arrays = integer_weight(held[0], held[1], kind, group, names[0])
             whole = [Constant(TensorType.of(array), array) for array in arrays]
             self.constants[name] = Constant(f32(*arrays[0].shape), Quantised(kind, group, *whole))
         return self._constant(name, None)

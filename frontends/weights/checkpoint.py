@@ -8,21 +8,22 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from chimerac.compiler.errors import UserError, did_you_mean
-from chimerac.frontends.families.protocol import TensorSpec, TensorTable
+from chimerac.compiler.ir.quantised import LARGEST_SCALE, Kind, too_large
+from chimerac.frontends.families.protocol import Format, TensorSpec, TensorTable
+from chimerac.frontends.layers.quantization import weight_codes
+from chimerac.frontends.weights.files import DTYPES, Checkpoint, open_checkpoint, weights_file
 from chimerac.frontends.weights.packed import is_packed, load_packed
 
-MAX_HEADER = 100_000_000  #: bytes; what safetensors itself allows
 MOST_LISTED = 20  #: problems named in one error message
-DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+MOST_SHOWN = 200  #: characters of a name that no model has
 
 
 def load_safetensors(model: nn.Module, table: TensorTable, path: str | os.PathLike[str]) -> None:
-    """Overwrite all weights of ``model``, whose tensors ``table`` lists; float16 and bfloat16 are widened to float32.
+    """Overwrite all weights of ``model``, whose tensors ``table`` lists, in float32.
 
     A packed checkpoint (packed.py) gives weights that quantise to its codes and scales. The model is
     unchanged when this raises.
@@ -30,44 +31,57 @@ def load_safetensors(model: nn.Module, table: TensorTable, path: str | os.PathLi
     Raises:
         UserError CHM240: the file can't be read or is no whole safetensors file.
         UserError CHM241: tensors missing, unexpected, or of the wrong shape or type; all are listed, up to 20.
-        UserError CHM242: tensors that hold NaN or infinity.
+        UserError CHM242: tensors that hold NaN, infinity, or numbers too large for a scale.
     """
-    file = Path(path)
-    if check_checkpoint(table, file):
-        packed = load_packed(file, table)
+    found = open_fitting(table, path)
+    if found is None:
+        packed = load_packed(path, table)
         model.load_state_dict({name: torch.from_numpy(array) for name, array in packed.items()})
         return
-    try:
-        with safe_open(file, framework="pt") as reader:
-            tensors = {name: reader.get_tensor(name).float() for name in table.specs}
-    except (SafetensorError, OSError, ValueError, OverflowError) as error:
-        raise UserError("CHM240", f"{file} is no valid safetensors file: {error}") from error
-    infinite = [f"{name} holds NaN or infinity" for name, tensor in tensors.items() if not tensor.isfinite().all()]
-    if infinite:
-        raise _listed("CHM242", file, "has numbers that no model can use", infinite)
+    tensors = {name: found.whole(name) for name in table.specs}
+    problems = [
+        f"{name} {problem}"
+        for name, tensor in tensors.items()
+        if (problem := unusable(tensor, table.specs[name].format, table.group))
+    ]
+    if problems:
+        raise _listed("CHM242", Path(path), "has numbers that no model can use", problems)
     model.load_state_dict(tensors)
 
 
-def check_checkpoint(table: TensorTable, path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a packed checkpoint; a plain one is compared with the table's names, sizes and types.
+def open_fitting(table: TensorTable, path: str | os.PathLike[str]) -> Checkpoint | None:
+    """The checkpoint at a path, compared with the names, sizes and types of ``table``; None for a packed one.
 
     Raises:
         UserError: CHM240, CHM241, as ``load_safetensors``.
     """
-    file = Path(path)
-    _check_frame(file)
-    if is_packed(file):
-        return True
-    try:
-        with safe_open(file, framework="pt") as reader:
-            names: list[str] = reader.keys()
-            found = {name: reader.get_slice(name) for name in names}
-            problems = _problems(table.specs, {n: (tuple(s.get_shape()), s.get_dtype()) for n, s in found.items()})
-    except (SafetensorError, OSError, ValueError, OverflowError) as error:
-        raise UserError("CHM240", f"{file} is no valid safetensors file: {error}") from error
+    found = open_checkpoint(path)
+    if is_packed(weights_file(path)):
+        return None
+    found = found.without_prefix(table.specs)
+    problems, more = _problems(table.specs, found)
     if problems:
-        raise _listed("CHM241", file, "does not fit this model", problems)
-    return False
+        raise _listed("CHM241", Path(path), "does not fit this model", problems, more)
+    return found
+
+
+def unusable(tensor: Tensor, format: Format, group: int) -> str:
+    """What is wrong with the numbers of (a part of) a float32 tensor of this format; empty if nothing is."""
+    if not tensor.isfinite().all():
+        return "holds NaN or infinity"
+    largest = float(tensor.abs().max()) if tensor.numel() else 0.0
+    if format in ("ternary", "int8"):
+        kind: Kind = "trits" if format == "ternary" else "int8"
+        # no scale is more than the largest number, so nearly every tensor needs no other look
+        if largest > LARGEST_SCALE and not weight_codes(tensor, group, format)[1].isfinite().all():
+            return too_large(kind)
+    elif largest > LARGEST_FLOAT:
+        return f"has the number {largest:g}; the square of one must be within float32, so {LARGEST_FLOAT:g} is the most"
+    return ""
+
+
+#: What norms and sums of squares can take in float32.
+LARGEST_FLOAT = 2.0**63
 
 
 def save_safetensors(model: nn.Module, path: str | os.PathLike[str]) -> None:
@@ -102,57 +116,32 @@ def _write_atomically(file: Path, data: bytes) -> None:
         raise
 
 
-def _check_frame(file: Path) -> None:
-    """Raise CHM240 when the file is missing, truncated before its header's end, or has an oversized header."""
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as stream:
-            prefix = stream.read(9)
-    except OSError as error:
-        raise UserError("CHM240", f"can't read {file}: {error.strerror or error}") from error
-    # the byte after the header's length tells: a safetensors header starts with a brace, whatever its length
-    if prefix[8:] != b"{" and (prefix[:2] == b"PK" or prefix[:1] == b"\x80"):
-        raise UserError(
-            "CHM240",
-            f"{file} is a pickle or zip file, which chimerac does not open",
-            hint="save the weights as safetensors: safetensors.torch.save_file(model.state_dict(), path)",
-        )
-    if len(prefix) < 9:
-        raise UserError("CHM240", f"{file} is no valid safetensors file: it has {size} bytes and no header")
-    header = int.from_bytes(prefix[:8], "little")
-    if header > MAX_HEADER:
-        raise UserError(
-            "CHM240",
-            f"{file} is no valid safetensors file: its header claims {header} bytes, the most is {MAX_HEADER}",
-        )
-    if header + 8 > size:
-        raise UserError("CHM240", f"{file} is truncated: its header claims {header} bytes, but only {size - 8} follow")
-
-
-def _problems(specs: Mapping[str, TensorSpec], found: Mapping[str, tuple[tuple[int, ...], str]]) -> list[str]:
-    unexpected = [name for name in found if name not in specs]
-    problems = []
+def _problems(specs: Mapping[str, TensorSpec], found: Checkpoint) -> tuple[list[str], int]:
+    """The first problems of a checkpoint in words, at most ``MOST_LISTED``, and how many more there are."""
+    problems: list[str] = []
+    missing = [name for name in specs if name not in found.entries]
     for name, spec in specs.items():
-        if name not in found:
+        entry = found.entries.get(name)
+        if entry is None:
             problems.append(f"missing {name} {list(spec.shape)}")
-            continue
-        shape, dtype = found[name]
-        if shape != spec.shape:
-            problems.append(f"{name} has shape {list(shape)}, expected {list(spec.shape)}")
-        elif dtype not in DTYPES:
-            problems.append(f"{name} has type {dtype}, expected one of {', '.join(DTYPES)}")
-    missing = [name for name in specs if name not in found]
-    for name in sorted(unexpected):
-        near = did_you_mean(name, missing)
-        problems.append(f"unexpected {name}" + (f" ({near})" if near else ""))
-    return problems
+        elif entry.shape != spec.shape:
+            problems.append(f"{name} has shape {list(entry.shape)}, expected {list(spec.shape)}")
+        elif entry.dtype not in DTYPES:
+            problems.append(f"{name} has type {entry.dtype}, expected one of {', '.join(DTYPES)}")
+    unexpected = sorted(name for name in found.entries if name not in specs)
+    more = max(0, len(problems) + len(unexpected) - MOST_LISTED)
+    for name in unexpected[: max(0, MOST_LISTED - len(problems))]:  # looking for what was meant takes a while
+        near = did_you_mean(name, missing) if len(name) <= MOST_SHOWN else ""
+        shown = name if len(name) <= MOST_SHOWN else name[:MOST_SHOWN] + "…"
+        problems.append(f"unexpected {shown}" + (f" ({near})" if near else ""))
+    return problems[:MOST_LISTED], more
 
 
-def _listed(code: str, file: Path, what: str, problems: list[str]) -> UserError:
+def _listed(code: str, file: Path, what: str, problems: list[str], more: int = 0) -> UserError:
     shown = problems[:MOST_LISTED]
-    rest = len(problems) - len(shown)
-    if rest:
-        shown.append(f"and {rest} more")
+    more += len(problems) - len(shown)
+    if more:
+        shown.append(f"and {more} more")
     return UserError(
         code, f"{file} {what}: " + "; ".join(shown), hint="docs/weights.md lists the tensors that a model needs"
     )

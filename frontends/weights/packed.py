@@ -10,9 +10,11 @@ full checkpoint.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,9 +22,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.module import Constant
 from chimerac.compiler.ir.ops.linear import quantise_rows, ternarise
-from chimerac.compiler.ir.quantised import dequantise
+from chimerac.compiler.ir.quantised import Kind, Quantised, check_codes, dequantise
+from chimerac.compiler.ir.types import TensorType
 from chimerac.frontends.families.protocol import TensorSpec, TensorTable
+from chimerac.frontends.weights.files import weights_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,50 +65,90 @@ def load_packed(path: str | os.PathLike[str], table: TensorTable) -> dict[str, n
     """Float weights by name that quantise to what the file holds.
 
     Raises:
-        UserError: CHM240, not a whole file; CHM241, tensors that do not fit the table.
+        UserError: CHM240, not a whole file; CHM241, tensors that do not fit the table; CHM242, NaN, infinity, or codes
+            that are none.
     """
     reader = PackedReader(path, table)
     return {name: reader.rows(name, 0, spec.shape[0]) for name, spec in reader.specs.items()}
 
 
 class PackedReader:
-    """Float weights that quantise to what a packed checkpoint holds, some rows at a time.
+    """What a packed checkpoint holds, some rows at a time: as integers, or as floats that quantise to them.
 
     Raises:
         UserError: as ``load_packed``.
     """
 
     def __init__(self, path: str | os.PathLike[str], table: TensorTable) -> None:
-        self.path, self.specs, self.group = Path(path), table.specs, table.group
+        self.path, self.specs, self.group = weights_file(path), table.specs, table.group
         with self._open() as reader:
             found = {name: reader.get_slice(name) for name in reader.keys()}  # noqa: SIM118  (not a mapping)
             kinds = {
                 name: (tuple(s.get_shape()), _DTYPES.get(s.get_dtype(), s.get_dtype())) for name, s in found.items()
             }
             problems = _problems(kinds, self.specs, self.group)
-            if not problems:
-                small = [name for name, (_, dtype) in kinds.items() if dtype.startswith("float")]
-                bad = [name for name in small if not np.isfinite(reader.get_tensor(name).astype(np.float32)).all()]
-                problems = [f"{name} holds NaN or infinity" for name in bad]
-        if problems:
-            listed = "; ".join(problems[:20]) + (f"; and {len(problems) - 20} more" if len(problems) > 20 else "")
-            hint = "was it packed from a model of another config?"
-            raise UserError("CHM241", f"{self.path} does not fit this model: {listed}", hint=hint)
+            if problems:
+                listed = "; ".join(problems[:20]) + (f"; and {len(problems) - 20} more" if len(problems) > 20 else "")
+                hint = "was it packed from a model of another config?"
+                raise UserError("CHM241", f"{self.path} does not fit this model: {listed}", hint=hint)
+            floats = [name for name, (_, dtype) in kinds.items() if dtype.startswith("float")]
+            bad = [name for name in floats if not np.isfinite(reader.get_tensor(name).astype(np.float32)).all()]
+            if bad:
+                message = f"{self.path} has numbers that no model can use: {bad[0]} holds NaN or infinity"
+                raise UserError("CHM242", message + (f"; and {len(bad) - 1} more" if bad[1:] else ""))
 
     def rows(self, name: str, start: int, end: int) -> np.ndarray:
         """Part of a tensor, float32, along its first axis."""
-        spec = self.specs[name]
+        if self.specs[name].format in ("ternary", "int8"):
+            return dequantise(self.codes(name, start, end), self.scales(name, start, end), self.group)
         with self._open() as reader:
+            found: np.ndarray = reader.get_slice(name)[start:end]
+        return found
 
-            def part(suffix: str) -> np.ndarray:
-                found: np.ndarray = reader.get_slice(name + suffix)[start:end]
-                return found
+    def integers(self, elements: int | None) -> dict[str, Quantised]:
+        """The weights that are codes and scales here, by name.
 
-            if spec.format == "ternary":
-                return dequantise(unpack_trits(part(".t2"), spec.shape[-1]), part(".scales"), self.group)
-            if spec.format == "int8":
-                return dequantise(part(".i8"), part(".scales"), self.group)
-            return part("")
+        Args:
+            elements: about how many codes are read at a time, whenever they are used; None to read and hold them now.
+        """
+        made = {}
+        for name, spec in self.specs.items():
+            if spec.format in ("ternary", "int8"):
+                kind: Kind = "trits" if spec.format == "ternary" else "int8"
+                types = (
+                    TensorType("i8", spec.shape),
+                    TensorType("f16", (*spec.shape[:-1], -(-spec.shape[-1] // self.group))),
+                )
+                sources = (partial(self._parts, read, name, elements) for read in (self.codes, self.scales))
+                constants = [Constant(t, s) for t, s in zip(types, sources, strict=True)]
+                if elements is None:
+                    constants = [replace(c, source=c.data) for c in constants]
+                made[name] = Quantised(kind, self.group, *constants)
+        return made
+
+    def _parts(self, read: _Read, name: str, elements: int | None) -> Iterator[np.ndarray]:
+        for start, end in row_ranges(self.specs[name].shape, elements):
+            yield read(name, start, end)
+
+    def codes(self, name: str, start: int, end: int) -> np.ndarray:
+        """Codes i8 of a weight, part of them along the first axis.
+
+        Raises:
+            UserError: CHM240, the file can't be read any more; CHM242, codes that are none.
+        """
+        spec = self.specs[name]
+        ternary = spec.format == "ternary"
+        with self._open() as reader:
+            found: np.ndarray = reader.get_slice(name + (".t2" if ternary else ".i8"))[start:end]
+        codes = unpack_trits(found, spec.shape[-1]) if ternary else found
+        check_codes(codes, "trits" if ternary else "int8", name)
+        return codes
+
+    def scales(self, name: str, start: int, end: int) -> np.ndarray:
+        """Scales f16 of a weight, part of them along the first axis; errors as of ``codes``."""
+        with self._open() as reader:
+            found: np.ndarray = reader.get_slice(f"{name}.scales")[start:end]
+        return found
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[Any]:
@@ -112,6 +157,17 @@ class PackedReader:
                 yield reader
         except (SafetensorError, OSError, ValueError, OverflowError) as error:
             raise UserError("CHM240", f"{self.path} is no valid safetensors file: {error}") from error
+
+
+#: (name, first row, row behind the last) → that part of a tensor
+_Read = Callable[[str, int, int], np.ndarray]
+
+
+def row_ranges(shape: tuple[int, ...], elements: int | None) -> Iterator[tuple[int, int]]:
+    """Ranges of the first axis that hold about so many elements each, at least one row; None for all in one."""
+    step = shape[0] if elements is None else max(1, elements // max(1, math.prod(shape[1:])))
+    for start in range(0, shape[0], step):
+        yield start, min(start + step, shape[0])
 
 
 #: numpy's names of the types in a packed checkpoint

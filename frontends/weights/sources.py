@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.module import Parts
+from chimerac.compiler.ir.quantised import Quantised
 from chimerac.frontends.families.protocol import Family, S, TensorTable
-from chimerac.frontends.weights.checkpoint import check_checkpoint, load_safetensors
-from chimerac.frontends.weights.packed import PackedReader
+from chimerac.frontends.weights.checkpoint import load_safetensors, open_fitting, unusable
+from chimerac.frontends.weights.packed import PackedReader, row_ranges
 
 MOST_IN_MEMORY = 400_000_000  #: parameters of a model that is held in memory whole, as float32
 PART_ELEMENTS = 1 << 20  #: about how many numbers of a tensor are in memory at a time
@@ -40,6 +40,9 @@ class WeightSource(Protocol):
 
     def parts(self, name: str) -> Iterator[np.ndarray]:
         """One tensor, float32, in parts along its first axis; the same each time."""
+
+    def integers(self, whole: bool) -> Mapping[str, Quantised]:
+        """The weights that are codes and scales already, by name: held, or read part by part when they are needed."""
 
 
 class RandomWeights:
@@ -61,6 +64,9 @@ class RandomWeights:
     def parts(self, name: str) -> Iterator[np.ndarray]:
         yield from self._parts(name, PART_ELEMENTS)
 
+    def integers(self, whole: bool) -> Mapping[str, Quantised]:
+        return {}
+
 
 class CheckpointWeights:
     """A safetensors file, plain or packed.
@@ -70,32 +76,29 @@ class CheckpointWeights:
     """
 
     def __init__(self, table: TensorTable, path: str | os.PathLike[str]) -> None:
-        self.table, self.path, self.origin = table, Path(path), Path(path).name
-        self.packed = PackedReader(path, table) if check_checkpoint(table, path) else None
+        self.table, self.path = table, Path(path)
+        self.plain = open_fitting(table, path)
+        self.packed = PackedReader(path, table) if self.plain is None else None
+        self.origin = self.path.name + (self.plain.note if self.plain else "")
 
     def fill(self, model: nn.Module) -> None:
         load_safetensors(model, self.table, self.path)
 
     def parts(self, name: str) -> Iterator[np.ndarray]:
-        rows = self.table.specs[name].shape
-        step = max(1, PART_ELEMENTS // max(1, int(np.prod(rows[1:]))))
-        for start in range(0, rows[0], step):
-            part = self._part(name, start, min(start + step, rows[0]))
-            if not np.isfinite(part).all():
-                raise UserError(
-                    "CHM242", f"{self.path} has numbers that no model can use: {name} holds NaN or infinity"
-                )
-            yield part
+        spec = self.table.specs[name]
+        for start, end in row_ranges(spec.shape, PART_ELEMENTS):
+            if self.plain is None:
+                assert self.packed is not None
+                yield self.packed.rows(name, start, end)
+                continue
+            part = self.plain.rows(name, start, end)
+            if problem := unusable(part, spec.format, self.table.group):
+                raise UserError("CHM242", f"{self.path} has numbers that no model can use: {name} {problem}")
+            yield part.numpy()
 
-    def _part(self, name: str, start: int, end: int) -> np.ndarray:
-        if self.packed is not None:
-            return self.packed.rows(name, start, end)
-        try:
-            with safe_open(self.path, framework="pt") as reader:
-                part: np.ndarray = reader.get_slice(name)[start:end].float().numpy()
-                return part
-        except (SafetensorError, OSError, ValueError) as error:
-            raise UserError("CHM240", f"{self.path} is no valid safetensors file: {error}") from error
+    def integers(self, whole: bool) -> Mapping[str, Quantised]:
+        """The weights that the file has as codes and scales: held, or read part by part when they are needed."""
+        return {} if self.packed is None else self.packed.integers(None if whole else PART_ELEMENTS)
 
 
 @dataclass(frozen=True)
@@ -106,11 +109,13 @@ class FilledModule:
         origin: where the weights come from.
         computed: parameters whose values are not in the module, because they would not fit in memory together, and
             what makes them.
+        integers: parameters that come as codes and scales; where they are not computed, the module has their floats.
     """
 
     module: nn.Module
     origin: str
     computed: Mapping[str, Parts]
+    integers: Mapping[str, Quantised] = field(default_factory=dict)
 
     @property
     def parameters(self) -> int:
@@ -127,14 +132,16 @@ def filled_module(family: Family[S], shape: S, path: str | os.PathLike[str] | No
     table = family.tensors(shape)
     source: WeightSource = RandomWeights(family, shape, shape.seed) if path is None else CheckpointWeights(table, path)
     large = large_names(table)
+    integers = source.integers(whole=not large)
     if not large:
         module = family.make(shape).eval()
         source.fill(module)
-        return FilledModule(module, source.origin, {})
+        return FilledModule(module, source.origin, {}, integers)
     with _Untouched():
         module = family.make(shape).eval()
     fill_small(module, source, large)
-    return FilledModule(module, source.origin, {name: partial(source.parts, name) for name in large})
+    parts = {name: partial(source.parts, name) for name in large}
+    return FilledModule(module, source.origin, parts, integers)
 
 
 def large_names(table: TensorTable) -> list[str]:
