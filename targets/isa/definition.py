@@ -21,12 +21,13 @@ class Blocks:
 
     Attributes:
         multiple: of which a block must be a multiple.
-        largest: block; 127 · 127 · 1024 < 2**24, so that a block's sum is exact in float32.
+        largest: block; 127 · 127 · 512 < 2**24, so that a block's sum is exact in float32. The steps of a block are
+            straight code, and of twice as many they take minutes to compile.
         powers: whether a block must be a power of two.
     """
 
     multiple: int = 16
-    largest: int = 1024
+    largest: int = 512
     powers: bool = False
 
     def take_block(self, block: int) -> bool:
@@ -102,7 +103,7 @@ class Int8Dot:
     What is prepared and what is summed is a vector, or a list of vectors.
 
     Attributes:
-        lanes: of a sum, 4 or 8 int32; their total over a block of at most 1024 is the product.
+        lanes: of a sum, 4 or 8 int32; their total over a block of at most 512 is the product.
         prepare: int8 vector → what ``accumulate`` takes; for both operands.
         accumulate: (sum so far or None, activations, weights) → the sum with their products.
         step: how many are multiplied at a time.

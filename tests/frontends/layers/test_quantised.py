@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -115,7 +117,9 @@ def test_one_scale_for_a_matrix() -> None:
         (torch.ones(2, 4, dtype=torch.int8), 1.0, {"group": 96}, "CHM213"),
     ],
 )
-def test_numbers_and_sizes_that_do_not_fit(codes: Tensor, scales: Tensor | float, options: dict, code: str) -> None:
+def test_numbers_and_sizes_that_do_not_fit(
+    codes: Tensor, scales: Tensor | float, options: dict[str, Any], code: str
+) -> None:
     with pytest.raises(UserError) as caught:
         QuantisedLinear(codes, scales, **options)
     assert caught.value.code == code

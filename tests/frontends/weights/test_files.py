@@ -214,7 +214,12 @@ def test_work_is_bounded_however_many_names_are_wrong(tmp_path: Path, monkeypatc
     file = tmp_path / "w.safetensors"
     save_file({f"layers.{i}." + "long" * 25: torch.zeros(1) for i in range(2000)}, file)
     asked: list[str] = []
-    monkeypatch.setattr(checkpoint, "did_you_mean", lambda name, known: asked.append(name) or "")
+
+    def did_you_mean(name: str, known: list[str]) -> str:
+        asked.append(name)
+        return ""
+
+    monkeypatch.setattr(checkpoint, "did_you_mean", did_you_mean)
     error = refused(file)
     assert error.message.count("unexpected ") == 17
     assert error.message.count("missing ") == 3
