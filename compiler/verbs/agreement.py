@@ -9,7 +9,7 @@ head quantises PyTorch's own vector, and its logits must agree within ``LOGIT_TO
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +51,17 @@ class Agreement:
     def holds(self) -> bool:
         """Whether the tolerances are kept."""
         return self.aligned <= LOGIT_TOLERANCE and self.inputs <= INPUT_TOLERANCE and self.same_choice
+
+    def lines(self) -> Iterator[str]:
+        """What ``verify`` says of it, once it holds."""
+        yield (
+            f"PyTorch: logits agree within {self.aligned:.1e} of their range over {self.tokens} tokens, every layer's"
+            f" input within {self.inputs:.1e}, same likeliest tokens"
+        )
+        yield (
+            f"PyTorch without alignment: logits within {self.free:.1e}, likeliest token the same at"
+            f" {self.free_choice:.0%} of the positions"
+        )
 
 
 class _Aligner:

@@ -1,4 +1,4 @@
-"""What a build needs on this machine, and whether it is there and works."""
+"""``chimerac doctor``: what a build needs on this machine, and whether it is there and works."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,20 +22,42 @@ class Finding:
     needed: bool = True
 
 
+@dataclass(frozen=True)
+class Diagnosis:
+    """Everything that was looked at. ``ok`` tells whether builds work here."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing that is needed is missing."""
+        return all(finding.ok for finding in self.findings if finding.needed)
+
+    def lines(self) -> Iterator[str]:
+        """A line for each finding: ``ok``, ``no`` for what a build misses, ``--`` for what else is not there."""
+        width = max(len(finding.what) for finding in self.findings)
+        for finding in self.findings:
+            mark = "ok" if finding.ok else "no" if finding.needed else "--"
+            yield f"{mark}  {finding.what:<{width}}  {finding.detail}"
+
+
 #: Packages of the ``build`` extra by their names on PyPI.
 BUILD_PACKAGES = ("torch", "apache-tvm", "ziglang", "lark", "safetensors")
 
 
-def examine() -> list[Finding]:
-    """Look at Python, packages, the C compiler, the cache folder, Node, qemu and the processor."""
-    findings = [Finding("python", sys.version_info >= (3, 11), platform.python_version())]
-    findings += [_package(name) for name in BUILD_PACKAGES]
-    findings.append(_compiler())
-    findings.append(_cache())
-    findings.append(_node())
-    findings.append(_emulator())
-    findings.append(_processor())
-    return findings
+def doctor() -> Diagnosis:
+    """Look at Python, packages, the C compiler, the cache folder, Node, qemu and the processor; never fails."""
+    return Diagnosis(
+        (
+            Finding("python", sys.version_info >= (3, 11), platform.python_version()),
+            *(_package(name) for name in BUILD_PACKAGES),
+            _compiler(),
+            _cache(),
+            _node(),
+            _emulator(),
+            _processor(),
+        )
+    )
 
 
 def _package(name: str) -> Finding:

@@ -1,60 +1,86 @@
-"""What ``chimerac inspect`` shows: the contents of a bundle, or the IR of a config."""
+"""``chimerac inspect``: the contents of a bundle, or the IR of a config."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from chimerac.compiler.errors import UserError, as_user_error
-from chimerac.runtime.bundle_format import read_container, read_manifest, verify_files
+from chimerac.runtime.bundle_format import Manifest, SectionView, read_container, read_manifest, verify_files
 from chimerac.runtime.errors import BundleError
 
 
-def describe_bundle(folder: str | Path) -> str:
-    """Files, memory and weight sections of a bundle as aligned text, after comparing its files with the manifest.
+@dataclass(frozen=True)
+class BundleDescription:
+    """What is in a bundle.
+
+    Attributes:
+        kernels: sets of kernels in its code, the best last; none where another program brings them.
+        sections: of the weights file, in its order; none where it is no container of chimerac's.
+    """
+
+    manifest: Manifest
+    kernels: tuple[str, ...]
+    sections: tuple[SectionView, ...]
+
+    def render(self) -> str:
+        """The same as aligned text."""
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        manifest = self.manifest
+        yield f"{manifest.name} for {manifest.target}, made by chimerac {manifest.chimerac}"
+        yield from (f"{key}: {value}" for key, value in manifest.provenance.items())
+        yield f"config {manifest.config_sha256[:16]}…, contents of the weights {manifest.weights_sha256[:16]}…"
+        if self.kernels:
+            choice = " (the best that the processor runs; CHIMERA_CPU names another)" if self.kernels[1:] else ""
+            yield f"kernels: {', '.join(self.kernels)}{choice}"
+        yield ""
+        yield from _columns([(f.name, f.role, f"{f.bytes:,}") for f in manifest.files], ("file", "role", "bytes"))
+        yield ""
+        memory = manifest.memory
+        arena = f", {memory.arena_bytes:,} bytes of arena" if memory.arena_bytes else ""
+        yield f"memory of a session: {memory.state_bytes:,} bytes of recurrent state{arena}"
+        if self.sections:
+            yield ""
+            rows = [(s.name, f"{s.dtype}{list(s.shape)}", f"{s.bytes:,}") for s in self.sections]
+            yield from _columns(rows, ("section", "type", "bytes"))
+
+
+def inspect(bundle: str | Path) -> BundleDescription:
+    """Files, memory and weight sections of a bundle, after comparing its files with the manifest.
+
+    Args:
+        bundle: folder.
 
     Raises:
         UserError: CHM4xx, not a bundle or a damaged one.
     """
-    folder = Path(folder)
+    folder = Path(bundle)
     if not folder.is_dir():
         hint = "give the folder that `chimerac build` wrote; for the IR of a config add --ir imported or --ir lowered"
         raise UserError("CHM410", f"{folder} is not a bundle", hint=hint)
     try:
         manifest = read_manifest(folder)
         verify_files(folder, manifest)
-        weights = manifest.file("weights")
-        container = read_container(folder / weights.name) if weights else None
+        return BundleDescription(manifest, _kernels(manifest.target), _sections(folder, manifest))
     except BundleError as error:
         raise as_user_error(error) from None
-    lines = [
-        f"{manifest.name} for {manifest.target}, made by chimerac {manifest.chimerac}",
-        *(f"{key}: {value}" for key, value in manifest.provenance.items()),
-        f"config {manifest.config_sha256[:16]}…, contents of the weights {manifest.weights_sha256[:16]}…",
-        *_kernels(manifest.target),
-        "",
-        *_columns([(f.name, f.role, f"{f.bytes:,}") for f in manifest.files], ("file", "role", "bytes")),
-        "",
-        f"memory of a session: {manifest.memory.state_bytes:,} bytes of recurrent state,"
-        f" {manifest.memory.arena_bytes:,} bytes of arena",
-        "",
-    ]
-    if container is not None:
-        rows = [(s.name, f"{s.dtype}{list(s.shape)}", f"{s.bytes:,}") for s in container.sections.values()]
-        lines += _columns(rows, ("section", "type", "bytes"))
-    return "\n".join(lines)
 
 
-def _kernels(target: str) -> list[str]:
-    """A line about the kernels of a compiled bundle."""
+def _kernels(target: str) -> tuple[str, ...]:
     from chimerac.targets.code.variants import kernel_sets
     from chimerac.targets.isa import ISAS, load_isa
 
-    if target not in ISAS:
-        return []
-    names = [one.name for one in kernel_sets(load_isa(target))]
-    choice = " (the best that the processor runs; CHIMERA_CPU names another)" if len(names) > 1 else ""
-    return [f"kernels: {', '.join(names)}{choice}"]
+    return tuple(one.name for one in kernel_sets(load_isa(target))) if target in ISAS else ()
+
+
+def _sections(folder: Path, manifest: Manifest) -> tuple[SectionView, ...]:
+    weights = manifest.file("weights")
+    if weights is None or manifest.target.startswith("onnx"):  # whose weights file is raw: the model file divides it
+        return ()
+    return tuple(read_container(folder / weights.name).sections.values())
 
 
 def print_ir(

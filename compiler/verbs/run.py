@@ -1,38 +1,136 @@
-"""Running a bundle from the command line or Python."""
+"""``chimerac run``: a bundle's text after a prompt, and a conversation of several."""
 
 from __future__ import annotations
 
-import re
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import click
+from typing import Any, Final, Self
 
 from chimerac.compiler.errors import UserError, as_user_error
-from chimerac.runtime.bundle_format import MANIFEST_NAME, read_manifest
+from chimerac.compiler.verbs.bundles import open_bundle
+from chimerac.compiler.verbs.grammars import chosen_grammar
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.reference.tokenizer import read_tokenizer
-from chimerac.runtime.sessions.interface import Session
-from chimerac.runtime.sessions.loading import check_runs_here, load
+from chimerac.runtime.sessions.interface import FinishReason, Piece, Prompt
 
-MAX_TOKENS = 64  #: of an answer, where nobody says more
-
-
-def open_bundle(bundle: str, threads: int = 1) -> Session:
-    """A session of a bundle; runtime errors become user errors of the same code."""
-    try:
-        return load(bundle, threads=threads)
-    except BundleError as error:
-        raise as_user_error(error) from None
+MAX_TOKENS: Final = 64  #: of an answer, where nobody says more
 
 
-def _limited(session: Session, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with this command's own limit of tokens where neither the caller nor the bundle has one."""
-    given = {name: value for name, value in options.items() if value is not None}
-    own = session.manifest.generation
-    return given if own is not None and own.max_tokens is not None else {"max_tokens": MAX_TOKENS, **given}
+@dataclass(frozen=True)
+class Answer:
+    """What a model generated; ``str`` of it is the text.
+
+    Attributes:
+        tokens: their ids, without those of the prompt.
+        finish_reason: "stop" where the model or the grammar ended it, "length" where ``max_tokens`` did.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    finish_reason: FinishReason | None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def run(
+    bundle: str | Path,
+    prompt: Prompt,
+    *,
+    grammar: str | bytes | None = None,
+    schema: str | Path | None = None,
+    choices: Sequence[str] | None = None,
+    regex: str | None = None,
+    threads: int = 1,
+    hear: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Answer:
+    """Generate text with a bundle after a prompt. ``load`` opens it for more than one.
+
+    Args:
+        bundle: folder.
+        prompt: text, UTF-8 text, or token ids.
+        grammar: what the text must follow: name of one of the bundle's grammars or of a built-in mode, a file that ends
+            in .lark, what ``compile_grammar`` made, or "none".
+        schema: file with the JSON Schema that it must fit.
+        choices: texts, one of which it must be.
+        regex: regular expression that it must match.
+        threads: share the work; 0 takes one per core, at most 8.
+        hear: is told each piece of text as it comes.
+        options: of ``Session.generate``: max_tokens, temperature, top_p, top_k, repetition_penalty, mode, seed, loops,
+            exit_threshold. What is not given, or None, is the bundle's default; where it has none, max_tokens is 64.
+
+    Raises:
+        UserError: CHM4xx, a bundle that does not open or an option out of range; CHM280 to CHM285, a grammar that
+            cannot be compiled.
+    """
+    with Conversation(
+        bundle, grammar=grammar, schema=schema, choices=choices, regex=regex, threads=threads, **options
+    ) as conversation:
+        text = []
+        for piece in conversation.answer(prompt):
+            text.append(piece.text)
+            if hear is not None:
+                hear(piece.text)
+        session = conversation.session
+        return Answer("".join(text), tuple(session.tokens()), session.finish_reason)
+
+
+class Conversation:
+    """Prompts to one session of a bundle, one after the other. Use it in ``with``.
+
+    Each continues what was said before, except with a model that was trained to answer one request at a time (its
+    tokenizer has a token that asks for the answer).
+    """
+
+    def __init__(
+        self,
+        bundle: str | Path,
+        *,
+        grammar: str | bytes | None = None,
+        schema: str | Path | None = None,
+        choices: Sequence[str] | None = None,
+        regex: str | None = None,
+        threads: int = 1,
+        **options: Any,
+    ) -> None:
+        """Open the bundle; arguments and errors as of ``run``."""
+        options["grammar"] = chosen_grammar(bundle, grammar=grammar, schema=schema, choices=choices, regex=regex)
+        self._folder = Path(bundle)
+        self.session = open_bundle(bundle, threads)
+        own = self.session.manifest.generation
+        if options.get("max_tokens") is None and (own is None or own.max_tokens is None):
+            options["max_tokens"] = MAX_TOKENS
+        self._options = options
+        self._begun = False
+
+    def answer(self, prompt: Prompt) -> Iterator[Piece]:
+        """Pieces of what the model says to a prompt, as they come; errors as of ``run``."""
+        if isinstance(prompt, str):
+            check_text(prompt, "the prompt")
+        try:
+            yield from self.session.generate(prompt, reset=not self._begun or self._single, **self._options)
+        except BundleError as error:
+            raise as_user_error(error) from None
+        self._begun = True
+
+    @cached_property
+    def _single(self) -> bool:
+        """Whether the tokenizer, which takes its time to read, has a token that asks for the answer."""
+        entry = self.session.manifest.file("tokenizer")
+        return entry is not None and read_tokenizer(self._folder / entry.name).special_id("answer") is not None
+
+    def close(self) -> None:
+        """End the session."""
+        self.session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
 
 def check_text(text: str, what: str) -> None:
@@ -41,96 +139,3 @@ def check_text(text: str, what: str) -> None:
         text.encode()
     except UnicodeEncodeError:
         raise UserError("CHM420", f"{what} is not UTF-8", hint="set the terminal or the file to UTF-8") from None
-
-
-def generate(bundle: str, prompt: str, options: Mapping[str, Any], *, text: bool, threads: int = 0) -> Iterator[Any]:
-    """Pieces of text as they come; with ``text`` false one list with all tokens. 0 threads: one per core, at most 8.
-
-    Raises:
-        UserError: CHM4xx, a bundle that does not open or an option out of range.
-    """
-    check_text(prompt, "the prompt")
-    try:
-        with open_bundle(bundle, threads) as session:
-            for piece in session.generate(prompt, **_limited(session, options)):
-                if text:
-                    yield piece.text
-            if not text:
-                yield session.tokens()
-    except BundleError as error:
-        raise as_user_error(error) from None
-
-
-def find_bundle(folder: Path = Path("dist"), *, web: bool = False) -> str:
-    """The bundle in ``folder`` that was built last and runs here; with ``web`` the last one for browsers.
-
-    Raises:
-        UserError: CHM323, there is none.
-    """
-    found = []
-    for path in folder.glob("[!.]*/" + MANIFEST_NAME):
-        try:
-            check_runs_here(path.parent)
-            if web and not read_manifest(path.parent).target.startswith("wasm32"):
-                continue
-        except BundleError:
-            continue
-        found.append((path.stat().st_mtime_ns, str(path.parent)))
-    if not found:
-        if web:
-            hint = "`chimerac build --target wasm` makes one there; or name a bundle: chimerac serve FOLDER"
-            raise UserError("CHM323", f"no bundle in {folder}/ is for browsers", hint=hint)
-        hint = "`chimerac build` makes one there; or name a bundle: chimerac run FOLDER"
-        raise UserError("CHM323", f"no bundle in {folder}/ runs on this machine", hint=hint)
-    return max(found)[1]
-
-
-def interact(bundle: str, options: Mapping[str, Any], threads: int = 0) -> None:
-    """Answer standard input line by line; blank lines are skipped; ends at end of input.
-
-    Each line continues the conversation, except with a model that was trained to answer one request at a time (its
-    tokenizer has a token that asks for the answer).
-
-    Raises:
-        UserError: as ``generate``.
-    """
-    with open_bundle(bundle, threads) as session:
-        if sys.stdin.isatty():
-            click.echo(f"{session.manifest.name} ({bundle}). Type a line and press Enter; Ctrl-D ends.", err=True)
-        first, single = True, _answers_requests(Path(bundle), session)
-        for number, line in enumerate(_lines(), 1):
-            if not line:
-                continue
-            check_text(line, f"line {number} of the input")
-            try:
-                for piece in session.generate(line, reset=first or single, **_limited(session, options)):
-                    click.echo(printable(piece.text), nl=False)
-            except BundleError as error:
-                raise as_user_error(error) from None
-            click.echo()
-            first = False
-
-
-def _answers_requests(folder: Path, session: Session) -> bool:
-    """Whether the tokenizer has a token that asks for the answer."""
-    entry = session.manifest.file("tokenizer")
-    return entry is not None and read_tokenizer(folder / entry.name).special_id("answer") is not None
-
-
-def printable(text: str) -> str:
-    """Text of a model for standard output: on a terminal its control characters, which could do anything, are marks."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\ufffd", text) if sys.stdout.isatty() else text
-
-
-def _lines() -> Iterator[str]:
-    """Lines of standard input, asked for when it is a terminal; bytes that are not UTF-8 stay as surrogates."""
-    terminal = sys.stdin.isatty()
-    while True:
-        if terminal:
-            click.echo("> ", nl=False)
-        line = sys.stdin.buffer.readline()
-        if not line:
-            if terminal:
-                click.echo()
-            return
-        yield line.decode("utf-8", "surrogateescape").strip("\r\n")

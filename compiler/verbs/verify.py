@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chimerac.compiler.errors import UserError, as_user_error
-from chimerac.compiler.verbs.run import open_bundle
+from chimerac.compiler.verbs.bundles import open_bundle
 from chimerac.runtime.bundle_format import Manifest, read_manifest, verify_files
 from chimerac.runtime.errors import BundleError
 
+if TYPE_CHECKING:
+    from chimerac.compiler.verbs.agreement import Agreement
+
 #: Text that the comparison with PyTorch runs.
 TEXT = b"It was a bright cold day in April, and the clocks were striking thirteen."
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What holds of a bundle; what does not is an error.
+
+    Attributes:
+        files: that have the size and SHA-256 of the manifest.
+        self_test: what the self-test found again; None where the bundle has none.
+        kernels: that this machine chose.
+        agreement: with PyTorch, where it was asked for.
+    """
+
+    files: int
+    self_test: str | None
+    kernels: str
+    agreement: Agreement | None = None
+
+    def lines(self) -> Iterator[str]:
+        """A line for each thing that holds."""
+        yield _files(self.files)
+        yield _self_test(self.self_test)
+        yield _kernels(self.kernels)
+        if self.agreement is not None:
+            yield from self.agreement.lines()
 
 
 def verify(
@@ -22,34 +52,51 @@ def verify(
     overrides: Sequence[str] = (),
     weights: str | Path | None = None,
     seed: int | None = None,
-) -> Iterator[str]:
-    """Check a bundle; one line for each thing that holds.
+    tell: Callable[[str], None] | None = None,
+) -> Verified:
+    """Check a bundle: its files, its self-test, and with ``config`` its agreement with PyTorch.
 
     Args:
         bundle: folder.
-        config: compare with the PyTorch model of this config; the other arguments are those of ``build``.
+        config: compare with the PyTorch model of this config.
+        scale, overrides, weights, seed: of the PyTorch model, as of ``build``.
+        tell: is told each line of the result as it comes.
 
     Raises:
         UserError: CHM4xx, files or self-test differ; CHM330, the bundle was built from another config or weights;
-            CHM331, the compiled model and PyTorch disagree.
+            CHM331, the compiled model and PyTorch disagree; CHM332, PyTorch would need too much memory.
     """
+    tell = tell or (lambda line: None)
     try:
-        verify_files(bundle, read_manifest(bundle))
+        manifest = read_manifest(bundle)
+        verify_files(bundle, manifest)
+        with open_bundle(bundle) as session:
+            tell(_files(len(manifest.files)))
+            tested = session.self_test_compares if session.self_test() else None
+            tell(_self_test(tested))
+            tell(_kernels(session.kernels))
+            found = Verified(len(manifest.files), tested, session.kernels)
+            prompt = session.encode(TEXT) if config is not None else []
     except BundleError as error:
         raise as_user_error(error) from None
-    with open_bundle(str(bundle)) as session:
-        manifest = session.manifest
-        yield f"files: {len(manifest.files)} files have the size and SHA-256 of the manifest"
-        try:
-            tested = session.self_test()
-        except BundleError as error:
-            raise as_user_error(error) from None
-        yield f"self-test: {session.self_test_compares}" if tested else "self-test: none in the bundle"
-        yield f"kernels: {session.kernels}"
-        if config is None:
-            return
-        prompt = session.encode(TEXT)
-    yield from _compare(Path(bundle), manifest, config, scale, overrides, weights, seed, prompt)
+    if config is None:
+        return found
+    agreement = _compare(Path(bundle), manifest, config, scale, overrides, weights, seed, prompt)
+    for line in agreement.lines():
+        tell(line)
+    return replace(found, agreement=agreement)
+
+
+def _files(count: int) -> str:
+    return f"files: {count} files have the size and SHA-256 of the manifest"
+
+
+def _self_test(compared: str | None) -> str:
+    return f"self-test: {compared or 'none in the bundle'}"
+
+
+def _kernels(names: str) -> str:
+    return f"kernels: {names}"
 
 
 def _compare(
@@ -61,7 +108,8 @@ def _compare(
     weights: str | Path | None,
     seed: int | None,
     prompt: Sequence[int],
-) -> Iterator[str]:
+) -> Agreement:
+    """How closely the bundle's model and PyTorch agree; raises UserError unless closely enough."""
     from chimerac.compiler.build.importing import import_described, read_description
     from chimerac.compiler.build.lowering import lower
     from chimerac.compiler.packaging.registry import package_of
@@ -87,11 +135,4 @@ def _compare(
             f" layer inputs by {found.inputs:.1e}",
             hint="if the weights are the bundle's, this is a bug of chimerac",
         )
-    yield (
-        f"PyTorch: logits agree within {found.aligned:.1e} of their range over {found.tokens} tokens, every layer's"
-        f" input within {found.inputs:.1e}, same likeliest tokens"
-    )
-    yield (
-        f"PyTorch without alignment: logits within {found.free:.1e}, likeliest token the same at"
-        f" {found.free_choice:.0%} of the positions"
-    )
+    return found

@@ -62,6 +62,25 @@ class Shape(Protocol):
 S = TypeVar("S", bound=Shape)
 
 
+class Checked(Protocol):
+    """What ``check`` says of a description."""
+
+    def render(self) -> str:
+        """As text, without a line end."""
+
+
+@dataclass(frozen=True)
+class RemarksOnly:
+    """The check of a family that has nothing but remarks."""
+
+    name: str
+    remarks: tuple[Remark, ...]
+
+    def render(self) -> str:
+        """A line for each."""
+        return "\n".join([f"{remark.id}  {remark.text}" for remark in self.remarks] or [f"{self.name}: consistent"])
+
+
 @dataclass(frozen=True)
 class Description(Generic[S]):
     """A model as it is described, before any weights.
@@ -80,6 +99,7 @@ class Description(Generic[S]):
         file_names: as of ``Model``.
         generation, absent: as of ``Model``.
         remarks: what is to be said of the description.
+        checked: everything that ``check`` says of it; None where that is the remarks.
         place: where a dotted key is written.
     """
 
@@ -97,7 +117,12 @@ class Description(Generic[S]):
     generation: Generation | None = None
     absent: tuple[str, ...] = ()
     remarks: Callable[[], tuple[Remark, ...]] = tuple
+    checked: Callable[[], Checked] | None = None
     place: Callable[[str], Span | None] = nowhere
+
+    def check(self) -> Checked:
+        """What is inconsistent in the description, and what its model weighs."""
+        return RemarksOnly(self.name, self.remarks()) if self.checked is None else self.checked()
 
 
 class Family(Protocol[S]):

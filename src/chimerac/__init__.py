@@ -1,7 +1,7 @@
 """chimerac: an ahead-of-time compiler for ternary and recurrent language models.
 
-Every verb of the command line is a function here. They are imported on first use, so that ``import chimerac`` and
-running a bundle load neither torch nor tvm.
+Every command of the command line is a function here. They are imported on first use, so that ``import chimerac`` and
+running a bundle load neither torch nor tvm. A user's mistake is a ``UserError``; docs/errors.md lists the codes.
 """
 
 from __future__ import annotations
@@ -13,57 +13,106 @@ from chimerac.version import __version__
 
 if TYPE_CHECKING:
     from chimerac.compiler.bench.bench import bench
+    from chimerac.compiler.bench.report import BenchReport
     from chimerac.compiler.build.build import BuildReport, build, compile
     from chimerac.compiler.errors import ChimeracError, InternalError, UserError
+    from chimerac.compiler.model import GrammarRequest
     from chimerac.compiler.packaging.grammar_packs import compile_grammar
-    from chimerac.compiler.verbs.doctor import examine as doctor
-    from chimerac.compiler.verbs.inspect import describe_bundle as inspect
-    from chimerac.compiler.verbs.verify import verify
+    from chimerac.compiler.verbs.bundles import find_bundle
+    from chimerac.compiler.verbs.check import check
+    from chimerac.compiler.verbs.doctor import Diagnosis, doctor
+    from chimerac.compiler.verbs.grammar import GrammarReport, check_grammar
+    from chimerac.compiler.verbs.inspect import BundleDescription, inspect, print_ir
+    from chimerac.compiler.verbs.run import Answer, Conversation, run
+    from chimerac.compiler.verbs.serve import serve
+    from chimerac.compiler.verbs.targets import list_targets
+    from chimerac.compiler.verbs.train import train
+    from chimerac.compiler.verbs.verify import Verified, verify
+    from chimerac.frontends.config import json_schema as config_schema
     from chimerac.frontends.config import load as load_config
-    from chimerac.frontends.families.chimera.consistency import check
+    from chimerac.runtime.errors import BundleError
     from chimerac.runtime.sessions.interface import Session
     from chimerac.runtime.sessions.loading import load
 
-_LAZY = {
-    "BuildReport": "compiler.build.build",
-    "ChimeracError": "compiler.errors",
-    "InternalError": "compiler.errors",
-    "Session": "runtime.sessions.interface",
-    "UserError": "compiler.errors",
-    "bench": "compiler.bench.bench",
-    "build": "compiler.build.build",
-    "check": "frontends.families.chimera.consistency",
-    "compile": "compiler.build.build",
-    "compile_grammar": "compiler.packaging.grammar_packs",
-    "doctor": "compiler.verbs.doctor:examine",
-    "inspect": "compiler.verbs.inspect:describe_bundle",
-    "load": "runtime.sessions.loading",
+#: Name → where it is defined, the same as above; a test compares them.
+_PLACES = {
+    "Answer": "compiler.verbs.run:Answer",
+    "BenchReport": "compiler.bench.report:BenchReport",
+    "BuildReport": "compiler.build.build:BuildReport",
+    "BundleDescription": "compiler.verbs.inspect:BundleDescription",
+    "BundleError": "runtime.errors:BundleError",
+    "ChimeracError": "compiler.errors:ChimeracError",
+    "Conversation": "compiler.verbs.run:Conversation",
+    "Diagnosis": "compiler.verbs.doctor:Diagnosis",
+    "GrammarReport": "compiler.verbs.grammar:GrammarReport",
+    "GrammarRequest": "compiler.model:GrammarRequest",
+    "InternalError": "compiler.errors:InternalError",
+    "Session": "runtime.sessions.interface:Session",
+    "UserError": "compiler.errors:UserError",
+    "Verified": "compiler.verbs.verify:Verified",
+    "bench": "compiler.bench.bench:bench",
+    "build": "compiler.build.build:build",
+    "check": "compiler.verbs.check:check",
+    "check_grammar": "compiler.verbs.grammar:check_grammar",
+    "compile": "compiler.build.build:compile",
+    "compile_grammar": "compiler.packaging.grammar_packs:compile_grammar",
+    "config_schema": "frontends.config:json_schema",
+    "doctor": "compiler.verbs.doctor:doctor",
+    "find_bundle": "compiler.verbs.bundles:find_bundle",
+    "inspect": "compiler.verbs.inspect:inspect",
+    "list_targets": "compiler.verbs.targets:list_targets",
+    "load": "runtime.sessions.loading:load",
     "load_config": "frontends.config:load",
-    "verify": "compiler.verbs.verify",
+    "print_ir": "compiler.verbs.inspect:print_ir",
+    "run": "compiler.verbs.run:run",
+    "serve": "compiler.verbs.serve:serve",
+    "train": "compiler.verbs.train:train",
+    "verify": "compiler.verbs.verify:verify",
 }
 
 __all__ = [
+    "Answer",
+    "BenchReport",
     "BuildReport",
+    "BundleDescription",
+    "BundleError",
     "ChimeracError",
+    "Conversation",
+    "Diagnosis",
+    "GrammarReport",
+    "GrammarRequest",
     "InternalError",
     "Session",
     "UserError",
+    "Verified",
     "__version__",
     "bench",
     "build",
     "check",
+    "check_grammar",
     "compile",
     "compile_grammar",
+    "config_schema",
     "doctor",
+    "find_bundle",
     "inspect",
+    "list_targets",
     "load",
     "load_config",
+    "print_ir",
+    "run",
+    "serve",
+    "train",
     "verify",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name not in _PLACES:
         raise AttributeError(f"module 'chimerac' has no attribute {name!r}")
-    module, _, attribute = _LAZY[name].partition(":")
-    return getattr(import_module(f"chimerac.{module}"), attribute or name)
+    module, _, attribute = _PLACES[name].partition(":")
+    return getattr(import_module(f"chimerac.{module}"), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

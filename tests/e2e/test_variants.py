@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import chimerac
-from chimerac.compiler.verbs.inspect import describe_bundle
+from chimerac.compiler.verbs.inspect import inspect
 from chimerac.compiler.verbs.verify import verify
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.sessions.native_library import NativeLibrary
@@ -56,9 +56,9 @@ def test_the_best_variant_is_the_default(bundles: dict[str, Path]) -> None:
 
 
 def test_variants_are_shown(bundles: dict[str, Path]) -> None:
-    assert "kernels: avx2, avxvnni, avx512vnni (the best" in describe_bundle(bundles[TARGET])
-    assert "kernels: simd128\n" in describe_bundle(bundles["wasm"])
-    assert list(verify(bundles[TARGET]))[-1] == f"kernels: {runnable()[-1]}"
+    assert "kernels: avx2, avxvnni, avx512vnni (the best" in inspect(bundles[TARGET]).render()
+    assert "kernels: simd128\n" in inspect(bundles["wasm"]).render()
+    assert verify(bundles[TARGET]).kernels == runnable()[-1]
 
 
 def test_an_unknown_variant(bundles: dict[str, Path]) -> None:

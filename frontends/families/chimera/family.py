@@ -19,6 +19,8 @@ from chimerac.frontends.families.chimera.generation import generation_defaults
 from chimerac.frontends.families.chimera.grammars import grammar_request
 from chimerac.frontends.families.chimera.naming import tensor_specs
 from chimerac.frontends.families.chimera.shape import ChimeraShape
+from chimerac.frontends.families.chimera.sizes import audit
+from chimerac.frontends.families.chimera.tables import ChimeraCheck
 from chimerac.frontends.families.protocol import Description, TensorTable
 from chimerac.frontends.tokenizers import tokenizer_of
 from chimerac.runtime.bundle_format.constants import ROLE_END, ROLE_PAD
@@ -104,6 +106,7 @@ def describe(config: ModelConfig) -> Description[ChimeraShape]:
         generation=generation_defaults(config, shape),
         absent=absent(config),
         remarks=lambda: _remarks(config),
+        checked=lambda: ChimeraCheck(check(config), audit(config)),
         place=config.place,
     )
 

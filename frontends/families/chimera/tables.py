@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from chimerac.frontends.config.status import not_compiled
 from chimerac.frontends.families.chimera.consistency import CheckReport
@@ -14,6 +15,18 @@ from chimerac.frontends.families.chimera.sizes.parameters import LayerCounts
 from chimerac.frontends.families.chimera.sizes.storage import FORMATS, embedding_bytes, ternary_bytes
 
 WIDTH = 100
+
+
+@dataclass(frozen=True)
+class ChimeraCheck:
+    """The inconsistencies of a Chimera config, and its sizes held against its claims."""
+
+    report: CheckReport
+    audit: Audit
+
+    def render(self) -> str:
+        """Both as tables."""
+        return f"{render_check(self.report)}\n\n{render_audit(self.audit)}"
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:

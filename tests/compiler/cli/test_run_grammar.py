@@ -44,7 +44,7 @@ def test_each_line_of_the_input_follows_it(chimerac: Command, bundles: dict[str,
 
 def test_only_one_may_be_given(chimerac: Command, bundles: dict[str, Path]) -> None:
     shown = chimerac("run", bundles["x86_64-avx2"], "hello", "--choices", "a,b", "--regex", "x")
-    shown.refused("CHM420", "--choices and --regex")
+    shown.refused("CHM420", "choices and regex exclude each other")
 
 
 @pytest.mark.parametrize(

@@ -129,10 +129,10 @@ def test_doctor_without_the_build_extra_names_what_is_missing() -> None:
 
 
 def test_a_bug_is_one_line_and_exit_code_2(chimerac: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(folder: str) -> str:
+    def broken(bundle: str) -> None:
         raise KeyError("layers.3")
 
-    monkeypatch.setattr("chimerac.compiler.verbs.inspect.describe_bundle", broken)
+    monkeypatch.setattr("chimerac.compiler.verbs.inspect.inspect", broken)
     shown = chimerac("inspect", "bundle")
     assert shown.code == 2
     assert shown.err.startswith("internal error: KeyError: 'layers.3'\n  help: this is a bug of chimerac")

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from grammar_tools import accepts, byte_engine
 
-from chimerac.compiler.cli.grammar import describe
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.packaging.grammar_packs import compile_grammar, grammar_of, read_grammar
 from chimerac.frontends.grammar.lark_files import lark_grammar, read_lark
@@ -99,13 +98,3 @@ def test_one_source_at_a_time() -> None:
     with pytest.raises(UserError) as caught:
         compile_grammar(regex="a", whitespace=256)
     assert caught.value.code == "CHM420"
-
-
-def test_a_grammar_explained(tmp_path: Path) -> None:
-    path = tmp_path / "else.lark"
-    path.write_text('start: s\ns: "if " s [" else " s] | "x"')
-    text = "\n".join(describe(str(path)))
-    assert "two readings     after" in text
-    assert "shortest text    1 bytes" in text
-    assert "example" in text
-    assert "none needed" in "\n".join(describe("plain_text"))

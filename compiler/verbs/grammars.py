@@ -1,13 +1,9 @@
-"""What the options --grammar, --schema, --choices and --regex of ``chimerac run`` mean."""
+"""Which grammar a text is to follow: one of the bundle's, a built-in mode, or one that is compiled on the spot."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-
-import click
 
 from chimerac.compiler.errors import UserError, as_user_error
 from chimerac.runtime.bundle_format import read_container, read_manifest
@@ -16,73 +12,76 @@ from chimerac.runtime.options import NO_GRAMMAR
 
 
 def chosen_grammar(
-    bundle: str, *, grammar: str | None, schema: str | None, choices: str | None, regex: str | None
+    bundle: str | Path,
+    *,
+    grammar: str | bytes | None = None,
+    schema: str | Path | None = None,
+    choices: Sequence[str] | None = None,
+    regex: str | None = None,
 ) -> str | bytes | None:
     """The value of ``Session.generate``'s argument ``grammar``.
 
     Args:
         bundle: folder of the bundle, which may have the grammar of a name.
-        grammar: name of one of its grammars or of a built-in mode, a file in Lark's notation, or "none".
+        grammar: name of one of its grammars or of a built-in mode, a file in Lark's notation that ends in .lark, what
+            ``compile_grammar`` made, or "none".
         schema: file with a JSON Schema.
-        choices: texts separated by commas.
+        choices: texts, one of which is generated.
         regex: regular expression of the whole text.
 
     Raises:
-        UserError: CHM280 to CHM285 for what cannot be compiled, CHM420 for more than one option, CHM431 for a name
+        UserError: CHM280 to CHM285 for what cannot be compiled, CHM420 for more than one argument, CHM431 for a name
             that nothing has, CHM4xx for a bundle that cannot be read.
     """
-    options = {"--grammar": grammar, "--schema": schema, "--choices": choices, "--regex": regex}
-    given = [name for name, value in options.items() if value is not None]
+    arguments = {"grammar": grammar, "schema": schema, "choices": choices, "regex": regex}
+    given = [name for name, value in arguments.items() if value is not None]
     if len(given) > 1:
         raise UserError("CHM420", f"{' and '.join(given)} exclude each other", hint="give one of them")
-    if not given or grammar == NO_GRAMMAR:
+    if not given or grammar == NO_GRAMMAR or isinstance(grammar, bytes):
         return grammar
     from chimerac.compiler.packaging.grammar_packs import compile_grammar  # only who wants a grammar pays for it
-    from chimerac.frontends.grammar import MODES
 
     if schema is not None:
         return compile_grammar(schema=_read(schema, "schema"))
     if choices is not None:
-        return compile_grammar(choices=[text for text in choices.split(",") if text])
+        return compile_grammar(choices=choices)
     if regex is not None:
         return compile_grammar(regex=regex)
     assert grammar is not None
-    if grammar.endswith(".lark"):
-        return compile_grammar(lark=_read(grammar, "grammar"))
+    return _named(bundle, grammar)
+
+
+def _named(bundle: str | Path, name: str) -> str | bytes:
+    """The bundle's grammar of a name, else the compiled one of a file or of a mode."""
+    from chimerac.compiler.packaging.grammar_packs import compile_grammar
+    from chimerac.frontends.grammar import MODES
+
+    if name.endswith(".lark"):
+        return compile_grammar(lark=_read(name, "grammar"))
     own = _grammar_names(bundle)
-    if grammar in own:
-        return grammar
-    if grammar in MODES:
-        return compile_grammar(mode=grammar)
+    if name in own:
+        return name
+    if name in MODES:
+        return compile_grammar(mode=name)
     hint = f"there are {', '.join(dict.fromkeys((*own, *MODES)))}; a file is one that ends in .lark"
-    raise UserError("CHM431", f"there is no grammar {grammar!r}", hint=hint)
+    raise UserError("CHM431", f"there is no grammar {name!r}", hint=hint)
 
 
-def _read(path: str, what: str) -> str:
+def _read(path: str | Path, what: str) -> str:
     try:
         return Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError("CHM285", f"cannot read the {what} {path}: {error}") from None
 
 
-def _grammar_names(bundle: str) -> list[str]:
+def _grammar_names(bundle: str | Path) -> list[str]:
     """Names of the grammars in a bundle."""
     try:
         entry = read_manifest(bundle).file("grammar")
         if entry is None:
             return []
-        path = Path(bundle) / entry.name
-        pack = read_container(path, verify=False)
+        pack = read_container(Path(bundle) / entry.name, verify=False)
         names = bytes(pack.raw("names")) if "names" in pack.sections else b""
         return names.decode("ascii", "replace").rstrip("\0").split("\0")
     except BundleError as error:
         raise as_user_error(error) from None
-
-
-@contextmanager
-def plain_warnings() -> Iterator[None]:
-    """Warnings of the runtime as one line each on standard error, without a place in the sources."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
-        yield

@@ -1,0 +1,75 @@
+"""``chimerac build``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from chimerac.compiler.cli.options import config_options
+from chimerac.compiler.cli.output import print_step, size
+
+
+@click.command()
+@click.argument("config", default="home")
+@click.option("-t", "--target", "targets", multiple=True, metavar="NAME", help="What to build for; repeatable.")
+@click.option("-o", "--out", default="dist", show_default=True, type=click.Path(file_okay=False), help="Output folder.")
+@config_options
+@click.option("--weights", type=click.Path(dir_okay=False), help="Trained weights (safetensors).")
+@click.option("--tokenizer", type=click.Path(dir_okay=False), help="Tokenizer: a container or a .tiktoken file.")
+@click.option("--seed", type=int, help="Seed of random weights.")
+@click.option("--loops", type=int, help="Unroll looped layers this often.  [default: decided at run time]")
+@click.option("--without", multiple=True, metavar="PASS", help="Leave an optional pass out; repeatable.")
+@click.option(
+    "--trits", type=click.Choice(["t2", "t5"]), help="Pack weights in 2 or in 1.6 bits.  [default: the faster]"
+)
+@click.option("--no-verify", is_flag=True, help="Do not run the finished bundle's self-test.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Compilers at a time.  [default: one per core]")
+@click.option("--timings", type=click.Path(dir_okay=False), help="Write the times of passes and kernels, as JSON.")
+@click.option(
+    "--dump-passes", type=click.Path(file_okay=False), metavar="DIR", help="Write the IR after every pass, as text."
+)
+@click.option("-v", "--verbose", is_flag=True, help="Print the slowest passes, kernels and links, too.")
+@click.option("-q", "--quiet", is_flag=True, help="Print the bundles only.")
+def build(
+    config: str,
+    targets: tuple[str, ...],
+    out: str,
+    no_verify: bool,
+    timings: str | None,
+    verbose: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Build bundles of CONFIG, a file or the name of a built-in config.
+
+    Without --target it builds for this machine.
+    """
+    from chimerac.compiler.build.build import build as build_bundles
+    from chimerac.compiler.build.timings import write_timings
+    from chimerac.frontends.config.status import not_compiled
+    from chimerac.targets.registry import host_target
+
+    report = build_bundles(
+        config,
+        targets=targets or (host_target(),),
+        out=out,
+        check=not no_verify,
+        progress=None if quiet else print_step,
+        **options,
+    )
+    if report.absent:
+        click.echo(f"warning: {not_compiled(report.absent)}", err=True)
+    if timings is not None:
+        write_timings(Path(timings), report.timings)
+    if verbose:
+        click.echo(report.timings.table())
+    if report.weights.startswith("random") and not quiet:
+        click.echo("The weights are random: the text will be noise. Give trained ones with --weights.")
+    width = max(len(str(bundle.path)) for bundle in report.bundles)
+    for bundle in report.bundles:
+        click.echo(f"{bundle.path!s:<{width}}  {size(bundle.bytes):>8}  {bundle.seconds:6.1f} s")
+    if not quiet:
+        click.echo(f'Next: chimerac run {shlex.quote(str(report.bundles[0].path))} "some text"')

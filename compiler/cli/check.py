@@ -1,0 +1,32 @@
+"""``chimerac check``."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from chimerac.compiler.cli.options import config_options
+
+
+@click.command()
+@click.argument("config", default="home")
+@config_options
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of configs, for editors.")
+@click.option("--json", "as_json", is_flag=True, help="Print the resolved config.")
+def check(config: str, scale: str | None, overrides: tuple[str, ...], schema: bool, as_json: bool) -> None:
+    """Check CONFIG: inconsistencies with what is done about each, and sizes against its own claims."""
+    from chimerac.compiler.verbs.check import check as check_config
+    from chimerac.frontends import config as language
+
+    if schema:
+        click.echo(_json(language.json_schema()))
+    elif as_json:
+        settings = language.load(config, scale=scale, overrides=overrides)
+        click.echo(_json(json.loads(language.canonical_json(settings))))
+    else:
+        click.echo(check_config(config, scale=scale, overrides=overrides).render())
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)

@@ -1,0 +1,21 @@
+"""What the command line prints of an error, and its exit code."""
+
+from __future__ import annotations
+
+from chimerac.compiler.errors import ChimeracError, InternalError, UserError
+
+#: Modules of the ``build`` extra; running a bundle needs none of them.
+_BUILD_MODULES = frozenset({"torch", "tvm", "ziglang", "lark", "safetensors", "onnx", "onnxruntime"})
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """What to print for an error and the exit code: 1 for what the user can mend, 2 for a bug of chimerac."""
+    from chimerac.runtime.errors import BundleError
+
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _BUILD_MODULES:
+        hint = "python -m pip install 'chimerac[build]'; bundles run without it"
+        error = UserError("CHM304", f"the package {error.name} is not installed", hint=hint)
+    if isinstance(error, ChimeracError | BundleError):
+        return error.render(), error.exit_code
+    lost = InternalError(f"{type(error).__name__}: {error}")
+    return lost.render(), lost.exit_code

@@ -1,0 +1,98 @@
+"""``chimerac run``: one prompt, or a conversation with standard input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from chimerac.compiler.cli.output import plain_warnings, printable
+
+if TYPE_CHECKING:
+    from chimerac.compiler.verbs.run import Conversation
+
+
+@click.command()
+@click.argument("bundle", required=False, type=click.Path())
+@click.argument("prompt", required=False)
+@click.option("-n", "--max-tokens", type=int, help="Tokens to generate at most.  [default: the bundle's, else 64]")
+@click.option("--temperature", type=float, help="0 always takes the likeliest token.  [default: the bundle's, else 0]")
+@click.option("--top-p", type=float, help="Keep the likeliest tokens of this mass.  [default: the bundle's, else 1]")
+@click.option("--top-k", default=0, show_default=True, help="Keep this many of the likeliest tokens; 0 keeps all.")
+@click.option("--repetition-penalty", type=float, help="Above 1 for less of it.  [default: the bundle's, else 1]")
+@click.option("--mode", metavar="NAME", help="One of the bundle's modes, which sets the loops.")
+@click.option("--seed", default=0, show_default=True, help="The same seed gives the same tokens everywhere.")
+@click.option("--loops", type=int, help="Iterations of looped layers; 0: the model's.  [default: of the mode, else 0]")
+@click.option("--exit-threshold", type=float, help="Leave loops below this change.  [default: the bundle's, else 0]")
+@click.option("--threads", default=1, show_default=True, help="Share the work; 0 takes one per core, at most 8.")
+@click.option("--grammar", metavar="NAME", help="What the text must follow: a mode, a .lark file, or none.")
+@click.option("--schema", metavar="FILE", help="Generate JSON that fits this JSON Schema.")
+@click.option("--choices", metavar="A,B,…", help="Generate one of these texts.")
+@click.option("--regex", metavar="PATTERN", help="Generate a text that this regular expression matches.")
+@click.option("--tokens", "show_tokens", is_flag=True, help="Print token numbers, one JSON list, in place of text.")
+def run(
+    bundle: str | None,
+    prompt: str | None,
+    show_tokens: bool,
+    choices: str | None,
+    **options: Any,
+) -> None:
+    """Generate text with BUNDLE after PROMPT.
+
+    Without a prompt it answers standard input line by line. Without a bundle it takes the one built last in dist/.
+    """
+    from chimerac.compiler.verbs.bundles import find_bundle
+    from chimerac.compiler.verbs.run import Conversation
+    from chimerac.compiler.verbs.run import run as generate
+
+    options["choices"] = None if choices is None else [text for text in choices.split(",") if text]
+    chosen = Path(bundle) if bundle else find_bundle()
+    with plain_warnings():
+        if prompt is None:
+            if show_tokens:
+                raise click.UsageError("--tokens needs a PROMPT.")
+            with Conversation(chosen, **options) as conversation:
+                _converse(conversation, chosen)
+        elif show_tokens:
+            click.echo(json.dumps(generate(chosen, prompt, **options).tokens))
+        else:
+            generate(chosen, prompt, hear=_say, **options)
+            click.echo()
+
+
+def _converse(conversation: Conversation, bundle: Path) -> None:
+    """Answer standard input line by line; blank lines are skipped; ends at end of input."""
+    from chimerac.compiler.verbs.run import check_text
+
+    if sys.stdin.isatty():
+        name = conversation.session.manifest.name
+        click.echo(f"{name} ({bundle}). Type a line and press Enter; Ctrl-D ends.", err=True)
+    for number, line in enumerate(_lines(), 1):
+        if not line:
+            continue
+        check_text(line, f"line {number} of the input")
+        for piece in conversation.answer(line):
+            _say(piece.text)
+        click.echo()
+
+
+def _say(text: str) -> None:
+    click.echo(printable(text), nl=False)
+
+
+def _lines() -> Iterator[str]:
+    """Lines of standard input, asked for when it is a terminal; bytes that are not UTF-8 stay as surrogates."""
+    terminal = sys.stdin.isatty()
+    while True:
+        if terminal:
+            click.echo("> ", nl=False)
+        line = sys.stdin.buffer.readline()
+        if not line:
+            if terminal:
+                click.echo()
+            return
+        yield line.decode("utf-8", "surrogateescape").strip("\r\n")

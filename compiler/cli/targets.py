@@ -1,0 +1,17 @@
+"""``chimerac targets``."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+def targets() -> None:
+    """List the targets, and where the test suite runs their code."""
+    from chimerac.compiler.verbs.targets import list_targets
+
+    known = list_targets()
+    width = max(len(target.name) for target in known)
+    for target in known:
+        click.echo(f"{target.name:<{width}}  {target.doc}")
+        click.echo(f"{'':<{width}}  tested {target.tested}; also called {', '.join(target.aliases)}")

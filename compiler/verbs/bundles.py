@@ -1,0 +1,47 @@
+"""Bundles by their folder: opened with errors of the compiler's kind, and the one that was built last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from chimerac.compiler.errors import UserError, as_user_error
+from chimerac.runtime.bundle_format import MANIFEST_NAME, read_manifest
+from chimerac.runtime.errors import BundleError
+from chimerac.runtime.sessions.interface import Session
+from chimerac.runtime.sessions.loading import check_runs_here, load
+
+
+def open_bundle(bundle: str | Path, threads: int = 1) -> Session:
+    """A session of a bundle; 0 threads: one per core, at most 8.
+
+    Raises:
+        UserError: CHM4xx, the bundle does not open; the codes are those of ``load``.
+    """
+    try:
+        return load(bundle, threads=threads)
+    except BundleError as error:
+        raise as_user_error(error) from None
+
+
+def find_bundle(folder: str | Path = "dist", *, web: bool = False) -> Path:
+    """The bundle in ``folder`` that was built last and runs here; with ``web`` the last one for browsers.
+
+    Raises:
+        UserError: CHM323, there is none.
+    """
+    found = []
+    for path in Path(folder).glob("[!.]*/" + MANIFEST_NAME):
+        try:
+            check_runs_here(path.parent)
+            if web and not read_manifest(path.parent).target.startswith("wasm32"):
+                continue
+        except BundleError:
+            continue
+        found.append((path.stat().st_mtime_ns, path.parent))
+    if not found:
+        if web:
+            hint = "`chimerac build --target wasm` makes one there; or name a bundle: chimerac serve FOLDER"
+            raise UserError("CHM323", f"no bundle in {folder}/ is for browsers", hint=hint)
+        hint = "`chimerac build` makes one there; or name a bundle: chimerac run FOLDER"
+        raise UserError("CHM323", f"no bundle in {folder}/ runs on this machine", hint=hint)
+    return max(found)[1]
