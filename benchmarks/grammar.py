@@ -325,7 +325,7 @@ def show(what: str, times: dict[str, list[float]]) -> None:
         )
 
 
-def main() -> None:
+def main() -> None:  # noqa: C901  one measurement after the other
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--documents", type=int, default=12)

@@ -57,7 +57,7 @@ class _At:
     zero: bool
 
 
-def number_dfa(bounds: Bounds, *, integer: bool, multiple: int | None = None) -> CharacterDfa:
+def number_dfa(bounds: Bounds, *, integer: bool, multiple: int | None = None) -> CharacterDfa:  # noqa: C901  a case for each sign and side of a range
     """The texts of numbers within bounds, without exponents; with a bound MAX_DIGITS digits on each side of the point.
 
     Args:

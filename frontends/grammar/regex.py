@@ -273,7 +273,7 @@ class _Parser:
         found = self.escaped(in_class=False)
         return found if isinstance(found, Anchor) else Chars(self.fold(found))
 
-    def escaped(self, *, in_class: bool) -> CharSet | Anchor:
+    def escaped(self, *, in_class: bool) -> CharSet | Anchor:  # noqa: C901  a case for each escape
         """The set of an escape; the position moves behind it."""
         at = self.position
         self.position += 1

@@ -301,7 +301,7 @@ class _Compiler:
 
     # -- arrays
 
-    def array(self, parts: Sequence[Part]) -> Expression:
+    def array(self, parts: Sequence[Part]) -> Expression:  # noqa: C901  a case for each keyword
         """Arrays of some items."""
         minimum, maximum, known = 0, None, 0
         for part in parts:

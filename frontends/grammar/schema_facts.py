@@ -171,7 +171,7 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _problem(key: str, value: Any) -> str:
+def _problem(key: str, value: Any) -> str:  # noqa: C901  a check for each keyword
     """What is wrong with the value of a keyword; "" if nothing."""
     if key == "type":
         names = [value] if isinstance(value, str) else value

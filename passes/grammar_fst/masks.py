@@ -147,7 +147,7 @@ class Classifier:
             total += self._extra[state]
         return total
 
-    def _step(self, at: _At, byte: int) -> _At | None:
+    def _step(self, at: _At, byte: int) -> _At | None:  # noqa: C901  a case for each kind of edge; the innermost loop of compiling
         state, before, frames = at
         if state < 0:
             return _UNCERTAIN

@@ -271,7 +271,7 @@ def read_container(path: str | Path, verify: bool = True) -> Container:
     return parse_container(buffer, path=path, verify=verify)
 
 
-def parse_container(data: bytes | memoryview, *, path: str | Path | None = None, verify: bool = True) -> Container:
+def parse_container(data: bytes | memoryview, *, path: str | Path | None = None, verify: bool = True) -> Container:  # noqa: C901  a check for each field of a file that may be hostile
     """``read_container`` of bytes in memory."""
     buffer = memoryview(data)
 

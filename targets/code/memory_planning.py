@@ -99,7 +99,7 @@ class _Planner:
 
     # lifetimes --------------------------------------------------------------------------------------------------
 
-    def _find_last_uses(self) -> None:
+    def _find_last_uses(self) -> None:  # noqa: C901  one walk with a case for each kind of op
         def visit(ops: tuple[Op, ...], start: int, *, in_loop: bool) -> int:
             index = start
             for op in ops:

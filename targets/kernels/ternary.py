@@ -256,7 +256,7 @@ class _Tile:
         first = index * (product.block // COLUMNS_PER_STEP) + (column * product.steps + step)
         return first * self.body.step_words
 
-    def _panels(self, vectors: Sequence[Sequence[Expr]]) -> None:
+    def _panels(self, vectors: Sequence[Sequence[Expr]]) -> None:  # noqa: C901  one loop nest with a case for each form
         """The product with some panels. ``vectors``: the panels of each vector; a single one is computed twice where
         several are joined."""
         b, product = self.body.b, self.body.product

@@ -79,3 +79,23 @@ def test_an_op_with_one_useful_result_stays_whole() -> None:
     }
     """
     assert_rewrites(DeadCode(), text, text)
+
+
+def test_a_loop_that_only_writes_a_state_stays() -> None:
+    text = """
+    module m block=4 loops=2..3
+    constant table: f32[10,8]
+    state s: f32[8] iterations=3
+    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
+      %table: f32[10,8] = constant() {name='table'}
+      %x: f32[T,8] = embedding(%tokens, %table)
+      %unread: f32[T,8] = loop(%x) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,8]) {
+        %s: f32[8] = state.read() {name='s'}
+        %s2: f32[8] = exp(%s)
+        state.write(%s2) {name='s'}
+        yield %h
+      }
+      return %x
+    }
+    """
+    assert_rewrites(DeadCode(), text, text)

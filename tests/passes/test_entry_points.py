@@ -146,3 +146,19 @@ def test_the_nano_model_runs_its_head_on_one_row() -> None:
         assert head.operands[0].type.shape == (1, 128)
         assert [op.name for op in graph.ops[-3:]] == ["last_token", "rms_norm", "int8_linear"]
     assert {n: g.tokens for n, g in rewritten.module.graphs.items()} == {"decode": 1, "prefill": 16}
+
+
+def test_an_op_with_two_results_stays_before_the_row_is_taken() -> None:
+    text = """
+    module small block=4 loops=1..1
+    constant table: f32[10,8]
+    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
+      %table: f32[10,8] = constant() {name='table'}
+      %x: f32[T,8] = embedding(%tokens, %table)
+      %q: i8[T,8], %scales: f32[T,2] = quantize(%x) {block=4}
+      %y: f32[T,2] = neg(%scales)
+      return %y
+    }
+    """
+    module = entered(module_of(text))
+    assert [op.name for op in module.graphs["decode"].ops] == ["constant", "embedding", "quantize", "last_token", "neg"]

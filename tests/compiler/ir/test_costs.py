@@ -53,6 +53,9 @@ def test_parts_of_the_nano_model() -> None:
     assert looped.weight_bytes == dense.weight_bytes == 3 * 128 * 320 + 2 * (320 + 320 + 128 * 3) + 4 * (320 + 128)
     experts = costs["layers.7.ffn"]
     assert experts.multiply_adds == 4 * 128 + (2 + 1) * 3 * 128 * 96, "two of four experts, and the shared one"
+    expert = 3 * 128 * 96 + 2 * (96 + 96 + 128) + 4 * 96  # trits, scales of their groups, the norm inside
+    router = 4 * (4 * 128 + 4)
+    assert experts.weight_bytes == router + (2 + 1) * expert + 4 * 128, "of the weights, too, two of four experts'"
     head = [c for p, c in costs.items() if not p.startswith("layers")]
     assert sum(c.multiply_adds for c in head) == 320 * 128
 
