@@ -18,10 +18,10 @@ from chimerac.compiler.ir.types import TensorType, i32
 from chimerac.passes.base import Builder, Rewritten, rewrite
 
 
-def check_loops(loops: int, maximum: int) -> None:
-    """Raise UserError CHM310 unless a model with so many iterations at most can be unrolled ``loops`` times."""
-    if not 1 <= loops <= maximum:
-        raise UserError("CHM310", f"cannot unroll {loops} iterations", hint=f"the model allows 1 to {maximum}")
+def check_loops(loops: int, minimum: int, maximum: int) -> None:
+    """Raise UserError CHM310 unless a loop of ``minimum`` to ``maximum`` iterations can be unrolled ``loops`` times."""
+    if not minimum <= loops <= maximum:
+        raise UserError("CHM310", f"cannot unroll {loops} iterations", hint=f"the model allows {minimum} to {maximum}")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class LoopUnrolling:
     name: str = "loop_unrolling"
 
     def run(self, module: Module) -> Rewritten:
-        check_loops(self.loops, module.loops[1])
+        check_loops(self.loops, module.fewest_loops, module.loops[1])
         states = {n: replace(s, iterations=min(s.iterations, self.loops)) for n, s in module.states.items()}
         flags = {f"write${value}": Constant(TensorType("i32", ()), np.array(value, np.int32)) for value in (0, 1)}
         bodies = 0

@@ -106,7 +106,7 @@ def build(
     run = _Run(targets, out, LoweringOptions(loops, without, trits, dump_passes), check, jobs, progress)
     # what can be known to fail is refused before the minutes that a large model takes
     described = read_description(config, scale=scale, overrides=overrides, seed=seed, tell=run.log.tell)
-    run.claim(described.description, described.description.loops)
+    run.claim(described.description, described.description.fewest_loops, described.description.loops)
     for target in run.targets:
         for block, group in described.description.quantization:
             check_quantization(block, group, target)
@@ -148,7 +148,7 @@ def compile(
     """
     run = _Run(targets, out, LoweringOptions(loops, without, trits, dump_passes), check, jobs, progress)
     model = model_of_module(module, name=name, tokenizer=tokenizer, grammars=grammars, block=block, tell=run.log.tell)
-    run.claim(model, model.module.loops[1])
+    run.claim(model, model.module.fewest_loops, model.module.loops[1])
     return run.finish(lambda: model)
 
 
@@ -204,10 +204,10 @@ class _Run:
         self.out, self.options, self.check = Path(out), options, check
         self.places: dict[Target, Path] = {}
 
-    def claim(self, naming: Naming, loops: int) -> None:
-        """Refuse what can be known to fail once the model has a name and a most number of iterations."""
+    def claim(self, naming: Naming, fewest: int, most: int) -> None:
+        """Refuse what can be known to fail once the model has a name and a range of iterations."""
         if self.options.loops is not None:
-            check_loops(self.options.loops, loops)
+            check_loops(self.options.loops, fewest, most)
         for target in self.targets:
             package_of(target).check_names(naming, target)
             self.places[target] = self.out / f"{naming.name}.{target.name}"

@@ -15,7 +15,7 @@ import numpy as np
 from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir import numerics
 from chimerac.compiler.ir.layouts import unpack
-from chimerac.compiler.ir.module import Module, Op, Region, Role, Value
+from chimerac.compiler.ir.module import Module, Op, Region, Role, Value, fewest_iterations
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.unpacking import PackedRows
 
@@ -34,7 +34,8 @@ def is_large(module: Module) -> bool:
 class LoopControl:
     """How often looped regions run: a count, and optionally an early exit.
 
-    ``exit_threshold`` 0 means a fixed count; otherwise the loop ends after iteration r >= 2 when every token has
+    ``exit_threshold`` 0 means a fixed count; otherwise the loop ends after iteration r >= 2, and not before the least
+    that the module allows, when every token has
     ``|h_r - h_(r-1)| <= exit_threshold * |h_r|``.
     """
 
@@ -62,8 +63,9 @@ class Session:
     ) -> None:
         self.module = module
         self.control = LoopControl(module.loops[0] if loops is None else loops, exit_threshold)
-        if not 1 <= self.control.loops <= module.loops[1]:
-            raise ValueError(f"loops must be within 1 and {module.loops[1]}, not {self.control.loops}")
+        if not module.fewest_loops <= self.control.loops <= module.loops[1]:
+            allowed = f"within {module.fewest_loops} and {module.loops[1]}"
+            raise ValueError(f"loops must be {allowed}, not {self.control.loops}")
         self.position = 0
         self.iterations = 0  #: of the last call
         self.deepest = 0  #: iterations whose states are in use
@@ -172,7 +174,8 @@ class Session:
             before, carried = carried, environment[region.results[0].name]
             self.iterations = iteration + 1
             threshold = self.control.exit_threshold
-            if threshold > 0 and iteration >= 1 and converged(carried, before, threshold):
+            enough = self.iterations >= max(2, fewest_iterations(op))
+            if threshold > 0 and enough and converged(carried, before, threshold):
                 break
         return carried
 

@@ -175,6 +175,12 @@ class Module:
                 return graph
         raise InternalError(f"module {self.name} has no graph of the role {role}")
 
+    @property
+    def fewest_loops(self) -> int:
+        """Fewest iterations of the looped regions that a call may ask for, or leave them after."""
+        ops = (op for graph in self.graphs.values() for op in walk(graph.ops) if op.name == "loop")
+        return max((fewest_iterations(op) for op in ops), default=1)
+
     def with_graph(self, graph: Graph) -> Module:
         """This module with the graph of the same name replaced or added."""
         return replace(self, graphs={**self.graphs, graph.name: graph})
@@ -182,6 +188,11 @@ class Module:
     def map_graphs(self, change: Callable[[Graph], Graph]) -> Module:
         """This module with every graph changed."""
         return replace(self, graphs={name: change(graph) for name, graph in self.graphs.items()})
+
+
+def fewest_iterations(loop: Op) -> int:
+    """Fewest iterations of a ``loop``."""
+    return loop.integer("minimum") if "minimum" in loop.attributes else 1
 
 
 def walk(ops: tuple[Op, ...]) -> Iterator[Op]:

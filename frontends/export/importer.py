@@ -303,12 +303,14 @@ class _Importer:
         if len(self.scopes) > 1:
             raise UserError("CHM214", "looped regions cannot be nested", hint=self.where(node))
         carried = self.value(node.args[0])
-        _, maximum, default, threshold = node.args
+        _, maximum, default, threshold, *rest = node.args
+        minimum = int(str(rest[0] if rest else node.kwargs.get("min_iterations", 1)))
         write, inside = Value(self.fresh("write"), i32()), Value(self.fresh("carried"), carried.type)
         attributes: dict[str, Attribute] = {
             "default": int(str(default)),
             "maximum": int(str(maximum)),
             "exit_threshold": float(str(threshold)),
+            **({"minimum": minimum} if minimum > 1 else {}),
         }
         loops = (int(str(default)), int(str(maximum)))
         if self.loops not in ((1, 1), loops):

@@ -91,6 +91,7 @@ class Description(Generic[S]):
         shape: what the module is made from.
         summary: the model in a few words, for the log: "8 layers, 384 channels".
         loops: most iterations of looped layers; 1 without any.
+        fewest_loops: and the fewest.
         quantization: sizes (channels of a block of activations, of a group of weights) of quantised products.
         scale: name of the preset that was applied, "full" for none.
         specials: tokens of a byte tokenizer that are no bytes.
@@ -108,6 +109,7 @@ class Description(Generic[S]):
     shape: S
     summary: str
     loops: int = 1
+    fewest_loops: int = 1
     quantization: tuple[tuple[int, int], ...] = ()
     scale: str = "full"
     specials: tuple[Special, ...] = ()

@@ -207,7 +207,9 @@ moe.register_fake(like(0))
 
 
 @torch.library.custom_op("chimera::loop_begin", mutates_args=())
-def loop_begin(h: Tensor, max_iterations: int, default_iterations: int, exit_threshold: float) -> tuple[Tensor, Tensor]:
+def loop_begin(
+    h: Tensor, max_iterations: int, default_iterations: int, exit_threshold: float, min_iterations: int = 1
+) -> tuple[Tensor, Tensor]:
     """Marks the start of a looped region that carries h.
 
     Returns:
@@ -217,7 +219,9 @@ def loop_begin(h: Tensor, max_iterations: int, default_iterations: int, exit_thr
 
 
 @loop_begin.register_fake
-def _(h: Tensor, max_iterations: int, default_iterations: int, exit_threshold: float) -> tuple[Tensor, Tensor]:
+def _(
+    h: Tensor, max_iterations: int, default_iterations: int, exit_threshold: float, min_iterations: int = 1
+) -> tuple[Tensor, Tensor]:
     return torch.empty_like(h), torch.empty((), dtype=torch.int32, device=h.device)
 
 

@@ -59,6 +59,7 @@ class _Interface:
     loops: tuple[int, int]
     chooses_loops: bool
     copies: dict[str, int] = field(default_factory=dict)
+    fewest_loops: int = 1
 
 
 class OnnxSession(Session):
@@ -258,7 +259,7 @@ class OnnxSession(Session):
     def _set(self, options: GenerateOptions) -> None:
         """Check and take over the options, as the C runtime does; raises BundleError CHM420."""
         default, most = self._interface.loops
-        least = 1 if self._interface.chooses_loops else most
+        least = self._interface.fewest_loops if self._interface.chooses_loops else most
         problems = {
             f"{options.loops} loops; {least} to {most} are possible, or 0 for the default": options.loops != 0
             and not least <= options.loops <= most,
@@ -408,7 +409,8 @@ def _read_interface(session: Any, model: Path) -> _Interface:
     try:
         row = json.loads(session.get_modelmeta().custom_metadata_map[INTERFACE])
         default, most = row["loops"]
-        return _Interface(int(row["block"]), (int(default), int(most)), bool(row["chooses_loops"]), dict(row["copies"]))
+        loops, chooses = (int(default), int(most)), bool(row["chooses_loops"])
+        return _Interface(int(row["block"]), loops, chooses, dict(row["copies"]), int(row.get("fewest_loops", 1)))
     except (KeyError, ValueError, TypeError) as error:
         message = f"the model was not made by chimerac: its metadata has no valid {INTERFACE} ({error})"
         raise BundleError("CHM414", message, path=model) from None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir.costs import decode_steps
-from chimerac.compiler.ir.module import Graph, Module, Op, Value, walk
+from chimerac.compiler.ir.module import Graph, Module, Op, Value, fewest_iterations, walk
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.types import TensorType
 from chimerac.targets.code.places import (
@@ -93,6 +93,10 @@ def _prototypes(module: Module, sets: tuple[KernelSet, ...]) -> Iterator[str]:
             yield f"  {spec.symbol}({', '.join((*values, *['n'] * spec.dynamic, 'begin', 'end'))});"
             yield "  (void)n;"
             yield "}"
+
+
+def _is_looped(module: Module) -> bool:
+    return any(op.name == "loop" for op in module.entry("decode").ops)
 
 
 def _is_scalar(kind: TensorType) -> bool:
@@ -209,7 +213,8 @@ class _Writer:
         yield from self._ops(region.ops, inner)
         self.index += 1
         yield f"{inner}call->iterations = iteration + 1;"
-        yield f"{inner}const int done = call->exit_threshold > 0 && iteration >= 1 &&"
+        last = max(1, fewest_iterations(op) - 1)  # the first iteration that may be the last, from 0
+        yield f"{inner}const int done = call->exit_threshold > 0 && iteration >= {last} &&"
         yield f"{inner}    chm_converged({new}, {kept}, {rows}, {width}, call->exit_threshold);"
         yield f"{inner}memcpy({kept}, {new}, {size});"
         yield f"{inner}if (done) break;"
@@ -284,7 +289,7 @@ def _descriptor(
         "weights_sha256": _text(identity.weights_sha256),
         "vocab": vocabulary,
         "block": module.block,
-        "min_loops": 1 if any(op.name == "loop" for op in module.entry("decode").ops) else module.loops[1],
+        "min_loops": module.fewest_loops if _is_looped(module) else module.loops[1],
         "max_loops": module.loops[1],
         "default_loops": module.loops[0],
         "state_bytes": plan.state_bytes,

@@ -133,6 +133,7 @@ def _interface(module: Module, fused: bool) -> dict[str, object]:
         "block": module.block,
         "loops": [module.loops[0], module.loops[1]],
         "chooses_loops": looped,
+        **({"fewest_loops": module.fewest_loops} if module.fewest_loops > 1 else {}),
         "exact": not fused,
         "copies": {name: state.iterations for name, state in module.states.items()},
     }

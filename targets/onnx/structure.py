@@ -9,7 +9,7 @@ import numpy as np
 from onnx import TensorProto
 
 from chimerac.compiler.errors import InternalError
-from chimerac.compiler.ir.module import Op, Value, walk
+from chimerac.compiler.ir.module import Op, fewest_iterations, walk
 from chimerac.targets.onnx.context import Context, Translate
 from chimerac.targets.onnx.graph import Nodes, tensor, untyped
 from chimerac.targets.onnx.states import StateValue
@@ -67,7 +67,7 @@ def build_loop(context: Context, op: Op) -> tuple[str, ...]:
     inner.values[argument.name] = carried
     inner.translate(region.ops)
     result = inner.value(region.results[0])
-    goes_on = body.op("Not", _converged(body, iteration, result, carried, region.results[0]))
+    goes_on = body.op("Not", _converged(body, iteration, result, carried, op))
     after = [result, *(inner.states[name].all(body) for name in single)]
     rows = [inner.states[name].all(body) for name in several]
     outputs = [goes_on, *after, body.op("Add", iteration, body.i64(1)), *rows]
@@ -109,10 +109,11 @@ def _all_different(nodes: Nodes, values: list[str]) -> list[str]:
     return found
 
 
-def _converged(nodes: Nodes, iteration: str, now: str, before: str, like: Value) -> str:
-    """Whether the loop may end: a threshold is given, it is not the first iteration, and no row has moved by more."""
+def _converged(nodes: Nodes, iteration: str, now: str, before: str, op: Op) -> str:
+    """Whether the loop may end: a threshold is given, enough iterations are done, and no row has moved by more."""
+    like = op.regions[0].results[0]
     wanted = nodes.op("Greater", EXIT_THRESHOLD, nodes.f32(0.0))
-    later = nodes.op("GreaterOrEqual", iteration, nodes.i64(1))
+    later = nodes.op("GreaterOrEqual", iteration, nodes.i64(max(1, fewest_iterations(op) - 1)))
     then, other = nodes.subgraph(), nodes.subgraph()
     width = math.prod(int(d) for d in like.type.shape[1:])
 

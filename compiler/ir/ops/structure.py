@@ -35,11 +35,12 @@ OPS = [
     OpDef(
         "loop",
         "runs its region several times, carrying a value; the region's first argument is i32 `write`: 1 in the first"
-        " iteration, else 0 (looped blocks: arXiv 2604.12946)",
+        " iteration, else 0; runs have `minimum` iterations at least, by default 1 (looped blocks: arXiv 2604.12946)",
         ("carried",),
         lambda operands, attributes: (operands[0],),
         None,
-        {"default": int, "maximum": int, "exit_threshold": float},
+        {"default": int, "maximum": int, "exit_threshold": float, "minimum": int},
+        optional=("minimum",),
         structural=True,
         regions=1,
         replaced="unrolled",

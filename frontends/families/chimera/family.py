@@ -93,6 +93,7 @@ def describe(config: ModelConfig) -> Description[ChimeraShape]:
         shape=shape,
         summary=f"{shape.layers} layers, {shape.hidden} channels",
         loops=shape.loop.maximum if shape.loop else 1,
+        fewest_loops=shape.loop.minimum if shape.loop else 1,
         quantization=((shape.quantization.block_size, shape.quantization.group_size),),
         scale=config.origin.scale,
         specials=tuple(

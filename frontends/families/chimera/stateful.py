@@ -55,7 +55,9 @@ class Stateful(nn.Module):
         if self.loop is not None and self.shape.loop is not None:
             loop = self.shape.loop
             e = self.loop.norm.step(x)
-            h, write = ops.loop_begin(torch.zeros_like(e), loop.maximum, loop.default, loop.exit_threshold)
+            h, write = ops.loop_begin(
+                torch.zeros_like(e), loop.maximum, loop.default, loop.exit_threshold, loop.minimum
+            )
             h = self._run(self.loop.inject(h, e), looped, position, write)
             x = self.loop.read_out(ops.loop_end(h))
             x = self._run(x, coda, position, self.one)

@@ -11,7 +11,7 @@ from ir_tools import assert_same_bits, draw, entered, module_of
 from nano_model import BLOCK, lowered_nano, nano_module
 
 from chimerac.compiler.ir.interpreter import LoopControl, Session, converged
-from chimerac.compiler.ir.module import Module, Role
+from chimerac.compiler.ir.module import Module, Op, Role
 
 PROMPT = [int(t) for t in np.random.default_rng(11).integers(0, 320, 21)]
 
@@ -161,6 +161,10 @@ def test_growing_loops_on_the_nano_model() -> None:
     assert logits.tobytes() != Session(lowered_nano(), loops=3).forward(PROMPT[:6]).tobytes()
 
 
+def _at_least_three(op: Op) -> Op:
+    return replace(op, attributes={**op.attributes, "minimum": 3}) if op.name == "loop" else op
+
+
 def test_exit_threshold_ends_loops_early(counter: Module) -> None:
     def iterations(threshold: float) -> int:
         session = Session(counter, loops=3, exit_threshold=threshold)
@@ -172,6 +176,12 @@ def test_exit_threshold_ends_loops_early(counter: Module) -> None:
     assert iterations(0.49) == 3
     assert iterations(0.51) == 2
     assert iterations(100.0) == 2, "the first iteration has nothing to compare with"
+    bounded = counter.map_graphs(lambda graph: replace(graph, ops=tuple(map(_at_least_three, graph.ops))))
+    session = Session(bounded, loops=3, exit_threshold=100.0)
+    session.forward([0])
+    assert session.iterations == 3, "the loop's minimum holds"
+    with pytest.raises(ValueError, match="within 3 and 3"):
+        Session(bounded, loops=2)
     session = Session(counter, loops=3, exit_threshold=100.0)
     session.forward([0, 0, 0])
     assert session.states["outside"].tolist() == [[3]], "each token runs by itself"

@@ -16,6 +16,7 @@ from chimerac.compiler.ir.interpreter import Session
 from chimerac.compiler.ir.module import walk
 from chimerac.compiler.ir.types import f32, i32
 from chimerac.compiler.ir.verify import verify
+from chimerac.frontends.export.importer import import_module
 from chimerac.frontends.families.chimera.session import EagerSession
 from chimerac.frontends.families.chimera.stateful import Stateful
 from chimerac.frontends.layers import ops
@@ -255,6 +256,21 @@ def test_a_loop() -> None:
     loop = next(op for op in imported.graphs["main"].ops if op.name == "loop")
     assert loop.attributes == {"default": 2, "maximum": 3, "exit_threshold": 0.25}
     assert [op.name for op in loop.regions[0].ops[-2:]] == ["state.write", "state.write"]
+
+
+class AtLeastTwo(Looped):
+    """The same loop, never left before its second iteration."""
+
+    def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
+        y, _ = ops.loop_begin(F.embedding(tokens, self.table), 3, 2, 0.25, 2)
+        return self.logits(ops.loop_end(torch.tanh(y)))
+
+
+def test_the_least_number_of_iterations_is_an_attribute() -> None:
+    imported = import_module(AtLeastTwo().eval(), name="m", block=4)  # PyTorch runs one iteration
+    loop = next(op for op in imported.graphs["main"].ops if op.name == "loop")
+    assert loop.attributes == {"default": 2, "maximum": 3, "exit_threshold": 0.25, "minimum": 2}
+    assert imported.fewest_loops == 2
 
 
 def eager_iterations(module: Looped, tokens: Tensor, position: int, states: list[Tensor]) -> Tensor:

@@ -319,6 +319,9 @@ EARLY = textwrap.dedent("""
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.01, 0.2, 0.3, 0.5, 1.0])
-def test_early_exit_is_the_interpreters(threshold: float, tmp_path: Path) -> None:
-    module = entered(module_of(EARLY))
+@pytest.mark.parametrize("minimum", ["", ", minimum=3"])
+def test_early_exit_is_the_interpreters(threshold: float, minimum: str, tmp_path: Path) -> None:
+    module = entered(module_of(EARLY.replace("maximum=3", f"maximum=3{minimum}")))
+    plan = plan_memory(module)
+    assert f".min_loops = {3 if minimum else 1}," in write_driver(module, plan, IDENTITY)
     DriverSession(module, tmp_path, exit_threshold=threshold).check([[t] for t in range(10)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from random_modules import modules
 
 from chimerac.compiler.build import pipeline
 from chimerac.compiler.ir.interpreter import Session
-from chimerac.compiler.ir.module import Module
+from chimerac.compiler.ir.module import Module, Op
 from chimerac.frontends.export.importer import import_module
 from chimerac.frontends.families.chimera.shape import ChimeraShape, MixerKind
 from chimerac.frontends.families.chimera.stateful import Stateful
@@ -51,6 +52,14 @@ def test_nano_model_without_optional_passes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("exit_threshold", [0.3, 1.0])
 def test_early_exit(exit_threshold: float, tmp_path: Path) -> None:
     assert_agrees(lowered_nano(), tmp_path, [[t] for t in range(40, 48)], loops=3, exit_threshold=exit_threshold)
+
+
+def test_early_exit_not_before_the_least_iterations(tmp_path: Path) -> None:
+    def bounded(op: Op) -> Op:
+        return replace(op, attributes={**op.attributes, "minimum": 3}) if op.name == "loop" else op
+
+    module = lowered_nano().map_graphs(lambda graph: replace(graph, ops=tuple(map(bounded, graph.ops))))
+    assert_agrees(module, tmp_path, [[t] for t in range(40, 44)], loops=3, exit_threshold=1.0)
 
 
 @pytest.mark.parametrize("kind", ["gated_deltanet", "xlstm_m", "titans_mac", "tsp_span_knot"])
