@@ -24,6 +24,7 @@ from chimerac.targets.code.places import (
     Place,
     StateSlot,
     Weight,
+    numbered,
 )
 from chimerac.targets.code.variants import KernelSet, choice, declaration
 from chimerac.targets.kernel_spec import KernelSpec
@@ -120,7 +121,6 @@ class _Writer:
         self.number = {step: i for i, step in enumerate(steps)}
         self.step = -1  #: that the code written last belongs to
         self.write = ""  #: C name of the running loop's write flag
-        self.index = 0
 
     def function(self) -> Iterator[str]:
         yield f"CHM_KERNELS {self.graph.name}_kernels(chm_call *call, const int measured) {{"
@@ -130,7 +130,7 @@ class _Writer:
         yield "  (void)w, (void)state, (void)arena, (void)n, (void)measured;"
         looped = any(op.name == "loop" for op in self.graph.ops)
         yield f"  call->iterations = {1 if looped else self.module.loops[1]};"
-        yield from self._ops(self.graph.ops, "  ")
+        yield from self._ops(self.graph.ops, 0, "  ")
         result = self.graph.results[0]
         if not isinstance(self._place(result), Logits):
             size = result.type.bytes(1)
@@ -139,16 +139,14 @@ class _Writer:
         yield f"CHM_GRAPH({self.graph.name})"
         yield ""
 
-    def _ops(self, ops: tuple[Op, ...], indent: str) -> Iterator[str]:
-        for op in ops:
-            here = self.index
-            self.index += 1
+    def _ops(self, ops: tuple[Op, ...], start: int, indent: str) -> Iterator[str]:
+        for here, op in numbered(ops, start):
             if OPS[op.name].has_kernel:
                 yield from self._enter(op, indent)
             for copy in self.graph_plan.copies.get(here, ()):
                 yield f"{indent}{self._copy(copy)}"
             if op.name == "loop":
-                yield from self._loop(op, indent)
+                yield from self._loop(op, here, indent)
             elif op.name == "state.write":
                 yield from self._write_state(op, indent)
             elif OPS[op.name].has_kernel:
@@ -196,7 +194,7 @@ class _Writer:
             size = value.type.bytes()
             yield f"{indent}memcpy({self._pointer(target)}, {self._pointer(source)}, {size}); /* state {name} */"
 
-    def _loop(self, op: Op, indent: str) -> Iterator[str]:
+    def _loop(self, op: Op, here: int, indent: str) -> Iterator[str]:
         region = op.regions[0]
         write, carried = region.arguments
         result = region.results[0]
@@ -210,8 +208,7 @@ class _Writer:
         yield f"{inner}const int32_t {write.name} = iteration == 0;"
         yield f"{inner}(void){write.name};"
         self.write, self.step = write.name, -1  # what ran before is another step in each iteration
-        yield from self._ops(region.ops, inner)
-        self.index += 1
+        yield from self._ops(region.ops, here + 1, inner)
         yield f"{inner}call->iterations = iteration + 1;"
         last = max(1, fewest_iterations(op) - 1)  # the first iteration that may be the last, from 0
         yield f"{inner}const int done = call->exit_threshold > 0 && iteration >= {last} &&"

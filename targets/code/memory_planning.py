@@ -26,6 +26,9 @@ from chimerac.targets.code.places import (
     StateSlot,
     Weight,
     align,
+    count,
+    following,
+    numbered,
 )
 
 
@@ -53,7 +56,7 @@ class _Buffer:
 
 @dataclass(frozen=True)
 class _Access:
-    """A ``state.read`` or ``state.write`` at a place in walking order."""
+    """A ``state.read`` or ``state.write`` by its number."""
 
     index: int
     slot: StateSlot
@@ -78,14 +81,12 @@ class _Planner:
         self.writes: list[_Access] = []
         self.residents: list[_Access] = []  # values that live in a state's memory, in order of their making
         self.rows: dict[str, Value] = {}  # value name → the tensor whose last row it is
-        self.index = 0
 
     def plan(self) -> GraphPlan:
         self._find_last_uses()
         for value in self.graph.inputs:
             self.places[value.name] = Input(value.name)
-        self.index = 0
-        self._assign(self.graph.ops, in_loop=False)
+        self._assign(self.graph.ops, 0, in_loop=False)
         buffers = list({id(b): b for b in self.buffers.values()}.values())
         arena = _pack(buffers)
         for name, buffer in self.buffers.items():
@@ -100,11 +101,9 @@ class _Planner:
     # lifetimes --------------------------------------------------------------------------------------------------
 
     def _find_last_uses(self) -> None:  # noqa: C901  one walk with a case for each kind of op
-        def visit(ops: tuple[Op, ...], start: int, *, in_loop: bool) -> int:
-            index = start
-            for op in ops:
-                here = index
-                index += 1
+        def visit(ops: tuple[Op, ...], start: int, *, in_loop: bool) -> None:
+            for here, op in numbered(ops, start):
+                first = here + 1
                 if OPS[op.name].relabels is not None:
                     self.origin[op.results[0].name] = self._origin(op.operands[0])
                 elif op.name == "state.read":
@@ -112,22 +111,21 @@ class _Planner:
                 elif op.name == "state.write":
                     self.writes.append(_Access(here, self._state(op, in_loop), op.operands[0]))
                 for region in op.regions:
-                    first = index
-                    index = visit(region.ops, index, in_loop=True)
+                    visit(region.ops, first, in_loop=True)
+                    end = first + count(region.ops)
                     inside = {r.name for inner in walk(region.ops) for r in inner.results}
                     for name, used in self.last_use.items():
                         if used >= first and name not in inside:  # what a loop reads must outlive all its iterations
-                            self.last_use[name] = index
+                            self.last_use[name] = end
                     for value in region.results:
-                        self.last_use[value.name] = index
-                    index += 1
+                        self.last_use[value.name] = end
+                    first = end + 1
                 for value in op.operands:
-                    self.last_use[value.name] = max(self.last_use.get(value.name, 0), index - 1 if op.regions else here)
-            return index
+                    self.last_use[value.name] = max(self.last_use.get(value.name, 0), first - 1 if op.regions else here)
 
-        end = visit(self.graph.ops, 0, in_loop=False)
+        visit(self.graph.ops, 0, in_loop=False)
         for value in self.graph.results:
-            self.last_use[value.name] = end
+            self.last_use[value.name] = count(self.graph.ops)
         for name, origin in self.origin.items():
             self.last_need[origin] = max(self.last_need.get(origin, 0), self.last_use.get(name, 0))
 
@@ -146,10 +144,8 @@ class _Planner:
 
     # places -----------------------------------------------------------------------------------------------------
 
-    def _assign(self, ops: tuple[Op, ...], *, in_loop: bool) -> None:
-        for op in ops:
-            here = self.index
-            self.index += 1
+    def _assign(self, ops: tuple[Op, ...], start: int, *, in_loop: bool) -> None:
+        for here, op in numbered(ops, start):
             if op.name == "loop":
                 self._assign_loop(op, here)
             elif op.name == "constant":
@@ -246,14 +242,12 @@ class _Planner:
         write, carried = region.arguments
         self.places[write.name] = Input("write")
         buffer = self._allocate(carried, here)
-        self._assign(region.ops, in_loop=True)
-        buffer.last = self.index  # the end of the loop
-        result = op.results[0]
-        buffer.last = max(buffer.last, self.last_use.get(result.name, self.index))
+        self._assign(region.ops, here + 1, in_loop=True)
+        result, end = op.results[0], following(op, here) - 1
+        buffer.last = max(end, self.last_use.get(result.name, end))
         self.buffers[result.name] = buffer
         if region.results[0].name not in self.buffers:
             raise InternalError("the result of a looped region must be computed in it", stage="memory_planning")
-        self.index += 1
 
     # after packing ----------------------------------------------------------------------------------------------
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from chimerac.compiler.ir.module import Value
+from chimerac.compiler.ir.module import Op, Value
 
 ALIGNMENT = 64
 
@@ -64,13 +65,33 @@ class Copy:
     value: Value
 
 
+def numbered(ops: tuple[Op, ...], start: int = 0) -> Iterator[tuple[int, Op]]:
+    """Each op with its number, by which a plan names it; numbers ascend in the order in which ops run.
+
+    The ops in an op's regions have the numbers after its own, and so has the end of each region.
+    """
+    for op in ops:
+        yield start, op
+        start = following(op, start)
+
+
+def following(op: Op, number: int) -> int:
+    """The number of what comes after an op; one less is that of the end of its last region."""
+    return number + 1 + sum(count(region.ops) + 1 for region in op.regions)
+
+
+def count(ops: tuple[Op, ...]) -> int:
+    """How many numbers ops have, with what is in their regions."""
+    return sum(following(op, 0) for op in ops)
+
+
 @dataclass(frozen=True)
 class GraphPlan:
     """Places of one graph's values.
 
     Attributes:
         places: value name → place.
-        copies: index of an op in walking order → copies to make before it.
+        copies: number of an op (``numbered``) → copies to make before it.
         arena_bytes: size of the arena.
         unshared_bytes: what the arena would be without reuse, for the report.
     """
