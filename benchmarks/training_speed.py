@@ -18,12 +18,13 @@ import torch
 from chimerac.frontends.families.chimera.initialization import initialise
 from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.families.chimera.shape import ChimeraShape
+from chimerac.frontends.families.phases import Phase
 from chimerac.frontends.layers.shapes import LoopShape, MoeShape, TitansShape
 from chimerac.frontends.layers.triangular import invert_unit_lower
 from chimerac.frontends.training.data import TextSource
 from chimerac.frontends.training.distributed import Processes
 from chimerac.frontends.training.loop import PhaseRunner, prepare
-from chimerac.frontends.training.settings import Phase, Plan
+from chimerac.frontends.training.settings import Plan
 
 FORMS = ("eager", "graphs", "compiled")
 

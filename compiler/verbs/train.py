@@ -8,37 +8,31 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from chimerac.compiler.errors import ChimeracError, UserError
-from chimerac.frontends.tokenizers import tokenizer_of
 from chimerac.frontends.training import Phase, Plan, read_plan, train_plan, write_plan
 from chimerac.frontends.training.data import DataFolder
 from chimerac.frontends.training.distributed import joined
 from chimerac.frontends.training.evaluation import SPLITS, Codec
 from chimerac.frontends.training.run import Outcome
-from chimerac.runtime.reference.tokenizer import Special, Tokenizer, byte_tokenizer, read_tokenizer
+from chimerac.runtime.reference.tokenizer import Tokenizer, byte_tokenizer, read_tokenizer
 
 if TYPE_CHECKING:
-    from chimerac.frontends.config.model import ModelConfig
-    from chimerac.frontends.config.sections.training import Phase as ConfigPhase
-    from chimerac.frontends.families.chimera.shape import ChimeraShape
+    from chimerac.compiler.build.importing import Described
 
 TOKENIZER_FILE = "tokenizer.model"
 ROLE_END, ROLE_ANSWER = "end", "answer"
 ANSWER_NAME = "<|json|>"  #: marks the place of the answer when no token has the role
 
-#: Phases of a config that names none; one is taken when the data folder has what it needs.
+#: Phases of a description that names none; one is taken when the data folder has what it needs.
 DEFAULT_PHASES = (
     Phase("pretrain", steps=400, sequence_length=128, batch=16, learning_rate=3e-3, warmup_steps=20, bias_rate=1e-2),
     Phase("sft", "sft", epochs=3, sequence_length=96, batch=32, learning_rate=1e-3, warmup_steps=20),
 )
-DEFAULT_BATCH_TOKENS = 8192
-LION_BETA2 = 0.99  #: of arXiv 2302.06675; a plan may say otherwise
 
 
 def train(
@@ -69,11 +63,10 @@ def train(
     Raises:
         UserError CHM1xx of the config, CHM250 to CHM259 of the training.
     """
-    loaded = None if config is None else _load(config, scale, overrides)
-    tokenizer = _tokenizer(Path(data), loaded)
-    codec = _codec(tokenizer)
+    described = None if config is None else _described(config, scale, overrides)
+    codec = _codec(_tokenizer(Path(data), described))
     folder = DataFolder(Path(data), codec.encode, codec.end)
-    made = _plan(loaded, plan, folder.path, has_text=folder.text is not None)
+    made = _plan(described, plan, folder.path, has_text=folder.text is not None)
     made = dataclasses.replace(made, **(settings or {}))
     if steps is not None:
         phases = (dataclasses.replace(phase, steps=steps, epochs=0.0, seconds=0.0) for phase in made.phases)
@@ -94,12 +87,35 @@ def train(
         )
 
 
-def _plan(config: ModelConfig | None, plan: str | Path | None, data: Path, *, has_text: bool) -> Plan:
+def _described(config: str, scale: str | None, overrides: Sequence[str]) -> Described:
+    # needs what reads configs, which a machine that trains plans may not have
+    from chimerac.compiler.build.importing import read_description
+
+    return read_description(config, scale=scale, overrides=overrides)
+
+
+def _plan(described: Described | None, plan: str | Path | None, data: Path, *, has_text: bool) -> Plan:
     if plan is not None:
-        return read_plan(Path(plan), None if config is None else functools.partial(_shape, config))
-    if config is None:
+        known = None if described is None else (described.family.name, described.description.shape)
+        return read_plan(Path(plan), known)
+    if described is None:
         raise UserError("CHM250", "training needs a config or a plan")
-    return make_plan(config, data, has_text=has_text)
+    return make_plan(described, data, has_text=has_text)
+
+
+def make_plan(described: Described, data: Path, *, has_text: bool) -> Plan:
+    """The plan of a description; one that names no phases gets the usual ones for what ``data`` holds.
+
+    Raises:
+        UserError CHM250: as of the description's ``training``. CHM254: neither names a phase.
+    """
+    available = {"pretrain": has_text, "sft": (data / "sft.npz").exists()}
+    usual = tuple(phase for phase in DEFAULT_PHASES if available[phase.kind])
+    asked = described.description.training(usual)
+    if not asked.phases:
+        raise UserError("CHM254", f"{data} has nothing to train on: neither pretrain.bin, .txt files nor sft.npz")
+    shape, family = described.description.shape, described.family.name
+    return Plan(shape, asked.phases, family, seed=asked.seed, precision=asked.precision)
 
 
 def lasting(plan: Plan, seconds: float) -> Plan:
@@ -111,90 +127,15 @@ def lasting(plan: Plan, seconds: float) -> Plan:
     return dataclasses.replace(plan, phases=tuple(phases))
 
 
-def _shape(config: ModelConfig) -> ChimeraShape:
-    from chimerac.frontends.families.chimera.from_config import shape as shape_of
-
-    return shape_of(config)
-
-
-def _load(config: str, scale: str | None, overrides: Sequence[str]) -> ModelConfig:
-    from chimerac.frontends import config as language
-
-    return language.load(config, scale=scale, overrides=tuple(overrides))
-
-
-def make_plan(config: ModelConfig, data: Path, *, has_text: bool) -> Plan:
-    """The plan of a config; without phases of its own, a small default for what ``data`` holds."""
-    written = config.training.phases if config.training is not None else ()
-    phases = tuple(phase for entry in written for phase in phases_of(entry))
-    if not phases:
-        available = {"pretrain": has_text, "sft": (data / "sft.npz").exists()}
-        phases = tuple(phase for phase in DEFAULT_PHASES if available[phase.kind])
-        if not phases:
-            raise UserError("CHM254", f"{data} has nothing to train on: neither pretrain.bin, .txt files nor sft.npz")
-    depth: Literal["sequence", "default"] = "default" if config.looping.depth_selection == "fixed" else "sequence"
-    truncate = config.looping.backward_truncation == "half"
-    phases = tuple(dataclasses.replace(phase, depth=depth, truncate=truncate) for phase in phases)
-    precision: Literal["bfloat16", "float32"] = "bfloat16" if config.torch_dtype == "bfloat16" else "float32"
-    return Plan(_shape(config), phases, seed=config.seed, precision=precision)
-
-
-def phases_of(entry: ConfigPhase) -> list[Phase]:
-    """A phase of the config as phases of a plan: one for each stage of a growing context, else one.
-
-    Raises:
-        UserError CHM250: the name is none of pretrain, ctx_extend, sft and dpo.
-    """
-    kinds = {"pretrain": "pretrain", "ctx_extend": "pretrain", "sft": "sft", "dpo": "dpo"}
-    if entry.name not in kinds:
-        raise UserError("CHM250", f"the training phase {entry.name!r} is none of {', '.join(kinds)}")
-    length = entry.seq_len or 256
-    batch_tokens = entry.batch_tokens or DEFAULT_BATCH_TOKENS
-    values: dict[str, Any] = {
-        "kind": kinds[entry.name],
-        "sequence_length": length,
-        "batch": max(1, batch_tokens // length),
-        "steps": (entry.tokens or 0) // batch_tokens,
-        "epochs": float(entry.epochs or 0),
-        "data": entry.data,
-    }
-    given = {
-        "learning_rate": entry.lr,
-        "warmup_steps": entry.warmup_steps,
-        "weight_decay": entry.weight_decay,
-        "clip": entry.grad_clip,
-        "beta": entry.beta,
-        "schedule": entry.schedule and entry.schedule.removesuffix("_warmup"),
-    }
-    values |= {name: value for name, value in given.items() if value is not None}
-    if entry.optimizer is not None:
-        values["optimizer"] = entry.optimizer.lower().replace("-", "_")
-    if entry.optimizer == "Lion":
-        values["beta2"] = LION_BETA2
-    stages = [stage for stage in entry.stages if len(stage) == 3]
-    if not stages:
-        return [Phase(entry.name, **values)]
-    result = []
-    for tokens, steps, rate in stages:
-        values |= {"sequence_length": tokens, "batch": max(1, batch_tokens // tokens), "steps": steps}
-        result.append(Phase(f"{entry.name} {tokens}", **{**values, "learning_rate": rate, "epochs": 0.0}))
-    return result
-
-
-def _tokenizer(data: Path, config: ModelConfig | None) -> Tokenizer:
-    """The data folder's tokenizer, else that of a bundle of ``config``: of its vocabulary, or one token per byte."""
+def _tokenizer(data: Path, described: Described | None) -> Tokenizer:
+    """The data folder's tokenizer, else that of a bundle of the description; of a plan alone, one token per byte."""
     if (data / TOKENIZER_FILE).exists():
         return read_tokenizer(data / TOKENIZER_FILE)
-    if config is not None and (found := _known_tokenizer(config)) is not None:
-        return found
-    vocabulary = 256 if config is None else config.vocab_size
-    end = None if config is None or not config.token_ids else config.token_ids[0]
-    specials = [] if end is None or not 256 <= end < vocabulary else [Special("<|endoftext|>", end, ROLE_END)]
-    return byte_tokenizer(vocabulary, specials)
+    if described is None:
+        return byte_tokenizer(256, ())
+    from chimerac.compiler.build.importing import tokenizer_of
 
-
-def _known_tokenizer(config: ModelConfig) -> Tokenizer | None:
-    return tokenizer_of(config.vocab_size, config.token_ids, config.place("token_ids"))
+    return tokenizer_of(described)
 
 
 def _codec(tokenizer: Tokenizer) -> Codec:
@@ -233,10 +174,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     target = given.pop("write_plan")
     try:
         if target is not None:
-            loaded = _load(given["config"], given["scale"], given["overrides"])
+            described = _described(given["config"], given["scale"], given["overrides"])
             data = Path(given["data"])
             has_text = (data / "pretrain.bin").exists() or any(data.glob("**/*.txt"))
-            made = _plan(loaded, given["plan"], data, has_text=has_text)
+            made = _plan(described, given["plan"], data, has_text=has_text)
             write_plan(dataclasses.replace(made, **settings), Path(target))
             return
         if given["out"] is None:

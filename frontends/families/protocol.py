@@ -15,6 +15,7 @@ import numpy as np
 from chimerac.compiler.errors import Span
 from chimerac.compiler.model import GrammarRequest, ReferenceSession, Remark, nowhere
 from chimerac.frontends.config.document import Document
+from chimerac.frontends.families.phases import Phase, Training
 from chimerac.runtime.bundle_format import Generation
 from chimerac.runtime.reference.tokenizer import Special, Tokenizer
 
@@ -31,7 +32,7 @@ class TensorSpec:
 
     shape: tuple[int, ...]
     format: Format
-    trained: bool = True  #: False for buffers
+    trained: bool = True  #: False for buffers, and for parameters that training leaves alone
     decayed: bool = False  #: whether weight decay applies: ternary matrices only
 
 
@@ -97,6 +98,8 @@ class Description(Generic[S]):
         specials: tokens of a byte tokenizer that are no bytes.
         own_tokenizer: the tokenizer that the vocabulary stands for; None for one token per byte.
         grammars: grammars of the bundle; None for none. Called when the description is known to be buildable.
+        training: how to train it, given the usual phases that the data at hand allows, which a description that
+            names none may take. Raises UserError CHM250 for phases that do not exist.
         file_names: as of ``Model``.
         generation, absent: as of ``Model``.
         remarks: what is to be said of the description.
@@ -115,6 +118,7 @@ class Description(Generic[S]):
     specials: tuple[Special, ...] = ()
     own_tokenizer: Callable[[], Tokenizer | None] = lambda: None
     grammars: Callable[[], GrammarRequest | None] = lambda: None
+    training: Callable[[tuple[Phase, ...]], Training] = Training
     file_names: Mapping[str, str] = field(default_factory=dict)
     generation: Generation | None = None
     absent: tuple[str, ...] = ()
@@ -152,7 +156,12 @@ class Family(Protocol[S]):
         """What a checkpoint of the module holds."""
 
     def make(self, shape: S, *, sparse_gradient: bool = False, ternary: bool = True) -> nn.Module:
-        """The module in training form, its weights unset; without ``ternary`` the float model of the same shape."""
+        """The module, its weights unset: a ``TrainableModule`` (trainable.py) if the family's models can be trained.
+
+        Args:
+            sparse_gradient: the smallest weights of a ternary matrix get no gradient.
+            ternary: False makes the float model of the same shape, which training compares with.
+        """
 
     def initial_parts(self, name: str, shape: S, seed: int, elements: int) -> Iterator[np.ndarray]:
         """Seeded random values of one tensor, float32, in parts along its first axis of about ``elements`` numbers."""

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from chimerac.compiler.errors import UserError
+from chimerac.frontends.families.phases import Phase
 from chimerac.frontends.training.counter import generator
-from chimerac.frontends.training.settings import Phase
 
 ORDER_STREAM = 0x6F72646572  #: "order"
 OFFSET_STREAM = 0x73686966  #: "shif"

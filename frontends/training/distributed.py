@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-
-from chimerac.frontends.families.chimera.model import Block
 
 
 @dataclass(frozen=True)
@@ -91,12 +89,12 @@ def joined(device: str | None = None) -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
-def spread(module: nn.Module, processes: Processes, how: Literal["ddp", "fsdp"]) -> nn.Module:
+def spread(
+    module: nn.Module, processes: Processes, how: Literal["ddp", "fsdp"], shards: Sequence[nn.Module]
+) -> nn.Module:
     """``module`` so that its gradients become means over the processes. With one process: unchanged.
 
-    fsdp shards each block of its own and everything else together, in place. Slow writers belong to the rest: in a
-    truncated step they record gradients inside an iteration that records none, where FSDP would take their weights
-    away before the backward pass has used them.
+    fsdp shards each of ``shards`` on its own and everything else together, in place.
     """
     if processes.world == 1:
         return module
@@ -108,8 +106,8 @@ def spread(module: nn.Module, processes: Processes, how: Literal["ddp", "fsdp"])
 
     mesh = init_device_mesh(processes.device.type, (processes.world,))
     frozen = {p for p in module.parameters() if not p.requires_grad}
-    for block in [m for m in module.modules() if isinstance(m, Block) and not m.mixer.slow_writer]:
-        fully_shard(block, mesh=mesh, ignored_params={p for p in block.parameters() if p in frozen})
+    for shard in shards:
+        fully_shard(shard, mesh=mesh, ignored_params={p for p in shard.parameters() if p in frozen})
     fully_shard(module, mesh=mesh, ignored_params=frozen)
     return module
 

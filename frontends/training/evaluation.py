@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from chimerac.frontends.families.chimera.model import ChimeraModel
+from chimerac.frontends.families.trainable import TrainableModule
 
 SPLITS = ("seen", "names", "templates")  #: files valid_<split>.jsonl
 EXAMPLES_KEPT = 5  #: wrong answers of each split that the metrics show
@@ -48,7 +48,7 @@ class Measuring:
 
 @torch.no_grad()
 def bits_per_byte(
-    model: ChimeraModel, tokens: NDArray[np.uint16], size: int, length: int, measuring: Measuring
+    model: TrainableModule, tokens: NDArray[np.uint16], size: int, length: int, measuring: Measuring
 ) -> float:
     """Bits that the model needs for a text per byte of it.
 
@@ -60,7 +60,7 @@ def bits_per_byte(
     starts = list(range(0, len(tokens), stride))
     total = math.log(model.shape.vocabulary)
     padded = np.concatenate([tokens.astype(np.int64), np.zeros(length + 1, np.int64)])
-    table = model.embedding.table()
+    table = model.table()
     for first in range(0, len(starts), measuring.batch):
         part = starts[first : first + measuring.batch]
         missing = measuring.batch - len(part) if measuring.fixed else 0
@@ -72,13 +72,13 @@ def bits_per_byte(
         wanted = torch.from_numpy(np.flatnonzero(counted)).to(measuring.device)
         targets = torch.from_numpy(rows[:, 1:].flatten()[np.flatnonzero(counted)]).to(measuring.device)
         hidden = model.hidden(inputs, table, measuring.loops).flatten(0, 1)[wanted]
-        total += float(F.cross_entropy(model.embedding.head(hidden, table), targets, reduction="sum"))
+        total += float(F.cross_entropy(model.head(hidden, table), targets, reduction="sum"))
     return total / math.log(2) / size
 
 
 @torch.no_grad()
 def greedy(
-    model: ChimeraModel, prompts: Sequence[list[int]], width: int, end: int | None, measuring: Measuring
+    model: TrainableModule, prompts: Sequence[list[int]], width: int, end: int | None, measuring: Measuring
 ) -> list[list[int]]:
     """The likeliest continuation of each prompt, token by token up to ``end`` or ``width`` tokens in all.
 
@@ -86,7 +86,7 @@ def greedy(
     faster than stepping states, and needs no second form of the model.
     """
     model.eval()
-    table = model.embedding.table()
+    table = model.table()
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     answers: list[list[int]] = [[] for _ in prompts]
     for first in range(0, len(order), measuring.batch):
@@ -107,7 +107,7 @@ def greedy(
 
 
 def _continue(
-    model: ChimeraModel, table: Tensor, tokens: Tensor, lengths: Tensor, end: int | None, measuring: Measuring
+    model: TrainableModule, table: Tensor, tokens: Tensor, lengths: Tensor, end: int | None, measuring: Measuring
 ) -> Tensor:
     """Fill ``tokens`` [B, W] behind ``lengths`` [B]; -1 behind the last token of each row."""
     rows = torch.arange(len(tokens), device=tokens.device)
@@ -116,7 +116,7 @@ def _continue(
     while bool(active.any()):
         used = width if measuring.fixed else int(lengths[active].max())
         hidden = model.hidden(tokens[:, :used], table, measuring.loops)[rows, (lengths - 1).clamp(max=used - 1)]
-        chosen = model.embedding.head(hidden, table).argmax(-1)
+        chosen = model.head(hidden, table).argmax(-1)
         if end is not None:
             active = active & (chosen != end)
         place = lengths.clamp(max=width - 1)
@@ -127,7 +127,7 @@ def _continue(
 
 
 def exact_matches(
-    model: ChimeraModel, file: Path, codec: Codec, width: int, measuring: Measuring, most: int | None = None
+    model: TrainableModule, file: Path, codec: Codec, width: int, measuring: Measuring, most: int | None = None
 ) -> dict[str, Any]:
     """Answers that equal the wanted JSON as values, over all rows of a split and per intent.
 
@@ -161,7 +161,7 @@ def _value(text: str) -> object:
 
 
 def evaluate(
-    model: ChimeraModel,
+    model: TrainableModule,
     folder: Path,
     valid_text: tuple[NDArray[np.uint16], int] | None,
     codec: Codec,

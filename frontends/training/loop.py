@@ -14,27 +14,25 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from chimerac.compiler.errors import UserError
-from chimerac.frontends.families.chimera.model import ChimeraModel, layer_at
+from chimerac.frontends.families.trainable import TrainableModule
 from chimerac.frontends.layers.looping import sample_depths
-from chimerac.frontends.layers.moe import MixtureOfExperts, update_router_bias
 from chimerac.frontends.layers.prepared import PreparedWeights
-from chimerac.frontends.layers.titans import TitansMac
 from chimerac.frontends.training.data import Batch, Source, share
 from chimerac.frontends.training.distributed import Processes, gradients_synchronised, spread, whole
 from chimerac.frontends.training.dpo import preference_loss, row_sums
 from chimerac.frontends.training.graphs import IGNORED, Graphs, Inputs
 from chimerac.frontends.training.mezo import Mezo
+from chimerac.frontends.training.module import make_module, tensors_of
 from chimerac.frontends.training.optimizer import learning_rate, make_optimizer
 from chimerac.frontends.training.settings import Plan
 
-TITANS_PARTS = ("_project", "_attend", "_span", "_output", "read")
 COMPILED_FORMS = 256  #: of a block: kinds of layers, shapes, with and without gradients
 
 
 class TokenModel(nn.Module):
     """Log-probabilities of targets, float32 [M]: the whole of what a step differentiates, as one module."""
 
-    def __init__(self, model: ChimeraModel) -> None:
+    def __init__(self, model: TrainableModule) -> None:
         super().__init__()
         self.model = model
 
@@ -42,50 +40,39 @@ class TokenModel(nn.Module):
         self, tokens: Tensor, positions: Tensor | None, targets: Tensor, depths: Tensor | None, truncate: bool
     ) -> Tensor:
         """tokens: [B, T]; positions, targets: [M], see data.Batch, IGNORED gives 0; depths: [B] or None."""
-        table = self.model.embedding.table()
+        table = self.model.table()
         hidden = self.model.hidden(tokens, table, depths, truncate=truncate).flatten(0, 1)
         if positions is not None:
             hidden = hidden[positions]
-        logits = self.model.embedding.head(hidden, table)
+        logits = self.model.head(hidden, table)
         return -F.cross_entropy(logits, targets, reduction="none", ignore_index=IGNORED)
 
 
-def prepare(model: ChimeraModel, plan: Plan, processes: Processes) -> nn.Module:
+def prepare(model: TrainableModule, plan: Plan, processes: Processes) -> nn.Module:
     """``model`` on its device, compiled, checkpointed and spread as the plan says; train what is returned."""
     model.to(processes.device)
+    specs = tensors_of(plan).specs
     for name, parameter in model.named_parameters():
-        if name.endswith("kappa"):  # scales a correction towards a memory, which training does not have
+        if not specs[name].trained:
             parameter.requires_grad_(False)
     if plan.compile:
         compile_blocks(model)
     if plan.checkpointing:
-        for block in model.layers:
+        for block in model.blocks():
             block.forward = functools.partial(_checkpointed, model, block.forward)
     if processes.device.type == "cuda":
         torch.set_float32_matmul_precision("highest" if plan.precision == "float32" else "high")
-    return spread(TokenModel(model), processes, plan.parallel)
+    return spread(TokenModel(model), processes, plan.parallel, model.shards())
 
 
-def compile_blocks(model: ChimeraModel) -> None:
-    """torch.compile for each block; equal blocks share their code.
-
-    A Titans block is compiled in parts, so that the code for a span of tokens that share an anchor is made once and
-    not once for each span of a sequence.
-    """
+def compile_blocks(model: TrainableModule) -> None:
+    """torch.compile for each block; equal blocks share their code."""
     torch._dynamo.config.recompile_limit = COMPILED_FORMS
     torch._dynamo.config.accumulated_recompile_limit = 16 * COMPILED_FORMS
-    for number in range(len(model.layers)):
-        block = layer_at(model.layers, number)
-        if not isinstance(block.mixer, TitansMac):
-            block.compile(dynamic=False)
-            continue
-        block.ffn_norm.compile(dynamic=False)
-        block.ffn.compile(dynamic=False)
-        for name in TITANS_PARTS:
-            setattr(block.mixer, name, torch.compile(getattr(block.mixer, name), dynamic=False))
+    model.compile_blocks()
 
 
-def _checkpointed(model: ChimeraModel, forward: Callable[..., object], *inputs: object, **options: Any) -> object:
+def _checkpointed(model: TrainableModule, forward: Callable[..., object], *inputs: object, **options: Any) -> object:
     if not torch.is_grad_enabled():
         return forward(*inputs, **options)
     contexts = lambda: (contextlib.nullcontext(), _uncounted(model))  # noqa: E731
@@ -94,15 +81,14 @@ def _checkpointed(model: ChimeraModel, forward: Callable[..., object], *inputs: 
 
 
 @contextlib.contextmanager
-def _uncounted(model: ChimeraModel) -> Iterator[None]:
+def _uncounted(model: TrainableModule) -> Iterator[None]:
     """Recomputation visits experts a second time, which must not count as load."""
-    mixtures = [m for m in model.modules() if isinstance(m, MixtureOfExperts)]
-    loads = [m.load.clone() for m in mixtures]
+    before = [load.clone() for load in model.router_loads()]
     try:
         yield
     finally:
-        for mixture, load in zip(mixtures, loads, strict=True):
-            mixture.load.copy_(load)
+        for load, counted in zip(model.router_loads(), before, strict=True):
+            load.copy_(counted)
 
 
 def autocast(plan: Plan, processes: Processes) -> AbstractContextManager[object]:
@@ -123,7 +109,7 @@ class PhaseRunner:
         self,
         plan: Plan,
         index: int,
-        model: ChimeraModel,
+        model: TrainableModule,
         trained: nn.Module,
         source: Source,
         processes: Processes,
@@ -143,7 +129,7 @@ class PhaseRunner:
         if plan.parallel == "fsdp" and processes.world > 1:
             self._check_sharding()
         if phase.kind == "dpo":
-            frozen = ChimeraModel(plan.shape, ternary=plan.ternary)
+            frozen = make_module(plan)
             frozen.load_state_dict(model.state_dict())
             self.reference = TokenModel(frozen.to(processes.device)).requires_grad_(False)
         self.prepared, self.graphs = self._prepared(), self._graphs(tell)
@@ -163,7 +149,7 @@ class PhaseRunner:
         """CUDA graphs where every pass is the same work: one process, all sequences equally deep."""
         plan, phase = self.plan, self.phase
         eager = not plan.graphs or plan.compile or plan.checkpointing or self.processes.world > 1
-        mixed = phase.depth == "sequence" and self.model.shape.loop is not None
+        mixed = phase.depth == "sequence" and self.model.loop_counts() is not None
         if eager or mixed or phase.kind == "dpo" or not phase.descends or self.processes.device.type != "cuda":
             return None
         return self.make_graphs(tell)
@@ -177,16 +163,15 @@ class PhaseRunner:
                 logs: Tensor = self.trained(tokens, None, targets, depths, self.phase.truncate)
             return -logs.sum()
 
-        mixtures = [m for m in self.model.modules() if isinstance(m, MixtureOfExperts)]
         trained = [p for p in self.trained.parameters() if p.requires_grad]
-        return Graphs(loss, trained, lambda: [m.load for m in mixtures], self.processes.device, tell)
+        return Graphs(loss, trained, self.model.router_loads, self.processes.device, tell)
 
     def _check_sharding(self) -> None:
         """Raise UserError CHM258 for what needs whole tensors or would run blocks differently often on each process."""
         phase = self.phase
         if phase.kind == "dpo" or not phase.descends:
             raise UserError("CHM258", f"the phase {phase.name!r} needs whole tensors: run it with ddp, not with fsdp")
-        if phase.depth == "sequence" and self.model.shape.loop is not None:
+        if phase.depth == "sequence" and self.model.loop_counts() is not None:
             message = f"the phase {phase.name!r} draws loop depths per sequence, but with fsdp all must be equally deep"
             raise UserError("CHM258", message, hint='set its depth to "batch"')
 
@@ -278,7 +263,7 @@ class PhaseRunner:
             yield part, None if depths is None else depths[start:end]
 
     def _depths(self, number: int, rows: int) -> Tensor | None:
-        loop, phase = self.model.shape.loop, self.phase
+        loop, phase = self.model.loop_counts(), self.phase
         if loop is None or phase.depth == "default" or phase.kind == "dpo":
             return None
         if phase.depth == "batch":
@@ -288,13 +273,12 @@ class PhaseRunner:
         return sample_depths(loop, self.seed, number, own.tolist())
 
     def _balance(self) -> None:
-        mixtures = [m for m in self.model.modules() if isinstance(m, MixtureOfExperts)]
-        for mixture in mixtures:
-            mixture.load = mixture.load.to(self.processes.device)
-            mixture.load.copy_(self.processes.total(mixture.load))
-        self.loads = [mixture.load.clone() for mixture in mixtures]
+        loads = self.model.router_loads()
+        for load in loads:
+            load.copy_(self.processes.total(load))
+        self.loads = [load.clone() for load in loads]
         # a rate of zero leaves the biases alone and still starts counting anew
-        update_router_bias(self.model, self.phase.bias_rate if self.phase.moves_bias else 0.0)
+        self.model.balance(self.phase.bias_rate if self.phase.moves_bias else 0.0)
 
 
 def graph_inputs(part: Batch, depths: Tensor | None) -> Inputs:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from chimerac.frontends.families.phases import Phase
 from chimerac.frontends.layers.linear import TernaryLinear
 from chimerac.frontends.layers.moe import MixtureOfExperts
-from chimerac.frontends.training.settings import Phase
 
 EPSILON = 1e-8
 WSD_DECAY = 0.1  #: part of a phase behind its warm-up in which the rate of "wsd" comes down

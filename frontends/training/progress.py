@@ -8,9 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-
-from chimerac.frontends.layers.moe import imbalance, router_loads
+from torch import Tensor
 
 LOG_FILE = "log.jsonl"
 
@@ -63,8 +61,3 @@ class Progress:
         with self.file.open("ab") as stream:
             stream.write(data)
         self.bytes += len(data)
-
-
-def worst_imbalance(model: nn.Module) -> float:
-    """The largest of the mixtures' excess loads since the last update of the biases; 0 without mixtures."""
-    return max((imbalance(load) for load in router_loads(model).values()), default=0.0)

@@ -15,9 +15,8 @@ from typing import Any
 import torch
 
 from chimerac.compiler.errors import UserError
-from chimerac.frontends.families.chimera.family import FAMILY
-from chimerac.frontends.families.chimera.initialization import initialise
-from chimerac.frontends.families.chimera.model import ChimeraModel
+from chimerac.frontends.families.registry import find_family
+from chimerac.frontends.families.trainable import TrainableModule
 from chimerac.frontends.layers.moe import imbalance
 from chimerac.frontends.layers.prepared import PreparedWeights
 from chimerac.frontends.training.checkpointing import Place, load_state, read_place, save_state, write_whole
@@ -25,10 +24,12 @@ from chimerac.frontends.training.data import DataFolder
 from chimerac.frontends.training.distributed import Processes, fill, whole
 from chimerac.frontends.training.evaluation import Codec, Measuring, evaluate
 from chimerac.frontends.training.loop import PhaseRunner, compile_blocks, prepare
+from chimerac.frontends.training.module import make_module, tensors_of
 from chimerac.frontends.training.progress import Progress
 from chimerac.frontends.training.settings import Plan, check_plan, write_plan
 from chimerac.frontends.weights.checkpoint import load_safetensors, save_safetensors
 from chimerac.frontends.weights.packed import packed_bytes
+from chimerac.frontends.weights.sources import RandomWeights
 
 WEIGHTS_FILE, METRICS_FILE, PLAN_FILE = "weights.safetensors", "metrics.json", "plan.json"
 PACKED_FILE = "packed.safetensors"
@@ -71,10 +72,10 @@ def train_plan(
     check_plan(plan)
     _make_folder(out)
     place = read_place(out, plan.digest())
-    model = ChimeraModel(plan.shape, sparse_gradient=plan.sparse_gradient, ternary=plan.ternary)
-    initialise(model, plan.shape.seed)
+    model = make_module(plan)
+    RandomWeights(find_family(plan.family), plan.shape, plan.shape.seed).fill(model)
     if weights is not None:
-        load_safetensors(model, FAMILY.tensors(plan.shape), weights)
+        load_safetensors(model, tensors_of(plan), weights)
     trained = prepare(model, plan, processes)
     run = _Run(plan, data, out, codec, processes, model, trained, place, tell if processes.leads else _silent)
     if processes.leads:
@@ -104,7 +105,7 @@ class _Run:
         out: Path,
         codec: Codec,
         processes: Processes,
-        model: ChimeraModel,
+        model: TrainableModule,
         trained: torch.nn.Module,
         place: Place,
         tell: Callable[[str], None],
@@ -201,7 +202,7 @@ class _Run:
 
     def _load_reference(self, index: int) -> None:
         if self.place.step:
-            load_safetensors(self.model, FAMILY.tensors(self.plan.shape), self._reference_file(index))
+            load_safetensors(self.model, tensors_of(self.plan), self._reference_file(index))
         else:
             load_state(self.out, self.model, None)
             if self.processes.leads:
@@ -216,7 +217,7 @@ class _Run:
         if self.processes.leads:
             save_safetensors(plain, self.out / WEIGHTS_FILE)
             if self.plan.ternary:
-                write_whole(self.out / PACKED_FILE, packed_bytes(plain, FAMILY.tensors(self.plan.shape)))
+                write_whole(self.out / PACKED_FILE, packed_bytes(plain, tensors_of(self.plan)))
         device = self.processes.device
         plain.to(device)
         if self.plan.compile:
@@ -240,9 +241,9 @@ class _Run:
         phases = self.plan.phases
         return max(p.sequence_length for p in [p for p in phases if p.kind in kinds] or phases)
 
-    def _gathered(self) -> ChimeraModel:
+    def _gathered(self) -> TrainableModule:
         """A copy of the model that is whole on every process."""
-        plain = ChimeraModel(self.plan.shape, ternary=self.plan.ternary)
+        plain = make_module(self.plan)
         values = {name: whole(tensor).cpu() for name, tensor in self.model.state_dict().items()}
         for name, tensor in plain.state_dict().items():
             fill(tensor, values[name])

@@ -1,4 +1,5 @@
-"""Everything that determines a training run, as one JSON document: the model's shape, the phases, how to compute."""
+"""Everything that determines a training run, as one JSON document: the model's family and shape, the phases, how to
+compute."""
 
 from __future__ import annotations
 
@@ -7,76 +8,17 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from chimerac.compiler.errors import UserError, did_you_mean
-from chimerac.frontends.families.chimera.shape import ChimeraShape
+from chimerac.frontends.families.phases import Phase, Precision
+from chimerac.frontends.families.protocol import Shape
+from chimerac.frontends.families.registry import DEFAULT, find_family
 
-Kind = Literal["pretrain", "sft", "dpo"]
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One phase. Numbers of sequences are over all processes.
-
-    Attributes:
-        kind: pretrain predicts every token of running text, sft the targets of rows, dpo prefers one answer to another.
-        epochs: in place of ``steps``, which is then 0: passes over the data.
-        seconds: in place of both: train that long. The learning rate then follows the clock, so that it has come down
-            when the time is up, whatever the machine's speed; such a run is not repeatable bit for bit.
-        micro_tokens: most tokens of one forward pass on one process; None takes a step's share at once.
-        data: sub-folders of the data folder that the phase reads, together; none: the folder itself.
-        schedule: course of the learning rate behind its warm-up: half a cosine; a line; "wsd": the peak, then a line
-            over the last tenth; constant.
-        final_rate: learning rate at the end, as a fraction of the peak.
-        ends: sequence lengths to cut a batch to, ascending: a batch is as long as its longest row needs, rounded up
-            to one of them. Rows of similar length are then drawn together. Empty: always ``sequence_length``.
-        depth: loop counts drawn per sequence, per step ("batch": all sequences alike, no gathering), or "default".
-        truncate: gradients for the last ceil(R/2) iterations only.
-        balance: move the routing biases, by ``bias_rate`` a step. None: in pretrain only. Short phases need a larger
-            rate: the biases of 400 steps of 0.001 reach 0.4 at most.
-        epsilon: MeZO's step to both sides.
-        beta: strength of the preference loss.
-    """
-
-    name: str
-    kind: Kind = "pretrain"
-    steps: int = 0
-    epochs: float = 0.0
-    seconds: float = 0.0
-    sequence_length: int = 256
-    batch: int = 32
-    micro_tokens: int | None = None
-    data: tuple[str, ...] = ()
-    optimizer: Literal["adamw", "lion", "mezo", "mezo_sparse"] = "adamw"
-    learning_rate: float = 3e-4
-    schedule: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
-    warmup_steps: int = 100
-    final_rate: float = 0.1
-    weight_decay: float = 0.1
-    clip: float = 1.0
-    beta1: float = 0.9
-    beta2: float = 0.95
-    ends: tuple[int, ...] = ()
-    depth: Literal["sequence", "batch", "default"] = "sequence"
-    truncate: bool = True
-    balance: bool | None = None
-    bias_rate: float = 1e-3
-    epsilon: float = 1e-3
-    beta: float = 0.1
-
-    @property
-    def descends(self) -> bool:
-        """Whether the optimiser follows gradients; MeZO takes forward passes only."""
-        return self.optimizer in ("adamw", "lion")
-
-    @property
-    def moves_bias(self) -> bool:
-        return self.kind == "pretrain" if self.balance is None else self.balance
 
 
 @dataclass(frozen=True)
@@ -84,6 +26,8 @@ class Plan:
     """A run.
 
     Attributes:
+        shape: of the family's ``shape_type``.
+        family: name of the model's family.
         ternary: False trains the float model of the same shape, to compare with.
         precision: bfloat16 computes matrix products under autocast; tensorfloat32 shortens the factors of float32
             products on GPUs that can.
@@ -94,12 +38,13 @@ class Plan:
         log_interval, save_interval: steps.
     """
 
-    shape: ChimeraShape
+    shape: Shape
     phases: tuple[Phase, ...]
+    family: str = DEFAULT
     seed: int = 0
     ternary: bool = True
     sparse_gradient: bool = False
-    precision: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     compile: bool = False
     graphs: bool = True
     checkpointing: bool = False
@@ -112,6 +57,8 @@ class Plan:
         document = dataclasses.asdict(self)
         for name in ("log_interval", "save_interval", "compile", "graphs", "checkpointing", "parallel"):
             del document[name]
+        if self.family == DEFAULT:  # plans were of this family before they named any
+            del document["family"]
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
@@ -150,30 +97,38 @@ def write_plan(plan: Plan, path: Path) -> None:
     path.write_text(json.dumps(dataclasses.asdict(plan), indent=1) + "\n")
 
 
-def read_plan(path: Path, shape: Callable[[], ChimeraShape] | None = None) -> Plan:
-    """Read what ``write_plan`` wrote, or such a file without a shape if ``shape`` gives one.
+def read_plan(path: Path, described: tuple[str, Shape] | None = None) -> Plan:
+    """Read what ``write_plan`` wrote; a file without a shape is of the family and the shape ``described``.
 
     Raises:
-        UserError CHM250: it is no plan; the message names the place.
+        UserError CHM117: there is no such family. CHM250: it is no plan; the message names the place.
     """
     try:
         document = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError("CHM250", f"can't read the plan {path}: {error}") from error
-    if shape is not None and isinstance(document, dict) and "shape" not in document:
-        document["shape"] = dataclasses.asdict(shape())
-        document = json.loads(json.dumps(document))
+    if described is not None and isinstance(document, dict) and "shape" not in document:
+        family, shape = described
+        document |= {"family": family, "shape": _plain(shape)}
+    named = document.get("family") if isinstance(document, dict) else None
+    shape_type = find_family(named if isinstance(named, str) else DEFAULT).shape_type
     try:
-        return _build(Plan, document, "plan")
+        return _build(Plan, document, "plan", {"shape": shape_type})
     except (TypeError, ValueError) as error:
         raise UserError("CHM250", f"{path} is no training plan: {error}") from error
 
 
-def _build(kind: type[_T], value: object, place: str) -> _T:
-    """``value`` as the dataclass ``kind``; TypeError names what doesn't fit."""
+def _plain(shape: Shape) -> dict[str, Any]:
+    """The fields of a shape, which is a dataclass, as plain JSON values."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(cast(Any, shape))))
+    return plain
+
+
+def _build(kind: type[_T], value: object, place: str, narrowed: Mapping[str, type] | None = None) -> _T:
+    """``value`` as the dataclass ``kind``; TypeError names what doesn't fit. ``narrowed``: types of some fields."""
     if not isinstance(value, dict):
         raise TypeError(f"{place} must be an object")
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind) | dict(narrowed or {})
     for name in value:
         if name not in hints:
             raise TypeError(f"{place} has no {name!r}; {did_you_mean(name, hints) or 'known: ' + ', '.join(hints)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -21,6 +22,7 @@ from chimerac.frontends.families.chimera.naming import tensor_specs
 from chimerac.frontends.families.chimera.shape import ChimeraShape
 from chimerac.frontends.families.chimera.sizes import audit
 from chimerac.frontends.families.chimera.tables import ChimeraCheck
+from chimerac.frontends.families.chimera.training import training_of
 from chimerac.frontends.families.protocol import Description, TensorTable
 from chimerac.frontends.tokenizers import tokenizer_of
 from chimerac.runtime.bundle_format.constants import ROLE_END, ROLE_PAD
@@ -103,6 +105,7 @@ def describe(config: ModelConfig) -> Description[ChimeraShape]:
         ),
         own_tokenizer=lambda: tokenizer_of(config.vocab_size, config.token_ids, config.place("token_ids")),
         grammars=lambda: grammar_request(config),
+        training=partial(training_of, config),
         file_names={role: name for role, name in files.items() if name},
         generation=generation_defaults(config, shape),
         absent=absent(config),

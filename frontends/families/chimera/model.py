@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.families.chimera.shape import ChimeraShape, MixerKind
+from chimerac.frontends.families.trainable import TrainableModule
 from chimerac.frontends.layers.gated_deltanet import GatedDeltaNet
 from chimerac.frontends.layers.linear import TernaryLinear, TiedEmbedding
 from chimerac.frontends.layers.looping import LoopInjection, first_recorded
@@ -17,8 +19,11 @@ from chimerac.frontends.layers.mlp import SwiGLU
 from chimerac.frontends.layers.mlstm import MLSTM
 from chimerac.frontends.layers.moe import MixtureOfExperts
 from chimerac.frontends.layers.norm import RMSNorm
+from chimerac.frontends.layers.shapes import LoopShape
 from chimerac.frontends.layers.span_knot import SpanKnot
 from chimerac.frontends.layers.titans import TitansContext, TitansMac
+
+TITANS_PARTS = ("_project", "_attend", "_span", "_output", "read")  #: methods that are compiled on their own
 
 
 class Block(nn.Module):
@@ -74,7 +79,7 @@ def make_mixer(kind: MixerKind, shape: ChimeraShape, layer: int) -> Mixer:
     return SpanKnot(shape, layer)
 
 
-class ChimeraModel(nn.Module):
+class ChimeraModel(TrainableModule):
     """Tokens [B, T] to logits [B, T, V], for training; ``Stateful`` and ``EagerSession`` run it token by token.
 
     Args:
@@ -86,7 +91,7 @@ class ChimeraModel(nn.Module):
     def __init__(self, shape: ChimeraShape, *, sparse_gradient: bool = False, ternary: bool = True) -> None:
         super().__init__()
         check_shape(shape)
-        self.shape = shape
+        self.shape: ChimeraShape = shape
         embedding_format = shape.embedding_format if ternary else "float32"
         self.embedding = TiedEmbedding(shape.vocabulary, shape.hidden, shape.quantization, embedding_format)
         self.layers = nn.ModuleList(Block(shape, layer) for layer in range(shape.layers))
@@ -98,25 +103,25 @@ class ChimeraModel(nn.Module):
             if isinstance(module, (TernaryLinear, MixtureOfExperts)):
                 module.sparse_gradient, module.ternary = sparse_gradient, ternary
 
-    def forward(self, tokens: Tensor, loops: int | Tensor | None = None, *, truncate: bool = True) -> Tensor:
-        """Logits of every position.
+    def table(self) -> Tensor:
+        """The embedding's, rounded in its format [V, D]."""
+        return self.embedding.table()
+
+    def head(self, hidden: Tensor, table: Tensor) -> Tensor:
+        """Logits float32 [..., V] of normed rows."""
+        return self.embedding.head(hidden, table)
+
+    def hidden(
+        self, tokens: Tensor, table: Tensor, loops: int | Tensor | None = None, *, truncate: bool = True
+    ) -> Tensor:
+        """What the head reads, [B, T, D], normed.
 
         Args:
             tokens: integers [B, T].
             loops: how often the looped layers run: one number, one per sequence [B], or None for the default.
             truncate: record gradients for the last ceil(R/2) of a sequence's R iterations only, and, where the slow
                 writers wrote before that, for their projections.
-
-        Returns:
-            float32 [B, T, V].
         """
-        table = self.embedding.table()
-        return self.embedding.head(self.hidden(tokens, table, loops, truncate=truncate), table)
-
-    def hidden(
-        self, tokens: Tensor, table: Tensor, loops: int | Tensor | None = None, *, truncate: bool = True
-    ) -> Tensor:
-        """What the head reads, [B, T, D], normed. ``table``: the embedding's; the rest as in ``forward``."""
         x = self.embedding.embed(tokens, table)
         prelude, looped, coda = loop_ranges(self.shape)
         for layer in prelude:
@@ -127,6 +132,31 @@ class ChimeraModel(nn.Module):
             x, _ = layer_at(self.layers, layer)(x)
         y: Tensor = self.norm(x)
         return y
+
+    def loop_counts(self) -> LoopShape | None:
+        """The shape's."""
+        return self.shape.loop
+
+    def blocks(self) -> Sequence[Block]:
+        """The layers."""
+        return [layer_at(self.layers, number) for number in range(len(self.layers))]
+
+    def shards(self) -> Sequence[Block]:
+        """The layers but slow writers: in a truncated step these record gradients inside an iteration that records
+        none, where FSDP would take their weights away before the backward pass has used them."""
+        return [block for block in self.blocks() if not block.mixer.slow_writer]
+
+    def compile_blocks(self) -> None:
+        """Each layer as one, but those of Titans in parts, so that the code for a span of tokens that share an anchor
+        is made once and not once for each span of a sequence."""
+        for block in self.blocks():
+            if not isinstance(block.mixer, TitansMac):
+                block.compile(dynamic=False)
+                continue
+            block.ffn_norm.compile(dynamic=False)
+            block.ffn.compile(dynamic=False)
+            for name in TITANS_PARTS:
+                setattr(block.mixer, name, torch.compile(getattr(block.mixer, name), dynamic=False))
 
     def depths(self, loops: int | Tensor | None, batch: int) -> Tensor:
         """Loop counts of a batch, int64 [batch]. Raises UserError CHM221 outside the loop's range."""

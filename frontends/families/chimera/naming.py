@@ -18,7 +18,8 @@ def tensor_specs(shape: ChimeraShape) -> dict[str, TensorSpec]:
         specs[f"{prefix}mixer_norm.weight"] = _float(hidden)
         mixer = {"xlstm_m": _mlstm, "titans_mac": _titans}.get(kind, _gated_deltanet)(shape)
         if kind == "tsp_span_knot":
-            mixer = {"kappa": _float(hidden), **mixer}
+            # kappa scales a correction towards a memory, which training does not have
+            mixer = {"kappa": TensorSpec((hidden,), "float32", trained=False), **mixer}
         specs |= {f"{prefix}mixer.{name}": spec for name, spec in mixer.items()}
         specs[f"{prefix}ffn_norm.weight"] = _float(hidden)
         with_experts = shape.moe is not None and layer in shape.moe.layers

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from chimerac.compiler.build.importing import read_description
 from chimerac.compiler.errors import UserError
-from chimerac.compiler.verbs import train as train_module
-from chimerac.compiler.verbs.train import DEFAULT_PHASES, lasting, main, make_plan, phases_of, summary, train
-from chimerac.frontends.config import load
+from chimerac.compiler.verbs.train import DEFAULT_PHASES, lasting, main, make_plan, summary, train
 from chimerac.frontends.training import Phase, Plan, read_plan
 from chimerac.frontends.training.make_data import make_data
 
@@ -82,34 +81,6 @@ def test_a_config_with_every_phase_trains_them_in_order(data: Path, tmp_path: Pa
     assert "seen: " in shown
 
 
-def test_optimisers_are_named_in_the_config(tmp_path: Path) -> None:
-    for name, expected in (("AdamW", "adamw"), ("Lion", "lion"), ("MeZO", "mezo"), ("MeZO-sparse", "mezo_sparse")):
-        text = CONFIG + f'training: {{phases: [{{name: "pretrain", tokens: 1, optimizer: "{name}"}}]}},'
-        config = load(written(tmp_path, text))
-        assert config.training is not None
-        assert [phase.optimizer for phase in phases_of(config.training.phases[0])] == [expected]
-
-
-def test_what_training_cannot_do_is_refused(tmp_path: Path) -> None:
-    for key, value in (("optimizer", "Adafactor"), ("schedule", "cyclic"), ("ternary", "after_training")):
-        text = CONFIG + f'training: {{phases: [{{name: "pretrain", tokens: 1, {key}: "{value}"}}]}},'
-        with pytest.raises(UserError, match=f"'training.phases.0.{key}' can't be '{value}'") as error:
-            load(written(tmp_path, text))
-        assert error.value.code == "CHM113"
-    with pytest.raises(UserError, match="'torch_dtype' can't be 'float16'"):
-        load(written(tmp_path, CONFIG + 'torch_dtype: "float16",'))
-
-
-def test_the_config_decides_precision_depths_and_gradients(data: Path, tmp_path: Path) -> None:
-    plain = make_plan(load(written(tmp_path, CONFIG)), data, has_text=True)
-    assert plain.precision == "float32"
-    assert {(phase.depth, phase.truncate) for phase in plain.phases} == {("sequence", True)}
-    text = CONFIG + 'torch_dtype: "bfloat16", looping: {depth_selection: "fixed", backward_truncation: "none"},'
-    plan = make_plan(load(written(tmp_path, text)), data, has_text=True)
-    assert plan.precision == "bfloat16"
-    assert {(phase.depth, phase.truncate) for phase in plan.phases} == {("default", False)}
-
-
 def test_a_phase_reads_the_data_sets_it_names(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "sets"
     for name in ("books", "chat"):
@@ -132,15 +103,8 @@ def test_a_phase_reads_the_data_sets_it_names(data: Path, tmp_path: Path) -> Non
     assert error.value.code == "CHM254"
 
 
-def test_an_unknown_phase_is_refused(tmp_path: Path) -> None:
-    config = load(written(tmp_path, CONFIG + 'training: {phases: [{name: "dream", tokens: 1}]},'))
-    with pytest.raises(UserError, match="'dream' is none of pretrain, ctx_extend, sft, dpo") as error:
-        make_plan(config, tmp_path, has_text=True)
-    assert error.value.code == "CHM250"
-
-
 def test_without_phases_the_data_decides(data: Path, tmp_path: Path) -> None:
-    config = load(written(tmp_path, CONFIG))
+    config = read_description(written(tmp_path, CONFIG))
     assert make_plan(config, data, has_text=True).phases == DEFAULT_PHASES
     assert [phase.kind for phase in make_plan(config, data, has_text=False).phases] == ["sft"]
     assert [phase.kind for phase in make_plan(config, tmp_path, has_text=True).phases] == ["pretrain"]
@@ -164,8 +128,10 @@ def test_settings_change_the_plan(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_time_is_shared_in_the_ratio_of_the_phases(tmp_path: Path) -> None:
-    shape = train_module._shape(load(written(tmp_path, CONFIG)))
-    plan = Plan(shape, (Phase("a", seconds=1.0), Phase("b", seconds=3.0)))
+    plan = Plan(
+        read_description(written(tmp_path, CONFIG)).description.shape,
+        (Phase("a", seconds=1.0), Phase("b", seconds=3.0)),
+    )
     assert [phase.seconds for phase in lasting(plan, 60.0).phases] == [15.0, 45.0]
     for wrong, seconds in ((replace(plan, phases=(*plan.phases, Phase("c", steps=3))), 60.0), (plan, 0.0)):
         with pytest.raises(UserError, match="seconds above zero") as error:

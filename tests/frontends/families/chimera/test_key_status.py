@@ -5,17 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-import tempfile
 import typing
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from project import ROOT
 
 from chimerac.compiler.errors import UserError
-from chimerac.compiler.verbs.train import make_plan
+from chimerac.compiler.verbs.train import DEFAULT_PHASES
 from chimerac.frontends.config import ModelConfig, load
 from chimerac.frontends.config.fields import FieldInfo, Status, fields_of, is_mapping, is_section, without_none
 from chimerac.frontends.config.status import inner_section, statuses
@@ -89,8 +87,6 @@ def evidence(config: ModelConfig) -> dict[str, Any]:
     built = shape(config)
     without = dataclasses.replace(built, knot=KnotShape())
     loop = without.loop and dataclasses.replace(without.loop, exit_threshold=0.0)  # it is a default of generations
-    with tempfile.TemporaryDirectory() as folder:
-        plan = make_plan(config, Path(folder), has_text=True)
     made = describe(config)
     grammars = made.grammars()
     return {
@@ -99,7 +95,7 @@ def evidence(config: ModelConfig) -> dict[str, Any]:
         "names": (made.name, made.file_names),
         "grammars": grammars and dataclasses.replace(grammars, storage_mb=None),  # a limit
         "special tokens": made.specials,
-        "plan": (plan.phases, plan.precision),
+        "plan": dataclasses.replace(made.training(DEFAULT_PHASES), seed=0),
     }
 
 

@@ -1,0 +1,75 @@
+"""What training and evaluation ask of a module, so that neither knows a family."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from chimerac.frontends.families.protocol import Shape
+from chimerac.frontends.layers.moe import MixtureOfExperts, update_router_bias
+from chimerac.frontends.layers.shapes import LoopShape
+
+
+class TrainableModule(nn.Module, ABC):
+    """Whole sequences to logits, differentiable: the training form of a family whose models can be trained.
+
+    ``table``, ``hidden`` and ``head`` have to be written; the rest is for modules that have what it is about.
+    Parameters that training leaves alone are not ``trained`` in the family's table of tensors.
+    """
+
+    shape: Shape
+
+    @abstractmethod
+    def table(self) -> Tensor:
+        """The table of tokens as look-up and head see it, rounded for example; made once for several passes."""
+
+    @abstractmethod
+    def hidden(
+        self, tokens: Tensor, table: Tensor, loops: int | Tensor | None = None, *, truncate: bool = True
+    ) -> Tensor:
+        """What the head reads, [B, T, D].
+
+        Args:
+            tokens: integers [B, T]. table: what ``table`` gave.
+            loops: how often looped layers run: one number, one per sequence [B], or None for the default.
+            truncate: record gradients for the later iterations of a loop only.
+        """
+
+    @abstractmethod
+    def head(self, hidden: Tensor, table: Tensor) -> Tensor:
+        """Logits float32 [..., V] of hidden [..., D]."""
+
+    def forward(self, tokens: Tensor, loops: int | Tensor | None = None, *, truncate: bool = True) -> Tensor:
+        """Logits of every position, float32 [B, T, V]; arguments as of ``hidden``."""
+        table = self.table()
+        return self.head(self.hidden(tokens, table, loops, truncate=truncate), table)
+
+    def loop_counts(self) -> LoopShape | None:
+        """How often looped layers may run; None without any."""
+        return None
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """What runs one after the other: checkpointing keeps the input of each, and computes its inside again."""
+        return ()
+
+    def shards(self) -> Sequence[nn.Module]:
+        """What FSDP shards on its own; the rest of the module is sharded together."""
+        return self.blocks()
+
+    def compile_blocks(self) -> None:
+        """``torch.compile``, for each block or the parts of it that are worth it."""
+        for block in self.blocks():
+            block.compile(dynamic=False)
+
+    def router_loads(self) -> list[Tensor]:
+        """The counters of visits per expert, int64 [E] of each mixture, which ``balance`` sets to zero."""
+        mixtures = [module for module in self.modules() if isinstance(module, MixtureOfExperts)]
+        for mixture in mixtures:  # one that was never visited still counts where it was made
+            mixture.load = mixture.load.to(mixture.router_bias.device)
+        return [mixture.load for mixture in mixtures]
+
+    def balance(self, rate: float) -> None:
+        """Move the routing biases by ``rate`` towards equal loads, and count anew."""
+        update_router_bias(self, rate)
