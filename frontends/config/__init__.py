@@ -6,9 +6,10 @@ means for a model is said by the model's family (frontends/families/).
 
 from __future__ import annotations
 
+from chimerac.frontends.config.fields import canonical_json
 from chimerac.frontends.config.loader import load, loads
 from chimerac.frontends.config.locate import builtin_names, shipped_file
-from chimerac.frontends.config.model import ModelConfig, canonical_json
+from chimerac.frontends.config.model import ModelConfig
 from chimerac.frontends.config.schema_export import json_schema
 
 __all__ = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -137,3 +138,8 @@ def plain(section: Any) -> Any:
     if isinstance(section, tuple):
         return [plain(value) for value in section]
     return section
+
+
+def canonical_json(section: Any) -> str:
+    """The one JSON text of a section: sorted, no blanks, all values resolved. Reading it gives the section back."""
+    return json.dumps(plain(section), sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from chimerac.compiler.errors import Span
-from chimerac.frontends.config.fields import key, plain
+from chimerac.frontends.config.fields import canonical_json, key, plain
+from chimerac.frontends.config.reader import nearest_place
 from chimerac.frontends.config.sections.backbone import Backbone
 from chimerac.frontends.config.sections.common import MAX_COUNT, names, size, switch, text
 from chimerac.frontends.config.sections.deployment import Deployment, Diagnostics, Files, MemoryBudget, Params
@@ -146,12 +146,7 @@ class ModelConfig:
 
     def place(self, path: str) -> Span | None:
         """Where the value at a dotted path is written, or the nearest part of the path that is."""
-        parts = path.split(".")
-        while parts:
-            if span := self.origin.places.get(".".join(parts)):
-                return span
-            parts.pop()
-        return None
+        return nearest_place(self.origin.places, path)
 
     @property
     def digest(self) -> str:
@@ -163,8 +158,3 @@ def to_plain(config: ModelConfig) -> dict[str, Any]:
     """The config as plain JSON values, with defaults filled in and every directive applied."""
     result: dict[str, Any] = plain(config)
     return result
-
-
-def canonical_json(config: ModelConfig) -> str:
-    """The one JSON text of a config: keys sorted, no blanks, all values resolved. Reading it gives the config back."""
-    return json.dumps(to_plain(config), sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -224,6 +225,16 @@ class Reader:
         message = f"{path!r} must be {expected}, not {kind(node)}"
         self.errors.append(UserError("CHM112", message, span=node.span, hint=hint))
         return _REFUSED
+
+
+def nearest_place(places: Mapping[str, Span], path: str) -> Span | None:
+    """Where the value at a dotted path is written, or the nearest part of the path that is."""
+    parts = path.split(".")
+    while parts:
+        if span := places.get(".".join(parts)):
+            return span
+        parts.pop()
+    return None
 
 
 def parse_quantity(text: str, base: str) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 
@@ -11,6 +10,7 @@ import torch
 
 from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.families.chimera.shape import ChimeraShape
+from chimerac.frontends.families.drawing import generator_of, normal_parts
 
 RATE_RANGE = (1e-3, 16.0)  #: of exp(A_log) in the delta-rule layers
 STEP_RANGE = (1e-3, 0.1)  #: of softplus(dt_bias) there, drawn log-uniformly
@@ -37,16 +37,12 @@ def initial_parts(
     name: str, size: tuple[int, ...], shape: ChimeraShape, seed: int, elements: int
 ) -> Iterator[np.ndarray]:
     """The initial values of one tensor, float32, in parts along its first axis of about ``elements`` numbers."""
-    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-    generator = np.random.Generator(np.random.Philox(key=[seed, int.from_bytes(digest, "little")]))
+    generator = generator_of(seed, name)
     deviation = _deviation(name, size, shape)
     if deviation is None:
         yield _values(name, size, shape, generator)
-        return
-    step = max(1, elements // max(1, math.prod(size[1:])))
-    for start in range(0, size[0], step):
-        # the generator goes on where it was, so the numbers do not depend on the size of the parts
-        yield generator.normal(0, deviation, (min(step, size[0] - start), *size[1:])).astype(np.float32)
+    else:
+        yield from normal_parts(generator, size, deviation, elements)
 
 
 def residual_scale(shape: ChimeraShape) -> float:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from chimerac.compiler.build.build import build
+from chimerac.compiler.build.importing import read_description
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.verbs import train
-from chimerac.frontends import config as config_language
 from chimerac.frontends.tokenizers import o200k
 from chimerac.runtime import load
 from chimerac.runtime.reference.tokenizer import byte_tokenizer, read_tokenizer, write_tokenizer
@@ -53,8 +53,8 @@ def test_a_wrong_tokenizer_is_refused_before_the_work(document: Path, tmp_path: 
 
 
 def test_training_without_a_tokenizer_in_the_data_takes_that_of_the_bundle(document: Path, tmp_path: Path) -> None:
-    config = config_language.load(document, scale="nano", overrides=[FULL])
+    config = read_description(document, scale="nano", overrides=[FULL])
     assert train._tokenizer(tmp_path, config) == o200k.o200k_tokenizer(o200k.installed_ranks())
-    assert len(train._tokenizer(tmp_path, config_language.load(document, scale="nano")).tokens) == 320
+    assert len(train._tokenizer(tmp_path, read_description(document, scale="nano")).tokens) == 320
     write_tokenizer(tmp_path / train.TOKENIZER_FILE, byte_tokenizer(300))
     assert train._tokenizer(tmp_path, config) == byte_tokenizer(300)

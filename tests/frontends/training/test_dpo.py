@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from training_tools import model_of
 
-from chimerac.frontends.families.chimera.initialization import initialise
-from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.training import Plan
 from chimerac.frontends.training.data import DataFolder
 from chimerac.frontends.training.distributed import Processes
@@ -33,8 +32,7 @@ def test_the_loss_starts_at_log_two_and_falls(
 ) -> None:
     phase = {"kind": "dpo", "steps": 12, "sequence_length": 24, "learning_rate": 3e-3, "weight_decay": 0.0}
     plan = make_plan(**phase, micro_tokens=100)
-    model = ChimeraModel(plan.shape)
-    initialise(model, 0)
+    model = model_of(plan, 0)
     runner = PhaseRunner(plan, 0, model, prepare(model, plan, alone), folder.source(plan.phases[0], 260, 0), alone)
     biases = [b for name, b in model.named_buffers() if name.endswith("router_bias")]
     before = [bias.clone() for bias in biases]

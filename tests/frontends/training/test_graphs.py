@@ -7,9 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
+from training_tools import model_of
 
-from chimerac.frontends.families.chimera.initialization import initialise
-from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.training import Plan
 from chimerac.frontends.training.data import DataFolder
 from chimerac.frontends.training.distributed import Processes
@@ -23,8 +22,7 @@ ROWS: dict[str, object] = {**TEXT, "kind": "sft", "sequence_length": 24, "micro_
 
 
 def runner_of(plan: Plan, folder: DataFolder, alone: Processes) -> PhaseRunner:
-    model = ChimeraModel(plan.shape, ternary=plan.ternary)
-    initialise(model, 1)
+    model = model_of(plan)
     return PhaseRunner(plan, 0, model, prepare(model, plan, alone), folder.source(plan.phases[0], 260, 0), alone)
 
 

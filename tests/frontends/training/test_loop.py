@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
+from training_tools import model_of
 
 from chimerac.compiler.errors import UserError
-from chimerac.frontends.families.chimera.initialization import initialise
-from chimerac.frontends.families.chimera.model import ChimeraModel
+from chimerac.frontends.families.chimera.shape import ChimeraShape
 from chimerac.frontends.layers.moe import MixtureOfExperts, imbalance
 from chimerac.frontends.layers.quantization import large_enough
 from chimerac.frontends.training import Plan
@@ -23,8 +23,7 @@ Make = Callable[..., Plan]
 
 
 def runner_of(plan: Plan, folder: DataFolder, alone: Processes) -> PhaseRunner:
-    model = ChimeraModel(plan.shape, ternary=plan.ternary)
-    initialise(model, 1)
+    model = model_of(plan)
     return PhaseRunner(plan, 0, model, prepare(model, plan, alone), folder.source(plan.phases[0], 260, 0), alone)
 
 
@@ -103,10 +102,9 @@ def test_sparse_gradients_leave_small_weights_where_they_are(
     make_plan: Make, folder: DataFolder, alone: Processes
 ) -> None:
     plan = make_plan(weight_decay=0.0, plan={"sparse_gradient": True})
-    model = ChimeraModel(plan.shape, sparse_gradient=True)
-    initialise(model, 1)
+    model = model_of(plan)
     runner = PhaseRunner(plan, 0, model, prepare(model, plan, alone), folder.source(plan.phases[0], 260, 0), alone)
-    group = plan.shape.quantization.group_size
+    group = model.shape.quantization.group_size
     names = ("layers.0.mixer.q_proj.weight", "layers.1.ffn.up_proj", "layers.3.ffn.shared.down_proj.weight")
     before = {name: model.get_parameter(name).detach().clone() for name in names}
     runner.step(0)
@@ -131,10 +129,7 @@ def test_balancing_evens_out_the_experts(make_plan: Make, folder: DataFolder, al
 
 
 def test_the_float_form_rounds_nothing(make_plan: Make) -> None:
-    shape = make_plan().shape
-    model, rounded = ChimeraModel(shape, ternary=False), ChimeraModel(shape)
-    initialise(model, 0)
-    initialise(rounded, 0)
+    model, rounded = model_of(make_plan(plan={"ternary": False}), 0), model_of(make_plan(), 0)
     tokens = torch.randint(0, 260, (1, 12))
     model(tokens).sum().backward()
     weight = model.get_parameter("layers.0.ffn.up_proj.weight")
@@ -162,10 +157,11 @@ def test_a_phase_without_steps_is_refused(make_plan: Make, folder: DataFolder, a
 
 
 @pytest.mark.slow
-def test_compiled_steps_are_near_eager_ones(make_plan: Make, folder: DataFolder, alone: Processes) -> None:
-    shape = make_plan().shape
-    assert shape.loop is not None
-    fields = {"shape": replace(shape, loop=replace(shape.loop, maximum=2)), "depth": "batch"}
+def test_compiled_steps_are_near_eager_ones(
+    tiny: ChimeraShape, make_plan: Make, folder: DataFolder, alone: Processes
+) -> None:
+    assert tiny.loop is not None
+    fields = {"shape": replace(tiny, loop=replace(tiny.loop, maximum=2)), "depth": "batch"}
     eager = runner_of(make_plan(**fields), folder, alone)
     compiled = runner_of(make_plan(**fields, plan={"compile": True}), folder, alone)
     for number in range(3):

@@ -18,10 +18,10 @@ from typing import Literal
 import pytest
 import torch
 from safetensors.torch import load_file
+from training_tools import model_of
 
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.families.chimera.family import FAMILY
-from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.layers.quantization import ternary_codes
 from chimerac.frontends.training import Phase, Plan, read_plan, train_plan, write_plan
 from chimerac.frontends.training.checkpointing import STATE_FILE, write_whole
@@ -67,7 +67,7 @@ def rows_of(out: Path) -> list[dict[str, object]]:
 
 def test_a_run_leaves_weights_log_metrics_and_plan(plan: Plan, train: Train, tmp_path: Path) -> None:
     out = train(plan, tmp_path / "run", evaluated_rows=None)
-    model = ChimeraModel(plan.shape)
+    model = model_of(plan)
     load_safetensors(model, FAMILY.tensors(model.shape), out / WEIGHTS_FILE)
     assert [(row["phase"], row["step"]) for row in rows_of(out)] == [
         ("first", 2), ("first", 4), ("first", 6), ("rows", 2), ("rows", 4), ("rows", 5),
@@ -77,8 +77,8 @@ def test_a_run_leaves_weights_log_metrics_and_plan(plan: Plan, train: Train, tmp
     assert metrics["seen"]["rows"] == 4
     assert set(metrics["seen"]["intents"]) == set("abcd")
     assert read_plan(out / PLAN_FILE) == plan
-    packed = load_packed(out / PACKED_FILE, FAMILY.tensors(plan.shape))
-    group = plan.shape.quantization.group_size
+    packed = load_packed(out / PACKED_FILE, FAMILY.tensors(model.shape))
+    group = model.shape.quantization.group_size
     for name, tensor in model.state_dict().items():
         codes, _ = ternary_codes(tensor, group)
         if "_proj" in name and "norm" not in name and tensor.ndim > 1 and tensor.shape[-2] > 2:
