@@ -48,7 +48,8 @@ class Facts:
         if self.loops != (1, 1):
             yield f"looped layers run {self.loops[0]} times by default, {self.loops[1]} at most"
         yield f"{self.constant_bytes:,} bytes of weights, {self.state_bytes:,} bytes of state for each stream"
-        yield f"{self.multiply_adds:,} multiply–adds and {self.weight_bytes:,} bytes of weights per token"
+        yield f"{self.multiply_adds:,} multiply–adds per token"
+        yield f"{self.weight_bytes:,} bytes of weights per token, those that a loop reads again counted once"
 
 
 def facts_of(module: Module) -> Facts:

@@ -97,7 +97,8 @@ def render_report(report: ReportInput) -> str:
     """The page as text."""
     body = [
         f"<h1>{escape(report.title)}</h1>",
-        "<p>Made by chimerac. Sizes in bytes; costs per generated token.</p>",
+        "<p>Made by chimerac. Sizes in bytes; costs per generated token. Weights that a loop reads again count once"
+        " here; each time in the manifest's <code>decode_bytes</code> and in chimerac bench.</p>",
         f"<div class=facts>{_table(('', ''), [(escape(k), escape(v)) for k, v in report.facts])}</div>",
         "<h2>Files</h2>",
         "<p>Beside these the folder holds this page and <code>manifest.json</code>.</p>",
@@ -197,12 +198,16 @@ def _costs(costs: Sequence[Cost]) -> str:
         "<td class=bars></td>",
     )
     bars = "<th class=bars>multiply–adds, drawn</th>"
-    return _table(("part", "#visits", "#multiply–adds", "#weight bytes", bars), [*rows, total])
+    return _table(("part", "#visits", "#multiply–adds", "#weight bytes, once", bars), [*rows, total])
 
 
 def _memory(module: Module, plan: MemoryPlan) -> str:
     rows = [
-        ("weights in use", _number(sum(c.type.bytes() for c in module.constants.values())), "read only, shared"),
+        (
+            "weights in use",
+            _number(sum(c.type.bytes() for c in module.constants.values())),
+            "read only, shared; the file has a header and padding besides",
+        ),
         ("recurrent state", _number(plan.state_bytes), f"per session, {len(module.states)} tensors"),
     ]
     for name, graph in plan.graphs.items():
