@@ -15,7 +15,6 @@ SOURCE = r".*\.(py|c|h|mjs|js|ts|swift)"
 
 #: Files that are longer, and why they are one.
 LONG = {
-    "compiler/cli/main.py": "one command after the other, each a list of its options",
     "compiler/ir/numerics.py": "the arithmetic of every target in one place, which C and ONNX are compared with",
     "compiler/ir/ops/linear.py": "products in all formats share rounding and packing",
     "frontends/grammar/regex.py": "one recursive parser",
@@ -70,7 +69,7 @@ def test_no_file_is_long_without_a_reason() -> None:
     assert len(lengths) > 500
     long = {name for name, lines in lengths.items() if lines > MOST_LINES}
     assert long - LONG.keys() == set(), f"over {MOST_LINES} lines: split it, or say here why it is one file"
-    assert LONG.keys() - long == set(), "no longer long"
+    assert {name for name in LONG if lengths.get(name, 0) < 0.9 * MOST_LINES} == set(), "no longer long"
     assert all(LONG.values())
 
 

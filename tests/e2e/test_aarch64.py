@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from bench_tools import LONG, measure_once
 
 import chimerac
 from chimerac.compiler.build import writing
@@ -197,8 +198,9 @@ def test_an_emulator_that_does_not_work(built: Built, monkeypatch: pytest.Monkey
     assert caught.value.code == "CHM414"
 
 
-def test_a_benchmark_says_that_an_emulator_runs_the_bundle(built: Built) -> None:
-    found = chimerac.bench(built.path, threads=(1,), prompts=(2,), seconds=0.05)
+def test_a_benchmark_says_that_an_emulator_runs_the_bundle(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure_once(monkeypatch)
+    found = chimerac.bench(built.path, threads=(1,), prompts=(2,), seconds=LONG)
     (run,) = found.runs
     assert found.emulated
     assert run.decode is not None

@@ -46,7 +46,7 @@ def session(runner: Path, toy: Any) -> Iterator[RunnerSession]:
 
 def run(folder: Path, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
     command = [str(folder / RUNNER_NAME), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, input=text, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, input=text, timeout=300)
 
 
 def test_the_runner_computes_what_the_library_does(session: RunnerSession, toy: Any) -> None:

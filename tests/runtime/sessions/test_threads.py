@@ -113,7 +113,7 @@ def run_python(program: str, *arguments: str) -> str:
     head += "def outcome(session):\n    list(session.generate('turn off the light', **OPTIONS))\n"
     head += "    return (session.tokens(), session.state_hash(), session.logits_hash())\n"
     command = [sys.executable, "-c", head + program, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -86,7 +86,7 @@ def run_node(server: Server, program: str) -> Any:
         " catch (error) { return [error.code ?? error.name, error.message]; } };\n" + program
     )
     command = ["node", "--input-type=module", "-e", text]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

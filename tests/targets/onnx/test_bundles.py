@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from bench_tools import LONG, measure_once
 from click.testing import CliRunner, Result
 
 import chimerac
@@ -299,8 +300,9 @@ def test_comparison_with_pytorch(onnx_bundles: dict[str, Path], document: Path) 
         assert "PyTorch: logits agree" in told.stdout
 
 
-def test_a_benchmark_measures_what_is_possible(onnx_bundles: dict[str, Path]) -> None:
-    found = chimerac.bench(onnx_bundles["onnx"], threads=(1,), prompts=(2,), seconds=0.05)
+def test_a_benchmark_measures_what_is_possible(onnx_bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    measure_once(monkeypatch)
+    found = chimerac.bench(onnx_bundles["onnx"], threads=(1,), prompts=(2,), seconds=LONG)
     (run,) = found.runs
     assert run.decode is not None
     assert [rate.tokens for rate in run.prefill] == [2]
