@@ -124,7 +124,7 @@ def test_conversation_through_a_pipe(chimerac: Command, bundles: dict[str, Path]
 def test_a_bad_line_of_a_conversation_is_numbered(chimerac: Command, bundles: dict[str, Path]) -> None:
     shown = chimerac("run", bundles["x86_64-avx2"], "-n", "3", input=b"hello\ncaf\xe9\nmore\n")
     shown.refused("CHM420", "line 2 of the input is not UTF-8")
-    assert len(shown.out.splitlines()) == 1
+    assert shown.out.count("\n") == 1
     chimerac("run", bundles["wasm"], "--top-p", "3", input="hello\n").refused("CHM420", "top_p")
 
 
@@ -212,7 +212,7 @@ def test_requests_do_not_see_each_other(chimerac: Command, bundles: dict[str, Pa
     """A model that answers requests starts each line anew."""
     with package.load(bundles["x86_64-avx2"]) as session:
         folder = with_answer_token(bundles["x86_64-avx2"], tmp_path / "asking", session.vocab_size)
-    shown = chimerac("run", folder, "-n", "12", input="hello\nlight\nhello\n")
+    shown = chimerac("run", folder, "-n", "12", "--temperature", "0", input="hello\nlight\nhello\n")
     first, _, third = shown.out.splitlines()
     assert first == third
 
