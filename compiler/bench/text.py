@@ -106,7 +106,7 @@ def _share(share: Share, scale: float) -> str:
 def _memory(memory: MemoryUse) -> list[str]:
     lines = [
         "Memory",
-        _row("  weights, mapped and shared", [_size(memory.weights_bytes)]),
+        _row("  weights file, mapped and shared", [_size(memory.weights_bytes)]),
         _row("  a session", [_size(memory.session_bytes)]),
         _row("    recurrent state", [_size(memory.state_bytes)]),
         _row("    scratch (arena)", [_size(memory.arena_bytes)]) if memory.arena_bytes else "",

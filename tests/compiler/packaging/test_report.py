@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import chimerac
 from chimerac.compiler.packaging.report import STYLE
+from chimerac.compiler.verbs.inspect import inspect
 from chimerac.frontends import config as config_language
 from chimerac.frontends.families.chimera.from_config import shape as shape_of
 from chimerac.frontends.families.chimera.sizes import audit
@@ -117,6 +119,27 @@ def test_sections_are_those_of_the_weights_file(bundle: Path, page: Page) -> Non
     assert number(memory["recurrent state"]) == manifest.memory.state_bytes
     assert max(number(memory["arena of decode"]), number(memory["arena of prefill"])) == manifest.memory.arena_bytes
     assert number(memory["weights in use"]) < manifest.memory.weights_bytes == weights.bytes
+
+
+def test_bytes_of_weights_are_the_same_wherever_they_have_the_same_name(bundle: Path, page: Page) -> None:
+    """The file; the tensors in it; those a token reads, a loop's once; the same in each iteration."""
+    manifest = read_manifest(bundle)
+    file, read = manifest.memory.weights_bytes, manifest.memory.decode_bytes
+    tensors = number({row[0]: row[1] for row in page.table("Memory")}["weights in use"])
+    *_, total = page.table("Cost by layer")
+    once = number(total[3])
+    assert once < tensors < file
+    assert once < read < 2 * once, "the looped layers run twice, others once"
+    card = (bundle / "MODEL_CARD.md").read_text("utf-8")
+    assert f"- {tensors:,} bytes of weights, " in card
+    assert f"- {once:,} bytes of weights per token, those that a loop reads again counted once" in card
+    sections = inspect(bundle).sections
+    assert sum(section.bytes for section in sections) == tensors
+    weights = manifest.file("weights")
+    assert weights is not None
+    assert (bundle / weights.name).stat().st_size == file
+    shown = chimerac.bench(bundle, threads=(1,), prompts=(), seconds=0.01)
+    assert (shown.memory.weights_bytes, shown.decode_bytes) == (file, read)
 
 
 def test_states_add_up(bundle: Path, page: Page) -> None:
