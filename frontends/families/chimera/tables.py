@@ -74,7 +74,9 @@ def render_check(report: CheckReport) -> str:
 def _render_keys(report: CheckReport) -> str:
     """How many keys do what, and what is enabled without a compiler."""
     counts = ", ".join(f"{count} {status}" for status, count in report.keys.items() if count)
-    lines = textwrap.wrap(f"{sum(report.keys.values())} keys written: {counts} (docs/config-keys.md)", WIDTH)
+    lines = textwrap.wrap(
+        f"{sum(report.keys.values())} keys written: {counts} (docs/config-keys.md)", WIDTH, break_on_hyphens=False
+    )
     if report.absent:
         lines += textwrap.wrap(not_compiled(report.absent), WIDTH, subsequent_indent="  ", break_on_hyphens=False)
     return "\n".join(lines)

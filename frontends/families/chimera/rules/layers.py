@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chimerac.frontends.families.chimera.generation import loops_in_range
 from chimerac.frontends.families.chimera.rules.base import Facts, Found, Rule, listing, megabytes, planned
+from chimerac.frontends.families.chimera.sizes.state import BLOCK
 
 
 def ragged_groups(facts: Facts) -> Found | None:
@@ -35,10 +36,10 @@ def window_without_attention(facts: Facts) -> Found | None:
     ]
     if not denied or not facts.has("titans_mac"):
         return None
-    ring = megabytes(window * 2 * facts.shape.hidden * 2)
+    ring = megabytes((window + BLOCK) * 2 * facts.shape.hidden * 4)
     return Found(
         listing(denied),
-        f"memory as context is attention over a window of {window} tokens: {ring} a Titans layer in fp16",
+        f"memory as context is attention over a window of {window} tokens: {ring} a Titans layer in float32",
         "a ring of bounded size, written in the first loop iteration; nothing grows with the text",
         "titans.local_window_size",
     )
