@@ -21,8 +21,8 @@ class Blocks:
 
     Attributes:
         multiple: of which a block must be a multiple.
-        largest: block that tests compare with the reference, bit for bit; 127 · 127 · 512 < 2**24, so its sum is exact in
-            float32. The steps of a block are straight code, which grows with it.
+        largest: block that tests compare with the reference, bit for bit; 127 · 127 · 512 < 2**24, so its sum is exact
+            in float32. The steps of a block are straight code, which grows with it.
         powers: whether a block must be a power of two.
     """
 
