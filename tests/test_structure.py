@@ -15,7 +15,6 @@ SOURCE = r".*\.(py|c|h|mjs|js|ts|swift)"
 
 #: Files that are longer, and why they are one.
 LONG = {
-    "compiler/ir/numerics.py": "the arithmetic of every target in one place, which C and ONNX are compared with",
     "compiler/ir/ops/linear.py": "products in all formats share rounding and packing",
     "frontends/grammar/regex.py": "one recursive parser",
     "frontends/grammar/schema.py": "one recursive translation, a method for each type of JSON",

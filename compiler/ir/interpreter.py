@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 
 from chimerac.compiler.errors import InternalError
-from chimerac.compiler.ir import numerics
+from chimerac.compiler.ir import numpy_math
 from chimerac.compiler.ir.layouts import unpack
 from chimerac.compiler.ir.module import Module, Op, Region, Role, Value, fewest_iterations
 from chimerac.compiler.ir.ops import OPS
@@ -187,8 +187,8 @@ def converged(now: np.ndarray, before: np.ndarray, threshold: float) -> bool:
     """
     now, before = now.reshape(now.shape[0], -1), before.reshape(now.shape[0], -1)
     difference = now - before
-    moved = np.sqrt(numerics.lanes8_sum(difference * difference))
-    size = np.sqrt(numerics.lanes8_sum(now * now))
+    moved = np.sqrt(numpy_math.lanes8_sum(difference * difference))
+    size = np.sqrt(numpy_math.lanes8_sum(now * now))
     return bool(np.all(moved <= np.float32(threshold) * size))
 
 

@@ -115,7 +115,7 @@ class TirOps:
 def lanes8_sums(
     builder: KernelBuilder, length: int | Expr, terms: Callable[[Expr, int], Sequence[Expr]], count: int = 1
 ) -> list[Expr]:
-    """``numerics.lanes8_sum`` of ``count`` rows at once.
+    """``numpy_math.lanes8_sum`` of ``count`` rows at once.
 
     Args:
         length: elements to sum; may depend on the call.

@@ -43,7 +43,7 @@ def panels(extent: int, isa: Isa) -> list[list[Piece]]:
 
 
 def row_sums(b: KernelBuilder, terms: Callable[[Expr, int], list[Expr]], rows: int, extent: int) -> Expr:
-    """``numerics.lanes8_sum`` of 1, 4 or 8 rows at a time: a vector with one lane per row, a scalar for one row.
+    """``numpy_math.lanes8_sum`` of 1, 4 or 8 rows at a time: a vector with one lane per row, a scalar for one row.
 
     Args:
         terms: the elements of each row from a first element on, as vectors of that many lanes.

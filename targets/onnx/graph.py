@@ -147,7 +147,7 @@ class Nodes:
         return self.op("ReduceSum", x, self.i64([0]), keepdims=int(keep))
 
     def lanes8_sum(self, x: str, extent: int) -> str:
-        """``numerics.lanes8_sum`` over the last axis.
+        """``numpy_math.lanes8_sum`` over the last axis.
 
         Args:
             x: f32[..., extent].
@@ -170,7 +170,7 @@ class Nodes:
         return x
 
     def lanes8_sum_first(self, x: str, extent: int, rank: int) -> str:
-        """``numerics.lanes8_sum`` over the first axis: f32[extent, ...] to f32[...], the other extents as they are."""
+        """``numpy_math.lanes8_sum`` over the first axis: f32[extent, ...] to f32[...], other extents as they are."""
         if self.pool.fused:
             return self.sum_first(x)
         missing = -extent % 8

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from chimerac.compiler.ir import numerics
+from chimerac.compiler.ir import numerics, numpy_math
 from chimerac.compiler.ir.module import Op
 from chimerac.compiler.ir.ops.definition import (
     FLOAT_WORK,
@@ -24,7 +24,7 @@ from chimerac.compiler.ir.ops.recurrent import vector_matrix
 from chimerac.compiler.ir.types import TensorType, i32
 
 F32 = np.float32
-N = numerics.NUMPY
+N = numpy_math.NUMPY
 
 MOST_HEADS = 4
 
@@ -70,9 +70,9 @@ def _window_attention(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray,
         seen = [p % capacity for p in range(max(0, start + t - window + 1), start + t + 1)]
         keys = np.concatenate([persistent_k, slot[t][None], ring_k[seen]]).transpose(1, 0, 2)  # [H, L, d]
         values = np.concatenate([persistent_v, slot[t][None], ring_v[seen]]).transpose(1, 0, 2)
-        scores = numerics.lanes8_sum(q[t][:, None, :] * keys) * scale
+        scores = numpy_math.lanes8_sum(q[t][:, None, :] * keys) * scale
         weights = np.asarray(numerics.exp(N, scores - scores.max(axis=-1, keepdims=True)), F32)
-        total = numerics.lanes8_sum(weights)
+        total = numpy_math.lanes8_sum(weights)
         outputs.append(vector_matrix(weights, values) / total[:, None])
     return np.stack(outputs), ring_k, ring_v
 

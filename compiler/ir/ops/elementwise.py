@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from chimerac.compiler.ir import numerics
+from chimerac.compiler.ir import numerics, numpy_math
 from chimerac.compiler.ir.module import Op
 from chimerac.compiler.ir.ops.definition import Attributes, OpDef, Types, attribute_int, require, static
 from chimerac.compiler.ir.types import TOKENS, Dim, TensorType
@@ -56,7 +56,7 @@ def _elementwise(name: str) -> OpDef:
 
     def reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         ready = np.broadcast_arrays(*arrays) if count > 1 else arrays
-        return (np.asarray(function(numerics.NUMPY, *ready), np.float32).reshape(ready[0].shape),)
+        return (np.asarray(function(numpy_math.NUMPY, *ready), np.float32).reshape(ready[0].shape),)
 
     operands = ("a", "b")[:count]
     return OpDef(name, doc, operands, _infer_elementwise, reference, elementwise=True, row_wise=True, folds=True)
@@ -86,7 +86,7 @@ def evaluate_expression(text: str, ops: numerics.Ops[Any, Any, Any], operands: S
 
 def _fused_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
     ready = np.broadcast_arrays(*arrays)
-    result = np.asarray(evaluate_expression(op.text("expression"), numerics.NUMPY, ready), np.float32)
+    result = np.asarray(evaluate_expression(op.text("expression"), numpy_math.NUMPY, ready), np.float32)
     return (result.reshape(ready[0].shape),)
 
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from chimerac.compiler.ir import numerics
+from chimerac.compiler.ir import numerics, numpy_math
 from chimerac.compiler.ir.module import Op
 from chimerac.compiler.ir.ops.definition import (
     Attributes,
@@ -45,7 +45,7 @@ from chimerac.compiler.ir.types import TensorType, i32
 
 Arrays = Sequence[np.ndarray]
 F32 = np.float32
-N = numerics.NUMPY
+N = numpy_math.NUMPY
 
 
 def route(x: np.ndarray, router: np.ndarray, bias: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:

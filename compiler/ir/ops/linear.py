@@ -2,7 +2,7 @@
 
 Order of operations (the same on every target, see docs/numerics.md):
 
-* a reduction along a row uses ``numerics.lanes8_sum``: 8 virtual lanes and a fixed tree;
+* a reduction along a row uses ``numpy_math.lanes8_sum``: 8 virtual lanes and a fixed tree;
 * integer products are exact in any order;
 * a quantised product adds one group after the other: ``y = y + s_g * (a_2g * acc_2g + a_2g+1 * acc_2g+1)`` with every
   float32 product and sum rounded on its own.
@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from chimerac.compiler.ir import numerics
+from chimerac.compiler.ir import numpy_math
 from chimerac.compiler.ir.layouts import panel_rows_of
 from chimerac.compiler.ir.module import Op
 from chimerac.compiler.ir.ops.definition import (
@@ -42,7 +42,7 @@ F32 = np.float32
 
 def rms_normalise(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
     """``x * (1 / sqrt(mean(x²) + eps)) * weight`` over the last axis, in that order."""
-    mean = numerics.lanes8_sum(x * x) / F32(x.shape[-1])
+    mean = numpy_math.lanes8_sum(x * x) / F32(x.shape[-1])
     scale = F32(1) / np.sqrt(mean + F32(eps))
     normed: np.ndarray = (x * scale[..., None]) * weight
     return normed
@@ -133,7 +133,7 @@ def dense(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """``x @ weight.T`` in float32, each dot product by ``lanes8_sum``: f32[..., N]; weight in float32 or bfloat16."""
     step = max(1, _PIECE // max(1, x.size))  # rows whose products are in memory at a time
     rows = range(0, max(1, weight.shape[0]), step)
-    return np.concatenate([numerics.lanes8_sum(x[..., None, :] * wide(weight[i : i + step])) for i in rows], axis=-1)
+    return np.concatenate([numpy_math.lanes8_sum(x[..., None, :] * wide(weight[i : i + step])) for i in rows], axis=-1)
 
 
 def _infer_norm(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
@@ -263,7 +263,7 @@ def _infer_l2(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]
 
 def _l2_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
     x = arrays[0]
-    scale = F32(1) / np.sqrt(numerics.lanes8_sum(x * x) + F32(op.number("eps")))
+    scale = F32(1) / np.sqrt(numpy_math.lanes8_sum(x * x) + F32(op.number("eps")))
     return (x * scale[..., None],)
 
 

@@ -2,7 +2,7 @@
 
 All run token by token, so that a call with many tokens and many calls with one give the same bits. Products of a
 vector with a state matrix add the terms in ascending order of the summed index, starting from +0, with the outputs as
-independent lanes; dot products of two vectors use ``numerics.lanes8_sum``.
+independent lanes; dot products of two vectors use ``numpy_math.lanes8_sum``.
 
 Symbols: T tokens, H heads, d head width (dk of keys, dv of values).
 """
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from chimerac.compiler.ir import numerics
+from chimerac.compiler.ir import numerics, numpy_math
 from chimerac.compiler.ir.module import Op
 from chimerac.compiler.ir.ops.definition import (
     FLOAT_WORK,
@@ -31,7 +31,7 @@ from chimerac.compiler.ir.types import TensorType, i32
 
 Arrays = Sequence[np.ndarray]
 F32 = np.float32
-N = numerics.NUMPY
+N = numpy_math.NUMPY
 
 
 def vector_matrix(vector: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -101,7 +101,7 @@ def _mlstm(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
         key = write[:, None] * k[t]
         c = forget[:, None, None] * c + key[:, :, None] * v[t][:, None, :]
         n = forget[:, None] * n + key
-        weight = np.abs(numerics.lanes8_sum(q[t] * n) * scale)
+        weight = np.abs(numpy_math.lanes8_sum(q[t] * n) * scale)
         floor = np.asarray(numerics.exp(N, -m), F32)
         normaliser = np.where(weight > floor, weight, floor)
         outputs.append((vector_matrix(q[t], c) * scale) / normaliser[:, None])
@@ -159,7 +159,7 @@ def _titans_update(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
         s = np.asarray(numerics.sigmoid(N, z), F32)
         a = z * s
         error = F32(2) * ((k[t] + vector_matrix(a, second)) - v[t])
-        back = numerics.lanes8_sum(second * error[:, None, :])
+        back = numpy_math.lanes8_sum(second * error[:, None, :])
         dz = back * (s * (F32(1) + z * (F32(1) - s)))
         rows = np.stack([k[t], a], axis=1)  # [H, 2, d]
         columns = np.stack([dz, error], axis=1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from chimerac.compiler.ir import numerics
+from chimerac.compiler.ir import numerics, numpy_math
 from chimerac.runtime.options import GenerateOptions
 from chimerac.runtime.reference import exact_math
 from chimerac.runtime.reference import sampler as python_sampler
@@ -53,12 +53,12 @@ def gumbel(ids: NDArray[np.int64], position: int, settings: Settings) -> Floats:
     counter[:, 0], counter[:, 1], counter[:, 3] = ids >> 2, position, settings.seed >> 32
     words = philox(counter, (settings.seed & 0xFFFFFFFF, settings.stream))[np.arange(ids.size), ids & 3]
     uniform = words.astype(np.float32) * np.float32(2**-32) + np.float32(2**-33)
-    uniform = numerics.minimum_f32(uniform, np.float32(1 - 2**-24))
-    return -numerics.log_f32(-numerics.log1p_f32(-uniform))
+    uniform = numpy_math.minimum_f32(uniform, np.float32(1 - 2**-24))
+    return -numpy_math.log_f32(-numpy_math.log1p_f32(-uniform))
 
 
 def clamp(x: Floats) -> Floats:
-    return numerics.minimum_f32(numerics.maximum_f32(x, -LARGEST), LARGEST)
+    return numpy_math.minimum_f32(numpy_math.maximum_f32(x, -LARGEST), LARGEST)
 
 
 def survivors(
@@ -82,8 +82,8 @@ def survivors(
     if ids.size and settings.top_p < 1:
         mass = np.zeros_like(scores)
         with np.errstate(all="ignore"):
-            mass[ids] = numerics.exp_f32(scores[ids] - scores[ids[0]])
-        threshold = np.float32(settings.top_p) * numerics.lanes8_sum(mass)
+            mass[ids] = numpy_math.exp_f32(scores[ids] - scores[ids[0]])
+        threshold = np.float32(settings.top_p) * numpy_math.lanes8_sum(mass)
         cumulative, kept = np.float32(0), 0
         for candidate in ids:
             cumulative = np.float32(cumulative + mass[candidate])
@@ -291,10 +291,10 @@ def test_mathematics_of_the_python_sampler_is_that_of_the_compiler() -> None:
     edges = np.array([0, np.inf, -np.inf, numerics.EXP_MAX, numerics.EXP_MIN, 88.73, -87.34], np.float32)
     with np.errstate(all="ignore"):
         whole = np.concatenate([x, edges])
-        assert np.array_equal(exact_math.exp(whole), numerics.exp_f32(whole))
+        assert np.array_equal(exact_math.exp(whole), numpy_math.exp_f32(whole))
         positive = np.abs(x[x != 0])
-        assert np.array_equal(exact_math.log(positive), numerics.log_f32(positive))
+        assert np.array_equal(exact_math.log(positive), numpy_math.log_f32(positive))
         fractions = random.uniform(-1 + 2**-24, 0, 20000).astype(np.float32)
-        assert np.array_equal(exact_math.log1p(fractions), numerics.log1p_f32(fractions))
+        assert np.array_equal(exact_math.log1p(fractions), numpy_math.log1p_f32(fractions))
     for size in (1, 7, 8, 9, 100):
-        assert exact_math.lanes8_sum(x[:size]) == numerics.lanes8_sum(x[:size])
+        assert exact_math.lanes8_sum(x[:size]) == numpy_math.lanes8_sum(x[:size])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chimerac.compiler.ir import numerics
+from chimerac.compiler.ir import numpy_math
 from chimerac.runtime import BundleError, load
 from chimerac.runtime import bundle_format as bf
 from chimerac.runtime.reference.tokenizer import Tokenizer, write_tokenizer
@@ -52,13 +52,13 @@ class Reference:
             total = x.copy()
             for column in range(8):
                 total = total + self.mix[:, column] * self.looped[iteration, column]
-            self.looped[iteration] = numerics.tanh_f32(total)
+            self.looped[iteration] = numpy_math.tanh_f32(total)
             x = x * np.float32(0.5) + self.looped[iteration]
         self.trace = self.trace * np.float32(0.75) + x
         self.deepest = max(self.deepest, loops)
 
     def logits(self) -> np.ndarray:
-        return numerics.lanes8_sum(self.head * self.trace[:, None], axis=0)
+        return numpy_math.lanes8_sum(self.head * self.trace[:, None], axis=0)
 
 
 def set_loops(session: NativeSession, loops: int) -> None:

@@ -10,7 +10,7 @@ import pytest
 from emulated import link_server
 from kernel_harness import Library, assert_same_bits, emulated, native_isas
 
-from chimerac.compiler.ir.numerics import NUMPY, lanes8_sum
+from chimerac.compiler.ir.numpy_math import NUMPY, lanes8_sum
 from chimerac.compiler.ir.types import TensorType, f32, i32
 from chimerac.targets.code.link import link
 from chimerac.targets.isa import load_isa

@@ -9,22 +9,22 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from chimerac.compiler.ir import numerics
+from chimerac.compiler.ir import numerics, numpy_math
 from chimerac.targets.onnx.functions import FUNCTIONS, call
 from chimerac.targets.onnx.graph import Nodes, Pool
 from chimerac.targets.onnx.model import IR_VERSION, OPSET
 
 REFERENCES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "exp": numerics.exp_f32,
-    "log": numerics.log_f32,
-    "log1p": numerics.log1p_f32,
-    "sigmoid": numerics.sigmoid_f32,
-    "silu": numerics.silu_f32,
-    "softplus": numerics.softplus_f32,
-    "logsigmoid": numerics.logsigmoid_f32,
-    "tanh": numerics.tanh_f32,
-    "erf": numerics.erf_f32,
-    "gelu": numerics.gelu_erf_f32,
+    "exp": numpy_math.exp_f32,
+    "log": numpy_math.log_f32,
+    "log1p": numpy_math.log1p_f32,
+    "sigmoid": numpy_math.sigmoid_f32,
+    "silu": numpy_math.silu_f32,
+    "softplus": numpy_math.softplus_f32,
+    "logsigmoid": numpy_math.logsigmoid_f32,
+    "tanh": numpy_math.tanh_f32,
+    "erf": numpy_math.erf_f32,
+    "gelu": numpy_math.gelu_erf_f32,
 }
 
 
