@@ -2,8 +2,8 @@
 
 Each function below is a fixed sequence of separately rounded IEEE-754 binary32 operations (add, sub, mul, div, compare,
 select) and 32-bit integer operations. It is written once, over an ``Ops`` object: with numpy_math.NUMPY it computes
-numpy arrays, with a TensorIR implementation it builds the same expression for a kernel, and ``runtime/native/chm_math.h`` is
-the same sequence in C. Rules for an ``Ops`` implementation:
+numpy arrays, with a TensorIR implementation it builds the same expression for a kernel, and
+``runtime/native/chm_math.h`` is the same sequence in C. Rules for an ``Ops`` implementation:
 
 * every float operation rounds to nearest even to float32 by itself; nothing is fused, reassociated or simplified
   (``(x + c) - c`` stays two roundings; ``x == x`` is not folded);
