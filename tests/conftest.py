@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["toy_bundles"]
+
 DOCUMENT = Path(__file__).parent / "data" / "chimera51_document.txt"
 GOLDEN = Path(__file__).parent / "golden"
 Golden = Callable[[str, str], None]
@@ -58,3 +60,13 @@ def golden(request: pytest.FixtureRequest) -> Golden:
             pytest.fail("\n".join([f"{path} differs", *lines, f"if that is meant: {command}"]), pytrace=False)
 
     return compare
+
+
+@pytest.fixture(scope="session")
+def onnx_bundles(document: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Target name → bundle of the document at nano scale."""
+    from chimerac.compiler.build.build import build
+
+    targets = ["onnx", "onnx-fused"]
+    report = build(document, scale="nano", targets=targets, out=tmp_path_factory.mktemp("onnx"))
+    return {bundle.target: bundle.path for bundle in report.bundles}

@@ -10,17 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.costs import decode_costs, decode_steps
-from chimerac.compiler.ir.module import Constant, Module, walk
+from chimerac.compiler.ir.module import Module, walk
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.packaging.ahead import made_ahead
 from chimerac.compiler.packaging.data_files import check_names, data_names, write_card, write_data, write_report
 from chimerac.compiler.packaging.facts import generation_of
 from chimerac.compiler.packaging.package import Build, Job, Naming
 from chimerac.compiler.packaging.report import ReportInput, common_facts, file_rows, remark_rows
+from chimerac.compiler.packaging.weights import model_sha256, weight_sections
 from chimerac.passes.base import Pass
 from chimerac.passes.ternary_costs import TernaryCosts
 from chimerac.passes.ternary_packing import TernaryPacking
@@ -30,9 +29,7 @@ from chimerac.runtime.bundle_format import (
     MANIFEST_NAME,
     Manifest,
     Memory,
-    Section,
     SelfTest,
-    array_section,
     file_entry,
     read_container,
     write_container,
@@ -102,28 +99,29 @@ class _Writer:
         contents = write_weights(self.folder / self.names["weights"], self.module, self.model.digest)
         size = (self.folder / self.names["weights"]).stat().st_size
         job.steps.of_target(self.target.name, "weights", f"weights: {size:,} bytes", time.perf_counter() - begun)
-        tested = job.self_test(with_written_weights(self.folder / self.names["weights"], self.module))
+        stored = with_written_weights(self.folder / self.names["weights"], self.module)
+        tested, shared = job.self_test(stored), model_sha256(stored, contents)
         kernels = finish_kernels(self.build, job.work, job)
         begun = time.perf_counter()
         roles = {self.names["weights"]: "weights", **write_data(self.folder, self.model, self.names)}
-        roles |= self._code(contents, kernels)
+        roles |= self._code(contents, shared, kernels)
         for name, source in self.runtime.items():
             shutil.copyfile(source, self.folder / name)
             roles[name] = "runtime"
         roles |= write_card(self.folder, self.model, self.build)
         report = self._report(roles, tested, kernels[self.target.isa])
         roles |= write_report(self.folder, report)
-        write_manifest(self.folder, self._manifest(roles, contents, tested))
+        write_manifest(self.folder, self._manifest(roles, contents, shared, tested))
         files = [*roles, MANIFEST_NAME]
         job.steps.of_target(self.target.name, "bundle", f"{len(files)} files", time.perf_counter() - begun)
         return files
 
-    def _code(self, contents: str, kernels: Mapping[str, Sequence[KernelObject]]) -> dict[str, str]:
+    def _code(self, contents: str, shared: str, kernels: Mapping[str, Sequence[KernelObject]]) -> dict[str, str]:
         """Link the library, the runner and the other modules; their names and roles."""
         target, drivers, roles = self.target, {}, {}
         for file in {target.library: target.isa, **{m.file: m.isa for m in target.modules}}.items():
             name, isa = file[0], load_isa(file[1])
-            identity = driver.Identity(isa.name, self.model.digest, contents, kernel_sets(isa))
+            identity = driver.Identity(isa.name, self.model.digest, contents, shared, kernel_sets(isa))
             drivers[name] = driver.write_driver(self.module, self.plan, identity)
             roles[name] = "code" if name == target.library else "variant"
         if target.runner:
@@ -135,7 +133,7 @@ class _Writer:
         link_all(drivers, kernels, self.job)
         return roles
 
-    def _manifest(self, roles: Mapping[str, str], contents: str, tested: SelfTest) -> Manifest:
+    def _manifest(self, roles: Mapping[str, str], contents: str, shared: str, tested: SelfTest) -> Manifest:
         plan = self.plan
         return Manifest(
             name=self.model.name,
@@ -152,6 +150,7 @@ class _Writer:
             ),
             cpu=self.target.cpu,
             self_test=tested,
+            model_sha256=shared,
             provenance=self.model.provenance,
             generation=generation_of(self.model, self.module),
         )
@@ -193,8 +192,7 @@ def _calls(module: Module) -> dict[str, int]:
 
 def write_weights(path: Path, module: Module, digest: str) -> str:
     """Write the weights file; the digest that ties the code to the weights."""
-    sections = [_section(name, module.constants[name]) for name in driver.used_sections(module)]
-    with made_ahead(sections) as ready:
+    with made_ahead(weight_sections(module)) as ready:
         return write_container(path, KIND_WEIGHTS, ready, {KEY_CONFIG: digest})
 
 
@@ -206,15 +204,6 @@ def with_written_weights(path: Path, module: Module) -> Module:
     stored = read_container(path, verify=False)
     mapped = {name: replace(module.constants[name], source=stored.array(name)) for name in computed}
     return replace(module, constants={**module.constants, **mapped})
-
-
-def _section(name: str, constant: Constant) -> Section:
-    if constant.computed:
-        like = array_section(name, np.empty(0, constant.type.numpy))
-        section = replace(like, shape=tuple(int(d) for d in constant.type.shape), data=constant.parts)
-    else:
-        section = array_section(name, constant.data)
-    return replace(section, dtype="BF16") if constant.type.dtype == "bf16" else section
 
 
 def finish_kernels(build: Build, folder: Path, job: Job) -> dict[str, list[KernelObject]]:

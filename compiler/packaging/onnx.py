@@ -18,6 +18,7 @@ from chimerac.compiler.packaging.data_files import check_names, data_names, writ
 from chimerac.compiler.packaging.facts import generation_of
 from chimerac.compiler.packaging.package import Job, Naming, Package
 from chimerac.compiler.packaging.report import ReportInput, common_facts, file_rows, remark_rows
+from chimerac.compiler.packaging.weights import model_sha256
 from chimerac.passes.base import Pass
 from chimerac.runtime.bundle_format import MANIFEST_NAME, Manifest, Memory, SelfTest, file_entry, write_manifest
 from chimerac.runtime.sessions.onnx import ONNX_FUSED
@@ -67,6 +68,7 @@ class OnnxPackage:
                 files=tuple(file_entry(folder / file, role) for file, role in roles.items()),
                 memory=Memory((folder / WEIGHTS).stat().st_size, plan_memory(module).state_bytes, 0),
                 self_test=tested,
+                model_sha256=model_sha256(module),
                 provenance=model.provenance,
                 generation=generation_of(model, module),
             ),

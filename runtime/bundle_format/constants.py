@@ -28,6 +28,8 @@ MAX_STOP_TOKENS: Final = 16
 MAX_TEXT_BYTES: Final = 1024  #: of one piece of generated text
 MAX_THREADS: Final = 64  #: that share the work of a call
 HISTORY_TOKENS: Final = 256  #: window of the repetition penalty
+MAX_PENDING: Final = 16  #: tokens that were chosen and not run yet
+GRAMMAR_PLACE_BYTES: Final = 1032  #: of a place in a grammar: docs/fstpack.md
 
 #: dtype names of safetensors that chimerac writes, with their size in bytes
 DTYPES: Final[dict[str, int]] = {
@@ -45,7 +47,8 @@ DTYPES: Final[dict[str, int]] = {
 KIND_WEIGHTS: Final = "b158"
 KIND_TOKENIZER: Final = "tokenizer"
 KIND_GRAMMARS: Final = "fstpack"
-KINDS: Final = (KIND_WEIGHTS, "experts", "sfpack", KIND_GRAMMARS, "seedpack", KIND_TOKENIZER, "state")
+KIND_STATE: Final = "state"
+KINDS: Final = (KIND_WEIGHTS, "experts", "sfpack", KIND_GRAMMARS, "seedpack", KIND_TOKENIZER, KIND_STATE)
 
 KEY_KIND: Final = "chimera.kind"
 KEY_ABI: Final = "chimera.abi"
@@ -53,11 +56,25 @@ KEY_CONFIG: Final = "chimera.config_sha256"
 KEY_CONTENTS: Final = "chimera.contents_sha256"
 KEY_SECTIONS: Final = "chimera.sections"
 KEY_TOKENIZER: Final = "chimera.tokenizer_sha256"
+KEY_MODEL: Final = "chimera.model_sha256"
 
 SECTION_TOKEN_LENGTHS: Final = "len"  #: U8[n]: bytes of each token, 0 for specials and holes
 SECTION_TOKEN_BYTES: Final = "bytes"  #: U8[sum of lengths]: the tokens' bytes in id order
 SECTION_SPECIALS: Final = "special"  #: U8[m]: JSON list of {"name", "id", "role"}
 SECTION_PATTERN: Final = "pattern"  #: U8[p], may be absent: one of PATTERNS
+
+#: Sections of a sequence that every model has: name, dtype, number of elements. docs/bundle.md has their meaning.
+STATE_SECTIONS: Final[dict[str, tuple[str, int]]] = {
+    "sequence": ("I32", 8),
+    "sequence.history": ("I32", HISTORY_TOKENS),
+    "sequence.pending": ("I32", MAX_PENDING),
+    "sequence.text": ("U8", 4),
+    "grammar": ("U32", 4),
+    "grammar.place": ("U8", GRAMMAR_PLACE_BYTES),
+}
+SECTION_LOGITS: Final = "logits"  #: F32[vocabulary]
+STATE_PREFIX: Final = "state."  #: before the name of a recurrent state
+EXTRA_PREFIX: Final = "extra."  #: of sections that no continuation depends on
 
 PATTERN_NONE: Final = "none"  #: text is not cut before merging
 PATTERN_O200K: Final = "o200k"  #: text is cut as by o200k_base

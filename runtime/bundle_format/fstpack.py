@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from chimerac.runtime.bundle_format.atomic import write_atomically
 from chimerac.runtime.bundle_format.constants import KIND_GRAMMARS
 from chimerac.runtime.bundle_format.container import Container, Section, container_bytes
+from chimerac.runtime.bundle_format.hashing import hash_words
 from chimerac.runtime.errors import BundleError
 
 KIND: Final = KIND_GRAMMARS
@@ -84,10 +86,26 @@ class Automaton:
     @property
     def bytes(self) -> int:
         """Size of the tables."""
-        tables: list[NDArray[Any]] = [self.classes, self.delta, self.op, self.state, self.loop]
-        if self.masks:
-            tables += [self.masks.first, self.masks.entry, self.masks.data]
-        return int(sum(table.nbytes for table in tables))
+        return int(sum(table.nbytes for table in self.tables().values()))
+
+    @property
+    def identity(self) -> int:
+        """64 bits that tell the tables from others: what a place in a text of the grammar is tied to."""
+        sums = (zlib.crc32(table.tobytes()) for table in self.tables().values())
+        return hash_words(b"".join(number.to_bytes(8, "little") for number in sums)) | 1  # 0 is no grammar
+
+    def tables(self) -> dict[str, NDArray[Any]]:
+        """The tables by the end of their sections' names, in the order of a container."""
+        tables: dict[str, NDArray[Any]] = {
+            "class": self.classes,
+            "delta": self.delta,
+            "op": self.op,
+            "state": self.state,
+            "loop": self.loop,
+        }
+        if self.masks is not None and len(self.masks.entry):
+            tables |= {"mask.first": self.masks.first, "mask.entry": self.masks.entry, "mask.data": self.masks.data}
+        return tables
 
 
 @dataclass(frozen=True)
@@ -134,16 +152,7 @@ def pack_sections(pack: Pack) -> list[Section]:
             g.machines, g.closing,
         ]  # fmt: skip
         names += g.name.encode() + b"\0"
-        tables: dict[str, NDArray[Any]] = {
-            "class": g.classes,
-            "delta": g.delta,
-            "op": g.op,
-            "state": g.state,
-            "loop": g.loop,
-        }
-        if g.masks is not None and stored:
-            tables |= {"mask.first": g.masks.first, "mask.entry": g.masks.entry, "mask.data": g.masks.data}
-        sections += [_section(f"g{index}.{key}", table) for key, table in tables.items()]
+        sections += [_section(f"g{index}.{key}", table) for key, table in g.tables().items()]
         text = g.source.encode()
         sections.append(Section(f"g{index}.source", "U8", (len(text),), text))
     shared = [_section("directory", directory), Section("names", "U8", (len(names),), names)]

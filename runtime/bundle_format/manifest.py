@@ -100,6 +100,7 @@ class Manifest:
     memory: Memory
     cpu: tuple[str, ...] = ()
     self_test: SelfTest | None = None
+    model_sha256: str = ""
     provenance: Mapping[str, str] = field(default_factory=dict)
     generation: Generation | None = None
     abi: str = c.ABI
@@ -266,6 +267,7 @@ def _manifest(row: dict[str, Any], schema: int, abi: str) -> Manifest:
         ),
         cpu=tuple(_text(feature, "a cpu feature") for feature in _list(row["cpu"], "cpu")),
         self_test=_self_test(row["self_test"]),
+        model_sha256=_text(row.get("model_sha256", ""), "model_sha256"),
         provenance={key: _text(value, f"provenance.{key}") for key, value in provenance.items()},
         generation=_generation(row.get("generation")),
         abi=abi,

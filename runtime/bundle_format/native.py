@@ -29,12 +29,16 @@ _CORE = (
     "chm_pretokenizer.c",
     "chm_sampler.c",
     "chm_session.c",
+    "chm_sha256.c",
+    "chm_state.c",
     "chm_threads.c",
     "chm_tokenizer.c",
     "chm_utf8.c",
 )
 #: Linux, Android, Apple: needs libc, threads and a clock
 POSIX_SOURCES: Final = (*_CORE, "chm_host_posix.c", "chm_measure.c", "chm_profile.c", "chm_threads_posix.c")
+#: The program ``chimera-run``, on top of ``POSIX_SOURCES``.
+RUNNER_SOURCES: Final = ("chm_run.c",)
 #: wasm32-freestanding: needs nothing
 WASM_SOURCES: Final = (*_CORE, "chm_host_wasm.c", "chm_threads_wasm.c", "chm_freestanding.c")
 
@@ -130,6 +134,8 @@ def c_header() -> str:
         ("CHM_MAX_TEXT_BYTES", c.MAX_TEXT_BYTES),
         ("CHM_HISTORY_TOKENS", c.HISTORY_TOKENS),
         ("CHM_MAX_THREADS", c.MAX_THREADS),
+        ("CHM_MAX_PENDING", c.MAX_PENDING),
+        ("CHM_GRAMMAR_PLACE_BYTES", c.GRAMMAR_PLACE_BYTES),
     )
     strings = (
         ("CHM_ABI", c.ABI),
@@ -137,16 +143,21 @@ def c_header() -> str:
         ("CHM_KIND_WEIGHTS", c.KIND_WEIGHTS),
         ("CHM_KIND_TOKENIZER", c.KIND_TOKENIZER),
         ("CHM_KIND_GRAMMARS", c.KIND_GRAMMARS),
+        ("CHM_KIND_STATE", c.KIND_STATE),
         ("CHM_KEY_KIND", c.KEY_KIND),
         ("CHM_KEY_ABI", c.KEY_ABI),
         ("CHM_KEY_CONFIG", c.KEY_CONFIG),
         ("CHM_KEY_CONTENTS", c.KEY_CONTENTS),
         ("CHM_KEY_SECTIONS", c.KEY_SECTIONS),
         ("CHM_KEY_TOKENIZER", c.KEY_TOKENIZER),
+        ("CHM_KEY_MODEL", c.KEY_MODEL),
         ("CHM_SECTION_TOKEN_LENGTHS", c.SECTION_TOKEN_LENGTHS),
         ("CHM_SECTION_TOKEN_BYTES", c.SECTION_TOKEN_BYTES),
         ("CHM_SECTION_SPECIALS", c.SECTION_SPECIALS),
         ("CHM_SECTION_PATTERN", c.SECTION_PATTERN),
+        ("CHM_SECTION_LOGITS", c.SECTION_LOGITS),
+        ("CHM_STATE_PREFIX", c.STATE_PREFIX),
+        ("CHM_EXTRA_PREFIX", c.EXTRA_PREFIX),
         ("CHM_PATTERN_NONE", c.PATTERN_NONE),
         ("CHM_PATTERN_O200K", c.PATTERN_O200K),
         ("CHM_ROLE_BEGIN", c.ROLE_BEGIN),
@@ -169,6 +180,13 @@ def c_header() -> str:
         "/* X(name, bytes of one element) */",
         "#define CHM_DTYPES(X) \\",
         " \\\n".join(f"  X({name}, {size}u)" for name, size in c.DTYPES.items()),
+        "",
+        "/* X(name, field, dtype, elements): sections of a sequence that every model has */",
+        "#define CHM_STATE_SECTIONS(X) \\",
+        " \\\n".join(
+            f'  X("{name}", {name.rpartition(".")[2]}, {dtype}, {count}u)'
+            for name, (dtype, count) in c.STATE_SECTIONS.items()
+        ),
         "",
         "/* Results of the functions of chimera.h. */",
         "typedef enum chm_status {",

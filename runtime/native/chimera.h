@@ -159,7 +159,11 @@ CHM_API int32_t chm_session_iterations(const chm_session *session);
 CHM_API int32_t chm_session_state_hash(chm_session *session, uint64_t *hash);
 CHM_API int32_t chm_session_logits_hash(chm_session *session, uint64_t *hash);
 
-/* Copy of the sequence: state, logits, position, history; not the settings. Only for the same library and weights. */
+/* The sequence (state, logits, position, history; not the settings) as a container of kind "state", docs/bundle.md, that
+ * every runtime of the same config and weights restores and continues to the same bits. The size is the same for all
+ * sequences of a model. Nothing is allocated. A snapshot that is refused changes nothing: CHM_ERROR_NOT_A_CONTAINER to
+ * CHM_ERROR_CHECKSUM for bytes that are none, CHM_ERROR_MISMATCH for another model, CHM_ERROR_ARGUMENT for numbers out of
+ * range. */
 CHM_API size_t chm_session_snapshot_bytes(const chm_session *session);
 CHM_API int32_t chm_session_snapshot(const chm_session *session, void *snapshot, size_t bytes);
 CHM_API int32_t chm_session_restore(chm_session *session, const void *snapshot, size_t bytes);

@@ -1,5 +1,5 @@
 /* Opening a bundle: the model compiled in, its weights found section by section, its tokenizer. */
-#include "chm_internal.h"
+#include "chm_session.h"
 
 uint32_t chm_abi_version(void) { return CHM_ABI_MAJOR << 16 | CHM_ABI_MINOR; }
 const char *chm_model_name(void) { return chm_model.name; }
@@ -40,7 +40,7 @@ static int32_t check_model(void) {
         chm_model.sections[state->init_section].bytes != state->bytes / (uint64_t)state->iterations)
       return wrong_model(state->name);
   }
-  return CHM_OK;
+  return chm_state_names() ? CHM_OK : wrong_model("the name of a state");
 }
 
 static int32_t find_weights(const chm_container *container, const uint8_t **weights) {

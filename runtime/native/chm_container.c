@@ -34,13 +34,13 @@ static int compare_names(const uint8_t *a, size_t a_bytes, const uint8_t *b, siz
 }
 
 typedef struct chm_metadata {
-  chm_text kind, abi, config, contents, sections, tokenizer;
+  chm_text kind, abi, config, contents, sections, tokenizer, model;
 } chm_metadata;
 
 static bool parse_metadata(chm_json *json, chm_metadata *metadata) {
   chm_text key, value, none = {NULL, 0};
   bool more;
-  *metadata = (chm_metadata){none, none, none, none, none, none};
+  *metadata = (chm_metadata){none, none, none, none, none, none, none};
   if (!chm_json_take(json, '{')) return false;
   do {
     if (!chm_json_string(json, &key) || !chm_json_take(json, ':') || !chm_json_string(json, &value)) return false;
@@ -50,6 +50,7 @@ static bool parse_metadata(chm_json *json, chm_metadata *metadata) {
                       : chm_text_is(key, CHM_KEY_CONTENTS) ? &metadata->contents
                       : chm_text_is(key, CHM_KEY_SECTIONS) ? &metadata->sections
                       : chm_text_is(key, CHM_KEY_TOKENIZER) ? &metadata->tokenizer
+                      : chm_text_is(key, CHM_KEY_MODEL)    ? &metadata->model
                                                             : NULL;
     if (known && known->start) return false; /* twice */
     if (known) *known = value;
@@ -59,8 +60,14 @@ static bool parse_metadata(chm_json *json, chm_metadata *metadata) {
          metadata->sections.start;
 }
 
+bool chm_section_name(const char *name) {
+  chm_text text = {(const uint8_t *)name, 0};
+  while (name[text.bytes]) ++text.bytes;
+  return is_name(text) && !starts_with(text, "__");
+}
+
 typedef struct chm_tensor {
-  chm_text dtype;
+  chm_text dtype, shape;
   uint64_t elements, begin, end;
   uint32_t dimensions;
   bool too_large; /* the number of elements does not fit */
@@ -72,6 +79,7 @@ static bool parse_shape(chm_json *json, chm_tensor *tensor) {
   tensor->dimensions = 0;
   tensor->too_large = false;
   if (!chm_json_take(json, '[')) return false;
+  tensor->shape = (chm_text){json->at, 0};
   if (chm_json_take(json, ']')) return true;
   do {
     uint64_t extent;
@@ -80,6 +88,7 @@ static bool parse_shape(chm_json *json, chm_tensor *tensor) {
     zero |= extent == 0;
     if (!tensor->too_large && !chm_multiply(tensor->elements, extent ? extent : 1, &tensor->elements))
       tensor->too_large = true;
+    tensor->shape.bytes = (size_t)(json->at - tensor->shape.start);
     if (!chm_json_next(json, ']', &more)) return false;
   } while (more);
   if (zero) {
@@ -177,8 +186,16 @@ static int32_t check_tensor(const chm_header *header, chm_json *sections, bool *
     return chm_fail(CHM_ERROR_NOT_A_CONTAINER, "%s: section %q ends beyond the end of the file", what, name.start,
                     name.bytes);
   *position = tensor->end;
-  *entry = (chm_entry){name.start, (uint32_t)name.bytes, 0, element, starts_with(name, CHM_PAD_PREFIX),
-                       header->data_start + tensor->begin, size};
+  *entry = (chm_entry){.name = name.start,
+                       .dtype = tensor->dtype.start,
+                       .shape = tensor->shape.start,
+                       .name_bytes = (uint32_t)name.bytes,
+                       .dtype_bytes = (uint32_t)tensor->dtype.bytes,
+                       .shape_bytes = (uint32_t)tensor->shape.bytes,
+                       .element_bytes = element,
+                       .is_pad = starts_with(name, CHM_PAD_PREFIX),
+                       .begin = header->data_start + tensor->begin,
+                       .bytes = size};
   if (entry->is_pad) return CHM_OK;
   if (starts_with(name, "__")) return invalid(header, "a reserved section name");
   if (tensor->begin % CHM_SECTION_ALIGNMENT)
@@ -304,6 +321,8 @@ static int32_t read_header(const uint8_t *file, size_t bytes, const char *kind, 
   return CHM_OK;
 }
 
+uint64_t chm_container_bytes(uint32_t sections) { return (uint64_t)sections * (sizeof(chm_entry) + sizeof(uint32_t)) + 1; }
+
 int32_t chm_container_open(const void *file, size_t bytes, const char *kind, const char *what, uint32_t flags,
                            const chm_allocator *allocator, chm_container *container) {
   chm_header header = {.what = what};
@@ -315,15 +334,19 @@ int32_t chm_container_open(const void *file, size_t bytes, const char *kind, con
 
   /* count <= CHM_MAX_SECTIONS, so this is a few megabytes at most */
   uint64_t entry_bytes = (uint64_t)count * sizeof(chm_entry);
-  container->allocated = entry_bytes + (uint64_t)count * sizeof(uint32_t) + 1;
+  container->allocated = chm_container_bytes(count);
   container->entries = chm_allocate(allocator, container->allocated);
   if (!container->entries) return CHM_ERROR_MEMORY;
   container->count = count;
   container->by_name = (uint32_t *)(void *)((uint8_t *)container->entries + entry_bytes);
   container->contents = header.metadata.contents.start;
   container->contents_bytes = header.metadata.contents.bytes;
+  container->config = header.metadata.config.start;
+  container->config_bytes = header.metadata.config.bytes;
   container->tokenizer = header.metadata.tokenizer.start;
   container->tokenizer_bytes = header.metadata.tokenizer.bytes;
+  container->model = header.metadata.model.start;
+  container->model_bytes = header.metadata.model.bytes;
   status = walk_tensors(&header, container->entries, &count);
   for (uint32_t i = 0; i < count; ++i) container->by_name[i] = i;
   sort_by_name(container);

@@ -16,6 +16,8 @@
 #define CHM_MAX_TEXT_BYTES 1024u
 #define CHM_HISTORY_TOKENS 256u
 #define CHM_MAX_THREADS 64u
+#define CHM_MAX_PENDING 16u
+#define CHM_GRAMMAR_PLACE_BYTES 1032u
 #define CHM_MAX_INTEGER 9007199254740992ull
 
 #define CHM_ABI "1.0"
@@ -23,16 +25,21 @@
 #define CHM_KIND_WEIGHTS "b158"
 #define CHM_KIND_TOKENIZER "tokenizer"
 #define CHM_KIND_GRAMMARS "fstpack"
+#define CHM_KIND_STATE "state"
 #define CHM_KEY_KIND "chimera.kind"
 #define CHM_KEY_ABI "chimera.abi"
 #define CHM_KEY_CONFIG "chimera.config_sha256"
 #define CHM_KEY_CONTENTS "chimera.contents_sha256"
 #define CHM_KEY_SECTIONS "chimera.sections"
 #define CHM_KEY_TOKENIZER "chimera.tokenizer_sha256"
+#define CHM_KEY_MODEL "chimera.model_sha256"
 #define CHM_SECTION_TOKEN_LENGTHS "len"
 #define CHM_SECTION_TOKEN_BYTES "bytes"
 #define CHM_SECTION_SPECIALS "special"
 #define CHM_SECTION_PATTERN "pattern"
+#define CHM_SECTION_LOGITS "logits"
+#define CHM_STATE_PREFIX "state."
+#define CHM_EXTRA_PREFIX "extra."
 #define CHM_PATTERN_NONE "none"
 #define CHM_PATTERN_O200K "o200k"
 #define CHM_ROLE_BEGIN "begin"
@@ -53,6 +60,15 @@
   X(U32, 4u) \
   X(I32, 4u) \
   X(F32, 4u)
+
+/* X(name, field, dtype, elements): sections of a sequence that every model has */
+#define CHM_STATE_SECTIONS(X) \
+  X("sequence", sequence, I32, 8u) \
+  X("sequence.history", history, I32, 256u) \
+  X("sequence.pending", pending, I32, 16u) \
+  X("sequence.text", text, U8, 4u) \
+  X("grammar", grammar, U32, 4u) \
+  X("grammar.place", place, U8, 1032u)
 
 /* Results of the functions of chimera.h. */
 typedef enum chm_status {

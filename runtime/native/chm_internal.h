@@ -55,11 +55,24 @@ typedef struct chm_crc32_tables {
 void chm_crc32_prepare(chm_crc32_tables *tables);
 uint32_t chm_crc32(const chm_crc32_tables *tables, const uint8_t *data, uint64_t bytes);
 
+/* ---- chm_sha256.c ---- */
+
+typedef struct chm_sha256 {
+  uint32_t state[8];
+  uint64_t bytes;    /* that were added */
+  uint8_t block[64]; /* of them the last, where they are no whole block */
+} chm_sha256;
+void chm_sha256_start(chm_sha256 *hash);
+void chm_sha256_add(chm_sha256 *hash, const void *data, uint64_t bytes);
+void chm_sha256_end(chm_sha256 *hash, uint8_t digest[32]);
+
 /* ---- chm_container.c ---- */
 
 typedef struct chm_entry {
-  const uint8_t *name; /* in the header; not zero-terminated */
-  uint32_t name_bytes;
+  const uint8_t *name;  /* in the header; not zero-terminated, like the next two */
+  const uint8_t *dtype;
+  const uint8_t *shape; /* numbers and commas, perhaps with spaces */
+  uint32_t name_bytes, dtype_bytes, shape_bytes;
   uint32_t crc32;
   uint32_t element_bytes; /* of the dtype */
   bool is_pad;
@@ -74,8 +87,12 @@ typedef struct chm_container {
   uint32_t *by_name;          /* [count] indices sorted by name */
   const uint8_t *contents;    /* value of chimera.contents_sha256 */
   size_t contents_bytes;
+  const uint8_t *config;      /* value of chimera.config_sha256 */
+  size_t config_bytes;
   const uint8_t *tokenizer;   /* value of chimera.tokenizer_sha256, NULL without it */
   size_t tokenizer_bytes;
+  const uint8_t *model;       /* value of chimera.model_sha256, NULL without it */
+  size_t model_bytes;
   uint64_t allocated;
 } chm_container;
 
@@ -85,6 +102,10 @@ int32_t chm_container_open(const void *file, size_t bytes, const char *kind, con
 void chm_container_close(chm_container *container, const chm_allocator *allocator);
 /* NULL if there is no section of this name. */
 const chm_entry *chm_container_find(const chm_container *container, const char *name);
+/* Bytes that chm_container_open allocates for a table of so many sections, pads included. */
+uint64_t chm_container_bytes(uint32_t sections);
+/* Whether a section may have this name. */
+bool chm_section_name(const char *name);
 
 /* ---- chm_pretokenizer.c ---- */
 

@@ -11,7 +11,7 @@
 
 #include "chm_cpu.h"
 
-#define CHM_MODEL_ABI 4u
+#define CHM_MODEL_ABI 5u
 #define CHM_NO_SECTION (-1)
 
 /* Whether a driver can be told to measure its steps: a wasm module has no clock. */
@@ -67,6 +67,8 @@ typedef struct chm_state_desc {
   uint64_t bytes;       /* of all iterations together */
   int32_t init_section; /* section that holds the initial value of one iteration, or CHM_NO_SECTION for zeros */
   int32_t iterations;   /* copies: one per loop iteration, 1 outside loops */
+  const char *dtype;    /* as in containers, for example "F32" */
+  const char *shape;    /* extents with commas between them, the copies first where there are several: "4,8" */
 } chm_state_desc;
 
 /* All kernels of one op in one part of the model. */
@@ -99,6 +101,7 @@ typedef struct chm_model_desc {
   const char *target;      /* for example "x86_64-avx2" */
   const char *config_sha256;
   const char *weights_sha256; /* digest over the names, sizes and contents the code was generated for */
+  const char *model_sha256;   /* the same of the layout that targets share: what snapshots are tied to */
   int32_t vocab, block;
   int32_t min_loops, max_loops, default_loops; /* min_loops is max_loops where loops are unrolled */
   uint64_t state_bytes, arena_bytes;

@@ -327,7 +327,10 @@ static char *next_word(char **line) {
 
 static void print_hex(const void *data, size_t bytes) {
   const uint8_t *from = data;
-  for (size_t i = 0; i < bytes; ++i) printf("%02x", from[i]);
+  for (size_t i = 0; i < bytes; ++i) {
+    putchar("0123456789abcdef"[from[i] >> 4]);
+    putchar("0123456789abcdef"[from[i] & 15]);
+  }
 }
 
 /* Decode in place; false if the digits are not bytes. */
@@ -424,6 +427,28 @@ static int32_t serve_hash(int32_t (*hash)(chm_session *, uint64_t *)) {
   return status;
 }
 
+static int32_t serve_snapshot(void) {
+  size_t bytes = chm_session_snapshot_bytes(session);
+  void *snapshot = malloc(bytes);
+  if (!snapshot) return BAD_REQUEST;
+  int32_t status = chm_session_snapshot(session, snapshot, bytes);
+  if (!status) {
+    printf("ok ");
+    print_hex(snapshot, bytes);
+  }
+  free(snapshot);
+  return status;
+}
+
+static int32_t serve_restore(char *line) {
+  size_t bytes;
+  char *snapshot = next_word(&line);
+  if (!from_hex(snapshot, &bytes)) return BAD_REQUEST;
+  int32_t status = chm_session_restore(session, snapshot, bytes);
+  if (!status) printf("ok");
+  return status;
+}
+
 static int32_t serve_one(char *line) {
   const char *request = next_word(&line);
   int32_t number, status = CHM_OK;
@@ -439,6 +464,8 @@ static int32_t serve_one(char *line) {
   else if (!strcmp(request, "next")) status = serve_next();
   else if (!strcmp(request, "state_hash")) status = serve_hash(chm_session_state_hash);
   else if (!strcmp(request, "logits_hash")) status = serve_hash(chm_session_logits_hash);
+  else if (!strcmp(request, "snapshot")) status = serve_snapshot();
+  else if (!strcmp(request, "restore")) status = serve_restore(line);
   else if (!strcmp(request, "position"))
     printf("ok %d %d", (int)chm_session_position(session), (int)chm_session_iterations(session));
   else if (!strcmp(request, "logits")) {

@@ -1,46 +1,5 @@
 /* A session: one sequence of tokens, its recurrent state, and the decode loop. */
-#include "chm_grammar.h"
-
-#define CHM_MAX_PENDING 16
-
-/* What a snapshot keeps besides state and logits, without padding. */
-typedef struct chm_sequence {
-  int32_t position;   /* tokens that were run */
-  int32_t deepest;    /* loop iterations whose states are in use, 0 before the first token */
-  int32_t iterations; /* of the last call */
-  int32_t n_pending;  /* tokens that were chosen but not run yet */
-  int32_t finished;
-  int32_t remaining; /* tokens that may still be generated */
-  uint32_t seen;     /* tokens put into history */
-  int32_t history[CHM_HISTORY_TOKENS];
-  chm_utf8 utf8;
-  int32_t pending[CHM_MAX_PENDING]; /* [n_pending] more than one only where the grammar left no choice */
-  uint32_t grammar[2]; /* identity of the generation's grammar, low half first; 0 without */
-  chm_rhythm rhythm;
-  chm_configuration place; /* of the generation in the grammar */
-} chm_sequence;
-
-struct chm_session {
-  chm_bundle *bundle;
-  chm_allocator allocator;
-  uint64_t allocated;
-  uint8_t *state;  /* [state_bytes] */
-  uint8_t *arena;  /* [arena_bytes] */
-  float *logits;   /* [vocab] */
-  float *scores;   /* [vocab] scratch of the sampler, like the next two */
-  float *mass;     /* [vocab] */
-  uint32_t *order; /* [vocab] */
-  int32_t loops;
-  float exit_threshold;
-  chm_sampling sampling;
-  int32_t stop_tokens[CHM_MAX_STOP_TOKENS];
-  uint32_t n_stop_tokens;
-  chm_grammar *grammar; /* or NULL */
-  chm_profile profile;
-  chm_sequence sequence;
-  size_t text_bytes;
-  uint8_t text[CHM_MAX_TEXT_BYTES];
-};
+#include "chm_session.h"
 
 _Static_assert(CHM_MAX_TEXT_BYTES >= 3 * (255 + 4), "the text of a token of 255 bytes, all replaced");
 
@@ -49,15 +8,16 @@ static int32_t no_session(void) { return chm_fail(CHM_ERROR_ARGUMENT, "the sessi
 /* ---- memory ---- */
 
 typedef struct chm_layout {
-  uint64_t state, arena, logits, scores, mass, order, total;
+  uint64_t state, arena, logits, scores, mass, order, table, total;
 } chm_layout;
 
 static bool lay_out(chm_layout *layout) {
   uint64_t row = (uint64_t)chm_model.vocab * 4, end = 0;
-  const uint64_t sizes[] = {sizeof(chm_session), chm_model.state_bytes, chm_model.arena_bytes, row, row, row, row};
+  const uint64_t sizes[] = {sizeof(chm_session), chm_model.state_bytes, chm_model.arena_bytes, row, row, row, row,
+                            chm_state_table_bytes()};
   uint64_t *const starts[] = {NULL, &layout->state, &layout->arena, &layout->logits, &layout->scores, &layout->mass,
-                              &layout->order};
-  for (int i = 0; i < 7; ++i) {
+                              &layout->order, &layout->table};
+  for (int i = 0; i < 8; ++i) {
     if (starts[i]) *starts[i] = end;
     if (!chm_add(end, sizes[i], &end) || !chm_align(end, &end)) return false;
   }
@@ -70,7 +30,7 @@ size_t chm_session_bytes(void) {
   return lay_out(&layout) ? (size_t)layout.total : 0;
 }
 
-static void start_sequence(chm_session *session) {
+void chm_session_start(chm_session *session) {
   memset(session->state, 0, (size_t)chm_model.state_bytes);
   for (int32_t i = 0; i < chm_model.n_states; ++i) {
     const chm_state_desc *state = &chm_model.states[i];
@@ -105,11 +65,12 @@ int32_t chm_session_open(chm_bundle *bundle, const chm_allocator *allocator, chm
   session->scores = (float *)(void *)(block + layout.scores);
   session->mass = (float *)(void *)(block + layout.mass);
   session->order = (uint32_t *)(void *)(block + layout.order);
+  session->table = block + layout.table;
   session->loops = chm_model.default_loops;
   session->sampling = (chm_sampling){.top_p = 1.0f, .repetition_penalty = 1.0f};
   memcpy(session->stop_tokens, bundle->stop_tokens, sizeof session->stop_tokens);
   session->n_stop_tokens = bundle->n_stop_tokens;
-  start_sequence(session);
+  chm_session_start(session);
   __atomic_fetch_add(&bundle->sessions, 1, __ATOMIC_ACQ_REL);
   *session_out = session;
   return CHM_OK;
@@ -124,7 +85,7 @@ void chm_session_close(chm_session *session) {
 
 int32_t chm_session_reset(chm_session *session) {
   if (!session) return no_session();
-  start_sequence(session);
+  chm_session_start(session);
   return CHM_OK;
 }
 
@@ -217,7 +178,9 @@ int32_t chm_session_set_grammar(chm_session *session, chm_grammar *grammar) {
 int32_t chm_session_complete(const chm_session *session) {
   if (!session) return 0;
   if (!session->grammar) return 1;
-  return follows(session) && chm_configuration_complete(session->grammar, &session->sequence.place);
+  const chm_configuration *place = &session->sequence.place;
+  return follows(session) && chm_configuration_valid(session->grammar, place) &&
+         chm_configuration_complete(session->grammar, place);
 }
 
 /* ---- running tokens ---- */
@@ -462,69 +425,4 @@ int32_t chm_session_logits_hash(chm_session *session, uint64_t *hash) {
   int32_t status = settle(session);
   if (!status) *hash = hash_words((const uint8_t *)session->logits, (uint64_t)chm_model.vocab * 4);
   return status;
-}
-
-/* ---- snapshots: {identity, sequence, state, logits} ---- */
-
-typedef struct chm_identity {
-  uint64_t magic, weights, state_bytes, vocab;
-} chm_identity;
-
-static chm_identity identity(void) {
-  size_t digits = 0;
-  while (chm_model.weights_sha256[digits]) ++digits;
-  return (chm_identity){0x32304E534D4843u, hash_words((const uint8_t *)chm_model.weights_sha256, digits),
-                        chm_model.state_bytes, (uint64_t)chm_model.vocab};
-}
-
-size_t chm_session_snapshot_bytes(const chm_session *session) {
-  if (!session) return 0;
-  return sizeof(chm_identity) + sizeof(chm_sequence) + (size_t)chm_model.state_bytes + (size_t)chm_model.vocab * 4;
-}
-
-int32_t chm_session_snapshot(const chm_session *session, void *snapshot, size_t bytes) {
-  if (!session || !snapshot || bytes != chm_session_snapshot_bytes(session))
-    return chm_fail(CHM_ERROR_ARGUMENT, "chm_session_snapshot: NULL, or not chm_session_snapshot_bytes() bytes");
-  uint8_t *to = snapshot;
-  chm_identity id = identity();
-  memcpy(to, &id, sizeof id);
-  to += sizeof id;
-  memcpy(to, &session->sequence, sizeof session->sequence);
-  to += sizeof session->sequence;
-  memcpy(to, session->state, (size_t)chm_model.state_bytes);
-  memcpy(to + chm_model.state_bytes, session->logits, (size_t)chm_model.vocab * 4);
-  return CHM_OK;
-}
-
-static bool valid_sequence(const chm_sequence *s) {
-  chm_utf8 decoder = {{0}, 0};
-  uint8_t text[16];
-  if (s->position < 0 || s->deepest < 0 || s->deepest > chm_model.max_loops || (s->position > 0) != (s->deepest > 0) ||
-      s->iterations < 0 || s->iterations > s->deepest || s->n_pending < 0 || s->n_pending > CHM_MAX_PENDING ||
-      (s->n_pending && !s->position) || s->finished < 0 || s->finished > 1 || s->remaining < 0 || s->utf8.count > 3)
-    return false;
-  uint32_t n_history = s->seen < CHM_HISTORY_TOKENS ? s->seen : CHM_HISTORY_TOKENS;
-  for (int32_t i = 0; i < s->n_pending; ++i)
-    if (s->pending[i] < 0 || s->pending[i] >= chm_model.vocab) return false;
-  for (uint32_t i = 0; i < n_history; ++i)
-    if (s->history[i] < 0 || s->history[i] >= chm_model.vocab) return false;
-  return chm_utf8_push(&decoder, s->utf8.held, s->utf8.count, text) == 0 && decoder.count == s->utf8.count;
-}
-
-int32_t chm_session_restore(chm_session *session, const void *snapshot, size_t bytes) {
-  if (!session || !snapshot || bytes != chm_session_snapshot_bytes(session))
-    return chm_fail(CHM_ERROR_ARGUMENT, "chm_session_restore: NULL, or not chm_session_snapshot_bytes() bytes");
-  const uint8_t *from = snapshot;
-  chm_identity expected = identity();
-  if (memcmp(from, &expected, sizeof expected))
-    return chm_fail(CHM_ERROR_MISMATCH, "the snapshot is of another model or version");
-  chm_sequence sequence;
-  memcpy(&sequence, from + sizeof expected, sizeof sequence);
-  if (!valid_sequence(&sequence)) return chm_fail(CHM_ERROR_ARGUMENT, "the snapshot is damaged");
-  from += sizeof expected + sizeof sequence;
-  session->sequence = sequence;
-  session->text_bytes = 0;
-  memcpy(session->state, from, (size_t)chm_model.state_bytes);
-  memcpy(session->logits, from + chm_model.state_bytes, (size_t)chm_model.vocab * 4);
-  return CHM_OK;
 }

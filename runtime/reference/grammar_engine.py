@@ -6,6 +6,7 @@ costs nothing, and going back is keeping an old one.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from chimerac.runtime.bundle_format.constants import GRAMMAR_PLACE_BYTES
 from chimerac.runtime.bundle_format.fstpack import (
     CHECK,
     COUNT,
@@ -82,6 +84,12 @@ class GrammarEngine:
     def start(self) -> GrammarState:
         """The configuration before the first token."""
         return GrammarState(self.automaton.start)
+
+    def stored(self, at: GrammarState, *, finished: bool = False) -> bytes:
+        """A configuration as the C engine keeps it; ``finished``: an end token was accepted."""
+        frames = (struct.pack("<HHB11x", state, count, self._info[state][3]) for state, count in at.frames)
+        head = struct.pack("<HHBB?x", at.state, at.count, at.space, len(at.frames), finished)
+        return b"".join((head, *frames)).ljust(GRAMMAR_PLACE_BYTES, b"\0")
 
     # -- bytes
 

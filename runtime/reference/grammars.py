@@ -24,6 +24,7 @@ from chimerac.runtime.bundle_format.fstpack import (
     pack_of_container,
 )
 from chimerac.runtime.bundle_format.grammar_trie import BLANK_LINE, SENTENCE_END, STRUCTURE, vocabulary_of
+from chimerac.runtime.bundle_format.state import GrammarPlace
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import NO_GRAMMAR
 from chimerac.runtime.reference.grammar_engine import GrammarEngine, GrammarState
@@ -113,17 +114,24 @@ class GrammarRun:
     Args:
         left: tokens that may still be made.
         rhythm: tokens since the last sentence end and the last blank line.
+        finished: an end token was accepted.
     """
 
     engine: GrammarEngine
     at: GrammarState
     left: int
     rhythm: tuple[int, int] = (0, 0)
+    finished: bool = False
 
     @classmethod
     def begin(cls, engine: GrammarEngine, max_tokens: int) -> GrammarRun:
         """At the start of a text."""
         return cls(engine, engine.start(), max_tokens)
+
+    def place(self) -> GrammarPlace:
+        """What a snapshot keeps."""
+        stored = self.engine.stored(self.at, finished=self.finished)
+        return GrammarPlace(self.engine.automaton.identity, self.rhythm, stored)
 
     def allowed(self, size: int) -> NDArray[np.bool_]:
         """bool[size]: the tokens that may come. Raises BundleError CHM431 where none may and the text is not whole."""
@@ -151,12 +159,11 @@ class GrammarRun:
         return (logits + (np.clip(weights, -MOST_WEIGHT, MOST_WEIGHT) / 256).astype(np.float32)).astype(np.float32)
 
     def accept(self, token: int) -> None:
-        """Go on by a token of the mask; an end token changes nothing."""
+        """Go on by a token of the mask; an end token does not change the place."""
         self.left -= 1
         after = self.engine.accept(self.at, token)
-        if after is None:
-            return
-        self.at = after
+        self.finished = after is None
+        self.at = after or self.at
         soft = int(self.engine.vocabulary.soft[token])
         sentence, paragraph = (min(65535, count + 1) for count in self.rhythm)
         self.rhythm = (0 if soft & SENTENCE_END else sentence, 0 if soft & BLANK_LINE else paragraph)

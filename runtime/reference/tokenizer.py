@@ -138,9 +138,16 @@ class Tokenizer:
 class StreamDecoder:
     """Tokens one by one → text that is whole characters; the pieces and ``finish()`` together are ``decode`` of all."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, held: bytes = b"") -> None:
+        """``held``: the start of a character, to go on from."""
         self._tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder.setstate((held, 0))
+
+    @property
+    def held(self) -> bytes:
+        """The start of a character that is not complete."""
+        return self._decoder.getstate()[0]
 
     def push(self, id: int) -> str:
         """The text that becomes complete with a token."""

@@ -128,6 +128,20 @@ class Session(ABC):
         """64-bit hash of the logits, 16 hexadecimal digits."""
 
     @abstractmethod
+    def snapshot(self) -> bytes:
+        """The sequence as a file of kind ``state`` (docs/bundle.md), for ``restore`` here or in any other runtime of
+        the model: state, logits, position, history; not the settings. A restored sequence goes on bit for bit.
+        """
+
+    @abstractmethod
+    def restore(self, snapshot: bytes) -> None:
+        """Go back to a snapshot; where it is refused, nothing changes.
+
+        Raises BundleError CHM401 to CHM406 for bytes that are no snapshot that this runtime reads, CHM407 for one of
+        another model, CHM420 for numbers out of range.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Give all memory back; may be called again."""
 

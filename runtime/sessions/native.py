@@ -178,14 +178,12 @@ class NativeSession(Session):
         return self._hash("chm_session_logits_hash")
 
     def snapshot(self) -> bytes:
-        """Copy of the sequence, for ``restore``."""
         size = self._library.get("chm_session_snapshot_bytes", self._open())
         buffer = ct.create_string_buffer(size)
         self._library.call("chm_session_snapshot", self._session, buffer, size)
         return buffer.raw
 
     def restore(self, snapshot: bytes) -> None:
-        """Go back to a snapshot of the same bundle; raises BundleError CHM407, CHM420."""
         self._library.call("chm_session_restore", self._open(), snapshot, len(snapshot))
 
     def call(self, name: str, *values: object) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,51 +14,48 @@ from numpy.typing import NDArray
 from chimerac.runtime.bundle_format import SECTION_ALIGNMENT, Manifest
 from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.bundle_format.hashing import hash_words
+from chimerac.runtime.bundle_format.state import (
+    MAX_REMAINING,
+    GrammarPlace,
+    SequenceState,
+    StateForm,
+    parse_state,
+    state_bytes,
+)
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import GenerateOptions
 from chimerac.runtime.reference.grammars import GrammarRun, PythonGrammars
 from chimerac.runtime.reference.sampler import sample
 from chimerac.runtime.reference.tokenizer import StreamDecoder, Tokenizer, read_tokenizer
 from chimerac.runtime.sessions.interface import FinishReason, Piece, Prompt, Session, tell_too_short
+from chimerac.runtime.sessions.onnx_model import first_line, import_onnxruntime, open_model, read_interface
 
 #: Target of bundles whose model need not give the bits of the other targets.
 ONNX_FUSED = "onnx-fused"
 #: How far below the best a token of the self-test may be in such a bundle, as a part of the range of the logits.
 SELF_TEST_TOLERANCE = 0.02
-#: Key of the model's metadata with block, loops and copies of states, as JSON.
-INTERFACE = "chimerac.interface"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a snapshot keeps: the sequence up to now. No array in it is ever written to.
+    """The sequence up to now, as ``SequenceState`` has it. No array in it is ever written to.
 
     Attributes:
         states: name of the model's input → its value (an OrtValue).
-        position: tokens that were run.
-        deepest: loop iterations whose states are in use, 0 before the first token.
-        pending: token that was chosen but not run yet, or -1.
-        history: tokens that the repetition penalty counts.
-        logits: after the last token that was run.
+        logits: after the last token that was run, or None.
+        grammar: of a restored generation; that of the session's own is in its run.
     """
 
     states: dict[str, Any]
     position: int = 0
     deepest: int = 0
-    pending: int = -1
+    iterations: int = 0
+    finished: bool = False
+    remaining: int = MAX_REMAINING
+    pending: tuple[int, ...] = ()
     history: tuple[int, ...] = ()
     logits: NDArray[np.float32] | None = None
-
-
-@dataclass(frozen=True)
-class _Interface:
-    """The model's metadata: tokens per call, (default, maximum) loop iterations, and copies of each state."""
-
-    block: int
-    loops: tuple[int, int]
-    chooses_loops: bool
-    copies: dict[str, int] = field(default_factory=dict)
-    fewest_loops: int = 1
+    grammar: GrammarPlace = field(default_factory=GrammarPlace)
 
 
 class OnnxSession(Session):
@@ -80,13 +76,13 @@ class OnnxSession(Session):
         the tokenizer.
         """
         self.manifest = manifest
-        self._runtime = _import_onnxruntime()
+        self._runtime = import_onnxruntime()
         self._threads = threads or min(8, os.cpu_count() or 1)
         self._exact = manifest.target != ONNX_FUSED
         if not self._exact:
             self.self_test_compares = f"the interpreter's tokens, within {SELF_TEST_TOLERANCE:.0%} of the logits' range"
-        self._session: Any = _open_model(self._runtime, model, self._threads, exact=self._exact)
-        self._interface = _read_interface(self._session, model)
+        self._session: Any = open_model(self._runtime, model, self._threads, exact=self._exact)
+        self._interface = read_interface(self._session, model)
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._shapes = {i.name: i.shape for i in self._session.get_inputs() if i.name.startswith("state.")}
         self.vocab_size = int(self._session.get_outputs()[0].shape[0])
@@ -95,7 +91,10 @@ class OnnxSession(Session):
         self._excluded = _excluded(self._tokenizer, self.vocab_size)
         self._grammars = PythonGrammars(self._tokenizer, grammars)
         self._loops, self._exit_threshold = self._interface.loops[0], 0.0
+        shapes = {name.removeprefix("state."): tuple(shape) for name, shape in self._shapes.items()}
+        self._form = StateForm(manifest.config_sha256, manifest.model_sha256, self.vocab_size, self.max_loops, shapes)
         self._sequence = self._start()
+        self._run_of_grammar: GrammarRun | None = None
         self._decoder = None if self._tokenizer is None else StreamDecoder(self._tokenizer)
         self._tokens: list[int] = []
         self._finish_reason: FinishReason | None = None
@@ -140,7 +139,7 @@ class OnnxSession(Session):
         try:
             made = self._open().run_with_ort_values(self._outputs, feeds)
         except Exception as error:  # onnxruntime raises its own classes, which have no common base of their own
-            raise BundleError("CHM414", f"ONNX Runtime failed: {_first_line(error)}") from None
+            raise BundleError("CHM414", f"ONNX Runtime failed: {first_line(error)}") from None
         results = dict(zip(self._outputs, made, strict=True))
         iterations = int(results["iterations"].numpy()) if "iterations" in results else self._interface.loops[1]
         self._sequence = replace(
@@ -148,6 +147,7 @@ class OnnxSession(Session):
             states={name: results["present." + name.removeprefix("state.")] for name in sequence.states},
             position=sequence.position + len(tokens),
             deepest=max(sequence.deepest, iterations),
+            iterations=iterations,
             logits=results["logits"].numpy(),
         )
 
@@ -165,10 +165,10 @@ class OnnxSession(Session):
         self._sequence = replace(self._sequence, states=states)
 
     def _settle(self) -> None:
-        """Run the token that was chosen last, if it was not run yet."""
-        if self._sequence.pending >= 0:
-            self._run([self._sequence.pending])
-            self._sequence = replace(self._sequence, pending=-1)
+        """Run the tokens that were chosen and not run yet."""
+        if self._sequence.pending:
+            self._run(self._sequence.pending)
+            self._sequence = replace(self._sequence, pending=())
 
     def _remember(self, tokens: Sequence[int]) -> None:
         history = (*self._sequence.history, *tokens)[-c.HISTORY_TOKENS :]
@@ -186,7 +186,7 @@ class OnnxSession(Session):
 
     def _prompt(self, text: str | bytes) -> None:
         tokenizer = self._text_tokenizer()
-        at_start = self._sequence.position == 0 and self._sequence.pending < 0
+        at_start = self._sequence.position == 0 and not self._sequence.pending
         begin = tokenizer.special_id(c.ROLE_BEGIN) if at_start else None
         answer = tokenizer.special_id(c.ROLE_ANSWER)
         tokens = tokenizer.encode(text)
@@ -217,6 +217,8 @@ class OnnxSession(Session):
             self.prefill(prompt)
         if self._sequence.position == 0:
             raise BundleError("CHM421", "nothing to continue: no token was run yet")
+        self._sequence = replace(self._sequence, remaining=options.max_tokens, finished=False, grammar=GrammarPlace())
+        self._run_of_grammar = run
         ends = {s.id for s in self._tokenizer.specials if s.role == c.ROLE_END} if self._tokenizer else set()
         for _ in range(options.max_tokens):
             token = self._choose(options, run)
@@ -225,31 +227,44 @@ class OnnxSession(Session):
                 break
             if token in ends:
                 self._finish_reason = "stop"
+                self._sequence = replace(self._sequence, finished=True)
                 yield Piece(self._decoder.finish() if self._decoder else "", token)
                 return
             yield Piece(self._decoder.push(token) if self._decoder else "", token)
         self._finish_reason = self._finish_reason or "length"
+        self._sequence = replace(self._sequence, finished=True)
         if text := self._decoder.finish() if self._decoder else "":
             yield Piece(text, -1)
 
     def _choose(self, options: GenerateOptions, run: GrammarRun | None) -> int:
         """The next token; -1 if the grammar has nothing more to say."""
         self._open()
-        self._settle()
+        if run is None:
+            self._settle()
+            return self._take(self._sample(self._last_logits(), self._excluded, options), run)
+        allowed = run.allowed(self.vocab_size)
+        choices = np.count_nonzero(allowed)
+        if not choices:
+            return -1
+        if choices > 1 or len(self._sequence.pending) == c.MAX_PENDING:
+            self._settle()
+        if choices == 1:  # whatever the logits are: they are not computed, and several tokens are run at once
+            return self._take(int(np.argmax(allowed)), run)
+        return self._take(
+            self._sample(run.weighted(self._last_logits(), self._sequence.history), ~allowed, options), run
+        )
+
+    def _sample(self, logits: NDArray[np.float32], excluded: NDArray[np.bool_], options: GenerateOptions) -> int:
         sequence = self._sequence
-        logits, excluded = self._last_logits(), self._excluded
-        if run is not None:
-            allowed = run.allowed(self.vocab_size)
-            if not allowed.any():
-                return -1
-            logits, excluded = run.weighted(logits, sequence.history), ~allowed
         token = sample(logits, excluded, sequence.history, sequence.position, options)
-        if token < 0 and run is not None and np.count_nonzero(~excluded) == 1:
-            token = int(np.argmin(excluded))  # whatever the logits are
         if token < 0:
             message = f"every logit at position {sequence.position} is excluded or not a number"
             raise BundleError("CHM423", message)
-        self._sequence = replace(sequence, pending=token)
+        return token
+
+    def _take(self, token: int, run: GrammarRun | None) -> int:
+        sequence = self._sequence
+        self._sequence = replace(sequence, pending=(*sequence.pending, token), remaining=sequence.remaining - 1)
         self._remember([token])
         self._tokens.append(token)
         if run is not None:
@@ -290,6 +305,7 @@ class OnnxSession(Session):
     def reset(self) -> None:
         self._open()
         self._sequence = self._start()
+        self._run_of_grammar = None
         if self._tokenizer is not None:
             self._decoder = StreamDecoder(self._tokenizer)
 
@@ -350,70 +366,48 @@ class OnnxSession(Session):
         assert self._sequence.logits is not None  # a token was run
         return self._sequence.logits
 
-    def snapshot(self) -> Progress:
-        """The sequence up to now, for ``restore``; takes no time, as nothing is copied."""
+    def snapshot(self) -> bytes:
         self._open()
-        return self._sequence
+        sequence, run = self._sequence, self._run_of_grammar
+        logits = np.zeros(self.vocab_size, np.float32) if sequence.logits is None else sequence.logits
+        state = SequenceState(
+            states={name: sequence.states[f"state.{name}"].numpy() for name in self._form.shapes},
+            logits=logits,
+            position=sequence.position,
+            deepest=sequence.deepest,
+            iterations=sequence.iterations,
+            finished=sequence.finished,
+            remaining=sequence.remaining,
+            history=sequence.history,
+            pending=sequence.pending,
+            text=self._decoder.held if self._decoder else b"",
+            grammar=sequence.grammar if run is None else run.place(),
+        )
+        return state_bytes(self._form, state)
 
-    def restore(self, snapshot: Progress) -> None:
-        """Continue from a snapshot of a session of the same bundle; raises BundleError CHM407 for another's."""
+    def restore(self, snapshot: bytes) -> None:
         self._open()
-        shapes = {name: value.shape() for name, value in snapshot.states.items()}
-        if shapes != {name: list(shape) for name, shape in self._shapes.items()}:
-            raise BundleError("CHM407", "the snapshot is of another model")
-        self._sequence = snapshot
+        state = parse_state(self._form, snapshot)
+        value = self._runtime.OrtValue.ortvalue_from_numpy
+        self._sequence = Progress(
+            states={f"state.{name}": value(array.copy()) for name, array in state.states.items()},
+            position=state.position,
+            deepest=state.deepest,
+            iterations=state.iterations,
+            finished=state.finished,
+            remaining=state.remaining,
+            pending=state.pending,
+            history=state.history,
+            logits=state.logits if state.position else None,
+            grammar=state.grammar,
+        )
+        self._run_of_grammar = None
         if self._tokenizer is not None:
-            self._decoder = StreamDecoder(self._tokenizer)
+            self._decoder = StreamDecoder(self._tokenizer, state.text)
 
     def close(self) -> None:
         self._session = None
         self._sequence = Progress({})
-
-
-def _import_onnxruntime() -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        hint = "pip install onnxruntime"
-        message = f"an ONNX bundle runs in ONNX Runtime, which Python cannot import: {error}"
-        raise BundleError("CHM414", message, hint=hint) from None
-    return onnxruntime
-
-
-def _open_model(runtime: Any, model: Path, threads: int, *, exact: bool) -> Any:
-    """An exact model goes without ONNX Runtime's graph changes: they reorder sums, so that last bits would differ.
-
-    Planning which buffers can share memory takes time quadratic in the number of nodes, and saves little here.
-    """
-    level = runtime.GraphOptimizationLevel
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.graph_optimization_level = level.ORT_DISABLE_ALL if exact else level.ORT_ENABLE_ALL
-    options.enable_mem_reuse = False
-    options.log_severity_level = 4  # errors come as exceptions
-    try:
-        return runtime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # as above: no common base
-        hint = f"the bundle needs ONNX Runtime 1.31 or newer; this is {runtime.__version__}"
-        raise BundleError(
-            "CHM414", f"ONNX Runtime cannot load it: {_first_line(error)}", path=model, hint=hint
-        ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:300]
-
-
-def _read_interface(session: Any, model: Path) -> _Interface:
-    try:
-        row = json.loads(session.get_modelmeta().custom_metadata_map[INTERFACE])
-        default, most = row["loops"]
-        loops, chooses = (int(default), int(most)), bool(row["chooses_loops"])
-        return _Interface(int(row["block"]), loops, chooses, dict(row["copies"]), int(row.get("fewest_loops", 1)))
-    except (KeyError, ValueError, TypeError) as error:
-        message = f"the model was not made by chimerac: its metadata has no valid {INTERFACE} ({error})"
-        raise BundleError("CHM414", message, path=model) from None
 
 
 def _excluded(tokenizer: Tokenizer | None, vocabulary: int) -> NDArray[np.bool_]:

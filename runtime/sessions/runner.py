@@ -183,6 +183,12 @@ class RunnerSession(Session):
     def logits_hash(self) -> str:
         return self._request("logits_hash")[0]
 
+    def snapshot(self) -> bytes:
+        return bytes.fromhex(self._request("snapshot")[0])
+
+    def restore(self, snapshot: bytes) -> None:
+        self._request("restore", snapshot.hex())
+
     def close(self) -> None:
         process, self._process = self._process, None
         if process is not None:

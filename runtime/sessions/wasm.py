@@ -62,6 +62,7 @@ class WasmSession(Session):
         self._tokens: list[int] = []
         self._finish_reason: FinishReason | None = None
         self._next_id = 0
+        self._generating = False
         self._process: subprocess.Popen[str] | None = subprocess.Popen(
             [
                 *(*find_node(), str(WEB_DIRECTORY / "cli.mjs"), str(folder), "--json-lines"),
@@ -112,6 +113,8 @@ class WasmSession(Session):
         return self._next_id
 
     def _request(self, operation: str, **details: object) -> dict[str, Any]:
+        if self._generating:
+            raise BundleError("CHM421", "a generation is running; end it first")
         self._send(operation, **details)
         return dict(self._receive()["done"])
 
@@ -125,7 +128,7 @@ class WasmSession(Session):
             given = grammar
         sent = asdict(options) | {"seed": str(options.seed), "grammar": given}
         number = self._send("generate", prompt=text, options=sent)
-        ended = False
+        ended, self._generating = False, True
         try:
             while True:
                 try:
@@ -142,6 +145,7 @@ class WasmSession(Session):
                     self._tokens.append(piece.token)
                 yield piece
         finally:
+            self._generating = False
             if not ended and self._process is not None:
                 self._abandon(number)
 
@@ -190,6 +194,12 @@ class WasmSession(Session):
 
     def logits_hash(self) -> str:
         return str(self._request("state")["logits_hash"])
+
+    def snapshot(self) -> bytes:
+        return base64.b64decode(self._request("snapshot")["snapshot"])
+
+    def restore(self, snapshot: bytes) -> None:
+        self._request("restore", snapshot=base64.b64encode(snapshot).decode())
 
     def close(self) -> None:
         process, self._process = self._process, None

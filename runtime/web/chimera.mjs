@@ -143,7 +143,7 @@ export class Model {
     return this.#view(8).getBigUint64(0, true);
   }
 
-  /** Copy of the sequence, for restore(). */
+  /** The sequence as the bytes of a file of kind "state", for restore() here or in any other runtime of the model. */
   snapshot() {
     const module = this.#free();
     const size = module.exports.chm_session_snapshot_bytes(this.#session);
@@ -156,7 +156,7 @@ export class Model {
     }
   }
 
-  /** Go back to a snapshot of the same bundle. */
+  /** Go back to a snapshot of the same model; where it is refused, nothing changes. */
   restore(snapshot) {
     const module = this.#free();
     module.withBytes(snapshot, (pointer) => module.call("chm_session_restore", this.#session, pointer, snapshot.length));

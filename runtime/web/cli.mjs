@@ -53,6 +53,8 @@ function answers(model) {
     prefill: ({ tokens }) => (model.prefill(tokens), {}),
     logits: () => ({ logits: model.position ? base64(model.logits()) : null }),
     state: () => ({ state_hash: hex(model.stateHash()), logits_hash: hex(model.logitsHash()), position: model.position, iterations: model.iterations }),
+    snapshot: () => ({ snapshot: base64(model.snapshot()) }),
+    restore: ({ snapshot }) => (model.restore(new Uint8Array(Buffer.from(snapshot, "base64"))), {}),
     self_test: async () => ({ tested: await model.selfTest() }),
     async generate({ prompt, options }, send, signal) {
       const { max_tokens, top_p, top_k, repetition_penalty, exit_threshold, ...rest } = options;

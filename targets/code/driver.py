@@ -32,11 +32,17 @@ from chimerac.targets.kernel_spec import KernelSpec
 
 @dataclass(frozen=True)
 class Identity:
-    """What the descriptor says about where the code comes from, and the kernel variants to choose among."""
+    """What the descriptor says about where the code comes from, and the kernel variants to choose among.
+
+    Attributes:
+        weights_sha256: of the weights file.
+        model_sha256: of the weights in the layout that targets share.
+    """
 
     target: str
     config_sha256: str
     weights_sha256: str
+    model_sha256: str
     kernel_sets: tuple[KernelSet, ...] = ()
 
 
@@ -266,7 +272,10 @@ def _descriptor(
         for name, state in module.states.items():
             initial = index[state.initial] if state.initial else "CHM_NO_SECTION"
             size = state.type.bytes() * state.iterations
-            yield f"  {{{_text(name)}, {plan.state_offsets[name]}, {size}, {initial}, {state.iterations}}},"
+            copies = (state.iterations,) if state.iterations > 1 else ()
+            shape = ",".join(str(int(extent)) for extent in (*copies, *state.type.shape))
+            place = f"{plan.state_offsets[name]}, {size}, {initial}, {state.iterations}"
+            yield f"  {{{_text(name)}, {place}, {_text(state.type.dtype.upper())}, {_text(shape)}}},"
         yield "};"
     if steps:
         yield "#if CHM_HAS_CLOCK"
@@ -284,6 +293,7 @@ def _descriptor(
         "target": _text(identity.target),
         "config_sha256": _text(identity.config_sha256),
         "weights_sha256": _text(identity.weights_sha256),
+        "model_sha256": _text(identity.model_sha256),
         "vocab": vocabulary,
         "block": module.block,
         "min_loops": module.fewest_loops if _is_looped(module) else module.loops[1],

@@ -10,6 +10,7 @@ from pathlib import Path
 from chimerac.runtime.bundle_format import (
     NATIVE_DIRECTORY,
     POSIX_SOURCES,
+    RUNNER_SOURCES,
     SHARED_MEMORY_FLAGS,
     WASM_C_FLAGS,
     WASM_SOURCES,
@@ -138,7 +139,7 @@ def _link_program(driver: str, objects: Sequence[Path], isa: Isa, work: Path, ou
     """A program that needs no other file than the data, so that it runs on every Linux of the processor."""
     model = work / f"{output.name}.c"
     model.write_text(driver, encoding="ascii")
-    sources = [NATIVE_DIRECTORY / name for name in (*POSIX_SOURCES, "chm_run.c")]
+    sources = [NATIVE_DIRECTORY / name for name in (*POSIX_SOURCES, *RUNNER_SOURCES)]
     static = replace(isa, triple=isa.program_triple, link_flags=("-static", "-Wl,--gc-sections"))
     linked = work / output.name
     link(objects, [model, *sources], static, linked, (), [NATIVE_DIRECTORY], run=run)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import struct
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from project import NATIVE_TESTS
 
 from chimerac.runtime import BundleError
 from chimerac.runtime import bundle_format as bf
 from chimerac.runtime.reference.tokenizer import Special, Tokenizer, tokenizer_of_container, write_tokenizer
 
 Header = dict[str, Any]
-SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1", "-g")
 
 
 def small_container() -> bytes:
@@ -198,29 +195,6 @@ CASES: dict[str, tuple[str, bytes]] = {
     "data swapped": ("CHM406", swapped_data()),
     "last byte flipped": ("CHM406", with_byte(len(GOOD) - 1, GOOD[-1] ^ 0x80)),
 }
-
-
-@pytest.fixture(scope="module")
-def driver(compile_native: Callable[..., Path], toy_flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    here = NATIVE_TESTS
-    sources = [here / "hostile_driver.c", here / "toy_model.c"]
-    sources += [bf.NATIVE_DIRECTORY / name for name in bf.POSIX_SOURCES]
-    return compile_native(tmp_path_factory.mktemp("driver") / "hostile", sources, *SANITIZERS, *toy_flags)
-
-
-@pytest.fixture(scope="module")
-def run_driver(driver: Path, toy: Any) -> Callable[..., list[int]]:
-    """run_driver(mode, [kind,] file, *rest): the numbers that the driver prints; fails on any sanitizer report."""
-
-    def run(mode: str, *arguments: object) -> list[int]:
-        words = [str(argument) for argument in arguments]
-        place = 1 if mode == "cases" else 2
-        words.insert(place, str(toy.file("weights")))
-        result = subprocess.run([driver, mode, *words], capture_output=True, text=True, timeout=120, check=False)
-        assert result.returncode == 0, result.stderr[-3000:]
-        return [int(line) for line in result.stdout.split()]
-
-    return run
 
 
 def python_code(data: bytes) -> str:

@@ -15,7 +15,7 @@ import pytest
 
 from chimerac.compiler.build.build import build
 from chimerac.runtime.sessions.loading import load
-from chimerac.runtime.sessions.onnx import INTERFACE
+from chimerac.runtime.sessions.onnx_model import INTERFACE
 
 HERE = Path(__file__).parent
 #: A whole block, then single tokens across the next boundary.

@@ -30,7 +30,7 @@ from chimerac.targets.code.driver import (
 from chimerac.targets.code.memory_planning import plan_memory
 from chimerac.targets.kernel_spec import KernelSpec
 
-IDENTITY = Identity("test", "00" * 32, "11" * 32)
+IDENTITY = Identity("test", "00" * 32, "11" * 32, "22" * 32)
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 POISON = 0xA5
 _Kernel = ct.CFUNCTYPE(None, ct.c_int, ct.POINTER(ct.c_ssize_t), ct.c_int32)

@@ -64,7 +64,7 @@ class Program:
         table = []
         for i, (r, plan) in enumerate(zip(recorded, self.plans, strict=True)):
             sources.append(directory / f"model{i}.c")
-            text = write_driver(r.module, plan, Identity(name, "", "", kernel_sets(self.isa)))
+            text = write_driver(r.module, plan, Identity(name, "", "", "", kernel_sets(self.isa)))
             sources[-1].write_text(f"#define chm_model chm_model_{i}\n{text}")
             table.append(i)
         externs = "".join(f"extern const chm_model_desc chm_model_{i};\n" for i in table)

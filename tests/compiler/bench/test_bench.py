@@ -143,6 +143,12 @@ class Timed(Session):
     def logits_hash(self) -> str:
         return ""
 
+    def snapshot(self) -> bytes:
+        return b""
+
+    def restore(self, snapshot: bytes) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

@@ -173,7 +173,7 @@ static const chm_section_desc sections[] = {
   {"experts.down.trits_scales.panel.r8", 32},
 };
 static const chm_state_desc states[] = {
-  {"mixer.tail", 0, 192, CHM_NO_SECTION, 2},
+  {"mixer.tail", 0, 192, CHM_NO_SECTION, 2, "F32", "2,3,8"},
 };
 #if CHM_HAS_CLOCK
 static const chm_step_desc steps[] = {
@@ -195,12 +195,17 @@ static const chm_step_desc steps[] = {
   {"experts", "int8_matmul", 120},
 };
 #endif
+static const chm_entry_desc entries[] = {
+  CHM_ENTRY(decode, CHM_ROLE_DECODE, 1),
+  CHM_ENTRY(prefill, CHM_ROLE_PREFILL, 16),
+};
 const chm_model_desc chm_model = {
   .abi = CHM_MODEL_ABI,
   .name = "small",
   .target = "test",
   .config_sha256 = "0000000000000000000000000000000000000000000000000000000000000000",
   .weights_sha256 = "1111111111111111111111111111111111111111111111111111111111111111",
+  .model_sha256 = "2222222222222222222222222222222222222222222222222222222222222222",
   .vocab = 12,
   .block = 16,
   .min_loops = 2,
@@ -212,12 +217,10 @@ const chm_model_desc chm_model = {
   .n_states = 1,
   .sections = sections,
   .states = states,
-  .decode = decode,
-  .prefill = prefill,
+  .n_entries = 2,
+  .entries = entries,
 #if CHM_HAS_CLOCK
   .n_steps = 16,
   .steps = steps,
-  .decode_measured = decode_measured,
-  .prefill_measured = prefill_measured,
 #endif
 };

@@ -133,12 +133,17 @@ static const chm_step_desc steps[] = {
   {"experts", "int8_matmul", 120},
 };
 #endif
+static const chm_entry_desc entries[] = {
+  CHM_ENTRY(decode, CHM_ROLE_DECODE, 1),
+  CHM_ENTRY(prefill, CHM_ROLE_PREFILL, 16),
+};
 const chm_model_desc chm_model = {
   .abi = CHM_MODEL_ABI,
   .name = "small",
   .target = "test",
   .config_sha256 = "0000000000000000000000000000000000000000000000000000000000000000",
   .weights_sha256 = "1111111111111111111111111111111111111111111111111111111111111111",
+  .model_sha256 = "2222222222222222222222222222222222222222222222222222222222222222",
   .vocab = 12,
   .block = 16,
   .min_loops = 1,
@@ -150,12 +155,10 @@ const chm_model_desc chm_model = {
   .n_states = 0,
   .sections = sections,
   .states = 0,
-  .decode = decode,
-  .prefill = prefill,
+  .n_entries = 2,
+  .entries = entries,
 #if CHM_HAS_CLOCK
   .n_steps = 12,
   .steps = steps,
-  .decode_measured = decode_measured,
-  .prefill_measured = prefill_measured,
 #endif
 };

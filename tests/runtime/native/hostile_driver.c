@@ -4,7 +4,7 @@
  * hostile truncate KIND FILE    every prefix; prints the number of prefixes that were accepted
  * hostile flip KIND FILE        every single bit; prints the offsets of the bytes where a flip was accepted
  * hostile mutate KIND FILE SEED COUNT   random damage with checksums off; what is accepted is used
- * KIND: b (weights container), t (tokenizer: the toy model opens its weights with it)
+ * KIND: b (weights container), t (tokenizer: the toy model opens its weights with it), s (snapshot of the toy model)
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +63,29 @@ static void use_bundle(chm_bundle *bundle) {
   (void)sink;
 }
 
+/* A snapshot that is accepted is continued, with a prompt and without. */
+static int32_t try_snapshot(const uint8_t *data, size_t size) {
+  static chm_bundle *bundle;
+  static chm_session *session;
+  int32_t token;
+  if (!bundle && chm_bundle_open(toy_weights.data, toy_weights.size, NULL, 0, 0, NULL, &bundle)) exit(4);
+  if (!session && chm_session_open(bundle, NULL, &session)) exit(4);
+  int32_t status = chm_session_restore(session, data, size);
+  if (status) return status;
+  for (int round = 0; round < 2; ++round) {
+    for (int i = 0; i < 3; ++i) chm_session_generate(session, &token);
+    chm_session_complete(session);
+    const int32_t tokens[] = {1, 2, 3};
+    if (chm_session_prefill(session, tokens, 3)) exit(4);
+    if (chm_session_begin_generation(session, 5)) exit(4);
+  }
+  size_t bytes = chm_session_snapshot_bytes(session);
+  uint8_t *snapshot = malloc(bytes);
+  if (!snapshot || chm_session_snapshot(session, snapshot, bytes) || chm_session_restore(session, snapshot, bytes)) exit(4);
+  free(snapshot);
+  return CHM_OK;
+}
+
 static int32_t try_one(char kind, const uint8_t *data, size_t size, uint32_t flags) {
   uint8_t *copy = exact_copy(data, size);
   int32_t status;
@@ -77,6 +100,8 @@ static int32_t try_one(char kind, const uint8_t *data, size_t size, uint32_t fla
       (void)sink;
       chm_container_close(&container, &chm_default_allocator);
     }
+  } else if (kind == 's') {
+    status = try_snapshot(copy, size);
   } else {
     chm_bundle *bundle = NULL;
     status = chm_bundle_open(toy_weights.data, toy_weights.size, copy, size, flags, NULL, &bundle);

@@ -22,8 +22,8 @@ enum { EMBEDDING, MIX, HEAD, INITIAL, SECTIONS };
 static const chm_section_desc sections[SECTIONS] = {
     {"embedding", VOCAB * WIDTH * 4}, {"mix", WIDTH * WIDTH * 4}, {"head", WIDTH * VOCAB * 4}, {"initial", WIDTH * 4}};
 
-static const chm_state_desc states[2] = {{"looped", LOOPED_OFFSET, MAX_LOOPS * WIDTH * 4, INITIAL, MAX_LOOPS},
-                                         {"trace", TRACE_OFFSET, WIDTH * 4, CHM_NO_SECTION, 1}};
+static const chm_state_desc states[2] = {{"looped", LOOPED_OFFSET, MAX_LOOPS * WIDTH * 4, INITIAL, MAX_LOOPS, "F32", "4,8"},
+                                         {"trace", TRACE_OFFSET, WIDTH * 4, CHM_NO_SECTION, 1, "F32", "8"}};
 
 #if CHM_HAS_CLOCK
 static const chm_step_desc steps[2] = {{"cell", "recurrence", 2 * WIDTH * WIDTH * 4}, {"head", "linear", WIDTH * VOCAB * 4}};
@@ -107,6 +107,7 @@ const chm_model_desc chm_model = {.abi = CHM_MODEL_ABI,
                                   .target = TOY_TARGET,
                                   .config_sha256 = "",
                                   .weights_sha256 = TOY_WEIGHTS_SHA256,
+                                  .model_sha256 = TOY_WEIGHTS_SHA256,
                                   .vocab = VOCAB,
                                   .block = BLOCK,
                                   .max_loops = MAX_LOOPS,

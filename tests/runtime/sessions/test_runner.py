@@ -10,32 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from project import NATIVE_TESTS
 
 from chimerac.runtime import BundleError, load
-from chimerac.runtime import bundle_format as bf
 from chimerac.runtime.sessions.interface import Prompt
 from chimerac.runtime.sessions.native import NativeSession
 from chimerac.runtime.sessions.runner import RUNNER_NAME, RunnerSession, find_emulator
-from chimerac.targets.code.library import runner_files
 
-#: What the toy's runner takes where it is told nothing.
-DEFAULTS = bf.Generation(temperature=0.8, top_p=0.9, repetition_penalty=1.2, max_tokens=9, modes={"deep": 3})
 TOKENS = [int(token) for token in np.random.default_rng(0).integers(0, 256, 40)]
-
-
-@pytest.fixture(scope="session")
-def runner(toy: Any, toy_flags: list[str], compile_native: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The toy bundle's folder with a runner in it."""
-    folder = tmp_path_factory.mktemp("runner") / "toy"
-    shutil.copytree(toy.folder, folder)
-    names = folder.parent / "names.c"
-    names.write_text("#include <stdint.h>\n" + runner_files("toy.b158", "toy_tokenizer.model", "", DEFAULTS))
-    sources = [bf.NATIVE_DIRECTORY / name for name in (*bf.POSIX_SOURCES, "chm_run.c")]
-    toy_c = NATIVE_TESTS / "toy_model.c"
-    flags = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-pthread", "-lm", *toy_flags]
-    compile_native(folder / RUNNER_NAME, [toy_c, names, *sources], *flags)
-    return folder
 
 
 @pytest.fixture

@@ -306,7 +306,7 @@ def test_arguments_and_snapshots(server: Server) -> None:
     assert found["empty"] is None
     assert found["moved"]
     assert found["back"]
-    assert found["damaged"] == "CHM420"
+    assert found["damaged"] == "CHM401"
     assert found["length"] == 3
     assert found["encoded"] == list("hé".encode())
 

@@ -100,8 +100,8 @@ static const chm_section_desc sections[] = {
   {"start", 96},
 };
 static const chm_state_desc states[] = {
-  {"t", 0, 288, 2, 3},
-  {"v", 320, 32, CHM_NO_SECTION, 1},
+  {"t", 0, 288, 2, 3, "F32", "3,3,8"},
+  {"v", 320, 32, CHM_NO_SECTION, 1, "F32", "8"},
 };
 #if CHM_HAS_CLOCK
 static const chm_step_desc steps[] = {
@@ -121,6 +121,7 @@ const chm_model_desc chm_model = {
   .target = "test",
   .config_sha256 = "0000000000000000000000000000000000000000000000000000000000000000",
   .weights_sha256 = "1111111111111111111111111111111111111111111111111111111111111111",
+  .model_sha256 = "2222222222222222222222222222222222222222222222222222222222222222",
   .vocab = 10,
   .block = 4,
   .min_loops = 1,

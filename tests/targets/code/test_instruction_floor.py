@@ -12,7 +12,7 @@ import pytest
 from nano_model import nano_module
 
 from chimerac.compiler.build.lowering import lower
-from chimerac.runtime.bundle_format import NATIVE_DIRECTORY, POSIX_SOURCES
+from chimerac.runtime.bundle_format import NATIVE_DIRECTORY, POSIX_SOURCES, RUNNER_SOURCES
 from chimerac.targets.code.driver import kernel_specs
 from chimerac.targets.code.kernel_queue import compile_kernels
 from chimerac.targets.code.link import COMPILE_FLAGS, run_zig
@@ -102,7 +102,7 @@ def test_kernels_keep_to_the_declared_features(target: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("target", ["x86_64-avx2", "aarch64-neon"])
 def test_c_sources_keep_to_the_declared_features(target: str, tmp_path: Path) -> None:
     isa = load_isa(find_target(target).isa)
-    for name in (*POSIX_SOURCES, "chm_run.c"):
+    for name in (*POSIX_SOURCES, *RUNNER_SOURCES):
         output = tmp_path / f"{name}.o"
         flags = ("-target", isa.triple, *COMPILE_FLAGS, *isa.compile_flags, "-c", str(NATIVE_DIRECTORY / name))
         run_zig(["cc", *flags, "-o", str(output)])

@@ -23,7 +23,6 @@ from chimerac.compiler.cli.main import main
 from chimerac.runtime.bundle_format import file_entry, read_manifest, write_manifest
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.sessions.interface import Session
-from chimerac.runtime.sessions.onnx import OnnxSession
 
 PROMPT = "It was a bright cold day in April, and the clocks were striking thirteen."
 
@@ -90,22 +89,6 @@ def test_threads_do_not_change_the_bits(onnx_bundles: dict[str, Path]) -> None:
             assert session.threads == threads
             found.append(outcome(session, max_tokens=8))
     assert found[0] == found[1]
-
-
-def test_snapshots(onnx_bundles: dict[str, Path]) -> None:
-    with chimerac.load(onnx_bundles["onnx"]) as session, chimerac.load(onnx_bundles["onnx-fused"]) as other:
-        assert isinstance(session, OnnxSession)
-        outcome(session, max_tokens=5)
-        before = session.snapshot()
-        first = outcome(session, "on", max_tokens=6, reset=False)
-        session.restore(before)
-        assert outcome(session, "on", max_tokens=6, reset=False) == first
-        session.reset()
-        session.restore(replace(before, states=dict(before.states)))
-        with pytest.raises(BundleError, match="another model") as caught:
-            session.restore(replace(before, states={}))
-        assert caught.value.code == "CHM407"
-        assert isinstance(other, OnnxSession)
 
 
 def test_self_tests_pass(onnx_bundles: dict[str, Path]) -> None:

@@ -105,7 +105,7 @@ def runner(
     manifest = bf.read_manifest(folder)
     vocab = len(load_tokens(folder))
     toy_c = NATIVE_TESTS / "toy_model.c"
-    sources = [toy_c, names, *(bf.NATIVE_DIRECTORY / name for name in (*bf.POSIX_SOURCES, "chm_run.c"))]
+    sources = [toy_c, names, *(bf.NATIVE_DIRECTORY / name for name in (*bf.POSIX_SOURCES, *bf.RUNNER_SOURCES))]
     defines = ['-DTOY_TARGET="test"', f'-DTOY_WEIGHTS_SHA256="{manifest.weights_sha256}"', f"-DVOCAB={vocab}"]
     warnings = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
     compile_native(folder / RUNNER_NAME, sources, *warnings, "-pthread", "-lm", *defines)

@@ -19,6 +19,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+from snapshots import with_number
 
 from chimerac.compiler.packaging.grammar_packs import compile_grammar
 from chimerac.runtime import BundleError, load
@@ -209,6 +210,21 @@ def test_a_snapshot_keeps_the_place_in_the_grammar(session: NativeSession, compi
     with pytest.raises(BundleError, match="not begun with this grammar") as caught:
         call("chm_session_generate", session._session, ct.byref(token))
     assert caught.value.code == "CHM421"
+
+
+def test_a_forged_place_in_the_grammar_is_refused(session: NativeSession, compiled: Get) -> None:
+    """The grammar is known only when a restored generation goes on: then its place is checked."""
+    generator = session.generate("x", grammar=compiled("person").data, max_tokens=50, temperature=2.0)
+    for _ in range(7):
+        next(generator)
+    snapshot, token = session.snapshot(), ct.c_int32()
+    assert bf.parse_container(snapshot).array("grammar")[:2].any()
+    for index, value in ((1, 255), (5, 255), (5, 65), (6, 2)):  # state, depth, finished
+        session.restore(with_number(snapshot, "grammar.place", index, value))
+        assert session._library.get("chm_session_complete", session._session) == 0
+        with pytest.raises(BundleError, match="damaged") as caught:
+            session._library.call("chm_session_generate", session._session, ct.byref(token))
+        assert caught.value.code == "CHM421"
 
 
 def test_a_conversation_goes_on_with_another_grammar(session: NativeSession, compiled: Get) -> None:

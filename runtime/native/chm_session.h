@@ -1,0 +1,59 @@
+/* A session, for the files that look into it: chm_session.c runs it, chm_state.c saves and restores it. */
+#ifndef CHM_SESSION_H
+#define CHM_SESSION_H
+
+#include "chm_grammar.h"
+
+/* What a snapshot keeps besides state and logits. */
+typedef struct chm_sequence {
+  int32_t position;   /* tokens that were run */
+  int32_t deepest;    /* loop iterations whose states are in use, 0 before the first token */
+  int32_t iterations; /* of the last call */
+  int32_t n_pending;  /* tokens that were chosen but not run yet */
+  int32_t finished;
+  int32_t remaining; /* tokens that may still be generated */
+  uint32_t seen;     /* tokens put into history */
+  int32_t history[CHM_HISTORY_TOKENS];
+  chm_utf8 utf8;
+  int32_t pending[CHM_MAX_PENDING]; /* [n_pending] more than one only where the grammar left no choice */
+  uint32_t grammar[2]; /* identity of the generation's grammar, low half first; 0 without */
+  chm_rhythm rhythm;
+  chm_configuration place; /* of the generation in the grammar */
+} chm_sequence;
+
+struct chm_session {
+  chm_bundle *bundle;
+  chm_allocator allocator;
+  uint64_t allocated;
+  uint8_t *state;  /* [state_bytes] */
+  uint8_t *arena;  /* [arena_bytes] */
+  float *logits;   /* [vocab] */
+  float *scores;   /* [vocab] scratch of the sampler, like the next two */
+  float *mass;     /* [vocab] */
+  uint32_t *order; /* [vocab] */
+  uint8_t *table;  /* [chm_state_table_bytes()] room for the sections of a snapshot that is read */
+  int32_t loops;
+  float exit_threshold;
+  chm_sampling sampling;
+  int32_t stop_tokens[CHM_MAX_STOP_TOKENS];
+  uint32_t n_stop_tokens;
+  chm_grammar *grammar; /* or NULL */
+  chm_profile profile;
+  chm_sequence sequence;
+  size_t text_bytes;
+  uint8_t text[CHM_MAX_TEXT_BYTES];
+};
+
+/* ---- chm_session.c ---- */
+
+/* Back to position 0: the model's initial state, zero logits, an empty sequence. */
+void chm_session_start(chm_session *session);
+
+/* ---- chm_state.c ---- */
+
+/* Room for the table of the sections of a snapshot: as many as the model's, pads, and some that are not looked at. */
+uint64_t chm_state_table_bytes(void);
+/* Whether the names of the states can be those of sections. */
+bool chm_state_names(void);
+
+#endif

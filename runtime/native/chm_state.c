@@ -1,0 +1,418 @@
+/* Snapshots: the sequence of a session as a container of kind "state", which every runtime of the model reads.
+ *
+ * docs/bundle.md is the contract. The sections of a model have the same sizes in every snapshot, and equal sequences give
+ * equal bytes whatever the target. Nothing is allocated: a snapshot goes to the caller's memory, and the table of the
+ * sections of one that is read has its place in the session.
+ */
+#include "chm_session.h"
+
+#define SPARE_SECTIONS 64u /* that a snapshot may have beyond those of the model */
+
+typedef uint8_t chm_type_U8;
+typedef int32_t chm_type_I32;
+typedef uint32_t chm_type_U32;
+
+/* The sections that every model has, in their order. */
+#define CHM_FIELD(name, field, dtype, elements) chm_type_##dtype field[elements];
+typedef struct chm_stored {
+  CHM_STATE_SECTIONS(CHM_FIELD)
+} chm_stored;
+#undef CHM_FIELD
+
+#define CHM_ROW(name, field, dtype, elements) \
+  {name, #dtype, elements, offsetof(chm_stored, field), elements * sizeof(chm_type_##dtype)},
+static const struct {
+  const char *name, *dtype;
+  uint64_t elements;
+  size_t offset, bytes;
+} fixed[] = {CHM_STATE_SECTIONS(CHM_ROW)};
+#undef CHM_ROW
+#define LOGITS ((uint32_t)(sizeof fixed / sizeof *fixed)) /* number of the section; those of the states come after it */
+
+_Static_assert(sizeof(chm_configuration) == CHM_GRAMMAR_PLACE_BYTES, "a place in a grammar is stored as it is");
+
+/* Places in the section "sequence". */
+enum { POSITION, DEEPEST, ITERATIONS, FINISHED, REMAINING, N_HISTORY, N_PENDING, N_TEXT };
+
+/* ---- the sections of this model ---- */
+
+typedef struct chm_item {
+  char name[CHM_MAX_NAME_BYTES + 1];
+  char extent[24];
+  const char *dtype, *shape; /* the shape as in chm_state_desc */
+  uint8_t *data;
+  uint64_t bytes;
+} chm_item;
+
+static uint32_t count_items(void) { return LOGITS + 1 + (uint32_t)chm_model.n_states; }
+
+static size_t text_bytes(const char *text) {
+  size_t bytes = 0;
+  while (text[bytes]) ++bytes;
+  return bytes;
+}
+
+/* Decimal digits and a zero byte; at most 21. */
+static void write_number(uint64_t value, char *to) {
+  char digits[20];
+  int count = 0;
+  do {
+    digits[count++] = (char)('0' + value % 10);
+    value /= 10;
+  } while (value);
+  while (count) *to++ = digits[--count];
+  *to = 0;
+}
+
+/* Two texts, cut off where there is no room; chm_state_names knows that there is. */
+static void write_name(const char *prefix, const char *name, char *to) {
+  size_t room = CHM_MAX_NAME_BYTES;
+  for (; *prefix && room; --room) *to++ = *prefix++;
+  for (; *name && room; --room) *to++ = *name++;
+  *to = 0;
+}
+
+static void describe(const chm_session *session, chm_stored *stored, uint32_t index, chm_item *item) {
+  if (index > LOGITS) {
+    const chm_state_desc *state = &chm_model.states[index - LOGITS - 1];
+    write_name(CHM_STATE_PREFIX, state->name, item->name);
+    item->dtype = state->dtype;
+    item->shape = state->shape;
+    item->data = session->state + state->offset;
+    item->bytes = state->bytes;
+    return;
+  }
+  bool logits = index == LOGITS;
+  write_name("", logits ? CHM_SECTION_LOGITS : fixed[index].name, item->name);
+  write_number(logits ? (uint64_t)chm_model.vocab : fixed[index].elements, item->extent);
+  item->shape = item->extent;
+  item->dtype = logits ? "F32" : fixed[index].dtype;
+  item->data = logits ? (uint8_t *)session->logits : (uint8_t *)stored + fixed[index].offset;
+  item->bytes = logits ? (uint64_t)chm_model.vocab * 4 : fixed[index].bytes;
+}
+
+bool chm_state_names(void) {
+  for (int32_t i = 0; i < chm_model.n_states; ++i)
+    if (text_bytes(chm_model.states[i].name) > CHM_MAX_NAME_BYTES - text_bytes(CHM_STATE_PREFIX) ||
+        !chm_section_name(chm_model.states[i].name))
+      return false;
+  return true;
+}
+
+uint64_t chm_state_table_bytes(void) { return chm_container_bytes(2 * (count_items() + SPARE_SECTIONS)); }
+
+/* ---- the sequence ---- */
+
+static void store(const chm_sequence *sequence, chm_stored *stored) {
+  memset(stored, 0, sizeof *stored);
+  uint32_t n_history = sequence->seen < CHM_HISTORY_TOKENS ? sequence->seen : CHM_HISTORY_TOKENS;
+  stored->sequence[POSITION] = sequence->position;
+  stored->sequence[DEEPEST] = sequence->deepest;
+  stored->sequence[ITERATIONS] = sequence->iterations;
+  stored->sequence[FINISHED] = sequence->finished;
+  stored->sequence[REMAINING] = sequence->remaining;
+  stored->sequence[N_HISTORY] = (int32_t)n_history;
+  stored->sequence[N_PENDING] = sequence->n_pending;
+  stored->sequence[N_TEXT] = (int32_t)sequence->utf8.count;
+  for (uint32_t i = 0; i < n_history; ++i)
+    stored->history[i] = sequence->history[(sequence->seen - n_history + i) % CHM_HISTORY_TOKENS];
+  for (int32_t i = 0; i < sequence->n_pending; ++i) stored->pending[i] = sequence->pending[i];
+  for (uint32_t i = 0; i < sequence->utf8.count; ++i) stored->text[i] = sequence->utf8.held[i];
+  memcpy(stored->grammar, sequence->grammar, sizeof sequence->grammar);
+  stored->grammar[2] = sequence->rhythm.sentence;
+  stored->grammar[3] = sequence->rhythm.paragraph;
+  memcpy(stored->place, &sequence->place, sizeof stored->place);
+}
+
+static bool are_tokens(const int32_t *tokens, int32_t count) {
+  for (int32_t i = 0; i < count; ++i)
+    if (tokens[i] < 0 || tokens[i] >= chm_model.vocab) return false;
+  return true;
+}
+
+/* The place in a grammar is checked when it is used, because the grammar is known only then. */
+static bool is_valid(const chm_stored *stored) {
+  const int32_t *s = stored->sequence;
+  chm_utf8 decoder = {{0}, 0};
+  uint8_t text[16];
+  return s[POSITION] >= 0 && s[DEEPEST] >= 0 && s[DEEPEST] <= chm_model.max_loops &&
+         (s[POSITION] > 0) == (s[DEEPEST] > 0) && s[ITERATIONS] >= 0 && s[ITERATIONS] <= s[DEEPEST] &&
+         (s[FINISHED] == 0 || s[FINISHED] == 1) && s[REMAINING] >= 0 && s[N_HISTORY] >= 0 &&
+         s[N_HISTORY] <= (int32_t)CHM_HISTORY_TOKENS && are_tokens(stored->history, s[N_HISTORY]) && s[N_PENDING] >= 0 &&
+         s[N_PENDING] <= (int32_t)CHM_MAX_PENDING && (s[POSITION] || !s[N_PENDING]) &&
+         are_tokens(stored->pending, s[N_PENDING]) && s[N_TEXT] >= 0 && s[N_TEXT] <= 3 &&
+         chm_utf8_push(&decoder, stored->text, (size_t)s[N_TEXT], text) == 0 && decoder.count == (uint32_t)s[N_TEXT];
+}
+
+/* Of valid ones. */
+static void load(const chm_stored *stored, chm_sequence *sequence) {
+  memset(sequence, 0, sizeof *sequence);
+  sequence->position = stored->sequence[POSITION];
+  sequence->deepest = stored->sequence[DEEPEST];
+  sequence->iterations = stored->sequence[ITERATIONS];
+  sequence->finished = stored->sequence[FINISHED];
+  sequence->remaining = stored->sequence[REMAINING];
+  sequence->seen = (uint32_t)stored->sequence[N_HISTORY];
+  sequence->n_pending = stored->sequence[N_PENDING];
+  sequence->utf8.count = (uint32_t)stored->sequence[N_TEXT];
+  memcpy(sequence->history, stored->history, sizeof sequence->history);
+  memcpy(sequence->pending, stored->pending, sizeof sequence->pending);
+  memcpy(sequence->utf8.held, stored->text, sizeof sequence->utf8.held);
+  memcpy(sequence->grammar, stored->grammar, sizeof sequence->grammar);
+  sequence->rhythm = (chm_rhythm){stored->grammar[2], stored->grammar[3]};
+  memcpy(&sequence->place, stored->place, sizeof sequence->place);
+}
+
+/* ---- writing ---- */
+
+typedef struct chm_out {
+  uint8_t *to; /* NULL: the bytes are only counted */
+  uint64_t used;
+} chm_out;
+
+static void put(chm_out *out, const void *data, size_t bytes) {
+  if (out->to) memcpy(out->to + out->used, data, bytes);
+  out->used += bytes;
+}
+
+static void put_text(chm_out *out, const char *text) { put(out, text, text_bytes(text)); }
+
+static void put_number(chm_out *out, uint64_t value) {
+  char digits[24];
+  write_number(value, digits);
+  put_text(out, digits);
+}
+
+static void put_hex(chm_out *out, const uint8_t *data, size_t bytes) {
+  for (size_t i = 0; i < bytes; ++i) {
+    const char digits[] = {"0123456789abcdef"[data[i] >> 4], "0123456789abcdef"[data[i] & 15]};
+    put(out, digits, sizeof digits);
+  }
+}
+
+static uint64_t gap_at(uint64_t offset) { return (CHM_SECTION_ALIGNMENT - offset % CHM_SECTION_ALIGNMENT) % CHM_SECTION_ALIGNMENT; }
+
+/* A row of chimera.sections; its digest also goes into that of all sections. */
+static void put_row(chm_out *out, const chm_item *item, const uint8_t *data, const chm_crc32_tables *tables, chm_sha256 *all) {
+  uint8_t digest[32] = {0}, crc[4] = {0};
+  if (data) {
+    chm_sha256 hash;
+    chm_sha256_start(&hash);
+    chm_sha256_add(&hash, data, item->bytes);
+    chm_sha256_end(&hash, digest);
+    uint32_t value = chm_crc32(tables, data, item->bytes);
+    for (int i = 0; i < 4; ++i) crc[i] = (uint8_t)(value >> (24 - 8 * i));
+    chm_sha256_add(all, item->name, text_bytes(item->name) + 1);
+    chm_sha256_add(all, &item->bytes, sizeof item->bytes);
+    chm_sha256_add(all, digest, sizeof digest);
+  }
+  put_text(out, "\\\"");
+  put_text(out, item->name);
+  put_text(out, "\\\":{\\\"bytes\\\":");
+  put_number(out, item->bytes);
+  put_text(out, ",\\\"crc32\\\":\\\"");
+  put_hex(out, crc, sizeof crc);
+  put_text(out, "\\\",\\\"sha256\\\":\\\"");
+  put_hex(out, digest, sizeof digest);
+  put_text(out, "\\\"}");
+}
+
+static void put_tensor(chm_out *out, const char *name, const char *dtype, const char *shape, uint64_t begin, uint64_t end) {
+  put_text(out, ",\"");
+  put_text(out, name);
+  put_text(out, "\":{\"dtype\":\"");
+  put_text(out, dtype);
+  put_text(out, "\",\"shape\":[");
+  put_text(out, shape);
+  put_text(out, "],\"data_offsets\":[");
+  put_number(out, begin);
+  put_text(out, ",");
+  put_number(out, end);
+  put_text(out, "]}");
+}
+
+static void put_tensors(chm_out *out, const chm_session *session, chm_stored *stored) {
+  uint64_t offset = 0, pads = 0;
+  chm_item item;
+  for (uint32_t i = 0; i < count_items(); ++i) {
+    uint64_t gap = gap_at(offset);
+    if (gap) {
+      char number[24];
+      write_number(pads++, number);
+      write_name(CHM_PAD_PREFIX, number, item.name);
+      write_number(gap, number);
+      put_tensor(out, item.name, "U8", number, offset, offset + gap);
+    }
+    describe(session, stored, i, &item);
+    put_tensor(out, item.name, item.dtype, item.shape, offset + gap, offset + gap + item.bytes);
+    offset += gap + item.bytes;
+  }
+}
+
+/* The JSON of the header. data: the sections that were written, or NULL: checksums are zeros, of the same length. */
+static void put_header(chm_out *out, const chm_session *session, chm_stored *stored, const uint8_t *data) {
+  uint8_t digest[32] = {0};
+  chm_crc32_tables tables;
+  chm_sha256 all;
+  chm_item item;
+  chm_crc32_prepare(&tables);
+  chm_sha256_start(&all);
+  put_text(out, "{\"__metadata__\":{\"" CHM_KEY_KIND "\":\"" CHM_KIND_STATE "\",\"" CHM_KEY_ABI "\":\"" CHM_ABI
+                "\",\"" CHM_KEY_CONTENTS "\":\"");
+  chm_out contents = *out; /* known when all rows are */
+  put_hex(out, digest, sizeof digest);
+  put_text(out, "\",\"" CHM_KEY_CONFIG "\":\"");
+  put_text(out, chm_model.config_sha256);
+  put_text(out, "\",\"" CHM_KEY_MODEL "\":\"");
+  put_text(out, chm_model.model_sha256);
+  put_text(out, "\",\"" CHM_KEY_SECTIONS "\":\"{");
+  uint64_t offset = 0;
+  for (uint32_t i = 0; i < count_items(); ++i) {
+    describe(session, stored, i, &item);
+    offset += gap_at(offset);
+    if (i) put_text(out, ",");
+    put_row(out, &item, data ? data + offset : NULL, &tables, &all);
+    offset += item.bytes;
+  }
+  put_text(out, "}\"}");
+  put_tensors(out, session, stored);
+  put_text(out, "}");
+  chm_sha256_end(&all, digest);
+  put_hex(&contents, digest, sizeof digest);
+}
+
+/* Bytes before the data. */
+static uint64_t header_bytes(const chm_session *session, chm_stored *stored) {
+  chm_out out = {NULL, 8};
+  put_header(&out, session, stored, NULL);
+  return (out.used + CHM_DATA_ALIGNMENT - 1) / CHM_DATA_ALIGNMENT * CHM_DATA_ALIGNMENT;
+}
+
+size_t chm_session_snapshot_bytes(const chm_session *session) {
+  if (!session) return 0;
+  chm_stored stored;
+  chm_item item;
+  uint64_t offset = 0;
+  for (uint32_t i = 0; i < count_items(); ++i) {
+    describe(session, &stored, i, &item);
+    offset += gap_at(offset) + item.bytes;
+  }
+  return (size_t)(header_bytes(session, &stored) + offset);
+}
+
+int32_t chm_session_snapshot(const chm_session *session, void *snapshot, size_t bytes) {
+  if (!session || !snapshot || bytes != chm_session_snapshot_bytes(session))
+    return chm_fail(CHM_ERROR_ARGUMENT, "chm_session_snapshot: NULL, or not chm_session_snapshot_bytes() bytes");
+  chm_stored stored;
+  chm_item item;
+  store(&session->sequence, &stored);
+  uint64_t start = header_bytes(session, &stored), length = start - 8, offset = 0;
+  uint8_t *file = snapshot, *data = file + start;
+  memcpy(file, &length, sizeof length);
+  memset(file + 8, ' ', (size_t)length);
+  for (uint32_t i = 0; i < count_items(); ++i) {
+    uint64_t gap = gap_at(offset);
+    memset(data + offset, 0, (size_t)gap);
+    describe(session, &stored, i, &item);
+    offset += gap;
+    /* the initial states are the model's, and not in snapshots */
+    if (i > LOGITS && !session->sequence.position) memset(data + offset, 0, (size_t)item.bytes);
+    else memcpy(data + offset, item.data, (size_t)item.bytes);
+    offset += item.bytes;
+  }
+  chm_out out = {file, 8};
+  put_header(&out, session, &stored, data);
+  return CHM_OK;
+}
+
+/* ---- reading ---- */
+
+/* The place of the table in the session as an allocator. */
+static void *take_table(void *session, size_t bytes) {
+  return bytes <= chm_state_table_bytes() ? ((chm_session *)session)->table : NULL;
+}
+
+static void leave_table(void *session, void *table, size_t bytes) {
+  (void)session;
+  (void)table;
+  (void)bytes;
+}
+
+static bool is_text(const uint8_t *found, size_t bytes, const char *expected) {
+  return found && bytes == text_bytes(expected) && !memcmp(found, expected, bytes);
+}
+
+static bool is_shape(const uint8_t *found, size_t bytes, const char *expected) {
+  for (size_t i = 0; i < bytes; ++i)
+    if (found[i] != ' ' && (!*expected || found[i] != (uint8_t)*expected++)) return false;
+  return !*expected;
+}
+
+static bool is_item(const chm_session *session, chm_stored *stored, const chm_entry *entry) {
+  chm_item item;
+  for (uint32_t i = 0; i < count_items(); ++i) {
+    describe(session, stored, i, &item);
+    if (is_text(entry->name, entry->name_bytes, item.name)) return true;
+  }
+  return false;
+}
+
+/* Every section is one of the model's, or nothing depends on it. */
+static int32_t check_names(const chm_session *session, chm_stored *stored, const chm_container *container) {
+  static const char extra[] = CHM_EXTRA_PREFIX;
+  for (uint32_t i = 0; i < container->count; ++i) {
+    const chm_entry *entry = &container->entries[i];
+    bool is_extra = entry->name_bytes >= sizeof extra - 1 && !memcmp(entry->name, extra, sizeof extra - 1);
+    if (!entry->is_pad && !is_extra && !is_item(session, stored, entry))
+      return chm_fail(CHM_ERROR_VERSION, "snapshot: this runtime does not know section %q", entry->name,
+                      (size_t)entry->name_bytes);
+  }
+  return CHM_OK;
+}
+
+static int32_t find_item(const chm_container *container, const chm_item *item, const uint8_t **data) {
+  const chm_entry *entry = chm_container_find(container, item->name);
+  if (!entry) return chm_fail(CHM_ERROR_LAYOUT, "snapshot: there is no section %s", item->name);
+  if (!is_text(entry->dtype, entry->dtype_bytes, item->dtype) || !is_shape(entry->shape, entry->shape_bytes, item->shape))
+    return chm_fail(CHM_ERROR_LAYOUT, "snapshot: section %s is not %s[%s]", item->name, item->dtype, item->shape);
+  *data = container->file + entry->begin;
+  return CHM_OK;
+}
+
+/* Everything is checked before the session changes. */
+static int32_t restore(chm_session *session, const chm_container *container) {
+  chm_stored stored;
+  chm_item item;
+  const uint8_t *data;
+  if (!is_text(container->config, container->config_bytes, chm_model.config_sha256) ||
+      !is_text(container->model, container->model_bytes, chm_model.model_sha256))
+    return chm_fail(CHM_ERROR_MISMATCH, "the snapshot is of another model");
+  int32_t status = check_names(session, &stored, container);
+  for (uint32_t i = 0; !status && i < count_items(); ++i) {
+    describe(session, &stored, i, &item);
+    status = find_item(container, &item, &data);
+    if (!status && i < LOGITS) memcpy(item.data, data, (size_t)item.bytes);
+  }
+  if (status) return status;
+  if (!is_valid(&stored)) return chm_fail(CHM_ERROR_ARGUMENT, "the snapshot is damaged: a number is out of range");
+  chm_session_start(session);
+  load(&stored, &session->sequence);
+  for (uint32_t i = LOGITS; i < count_items() && session->sequence.position; ++i) {
+    describe(session, &stored, i, &item);
+    status = find_item(container, &item, &data);
+    if (!status) memcpy(item.data, data, (size_t)item.bytes);
+  }
+  return status;
+}
+
+int32_t chm_session_restore(chm_session *session, const void *snapshot, size_t bytes) {
+  if (!session || !snapshot) return chm_fail(CHM_ERROR_ARGUMENT, "chm_session_restore: a pointer is NULL");
+  chm_container container;
+  const chm_allocator table = {take_table, leave_table, session};
+  int32_t status = chm_container_open(snapshot, bytes, CHM_KIND_STATE, "snapshot", 0, &table, &container);
+  if (status == CHM_ERROR_MEMORY) return chm_fail(CHM_ERROR_LIMIT, "snapshot: too many sections");
+  if (status) return status;
+  status = restore(session, &container);
+  chm_container_close(&container, &table);
+  return status;
+}

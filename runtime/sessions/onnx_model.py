@@ -1,0 +1,73 @@
+"""The model of an ONNX bundle in ONNX Runtime, and what its metadata says of how to call it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chimerac.runtime.errors import BundleError
+
+#: Key of the model's metadata with block, loops and copies of states, as JSON.
+INTERFACE = "chimerac.interface"
+
+
+@dataclass(frozen=True)
+class Interface:
+    """The model's metadata: tokens per call, (default, maximum) loop iterations, and copies of each state."""
+
+    block: int
+    loops: tuple[int, int]
+    chooses_loops: bool
+    copies: dict[str, int] = field(default_factory=dict)
+    fewest_loops: int = 1
+
+
+def import_onnxruntime() -> Any:
+    """The package; raises BundleError CHM414 if there is none."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        hint = "pip install onnxruntime"
+        message = f"an ONNX bundle runs in ONNX Runtime, which Python cannot import: {error}"
+        raise BundleError("CHM414", message, hint=hint) from None
+    return onnxruntime
+
+
+def open_model(runtime: Any, model: Path, threads: int, *, exact: bool) -> Any:
+    """An exact model goes without ONNX Runtime's graph changes: they reorder sums, so that last bits would differ.
+
+    Planning which buffers can share memory takes time quadratic in the number of nodes, and saves little here.
+    """
+    level = runtime.GraphOptimizationLevel
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = level.ORT_DISABLE_ALL if exact else level.ORT_ENABLE_ALL
+    options.enable_mem_reuse = False
+    options.log_severity_level = 4  # errors come as exceptions
+    try:
+        return runtime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # as above: no common base
+        hint = f"the bundle needs ONNX Runtime 1.31 or newer; this is {runtime.__version__}"
+        raise BundleError(
+            "CHM414", f"ONNX Runtime cannot load it: {first_line(error)}", path=model, hint=hint
+        ) from None
+
+
+def first_line(error: Exception) -> str:
+    """Of its message."""
+    return str(error).strip().partition("\n")[0][:300]
+
+
+def read_interface(session: Any, model: Path) -> Interface:
+    """Raises BundleError CHM414 for a model of somebody else."""
+    try:
+        row = json.loads(session.get_modelmeta().custom_metadata_map[INTERFACE])
+        default, most = row["loops"]
+        loops, chooses = (int(default), int(most)), bool(row["chooses_loops"])
+        return Interface(int(row["block"]), loops, chooses, dict(row["copies"]), int(row.get("fewest_loops", 1)))
+    except (KeyError, ValueError, TypeError) as error:
+        message = f"the model was not made by chimerac: its metadata has no valid {INTERFACE} ({error})"
+        raise BundleError("CHM414", message, path=model) from None
