@@ -20,6 +20,7 @@ LONG = {
     "frontends/grammar/schema.py": "one recursive translation, a method for each type of JSON",
     "runtime/bundle_format/container.py": "what is written and what is refused when it is read, side by side",
     "runtime/native/chm_run.c": "one program",
+    "runtime/native/chm_state.c": "snapshots: writing and reading share one description of the sections",
     "runtime/native/chm_session.c": "one object and its life",
     "runtime/native/chm_unicode.h": "tables",
     "runtime/sessions/onnx.py": "one session",
