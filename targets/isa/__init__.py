@@ -1,22 +1,71 @@
-"""Instruction sets, one file each: a new one is a new file and a line here."""
+"""Instruction sets, one file each: a new one is a new file and an entry here."""
 
 from __future__ import annotations
 
-from importlib import import_module
+from collections.abc import Callable
 
 from chimerac.compiler.errors import UserError, did_you_mean
 from chimerac.targets.isa.definition import Blocks, CKernels, Int8Dot, Isa, Primitive, TernaryDot
 
-#: name → module that defines it as ``ISA``
-ISAS: dict[str, str] = {
-    "x86_64-avx2": "chimerac.targets.isa.x86_64_avx2",
-    "x86_64-avx512": "chimerac.targets.isa.x86_64_avx512",
-    "aarch64-neon": "chimerac.targets.isa.aarch64_neon",
-    "macos-arm64": "chimerac.targets.isa.apple_macos",
-    "ios-arm64": "chimerac.targets.isa.apple_ios",
-    "wasm32-simd128": "chimerac.targets.isa.wasm_simd128",
-    "wasm32-relaxed": "chimerac.targets.isa.wasm_relaxed",
-    "wasm32-scalar": "chimerac.targets.isa.wasm_scalar",
+
+def _x86_64_avx2() -> Isa:
+    from chimerac.targets.isa.x86_64_avx2 import ISA
+
+    return ISA
+
+
+def _x86_64_avx512() -> Isa:
+    from chimerac.targets.isa.x86_64_avx512 import ISA
+
+    return ISA
+
+
+def _aarch64_neon() -> Isa:
+    from chimerac.targets.isa.aarch64_neon import ISA
+
+    return ISA
+
+
+def _apple_macos() -> Isa:
+    from chimerac.targets.isa.apple_macos import ISA
+
+    return ISA
+
+
+def _apple_ios() -> Isa:
+    from chimerac.targets.isa.apple_ios import ISA
+
+    return ISA
+
+
+def _wasm_simd128() -> Isa:
+    from chimerac.targets.isa.wasm_simd128 import ISA
+
+    return ISA
+
+
+def _wasm_relaxed() -> Isa:
+    from chimerac.targets.isa.wasm_relaxed import ISA
+
+    return ISA
+
+
+def _wasm_scalar() -> Isa:
+    from chimerac.targets.isa.wasm_scalar import ISA
+
+    return ISA
+
+
+#: Name → what loads its file.
+ISAS: dict[str, Callable[[], Isa]] = {
+    "x86_64-avx2": _x86_64_avx2,
+    "x86_64-avx512": _x86_64_avx512,
+    "aarch64-neon": _aarch64_neon,
+    "macos-arm64": _apple_macos,
+    "ios-arm64": _apple_ios,
+    "wasm32-simd128": _wasm_simd128,
+    "wasm32-relaxed": _wasm_relaxed,
+    "wasm32-scalar": _wasm_scalar,
 }
 
 
@@ -34,8 +83,7 @@ def load_isa(name: str) -> Isa:
     if name not in ISAS:
         hint = did_you_mean(name, ISAS) or f"known: {', '.join(ISAS)}"
         raise UserError("CHM303", f"no instruction set {name!r}", hint=hint)
-    isa: Isa = import_module(ISAS[name]).ISA
-    return isa
+    return ISAS[name]()
 
 
 __all__ = ["ISAS", "Blocks", "CKernels", "Int8Dot", "Isa", "Primitive", "TernaryDot", "load_isa"]
