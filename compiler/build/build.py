@@ -143,7 +143,8 @@ def compile(
     The other arguments and the result are those of ``build``.
 
     Raises:
-        UserError: CHM21x for what cannot be imported, CHM3xx targets and tools, CHM4xx the finished bundle.
+        UserError: CHM113 the name, CHM21x for what cannot be imported, CHM244 the tokenizer, CHM3xx targets and tools,
+            CHM4xx the finished bundle.
         InternalError: a bug of chimerac, naming the pass.
     """
     run = _Run(targets, out, LoweringOptions(loops, without, trits, dump_passes), check, jobs, progress)

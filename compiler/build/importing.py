@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,9 +19,10 @@ from chimerac.compiler.ir.verify import verify
 from chimerac.compiler.model import GrammarRequest, Model, Reference
 from chimerac.frontends.config import shipped_file
 from chimerac.frontends.config.document import open_document
+from chimerac.frontends.config.model import NAME_PATTERN
 from chimerac.frontends.families.protocol import Description, Family
 from chimerac.frontends.families.registry import DEFAULT, find_family
-from chimerac.frontends.tokenizers import load_tokenizer
+from chimerac.frontends.tokenizers import check_size, load_tokenizer
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.reference.tokenizer import Tokenizer, byte_tokenizer
 
@@ -144,18 +146,28 @@ def model_of_module(
     tell: Progress = silent,
 ) -> Model:
     """The model of a PyTorch module in export form; parameters and errors as of ``compile``."""
+    name = name if name is not None else type(module).__name__.lower().lstrip("_")
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise UserError("CHM113", f"a model can't be called {name!r}", hint=f"its name must match {NAME_PATTERN}")
     begun = time.perf_counter()
     import torch
 
     from chimerac.frontends.export.importer import import_module
 
     with torch.no_grad():
-        imported = import_module(module.eval(), name=name or type(module).__name__.lower(), block=block)
+        imported = import_module(module.eval(), name=name, block=block)
     verify(imported)
     tell("export", f"{len(imported.entry('main').ops)} ops", time.perf_counter() - begun)
     vocabulary = int(imported.entry("main").results[0].type.shape[-1])
-    if not isinstance(tokenizer, Tokenizer):
-        tokenizer = byte_tokenizer(vocabulary, ()) if tokenizer is None else _read_tokenizer(tokenizer, vocabulary)
+    if tokenizer is None:
+        if vocabulary < 256:
+            message = f"the model has {vocabulary} tokens, too few for one per byte"
+            raise UserError("CHM244", message, hint="give its tokenizer: tokenizer=…")
+        tokenizer = byte_tokenizer(vocabulary, ())
+    elif isinstance(tokenizer, Tokenizer):
+        check_size(tokenizer, vocabulary, "the tokenizer")
+    else:
+        tokenizer = _read_tokenizer(tokenizer, vocabulary)
     origin = f"{type(module).__module__}.{type(module).__qualname__}"
     return Model(
         name=imported.name,

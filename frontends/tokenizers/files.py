@@ -27,10 +27,15 @@ def load_tokenizer(path: str | Path, vocabulary: int) -> Tokenizer:
     if _holds_ranks(Path(path)):
         return o200k.o200k_tokenizer(o200k.read_ranks(path), vocabulary)
     tokenizer = read_tokenizer(path)
-    if len(tokenizer.tokens) != vocabulary:
-        message = f"the tokenizer {path} has {len(tokenizer.tokens)} tokens, the model {vocabulary}"
-        raise UserError("CHM244", message, hint="give the tokenizer that the weights were trained with")
+    check_size(tokenizer, vocabulary, f"the tokenizer {path}")
     return tokenizer
+
+
+def check_size(tokenizer: Tokenizer, vocabulary: int, what: str) -> None:
+    """Raise UserError CHM244 when a tokenizer, ``what`` in the message, is not of the model's vocabulary."""
+    if len(tokenizer.tokens) != vocabulary:
+        message = f"{what} has {len(tokenizer.tokens)} tokens, the model {vocabulary}"
+        raise UserError("CHM244", message, hint="give the tokenizer that the weights were trained with")
 
 
 def tokenizer_of(vocabulary: int, token_ids: tuple[int, ...] = (), place: Span | None = None) -> Tokenizer | None:

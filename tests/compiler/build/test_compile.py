@@ -1,0 +1,156 @@
+"""``chimerac.compile``: a module of the user's own to bundles, without a config."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import chimerac
+from chimerac.compiler.build.importing import model_of_module
+from chimerac.compiler.errors import UserError
+from chimerac.frontends.layers import ops
+from chimerac.runtime.bundle_format import read_manifest
+from chimerac.runtime.reference.tokenizer import Special, byte_tokenizer, read_tokenizer, write_tokenizer
+
+TARGETS = ("x86_64-avx2", "wasm")
+VOCABULARY = 258
+TOKENIZER = byte_tokenizer(VOCABULARY, [Special("<|stop|>", 257, "end")])
+PROMPT = list(b"The cat sat on the mat.")
+
+
+class Echo(nn.Module):
+    """A convolution over the last tokens, and how far they are from a running mark that each call moves."""
+
+    tail: Tensor
+
+    def __init__(self, seed: int = 5) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Embedding(VOCABULARY, 16), nn.Linear(16, VOCABULARY)
+        self.taps = nn.Parameter(torch.zeros(16, 4))
+        self.register_buffer("tail", torch.zeros(3, 16))
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in self.parameters():
+            parameter.requires_grad_(False).normal_(std=0.5, generator=generator)
+
+    def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
+        x = self.embed(tokens)
+        y, tail = ops.causal_conv(x, self.taps, self.tail)
+        self.tail.copy_(tail)
+        logits: Tensor = self.head(torch.tanh(x + y))
+        return logits
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> chimerac.BuildReport:
+    out = tmp_path_factory.mktemp("dist")
+    return chimerac.compile(Echo(), name="parrot", targets=TARGETS, tokenizer=TOKENIZER, out=out)
+
+
+def test_every_target_continues_as_the_module_does(report: chimerac.BuildReport) -> None:
+    module, expected = copy.deepcopy(Echo()), []
+    for position in range(len(PROMPT) + 12):
+        token = PROMPT[position] if position < len(PROMPT) else expected[-1]
+        logits = module(torch.tensor([token], dtype=torch.int32), torch.tensor(position, dtype=torch.int32))
+        if position >= len(PROMPT) - 1:
+            expected.append(int(np.argmax(logits[-1].numpy())))
+    assert [bundle.target for bundle in report.bundles] == list(TARGETS)
+    for bundle in report.bundles:
+        with chimerac.load(bundle.path) as session:
+            for _ in session.generate(PROMPT, max_tokens=len(expected)):
+                pass
+            assert session.tokens() == expected, bundle.target
+
+
+def test_the_bundle_describes_the_module(report: chimerac.BuildReport) -> None:
+    assert (report.name, report.weights) == ("parrot", f"{__name__}.Echo")
+    for bundle in report.bundles:
+        assert bundle.path.name == f"parrot.{bundle.target}"
+        manifest = read_manifest(bundle.path)
+        assert (manifest.name, manifest.provenance["weights"]) == ("parrot", report.weights)
+        assert manifest.config_sha256 == model_of_module(Echo(), name="parrot").digest
+        assert manifest.self_test is not None
+        assert manifest.file("grammar") is None
+        tokenizer = manifest.file("tokenizer")
+        assert tokenizer is not None
+        assert read_tokenizer(bundle.path / tokenizer.name) == TOKENIZER
+        card = (bundle.path / "MODEL_CARD.md").read_text()
+        assert f"The weights come from `{report.weights}`." in card
+        assert "ops with state: 1 × causal_conv" in card
+        html = (bundle.path / "report.html").read_text()
+        for other in ("expert", "mixture", "channels", "looped", "chimera51"):
+            assert other not in card
+            assert other not in html.replace("the model has no experts", "")
+
+
+def test_a_digest_tells_modules_apart() -> None:
+    digests = {model_of_module(Echo(seed)).digest for seed in (1, 2, 1)}
+    assert len(digests) == 2
+
+
+def test_a_module_that_says_nothing_has_bytes_no_grammar_and_its_class_name() -> None:
+    model = model_of_module(Echo())
+    assert (model.name, model.grammars) == ("echo", None)
+    assert model.tokenizer == byte_tokenizer(VOCABULARY, ())
+    assert model.reference is None
+
+
+def test_a_tokenizer_of_another_size_is_refused(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path / "other.model", byte_tokenizer(300))
+    for other in (tmp_path / "other.model", byte_tokenizer(300)):
+        with pytest.raises(UserError, match=f"300 tokens, the model {VOCABULARY}") as error:
+            model_of_module(Echo(), tokenizer=other)
+        assert error.value.code == "CHM244"
+
+
+def test_few_tokens_need_a_tokenizer() -> None:
+    module = Echo()
+    module.head = nn.Linear(16, 40)
+    with pytest.raises(UserError, match="40 tokens, too few") as error:
+        model_of_module(module)
+    assert error.value.code == "CHM244"
+
+
+class Branches(Echo):
+    def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
+        logits: Tensor = super().forward(tokens, position)
+        return logits if logits.sum() > 0 else -logits
+
+
+class Sums(Echo):
+    def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
+        return super().forward(tokens, position).cumsum(-1)
+
+
+class OneInput(nn.Module):
+    def forward(self, tokens: Tensor) -> Tensor:
+        return tokens
+
+
+@pytest.mark.parametrize(
+    ("module", "code", "part"),
+    [
+        (Branches(), "CHM210", "cannot trace Branches"),
+        (Sums(), "CHM211", "aten.cumsum"),
+        (OneInput(), "CHM212", "OneInput.forward"),
+        (Echo().double(), "CHM216", "float64"),
+    ],
+)
+def test_what_cannot_be_imported_is_one_error_and_no_bundle(
+    module: nn.Module, code: str, part: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=part) as error:
+        chimerac.compile(module, out=tmp_path / "dist")
+    assert error.value.code == code
+    assert not list(tmp_path.glob("dist/*"))
+
+
+@pytest.mark.parametrize("name", ["", "../parrot", "a parrot"])
+def test_a_name_that_is_no_file_name_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        chimerac.compile(Echo(), name=name, out=tmp_path / "dist")
+    assert error.value.code == "CHM113"
