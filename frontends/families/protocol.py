@@ -33,7 +33,7 @@ class TensorSpec:
     shape: tuple[int, ...]
     format: Format
     trained: bool = True  #: False for buffers, and for parameters that training leaves alone
-    decayed: bool = False  #: whether weight decay applies: ternary matrices only
+    decayed: bool = False  #: whether weight decay applies: to ternary matrices whose groups have scales of their own
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class PreparedWeights:
         self.group = group
         self.padded = [-(-w.shape[-1] // group) * group for w in self.weights]
         sizes = [w.numel() // w.shape[-1] * width for w, width in zip(self.weights, self.padded, strict=True)]
-        self.buffer = torch.zeros(sum(sizes), dtype=dtype, device=self.weights[0].device)
+        self.buffer = torch.zeros(sum(sizes), dtype=dtype, device=next(model.parameters()).device)
         self.views = [
             part.view(*w.shape[:-1], width)[..., : w.shape[-1]]
             for part, w, width in zip(torch.split(self.buffer, sizes), self.weights, self.padded, strict=True)

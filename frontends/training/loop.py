@@ -134,10 +134,10 @@ class PhaseRunner:
             self.reference = TokenModel(frozen.to(processes.device)).requires_grad_(False)
         self.prepared, self.graphs = self._prepared(), self._graphs(tell)
         if phase.descends:
-            self.optimizer = make_optimizer(trained, phase)
+            self.optimizer = make_optimizer(model, tensors_of(plan), phase)
         else:
             sparse = phase.optimizer == "mezo_sparse"
-            self.mezo = Mezo(model, self.seed, phase.epsilon, phase.weight_decay, sparse=sparse)
+            self.mezo = Mezo(model, tensors_of(plan), self.seed, phase.epsilon, phase.weight_decay, sparse=sparse)
 
     def _prepared(self) -> AbstractContextManager[object]:
         """What holds the rounded weights during a step; sharded weights and compiled blocks round on their own."""

@@ -13,11 +13,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from chimerac.frontends.layers.linear import TernaryLinear
-from chimerac.frontends.layers.moe import MixtureOfExperts
+from chimerac.frontends.families.protocol import TensorTable
 from chimerac.frontends.layers.quantization import ternary_codes
 from chimerac.frontends.training.counter import normal, uniform
-from chimerac.frontends.training.optimizer import parameter_groups
 
 REFRESH = 0.05  #: fraction of the zero weights that a sparse step disturbs too
 
@@ -29,18 +27,14 @@ class Mezo:
     i // 4. Adding and subtracting it rounds, so weights drift by about one unit in the last place a step.
     """
 
-    def __init__(self, model: nn.Module, seed: int, epsilon: float, weight_decay: float, *, sparse: bool) -> None:
+    def __init__(
+        self, model: nn.Module, table: TensorTable, seed: int, epsilon: float, weight_decay: float, *, sparse: bool
+    ) -> None:
         self.epsilon, self.weight_decay, self.seed = epsilon, weight_decay, seed
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self._decaying = {id(p) for p in parameter_groups(model)[0]}
-        self._groups: dict[int, int] = {}
-        if sparse:
-            for module in model.modules():
-                if isinstance(module, TernaryLinear):
-                    self._groups[id(module.weight)] = module.group
-                elif isinstance(module, MixtureOfExperts):
-                    for weight in (module.gate_proj, module.up_proj, module.down_proj):
-                        self._groups[id(weight)] = module.group
+        self._decaying = {name for name in self.parameters if table.specs[name].decayed}
+        self._sparse = self._decaying if sparse else set()
+        self._group = table.group
 
     @torch.no_grad()
     def step(self, loss: Callable[[], Tensor], rate: float, number: int) -> Tensor:
@@ -57,7 +51,7 @@ class Mezo:
         for name, parameter in self.parameters.items():
             z = self._noise(name, parameter, number, masks[name])
             parameter.add_(z, alpha=self.epsilon)
-            if id(parameter) in self._decaying:
+            if name in self._decaying:
                 parameter.mul_(1 - rate * self.weight_decay)
             parameter.sub_(z, alpha=rate * slope)
         return (above + below) / 2
@@ -72,10 +66,9 @@ class Mezo:
 
     def _mask(self, name: str, parameter: Tensor, number: int) -> Tensor | None:
         """Which weights move, bool; None for all."""
-        group = self._groups.get(id(parameter))
-        if group is None:
+        if name not in self._sparse:
             return None
-        codes, _ = ternary_codes(parameter, group)
+        codes, _ = ternary_codes(parameter, self._group)
         drawn = uniform(parameter.numel(), number, self._key(name + " refresh"), parameter.device)
         return (codes != 0) | (drawn.view_as(parameter) < REFRESH)
 

@@ -10,26 +10,17 @@ import torch
 from torch import nn
 
 from chimerac.frontends.families.phases import Phase
-from chimerac.frontends.layers.linear import TernaryLinear
-from chimerac.frontends.layers.moe import MixtureOfExperts
+from chimerac.frontends.families.protocol import TensorTable
 
 EPSILON = 1e-8
 WSD_DECAY = 0.1  #: part of a phase behind its warm-up in which the rate of "wsd" comes down
 
 
-def parameter_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Trainable parameters that decay, and those that don't.
-
-    Only the ternary matrices decay: gates, norms, convolutions, memories and the embedding set exponents or scales.
-    """
-    decaying: dict[int, nn.Parameter] = {}
-    for module in model.modules():
-        if isinstance(module, TernaryLinear):
-            decaying[id(module.weight)] = module.weight
-        elif isinstance(module, MixtureOfExperts):
-            decaying |= {id(w): w for w in (module.gate_proj, module.up_proj, module.down_proj)}
-    trained = [p for p in model.parameters() if p.requires_grad]
-    return [p for p in trained if id(p) in decaying], [p for p in trained if id(p) not in decaying]
+def parameter_groups(model: nn.Module, table: TensorTable) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Trainable parameters that decay, as the model's table of tensors says, and those that don't."""
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    decaying = {name for name in trained if table.specs[name].decayed}
+    return [p for name, p in trained.items() if name in decaying], [p for n, p in trained.items() if n not in decaying]
 
 
 class Lion(torch.optim.Optimizer):
@@ -60,9 +51,9 @@ class Lion(torch.optim.Optimizer):
                 momentum.mul_(beta2).add_(parameter.grad, alpha=1 - beta2)
 
 
-def make_optimizer(model: nn.Module, phase: Phase) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, table: TensorTable, phase: Phase) -> torch.optim.Optimizer:
     """AdamW (arXiv 1711.05101) or Lion with the phase's numbers; the learning rate is set before each step."""
-    decaying, others = parameter_groups(model)
+    decaying, others = parameter_groups(model, table)
     groups = [
         {"params": decaying, "weight_decay": phase.weight_decay},
         {"params": others, "weight_decay": 0.0},
@@ -70,7 +61,7 @@ def make_optimizer(model: nn.Module, phase: Phase) -> torch.optim.Optimizer:
     betas = (phase.beta1, phase.beta2)
     if phase.optimizer == "lion":
         return Lion(groups, phase.learning_rate, betas)
-    fused = decaying[0].is_cuda
+    fused = next(model.parameters()).is_cuda
     return torch.optim.AdamW(groups, lr=phase.learning_rate, betas=betas, eps=EPSILON, fused=fused)
 
 

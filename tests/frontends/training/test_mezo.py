@@ -6,12 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from chimerac.frontends.families.chimera.family import FAMILY
 from chimerac.frontends.families.chimera.initialization import initialise
 from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.families.chimera.shape import ChimeraShape
+from chimerac.frontends.families.protocol import TensorSpec, TensorTable
 from chimerac.frontends.layers.linear import TernaryLinear
 from chimerac.frontends.layers.quantization import ternary_codes
 from chimerac.frontends.training.mezo import Mezo
+
+TABLE = TensorTable({"x": TensorSpec((4,), "float32")}, 1)
 
 
 class Quadratic(nn.Module):
@@ -29,7 +33,7 @@ class Quadratic(nn.Module):
 def test_the_mean_of_many_steps_is_the_gradient() -> None:
     model = Quadratic()
     start = model.x.detach().clone()
-    mezo = Mezo(model, 0, 1e-3, 0.0, sparse=False)
+    mezo = Mezo(model, TABLE, 0, 1e-3, 0.0, sparse=False)
     moved = torch.zeros(4)
     count = 1000
     for number in range(count):
@@ -44,7 +48,7 @@ def test_the_mean_of_many_steps_is_the_gradient() -> None:
 def test_a_rate_of_zero_changes_weights_by_rounding_only() -> None:
     model = Quadratic()
     start = model.x.detach().clone()
-    Mezo(model, 0, 1e-3, 0.1, sparse=False).step(model.loss, 0.0, 0)
+    Mezo(model, TABLE, 0, 1e-3, 0.1, sparse=False).step(model.loss, 0.0, 0)
     torch.testing.assert_close(model.x.detach(), start, rtol=0, atol=1e-6)
 
 
@@ -61,7 +65,7 @@ def test_sparse_steps_move_no_zero_weight_but_a_twentieth(tiny: ChimeraShape) ->
         seen.append(layer.weight.detach() - start)
         return seen[-1].sum()
 
-    Mezo(model, 0, 1e-3, 0.0, sparse=True).step(loss, 1e-4, 0)
+    Mezo(model, FAMILY.tensors(tiny), 0, 1e-3, 0.0, sparse=True).step(loss, 1e-4, 0)
     moved = seen[0] != 0
     assert torch.equal(moved, seen[1] != 0)
     assert bool(moved[codes != 0].all())
@@ -74,7 +78,7 @@ def test_it_lowers_the_loss(sparse: bool, tiny: ChimeraShape) -> None:
     model = ChimeraModel(tiny)
     initialise(model, 0)
     tokens = torch.tensor([list(b"the light is on. the door is shut.")])
-    mezo = Mezo(model, 0, 3e-3, 0.0, sparse=sparse)
+    mezo = Mezo(model, FAMILY.tensors(tiny), 0, 3e-3, 0.0, sparse=sparse)
 
     def loss() -> Tensor:
         return nn.functional.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 import torch
 
+from chimerac.frontends.families.chimera.family import FAMILY
 from chimerac.frontends.families.chimera.initialization import initialise
 from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.families.chimera.shape import ChimeraShape
+from chimerac.frontends.families.protocol import TensorSpec, TensorTable
+from chimerac.frontends.layers.prepared import PreparedWeights
 from chimerac.frontends.training import Phase
 from chimerac.frontends.training.optimizer import Lion, learning_rate, make_optimizer, parameter_groups
 
@@ -20,7 +23,7 @@ PHASE = Phase("p", learning_rate=2e-3, warmup_steps=10, final_rate=0.1)
 
 def test_only_ternary_matrices_decay(tiny: ChimeraShape) -> None:
     model = ChimeraModel(tiny)
-    decaying, others = parameter_groups(model)
+    decaying, others = parameter_groups(model, FAMILY.tensors(tiny))
     names = {id(p): name for name, p in model.named_parameters()}
     decayed = {names[id(p)] for p in decaying}
     kept = {names[id(p)] for p in others}
@@ -38,7 +41,7 @@ def test_one_step_follows_the_formula(tiny: ChimeraShape) -> None:
     model = ChimeraModel(tiny)
     initialise(model, 0)
     phase = Phase("p", learning_rate=1e-2, weight_decay=0.5)
-    optimizer = make_optimizer(model, phase)
+    optimizer = make_optimizer(model, FAMILY.tensors(tiny), phase)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, -3.0)
@@ -79,10 +82,22 @@ def test_lion_follows_the_papers_rule() -> None:
 
 def test_lion_decays_what_adamw_decays(tiny: ChimeraShape) -> None:
     model = ChimeraModel(tiny)
-    optimizer = make_optimizer(model, Phase("p", optimizer="lion", learning_rate=1e-2, weight_decay=0.5, beta2=0.99))
+    phase = Phase("p", optimizer="lion", learning_rate=1e-2, weight_decay=0.5, beta2=0.99)
+    optimizer = make_optimizer(model, FAMILY.tensors(tiny), phase)
     assert isinstance(optimizer, Lion)
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.5, 0.0]
-    assert [len(group["params"]) for group in optimizer.param_groups] == [len(g) for g in parameter_groups(model)]
+    groups = parameter_groups(model, FAMILY.tensors(tiny))
+    assert [len(group["params"]) for group in optimizer.param_groups] == [len(group) for group in groups]
+
+
+def test_a_model_without_ternary_matrices_is_trained_too() -> None:
+    model = torch.nn.Linear(2, 3)
+    table = TensorTable({"weight": TensorSpec((3, 2), "float32"), "bias": TensorSpec((3,), "float32")}, 1)
+    before = model.weight.detach().clone()
+    with PreparedWeights(model, torch.float32):
+        model(torch.ones(1, 2)).sum().backward()
+    make_optimizer(model, table, Phase("p", learning_rate=1e-2, weight_decay=0.5)).step()
+    torch.testing.assert_close(model.weight.detach(), before - 1e-2)  # no decay; every gradient is 1
 
 
 @pytest.mark.parametrize(
