@@ -14,4 +14,5 @@ def targets() -> None:
     width = max(len(target.name) for target in known)
     for target in known:
         click.echo(f"{target.name:<{width}}  {target.doc}")
-        click.echo(f"{'':<{width}}  tested {target.tested}; also called {', '.join(target.aliases)}")
+        click.echo(f"{'':<{width}}  tested {target.tested}")
+        click.echo(f"{'':<{width}}  also called {', '.join(target.aliases)}")

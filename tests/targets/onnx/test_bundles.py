@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import builtins
 import filecmp
 import json
@@ -15,6 +16,7 @@ import numpy as np
 import onnx
 import pytest
 from bench_tools import LONG, measure_once
+from cli_tools import run_script
 from click.testing import CliRunner, Result
 
 import chimerac
@@ -274,6 +276,18 @@ def test_command_line(onnx_bundles: dict[str, Path], document: Path) -> None:
     other = command("verify", bundle, "--config", str(document), "--scale", "nano", "--seed", "5")
     assert other.exit_code == 1
     assert "CHM330" in other.stderr
+
+
+def test_what_is_in_it(onnx_bundles: dict[str, Path]) -> None:
+    """Seen without the packages of a build; the weights file has no sections of ours."""
+    bundle = str(onnx_bundles["onnx"])
+    script = f"import chimerac, sys; print(chimerac.inspect({bundle!r}).render()); print(sorted(sys.modules))"
+    done = run_script(script)
+    assert done.returncode == 0, done.stderr
+    assert not {"torch", "tvm", "onnx", "click"} & set(ast.literal_eval(done.stdout.splitlines()[-1]))
+    found = chimerac.inspect(bundle)
+    assert (found.kernels, found.sections) == ((), ())
+    assert f"model.onnx.data  weights  {found.manifest.memory.weights_bytes:>9,}" in done.stdout
 
 
 @pytest.mark.slow
