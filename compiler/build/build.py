@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ from chimerac.compiler.model import GrammarRequest, Model
 from chimerac.compiler.packaging.package import Naming
 from chimerac.compiler.packaging.registry import package_of
 from chimerac.passes.loop_unrolling import check_loops
-from chimerac.runtime.bundle_format import SelfTest
+from chimerac.runtime.bundle_format import Generation, SelfTest
 from chimerac.runtime.reference.tokenizer import Tokenizer
 from chimerac.targets.code.kernel_queue import KernelQueue, usable_cores
 from chimerac.targets.code.runtime_ahead import RuntimeAhead
@@ -121,6 +121,7 @@ def compile(
     name: str | None = None,
     tokenizer: str | Path | Tokenizer | None = None,
     grammars: GrammarRequest | None = None,
+    generation: Generation | None = None,
     block: int = DEFAULT_BLOCK,
     loops: int | None = None,
     without: Sequence[str] = (),
@@ -138,6 +139,7 @@ def compile(
         name: of the model and its bundles; the class's, in lower case, when None.
         tokenizer: of as many tokens as V, or its file; one token per byte when None.
         grammars: what the bundle's grammar file holds; none when None.
+        generation: what a generation takes where its caller says nothing; greedy when None.
         block: most tokens of a call, which never crosses a position that is a multiple of it.
 
     The other arguments and the result are those of ``build``.
@@ -149,6 +151,7 @@ def compile(
     """
     run = _Run(targets, out, LoweringOptions(loops, without, trits, dump_passes), check, jobs, progress)
     model = model_of_module(module, name=name, tokenizer=tokenizer, grammars=grammars, block=block, tell=run.log.tell)
+    model = replace(model, generation=generation)
     run.claim(model, model.module.fewest_loops, model.module.loops[1])
     return run.finish(lambda: model)
 

@@ -32,11 +32,14 @@ def phases_of(entry: ConfigPhase) -> list[Phase]:
     """A phase of the config as phases of a plan: one for each stage of a growing context, else one.
 
     Raises:
-        UserError CHM250: the name is none of pretrain, ctx_extend, sft and dpo.
+        UserError CHM250: the name is none of pretrain, ctx_extend, sft and dpo; or it has two lengths.
     """
     kinds = {"pretrain": "pretrain", "ctx_extend": "pretrain", "sft": "sft", "dpo": "dpo"}
     if entry.name not in kinds:
         raise UserError("CHM250", f"the training phase {entry.name!r} is none of {', '.join(kinds)}")
+    if entry.tokens and entry.epochs:
+        message = f"the training phase {entry.name!r} has {entry.tokens} tokens and {entry.epochs:g} epochs"
+        raise UserError("CHM250", message, hint="say how long it is in one way")
     length = entry.seq_len or 256
     batch_tokens = entry.batch_tokens or DEFAULT_BATCH_TOKENS
     values: dict[str, Any] = {

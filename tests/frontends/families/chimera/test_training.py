@@ -50,5 +50,11 @@ def test_an_unknown_phase_is_refused() -> None:
     assert error.value.code == "CHM250"
 
 
+def test_a_phase_has_one_length() -> None:
+    with pytest.raises(UserError, match=r"'sft' has 9 tokens and 2 epochs") as error:
+        training('training: {phases: [{name: "sft", tokens: 9, epochs: 2}]},')
+    assert error.value.code == "CHM250"
+
+
 def test_a_config_without_phases_takes_the_usual_ones() -> None:
     assert training("") == Training(USUAL, seed=7)
