@@ -15,7 +15,7 @@ import time
 import numpy as np
 import torch
 
-from chimerac.frontends.families.chimera.initialization import initialise
+from chimerac.frontends.families.chimera.family import FAMILY
 from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.families.chimera.shape import ChimeraShape
 from chimerac.frontends.families.phases import Phase
@@ -25,6 +25,7 @@ from chimerac.frontends.training.data import TextSource
 from chimerac.frontends.training.distributed import Processes
 from chimerac.frontends.training.loop import PhaseRunner, prepare
 from chimerac.frontends.training.settings import Plan
+from chimerac.frontends.weights.sources import RandomWeights
 
 FORMS = ("eager", "graphs", "compiled")
 
@@ -62,7 +63,7 @@ def measure(shape: ChimeraShape, options: argparse.Namespace, device: torch.devi
     )
     plan = Plan(shape, (phase,), precision=options.precision, compile=form == "compiled", graphs=form == "graphs")
     model = ChimeraModel(shape)
-    initialise(model, 0)
+    RandomWeights(FAMILY, shape, 0).fill(model)
     alone = Processes(0, 1, device)
     trained = prepare(model, plan, alone)
     text = np.random.default_rng(0).integers(0, 4096, 4 * batch * options.length + 1).astype(np.uint16)

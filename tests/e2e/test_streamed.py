@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chimera_weights import initialise
 
 from chimerac.compiler.build.build import build
 from chimerac.compiler.build.importing import import_model
@@ -13,7 +14,6 @@ from chimerac.compiler.errors import UserError
 from chimerac.frontends import config as config_language
 from chimerac.frontends.families.chimera.family import FAMILY
 from chimerac.frontends.families.chimera.from_config import shape as shape_of
-from chimerac.frontends.families.chimera.initialization import initialise
 from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.weights import sources as weight_sources
 from chimerac.frontends.weights.checkpoint import save_safetensors

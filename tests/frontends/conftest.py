@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from chimera_weights import initialise
 from nano_model import nano as nano_shape
 from torch import Tensor
 
-from chimerac.frontends.families.chimera.initialization import initialise
 from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.families.chimera.shape import ChimeraShape
 from chimerac.frontends.layers import quantization as quantization_module

@@ -6,11 +6,11 @@ from functools import cache
 from typing import Any
 
 import torch
+from chimera_weights import initialise
 
 from chimerac.compiler.build import pipeline
 from chimerac.compiler.ir.module import Module
 from chimerac.frontends.export.importer import import_module
-from chimerac.frontends.families.chimera.initialization import initialise
 from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.families.chimera.shape import ChimeraShape, MixerKind
 from chimerac.frontends.families.chimera.stateful import Stateful

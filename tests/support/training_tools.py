@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from chimerac.frontends.families.chimera.initialization import initialise
+from chimera_weights import initialise
+
 from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.training import Plan
 from chimerac.frontends.training.module import make_module

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.families.chimera.shape import ChimeraShape
 from chimerac.frontends.families.drawing import generator_of, normal_parts
 
@@ -19,24 +18,14 @@ INPUT_GATE_BIAS, FORGET_GATE_BIAS = -10.0, (3.0, 6.0)  #: mLSTM: closed at first
 ALPHA_BIAS = math.log(0.01 / 0.99)  #: Titans: forgets 1 % per token
 
 
-def initialise(model: ChimeraModel, seed: int) -> None:
-    """Overwrite every parameter and routing bias of ``model``.
+def initial_parts(
+    name: str, size: tuple[int, ...], shape: ChimeraShape, seed: int, elements: int
+) -> Iterator[np.ndarray]:
+    """The initial values of one tensor, float32, in parts along its first axis of about ``elements`` numbers.
 
     Matrices are N(0, init_std); matrices that write to the residual stream are divided by sqrt(2 * layer visits at the
     default loop count).
     """
-    with torch.no_grad():
-        for name, tensor in model.state_dict().items():
-            end = 0
-            for part in initial_parts(name, tuple(tensor.shape), model.shape, seed, tensor.numel()):
-                tensor[end : end + len(part)] = torch.from_numpy(part)
-                end += len(part)
-
-
-def initial_parts(
-    name: str, size: tuple[int, ...], shape: ChimeraShape, seed: int, elements: int
-) -> Iterator[np.ndarray]:
-    """The initial values of one tensor, float32, in parts along its first axis of about ``elements`` numbers."""
     generator = generator_of(seed, name)
     deviation = _deviation(name, size, shape)
     if deviation is None:

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from chimera_weights import initialise
 from cli_tools import Command
 from safetensors.numpy import load, save
 
 from chimerac.compiler.build.importing import read_description
 from chimerac.compiler.ir.module import Constant
 from chimerac.compiler.model import Model
-from chimerac.frontends.families.chimera.initialization import initialise
 from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.weights.checkpoint import save_safetensors
 from chimerac.runtime.bundle_format import read_container, read_manifest

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from chimera_weights import initialise
 
-from chimerac.frontends.families.chimera.initialization import initialise
 from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.families.chimera.shape import ChimeraShape
 from chimerac.frontends.training.evaluation import Codec, Measuring, bits_per_byte, exact_matches, greedy

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from chimera_weights import initialise
 from torch import Tensor, nn
 
 from chimerac.frontends.families.chimera.family import FAMILY
-from chimerac.frontends.families.chimera.initialization import initialise
 from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.families.chimera.shape import ChimeraShape
 from chimerac.frontends.families.protocol import TensorSpec, TensorTable

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from chimera_weights import initialise
 
 from chimerac.frontends.families.chimera.family import FAMILY
-from chimerac.frontends.families.chimera.initialization import initialise
 from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.families.chimera.shape import ChimeraShape
 from chimerac.frontends.families.protocol import TensorSpec, TensorTable

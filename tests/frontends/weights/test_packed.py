@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from chimera_weights import initialise
 from safetensors.numpy import load_file, save_file
 
 from chimerac.compiler.errors import UserError
@@ -17,7 +18,6 @@ from chimerac.compiler.ir.types import TensorType
 from chimerac.frontends import config
 from chimerac.frontends.families.chimera.family import FAMILY
 from chimerac.frontends.families.chimera.from_config import shape as shape_of
-from chimerac.frontends.families.chimera.initialization import initialise
 from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.families.chimera.naming import tensor_specs
 from chimerac.frontends.families.chimera.shape import ChimeraShape

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from chimera_weights import initialise
 from project import ROOT
 from safetensors.torch import save_file
 
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.families.chimera.family import FAMILY
-from chimerac.frontends.families.chimera.initialization import initialise, residual_scale
+from chimerac.frontends.families.chimera.initialization import residual_scale
 from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.families.chimera.naming import tensor_specs
 from chimerac.frontends.families.chimera.shape import ChimeraShape
