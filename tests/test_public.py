@@ -100,7 +100,7 @@ def test_help_shows_every_function_with_its_signature() -> None:
     shown = pydoc.plain(pydoc.render_doc(chimerac))
     for name in FUNCTIONS:
         assert re.search(rf"^    {name}\(", shown, re.MULTILINE), name
-    assert "targets: 'Sequence[str]'" in pydoc.plain(pydoc.render_doc(chimerac.build))
+    assert "targets: 'Sequence[str] | None'" in pydoc.plain(pydoc.render_doc(chimerac.build))
 
 
 def test_results_are_frozen() -> None:

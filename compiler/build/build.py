@@ -29,7 +29,7 @@ from chimerac.runtime.reference.tokenizer import Tokenizer
 from chimerac.targets.code.kernel_queue import KernelQueue, usable_cores
 from chimerac.targets.code.runtime_ahead import RuntimeAhead
 from chimerac.targets.limits import check_quantization
-from chimerac.targets.registry import Target, find_target
+from chimerac.targets.registry import Target, find_target, host_target
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,7 +60,7 @@ class BuildReport:
 def build(
     config: str | Path = "home",
     *,
-    targets: Sequence[str] = ("x86_64-avx2",),
+    targets: Sequence[str] | None = None,
     out: str | Path = "dist",
     scale: str | None = None,
     overrides: Sequence[str] = (),
@@ -79,7 +79,7 @@ def build(
 
     Args:
         config: path of a config, or the name of a built-in one.
-        targets: names or aliases of targets; see ``chimerac targets``.
+        targets: names or aliases of targets, see ``chimerac targets``; None builds for this machine.
         out: folder that gets one bundle folder per target, ``<name>.<target>``; an older bundle there is replaced.
         scale: preset that shrinks the config: nano, tiny, small or full.
         overrides: ``a.b.c=value`` settings of config values.
@@ -116,7 +116,7 @@ def build(
 def compile(
     module: nn.Module,
     *,
-    targets: Sequence[str] = ("x86_64-avx2",),
+    targets: Sequence[str] | None = None,
     out: str | Path = "dist",
     name: str | None = None,
     tokenizer: str | Path | Tokenizer | None = None,
@@ -191,7 +191,7 @@ class _Run:
 
     def __init__(
         self,
-        targets: Sequence[str],
+        targets: Sequence[str] | None,
         out: str | Path,
         options: LoweringOptions,
         check: bool,
@@ -201,7 +201,8 @@ class _Run:
         if jobs is not None and jobs < 1:
             raise UserError("CHM312", f"{jobs} jobs: at least one has to do the work")
         self.log = TimingLog(progress, jobs or usable_cores())
-        self.targets = list(dict.fromkeys(find_target(name) for name in targets))
+        names = (host_target(),) if targets is None else targets
+        self.targets = list(dict.fromkeys(find_target(name) for name in names))
         if not self.targets:
             raise UserError("CHM300", "no target is given", hint="--target x86_64-avx2 or --target wasm")
         pipeline.passes(without=options.without)

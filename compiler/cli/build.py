@@ -50,11 +50,10 @@ def build(
     from chimerac.compiler.build.build import build as build_bundles
     from chimerac.compiler.build.timings import write_timings
     from chimerac.frontends.config.status import not_compiled
-    from chimerac.targets.registry import host_target
 
     report = build_bundles(
         config,
-        targets=targets or (host_target(),),
+        targets=targets or None,
         out=out,
         check=not no_verify,
         progress=None if quiet else print_step,
