@@ -20,6 +20,7 @@ from chimerac.runtime.reference.sampler import sample
 from chimerac.runtime.reference.tokenizer import Tokenizer, tokenizer_sections
 from chimerac.runtime.sessions.native import NativeSession
 from chimerac.runtime.sessions.runner import RUNNER_NAME, RunnerSession
+from chimerac.targets.code.library import runner_files
 
 from .conftest import Compiled
 
@@ -99,9 +100,9 @@ def runner(
 ) -> Path:
     folder = tmp_path_factory.mktemp("runner") / "bundle"
     shutil.copytree(model_with_grammars, folder)
-    files = {"weights": "toy.b158", "tokenizer": "toy_tokenizer.model", "grammars": "toy.fstpack"}
     names = folder.parent / "names.c"
-    names.write_text("".join(f'const char *const chm_run_{key} = "{name}";\n' for key, name in files.items()))
+    files = runner_files("toy.b158", "toy_tokenizer.model", "toy.fstpack")
+    names.write_text(f'#include "chm_model.h"\n{files}', "ascii")
     manifest = bf.read_manifest(folder)
     vocab = len(load_tokens(folder))
     toy_c = NATIVE_TESTS / "toy_model.c"
