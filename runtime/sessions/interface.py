@@ -40,6 +40,8 @@ class Session(ABC):
     manifest: Manifest
     vocab_size: int
     max_loops: int
+    _tokens: list[int]  #: of the last generation
+    _finish_reason: FinishReason | None
     self_test_compares = "the interpreter's tokens, logits and state"  #: what ``self_test`` finds again
 
     def generate(self, prompt: Prompt, *, mode: str | None = None, **options: Any) -> Iterator[Piece]:
@@ -71,13 +73,13 @@ class Session(ABC):
     def _generate(self, prompt: Prompt, options: GenerateOptions) -> Iterator[Piece]: ...
 
     @property
-    @abstractmethod
     def finish_reason(self) -> FinishReason | None:
         """``"stop"``, ``"length"``, or None while, and before, a generation runs or when it was left early."""
+        return self._finish_reason
 
-    @abstractmethod
     def tokens(self) -> list[int]:
         """Tokens of the last generation, the stop token included."""
+        return list(self._tokens)
 
     @abstractmethod
     def encode(self, text: str | bytes, *, specials: bool = False) -> list[int]:

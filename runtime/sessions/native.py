@@ -116,13 +116,6 @@ class NativeSession(Session):
         self._open()
         return self._grammars.choose(name)
 
-    @property
-    def finish_reason(self) -> FinishReason | None:
-        return self._finish_reason
-
-    def tokens(self) -> list[int]:
-        return list(self._tokens)
-
     def encode(self, text: str | bytes, *, specials: bool = False) -> list[int]:
         self._open()
         data = text.encode() if isinstance(text, str) else text

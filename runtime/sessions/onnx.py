@@ -289,13 +289,6 @@ class OnnxSession(Session):
                 raise BundleError("CHM420", problem)
         self._loops, self._exit_threshold = options.loops or default, float(options.exit_threshold)
 
-    @property
-    def finish_reason(self) -> FinishReason | None:
-        return self._finish_reason
-
-    def tokens(self) -> list[int]:
-        return list(self._tokens)
-
     def encode(self, text: str | bytes, *, specials: bool = False) -> list[int]:
         self._open()
         return self._text_tokenizer().encode(text, specials=specials)

@@ -130,13 +130,6 @@ class RunnerSession(Session):
             raise BundleError("CHM431", f"there is no grammar {wanted!r}")
         return int(self._request("grammar", "name", wanted)[0])
 
-    @property
-    def finish_reason(self) -> FinishReason | None:
-        return self._finish_reason
-
-    def tokens(self) -> list[int]:
-        return list(self._tokens)
-
     def encode(self, text: str | bytes, *, specials: bool = False) -> list[int]:
         data = text.encode() if isinstance(text, str) else text
         request = "encode_with_specials" if specials else "encode"

@@ -156,13 +156,6 @@ class WasmSession(Session):
             while "done" not in self._receive():
                 pass
 
-    @property
-    def finish_reason(self) -> FinishReason | None:
-        return self._finish_reason
-
-    def tokens(self) -> list[int]:
-        return list(self._tokens)
-
     def encode(self, text: str | bytes, *, specials: bool = False) -> list[int]:
         answer = self._request("encode", text=_text(text), specials=specials)
         return [int(token) for token in answer["tokens"]]

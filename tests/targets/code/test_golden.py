@@ -24,4 +24,4 @@ MODULES: dict[str, Callable[[], Module]] = {
 def test_the_driver_is_the_golden_text(name: str, golden: Callable[[str, str], None]) -> None:
     module = MODULES[name]()
     text = write_driver(module, plan_memory(module), IDENTITY)
-    golden(f"model_c/{name}.c", re.sub(r"(golden_modules\.py):\d+", r"\1", text))  # lines may move
+    golden(f"model_c/{name}.c.txt", re.sub(r"(golden_modules\.py):\d+", r"\1", text))  # lines may move
