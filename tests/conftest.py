@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import difflib
 import os
+import random
+import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest_plugins = ["toy_bundles"]
@@ -32,6 +36,18 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     out = tmp_path_factory.mktemp("dist")
     report = build(DOCUMENT, scale="nano", targets=["x86_64-avx2", "wasm"], out=out)
     return {bundle.target: bundle.path for bundle in report.bundles}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Random numbers of a test follow from its name, not from the tests before it: it is the same alone."""
+    seed = zlib.crc32(item.nodeid.encode())
+    random.seed(seed)
+    if "torch" in sys.modules:  # who needs it has loaded it
+        import torch
+
+        torch.manual_seed(seed)
+    if isinstance(item, pytest.Function) and hasattr(item.module, "RANDOM"):
+        item.module.RANDOM = np.random.default_rng(seed)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
