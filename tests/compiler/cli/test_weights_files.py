@@ -145,7 +145,7 @@ BAD: dict[str, tuple[str, str, Callable[[bytes], bytes]]] = {
     "cut by one byte": ("CHM240", "", lambda d: d[:-1]),
     "one byte more": ("CHM240", "", lambda d: d + b"\0"),
     "a web page": ("CHM240", "header claims", lambda d: b"<!doctype html><html>404</html>"),
-    "GGUF": ("CHM240", "header claims", lambda d: b"GGUF\3\0\0\0" + bytes(100)),
+    "GGUF": ("CHM240", "a GGUF file of llama.cpp", lambda d: b"GGUF\3\0\0\0" + bytes(100)),
     "pickle": ("CHM240", "pickle or zip", pickled),
     "torch.save": ("CHM240", "pickle or zip", torch_saved),
     "zip": ("CHM240", "pickle or zip", zipped),
