@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from ir_text import ir_text
 from ir_tools import module_of
 
 from chimerac.compiler.ir.module import Value
@@ -11,28 +12,27 @@ from chimerac.compiler.ir.types import f32
 from chimerac.compiler.ir.verify import verify
 from chimerac.passes.base import Builder, NewConstants, constant_names, graph_names, rewrite, uses
 
-TEXT = """
-    module m block=4 loops=2..3
-    constant table: f32[10,8]
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %t: f32[10,8] = constant() {name='table'}
-      %x: f32[T,8] = embedding(%tokens, %t)
-      %a: f32[T,8] = silu(%x) @layers.0
-      %y: f32[T,8] = loop(%a) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,8]) {
-        %b: f32[T,8] = silu(%h)
-        %c: f32[T,8] = mul(%a, %b)
-        yield %b
-      }
-      return %y
+TEXT = ir_text(
+    "table: f32[10,8]",
+    """
+    %x: f32[T,8] = embedding(%tokens, %table)
+    %a: f32[T,8] = silu(%x) @layers.0
+    %y: f32[T,8] = loop(%a) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,8]) {
+      %b: f32[T,8] = silu(%h)
+      %c: f32[T,8] = mul(%a, %b)
+      yield %b
     }
-"""
+    return %y
+    """,
+    loops="2..3",
+)
 
 
 def test_names_and_uses_reach_into_regions() -> None:
     graph = module_of(TEXT).graphs["main"]
-    assert graph_names(graph) == {"tokens", "position", "t", "x", "a", "y", "write", "h", "b", "c"}
-    assert uses(graph) == {"tokens": 1, "t": 1, "x": 1, "a": 2, "h": 1, "b": 2, "y": 1}
-    assert constant_names(graph) == {"t": "table"}
+    assert graph_names(graph) == {"tokens", "position", "table", "x", "a", "y", "write", "h", "b", "c"}
+    assert uses(graph) == {"tokens": 1, "table": 1, "x": 1, "a": 2, "h": 1, "b": 2, "y": 1}
+    assert constant_names(graph) == {"table": "table"}
 
 
 def test_rewriting_replaces_values_everywhere() -> None:

@@ -3,68 +3,63 @@
 from __future__ import annotations
 
 import numpy as np
+from ir_text import ir_text
 from ir_tools import assert_rewrites, assert_same_bits, entered, module_of, rewrite, run_op, trace
 
 from chimerac.passes.constant_folding import ConstantFolding
 from chimerac.passes.dead_code import DeadCode
 
-BEFORE = """
-    module m block=4 loops=2..3
-    constant a.log: f32[8]
-    constant b: f32[8]
-    constant table: f32[10,8]
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %table: f32[10,8] = constant() {name='table'}
-      %a: f32[8] = constant() {name='a.log'}
-      %b: f32[8] = constant() {name='b'}
-      %e: f32[8] = exp(%a)
-      %n: f32[8] = neg(%e)
-      %m: f32[8] = mul(%n, %b)
-      %r: f32[2,4] = reshape(%m) {shape='2,4'}
-      %l: f32[2,2] = slice(%r) {start=1, stop=3}
-      %c: f32[2,6] = concat(%r, %l)
-      %x: f32[T,8] = embedding(%tokens, %table)
-      %y: f32[T,8] = loop(%x) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,8]) {
-        %d: f32[8] = add(%m, %b)
-        %i: f32[T,8] = mul(%h, %d)
-        yield %i
-      }
-      %z: f32[T,8] = mul(%y, %m)
-      return %z
+BEFORE = ir_text(
+    "table: f32[10,8], b: f32[8]",
+    """
+    %a: f32[8] = constant() {name='a.log'}
+    %e: f32[8] = exp(%a)
+    %n: f32[8] = neg(%e)
+    %m: f32[8] = mul(%n, %b)
+    %r: f32[2,4] = reshape(%m) {shape='2,4'}
+    %l: f32[2,2] = slice(%r) {start=1, stop=3}
+    %c: f32[2,6] = concat(%r, %l)
+    %x: f32[T,8] = embedding(%tokens, %table)
+    %y: f32[T,8] = loop(%x) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,8]) {
+      %d: f32[8] = add(%m, %b)
+      %i: f32[T,8] = mul(%h, %d)
+      yield %i
     }
-"""
-AFTER = """
-    module m block=4 loops=2..3
-    constant a.log: f32[8]
-    constant b: f32[8]
-    constant table: f32[10,8]
-    constant a.log.exp: f32[8]
-    constant a.log.exp.neg: f32[8]
-    constant a.log.exp.neg.b.mul: f32[8]
-    constant a.log.exp.neg.b.mul.reshape.2x4: f32[2,4]
-    constant a.log.exp.neg.b.mul.reshape.2x4.slice.1.3: f32[2,2]
-    constant a.log.exp.neg.b.mul.reshape.2x4.a.log.exp.neg.b.mul.reshape.2x4.slice.1.3.concat: f32[2,6]
-    constant a.log.exp.neg.b.mul.b.add: f32[8]
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %table: f32[10,8] = constant() {name='table'}
-      %a: f32[8] = constant() {name='a.log'}
-      %b: f32[8] = constant() {name='b'}
-      %c_a_log_exp: f32[8] = constant() {name='a.log.exp'}
-      %c_a_log_exp_neg: f32[8] = constant() {name='a.log.exp.neg'}
-      %c_a_log_exp_neg_b_mul: f32[8] = constant() {name='a.log.exp.neg.b.mul'}
-      %RESHAPED: f32[2,4] = constant() {name='a.log.exp.neg.b.mul.reshape.2x4'}
-      %SLICED: f32[2,2] = constant() {name='a.log.exp.neg.b.mul.reshape.2x4.slice.1.3'}
-      %JOINED: f32[2,6] = constant() {name='NAME'}
-      %x: f32[T,8] = embedding(%tokens, %table)
-      %y: f32[T,8] = loop(%x) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,8]) {
-        %c_a_log_exp_neg_b_mul_b_add: f32[8] = constant() {name='a.log.exp.neg.b.mul.b.add'}
-        %i: f32[T,8] = mul(%h, %c_a_log_exp_neg_b_mul_b_add)
-        yield %i
-      }
-      %z: f32[T,8] = mul(%y, %c_a_log_exp_neg_b_mul)
-      return %z
+    %z: f32[T,8] = mul(%y, %m)
+    return %z
+    """,
+    "constant a.log: f32[8]",
+    loops="2..3",
+)
+AFTER = ir_text(
+    "table: f32[10,8], b: f32[8]",
+    """
+    %a: f32[8] = constant() {name='a.log'}
+    %c_a_log_exp: f32[8] = constant() {name='a.log.exp'}
+    %c_a_log_exp_neg: f32[8] = constant() {name='a.log.exp.neg'}
+    %c_a_log_exp_neg_b_mul: f32[8] = constant() {name='a.log.exp.neg.b.mul'}
+    %RESHAPED: f32[2,4] = constant() {name='a.log.exp.neg.b.mul.reshape.2x4'}
+    %SLICED: f32[2,2] = constant() {name='a.log.exp.neg.b.mul.reshape.2x4.slice.1.3'}
+    %JOINED: f32[2,6] = constant() {name='NAME'}
+    %x: f32[T,8] = embedding(%tokens, %table)
+    %y: f32[T,8] = loop(%x) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,8]) {
+      %c_a_log_exp_neg_b_mul_b_add: f32[8] = constant() {name='a.log.exp.neg.b.mul.b.add'}
+      %i: f32[T,8] = mul(%h, %c_a_log_exp_neg_b_mul_b_add)
+      yield %i
     }
-"""
+    %z: f32[T,8] = mul(%y, %c_a_log_exp_neg_b_mul)
+    return %z
+    """,
+    "constant a.log: f32[8]",
+    "constant a.log.exp: f32[8]",
+    "constant a.log.exp.neg: f32[8]",
+    "constant a.log.exp.neg.b.mul: f32[8]",
+    "constant a.log.exp.neg.b.mul.reshape.2x4: f32[2,4]",
+    "constant a.log.exp.neg.b.mul.reshape.2x4.slice.1.3: f32[2,2]",
+    "constant a.log.exp.neg.b.mul.reshape.2x4.a.log.exp.neg.b.mul.reshape.2x4.slice.1.3.concat: f32[2,6]",
+    "constant a.log.exp.neg.b.mul.b.add: f32[8]",
+    loops="2..3",
+)
 
 
 def test_text_and_data() -> None:
@@ -95,32 +90,30 @@ def test_each_thing_is_folded_once_for_all_graphs() -> None:
 
 def test_names_that_would_clash_are_told_apart() -> None:
     """``x`` + ``y.z`` and ``x.y`` + ``z`` are different sums, and a model may have a constant of either's name."""
-    text = """
-    module m block=4 loops=1..1
-    constant x: f32[4]
-    constant x.y: f32[4]
-    constant y.z: f32[4]
-    constant z: f32[4]
-    constant x.y.z.mul: f32[4]
-    constant table: f32[10,4]
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %a: f32[4] = constant() {name='x'}
-      %b: f32[4] = constant() {name='y.z'}
-      %c: f32[4] = constant() {name='x.y'}
-      %d: f32[4] = constant() {name='z'}
-      %e: f32[4] = constant() {name='x.y.z.mul'}
-      %p: f32[4] = add(%a, %b)
-      %q: f32[4] = add(%c, %d)
-      %r: f32[4] = mul(%a, %b)
-      %table: f32[10,4] = constant() {name='table'}
-      %t: f32[T,4] = embedding(%tokens, %table)
-      %u: f32[T,4] = mul(%t, %p)
-      %v: f32[T,4] = sub(%u, %q)
-      %w: f32[T,4] = mul(%v, %r)
-      %y: f32[T,4] = sub(%w, %e)
-      return %y
-    }
-    """
+    text = ir_text(
+        "table: f32[10,4]",
+        """
+        %a: f32[4] = constant() {name='x'}
+        %b: f32[4] = constant() {name='y.z'}
+        %c: f32[4] = constant() {name='x.y'}
+        %d: f32[4] = constant() {name='z'}
+        %e: f32[4] = constant() {name='x.y.z.mul'}
+        %p: f32[4] = add(%a, %b)
+        %q: f32[4] = add(%c, %d)
+        %r: f32[4] = mul(%a, %b)
+        %t: f32[T,4] = embedding(%tokens, %table)
+        %u: f32[T,4] = mul(%t, %p)
+        %v: f32[T,4] = sub(%u, %q)
+        %w: f32[T,4] = mul(%v, %r)
+        %y: f32[T,4] = sub(%w, %e)
+        return %y
+        """,
+        "constant x: f32[4]",
+        "constant x.y: f32[4]",
+        "constant y.z: f32[4]",
+        "constant z: f32[4]",
+        "constant x.y.z.mul: f32[4]",
+    )
     module = entered(module_of(text))
     folded = rewrite(ConstantFolding(), module)
     assert trace(folded) == trace(module)
@@ -128,43 +121,35 @@ def test_names_that_would_clash_are_told_apart() -> None:
 
 
 def test_states_tokens_and_heavy_ops_are_left() -> None:
-    text = """
-    module m block=4 loops=1..1
-    constant v: f32[8]
-    constant w: f32[8,8]
-    state s: f32[8] iterations=1
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %v: f32[8] = constant() {name='v'}
-      %w: f32[8,8] = constant() {name='w'}
-      %x: f32[T,8] = embedding(%tokens, %w)
-      %s: f32[8] = state.read() {name='s'}
-      %a: f32[8] = add(%v, %s)
-      %b: f32[T,8] = add(%v, %x)
-      %c: f32[8,8] = linear(%w, %w)
-      %d: f32[8,8] = add(%c, %a)
-      %e: f32[T,8] = embedding(%tokens, %d)
-      %y: f32[T,8] = add(%e, %b)
-      return %y
-    }
-    """
+    text = ir_text(
+        "v: f32[8], w: f32[8,8]",
+        """
+        %x: f32[T,8] = embedding(%tokens, %w)
+        %s: f32[8] = state.read() {name='s'}
+        %a: f32[8] = add(%v, %s)
+        %b: f32[T,8] = add(%v, %x)
+        %c: f32[8,8] = linear(%w, %w)
+        %d: f32[8,8] = add(%c, %a)
+        %e: f32[T,8] = embedding(%tokens, %d)
+        %y: f32[T,8] = add(%e, %b)
+        return %y
+        """,
+        "state s: f32[8] iterations=1",
+    )
     assert_rewrites(ConstantFolding(), text, text)
 
 
 def test_special_values_fold_as_they_run() -> None:
-    text = """
-    module m block=4 loops=1..1
-    constant v: f32[6]
-    constant table: f32[10,6]
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %v: f32[6] = constant() {name='v'}
-      %table: f32[10,6] = constant() {name='table'}
-      %x: f32[T,6] = embedding(%tokens, %table)
-      %a: f32[6] = softplus(%v)
-      %b: f32[6] = div(%a, %v)
-      %y: f32[T,6] = mul(%x, %b)
-      return %y
-    }
-    """
+    text = ir_text(
+        "v: f32[6], table: f32[10,6]",
+        """
+        %x: f32[T,6] = embedding(%tokens, %table)
+        %a: f32[6] = softplus(%v)
+        %b: f32[6] = div(%a, %v)
+        %y: f32[T,6] = mul(%x, %b)
+        return %y
+        """,
+    )
     values = np.array([0, -0.0, np.inf, -np.inf, np.nan, 1e-45], np.float32)
     module = entered(module_of(text, {"v": values}))
     assert trace(rewrite(ConstantFolding(), module)) == trace(module)

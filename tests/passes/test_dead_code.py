@@ -2,55 +2,52 @@
 
 from __future__ import annotations
 
+from ir_text import ir_text
 from ir_tools import assert_rewrites, entered, module_of, rewrite, trace
 
 from chimerac.passes.dead_code import DeadCode
 
-BEFORE = """
-    module m block=4 loops=2..3
-    constant start: f32[8]
-    constant table: f32[10,8]
-    constant unused: f32[8]
-    constant w: f32[8]
-    state s: f32[8] iterations=3 initial=start
-    state unused: f32[8] iterations=1 initial=unused
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %table: f32[10,8] = constant() {name='table'}
-      %w: f32[8] = constant() {name='w'}
-      %dead: f32[8] = neg(%w)
-      %x: f32[T,8] = embedding(%tokens, %table)
-      %e: f32[T,8] = silu(%x)
-      %f: f32[T,8] = neg(%e)
-      %y: f32[T,8] = loop(%x) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,8]) {
-        %s: f32[8] = state.read() {name='s'}
-        %d: f32[T,8] = exp(%h)
-        %n: f32[8] = neg(%s)
-        state.write(%n) {name='s'}
-        %r: f32[T,8] = add(%h, %s)
-        yield %r
-      }
-      %q: i8[T,8], %a: f32[T,2] = quantize(%y) {block=4}
-      return %y
+BEFORE = ir_text(
+    "table: f32[10,8], w: f32[8]",
+    """
+    %dead: f32[8] = neg(%w)
+    %x: f32[T,8] = embedding(%tokens, %table)
+    %e: f32[T,8] = silu(%x)
+    %f: f32[T,8] = neg(%e)
+    %y: f32[T,8] = loop(%x) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,8]) {
+      %s: f32[8] = state.read() {name='s'}
+      %d: f32[T,8] = exp(%h)
+      %n: f32[8] = neg(%s)
+      state.write(%n) {name='s'}
+      %r: f32[T,8] = add(%h, %s)
+      yield %r
     }
-"""
-AFTER = """
-    module m block=4 loops=2..3
-    constant start: f32[8]
-    constant table: f32[10,8]
-    state s: f32[8] iterations=3 initial=start
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %table: f32[10,8] = constant() {name='table'}
-      %x: f32[T,8] = embedding(%tokens, %table)
-      %y: f32[T,8] = loop(%x) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,8]) {
-        %s: f32[8] = state.read() {name='s'}
-        %n: f32[8] = neg(%s)
-        state.write(%n) {name='s'}
-        %r: f32[T,8] = add(%h, %s)
-        yield %r
-      }
-      return %y
+    %q: i8[T,8], %a: f32[T,2] = quantize(%y) {block=4}
+    return %y
+    """,
+    "constant start: f32[8]",
+    "constant unused: f32[8]",
+    "state s: f32[8] iterations=3 initial=start",
+    "state unused: f32[8] iterations=1 initial=unused",
+    loops="2..3",
+)
+AFTER = ir_text(
+    "table: f32[10,8]",
+    """
+    %x: f32[T,8] = embedding(%tokens, %table)
+    %y: f32[T,8] = loop(%x) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,8]) {
+      %s: f32[8] = state.read() {name='s'}
+      %n: f32[8] = neg(%s)
+      state.write(%n) {name='s'}
+      %r: f32[T,8] = add(%h, %s)
+      yield %r
     }
-"""
+    return %y
+    """,
+    "constant start: f32[8]",
+    "state s: f32[8] iterations=3 initial=start",
+    loops="2..3",
+)
 
 
 def test_text() -> None:
@@ -68,34 +65,31 @@ def test_same_numbers() -> None:
 
 
 def test_an_op_with_one_useful_result_stays_whole() -> None:
-    text = """
-    module m block=4 loops=1..1
-    constant table: f32[10,8]
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %table: f32[10,8] = constant() {name='table'}
-      %x: f32[T,8] = embedding(%tokens, %table)
-      %q: i8[T,8], %a: f32[T,2] = quantize(%x) {block=4}
-      return %a
-    }
-    """
+    text = ir_text(
+        "table: f32[10,8]",
+        """
+        %x: f32[T,8] = embedding(%tokens, %table)
+        %q: i8[T,8], %a: f32[T,2] = quantize(%x) {block=4}
+        return %a
+        """,
+    )
     assert_rewrites(DeadCode(), text, text)
 
 
 def test_a_loop_that_only_writes_a_state_stays() -> None:
-    text = """
-    module m block=4 loops=2..3
-    constant table: f32[10,8]
-    state s: f32[8] iterations=3
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %table: f32[10,8] = constant() {name='table'}
-      %x: f32[T,8] = embedding(%tokens, %table)
-      %unread: f32[T,8] = loop(%x) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,8]) {
-        %s: f32[8] = state.read() {name='s'}
-        %s2: f32[8] = exp(%s)
-        state.write(%s2) {name='s'}
-        yield %h
-      }
-      return %x
-    }
-    """
+    text = ir_text(
+        "table: f32[10,8]",
+        """
+        %x: f32[T,8] = embedding(%tokens, %table)
+        %unread: f32[T,8] = loop(%x) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,8]) {
+          %s: f32[8] = state.read() {name='s'}
+          %s2: f32[8] = exp(%s)
+          state.write(%s2) {name='s'}
+          yield %h
+        }
+        return %x
+        """,
+        "state s: f32[8] iterations=3",
+        loops="2..3",
+    )
     assert_rewrites(DeadCode(), text, text)

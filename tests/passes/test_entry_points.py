@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import pytest
+from ir_text import ir_text
 from ir_tools import assert_rewrites, assert_same_bits, entered, module_of, text_of
 from nano_model import nano_module
 
@@ -11,36 +14,33 @@ from chimerac.compiler.ir.interpreter import Session, evaluate
 from chimerac.compiler.ir.module import Module
 from chimerac.passes.entry_points import EntryPoints
 
-HEAD = """
-    module small block=4 loops=1..1
-    constant norm: f32[8]
-    constant table: f32[10,8]
-    constant v: f32[8]
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %table: f32[10,8] = constant() {name='table'}
-      %norm: f32[8] = constant() {name='norm'}
-      %x: f32[T,8] = embedding(%tokens, %table)
-      %n: f32[T,8] = rms_norm(%x, %norm) {eps=1e-06}
-      %y: f32[T,10] = linear(%n, %table)
-      return %y
-    }
-"""
+HEAD = ir_text(
+    "table: f32[10,8], norm: f32[8]",
+    """
+    %x: f32[T,8] = embedding(%tokens, %table)
+    %n: f32[T,8] = rms_norm(%x, %norm) {eps=1e-06}
+    %y: f32[T,10] = linear(%n, %table)
+    return %y
+    """,
+    "constant v: f32[8]",
+)
 
 
 def test_the_last_row_is_taken_before_the_final_ops() -> None:
     def graph(name: str, tokens: int) -> str:
-        return f"""
-    graph {name}(%tokens: i32[T], %position: i32[]) tokens={tokens} role={name} {{
-      %table: f32[10,8] = constant() {{name='table'}}
-      %norm: f32[8] = constant() {{name='norm'}}
-      %x: f32[T,8] = embedding(%tokens, %table)
-      %last_token: f32[1,8] = last_token(%x)
-      %n_2: f32[1,8] = rms_norm(%last_token, %norm) {{eps=1e-06}}
-      %y_2: f32[1,10] = linear(%n_2, %table)
-      return %y_2
-    }}"""
+        return textwrap.dedent(f"""\
+            graph {name}(%tokens: i32[T], %position: i32[]) tokens={tokens} role={name} {{
+              %table: f32[10,8] = constant() {{name='table'}}
+              %norm: f32[8] = constant() {{name='norm'}}
+              %x: f32[T,8] = embedding(%tokens, %table)
+              %last_token: f32[1,8] = last_token(%x)
+              %n_2: f32[1,8] = rms_norm(%last_token, %norm) {{eps=1e-06}}
+              %y_2: f32[1,10] = linear(%n_2, %table)
+              return %y_2
+            }}
+            """)
 
-    header = HEAD[: HEAD.index("    graph")].rstrip()
+    header = HEAD[: HEAD.index("graph")]
     assert_rewrites(EntryPoints(), HEAD, header + graph("decode", 1) + graph("prefill", 4))
 
 
@@ -61,22 +61,10 @@ def test_the_last_row_is_taken_before_the_final_ops() -> None:
     ],
 )
 def test_where_the_tail_begins(ops: str, cut: str) -> None:
-    text = f"""
-module small block=4 loops=1..1
-constant table: f32[10,8]
-constant v: f32[8]
-constant w: f32[8,4]
-state t: f32[3,8] iterations=1
-graph main(%tokens: i32[T], %position: i32[]) tokens=4 {{
-%table: f32[10,8] = constant() {{name='table'}}
-%v: f32[8] = constant() {{name='v'}}
-%w: f32[8,4] = constant() {{name='w'}}
-%t: f32[3,8] = state.read() {{name='t'}}
-%x: f32[T,8] = embedding(%tokens, %table)
-{ops}
-return %y
-}}
-"""
+    begin = "%t: f32[3,8] = state.read() {name='t'}\n%x: f32[T,8] = embedding(%tokens, %table)\n"
+    text = ir_text(
+        "table: f32[10,8], v: f32[8], w: f32[8,4]", f"{begin}{ops}\nreturn %y", "state t: f32[3,8] iterations=1"
+    )
     module = module_of(text)
     entry = entered(module)
     assert f"%last_token: f32[1,8] = last_token({cut})" in text_of(entry, "prefill")
@@ -113,25 +101,20 @@ def test_both_graphs_give_the_last_row_of_main() -> None:
 
 def test_a_state_used_after_the_last_row_keeps_its_old_value() -> None:
     """The tail moves behind the state's write, which must not change what it reads."""
-    module = entered(
-        module_of(
-            """
-            module small block=4 loops=1..1
-            constant table: f32[10,8]
-            constant start: f32[8]
-            state s: f32[8] iterations=1 initial=start
-            graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-              %table: f32[10,8] = constant() {name='table'}
-              %x: f32[T,8] = embedding(%tokens, %table)
-              %s: f32[8] = state.read() {name='s'}
-              %s2: f32[8] = neg(%s)
-              %y: f32[T,8] = add(%x, %s)
-              state.write(%s2) {name='s'}
-              return %y
-            }
-            """
-        )
+    text = ir_text(
+        "table: f32[10,8]",
+        """
+        %x: f32[T,8] = embedding(%tokens, %table)
+        %s: f32[8] = state.read() {name='s'}
+        %s2: f32[8] = neg(%s)
+        %y: f32[T,8] = add(%x, %s)
+        state.write(%s2) {name='s'}
+        return %y
+        """,
+        "constant start: f32[8]",
+        "state s: f32[8] iterations=1 initial=start",
     )
+    module = entered(module_of(text))
     table, start = (module.constants[n].data for n in ("table", "start"))
     session = Session(module)
     assert_same_bits(session.forward([2, 5]), table[5] + start)
@@ -149,16 +132,14 @@ def test_the_nano_model_runs_its_head_on_one_row() -> None:
 
 
 def test_an_op_with_two_results_stays_before_the_row_is_taken() -> None:
-    text = """
-    module small block=4 loops=1..1
-    constant table: f32[10,8]
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %table: f32[10,8] = constant() {name='table'}
-      %x: f32[T,8] = embedding(%tokens, %table)
-      %q: i8[T,8], %scales: f32[T,2] = quantize(%x) {block=4}
-      %y: f32[T,2] = neg(%scales)
-      return %y
-    }
-    """
+    text = ir_text(
+        "table: f32[10,8]",
+        """
+        %x: f32[T,8] = embedding(%tokens, %table)
+        %q: i8[T,8], %scales: f32[T,2] = quantize(%x) {block=4}
+        %y: f32[T,2] = neg(%scales)
+        return %y
+        """,
+    )
     module = entered(module_of(text))
     assert [op.name for op in module.graphs["decode"].ops] == ["constant", "embedding", "quantize", "last_token", "neg"]

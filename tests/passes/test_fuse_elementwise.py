@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
+from ir_text import ir_text
 from ir_tools import assert_rewrites, entered, module_of, rewrite, text_of, trace
 
 from chimerac.compiler.ir.module import walk
 from chimerac.passes.fuse_elementwise import MOST_OPERANDS, FuseElementwise
 
-HEADER = """
-    module m block=4 loops=2..3
-    constant table: f32[10,8]
-    constant v: f32[8]
-    state s: f32[8] iterations=3
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %table: f32[10,8] = constant() {name='table'}
-      %v: f32[8] = constant() {name='v'}
-      %x: f32[T,8] = embedding(%tokens, %table)
-"""
-
 
 def graph(*lines: str) -> str:
-    return HEADER + "\n".join(f"      {line}" for line in lines) + "\n    }\n"
+    body = "\n".join(["%x: f32[T,8] = embedding(%tokens, %table)", *lines])
+    return ir_text("table: f32[10,8], v: f32[8]", body, "state s: f32[8] iterations=3", loops="2..3")
 
 
 def fuses(before: tuple[str, ...], after: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from ir_text import ir_text
 from ir_tools import assert_rewrites, entered, module_of, rewrite, trace
 from nano_model import nano_module
 
@@ -11,65 +12,63 @@ from chimerac.compiler.ir.module import walk
 from chimerac.compiler.ir.verify import verify
 from chimerac.passes.loop_unrolling import LoopUnrolling
 
-LOOPED = """
-    module looped block=4 loops=2..3
-    constant table: f32[10,8]
-    constant w: f32[8]
-    state once: f32[8] iterations=1
-    state s: f32[8] iterations=3 initial=w
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %table: f32[10,8] = constant() {name='table'}
-      %x: f32[T,8] = embedding(%tokens, %table)
-      %v: f32[8] = constant() {name='w'}
-      %y: f32[T,8] = loop(%x) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,8]) {
-        %o: f32[8] = state.read() {name='once'}
-        %s: f32[8] = state.read() {name='s'}
-        %a: f32[T,8] = add(%h, %s)
-        %b: f32[T,8] = mul(%a, %v)
-        %s2: f32[8] = add(%s, %o)
-        state.write(%s2) {name='s'}
-        state.write(%s) {name='once'}
-        yield %b
-      }
-      %z: f32[T,8] = silu(%y)
-      return %z
+LOOPED = ir_text(
+    "table: f32[10,8]",
+    """
+    %x: f32[T,8] = embedding(%tokens, %table)
+    %v: f32[8] = constant() {name='w'}
+    %y: f32[T,8] = loop(%x) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,8]) {
+      %o: f32[8] = state.read() {name='once'}
+      %s: f32[8] = state.read() {name='s'}
+      %a: f32[T,8] = add(%h, %s)
+      %b: f32[T,8] = mul(%a, %v)
+      %s2: f32[8] = add(%s, %o)
+      state.write(%s2) {name='s'}
+      state.write(%s) {name='once'}
+      yield %b
     }
-"""
+    %z: f32[T,8] = silu(%y)
+    return %z
+    """,
+    "constant w: f32[8]",
+    "state once: f32[8] iterations=1",
+    "state s: f32[8] iterations=3 initial=w",
+    loops="2..3",
+)
 
 
 def test_text() -> None:
-    after = """
-    module looped block=4 loops=2..2
-    constant table: f32[10,8]
-    constant w: f32[8]
-    constant write$0: i32[]
-    constant write$1: i32[]
-    state once: f32[8] iterations=1
-    state s: f32[8] iterations=2 initial=w
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %table: f32[10,8] = constant() {name='table'}
-      %x: f32[T,8] = embedding(%tokens, %table)
-      %v: f32[8] = constant() {name='w'}
-      %c_write$1: i32[] = constant() {name='write$1'}
-      %o_i0: f32[8] = state.read() {iteration=0, name='once'}
-      %s_i0: f32[8] = state.read() {iteration=0, name='s'}
-      %a_i0: f32[T,8] = add(%x, %s_i0)
-      %b_i0: f32[T,8] = mul(%a_i0, %v)
-      %s2_i0: f32[8] = add(%s_i0, %o_i0)
-      state.write(%s2_i0) {iteration=0, name='s'}
-      state.write(%s_i0) {iteration=0, name='once'}
-      %c_write$0: i32[] = constant() {name='write$0'}
-      %o_i1: f32[8] = state.read() {iteration=0, name='once'}
-      %s_i1: f32[8] = state.read() {iteration=1, name='s'}
-      %a_i1: f32[T,8] = add(%b_i0, %s_i1)
-      %b_i1: f32[T,8] = mul(%a_i1, %v)
-      %s2_i1: f32[8] = add(%s_i1, %o_i1)
-      state.write(%s2_i1) {iteration=1, name='s'}
-      state.write(%s_i1) {iteration=0, name='once'}
-      %z: f32[T,8] = silu(%b_i1)
-      return %z
-    }
-    """
+    after = ir_text(
+        "table: f32[10,8]",
+        """
+        %x: f32[T,8] = embedding(%tokens, %table)
+        %v: f32[8] = constant() {name='w'}
+        %c_write$1: i32[] = constant() {name='write$1'}
+        %o_i0: f32[8] = state.read() {iteration=0, name='once'}
+        %s_i0: f32[8] = state.read() {iteration=0, name='s'}
+        %a_i0: f32[T,8] = add(%x, %s_i0)
+        %b_i0: f32[T,8] = mul(%a_i0, %v)
+        %s2_i0: f32[8] = add(%s_i0, %o_i0)
+        state.write(%s2_i0) {iteration=0, name='s'}
+        state.write(%s_i0) {iteration=0, name='once'}
+        %c_write$0: i32[] = constant() {name='write$0'}
+        %o_i1: f32[8] = state.read() {iteration=0, name='once'}
+        %s_i1: f32[8] = state.read() {iteration=1, name='s'}
+        %a_i1: f32[T,8] = add(%b_i0, %s_i1)
+        %b_i1: f32[T,8] = mul(%a_i1, %v)
+        %s2_i1: f32[8] = add(%s_i1, %o_i1)
+        state.write(%s2_i1) {iteration=1, name='s'}
+        state.write(%s_i1) {iteration=0, name='once'}
+        %z: f32[T,8] = silu(%b_i1)
+        return %z
+        """,
+        "constant w: f32[8]",
+        "constant write$0: i32[]",
+        "constant write$1: i32[]",
+        "state once: f32[8] iterations=1",
+        "state s: f32[8] iterations=2 initial=w",
+        loops="2..2",
+    )
     changed = assert_rewrites(LoopUnrolling(2), LOOPED, after)
     assert int(changed.constants["write$1"].data) == 1
     assert int(changed.constants["write$0"].data) == 0

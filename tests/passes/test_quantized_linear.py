@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ir_text import ir_text
 from ir_tools import assert_rewrites, assert_same_bits, entered, module_of, rewrite, trace
 from nano_model import nano_module
 
@@ -19,39 +20,31 @@ from chimerac.compiler.ir.types import TensorType
 from chimerac.passes.common_subexpressions import CommonSubexpressions
 from chimerac.passes.quantized_linear import QuantizedLinear
 
-BEFORE = """
-    module m block=4 loops=1..1
-    constant table: f32[10,20]
-    constant up: f32[12,20]
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %table: f32[10,20] = constant() {name='table'}
-      %up: f32[12,20] = constant() {name='up'}
-      %x: f32[T,20] = int8_embedding(%tokens, %table) {group=8}
-      %a: f32[T,12] = ternary_linear(%x, %up) {block=4, group=8}
-      %y: f32[T,10] = int8_linear(%x, %table) {block=4, group=8}
-      return %y
-    }
-"""
+BEFORE = ir_text(
+    "table: f32[10,20], up: f32[12,20]",
+    """
+    %x: f32[T,20] = int8_embedding(%tokens, %table) {group=8}
+    %a: f32[T,12] = ternary_linear(%x, %up) {block=4, group=8}
+    %y: f32[T,10] = int8_linear(%x, %table) {block=4, group=8}
+    return %y
+    """,
+)
 
 
 def test_tied_tables_of_other_formats() -> None:
     """A product and a look-up of one weight read one constant."""
-    before = """
-    module m block=4 loops=1..1
-    constant table: f32[10,20]
-    constant wide: f32[10,20]
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %table: f32[10,20] = constant() {name='table'}
-      %wide: f32[10,20] = constant() {name='wide'}
-      %a: f32[T,20] = ternary_embedding(%tokens, %table) {group=8}
-      %b: f32[T,20] = bfloat16_embedding(%tokens, %wide)
-      %x: f32[T,20] = add(%a, %b)
-      %y: f32[T,10] = ternary_linear(%x, %table) {block=4, group=8}
-      %z: f32[T,10] = bfloat16_linear(%x, %wide)
-      %s: f32[T,10] = add(%y, %z)
-      return %s
-    }
-    """
+    before = ir_text(
+        "table: f32[10,20], wide: f32[10,20]",
+        """
+        %a: f32[T,20] = ternary_embedding(%tokens, %table) {group=8}
+        %b: f32[T,20] = bfloat16_embedding(%tokens, %wide)
+        %x: f32[T,20] = add(%a, %b)
+        %y: f32[T,10] = ternary_linear(%x, %table) {block=4, group=8}
+        %z: f32[T,10] = bfloat16_linear(%x, %wide)
+        %s: f32[T,10] = add(%y, %z)
+        return %s
+        """,
+    )
     module = module_of(before)
     changed = rewrite(QuantizedLinear(), module)
     made = set(changed.constants) - set(module.constants)
@@ -63,31 +56,27 @@ def test_tied_tables_of_other_formats() -> None:
 
 
 def test_text_and_data() -> None:
-    after = """
-    module m block=4 loops=1..1
-    constant table: f32[10,20]
-    constant up: f32[12,20]
-    constant table.int8: i8[10,20]
-    constant table.int8_scales: f16[10,3]
-    constant up.trits: i8[12,20]
-    constant up.trits_scales: f16[12,3]
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %table: f32[10,20] = constant() {name='table'}
-      %up: f32[12,20] = constant() {name='up'}
-      %c_table_int8: i8[10,20] = constant() {name='table.int8'}
-      %c_table_int8_scales: f16[10,3] = constant() {name='table.int8_scales'}
-      %look_up: f32[T,20] = look_up(%tokens, %c_table_int8, %c_table_int8_scales) {group=8}
-      %q: i8[T,20], %q_2: f32[T,5] = quantize(%look_up) {block=4}
-      %c_up_trits: i8[12,20] = constant() {name='up.trits'}
-      %c_up_trits_scales: f16[12,3] = constant() {name='up.trits_scales'}
-      %a_2: f32[T,12] = ternary_matmul(%q, %q_2, %c_up_trits, %c_up_trits_scales) {SIZES12}
-      %q_3: i8[T,20], %q_4: f32[T,5] = quantize(%look_up) {block=4}
-      %c_table_int8_2: i8[10,20] = constant() {name='table.int8'}
-      %c_table_int8_scales_2: f16[10,3] = constant() {name='table.int8_scales'}
-      %y_2: f32[T,10] = int8_matmul(%q_3, %q_4, %c_table_int8_2, %c_table_int8_scales_2) {SIZES10}
-      return %y_2
-    }
-    """
+    after = ir_text(
+        "table: f32[10,20], up: f32[12,20]",
+        """
+        %c_table_int8: i8[10,20] = constant() {name='table.int8'}
+        %c_table_int8_scales: f16[10,3] = constant() {name='table.int8_scales'}
+        %look_up: f32[T,20] = look_up(%tokens, %c_table_int8, %c_table_int8_scales) {group=8}
+        %q: i8[T,20], %q_2: f32[T,5] = quantize(%look_up) {block=4}
+        %c_up_trits: i8[12,20] = constant() {name='up.trits'}
+        %c_up_trits_scales: f16[12,3] = constant() {name='up.trits_scales'}
+        %a_2: f32[T,12] = ternary_matmul(%q, %q_2, %c_up_trits, %c_up_trits_scales) {SIZES12}
+        %q_3: i8[T,20], %q_4: f32[T,5] = quantize(%look_up) {block=4}
+        %c_table_int8_2: i8[10,20] = constant() {name='table.int8'}
+        %c_table_int8_scales_2: f16[10,3] = constant() {name='table.int8_scales'}
+        %y_2: f32[T,10] = int8_matmul(%q_3, %q_4, %c_table_int8_2, %c_table_int8_scales_2) {SIZES10}
+        return %y_2
+        """,
+        "constant table.int8: i8[10,20]",
+        "constant table.int8_scales: f16[10,3]",
+        "constant up.trits: i8[12,20]",
+        "constant up.trits_scales: f16[12,3]",
+    )
     changed = assert_rewrites(QuantizedLinear(), BEFORE, after.replace("SIZES", "block=4, columns=20, group=8, rows="))
     for name, split in (("up.trits", ternarise), ("table.int8", quantise_rows)):
         codes, scales = split(changed.constants[name.split(".")[0]].data, 8)

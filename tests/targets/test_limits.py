@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ir_text import ir_text
 from ir_tools import module_of
 
 from chimerac.compiler.build.build import build
@@ -71,16 +72,15 @@ def test_a_build_is_refused_before_the_model_is_made(
 
 
 def test_a_module_of_ones_own_is_refused_by_its_op() -> None:
-    module = module_of("""
-    module m block=4 loops=1..1
-    constant table: f32[10,24]
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %table: f32[10,24] = constant() {name='table'}
-      %x: f32[T,24] = int8_embedding(%tokens, %table) {group=8}
-      %y: f32[T,10] = int8_linear(%x, %table) {block=8, group=8}
-      return %y
-    }
-    """)
+    text = ir_text(
+        "table: f32[10,24]",
+        """
+        %x: f32[T,24] = int8_embedding(%tokens, %table) {group=8}
+        %y: f32[T,10] = int8_linear(%x, %table) {block=8, group=8}
+        return %y
+        """,
+    )
+    module = module_of(text)
     check_products(module, find_target("onnx"))
     with pytest.raises(UserError, match=r"int8_linear has blocks of 8 and groups of 8 .* wasm ") as caught:
         lower(module, find_target("wasm"))

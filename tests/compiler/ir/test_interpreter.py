@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from ir_text import ir_text
 from ir_tools import assert_same_bits, draw, entered, module_of
 from nano_model import BLOCK, lowered_nano, nano_module
 
@@ -16,29 +17,26 @@ from chimerac.compiler.ir.module import Module, Op, Role
 PROMPT = [int(t) for t in np.random.default_rng(11).integers(0, 320, 21)]
 
 #: Doubles what it carries in each iteration and counts calls: state s += 1, once: position of the last call.
-COUNTER = """
-    module counter block=4 loops=2..3
-    constant one: f32[1]
-    constant table: f32[10,3]
-    state s: f32[1] iterations=3
-    state outside: f32[1] iterations=1
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %table: f32[10,3] = constant() {name='table'}
-      %x: f32[T,3] = embedding(%tokens, %table)
-      %one: f32[1] = constant() {name='one'}
-      %y: f32[T,3] = loop(%x) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,3]) {
-        %s: f32[1] = state.read() {name='s'}
-        %s2: f32[1] = add(%s, %one)
-        state.write(%s2) {name='s'}
-        %h2: f32[T,3] = add(%h, %s2)
-        yield %h2
-      }
-      %o: f32[1] = state.read() {name='outside'}
-      %o2: f32[1] = add(%o, %one)
-      state.write(%o2) {name='outside'}
-      return %y
+COUNTER = ir_text(
+    "table: f32[10,3], one: f32[1]",
+    """
+    %x: f32[T,3] = embedding(%tokens, %table)
+    %y: f32[T,3] = loop(%x) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,3]) {
+      %s: f32[1] = state.read() {name='s'}
+      %s2: f32[1] = add(%s, %one)
+      state.write(%s2) {name='s'}
+      %h2: f32[T,3] = add(%h, %s2)
+      yield %h2
     }
-"""
+    %o: f32[1] = state.read() {name='outside'}
+    %o2: f32[1] = add(%o, %one)
+    state.write(%o2) {name='outside'}
+    return %y
+    """,
+    "state s: f32[1] iterations=3",
+    "state outside: f32[1] iterations=1",
+    loops="2..3",
+)
 
 
 @pytest.fixture(scope="module")

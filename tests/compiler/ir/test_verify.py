@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ir_text import ir_text
 from nano_model import lowered_nano, nano_module
 
 from chimerac.compiler.errors import InternalError
@@ -14,29 +15,28 @@ from chimerac.compiler.ir.text import parse
 from chimerac.compiler.ir.types import f32
 from chimerac.compiler.ir.verify import verify
 
-GOOD = """\
-module good block=4 loops=2..3
-constant first: f32[8]
-constant table: f32[10,8]
-constant w: f32[8]
-state s: f32[8] iterations=3 initial=first
-state t: f32[3,8] iterations=1
-graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-  %table: f32[10,8] = constant() {name='table'}
-  %x: f32[T,8] = embedding(%tokens, %table)
-  %y: f32[T,8] = loop(%x) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,8]) {
-    %s: f32[8] = state.read() {name='s'}
-    %w: f32[8] = constant() {name='w'}
-    %n: f32[T,8] = rms_norm(%h, %w) {eps=1e-06}
-    state.write(%w) {name='s'}
-    yield %n
-  }
-  %t: f32[3,8] = state.read() {name='t'}
-  state.write(%t) {iteration=0, name='t'}
-  %c: f32[T,16] = concat(%x, %y)
-  return %y
-}
-"""
+GOOD = ir_text(
+    "table: f32[10,8]",
+    """
+    %x: f32[T,8] = embedding(%tokens, %table)
+    %y: f32[T,8] = loop(%x) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,8]) {
+      %s: f32[8] = state.read() {name='s'}
+      %w: f32[8] = constant() {name='w'}
+      %n: f32[T,8] = rms_norm(%h, %w) {eps=1e-06}
+      state.write(%w) {name='s'}
+      yield %n
+    }
+    %t: f32[3,8] = state.read() {name='t'}
+    state.write(%t) {iteration=0, name='t'}
+    %c: f32[T,16] = concat(%x, %y)
+    return %y
+    """,
+    "constant first: f32[8]",
+    "constant w: f32[8]",
+    "state s: f32[8] iterations=3 initial=first",
+    "state t: f32[3,8] iterations=1",
+    loops="2..3",
+)
 
 
 def broken(old: str, new: str) -> Module:

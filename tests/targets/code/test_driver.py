@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from driver_harness import IDENTITY, DriverSession, check_syntax
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ir_text import ir_text
 from ir_tools import entered, module_of
 from nano_model import lowered_nano, nano_module
 from random_modules import modules
@@ -302,21 +302,18 @@ def test_random_drivers_compute_what_the_interpreter_does(
     DriverSession(lowered, tmp_path_factory.mktemp("driver"), loops=loops).check(([1, 2, 3], [4], [5], [1, 0]))
 
 
-EARLY = textwrap.dedent("""
-    module early block=4 loops=3..3
-    constant table: f32[10,3]
-    constant half: f32[1]
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %table: f32[10,3] = constant() {name='table'}
-      %half: f32[1] = constant() {name='half'}
-      %x: f32[T,3] = embedding(%tokens, %table)
-      %y: f32[T,3] = loop(%x) {default=3, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,3]) {
-        %c: f32[T,3] = add(%h, %half)
-        yield %c
-      }
-      return %y
+EARLY = ir_text(
+    "table: f32[10,3], half: f32[1]",
+    """
+    %x: f32[T,3] = embedding(%tokens, %table)
+    %y: f32[T,3] = loop(%x) {default=3, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,3]) {
+      %c: f32[T,3] = add(%h, %half)
+      yield %c
     }
-""")
+    return %y
+    """,
+    loops="3..3",
+)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.01, 0.2, 0.3, 0.5, 1.0])

@@ -9,6 +9,7 @@ import pytest
 from driver_harness import DriverSession
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ir_text import ir_text
 from ir_tools import entered, module_of
 from memory_check import check_plan
 from nano_model import lowered_nano
@@ -32,30 +33,24 @@ from chimerac.targets.code.places import (
 
 CALLS = ([1, 2, 3], [4], [5], [1, 0])
 
-SMALL = """
-    module m block=4 loops=1..1
-    constant norm: f32[8]
-    constant table: f32[10,8]
-    constant taps: f32[8,4]
-    state t: f32[3,8] iterations=1
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %table: f32[10,8] = constant() {name='table'}
-      %taps: f32[8,4] = constant() {name='taps'}
-      %norm: f32[8] = constant() {name='norm'}
-      %t: f32[3,8] = state.read() {name='t'}
-      %x: f32[T,8] = embedding(%tokens, %table)
-      %y: f32[T,8], %t2: f32[3,8] = causal_conv(%x, %taps, %t)
-      %h: f32[T,2,4] = reshape(%y) {shape='T,2,4'}
-      %l: f32[T,2,4] = l2_norm(%h) {eps=1e-06}
-      %r: f32[T,8] = reshape(%l) {shape='T,8'}
-      %z: f32[T,8] = add(%r, %x)
-      %last: f32[1,8] = last_token(%z)
-      %n: f32[1,8] = rms_norm(%last, %norm) {eps=1e-06}
-      %o: f32[1,10] = linear(%n, %table)
-      state.write(%t2) {name='t'}
-      return %o
-    }
-"""
+SMALL = ir_text(
+    "table: f32[10,8], taps: f32[8,4], norm: f32[8]",
+    """
+    %t: f32[3,8] = state.read() {name='t'}
+    %x: f32[T,8] = embedding(%tokens, %table)
+    %y: f32[T,8], %t2: f32[3,8] = causal_conv(%x, %taps, %t)
+    %h: f32[T,2,4] = reshape(%y) {shape='T,2,4'}
+    %l: f32[T,2,4] = l2_norm(%h) {eps=1e-06}
+    %r: f32[T,8] = reshape(%l) {shape='T,8'}
+    %z: f32[T,8] = add(%r, %x)
+    %last: f32[1,8] = last_token(%z)
+    %n: f32[1,8] = rms_norm(%last, %norm) {eps=1e-06}
+    %o: f32[1,10] = linear(%n, %table)
+    state.write(%t2) {name='t'}
+    return %o
+    """,
+    "state t: f32[3,8] iterations=1",
+)
 
 
 def plan_main(text: str) -> GraphPlan:
@@ -132,31 +127,28 @@ def test_the_check_finds_overlaps() -> None:
         check_plan(module, wrong)
 
 
-LOOP = """
-    module m block=4 loops=2..3
-    constant table: f32[10,8]
-    constant taps: f32[8,4]
-    state t: f32[3,8] iterations=3
-    state u: f32[3,8] iterations=1
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %table: f32[10,8] = constant() {name='table'}
-      %taps: f32[8,4] = constant() {name='taps'}
-      %x: f32[T,8] = embedding(%tokens, %table)
-      %e: f32[T,8] = silu(%x)
-      %f: f32[T,8] = neg(%e)
-      %y: f32[T,8] = loop(%f) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,8]) {
-        %t: f32[3,8] = state.read() {name='t'}
-        %a: f32[T,8] = mul(%h, %e)
-        %b: f32[T,8], %t2: f32[3,8] = causal_conv(%a, %taps, %t)
-        %c: f32[T,8] = sigmoid(%b)
-        %d: f32[T,8] = tanh(%c)
-        state.write(%t2) {name='t'}
-        yield %d
-      }
-      %z: f32[T,8] = add(%y, %y)
-      return %z
+LOOP = ir_text(
+    "table: f32[10,8], taps: f32[8,4]",
+    """
+    %x: f32[T,8] = embedding(%tokens, %table)
+    %e: f32[T,8] = silu(%x)
+    %f: f32[T,8] = neg(%e)
+    %y: f32[T,8] = loop(%f) {default=2, exit_threshold=0.0, maximum=3} (%write: i32[], %h: f32[T,8]) {
+      %t: f32[3,8] = state.read() {name='t'}
+      %a: f32[T,8] = mul(%h, %e)
+      %b: f32[T,8], %t2: f32[3,8] = causal_conv(%a, %taps, %t)
+      %c: f32[T,8] = sigmoid(%b)
+      %d: f32[T,8] = tanh(%c)
+      state.write(%t2) {name='t'}
+      yield %d
     }
-"""
+    %z: f32[T,8] = add(%y, %y)
+    return %z
+    """,
+    "state t: f32[3,8] iterations=3",
+    "state u: f32[3,8] iterations=1",
+    loops="2..3",
+)
 
 
 def test_what_a_loop_reads_survives_all_its_iterations(tmp_path: Path) -> None:
@@ -312,22 +304,18 @@ def test_no_copies_are_made_without_need(why: str, tmp_path: Path) -> None:
 
 
 def test_an_op_does_not_overwrite_what_it_also_reads(tmp_path: Path) -> None:
-    text = """
-    module m block=4 loops=1..1
-    constant start: f32[2,2,4,4]
-    constant table: f32[10,8]
-    constant yes: i32[]
-    state a: f32[2,2,4,4] iterations=1 initial=start
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %table: f32[10,8] = constant() {name='table'}
-      %yes: i32[] = constant() {name='yes'}
-      %x: f32[T,8] = embedding(%tokens, %table)
-      READ
-      %c: f32[2,2,4,4] = titans_anchor(%a, %b, %position, %yes) {chunk=4}
-      state.write(%c) {name='a'}
-      return %x
-    }
-    """
+    text = ir_text(
+        "table: f32[10,8], yes: i32[]",
+        """
+        %x: f32[T,8] = embedding(%tokens, %table)
+        READ
+        %c: f32[2,2,4,4] = titans_anchor(%a, %b, %position, %yes) {chunk=4}
+        state.write(%c) {name='a'}
+        return %x
+        """,
+        "constant start: f32[2,2,4,4]",
+        "state a: f32[2,2,4,4] iterations=1 initial=start",
+    )
     read = "%a: f32[2,2,4,4] = state.read() {name='a'}"
     for more in ("%b: f32[2,2,4,4] = state.read() {name='a'}", "%b: f32[2,2,4,4] = reshape(%a) {shape='2,2,4,4'}"):
         changed = text.replace("READ", f"{read}\n      {more}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ir_text import ir_text
 from ir_tools import module_of
 from onnx_tools import OnnxModule, assert_agrees
 
@@ -18,18 +19,14 @@ from chimerac.targets.onnx.model import emit
 from chimerac.targets.onnx.translate import EXACT, FUSED, find_translator
 from chimerac.targets.onnx.weights import matmul_block, pack_blocks, pack_matrix
 
-BLOCK_48 = """
-    module small block=4 loops=1..1
-    constant table: f32[9,96]
-    constant weight: f32[5,96]
-    graph main(%tokens: i32[T], %position: i32[]) tokens=4 {
-      %t: f32[9,96] = constant() {name='table'}
-      %w: f32[5,96] = constant() {name='weight'}
-      %x: f32[T,96] = embedding(%tokens, %t)
-      %y: f32[T,5] = ternary_linear(%x, %w) {block=48, group=48}
-      return %y
-    }
-"""
+BLOCK_48 = ir_text(
+    "table: f32[9,96], weight: f32[5,96]",
+    """
+    %x: f32[T,96] = embedding(%tokens, %table)
+    %y: f32[T,5] = ternary_linear(%x, %weight) {block=48, group=48}
+    return %y
+    """,
+)
 
 
 def lowered(text: str) -> Module:
