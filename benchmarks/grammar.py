@@ -16,8 +16,6 @@ import ctypes as ct
 import json
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,33 +27,19 @@ import llguidance
 import llguidance.numpy
 import numpy as np
 import xgrammar
+from native_parts import TOKENIZER_SOURCES, compile_parts
 
 from chimerac.compiler.model import GrammarRequest
 from chimerac.compiler.packaging.grammar_packs import compile_grammar, make_pack
 from chimerac.frontends.tokenizers.o200k import installed_ranks, o200k_tokenizer
-from chimerac.runtime.bundle_format import C_FLAGS, NATIVE_DIRECTORY
 from chimerac.runtime.bundle_format.fstpack import pack_bytes
 from chimerac.runtime.reference.tokenizer import Tokenizer, write_tokenizer
 from chimerac.runtime.sessions.native_grammar import NativeGrammar, NativePack
 from chimerac.runtime.sessions.native_library import _GRAMMAR_SIGNATURES
 
 ROOT = Path(__file__).resolve().parent.parent
-GRAMMAR_SOURCES = ("", "_mask", "_pack", "_soft", "_vocabulary", "_walk")
-SOURCES = (
-    "tokenizer",
-    "encoder",
-    "pretokenizer",
-    "container",
-    "crc32",
-    "error",
-    *(f"grammar{s}" for s in GRAMMAR_SOURCES),
-)
+GRAMMAR_SOURCES = tuple(f"grammar{part}" for part in ("", "_mask", "_pack", "_soft", "_vocabulary", "_walk"))
 DRIVER = """
-#include <stdlib.h>
-#include "chm_internal.h"
-static void *allocate(void *user, size_t bytes) { (void)user; return aligned_alloc(64, (bytes + 63) / 64 * 64); }
-static void release(void *user, void *block, size_t bytes) { (void)user; (void)bytes; free(block); }
-const chm_allocator chm_default_allocator = {allocate, release, NULL};
 static chm_bundle bundle;
 CHM_API chm_bundle *bench_open(const void *file, size_t bytes) {
   bundle.allocator = chm_default_allocator;
@@ -188,12 +172,7 @@ class Library:
     has_grammars = True
 
     def __init__(self, folder: Path) -> None:
-        driver, library = folder / "driver.c", folder / "grammar.so"
-        driver.write_text(DRIVER)
-        sources = [str(driver), *(str(NATIVE_DIRECTORY / f"chm_{name}.c") for name in SOURCES)]
-        compiler = [sys.executable, "-m", "ziglang", "cc", *C_FLAGS, f"-I{NATIVE_DIRECTORY}", "-shared", "-fPIC"]
-        subprocess.run([*compiler, *sources, "-o", str(library)], check=True)
-        self._library = ct.CDLL(str(library))
+        self._library = compile_parts(folder, DRIVER, (*TOKENIZER_SOURCES, *GRAMMAR_SOURCES))
         for name, (result, arguments) in _GRAMMAR_SIGNATURES.items():
             if not name.startswith("chm_session"):
                 function = getattr(self._library, name)

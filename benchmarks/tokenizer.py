@@ -13,8 +13,6 @@ import argparse
 import ctypes as ct
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,19 +20,13 @@ from pathlib import Path
 
 import splintr
 import tiktoken
+from native_parts import TOKENIZER_SOURCES, compile_parts
 
 from chimerac.frontends.tokenizers.o200k import installed_ranks, o200k_tokenizer
-from chimerac.runtime.bundle_format import C_FLAGS, NATIVE_DIRECTORY
 from chimerac.runtime.reference.tokenizer import write_tokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("tokenizer", "encoder", "pretokenizer", "container", "crc32", "error")
 DRIVER = """
-#include <stdlib.h>
-#include "chm_internal.h"
-static void *allocate(void *user, size_t bytes) { (void)user; return malloc(bytes); }
-static void release(void *user, void *block, size_t bytes) { (void)user; (void)bytes; free(block); }
-const chm_allocator chm_default_allocator = {allocate, release, NULL};
 CHM_API int32_t bench_open(chm_bundle *bundle, const void *file, size_t bytes) {
   bundle->allocator = chm_default_allocator;
   bundle->has_tokenizer = true;
@@ -48,12 +40,7 @@ class Native:
     """The tokenizer of the C runtime, compiled as in bundles."""
 
     def __init__(self, folder: Path, container: bytes) -> None:
-        driver, library = folder / "driver.c", folder / "tokenizer.so"
-        driver.write_text(DRIVER)
-        sources = [str(driver), *(str(NATIVE_DIRECTORY / f"chm_{name}.c") for name in SOURCES)]
-        compiler = [sys.executable, "-m", "ziglang", "cc", *C_FLAGS, f"-I{NATIVE_DIRECTORY}", "-shared", "-fPIC"]
-        subprocess.run([*compiler, *sources, "-o", str(library)], check=True)
-        self._library = ct.CDLL(str(library))
+        self._library = compile_parts(folder, DRIVER, TOKENIZER_SOURCES)
         self._library.chm_tokenizer_encode.argtypes = [
             *[ct.c_void_p] * 2,
             ct.c_size_t,

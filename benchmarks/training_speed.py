@@ -17,7 +17,7 @@ import torch
 
 from chimerac.frontends.families.chimera.family import FAMILY
 from chimerac.frontends.families.chimera.model import ChimeraModel
-from chimerac.frontends.families.chimera.shape import ChimeraShape
+from chimerac.frontends.families.chimera.shape import ChimeraShape, MixerKind
 from chimerac.frontends.families.phases import Phase
 from chimerac.frontends.layers.shapes import LoopShape, MoeShape, TitansShape
 from chimerac.frontends.layers.triangular import invert_unit_lower
@@ -32,22 +32,14 @@ FORMS = ("eager", "graphs", "compiled")
 
 def shape_of(hidden: int, heads: int, width: int, expert: int) -> ChimeraShape:
     """Eight layers of all four kinds, the middle four looped, two mixtures of eight experts."""
+    three: tuple[MixerKind, ...] = ("gated_deltanet", "xlstm_m", "gated_deltanet")
     return ChimeraShape(
         vocabulary=4096,
         hidden=hidden,
         width=width,
         heads=heads,
         head_width=hidden // heads,
-        mixers=(
-            "gated_deltanet",
-            "xlstm_m",
-            "gated_deltanet",
-            "titans_mac",
-            "gated_deltanet",
-            "xlstm_m",
-            "gated_deltanet",
-            "tsp_span_knot",
-        ),
+        mixers=(*three, "titans_mac", *three, "tsp_span_knot"),
         moe=MoeShape(layers=(3, 7), experts=8, shared_experts=1, experts_per_token=2, width=expert),
         loop=LoopShape(first=2, last=5, minimum=1, maximum=3, default=2, exit_threshold=0.01),
         titans=TitansShape(persistent_slots=8, window=64, chunk=32),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from model import PLAIN, report, weights_of
-from turns import HERE, Worker, rounded, take_turns, write_result
+from turns import HERE, Worker, rounded, run_benchmark, take_turns
 
 TOKENS = {"decode": 16, "prefill": 32}
 MODULES = {"wasm relaxed": "chimera.relaxed.wasm", "wasm simd": "chimera.wasm"}
@@ -71,12 +71,5 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     return {"name": Path(given.web).name, "ours": ours, "versions": versions, "cases": cases, "runs": runs}
 
 
-def main() -> None:
-    given = arguments()
-    content = measure(given)
-    report(content)
-    write_result(given.out, "browser", content)
-
-
 if __name__ == "__main__":
-    main()
+    run_benchmark("browser", arguments(), measure, report)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from read_speed import STREAMS
-from turns import HERE, Worker, paired_ratio, rounded, take_turns, write_result
+from turns import HERE, Worker, paired_ratio, rounded, run_benchmark, take_turns
 
 from chimerac.frontends import config as language
 from chimerac.frontends.families.chimera.from_config import shape as shape_of
@@ -113,12 +113,5 @@ def report(content: Mapping[str, Any]) -> None:
             )
 
 
-def main() -> None:
-    given = arguments()
-    content = measure(given)
-    report(content)
-    write_result(given.out, "model", content)
-
-
 if __name__ == "__main__":
-    main()
+    run_benchmark("model", arguments(), measure, report)

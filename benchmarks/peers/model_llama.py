@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import ctypes as ct
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import llama_cpp as lib
-from worker import serve
+from worker import seconds_per_token, serve
 
 PROMPT = 128
 _SILENT = lib.llama_log_callback(lambda level, text, user: None)
@@ -46,14 +45,7 @@ class Model:
     def measure(self, what: str, threads: int, tokens: int) -> float:
         """Seconds per token, from an empty context."""
         lib.llama_set_n_threads(self.context, threads, threads)
-        self.clear()
-        numbers = [100 + token for token in range(tokens)]
-        self.decode(numbers[:1])
-        self.clear()
-        begun = time.perf_counter()
-        for part in [numbers] if what == "prefill" else [[number] for number in numbers]:
-            self.decode(part)
-        return (time.perf_counter() - begun) / tokens
+        return seconds_per_token(self.decode, self.clear, what, tokens)
 
 
 def main(*files: str) -> None:

@@ -8,12 +8,11 @@ The case ``read`` reads memory. The environment variable ``CHIMERA_CPU`` chooses
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from read_speed import reader
-from worker import serve
+from worker import seconds_per_token, serve
 
 from chimerac.runtime import load
 from chimerac.runtime.bundle_format import read_manifest
@@ -44,14 +43,7 @@ class Model:
     def measure(self, what: str, threads: int, tokens: int) -> float:
         """Seconds per token, from an empty state."""
         session = self.session(threads)
-        numbers = [100 + token for token in range(tokens)]
-        session.reset()
-        session.prefill(numbers[:1])
-        session.reset()
-        begun = time.perf_counter()
-        for part in [numbers] if what == "prefill" else [[number] for number in numbers]:
-            session.prefill(part)
-        return (time.perf_counter() - begun) / tokens
+        return seconds_per_token(session.prefill, session.reset, what, tokens)
 
 
 def main(*bundles: str) -> None:

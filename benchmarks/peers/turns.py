@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -9,7 +10,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -141,3 +142,15 @@ def write_result(path: Path, kind: str, content: Mapping[str, Any]) -> None:
     date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     whole = {"kind": kind, "date": date, "machine": machine(), **content}
     path.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+
+
+def run_benchmark(
+    kind: str,
+    given: argparse.Namespace,
+    measure: Callable[[argparse.Namespace], dict[str, Any]],
+    report: Callable[[Mapping[str, Any]], None],
+) -> None:
+    """Measure, print a table, and write the result file ``given.out``."""
+    content = measure(given)
+    report(content)
+    write_result(given.out, kind, content)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,3 +23,17 @@ def serve(info: Mapping[str, Any], run: Callable[[dict[str, Any]], Any]) -> None
     print(json.dumps(info), file=answers)
     for line in sys.stdin:
         print(json.dumps(run(json.loads(line))), file=answers)
+
+
+def seconds_per_token(
+    call: Callable[[list[int]], object], clear: Callable[[], object], what: str, tokens: int
+) -> float:
+    """Time of some tokens in one call (``prefill``) or one by one, from an empty context, after a call to warm up."""
+    numbers = [100 + token for token in range(tokens)]
+    clear()
+    run(numbers[:1])
+    clear()
+    begun = time.perf_counter()
+    for part in [numbers] if what == "prefill" else [[number] for number in numbers]:
+        run(part)
+    return (time.perf_counter() - begun) / tokens
