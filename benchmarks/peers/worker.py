@@ -25,9 +25,7 @@ def serve(info: Mapping[str, Any], run: Callable[[dict[str, Any]], Any]) -> None
         print(json.dumps(run(json.loads(line))), file=answers)
 
 
-def seconds_per_token(
-    call: Callable[[list[int]], object], clear: Callable[[], object], what: str, tokens: int
-) -> float:
+def seconds_per_token(run: Callable[[list[int]], object], clear: Callable[[], object], what: str, tokens: int) -> float:
     """Time of some tokens in one call (``prefill``) or one by one, from an empty context, after a call to warm up."""
     numbers = [100 + token for token in range(tokens)]
     clear()

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 
 from chimerac.compiler.bench.figures import MemoryUse, Run
 from chimerac.compiler.bench.machine import Machine
-from chimerac.compiler.bench.text import binary_size, render
+from chimerac.compiler.bench.text import render
+from chimerac.compiler.units import binary_size
 
 #: Version of the JSON; keys are added, not changed, within one version.
 SCHEMA = 1

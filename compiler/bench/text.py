@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from chimerac.compiler.bench.figures import MemoryUse, Run, Share, TokenTime
+from chimerac.compiler.units import decimal_size
 
 _LABEL, _COLUMN = 40, 13
 
@@ -144,20 +145,4 @@ def _percent(value: float | None) -> str:
 
 
 def _size(value: int | None) -> str:
-    """Bytes with a decimal unit."""
-    if value is None:
-        return "-"
-    size = float(value)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.2f} GB"
-
-
-def binary_size(value: int) -> str:
-    """Bytes of memory or a cache with a binary unit."""
-    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20)):
-        if value >= size:
-            return f"{value / size:.0f} {unit}" if value % size == 0 else f"{value / size:.1f} {unit}"
-    return f"{value / 1024:.0f} KiB"
+    return "-" if value is None else decimal_size(value)

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from chimerac.compiler.cli.options import config_options
-from chimerac.compiler.cli.output import print_step, size
+from chimerac.compiler.cli.output import print_step
+from chimerac.compiler.units import decimal_size
 
 
 @click.command()
@@ -69,6 +70,6 @@ def build(
         click.echo("The weights are random: the text will be noise. Give trained ones with --weights.")
     width = max(len(str(bundle.path)) for bundle in report.bundles)
     for bundle in report.bundles:
-        click.echo(f"{bundle.path!s:<{width}}  {size(bundle.bytes):>8}  {bundle.seconds:6.1f} s")
+        click.echo(f"{bundle.path!s:<{width}}  {decimal_size(bundle.bytes):>8}  {bundle.seconds:6.1f} s")
     if not quiet:
         click.echo(f'Next: chimerac run {shlex.quote(str(report.bundles[0].path))} "some text"')

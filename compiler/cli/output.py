@@ -48,13 +48,3 @@ def passing_line() -> Iterator[Callable[[str], None]]:
 def print_step(step: str, what: str, seconds: float) -> None:
     """A step of a build that is done."""
     click.echo(f"{step:<18} {what:<62} {seconds:6.1f} s")
-
-
-def size(count: int) -> str:
-    """Bytes with a decimal unit."""
-    number = float(count)
-    for unit in ("B", "kB", "MB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.2f} GB"

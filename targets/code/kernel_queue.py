@@ -20,9 +20,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
-from types import TracebackType
 
 from chimerac.compiler.errors import InternalError, UserError
+from chimerac.targets.code.children import Children
 from chimerac.targets.code.codegen import (
     UNFINISHED,
     KernelObject,
@@ -116,20 +116,13 @@ class KernelQueue:
         self._tasks: dict[Path, _Task] = {}
         self._waiting: SimpleQueue[_Task | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._workers: set[_Worker] = set()
-        self._lock = threading.Lock()
-        self._closed = False
+        self._workers: Children[_Worker] = Children()
 
     def __enter__(self) -> KernelQueue:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._lock:
-            self._closed = True
-            for worker in self._workers:
-                worker.kill()
+    def __exit__(self, *error: object) -> None:
+        self._workers.end()
         for _ in self._threads:
             self._waiting.put(None)
         for thread in self._threads:
@@ -180,7 +173,7 @@ class KernelQueue:
         while (task := self._waiting.get()) is not None:
             for attempt in range(2):
                 worker = worker or self._worker()
-                if worker is None:  # it cannot be started, or the queue is closed
+                if worker is None:
                     task.seconds.set_result(None)
                     break
                 answer = worker.compile(task)
@@ -189,7 +182,7 @@ class KernelQueue:
                     break
                 status = self._bury(worker)
                 worker = None
-                if attempt or self._closed:
+                if attempt or self._workers.ended:
                     message = f"the process that compiled {task.spec.symbol} for {task.isa.name} {status}"
                     task.seconds.set_exception(InternalError(message, stage="kernels"))
                     break
@@ -197,23 +190,18 @@ class KernelQueue:
             self._bury(worker)
 
     def _worker(self) -> _Worker | None:
-        """A worker that is ready, None if it dies while it starts."""
-        with self._lock:
-            if self._closed:
-                return None
-            try:
-                worker = _Worker()
-            except OSError:
-                return None
-            self._workers.add(worker)
-        if worker.answer() is not None:
+        """A worker that is ready, None if it dies while it starts or cannot, or the queue is closed."""
+        try:
+            worker = self._workers.start(_Worker)
+        except OSError:
+            return None
+        if worker is None or worker.answer() is not None:
             return worker
         self._bury(worker)
         return None
 
     def _bury(self, worker: _Worker) -> str:
-        with self._lock:
-            self._workers.discard(worker)
+        self._workers.forget(worker)
         return worker.end()
 
 

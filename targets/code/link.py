@@ -6,14 +6,13 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
 
 from chimerac.compiler.errors import UserError
 from chimerac.runtime.bundle_format import APPLE_DIRECTORY
+from chimerac.targets.code.children import Children
 from chimerac.targets.code.codegen import cache_directory
 from chimerac.targets.code.macho import hide_symbols
 from chimerac.targets.isa import Isa
@@ -127,20 +126,13 @@ class ZigRuns:
     """``run_zig`` for several threads; a context manager, at whose end none of its compilers runs any more."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running: set[subprocess.Popen[str]] = set()
-        self._closed = False
+        self._running: Children[subprocess.Popen[str]] = Children()
 
     def __enter__(self) -> ZigRuns:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._lock:
-            self._closed = True
-            for process in self._running:
-                process.kill()
+    def __exit__(self, *error: object) -> None:
+        self._running.end()
 
     def __call__(self, arguments: Sequence[str]) -> None:
         """Run zig.
@@ -148,13 +140,10 @@ class ZigRuns:
         Raises:
             UserError: CHM302, it failed or was ended.
         """
-        with self._lock:
-            if self._closed:
-                raise UserError("CHM302", "the build has ended")
-            process = start_zig(arguments)
-            self._running.add(process)
+        process = self._running.start(lambda: start_zig(arguments))
+        if process is None:
+            raise UserError("CHM302", "the build has ended")
         try:
             finish_zig(process)
         finally:
-            with self._lock:
-                self._running.discard(process)
+            self._running.forget(process)

@@ -1,0 +1,21 @@
+"""Numbers of bytes for people to read."""
+
+from __future__ import annotations
+
+
+def decimal_size(count: int) -> str:
+    """Bytes of a file with a decimal unit: ``17 B``, ``4.2 kB``, ``1.50 GB``."""
+    size = float(count)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.2f} GB"
+
+
+def binary_size(count: int) -> str:
+    """Bytes of memory or a cache with a binary unit: ``48 KiB``, ``1.5 MiB``."""
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20)):
+        if count >= size:
+            return f"{count / size:.0f} {unit}" if count % size == 0 else f"{count / size:.1f} {unit}"
+    return f"{count / 1024:.0f} KiB"
