@@ -98,16 +98,7 @@ def is_word(c: str) -> bool:
 @functools.cache
 def category(name: str) -> CharSet:
     """The characters of a Unicode general category, such as L or Lu; empty if there is none."""
-    ranges: list[tuple[int, int]] = []
-    begin = -1
-    for point in range(LAST + 2):
-        holds = point <= LAST and unicodedata.category(chr(point)).startswith(name)
-        if holds and begin < 0:
-            begin = point
-        elif not holds and begin >= 0:
-            ranges.append((begin, point - 1))
-            begin = -1
-    return _without_surrogates(ranges)
+    return where(lambda c: unicodedata.category(c).startswith(name))
 
 
 def folded(chars: CharSet) -> CharSet:

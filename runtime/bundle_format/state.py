@@ -42,13 +42,11 @@ class GrammarPlace:
     place: bytes = bytes(c.GRAMMAR_PLACE_BYTES)
 
 
-@dataclass(frozen=True)
-class SequenceState:
-    """A sequence between two calls. No array in it is ever written to.
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a sequence is, apart from what the model computed.
 
     Attributes:
-        states: name → recurrent state, the copies of loop iterations first; zeros before the first token.
-        logits: float32[vocabulary] after the last token that was run; zeros before the first.
         position: tokens that were run.
         deepest: loop iterations whose states are in use, 0 before the first token.
         iterations: loop iterations of the last call.
@@ -56,11 +54,8 @@ class SequenceState:
         remaining: tokens that the generation may still make.
         history: tokens that the repetition penalty counts, oldest first, at most 256.
         pending: tokens that were chosen but not run yet, at most 16.
-        text: bytes of a character that is not complete, at most 3.
     """
 
-    states: Mapping[str, NDArray[np.float32]]
-    logits: NDArray[np.float32]
     position: int = 0
     deepest: int = 0
     iterations: int = 0
@@ -68,8 +63,22 @@ class SequenceState:
     remaining: int = MAX_REMAINING
     history: tuple[int, ...] = ()
     pending: tuple[int, ...] = ()
-    text: bytes = b""
     grammar: GrammarPlace = field(default_factory=GrammarPlace)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceState(Progress):
+    """A sequence between two calls. No array in it is ever written to.
+
+    Attributes:
+        states: name → recurrent state, the copies of loop iterations first; zeros before the first token.
+        logits: float32[vocabulary] after the last token that was run; zeros before the first.
+        text: bytes of a character that is not complete, at most 3.
+    """
+
+    states: Mapping[str, NDArray[np.float32]]
+    logits: NDArray[np.float32]
+    text: bytes
 
 
 @dataclass(frozen=True)

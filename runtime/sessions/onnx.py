@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from chimerac.runtime.bundle_format import SECTION_ALIGNMENT, Manifest
 from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.bundle_format.hashing import hash_words
 from chimerac.runtime.bundle_format.state import (
-    MAX_REMAINING,
     GrammarPlace,
+    Progress,
     SequenceState,
     StateForm,
     parse_state,
@@ -36,26 +36,19 @@ ONNX_FUSED = "onnx-fused"
 SELF_TEST_TOLERANCE = 0.02
 
 
-@dataclass(frozen=True)
-class Progress:
-    """The sequence up to now, as ``SequenceState`` has it. No array in it is ever written to.
+@dataclass(frozen=True, kw_only=True)
+class OnnxSequence(Progress):
+    """The sequence up to now; ``grammar`` is that of a restored generation, the session's own is in its run.
+
+    No array in it is ever written to.
 
     Attributes:
         states: name of the model's input → its value (an OrtValue).
         logits: after the last token that was run, or None.
-        grammar: of a restored generation; that of the session's own is in its run.
     """
 
     states: dict[str, Any]
-    position: int = 0
-    deepest: int = 0
-    iterations: int = 0
-    finished: bool = False
-    remaining: int = MAX_REMAINING
-    pending: tuple[int, ...] = ()
-    history: tuple[int, ...] = ()
     logits: NDArray[np.float32] | None = None
-    grammar: GrammarPlace = field(default_factory=GrammarPlace)
 
 
 class OnnxSession(Session):
@@ -101,10 +94,11 @@ class OnnxSession(Session):
 
     # ---- running tokens ----
 
-    def _start(self) -> Progress:
+    def _start(self) -> OnnxSequence:
         """The model itself puts the initial states in place at position 0."""
         value = self._runtime.OrtValue.ortvalue_from_numpy
-        return Progress({name: value(np.zeros(shape, np.float32)) for name, shape in self._shapes.items()})
+        states = {name: value(np.zeros(shape, np.float32)) for name, shape in self._shapes.items()}
+        return OnnxSequence(states=states)
 
     def _open(self) -> Any:
         if self._session is None:
@@ -382,7 +376,7 @@ class OnnxSession(Session):
         self._open()
         state = parse_state(self._form, snapshot)
         value = self._runtime.OrtValue.ortvalue_from_numpy
-        self._sequence = Progress(
+        self._sequence = OnnxSequence(
             states={f"state.{name}": value(array.copy()) for name, array in state.states.items()},
             position=state.position,
             deepest=state.deepest,
@@ -400,7 +394,7 @@ class OnnxSession(Session):
 
     def close(self) -> None:
         self._session = None
-        self._sequence = Progress({})
+        self._sequence = OnnxSequence(states={})
 
 
 def _excluded(tokenizer: Tokenizer | None, vocabulary: int) -> NDArray[np.bool_]:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from chimerac.runtime.bundle_format import Manifest
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import NO_GRAMMAR, GenerateOptions
-from chimerac.runtime.sessions.child_process import end_process
-from chimerac.runtime.sessions.interface import FinishReason, Piece, Prompt, Session, tell_too_short
+from chimerac.runtime.sessions.child_process import ChildSession
+from chimerac.runtime.sessions.interface import FinishReason, Piece, Prompt, tell_too_short
 
 RUNNER_NAME = "chimera-run"
 
@@ -32,7 +32,7 @@ def find_emulator(machine: str) -> str | None:
     return shutil.which(f"qemu-{machine}-static") or shutil.which(f"qemu-{machine}")
 
 
-class RunnerSession(Session):
+class RunnerSession(ChildSession[bytes]):
     """Opened by ``load`` where the bundle's code cannot run by itself."""
 
     def __init__(self, manifest: Manifest, folder: Path, emulator: str, *, threads: int = 1) -> None:
@@ -42,9 +42,7 @@ class RunnerSession(Session):
         self._finish_reason: FinishReason | None = None
         command = [emulator, str(folder / RUNNER_NAME), "--bundle", str(folder), "--threads", str(threads), "--serve"]
         try:
-            self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-            )
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         except OSError as error:
             raise BundleError("CHM414", f"the emulator does not start: {error.strerror}", path=emulator) from None
         try:
@@ -55,11 +53,6 @@ class RunnerSession(Session):
             raise
         self.vocab_size, self.max_loops = int(vocabulary), int(loops)
         self._threads, self._kernels = int(used), kernels
-
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is None:
-            raise BundleError("CHM421", "the session is closed")
-        return self._process
 
     def _receive(self) -> list[str]:
         """The words of an answer; raises BundleError with the runner's status, or CHM414 if it has ended."""
@@ -158,10 +151,6 @@ class RunnerSession(Session):
         return self._kernels
 
     @property
-    def process_id(self) -> int:
-        return self._running().pid
-
-    @property
     def position(self) -> int:
         return int(self._request("position")[0])
 
@@ -181,11 +170,6 @@ class RunnerSession(Session):
 
     def restore(self, snapshot: bytes) -> None:
         self._request("restore", snapshot.hex())
-
-    def close(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            end_process(process)
 
 
 def _bits(value: float) -> int:

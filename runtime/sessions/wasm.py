@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from chimerac.runtime.bundle_format import WEB_DIRECTORY, Manifest
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import GenerateOptions
-from chimerac.runtime.sessions.child_process import end_process
-from chimerac.runtime.sessions.interface import FinishReason, Piece, Prompt, Session
+from chimerac.runtime.sessions.child_process import ChildSession
+from chimerac.runtime.sessions.interface import FinishReason, Piece, Prompt
 
 _MIN_NODE = 20
 
@@ -49,7 +49,7 @@ def _text(text: str | bytes) -> str:
         raise BundleError("CHM420", "the text is not UTF-8; give a wasm session its tokens instead") from None
 
 
-class WasmSession(Session):
+class WasmSession(ChildSession[str]):
     """Opened by ``load``."""
 
     def __init__(self, manifest: Manifest, folder: Path, *, threads: int = 1, variant: str | None = None) -> None:
@@ -63,7 +63,7 @@ class WasmSession(Session):
         self._finish_reason: FinishReason | None = None
         self._next_id = 0
         self._generating = False
-        self._process: subprocess.Popen[str] | None = subprocess.Popen(
+        self._process = subprocess.Popen(
             [
                 *(*find_node(), str(WEB_DIRECTORY / "cli.mjs"), str(folder), "--json-lines"),
                 *("--threads", str(threads)),
@@ -83,11 +83,6 @@ class WasmSession(Session):
         self.vocab_size, self.max_loops = info["vocab_size"], info["max_loops"]
         self.variant = str(info["variant"])  #: file name of the module
         self._threads = int(info["threads"])
-
-    def _running(self) -> subprocess.Popen[str]:
-        if self._process is None:
-            raise BundleError("CHM421", "the session is closed")
-        return self._process
 
     def _receive(self) -> dict[str, Any]:
         process = self._running()
@@ -175,10 +170,6 @@ class WasmSession(Session):
         return self._threads
 
     @property
-    def process_id(self) -> int:
-        return self._running().pid
-
-    @property
     def position(self) -> int:
         return int(self._request("state")["position"])
 
@@ -193,8 +184,3 @@ class WasmSession(Session):
 
     def restore(self, snapshot: bytes) -> None:
         self._request("restore", snapshot=base64.b64encode(snapshot).decode())
-
-    def close(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            end_process(process)
