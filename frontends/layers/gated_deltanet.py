@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from chimerac.frontends.layers import ops
 from chimerac.frontends.layers.conv import CausalConv, joint_convolution
+from chimerac.frontends.layers.head_mixer import HeadMixer
 from chimerac.frontends.layers.linear import GateLinear, TernaryLinear, joint_gates
-from chimerac.frontends.layers.mixer import Mixer, State, batched, split_heads
+from chimerac.frontends.layers.mixer import State, batched, split_heads
 from chimerac.frontends.layers.norm import L2_EPS, RMSNorm, l2_norm
 from chimerac.frontends.layers.precision import float32_island
 from chimerac.frontends.layers.products import stacked_product
@@ -96,7 +97,7 @@ def decay_rate(projected: Tensor, a_log: Tensor, dt_bias: Tensor) -> Tensor:
     return -torch.exp(a_log) * F.softplus(projected + dt_bias)
 
 
-class GatedDeltaNet(Mixer):
+class GatedDeltaNet(HeadMixer):
     """The layer: ternary q, k, v, g, o; a causal convolution and SiLU on q, k, v; per-head output norm and gate.
 
     State: ``q_tail``, ``k_tail``, ``v_tail`` [W-1, D], the projections before the convolution; ``state`` [H, d, d].
@@ -105,14 +106,8 @@ class GatedDeltaNet(Mixer):
     summing: Tensor
 
     def __init__(self, shape: MixerShape, *, exact_flow: bool = False) -> None:
-        super().__init__()
-        hidden, inner = shape.hidden, shape.heads * shape.head_width
-        self.heads, self.head_width, self.exact_flow = shape.heads, shape.head_width, exact_flow
-        self.scale = shape.head_width**-0.5
-        self.q_proj = TernaryLinear(hidden, inner, shape.quantization)
-        self.k_proj = TernaryLinear(hidden, inner, shape.quantization)
-        self.v_proj = TernaryLinear(hidden, inner, shape.quantization)
-        self.g_proj = TernaryLinear(hidden, inner, shape.quantization)
+        super().__init__(shape)
+        hidden, inner, self.exact_flow = shape.hidden, shape.heads * shape.head_width, exact_flow
         self.a_proj = GateLinear(hidden, shape.heads, bias=False)
         self.b_proj = GateLinear(hidden, shape.heads, bias=False)
         self.A_log = nn.Parameter(torch.zeros(shape.heads))

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from chimerac.frontends.layers import ops
+from chimerac.frontends.layers.head_mixer import HeadMixer
 from chimerac.frontends.layers.linear import GateLinear, TernaryLinear, joint_gates
-from chimerac.frontends.layers.mixer import Mixer, State, batched, split_heads
+from chimerac.frontends.layers.mixer import State, batched, split_heads
 from chimerac.frontends.layers.norm import RMSNorm
 from chimerac.frontends.layers.precision import float32_island
 from chimerac.frontends.layers.products import joint_product
@@ -79,21 +80,15 @@ def _mlstm_chunk(
     return h, c, n, last
 
 
-class MLSTM(Mixer):
+class MLSTM(HeadMixer):
     """The layer: ternary q, k, v, g (output gate), o; float32 input and forget gates; per-head norm of the read-out.
 
     State: ``c`` [H, d, d], ``n`` [H, d], ``m`` [H], all zero at the start.
     """
 
     def __init__(self, shape: MixerShape) -> None:
-        super().__init__()
+        super().__init__(shape)
         hidden, inner = shape.hidden, shape.heads * shape.head_width
-        self.heads, self.head_width = shape.heads, shape.head_width
-        self.scale = shape.head_width**-0.5
-        self.q_proj = TernaryLinear(hidden, inner, shape.quantization)
-        self.k_proj = TernaryLinear(hidden, inner, shape.quantization)
-        self.v_proj = TernaryLinear(hidden, inner, shape.quantization)
-        self.g_proj = TernaryLinear(hidden, inner, shape.quantization)
         self.i_proj = GateLinear(hidden, shape.heads, bias=True)
         self.f_proj = GateLinear(hidden, shape.heads, bias=True)
         self.o_norm = RMSNorm(shape.head_width, shape.norm_eps)

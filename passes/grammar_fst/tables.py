@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +51,7 @@ def tables(grammar: Grammar, states: Sequence[State], start: int, *, minimise: b
     info[:, 2] = [loop_of[state.machine.name] for state in states]
     info[:, 3] = [state.machine.kind for state in states]
     if minimise:
-        cells, actions, info, start = _merge(cells, actions, info, start, _reached(cells, actions, start))
+        cells, actions, info, start = _merge(_Table(cells, actions, info, start))
     op, offsets = _encode(grammar, actions)
     delta = _offsets(cells, offsets)
     columns, inverse = _classes(delta)
@@ -119,15 +119,24 @@ def _loops(states: Sequence[State]) -> tuple[NDArray[np.uint16], dict[str, int]]
     return np.array(list(rows), np.uint16), of
 
 
-def _reached(cells: NDArray[np.int64], actions: Sequence[tuple[Action, ...]], start: int) -> NDArray[np.int64]:
+class _Table(NamedTuple):
+    """Cells and action lists as ``_cells`` gives them, [S, 4] what is told of each state, and the first state."""
+
+    cells: NDArray[np.int64]
+    actions: list[tuple[Action, ...]]
+    info: NDArray[np.uint16]
+    start: int
+
+
+def _reached(table: _Table) -> NDArray[np.int64]:
     """The states that can be reached, in the order of a breadth-first search."""
-    seen = {start}
-    order = [start]
+    seen = {table.start}
+    order = [table.start]
     for state in order:
-        for cell in dict.fromkeys(cells[state].tolist()):
+        for cell in dict.fromkeys(table.cells[state].tolist()):
             if cell == REJECT or cell & 0xFFFF == RETURN:
                 continue
-            listed = actions[cell >> 16]
+            listed = table.actions[cell >> 16]
             goals = [argument for kind, argument in listed if kind == PUSH]
             if listed[-1:] != ((POP, 0),):
                 goals.append(cell & 0xFFFF)
@@ -136,9 +145,6 @@ def _reached(cells: NDArray[np.int64], actions: Sequence[tuple[Action, ...]], st
                     seen.add(goal)
                     order.append(goal)
     return np.array(order, np.int64)
-
-
-Renumbered = tuple[NDArray[np.int64], list[tuple[Action, ...]], NDArray[np.uint16], int]
 
 
 def _apply(
@@ -159,28 +165,16 @@ def _apply(
     return np.where(cells == REJECT, REJECT, moved_goal | high[act] << 16), list(lists)
 
 
-def _renumber(
-    cells: NDArray[np.int64],
-    actions: Sequence[tuple[Action, ...]],
-    info: NDArray[np.uint16],
-    start: int,
-    keep: NDArray[np.int64],
-) -> Renumbered:
-    number = np.full(len(cells), -1, np.int64)
+def _renumber(table: _Table, keep: NDArray[np.int64]) -> _Table:
+    number = np.full(len(table.cells), -1, np.int64)
     number[keep] = np.arange(len(keep))
-    cells, moved = _apply(cells[keep], actions, number)
-    return cells, moved, info[keep].copy(), int(number[start])
+    cells, moved = _apply(table.cells[keep], table.actions, number)
+    return _Table(cells, moved, table.info[keep].copy(), int(number[table.start]))
 
 
-def _merge(
-    cells: NDArray[np.int64],
-    actions: Sequence[tuple[Action, ...]],
-    info: NDArray[np.uint16],
-    start: int,
-    keep: NDArray[np.int64],
-) -> Renumbered:
+def _merge(table: _Table) -> _Table:
     """Moore's partition refinement over states that can be reached; counters, kinds and frames needed tell apart."""
-    cells, listed, info, start = _renumber(cells, actions, info, start, keep)
+    cells, listed, info, start = _renumber(table, _reached(table))
     _, block = np.unique(info, axis=0, return_inverse=True)
     block = block.reshape(-1).astype(np.int64)
     while True:
@@ -198,7 +192,7 @@ def _merge(
     block = rank[block]
     cells, listed = _apply(cells, listed, block)
     leaders = leaders[order]
-    return cells[leaders], listed, info[leaders].copy(), int(block[start])
+    return _Table(cells[leaders], listed, info[leaders].copy(), int(block[start]))
 
 
 def _encode(grammar: Grammar, actions: Sequence[tuple[Action, ...]]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
