@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from project import ROOT
@@ -22,16 +21,6 @@ backbone: {
 },
 looping: {enabled: true, loop_default: 2},
 """
-
-
-@pytest.fixture(scope="session")
-def root() -> Path:
-    return ROOT
-
-
-@pytest.fixture(scope="session")
-def small_text() -> str:
-    return SMALL
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from config_fixtures import document, document_json, document_text, document_values, root, small_text
+from config_fixtures import document, document_json, document_text, document_values
 
-__all__ = ["document", "document_json", "document_text", "document_values", "root", "small_text"]
+__all__ = ["document", "document_json", "document_text", "document_values"]

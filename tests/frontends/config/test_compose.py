@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from config_fixtures import SMALL
 
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.config import load, loads
@@ -23,8 +24,8 @@ def _error(text: str, **options: object) -> UserError:
     return caught.value
 
 
-def test_extends_is_relative_to_the_file(tmp_path: Path, small_text: str) -> None:
-    _write(tmp_path / "deep", base=small_text)
+def test_extends_is_relative_to_the_file(tmp_path: Path) -> None:
+    _write(tmp_path / "deep", base=SMALL)
     _write(tmp_path, middle='extends: "deep/base.chimera", seed: 3, backbone: {moe: {n_routed_experts: 6}}')
     _write(tmp_path / "top", leaf='extends: "../middle.chimera", backbone: {moe: {layers: [7]}}')
     config = load(tmp_path / "top/leaf.chimera")

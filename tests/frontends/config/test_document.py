@@ -6,28 +6,30 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
+
+from config_fixtures import SMALL
+from project import ROOT
 
 from chimerac.frontends.config import ModelConfig, canonical_json, load, loads
 from chimerac.frontends.config.fields import fields_of, is_section
 from chimerac.frontends.config.model import to_plain
 
 
-def test_all_forms_are_one_config(document: ModelConfig, document_json: str, document_values: Any, root: Path) -> None:
+def test_all_forms_are_one_config(document: ModelConfig, document_json: str, document_values: Any) -> None:
     forms = [
         loads(document_json),
         loads(json.dumps(document_values)),
         loads(json.dumps(document_values, ensure_ascii=False, indent=8)),
         loads(canonical_json(document)),
         load("chimera51"),
-        load(root / "examples/chimera51.txt"),
+        load(ROOT / "examples/chimera51.txt"),
         loads("extends: 'chimera51'".replace("'", '"')),
     ]
     for form in forms:
         assert form == document
         assert form.digest == document.digest
-    assert (root / "examples/chimera51.txt").read_bytes() == (root / "tests/data/chimera51_document.txt").read_bytes()
+    assert (ROOT / "examples/chimera51.txt").read_bytes() == (ROOT / "tests/data/chimera51_document.txt").read_bytes()
 
 
 def test_every_key_has_a_field(document: ModelConfig, document_values: dict[str, Any]) -> None:
@@ -85,9 +87,9 @@ def test_canonical_json_is_canonical(document: ModelConfig) -> None:
     assert loads(text.replace('"seed":0', '"seed":1')).digest != document.digest
 
 
-def test_nine_lines_are_enough(small_text: str, root: Path) -> None:
-    assert f"```\n{small_text}```" in (root / "docs/config.md").read_text(encoding="utf-8")
-    config = loads(small_text)
+def test_nine_lines_are_enough() -> None:
+    assert f"```\n{SMALL}```" in (ROOT / "docs/config.md").read_text(encoding="utf-8")
+    config = loads(SMALL)
     assert (config.name, config.num_hidden_layers, config.head_dim) == ("mine", 8, 32)
     assert (config.looping.prelude, config.looping.loop, config.looping.coda) == ((0, 1), (2, 5), (6, 7))
     assert to_plain(config)["backbone"]["moe"]["layers"] == [3, 7]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import random
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from project import ROOT
 
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.config import loads
@@ -100,10 +100,10 @@ def test_any_override(key: str, value: object, scale: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["document", "built-in"])
-def test_mutated_configs(form: str, document_text: str, root: Path) -> None:
+def test_mutated_configs(form: str, document_text: str) -> None:
     text = document_text
     if form == "built-in":
-        text = (root / "frontends/config/builtin/home.chimera").read_text(encoding="utf-8")
+        text = (ROOT / "frontends/config/builtin/home.chimera").read_text(encoding="utf-8")
     source = random.Random(form)
     for _ in range(70):
         mutated = text

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from config_fixtures import SMALL
 
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.config import load, loads
@@ -108,10 +109,10 @@ def test_forbidden_characters(character: str, name: str) -> None:
     assert (error.span.line, error.span.column) == (2, 6)
 
 
-def test_byte_order_mark(tmp_path: Path, small_text: str) -> None:
+def test_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "bom.chimera"
-    path.write_bytes(b"\xef\xbb\xbf" + small_text.encode())
-    assert load(path) == loads(small_text)
+    path.write_bytes(b"\xef\xbb\xbf" + SMALL.encode())
+    assert load(path) == loads(SMALL)
 
 
 def test_one_long_line_is_cut() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+from project import ROOT
 
 from chimerac.frontends.config import canonical_json, json_schema, load
 from chimerac.frontends.config.reference import keys_page, presets_table
@@ -70,12 +70,12 @@ def test_every_key_is_described() -> None:
 
 
 @pytest.mark.parametrize(("page", "name"), [(keys_page, "config-keys.md"), (rules_page, "config-rules.md")])
-def test_pages_are_up_to_date(page: Any, name: str, root: Path) -> None:
-    path = root / "docs" / name
+def test_pages_are_up_to_date(page: Any, name: str) -> None:
+    path = ROOT / "docs" / name
     assert path.read_text(encoding="utf-8") == page(), (
         f"docs/{name} is out of date; write it again with: python -m chimerac.frontends.config.reference docs"
     )
 
 
-def test_presets_in_the_guide(root: Path) -> None:
-    assert presets_table() in (root / "docs/config.md").read_text(encoding="utf-8")
+def test_presets_in_the_guide() -> None:
+    assert presets_table() in (ROOT / "docs/config.md").read_text(encoding="utf-8")

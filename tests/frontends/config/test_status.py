@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from config_fixtures import SMALL
 
 from chimerac.compiler.errors import UserError, UserErrors
 from chimerac.frontends.config import ModelConfig, load, loads
@@ -66,8 +67,8 @@ def test_home_promises_nothing_that_is_not_there() -> None:
         ('context_tiers: [{name: "ring"}]', ("context_tiers",)),
     ],
 )
-def test_enabled_without_a_compiler(small_text: str, text: str, names: tuple[str, ...]) -> None:
-    assert absent(loads(small_text + text)) == names
+def test_enabled_without_a_compiler(text: str, names: tuple[str, ...]) -> None:
+    assert absent(loads(SMALL + text)) == names
 
 
 @pytest.mark.parametrize(

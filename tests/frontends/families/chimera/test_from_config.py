@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from config_fixtures import SMALL
 
 from chimerac.compiler.errors import UserError, UserErrors
 from chimerac.frontends.config import ModelConfig, loads
@@ -33,14 +34,14 @@ def test_the_document(document: ModelConfig) -> None:
     assert model.embedding_format == "int8"
 
 
-def test_own_keys_reach_the_shape(small_text: str) -> None:
+def test_own_keys_reach_the_shape() -> None:
     overrides = ["titans.chunk=8", "titans.rope_theta=500", "looping.zoh_input=exact", "seed=5", "efla.enabled=true"]
     overrides += ["quantization.embedding_format=float32", "gated_deltanet.conv_size=3", "looping.enabled=true"]
-    model = shape(loads(small_text, overrides=overrides))
+    model = shape(loads(SMALL, overrides=overrides))
     assert (model.titans.chunk, model.titans.rope_theta, model.seed) == (8, 500.0, 5)
     assert model.loop is not None
     assert (model.loop.exact_input, model.embedding_format, model.conv_size, model.efla) == (True, "float32", 3, True)
-    dense = shape(loads(small_text, overrides=["backbone.moe.enabled=false", "looping.enabled=false"]))
+    dense = shape(loads(SMALL, overrides=["backbone.moe.enabled=false", "looping.enabled=false"]))
     assert dense.moe is None
     assert dense.loop is None
 
@@ -93,7 +94,7 @@ def test_all_contradictions_at_once() -> None:
     assert len(caught.value.errors) == 3
 
 
-def test_a_loop_needs_three_layers(small_text: str) -> None:
-    config = loads(small_text, overrides=['backbone.layer_pattern="GD XM"', "backbone.moe.enabled=false"])
+def test_a_loop_needs_three_layers() -> None:
+    config = loads(SMALL, overrides=['backbone.layer_pattern="GD XM"', "backbone.moe.enabled=false"])
     with pytest.raises(UserError, match="too few for a prelude, a loop and a coda"):
         shape(config)

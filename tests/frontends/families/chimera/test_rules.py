@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from config_fixtures import SMALL
 
 from chimerac.frontends.config import ModelConfig, load, loads
 from chimerac.frontends.config.fields import fields_of
@@ -188,7 +189,7 @@ def test_fences(document: ModelConfig, document_json: str) -> None:
     assert check(loads(document_json)).get("I41") is None
 
 
-def test_a_consistent_config_has_no_findings(small_text: str) -> None:
+def test_a_consistent_config_has_no_findings() -> None:
     """The document with everything mended at once, and its claims replaced by the computed numbers."""
     mended = [item for rule, items in MENDED.items() for item in items if not rule.startswith(("R51", "R52", "I14"))]
     keys = [
@@ -215,8 +216,8 @@ def test_built_in_home_is_consistent() -> None:
     assert not check(load("home")).findings
 
 
-def test_a_small_config_leaves_questions_only(small_text: str) -> None:
-    asked = {finding.id for finding in check(loads(small_text)).findings}
+def test_a_small_config_leaves_questions_only() -> None:
+    asked = {finding.id for finding in check(loads(SMALL)).findings}
     assert asked == {"I2", "I6", "I7", "I36"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from config_fixtures import SMALL
 
 from chimerac.frontends.config import ModelConfig, load, loads
 from chimerac.frontends.families.chimera.from_config import shape
@@ -141,7 +142,7 @@ def test_claims(document: ModelConfig) -> None:
     assert claim.ratio == 1
 
 
-def test_audit_without_experts_and_loop(small_text: str) -> None:
-    found = audit(loads(small_text, overrides=["backbone.moe.enabled=false", "looping.enabled=false"]))
+def test_audit_without_experts_and_loop() -> None:
+    found = audit(loads(SMALL, overrides=["backbone.moe.enabled=false", "looping.enabled=false"]))
     assert (found.counts.routed, found.counts.active, len(found.states)) == (0, found.counts.physical, 1)
     assert len(audit(load("home")).states) == load("home").looping.loop_range[1] - 1
