@@ -6,30 +6,12 @@
  * hostile mutate KIND FILE SEED COUNT   random damage with checksums off; what is accepted is used
  * KIND: b (weights container), t (tokenizer: the toy model opens its weights with it), s (snapshot of the toy model)
  */
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "chm_internal.h"
-
-typedef struct buffer {
-  uint8_t *data;
-  size_t size;
-} buffer;
+#include "hostile.h"
 
 static buffer toy_weights;
-
-static buffer read_file(const char *path) {
-  FILE *file = fopen(path, "rb");
-  buffer result = {NULL, 0};
-  if (!file || fseek(file, 0, SEEK_END)) exit(3);
-  result.size = (size_t)ftell(file);
-  rewind(file);
-  if (posix_memalign((void **)&result.data, 64, result.size + 1)) exit(3);
-  if (fread(result.data, 1, result.size, file) != result.size) exit(3);
-  fclose(file);
-  return result;
-}
 
 /* Exactly as large as the data, so that the sanitizer sees the first byte too many. */
 static uint8_t *exact_copy(const uint8_t *data, size_t size) {
@@ -128,27 +110,21 @@ static int cases(const char *path) {
   return 0;
 }
 
-static uint64_t random_state;
-static uint64_t next_random(void) {
-  random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-  return random_state >> 33;
-}
-
 static void damage(uint8_t *data, size_t *size, size_t text) {
   static const char alphabet[] = "0123456789{}[]\",:\\ -.eUIF_";
-  for (uint64_t edits = 1 + next_random() % 4; edits; --edits) {
-    size_t at = next_random() % 4 ? 8 + next_random() % text : next_random() % *size;
-    switch (next_random() % 5) {
-      case 0: data[at] ^= (uint8_t)(1u << next_random() % 8); break;
-      case 1: data[at] = (uint8_t)alphabet[next_random() % (sizeof alphabet - 1)]; break;
-      case 2: data[at] = (uint8_t)next_random(); break;
+  for (uint64_t edits = 1 + next_random(4); edits; --edits) {
+    size_t at = next_random(4) ? 8 + next_random((uint32_t)text) : next_random((uint32_t)*size);
+    switch (next_random(5)) {
+      case 0: data[at] ^= (uint8_t)(1u << next_random(8)); break;
+      case 1: data[at] = (uint8_t)alphabet[next_random(sizeof alphabet - 1)]; break;
+      case 2: data[at] = (uint8_t)next_random(256); break;
       case 3: { /* move a piece of the text */
-        size_t from = 8 + next_random() % text, length = next_random() % 24;
+        size_t from = 8 + next_random((uint32_t)text), length = next_random(24);
         if (from + length <= *size && at + length <= *size) memmove(data + at, data + from, length);
         break;
       }
       default:
-        if (!(next_random() % 8)) *size -= next_random() % *size;
+        if (!next_random(8)) *size -= next_random((uint32_t)*size);
     }
     if (*size < 9) return;
   }

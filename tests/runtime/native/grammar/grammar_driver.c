@@ -3,34 +3,10 @@
  * grammar_driver WEIGHTS TOKENIZER PACK SEED COUNT   random damage with checksums off; prints how many packs were opened
  * grammar_driver WEIGHTS TOKENIZER PACK cuts         every prefix of up to 4 KiB less and a sample; prints the same
  */
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "../hostile.h"
 #include "chm_internal.h"
-
-typedef struct buffer {
-  uint8_t *data;
-  size_t size;
-} buffer;
-
-static buffer read_file(const char *path) {
-  FILE *file = fopen(path, "rb");
-  buffer result = {NULL, 0};
-  if (!file || fseek(file, 0, SEEK_END)) exit(3);
-  result.size = (size_t)ftell(file);
-  rewind(file);
-  if (posix_memalign((void **)&result.data, 64, result.size + 1)) exit(3);
-  if (fread(result.data, 1, result.size, file) != result.size) exit(3);
-  fclose(file);
-  return result;
-}
-
-static uint64_t random_state;
-static uint32_t next_random(uint32_t below) {
-  random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-  return (uint32_t)((random_state >> 33) % below);
-}
 
 static void use_grammar(chm_bundle *bundle, chm_grammar *grammar) {
   static uint32_t mask[8192];
