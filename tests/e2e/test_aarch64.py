@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from bench_tools import LONG, measure_once
+from small_configs import SMALL_CONFIGS
 
 import chimerac
 from chimerac.compiler.build import writing
@@ -34,14 +35,6 @@ pytestmark = [
 
 #: processors of qemu and the kernels that they take
 PROCESSORS = {"cortex-a53": "neon", "cortex-a76": "dotprod", "max": "dotprod"}
-#: 'nano', and sizes that fill no vector, panel, block or group
-CONFIGS = {
-    "nano": 'extends: "chimera51", scale: "nano", name: "nano"',
-    "odd": """extends: "chimera51", name: "odd", scale: {
-      preset: "nano", hidden_size: 84, num_heads: 3, head_dim: 28, intermediate_size: 203, moe_intermediate_size: 37,
-      n_routed_experts: 3, vocab_size: 259, local_window_size: 19, persistent_memory_slots: 3
-    }""",
-}
 PROMPT = list(b"It was a bright cold day in April, and the clocks")
 COUNT = 20
 
@@ -54,11 +47,11 @@ class Built:
     expected: dict[int, SelfTest]
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
+@pytest.fixture(scope="module", params=SMALL_CONFIGS)
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp(request.param)
     config = folder / "model.chimera"
-    config.write_text(CONFIGS[request.param])
+    config.write_text(SMALL_CONFIGS[request.param])
     source, target = import_model(config), find_target("arm64")
     path = folder / f"{request.param}.aarch64-neon"
     module = build_model(source, target, path, check=False)

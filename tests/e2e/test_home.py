@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from home_requests import FEW
 
 import chimerac
 from chimerac.compiler.build.build import build
@@ -36,19 +37,11 @@ def test_requests_are_answered(home: dict[str, Path], target: str) -> None:
 
 
 def test_targets_answer_alike(home: dict[str, Path]) -> None:
-    requests = [
-        "please add oat milk to the shopping list",
-        "is the front door locked",
-        "dim the lamp in Greta's room to 30%",
-        "stop the vacuum cleaner upstairs",
-        "play music everywhere",
-        "zxqv!? \U0001f600",
-    ]
     runs = []
     for path in home.values():
         with chimerac.load(path) as session:
             run = []
-            for request in requests:
+            for request in FEW:
                 list(session.generate(request, max_tokens=48))
                 run.append((session.tokens(), session.logits_hash(), session.state_hash()))
             runs.append(run)

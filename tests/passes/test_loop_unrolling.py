@@ -37,6 +37,20 @@ LOOPED = ir_text(
 )
 
 
+def iteration(number: int, carried: str) -> str:
+    """The lines of one iteration of LOOPED; ``once`` has one copy, ``s`` one for each iteration."""
+    lines = (
+        "%o_iN: f32[8] = state.read() {iteration=0, name='once'}",
+        "%s_iN: f32[8] = state.read() {iteration=N, name='s'}",
+        f"%a_iN: f32[T,8] = add({carried}, %s_iN)",
+        "%b_iN: f32[T,8] = mul(%a_iN, %v)",
+        "%s2_iN: f32[8] = add(%s_iN, %o_iN)",
+        "state.write(%s2_iN) {iteration=N, name='s'}",
+        "state.write(%s_iN) {iteration=0, name='once'}",
+    )
+    return "\n  ".join(lines).replace("N", str(number))
+
+
 def test_text() -> None:
     after = ir_text(
         "table: f32[10,8]",
@@ -44,21 +58,9 @@ def test_text() -> None:
         %x: f32[T,8] = embedding(%tokens, %table)
         %v: f32[8] = constant() {name='w'}
         %c_write$1: i32[] = constant() {name='write$1'}
-        %o_i0: f32[8] = state.read() {iteration=0, name='once'}
-        %s_i0: f32[8] = state.read() {iteration=0, name='s'}
-        %a_i0: f32[T,8] = add(%x, %s_i0)
-        %b_i0: f32[T,8] = mul(%a_i0, %v)
-        %s2_i0: f32[8] = add(%s_i0, %o_i0)
-        state.write(%s2_i0) {iteration=0, name='s'}
-        state.write(%s_i0) {iteration=0, name='once'}
+        FIRST
         %c_write$0: i32[] = constant() {name='write$0'}
-        %o_i1: f32[8] = state.read() {iteration=0, name='once'}
-        %s_i1: f32[8] = state.read() {iteration=1, name='s'}
-        %a_i1: f32[T,8] = add(%b_i0, %s_i1)
-        %b_i1: f32[T,8] = mul(%a_i1, %v)
-        %s2_i1: f32[8] = add(%s_i1, %o_i1)
-        state.write(%s2_i1) {iteration=1, name='s'}
-        state.write(%s_i1) {iteration=0, name='once'}
+        SECOND
         %z: f32[T,8] = silu(%b_i1)
         return %z
         """,
@@ -69,6 +71,7 @@ def test_text() -> None:
         "state s: f32[8] iterations=2 initial=w",
         loops="2..2",
     )
+    after = after.replace("FIRST", iteration(0, "%x")).replace("SECOND", iteration(1, "%b_i0"))
     changed = assert_rewrites(LoopUnrolling(2), LOOPED, after)
     assert int(changed.constants["write$1"].data) == 1
     assert int(changed.constants["write$0"].data) == 0

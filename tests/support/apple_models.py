@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from small_configs import SMALL_CONFIGS
+
 from chimerac.compiler.build.build import build
 from chimerac.compiler.build.importing import import_model
 from chimerac.compiler.build.lowering import lower
@@ -13,13 +15,8 @@ from chimerac.compiler.build.self_test import self_test
 from chimerac.runtime.bundle_format import SelfTest, read_manifest
 from chimerac.targets.registry import find_target
 
-#: 'nano', and sizes that fill no vector, panel, block or group
 CONFIGS = {
-    "nano": 'extends: "chimera51", scale: "nano", name: "nano"',
-    "odd": """extends: "chimera51", name: "odd", scale: {
-      preset: "nano", hidden_size: 84, num_heads: 3, head_dim: 28, intermediate_size: 203, moe_intermediate_size: 37,
-      n_routed_experts: 3, vocab_size: 259, local_window_size: 19, persistent_memory_slots: 3
-    }""",
+    **SMALL_CONFIGS,
     "wide": """extends: "chimera51", name: "wide", scale: {
       preset: "nano", hidden_size: 192, num_heads: 4, head_dim: 48, intermediate_size: 600, moe_intermediate_size: 130,
       n_routed_experts: 6, vocab_size: 300

@@ -11,8 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from chimerac.frontends.families.chimera.model import ChimeraModel
-from chimerac.frontends.families.chimera.shape import ChimeraShape
 from chimerac.frontends.layers import ops
 from chimerac.frontends.layers.gated_deltanet import chunk_gated_delta, exact_flow
 from chimerac.frontends.layers.norm import l2_norm
@@ -165,14 +163,3 @@ def test_exact_flow_equals_the_delta_rule_of_flash_linear_attention() -> None:
     heads_first = [x.transpose(1, 2) for x in (q, k, v, step)]
     o, last = naive.delta_rule_recurrence(*heads_first, initial_state=state)
     torch.testing.assert_close(ours, (o.transpose(1, 2), last), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.usefixtures("exact_activations")
-def test_layer_chunks_equal_layer_steps(
-    shape: ChimeraShape, make_model: Callable[[ChimeraShape], ChimeraModel], check_mixer: Callable[..., None]
-) -> None:
-    checked = [layer for layer, kind in enumerate(shape.mixers) if kind in ("gated_deltanet", "tsp_span_knot")]
-    model = make_model(shape)
-    for layer in checked:
-        check_mixer(model.layers[layer].mixer, shape.hidden, tokens=40)
-    assert checked

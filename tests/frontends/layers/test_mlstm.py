@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from chimerac.frontends.families.chimera.model import ChimeraModel
-from chimerac.frontends.families.chimera.shape import ChimeraShape
 from chimerac.frontends.layers import ops
 from chimerac.frontends.layers.mlstm import chunk_mlstm, soft_cap
 
@@ -139,12 +137,3 @@ def test_log_forget_of_a_padding_token_is_inert() -> None:
     torch.testing.assert_close(with_padding[0][:, [0, 2]], without[0], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(with_padding[1:], without[1:], rtol=1e-5, atol=1e-5)
     assert F.logsigmoid(torch.tensor(torch.inf)) == 0
-
-
-@pytest.mark.usefixtures("exact_activations")
-def test_layer_chunks_equal_layer_steps(
-    nano: ChimeraShape, odd: ChimeraShape,
-    make_model: Callable[[ChimeraShape], ChimeraModel], check_mixer: Callable[..., None],
-) -> None:  # fmt: skip
-    check_mixer(make_model(nano).layers[1].mixer, nano.hidden, tokens=40)
-    check_mixer(make_model(odd).layers[0].mixer, odd.hidden, tokens=40)

@@ -130,15 +130,6 @@ def test_anchor_spans_cut_at_absolute_multiples() -> None:
 
 
 @pytest.mark.usefixtures("exact_activations")
-def test_layer_chunks_equal_layer_steps(
-    nano: ChimeraShape, odd: ChimeraShape,
-    make_model: Callable[[ChimeraShape], ChimeraModel], check_mixer: Callable[..., None],
-) -> None:  # fmt: skip
-    check_mixer(make_model(nano).layers[3].mixer, nano.hidden, tokens=70)
-    check_mixer(make_model(odd).layers[1].mixer, odd.hidden, tokens=40)
-
-
-@pytest.mark.usefixtures("exact_activations")
 def test_reading_passes_equal_steps_that_do_not_write(
     nano: ChimeraShape, make_model: Callable[[ChimeraShape], ChimeraModel]
 ) -> None:
