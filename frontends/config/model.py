@@ -13,7 +13,7 @@ from chimerac.compiler.errors import Span
 from chimerac.frontends.config.fields import canonical_json, key, plain
 from chimerac.frontends.config.reader import nearest_place
 from chimerac.frontends.config.sections.backbone import Backbone
-from chimerac.frontends.config.sections.common import MAX_COUNT, names, size, switch, text
+from chimerac.frontends.config.sections.common import MAX_COUNT, names, one_of, size, switch, text
 from chimerac.frontends.config.sections.deployment import Deployment, Diagnostics, Files, MemoryBudget, Params
 from chimerac.frontends.config.sections.grammar import DebtLedger, Grammar, Safety
 from chimerac.frontends.config.sections.inference import EntropyValve, Generation, Modes
@@ -63,7 +63,7 @@ class ModelConfig:
     auto_map: Mapping[str, str] = key(
         "Classes in the Transformers ecosystem; never imported.", factory=dict, status="described"
     )
-    model_type: str = text("Model family.", default="chimera51", choices=("chimera51",), status="checked")
+    model_type: str = one_of("Model family.", "chimera51", status="checked")
     token_ids: tuple[int, ...] = key("End of text and padding.", default=(), minimum=0, status="compiled")
     hidden_size: int = size("Channels between layers; num_heads times head_dim.", status="compiled")
     intermediate_size: int = size("MLP width of layers without experts.", status="compiled")
@@ -74,11 +74,8 @@ class ModelConfig:
     head_dim: int | None = size(
         "Channels of a head; hidden_size over num_heads when absent.", default=None, status="checked"
     )
-    hidden_act: str = text(
-        "Activation of the MLP: down(silu(gate x) * up x) under either name.",
-        default="silu",
-        choices=("silu", "swiglu"),
-        status="checked",
+    hidden_act: str = one_of(
+        "Activation of the MLP: down(silu(gate x) * up x) under either name.", "silu", "swiglu", status="checked"
     )
     initializer_range: float = key(
         "Standard deviation of initial weights.", default=0.006, above=0, maximum=1, status="compiled"
@@ -98,10 +95,11 @@ class ModelConfig:
         status="checked",
     )
     tie_word_embeddings: bool = switch("The output head is the embedding.", default=True, status="checked")
-    torch_dtype: str = text(
+    torch_dtype: str = one_of(
         "Type of the matrix products of training, unless it is told a precision.",
+        "bfloat16",
+        "float32",
         default="float32",
-        choices=("bfloat16", "float32"),
         status="training",
     )
     use_cache: bool = switch("Carry recurrent state from token to token.", default=True, status="checked")

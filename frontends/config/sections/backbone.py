@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chimerac.frontends.config.fields import key
-from chimerac.frontends.config.sections.common import MAX_SIZE, count, papers, size, switch, text
+from chimerac.frontends.config.sections.common import MAX_SIZE, count, one_of, papers, size, switch
 
 #: Short names of the layer kinds, the default of ``backbone.layer_aliases``.
 ALIASES: Mapping[str, str] = {
@@ -35,11 +35,8 @@ class Moe:
     )
     num_experts_per_tok: int = size("Routed experts that a token uses.", default=2, maximum=64, status="compiled")
     moe_intermediate_size: int = size("MLP width of one expert, in channels.", default=1728, status="compiled")
-    routing: str = text(
-        "`noaux_bias`: a bias steers the choice of experts and never their weights.",
-        default="noaux_bias",
-        choices=("noaux_bias",),
-        status="checked",
+    routing: str = one_of(
+        "`noaux_bias`: a bias steers the choice of experts and never their weights.", "noaux_bias", status="checked"
     )
     total_params: int | None = count("Claim: parameters of all experts.", quantity="decimal", claim=True)
     active_params_per_tok: int | None = count(
@@ -52,10 +49,11 @@ class Moe:
 class Backbone:
     """The stack of layers (hybrid recurrent, arXiv 2510.04800)."""
 
-    type: str = text(
+    type: str = one_of(
         "Family of the stack; `…_no_attention` denies any attention, `…_windowed_attention` allows a bounded window.",
+        "hybrid_recurrent_no_attention",
+        "hybrid_recurrent_windowed_attention",
         default="hybrid_recurrent_windowed_attention",
-        choices=("hybrid_recurrent_no_attention", "hybrid_recurrent_windowed_attention"),
         status="checked",
     )
     layer_pattern: str = key(
@@ -74,10 +72,11 @@ class Backbone:
     layer_counts: Mapping[str, int] | None = key(
         "Claim: number of layers of each alias.", default=None, minimum=0, maximum=MAX_SIZE, claim=True
     )
-    kv_cache: str = text(
+    kv_cache: str = one_of(
         "`none`: no keys and values are kept; `bounded_window`: those of the Titans window are.",
+        "none",
+        "bounded_window",
         default="bounded_window",
-        choices=("none", "bounded_window"),
         status="checked",
     )
     papers: tuple[str, ...] = papers()

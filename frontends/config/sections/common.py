@@ -36,6 +36,11 @@ def text(doc: str, *, default: Any = None, **details: Any) -> Any:
     return key(doc, default=default, **details)
 
 
+def one_of(doc: str, *choices: str, default: str | None = None, **details: Any) -> Any:
+    """One of a few strings; the first of them unless another default is given."""
+    return key(doc, default=default or choices[0], choices=choices, **details)
+
+
 def names(doc: str, **details: Any) -> Any:
     """A list of strings, empty unless written."""
     return key(doc, default=(), **details)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chimerac.frontends.config.fields import key
-from chimerac.frontends.config.sections.common import count, names, papers, switch, text
+from chimerac.frontends.config.sections.common import count, names, one_of, papers, switch, text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,10 +14,10 @@ class Grammar:
 
     enabled: bool = switch("Mask tokens that the grammar of the mode forbids.", status="compiled")
     modes: tuple[str, ...] = names("Grammars in the bundle.", status="compiled")
-    representation: str = text(
+    representation: str = one_of(
         "Kind of automaton.",
-        default="deterministic_pushdown_plus_weighted",
-        choices=("deterministic_pushdown_plus_weighted", "deterministic_fst_plus_weighted"),
+        "deterministic_pushdown_plus_weighted",
+        "deterministic_fst_plus_weighted",
         status="checked",
     )
     schema: str | None = text(

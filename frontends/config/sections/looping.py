@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chimerac.frontends.config.fields import key
-from chimerac.frontends.config.sections.common import fraction, papers, switch, text
+from chimerac.frontends.config.sections.common import fraction, one_of, papers, switch
 
 _LAYERS: dict[str, Any] = {"default": None, "minimum": 0, "maximum": 4095}
 
@@ -16,12 +16,7 @@ class Looping:
     """A looped block with a stable injection of its input (Parcae, arXiv 2604.12946)."""
 
     enabled: bool = switch("Run the layers of `loop` several times.", status="compiled")
-    method: str = text(
-        "How the loop's input is injected.",
-        default="parcae_zoh_stable",
-        choices=("parcae_zoh_stable",),
-        status="checked",
-    )
+    method: str = one_of("How the loop's input is injected.", "parcae_zoh_stable", status="checked")
     prelude: tuple[int, int] | None = key(
         "First and last layer before the loop; a quarter of all when absent.", **_LAYERS, status="compiled"
     )
@@ -37,11 +32,8 @@ class Looping:
     loop_default: int = key(
         "Iterations when nothing else is asked for.", default=2, minimum=1, maximum=64, status="compiled"
     )
-    stability_A: str = text(
-        "Form of the injection's decay: the exponential of a negative diagonal.",
-        default="diag_negative_exp",
-        choices=("diag_negative_exp",),
-        status="checked",
+    stability_A: str = one_of(
+        "Form of the injection's decay: the exponential of a negative diagonal.", "diag_negative_exp", status="checked"
     )
     spectral_radius_bound: float | None = key(
         "Bound on the injection's spectral radius; the looped layers themselves have none.",
@@ -49,11 +41,8 @@ class Looping:
         above=0,
         status="checked",
     )
-    depth_selection: str = text(
-        "How training draws the number of iterations.",
-        default="stochastic_per_sequence",
-        choices=("stochastic_per_sequence", "fixed"),
-        status="training",
+    depth_selection: str = one_of(
+        "How training draws the number of iterations.", "stochastic_per_sequence", "fixed", status="training"
     )
     adaptive_exit_threshold: float = fraction(
         "The bundle's default of when to stop looping: an iteration, not before the least number, changes the hidden "
@@ -61,13 +50,11 @@ class Looping:
         default=0.0,
         status="compiled",
     )
-    backward_truncation: str = text(
-        "Iterations that training differentiates.", default="half", choices=("half", "none"), status="training"
-    )
-    zoh_input: str = text(
+    backward_truncation: str = one_of("Iterations that training differentiates.", "half", "none", status="training")
+    zoh_input: str = one_of(
         "Gain of the injected input: `euler` is the step dt, `exact` is (1 - exp(-dt a)) / a.",
-        default="euler",
-        choices=("euler", "exact"),
+        "euler",
+        "exact",
         own=True,
         status="compiled",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chimerac.frontends.config.fields import key
-from chimerac.frontends.config.sections.common import papers, size, switch, text
+from chimerac.frontends.config.sections.common import one_of, papers, size, switch, text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,15 +13,8 @@ class GatedDeltanet:
     """Gated DeltaNet: delta rule with a forget gate (arXiv 2412.06464)."""
 
     formulation: str | None = text("The state update in words; informative.", status="described")
-    alpha_gate: str = text(
-        "Kind of the forget gate.",
-        default="data_dependent_scalar",
-        choices=("data_dependent_scalar",),
-        status="checked",
-    )
-    beta_gate: str = text(
-        "Kind of the write gate.", default="data_dependent_scalar", choices=("data_dependent_scalar",), status="checked"
-    )
+    alpha_gate: str = one_of("Kind of the forget gate.", "data_dependent_scalar", status="checked")
+    beta_gate: str = one_of("Kind of the write gate.", "data_dependent_scalar", status="checked")
     state_size: int | None = size(
         "Width of a head's square state; the head width when absent.", default=None, status="checked"
     )
@@ -29,7 +22,7 @@ class GatedDeltanet:
     chunk_size: int = size(
         "Tokens per chunk of the chunk form; a schedule, it changes no result.", default=64, status="checked"
     )
-    key_norm: str = text("Norm of the keys.", default="l2", choices=("l2",), status="checked")
+    key_norm: str = one_of("Norm of the keys.", "l2", status="checked")
     conv_size: int = key(
         "Width of the causal convolutions over q, k and v, in tokens.",
         default=4,
@@ -54,15 +47,13 @@ class Efla:
 class Xlstm:
     """mLSTM: matrix memory with exponential gates (arXiv 2405.04517)."""
 
-    variant: str = text("Kind of the cell.", default="mLSTM", choices=("mLSTM",), status="checked")
+    variant: str = one_of("Kind of the cell.", "mLSTM", status="checked")
     exponential_gating: bool = key("Exponential input gate.", default=True, only=True, status="checked")
     memory_size_per_head: tuple[int, int] | None = size(
         "Rows and columns of a head's memory; the head width twice when absent.", default=None, status="checked"
     )
     covariance_update: bool = key("Outer-product update.", default=True, only=True, status="checked")
-    normalizer_state: str = text(
-        "How the gates are kept in range.", default="max_stabilized", choices=("max_stabilized",), status="checked"
-    )
+    normalizer_state: str = one_of("How the gates are kept in range.", "max_stabilized", status="checked")
     papers: tuple[str, ...] = papers()
 
 
@@ -70,14 +61,9 @@ class Xlstm:
 class Titans:
     """Titans: a memory trained while reading, as context of a bounded attention window (arXiv 2501.00663)."""
 
-    memory_type: str = text("`MAC`: memory as context.", default="MAC", choices=("MAC",), status="checked")
+    memory_type: str = one_of("`MAC`: memory as context.", "MAC", status="checked")
     memory_depth: int = key("Matrices of the memory MLP.", default=2, minimum=2, maximum=2, status="checked")
-    surprise_metric: str = text(
-        "What the memory learns from.",
-        default="gradient_with_momentum",
-        choices=("gradient_with_momentum",),
-        status="checked",
-    )
+    surprise_metric: str = one_of("What the memory learns from.", "gradient_with_momentum", status="checked")
     surprise_formula: str | None = text("The momentum update in words; informative.", status="described")
     forgetting_formula: str | None = text("The memory update in words; informative.", status="described")
     persistent_memory_slots: int = key(

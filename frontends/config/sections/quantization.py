@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chimerac.frontends.config.fields import key
-from chimerac.frontends.config.sections.common import papers, size, switch, text
+from chimerac.frontends.config.sections.common import one_of, papers, size, switch, text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +31,9 @@ class HgfCorrection:
 class Quantization:
     """Ternary weights and int8 activations (BitNet b1.58, arXiv 2402.17764)."""
 
-    method: str = text("Family of the quantisation.", default="bitnet", choices=("bitnet",), status="checked")
-    linear_class: str = text(
-        "How a quantised linear is held.",
-        default="ternary_bitplane",
-        choices=("ternary_bitplane", "ternary_packed"),
-        status="described",
+    method: str = one_of("Family of the quantisation.", "bitnet", status="checked")
+    linear_class: str = one_of(
+        "How a quantised linear is held.", "ternary_bitplane", "ternary_packed", status="described"
     )
     weight_bits: float = key(
         "Bits per ternary weight as stored, without scales; 1.58 is the entropy, not a storage format.",
@@ -48,33 +45,27 @@ class Quantization:
     weight_values: tuple[int, int, int] = key(
         "The values a weight takes.", default=(-1, 0, 1), only=[-1, 0, 1], status="checked"
     )
-    weight_scale: str = text(
-        "Rule of the weight scale.", default="absmean_per_group", choices=("absmean_per_group",), status="checked"
-    )
+    weight_scale: str = one_of("Rule of the weight scale.", "absmean_per_group", status="checked")
     group_size: int = size(
         "Input channels that share one weight scale; a multiple of the block.", default=128, status="compiled"
     )
     activation_bits: int = key("Bits of a quantised activation.", default=8, minimum=8, maximum=8, status="checked")
-    activation_method: str = text(
-        "Rule of the activation scale.", default="absmax_per_block", choices=("absmax_per_block",), status="checked"
-    )
+    activation_method: str = one_of("Rule of the activation scale.", "absmax_per_block", status="checked")
     activation_block_size: int = size("Channels that share one activation scale.", default=64, status="compiled")
-    accumulator_dtype: str = text(
-        "Type that integer products are summed in.", default="int32", choices=("int32",), status="checked"
-    )
-    norm_dtype: str = text(
-        "Type that norms are computed in.", default="float32", choices=("float32",), status="checked"
-    )
+    accumulator_dtype: str = one_of("Type that integer products are summed in.", "int32", status="checked")
+    norm_dtype: str = one_of("Type that norms are computed in.", "float32", status="checked")
     runtime_kernel: str = text(
         "Kernel family asked for; `chimerac` means kernels compiled for the bundle's target.",
         default="chimerac",
         status="checked",
     )
-    embedding_format: str = text(
+    embedding_format: str = one_of(
         "Storage of the tied embedding and head: int8 with one absmax scale per group, ternary as the other matrices, "
         "bfloat16 or float32.",
-        default="int8",
-        choices=("int8", "ternary", "bfloat16", "float32"),
+        "int8",
+        "ternary",
+        "bfloat16",
+        "float32",
         own=True,
         status="compiled",
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chimerac.frontends.config.fields import key
-from chimerac.frontends.config.sections.common import count, fraction, papers, switch, text
+from chimerac.frontends.config.sections.common import count, fraction, one_of, papers, switch, text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,13 +16,13 @@ class Ttt:
 
     enabled: bool = switch("Train while reading.")
     target_layers: tuple[int, ...] = key("Layers it changes.", default=(), minimum=0, maximum=4095)
-    target_param: str = text("Matrix it changes.", default="mlp_w_down", choices=("mlp_w_down",))
+    target_param: str = one_of("Matrix it changes.", "mlp_w_down")
     inner_lr: float = key("Step size.", default=0.3, minimum=0)
-    inner_optimizer: str = text("Rule of the step.", default="sgd", choices=("sgd", "sgd_momentum"))
+    inner_optimizer: str = one_of("Rule of the step.", "sgd", "sgd_momentum")
     momentum: float = fraction("Momentum of the step.", default=0.0)
-    objective: str = text("What it learns.", default="next_token_prediction", choices=("next_token_prediction",))
+    objective: str = one_of("What it learns.", "next_token_prediction")
     chunk_size: int = count("Tokens per update.", default=1024, minimum=1)
-    update_scope: str = text("Part of the matrix that changes.", default="full_w_down", choices=("full_w_down",))
+    update_scope: str = one_of("Part of the matrix that changes.", "full_w_down")
     reset_decay: float = fraction("Part of the change kept at the start of a session.", default=0.95)
     persistence: str = text("Where the change lives.", default="per_user_session_file")
     papers: tuple[str, ...] = papers()
@@ -111,7 +111,7 @@ class LoopDepthLearning:
     """Training of the loop-count predictor."""
 
     enabled: bool = switch("Learn loop counts.")
-    classifier: str = text("Form of the predictor.", default="int8_2layer_mlp", choices=("int8_2layer_mlp",))
+    classifier: str = one_of("Form of the predictor.", "int8_2layer_mlp")
     classifier_params: int | None = count("Claim: parameters of the predictor.", claim=True)
     signal: str | None = text("What it learns from.")
     persistent: bool = switch("Keep it after the session.")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chimerac.frontends.config.fields import key
-from chimerac.frontends.config.sections.common import count, fraction, names, papers, size, switch, text
+from chimerac.frontends.config.sections.common import count, fraction, names, one_of, papers, size, switch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,10 +16,11 @@ class TreeVerify:
     """Several continuations checked in one forward call."""
 
     enabled: bool = switch("Check trees of tokens instead of one token at a time.")
-    method: str = text(
+    method: str = one_of(
         "`STree` is made for diagonal transitions, `block_canonical` for rank-one corrections.",
+        "STree",
+        "block_canonical",
         default="block_canonical",
-        choices=("STree", "block_canonical"),
     )
     tree_width: int = size("Most children of a node.", default=2, maximum=64)
     tree_depth: int = size("Most tokens on a path.", default=4, maximum=64)
@@ -84,12 +85,7 @@ class TspKnot:
     """The span-knot layer's discrete relaxation (docs/model.md)."""
 
     energy_terms: EnergyTerms = key("Terms of the energy.", factory=EnergyTerms)
-    relaxation_phase1: str = text(
-        "First half of the layer.",
-        default="gated_deltanet_update",
-        choices=("gated_deltanet_update",),
-        status="checked",
-    )
+    relaxation_phase1: str = one_of("First half of the layer.", "gated_deltanet_update", status="checked")
     relaxation_phase2_max_iters: int = key("Most rounds of bit flips.", default=3, minimum=0, maximum=64)
     relaxation_phase2_flip_fraction: float = fraction(
         "Most bits flipped per round, as part of the sketch.", default=0.02

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chimerac.frontends.config.fields import key
-from chimerac.frontends.config.sections.common import count, names, papers, size, switch, text
+from chimerac.frontends.config.sections.common import count, names, one_of, papers, size, switch, text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class Encoder:
     hidden: int = size("Channels.")
     patch: int | None = size("Side of a square patch, in pixels.", default=None)
     out: int = size("Channels handed to the model: its hidden size.")
-    quant: str = text("Quantisation.", default="ternary", choices=("ternary",))
+    quant: str = one_of("Quantisation.", "ternary")
     image_size: int | None = size("Side of the picture, in pixels.", default=None, own=True)
     sample_rate: int | None = size("Samples per second.", default=None, own=True)
     mel_bins: int | None = size("Mel bands per frame.", default=None, own=True)
