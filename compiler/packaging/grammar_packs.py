@@ -56,38 +56,29 @@ def compile_grammar(
     Raises:
         UserError: CHM280 to CHM285; CHM420 unless exactly one source is given.
     """
-    found = grammar_of(mode=mode, lark=lark, schema=schema, regex=regex, choices=choices)
-    return pack_bytes(Pack((compiled(found, whitespace, minimise=mode is not None or lark is not None),)))
-
-
-def grammar_of(
-    *,
-    mode: str | None = None,
-    lark: str | None = None,
-    schema: Any = None,
-    regex: str | None = None,
-    choices: Sequence[str] | None = None,
-) -> Grammar:
-    """The grammar of one source; arguments as of ``compile_grammar``."""
-    given = [name for name, value in locals().items() if value is not None]
+    sources = {"mode": mode, "lark": lark, "schema": schema, "regex": regex, "choices": choices}
+    given = {name: source for name, source in sources.items() if source is not None}
     if len(given) != 1:
         raise UserError("CHM420", f"one grammar is needed, not {' and '.join(given) or 'none'}")
-    if mode is not None:
-        return mode_grammar(mode)
-    if lark is not None:
+    ((kind, source),) = given.items()
+    return pack_bytes(Pack((compiled(_grammar(kind, source), whitespace, minimise=kind in ("mode", "lark")),)))
+
+
+def _grammar(kind: str, source: Any) -> Grammar:
+    """The grammar of a source; ``kind`` is an argument of ``compile_grammar``."""
+    if kind == "mode":
+        return mode_grammar(source)
+    if kind == "lark":
         from chimerac.frontends.grammar.lark_files import lark_grammar
 
-        return lark_grammar(lark)
-    if schema is not None:
+        return lark_grammar(source)
+    if kind == "schema":
         from chimerac.frontends.grammar.schema import schema_grammar
 
-        return schema_grammar(schema)
+        return schema_grammar(source)
     from chimerac.frontends.grammar.regex import choices_grammar, regex_grammar
 
-    if regex is not None:
-        return regex_grammar(regex)
-    assert choices is not None
-    return choices_grammar(list(choices))
+    return regex_grammar(source) if kind == "regex" else choices_grammar(list(source))
 
 
 def compiled(grammar: Grammar, whitespace: int | None = None, *, minimise: bool = True) -> Automaton:

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.grammar import EMPTY, Call, Expression, choice, sequence
+from chimerac.compiler.ir.ranges import cut
 from chimerac.frontends.grammar.characters import CharSet, char_set, utf8
 from chimerac.frontends.grammar.regex import Chars, Either, Join, Regex, Times
 
@@ -135,31 +136,9 @@ def of_regex(tree: Regex) -> CharacterDfa:  # noqa: C901  a case for each kind o
 
     def moves(state: frozenset[int]) -> list[tuple[int, int, frozenset[int]]]:
         listed = [(first, end, target) for n in state for chars, target in edges[n] for first, end in chars]
-        return [(first, end, frozenset().union(*map(closure, targets))) for first, end, targets in _cut(listed)]
+        return [(first, end, frozenset().union(*map(closure, targets))) for first, end, targets in cut(listed)]
 
     return explore(closure(begin), moves, lambda state: last in state)
-
-
-def _cut(listed: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, frozenset[int]]]:
-    """Overlapping ranges as ranges apart, each with the targets of those that cover it."""
-    begins: dict[int, list[int]] = {}
-    ends: dict[int, list[int]] = {}
-    for first, last, target in listed:
-        begins.setdefault(first, []).append(target)
-        ends.setdefault(last + 1, []).append(target)
-    points = sorted(begins.keys() | ends.keys())
-    active: dict[int, int] = {}
-    found: list[tuple[int, int, frozenset[int]]] = []
-    for index, point in enumerate(points):
-        for target in ends.get(point, ()):
-            active[target] -= 1
-            if not active[target]:
-                del active[target]
-        for target in begins.get(point, ()):
-            active[target] = active.get(target, 0) + 1
-        if active:
-            found.append((point, points[index + 1] - 1, frozenset(active)))
-    return found
 
 
 def both(left: CharacterDfa, right: CharacterDfa) -> CharacterDfa:

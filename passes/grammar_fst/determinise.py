@@ -9,6 +9,7 @@ from typing import Final
 
 from chimerac.compiler.errors import InternalError, UserError
 from chimerac.compiler.ir.grammar import MAX_STATES
+from chimerac.compiler.ir.ranges import cut
 from chimerac.passes.grammar_fst.nfa import CHECK, COUNT, NO_ACTION, POP, PUSH, SPACE_ACTION, Action, Machine, Nfa
 
 #: Bytes, last byte included, then actions in order and the next state (0 after a pop).
@@ -172,33 +173,17 @@ class Determiniser:
     ) -> None:
         """Cut the bytes into intervals where the same edges hold, and add a segment for each."""
         closure = self.nfa.closure
-        begins: dict[int, list[tuple[int, Action]]] = {}
-        ends: dict[int, list[tuple[int, Action]]] = {}
-        for first, last, target, action in edges:
-            begins.setdefault(first, []).append((target, action))
-            ends.setdefault(last + 1, []).append((target, action))
-        active: dict[tuple[int, Action], int] = {}
-        points = sorted(begins.keys() | ends.keys())
-        for index, point in enumerate(points):
-            for item in ends.get(point, ()):
-                active[item] -= 1
-                if not active[item]:
-                    del active[item]
-            for item in begins.get(point, ()):
-                active[item] = active.get(item, 0) + 1
-            if not active:
-                continue
-            last = points[index + 1] - 1
+        for first, last, active in cut((first, last, (target, action)) for first, last, target, action in edges):
             if len(active) == 1:
                 ((target, action),) = active
-                self._add(number, point, last, action, closure(target))
+                self._add(number, first, last, action, closure(target))
                 continue
             actions = {action for _, action in active}
             if len(actions) > 1:
                 actions.discard(SPACE_ACTION)  # whitespace that may also be meant is not capped
             if len(actions) > 1:
-                raise Conflict(number, point, "a counted repetition and something else", True)
-            self._add(number, point, last, actions.pop(), frozenset().union(*(closure(t) for t, _ in active)))
+                raise Conflict(number, first, "a counted repetition and something else", True)
+            self._add(number, first, last, actions.pop(), frozenset().union(*(closure(t) for t, _ in active)))
         self._add_calls(number, calls)
 
     def _add_calls(self, number: int, calls: list[tuple[str, int, Action]]) -> None:

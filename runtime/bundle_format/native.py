@@ -113,69 +113,36 @@ def wasm_link_flags(*, shared: bool = False) -> tuple[str, ...]:
     )
 
 
+#: The constants that C has too, with CHM_ before their names, in the order of the header.
+_NUMBERS = """
+    ABI_MAJOR ABI_MINOR DATA_ALIGNMENT SECTION_ALIGNMENT MAX_HEADER_BYTES MAX_SECTIONS MAX_NAME_BYTES MAX_DIMENSIONS
+    MAX_VOCABULARY MAX_SPECIALS MAX_STOP_TOKENS MAX_TEXT_BYTES HISTORY_TOKENS MAX_THREADS MAX_PENDING
+    GRAMMAR_PLACE_BYTES
+""".split()
+_STRINGS = """
+    ABI PAD_PREFIX KIND_WEIGHTS KIND_TOKENIZER KIND_GRAMMARS KIND_STATE KEY_KIND KEY_ABI KEY_CONFIG KEY_CONTENTS
+    KEY_SECTIONS KEY_TOKENIZER KEY_MODEL SECTION_TOKEN_LENGTHS SECTION_TOKEN_BYTES SECTION_SPECIALS SECTION_PATTERN
+    SECTION_LOGITS STATE_PREFIX EXTRA_PREFIX PATTERN_NONE PATTERN_O200K ROLE_BEGIN ROLE_END ROLE_CONTROL ROLE_PAD
+    ROLE_RESERVED ROLE_ANSWER
+""".split()
+
+
 def c_header() -> str:
     """The text of ``native/chm_format.h``."""
 
-    def define(name: str, value: int | str, suffix: str = "u") -> str:
-        return f'#define {name} "{value}"' if isinstance(value, str) else f"#define {name} {value}{suffix}"
+    def define(name: str, suffix: str = "u") -> str:
+        value = getattr(c, name)
+        return f'#define CHM_{name} "{value}"' if isinstance(value, str) else f"#define CHM_{name} {value}{suffix}"
 
-    numbers = (
-        ("CHM_ABI_MAJOR", c.ABI_MAJOR),
-        ("CHM_ABI_MINOR", c.ABI_MINOR),
-        ("CHM_DATA_ALIGNMENT", c.DATA_ALIGNMENT),
-        ("CHM_SECTION_ALIGNMENT", c.SECTION_ALIGNMENT),
-        ("CHM_MAX_HEADER_BYTES", c.MAX_HEADER_BYTES),
-        ("CHM_MAX_SECTIONS", c.MAX_SECTIONS),
-        ("CHM_MAX_NAME_BYTES", c.MAX_NAME_BYTES),
-        ("CHM_MAX_DIMENSIONS", c.MAX_DIMENSIONS),
-        ("CHM_MAX_VOCABULARY", c.MAX_VOCABULARY),
-        ("CHM_MAX_SPECIALS", c.MAX_SPECIALS),
-        ("CHM_MAX_STOP_TOKENS", c.MAX_STOP_TOKENS),
-        ("CHM_MAX_TEXT_BYTES", c.MAX_TEXT_BYTES),
-        ("CHM_HISTORY_TOKENS", c.HISTORY_TOKENS),
-        ("CHM_MAX_THREADS", c.MAX_THREADS),
-        ("CHM_MAX_PENDING", c.MAX_PENDING),
-        ("CHM_GRAMMAR_PLACE_BYTES", c.GRAMMAR_PLACE_BYTES),
-    )
-    strings = (
-        ("CHM_ABI", c.ABI),
-        ("CHM_PAD_PREFIX", c.PAD_PREFIX),
-        ("CHM_KIND_WEIGHTS", c.KIND_WEIGHTS),
-        ("CHM_KIND_TOKENIZER", c.KIND_TOKENIZER),
-        ("CHM_KIND_GRAMMARS", c.KIND_GRAMMARS),
-        ("CHM_KIND_STATE", c.KIND_STATE),
-        ("CHM_KEY_KIND", c.KEY_KIND),
-        ("CHM_KEY_ABI", c.KEY_ABI),
-        ("CHM_KEY_CONFIG", c.KEY_CONFIG),
-        ("CHM_KEY_CONTENTS", c.KEY_CONTENTS),
-        ("CHM_KEY_SECTIONS", c.KEY_SECTIONS),
-        ("CHM_KEY_TOKENIZER", c.KEY_TOKENIZER),
-        ("CHM_KEY_MODEL", c.KEY_MODEL),
-        ("CHM_SECTION_TOKEN_LENGTHS", c.SECTION_TOKEN_LENGTHS),
-        ("CHM_SECTION_TOKEN_BYTES", c.SECTION_TOKEN_BYTES),
-        ("CHM_SECTION_SPECIALS", c.SECTION_SPECIALS),
-        ("CHM_SECTION_PATTERN", c.SECTION_PATTERN),
-        ("CHM_SECTION_LOGITS", c.SECTION_LOGITS),
-        ("CHM_STATE_PREFIX", c.STATE_PREFIX),
-        ("CHM_EXTRA_PREFIX", c.EXTRA_PREFIX),
-        ("CHM_PATTERN_NONE", c.PATTERN_NONE),
-        ("CHM_PATTERN_O200K", c.PATTERN_O200K),
-        ("CHM_ROLE_BEGIN", c.ROLE_BEGIN),
-        ("CHM_ROLE_END", c.ROLE_END),
-        ("CHM_ROLE_CONTROL", c.ROLE_CONTROL),
-        ("CHM_ROLE_PAD", c.ROLE_PAD),
-        ("CHM_ROLE_RESERVED", c.ROLE_RESERVED),
-        ("CHM_ROLE_ANSWER", c.ROLE_ANSWER),
-    )
     lines = [
         "/* Numbers and names of the bundle format. Generated from runtime/bundle_format; do not edit. */",
         "#ifndef CHM_FORMAT_H",
         "#define CHM_FORMAT_H",
         "",
-        *(define(name, number) for name, number in numbers),
-        define("CHM_MAX_INTEGER", c.MAX_INTEGER, "ull"),
+        *map(define, _NUMBERS),
+        define("MAX_INTEGER", "ull"),
         "",
-        *(define(name, text) for name, text in strings),
+        *map(define, _STRINGS),
         "",
         "/* X(name, bytes of one element) */",
         "#define CHM_DTYPES(X) \\",

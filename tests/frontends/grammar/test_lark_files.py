@@ -8,7 +8,7 @@ import pytest
 from grammar_tools import accepts, byte_engine
 
 from chimerac.compiler.errors import UserError
-from chimerac.compiler.packaging.grammar_packs import compile_grammar, grammar_of, read_grammar
+from chimerac.compiler.packaging.grammar_packs import compile_grammar, read_grammar
 from chimerac.frontends.grammar.lark_files import lark_grammar, read_lark
 
 
@@ -93,7 +93,7 @@ def test_files(tmp_path: Path) -> None:
 def test_one_source_at_a_time() -> None:
     for arguments in ({}, {"mode": "json", "regex": "a"}):
         with pytest.raises(UserError) as caught:
-            grammar_of(**arguments)
+            compile_grammar(**arguments)
         assert caught.value.code == "CHM420"
     with pytest.raises(UserError) as caught:
         compile_grammar(regex="a", whitespace=256)

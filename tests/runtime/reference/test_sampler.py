@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes as ct
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,14 +18,9 @@ Floats = NDArray[np.float32]
 LARGEST = np.float32(3.4028235e38)
 
 
-@dataclass(frozen=True)
-class Settings:
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    penalty: float = 1.0
-    seed: int = 0
-    stream: int = 0
+def drawing(**given: Any) -> GenerateOptions:
+    """Options that draw at a temperature of 1 unless they say otherwise."""
+    return GenerateOptions(**{"temperature": 1.0, **given})
 
 
 def philox(counter: NDArray[np.uint32], key: tuple[int, int]) -> NDArray[np.uint32]:
@@ -48,7 +43,7 @@ def philox(counter: NDArray[np.uint32], key: tuple[int, int]) -> NDArray[np.uint
     return c.astype(np.uint32)
 
 
-def gumbel(ids: NDArray[np.int64], position: int, settings: Settings) -> Floats:
+def gumbel(ids: NDArray[np.int64], position: int, settings: GenerateOptions) -> Floats:
     counter = np.zeros((ids.size, 4), np.uint32)
     counter[:, 0], counter[:, 1], counter[:, 3] = ids >> 2, position, settings.seed >> 32
     words = philox(counter, (settings.seed & 0xFFFFFFFF, settings.stream))[np.arange(ids.size), ids & 3]
@@ -62,15 +57,15 @@ def clamp(x: Floats) -> Floats:
 
 
 def survivors(
-    logits: Floats, excluded: NDArray[np.bool_], history: list[int], settings: Settings
+    logits: Floats, excluded: NDArray[np.bool_], history: list[int], settings: GenerateOptions
 ) -> tuple[Floats, NDArray[np.int64]]:
     """(scores of all ids, ids that may be chosen, likeliest first)"""
     out = np.isnan(logits) | excluded
     base = clamp(logits)
     scores = base.copy()
     with np.errstate(all="ignore"):
-        if settings.penalty != 1:
-            penalty = np.float32(settings.penalty)
+        if settings.repetition_penalty != 1:
+            penalty = np.float32(settings.repetition_penalty)
             for id in history:
                 scores[id] = clamp(base[id] / penalty if base[id] > 0 else base[id] * penalty)
         if settings.temperature != 0:
@@ -94,7 +89,7 @@ def survivors(
     return scores, ids
 
 
-def sample(logits: Floats, excluded: NDArray[np.bool_], history: list[int], position: int, settings: Settings) -> int:
+def sample(logits: Floats, excluded: NDArray[np.bool_], history: list[int], position: int, settings: GenerateOptions) -> int:
     scores, ids = survivors(logits, excluded, history, settings)
     if not ids.size:
         return -1
@@ -111,7 +106,7 @@ def sample_c(
     excluded: NDArray[np.bool_],
     history: list[int],
     position: int,
-    settings: Settings,
+    settings: GenerateOptions,
 ) -> int:
     bits = np.packbits(excluded, bitorder="little")
     scratch = np.full(3 * logits.size, np.nan, np.float32)
@@ -123,7 +118,7 @@ def sample_c(
             ct.c_float(settings.temperature),
             ct.c_float(settings.top_p),
             ct.c_int32(settings.top_k),
-            ct.c_float(settings.penalty),
+            ct.c_float(settings.repetition_penalty),
             key.ctypes.data_as(pointer),
             logits.ctypes.data_as(pointer),
             ct.c_int32(logits.size),
@@ -161,25 +156,14 @@ def test_philox_gives_the_published_words(
     assert python_sampler.philox(given[None], (key[0], key[1]))[0].tolist() == words
 
 
-def random_settings(random: np.random.Generator) -> Settings:
-    return Settings(
+def random_settings(random: np.random.Generator) -> GenerateOptions:
+    return drawing(
         temperature=float(random.choice([0.0, 0.01, 0.3, 1.0, 2.5, 100.0])),
         top_p=float(random.choice([0.0, 0.1, 0.5, 0.92, 1.0])),
         top_k=int(random.choice([0, 0, 1, 3, 40, 10_000])),
-        penalty=float(random.choice([1.0, 1.08, 1.5, 0.5])),
+        repetition_penalty=float(random.choice([1.0, 1.08, 1.5, 0.5])),
         seed=int(random.integers(0, 2**63)),
         stream=int(random.integers(0, 2**32)),
-    )
-
-
-def options(settings: Settings) -> GenerateOptions:
-    return GenerateOptions(
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        top_k=settings.top_k,
-        repetition_penalty=settings.penalty,
-        seed=settings.seed,
-        stream=settings.stream,
     )
 
 
@@ -197,41 +181,41 @@ def test_c_and_python_choose_as_numpy(internals: ct.CDLL) -> None:
         settings = random_settings(random)
         arguments = (logits, excluded, history, int(random.integers(0, 2**31)), settings)
         assert sample_c(internals, *arguments) == sample(*arguments), (round, settings)
-        assert python_sampler.sample(*arguments[:-1], options(settings)) == sample(*arguments), (round, settings)
+        assert python_sampler.sample(*arguments[:-1], settings) == sample(*arguments), (round, settings)
 
 
 def test_greedy_takes_the_lowest_of_equals(internals: ct.CDLL) -> None:
     logits = np.array([0, 5, 5, 1], np.float32)
     none = np.zeros(4, bool)
-    assert sample_c(internals, logits, none, [], 0, Settings(temperature=0)) == 1
-    assert sample_c(internals, logits, none, [1], 0, Settings(temperature=0, penalty=1.01)) == 2
-    assert sample_c(internals, logits, np.array([0, 1, 1, 0], bool), [], 0, Settings(temperature=0)) == 3
+    assert sample_c(internals, logits, none, [], 0, drawing(temperature=0)) == 1
+    assert sample_c(internals, logits, none, [1], 0, drawing(temperature=0, repetition_penalty=1.01)) == 2
+    assert sample_c(internals, logits, np.array([0, 1, 1, 0], bool), [], 0, drawing(temperature=0)) == 3
 
 
 def test_nothing_to_choose(internals: ct.CDLL) -> None:
     logits = np.zeros(5, np.float32)
-    assert sample_c(internals, logits, np.ones(5, bool), [], 0, Settings()) == -1
-    assert sample_c(internals, np.full(5, np.nan, np.float32), np.zeros(5, bool), [], 0, Settings()) == -1
+    assert sample_c(internals, logits, np.ones(5, bool), [], 0, drawing()) == -1
+    assert sample_c(internals, np.full(5, np.nan, np.float32), np.zeros(5, bool), [], 0, drawing()) == -1
 
 
 def test_a_token_that_occurs_twice_is_penalised_once(internals: ct.CDLL) -> None:
     logits = np.array([4.0, 3.5], np.float32)
     none = np.zeros(2, bool)
-    settings = Settings(temperature=0, penalty=1.1)
+    settings = drawing(temperature=0, repetition_penalty=1.1)
     assert sample_c(internals, logits, none, [0, 0, 0], 0, settings) == 0  # 4 / 1.1 > 3.5 > 4 / 1.1**2
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        Settings(),
-        Settings(temperature=0.7),
-        Settings(temperature=1.5, top_p=0.9),
-        Settings(top_k=5),
-        Settings(temperature=2.0, top_k=9, top_p=0.8, penalty=1.3),
+        drawing(),
+        drawing(temperature=0.7),
+        drawing(temperature=1.5, top_p=0.9),
+        drawing(top_k=5),
+        drawing(temperature=2.0, top_k=9, top_p=0.8, repetition_penalty=1.3),
     ],
 )
-def test_frequencies_are_the_probabilities(settings: Settings, internals: ct.CDLL) -> None:
+def test_frequencies_are_the_probabilities(settings: GenerateOptions, internals: ct.CDLL) -> None:
     """Chi-square over positions against float64 probabilities of the survivors; the seed is fixed."""
     random = np.random.default_rng(2)
     logits = random.standard_normal(16).astype(np.float32) * 2
@@ -240,7 +224,7 @@ def test_frequencies_are_the_probabilities(settings: Settings, internals: ct.CDL
     history = [1, 2, 5]
     x = logits.astype(np.float64)
     for id in set(history):
-        x[id] = x[id] / settings.penalty if x[id] > 0 else x[id] * settings.penalty
+        x[id] = x[id] / settings.repetition_penalty if x[id] > 0 else x[id] * settings.repetition_penalty
     x = np.where(excluded, -np.inf, x / settings.temperature)
     order = np.argsort(-x, kind="stable")[: settings.top_k or None]
     mass = np.exp(x[order] - x[order[0]])
@@ -265,7 +249,7 @@ def test_top_p_keeps_the_smallest_prefix_with_the_mass() -> None:
     for _ in range(200):
         logits = (random.standard_normal(100) * 3).astype(np.float32)
         p = float(random.uniform(0.05, 0.99))
-        _, ids = survivors(logits, np.zeros(100, bool), [], Settings(top_p=p))
+        _, ids = survivors(logits, np.zeros(100, bool), [], drawing(top_p=p))
         probability = np.exp(logits.astype(np.float64))
         probability /= probability.sum()
         mass = probability[ids].sum()
@@ -277,12 +261,12 @@ def test_top_p_keeps_the_smallest_prefix_with_the_mass() -> None:
 def test_the_noise_has_the_right_shape() -> None:
     """-log(-log(u)) by our functions against float64, and its mean and variance; far tails reach over 20."""
     ids = np.arange(200_000)
-    noise = gumbel(ids, 5, Settings(seed=9)).astype(np.float64)
+    noise = gumbel(ids, 5, drawing(seed=9)).astype(np.float64)
     assert noise.mean() == pytest.approx(0.5772, abs=0.01)
     assert noise.var() == pytest.approx(np.pi**2 / 6, abs=0.03)
-    assert not np.array_equal(noise, gumbel(ids, 6, Settings(seed=9)))
-    assert not np.array_equal(noise, gumbel(ids, 5, Settings(seed=9, stream=1)))
-    assert not np.array_equal(noise, gumbel(ids, 5, Settings(seed=9 + 2**32)))
+    assert not np.array_equal(noise, gumbel(ids, 6, drawing(seed=9)))
+    assert not np.array_equal(noise, gumbel(ids, 5, drawing(seed=9, stream=1)))
+    assert not np.array_equal(noise, gumbel(ids, 5, drawing(seed=9 + 2**32)))
 
 
 def test_mathematics_of_the_python_sampler_is_that_of_the_compiler() -> None:
