@@ -10,55 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from training_tools import ANSWER, CODEC, END, TINY
 
 from chimerac.frontends.families.chimera.shape import ChimeraShape
-from chimerac.frontends.layers.shapes import KnotShape, LoopShape, MoeShape, QuantizationShape, TitansShape
 from chimerac.frontends.training import Phase, Plan
 from chimerac.frontends.training.data import DataFolder
-from chimerac.frontends.training.distributed import Processes
-from chimerac.frontends.training.evaluation import Codec
 
 torch.set_num_threads(1)
-
-ANSWER, END = 256, 257
-
-TINY = ChimeraShape(
-    vocabulary=260,
-    hidden=32,
-    width=48,
-    heads=2,
-    head_width=16,
-    mixers=("gated_deltanet", "titans_mac", "xlstm_m", "tsp_span_knot"),
-    moe=MoeShape(layers=(1, 3), experts=4, shared_experts=1, experts_per_token=2, width=16),
-    loop=LoopShape(first=1, last=2, minimum=1, maximum=3, default=2, exit_threshold=0.01),
-    titans=TitansShape(persistent_slots=2, window=12),
-    knot=KnotShape(sketch_bits=64),
-    quantization=QuantizationShape(group_size=32, block_size=16),
-    init_std=0.05,
-)
-
-ALONE = Processes(0, 1, torch.device("cpu"))
-CODEC = Codec(
-    lambda text: list(text.encode()),
-    lambda ids: bytes(i for i in ids if i < 256).decode("utf-8", "replace"),
-    ANSWER,
-    END,
-)
-
-
-@pytest.fixture(scope="session")
-def tiny() -> ChimeraShape:
-    return TINY
-
-
-@pytest.fixture(scope="session")
-def alone() -> Processes:
-    return ALONE
-
-
-@pytest.fixture(scope="session")
-def codec() -> Codec:
-    return CODEC
 
 
 @pytest.fixture(scope="session")

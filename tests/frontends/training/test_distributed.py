@@ -15,11 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from training_tools import ALONE, CODEC
 
 from chimerac.frontends.training import Phase, Plan, train_plan, write_plan
 from chimerac.frontends.training.data import DataFolder
-from chimerac.frontends.training.distributed import Processes
-from chimerac.frontends.training.evaluation import Codec
 from chimerac.frontends.training.run import WEIGHTS_FILE
 
 PROGRAM = textwrap.dedent(
@@ -85,10 +84,10 @@ def spread_by(parallel: str, plan: Plan) -> Plan:
 
 @pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_two_processes_train_like_one_and_go_on_bit_for_bit(
-    parallel: str, plan: Plan, folder: DataFolder, data_path: Path, codec: Codec, alone: Processes, tmp_path: Path
+    parallel: str, plan: Plan, folder: DataFolder, data_path: Path, tmp_path: Path
 ) -> None:
     plan = spread_by(parallel, plan)
-    train_plan(plan, folder, tmp_path / "one", codec, alone, tell=lambda _: None, evaluated_rows=1)
+    train_plan(plan, folder, tmp_path / "one", CODEC, ALONE, tell=lambda _: None, evaluated_rows=1)
     launch(plan, data_path, tmp_path / "two", 2)
     folders = (tmp_path / "one", tmp_path / "two" / "whole")
     rows = [[json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()] for path in folders]

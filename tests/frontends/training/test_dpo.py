@@ -7,11 +7,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from training_tools import model_of
+from training_tools import ALONE, model_of
 
 from chimerac.frontends.training import Plan
 from chimerac.frontends.training.data import DataFolder
-from chimerac.frontends.training.distributed import Processes
 from chimerac.frontends.training.dpo import preference_loss, row_sums
 from chimerac.frontends.training.loop import PhaseRunner, prepare
 
@@ -27,13 +26,11 @@ def test_row_sums() -> None:
     assert row_sums(logs, positions, 3, 5).tolist() == [3.0, 3.0, 4.0]
 
 
-def test_the_loss_starts_at_log_two_and_falls(
-    make_plan: Callable[..., Plan], folder: DataFolder, alone: Processes
-) -> None:
+def test_the_loss_starts_at_log_two_and_falls(make_plan: Callable[..., Plan], folder: DataFolder) -> None:
     phase = {"kind": "dpo", "steps": 12, "sequence_length": 24, "learning_rate": 3e-3, "weight_decay": 0.0}
     plan = make_plan(**phase, micro_tokens=100)
     model = model_of(plan, 0)
-    runner = PhaseRunner(plan, 0, model, prepare(model, plan, alone), folder.source(plan.phases[0], 260, 0), alone)
+    runner = PhaseRunner(plan, 0, model, prepare(model, plan, ALONE), folder.source(plan.phases[0], 260, 0), ALONE)
     biases = [b for name, b in model.named_buffers() if name.endswith("router_bias")]
     before = [bias.clone() for bias in biases]
     losses = [float(runner.step(number)[0]) for number in range(12)]

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 import torch
 from chimera_weights import initialise
+from training_tools import CODEC, TINY
 
 from chimerac.frontends.families.chimera.model import ChimeraModel
-from chimerac.frontends.families.chimera.shape import ChimeraShape
-from chimerac.frontends.training.evaluation import Codec, Measuring, bits_per_byte, exact_matches, greedy
+from chimerac.frontends.training.evaluation import Measuring, bits_per_byte, exact_matches, greedy
 
 CPU = Measuring(torch.device("cpu"), batch=3)
 FIXED = Measuring(torch.device("cpu"), batch=3, fixed=True)
 
 
 @pytest.fixture(scope="module")
-def model(tiny: ChimeraShape) -> ChimeraModel:
-    made = ChimeraModel(tiny)
+def model() -> ChimeraModel:
+    made = ChimeraModel(TINY)
     initialise(made, 3)
     with torch.no_grad():
         made.embedding.weight.mul_(20)  # sharper choices
@@ -60,9 +60,7 @@ def test_greedy_batches_equal_single_prompts(model: ChimeraModel) -> None:
     assert greedy(model, prompts, 12, end, FIXED) == cut
 
 
-def test_answers_are_compared_as_values(
-    model: ChimeraModel, codec: Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_answers_are_compared_as_values(model: ChimeraModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [
         {"text": "a", "json": '{"intent":"x","slots":{"p":1,"q":2}}', "intent": "x"},
         {"text": "b", "json": '{"intent":"x","slots":{}}', "intent": "x"},
@@ -79,12 +77,12 @@ def test_answers_are_compared_as_values(
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def answer(_: object, prompts: list[list[int]], *__: object) -> list[list[int]]:
-        assert all(prompt[-1] == codec.answer for prompt in prompts)
-        return [codec.encode(answers[codec.decode(prompt)]) for prompt in prompts]
+        assert all(prompt[-1] == CODEC.answer for prompt in prompts)
+        return [CODEC.encode(answers[CODEC.decode(prompt)]) for prompt in prompts]
 
     monkeypatch.setattr("chimerac.frontends.training.evaluation.greedy", answer)
-    found = exact_matches(model, file, codec, 64, CPU)
+    found = exact_matches(model, file, CODEC, 64, CPU)
     assert found["exact"] == 0.5
     assert found["intents"] == {"x": {"rows": 2, "exact": 0.5}, "y": {"rows": 2, "exact": 0.5}}
     assert [row["text"] for row in found["wrong"]] == ["b", "d"]
-    assert exact_matches(model, file, codec, 64, CPU, most=2)["rows"] == 2
+    assert exact_matches(model, file, CODEC, 64, CPU, most=2)["rows"] == 2

@@ -7,11 +7,10 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
-from training_tools import model_of
+from training_tools import ALONE, model_of
 
 from chimerac.frontends.training import Plan
 from chimerac.frontends.training.data import DataFolder
-from chimerac.frontends.training.distributed import Processes
 from chimerac.frontends.training.graphs import Graphs, Inputs
 from chimerac.frontends.training.loop import PhaseRunner, prepare
 
@@ -21,9 +20,9 @@ TEXT: dict[str, object] = {"depth": "batch", "micro_tokens": 40, "plan": {"terna
 ROWS: dict[str, object] = {**TEXT, "kind": "sft", "sequence_length": 24, "micro_tokens": 50}
 
 
-def runner_of(plan: Plan, folder: DataFolder, alone: Processes) -> PhaseRunner:
+def runner_of(plan: Plan, folder: DataFolder) -> PhaseRunner:
     model = model_of(plan)
-    return PhaseRunner(plan, 0, model, prepare(model, plan, alone), folder.source(plan.phases[0], 260, 0), alone)
+    return PhaseRunner(plan, 0, model, prepare(model, plan, ALONE), folder.source(plan.phases[0], 260, 0), ALONE)
 
 
 class Pretended(Graphs):
@@ -58,10 +57,10 @@ def state(runner: PhaseRunner) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("fields", [TEXT, ROWS], ids=["text", "rows"])
 def test_graphs_train_what_the_eager_step_trains(
-    fields: dict[str, object], make_plan: Make, folder: DataFolder, alone: Processes
+    fields: dict[str, object], make_plan: Make, folder: DataFolder
 ) -> None:
     plan = make_plan(**fields)
-    eager, graphed = runner_of(plan, folder, alone), runner_of(plan, folder, alone)
+    eager, graphed = runner_of(plan, folder), runner_of(plan, folder)
     lines: list[str] = []
     graphs = pretended(graphed, lines)
     for number in range(5):
@@ -74,11 +73,9 @@ def test_graphs_train_what_the_eager_step_trains(
 
 
 @pytest.mark.parametrize("fault", ["broken", "wrong"])
-def test_a_graph_that_fails_is_replaced_by_the_eager_pass(
-    fault: str, make_plan: Make, folder: DataFolder, alone: Processes
-) -> None:
+def test_a_graph_that_fails_is_replaced_by_the_eager_pass(fault: str, make_plan: Make, folder: DataFolder) -> None:
     plan = make_plan(**TEXT)
-    eager, graphed = runner_of(plan, folder, alone), runner_of(plan, folder, alone)
+    eager, graphed = runner_of(plan, folder), runner_of(plan, folder)
     lines: list[str] = []
     graphs = pretended(graphed, lines)
     graphs.broken, graphs.error = fault == "broken", 0.9
@@ -93,8 +90,8 @@ def test_a_graph_that_fails_is_replaced_by_the_eager_pass(
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_gradients_stay_where_they_are(make_plan: Make, folder: DataFolder, alone: Processes) -> None:
-    runner = runner_of(make_plan(**TEXT), folder, alone)
+def test_gradients_stay_where_they_are(make_plan: Make, folder: DataFolder) -> None:
+    runner = runner_of(make_plan(**TEXT), folder)
     pretended(runner, [])
     runner.step(0)
     places = {p: p.grad.data_ptr() for p in runner.trained.parameters() if p.grad is not None}
@@ -103,5 +100,5 @@ def test_gradients_stay_where_they_are(make_plan: Make, folder: DataFolder, alon
     assert places == {p: p.grad.data_ptr() for p in places if p.grad is not None}
 
 
-def test_a_cpu_uses_no_graphs(make_plan: Make, folder: DataFolder, alone: Processes) -> None:
-    assert runner_of(make_plan(**TEXT), folder, alone).graphs is None
+def test_a_cpu_uses_no_graphs(make_plan: Make, folder: DataFolder) -> None:
+    assert runner_of(make_plan(**TEXT), folder).graphs is None

@@ -6,10 +6,10 @@ import pytest
 import torch
 from chimera_weights import initialise
 from torch import Tensor, nn
+from training_tools import TINY
 
 from chimerac.frontends.families.chimera.family import FAMILY
 from chimerac.frontends.families.chimera.model import ChimeraModel
-from chimerac.frontends.families.chimera.shape import ChimeraShape
 from chimerac.frontends.families.protocol import TensorSpec, TensorTable
 from chimerac.frontends.layers.linear import TernaryLinear
 from chimerac.frontends.layers.quantization import ternary_codes
@@ -52,8 +52,8 @@ def test_a_rate_of_zero_changes_weights_by_rounding_only() -> None:
     torch.testing.assert_close(model.x.detach(), start, rtol=0, atol=1e-6)
 
 
-def test_sparse_steps_move_no_zero_weight_but_a_twentieth(tiny: ChimeraShape) -> None:
-    model = ChimeraModel(tiny)
+def test_sparse_steps_move_no_zero_weight_but_a_twentieth() -> None:
+    model = ChimeraModel(TINY)
     initialise(model, 0)
     layer = model.get_submodule("layers.0.mixer.q_proj")
     assert isinstance(layer, TernaryLinear)
@@ -65,7 +65,7 @@ def test_sparse_steps_move_no_zero_weight_but_a_twentieth(tiny: ChimeraShape) ->
         seen.append(layer.weight.detach() - start)
         return seen[-1].sum()
 
-    Mezo(model, FAMILY.tensors(tiny), 0, 1e-3, 0.0, sparse=True).step(loss, 1e-4, 0)
+    Mezo(model, FAMILY.tensors(TINY), 0, 1e-3, 0.0, sparse=True).step(loss, 1e-4, 0)
     moved = seen[0] != 0
     assert torch.equal(moved, seen[1] != 0)
     assert bool(moved[codes != 0].all())
@@ -74,11 +74,11 @@ def test_sparse_steps_move_no_zero_weight_but_a_twentieth(tiny: ChimeraShape) ->
 
 
 @pytest.mark.parametrize("sparse", [False, True])
-def test_it_lowers_the_loss(sparse: bool, tiny: ChimeraShape) -> None:
-    model = ChimeraModel(tiny)
+def test_it_lowers_the_loss(sparse: bool) -> None:
+    model = ChimeraModel(TINY)
     initialise(model, 0)
     tokens = torch.tensor([list(b"the light is on. the door is shut.")])
-    mezo = Mezo(model, FAMILY.tensors(tiny), 0, 3e-3, 0.0, sparse=sparse)
+    mezo = Mezo(model, FAMILY.tensors(TINY), 0, 3e-3, 0.0, sparse=sparse)
 
     def loss() -> Tensor:
         return nn.functional.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())

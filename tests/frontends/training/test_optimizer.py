@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 from chimera_weights import initialise
+from training_tools import TINY
 
 from chimerac.frontends.families.chimera.family import FAMILY
 from chimerac.frontends.families.chimera.model import ChimeraModel
-from chimerac.frontends.families.chimera.shape import ChimeraShape
 from chimerac.frontends.families.protocol import TensorSpec, TensorTable
 from chimerac.frontends.layers.prepared import PreparedWeights
 from chimerac.frontends.training import Phase
@@ -21,9 +21,9 @@ from chimerac.frontends.training.optimizer import Lion, learning_rate, make_opti
 PHASE = Phase("p", learning_rate=2e-3, warmup_steps=10, final_rate=0.1)
 
 
-def test_only_ternary_matrices_decay(tiny: ChimeraShape) -> None:
-    model = ChimeraModel(tiny)
-    decaying, others = parameter_groups(model, FAMILY.tensors(tiny))
+def test_only_ternary_matrices_decay() -> None:
+    model = ChimeraModel(TINY)
+    decaying, others = parameter_groups(model, FAMILY.tensors(TINY))
     names = {id(p): name for name, p in model.named_parameters()}
     decayed = {names[id(p)] for p in decaying}
     kept = {names[id(p)] for p in others}
@@ -36,12 +36,12 @@ def test_only_ternary_matrices_decay(tiny: ChimeraShape) -> None:
     assert not any("norm" in name or name.endswith(("bias", "A_log")) for name in decayed)
 
 
-def test_one_step_follows_the_formula(tiny: ChimeraShape) -> None:
+def test_one_step_follows_the_formula() -> None:
     """AdamW's first step moves by lr * sign(gradient), after shrinking by lr * decay."""
-    model = ChimeraModel(tiny)
+    model = ChimeraModel(TINY)
     initialise(model, 0)
     phase = Phase("p", learning_rate=1e-2, weight_decay=0.5)
-    optimizer = make_optimizer(model, FAMILY.tensors(tiny), phase)
+    optimizer = make_optimizer(model, FAMILY.tensors(TINY), phase)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, -3.0)
@@ -80,13 +80,13 @@ def test_lion_follows_the_papers_rule() -> None:
     torch.testing.assert_close(optimizer.state[weight]["momentum"], torch.tensor(momentum))
 
 
-def test_lion_decays_what_adamw_decays(tiny: ChimeraShape) -> None:
-    model = ChimeraModel(tiny)
+def test_lion_decays_what_adamw_decays() -> None:
+    model = ChimeraModel(TINY)
     phase = Phase("p", optimizer="lion", learning_rate=1e-2, weight_decay=0.5, beta2=0.99)
-    optimizer = make_optimizer(model, FAMILY.tensors(tiny), phase)
+    optimizer = make_optimizer(model, FAMILY.tensors(TINY), phase)
     assert isinstance(optimizer, Lion)
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.5, 0.0]
-    groups = parameter_groups(model, FAMILY.tensors(tiny))
+    groups = parameter_groups(model, FAMILY.tensors(TINY))
     assert [len(group["params"]) for group in optimizer.param_groups] == [len(group) for group in groups]
 
 

@@ -18,7 +18,7 @@ from typing import Literal
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_tools import model_of
+from training_tools import ALONE, CODEC, model_of
 
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.families.chimera.family import FAMILY
@@ -26,8 +26,6 @@ from chimerac.frontends.layers.quantization import ternary_codes
 from chimerac.frontends.training import Phase, Plan, read_plan, train_plan, write_plan
 from chimerac.frontends.training.checkpointing import STATE_FILE, write_whole
 from chimerac.frontends.training.data import DataFolder
-from chimerac.frontends.training.distributed import Processes
-from chimerac.frontends.training.evaluation import Codec
 from chimerac.frontends.training.loop import PhaseRunner
 from chimerac.frontends.training.run import METRICS_FILE, PACKED_FILE, PLAN_FILE, WEIGHTS_FILE
 from chimerac.frontends.weights.checkpoint import load_safetensors
@@ -41,9 +39,9 @@ class Killed(Exception):
 
 
 @pytest.fixture
-def train(folder: DataFolder, codec: Codec, alone: Processes) -> Train:
+def train(folder: DataFolder) -> Train:
     def run(plan: Plan, out: Path, **options: object) -> Path:
-        train_plan(plan, folder, out, codec, alone, tell=lambda _: None, **{"evaluated_rows": 1, **options})  # type: ignore[arg-type]
+        train_plan(plan, folder, out, CODEC, ALONE, tell=lambda _: None, **{"evaluated_rows": 1, **options})  # type: ignore[arg-type]
         return out
 
     return run

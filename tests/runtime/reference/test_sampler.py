@@ -89,7 +89,9 @@ def survivors(
     return scores, ids
 
 
-def sample(logits: Floats, excluded: NDArray[np.bool_], history: list[int], position: int, settings: GenerateOptions) -> int:
+def sample(
+    logits: Floats, excluded: NDArray[np.bool_], history: list[int], position: int, settings: GenerateOptions
+) -> int:
     scores, ids = survivors(logits, excluded, history, settings)
     if not ids.size:
         return -1
