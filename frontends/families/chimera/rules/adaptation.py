@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from chimerac.frontends.families.chimera.rules.base import Facts, Found, Rule, listing, megabytes, millions, planned
+from chimerac.frontends.families.chimera.rules.base import (
+    Facts,
+    Findings,
+    Rule,
+    listing,
+    megabytes,
+    millions,
+    planned,
+)
 from chimerac.frontends.families.chimera.sizes.claims import MB
 from chimerac.frontends.families.chimera.sizes.stores import router_parameters, ttt_bytes
 
 _TIMING = ("span_energy_margin", "queue_depth")
 
 
-def ttt_without_mlp(facts: Facts) -> Found | None:
+def ttt_without_mlp(facts: Facts) -> Findings:
     """Test-time training of a dense MLP needs layers that have one."""
     ttt = facts.config.self_evolution.tier1.ttt
     without = [layer for layer in ttt.target_layers if layer in facts.expert_layers]
     if not ttt.enabled or ttt.target_param != "mlp_w_down" or not without:
-        return None
+        return
     index = ttt.target_layers.index(without[0])
-    return planned(
+    yield planned(
         f"{ttt.target_param} of layers {list(ttt.target_layers)}",
         f"layer {listing([str(layer) for layer in without])} has experts and no dense MLP",
         "the shared expert's down matrix in its place",
@@ -24,76 +32,73 @@ def ttt_without_mlp(facts: Facts) -> Found | None:
     )
 
 
-def ttt_memory(facts: Facts) -> Found | None:
+def ttt_memory(facts: Facts) -> Findings:
     """The tier of test-time training must hold the change of its matrices."""
     ttt = facts.config.self_evolution.tier1.ttt
     tier = next((tier for tier in facts.config.context_tiers if tier.name == "ttt_compressed"), None)
     if not ttt.enabled or tier is None or tier.mb is None:
-        return None
+        return
     stated = facts.config.resolutions.ttt_delta_format or "float32"
     needed = ttt_bytes(facts.config, stated)
-    if needed <= tier.mb * MB:
-        return None
-    return planned(
-        f"{tier.mb:g} MB for {ttt.update_scope} of layers {list(ttt.target_layers)}",
-        f"{megabytes(needed)} in {stated}, {megabytes(ttt_bytes(facts.config, 'int8'))} in int8 with scales",
-        "int8 with a scale per group, no momentum",
-        f"context_tiers.{facts.config.context_tiers.index(tier)}.mb",
-    )
+    if needed > tier.mb * MB:
+        yield planned(
+            f"{tier.mb:g} MB for {ttt.update_scope} of layers {list(ttt.target_layers)}",
+            f"{megabytes(needed)} in {stated}, {megabytes(ttt_bytes(facts.config, 'int8'))} in int8 with scales",
+            "int8 with a scale per group, no momentum",
+            f"context_tiers.{facts.config.context_tiers.index(tier)}.mb",
+        )
 
 
-def ttt_rate(facts: Facts) -> Found | None:
+def ttt_rate(facts: Facts) -> Findings:
     """Step size and momentum should be those of the paper named."""
     ttt = facts.config.self_evolution.tier1.ttt
     references = facts.config.references
-    if not ttt.enabled or "2604.06169" not in [references.get(name) for name in ttt.papers]:
-        return None
-    if ttt.momentum == 0 and 0.03 <= ttt.inner_lr <= 30:
-        return None
-    return planned(
-        f"step {ttt.inner_lr:g}, momentum {ttt.momentum:g}",
-        "the paper named has no momentum and steps of 0.3 to 3 on the sum over a chunk",
-        "the sum over a chunk with the config's numbers",
-        "self_evolution.tier1.ttt.inner_lr",
-    )
+    if (
+        ttt.enabled
+        and "2604.06169" in [references.get(name) for name in ttt.papers]
+        and (ttt.momentum != 0 or not 0.03 <= ttt.inner_lr <= 30)
+    ):
+        yield planned(
+            f"step {ttt.inner_lr:g}, momentum {ttt.momentum:g}",
+            "the paper named has no momentum and steps of 0.3 to 3 on the sum over a chunk",
+            "the sum over a chunk with the config's numbers",
+            "self_evolution.tier1.ttt.inner_lr",
+        )
 
 
-def ttt_projection(facts: Facts) -> Found | None:
+def ttt_projection(facts: Facts) -> Findings:
     """The projections that test-time training learns with are parameters too."""
     ttt, hidden = facts.config.self_evolution.tier1.ttt, facts.config.hidden_size
-    if not ttt.enabled or not ttt.target_layers or not facts.open("ttt_projection"):
-        return None
+    if not ttt.enabled or not ttt.target_layers:
+        return
     count = len(ttt.target_layers) * hidden * hidden
-    return planned(
+    yield planned(
         f"test-time training of layers {list(ttt.target_layers)}",
         f"its target projections, {millions(count)} parameters, are in no count and no training phase",
         "left out when a checkpoint has none",
     )
 
 
-def ttt_shared_weights(facts: Facts) -> Found | None:
+def ttt_shared_weights(facts: Facts) -> Findings:
     """Streams that share weights can't each change them."""
     deployment, ttt = facts.config.deployment, facts.config.self_evolution.tier1.ttt
-    if not ttt.enabled or deployment.max_streams < 2 or "weights" not in deployment.shared:
-        return None
-    if not facts.open("ttt_streams"):
-        return None
-    return planned(
-        f"{deployment.max_streams} streams share weights that one of them trains",
-        "a shared matrix can't carry a change per stream",
-        "the change is apart and added; the first stream of a profile has it",
-        "self_evolution.tier1.ttt.enabled",
-    )
+    if ttt.enabled and deployment.max_streams >= 2 and "weights" in deployment.shared:
+        yield planned(
+            f"{deployment.max_streams} streams share weights that one of them trains",
+            "a shared matrix can't carry a change per stream",
+            "the change is apart and added; the first stream of a profile has it",
+            "self_evolution.tier1.ttt.enabled",
+        )
 
 
-def depth_predictor(facts: Facts) -> Found | None:
+def depth_predictor(facts: Facts) -> Findings:
     """A method must not be enabled here and listed as missing there."""
     valve, notes = facts.config.entropy_valve, facts.config.ternary_compute.not_implemented
     method = valve.loop_depth_router.method
     if not valve.enabled or not method.startswith("mod_") or notes.mixture_of_depths is None:
-        return None
+        return
     both = facts.config.self_evolution.tier3.loop_depth_learning.enabled
-    return planned(
+    yield planned(
         f"loop_depth_router {method}",
         "P3_ternary_compute.not_implemented lists mixture of depths"
         + ("; loop_depth_learning is a second classifier of the same thing" if both else ""),
@@ -101,19 +106,19 @@ def depth_predictor(facts: Facts) -> Found | None:
     )
 
 
-def predictor_width(facts: Facts) -> Found | None:
+def predictor_width(facts: Facts) -> Findings:
     """A classifier must have a whole number of channels."""
     learning = facts.config.self_evolution.tier3.loop_depth_learning
     claimed = learning.classifier_params
     if claimed is None or facts.shape.loop is None:
-        return None
+        return
     fixed = router_parameters(facts.config, 0)
     each = router_parameters(facts.config, 1) - fixed
     if claimed >= fixed and (claimed - fixed) % each == 0:
-        return None
+        return
     width = max(64, int((claimed - fixed) / each // 64) * 64)
     classes = facts.shape.loop.maximum - facts.shape.loop.minimum + 1
-    return planned(
+    yield planned(
         f"{claimed:,} parameters",
         f"{facts.config.hidden_size} inputs and {classes} classes allow {each:,} parameters per hidden channel: "
         f"{(claimed - fixed) / each:.2f} channels",
@@ -121,31 +126,29 @@ def predictor_width(facts: Facts) -> Found | None:
     )
 
 
-def one_threshold(facts: Facts) -> Found | None:
+def one_threshold(facts: Facts) -> Findings:
     """Three levels need two thresholds."""
     valve = facts.config.entropy_valve
-    levels = [part for part in (valve.levels.low, valve.levels.medium, valve.levels.high) if part]
-    if not valve.enabled or len(levels) < 3 or valve.thresholds_bits is not None:
-        return None
-    return planned(
-        f"one threshold, {valve.threshold_bits:g} bits, for {len(levels)} levels",
-        f"{len(levels)} levels need {len(levels) - 1}",
-        f"medium from {valve.threshold_bits / 2:g} bits, high from {valve.threshold_bits:g}",
-    )
+    levels = facts.levels
+    if valve.enabled and len(levels) >= 3 and valve.thresholds_bits is None:
+        yield planned(
+            f"one threshold, {valve.threshold_bits:g} bits, for {len(levels)} levels",
+            f"{len(levels)} levels need {len(levels) - 1}",
+            f"medium from {valve.threshold_bits / 2:g} bits, high from {valve.threshold_bits:g}",
+        )
 
 
-def timing_metrics(facts: Facts) -> Found | None:
+def timing_metrics(facts: Facts) -> Findings:
     """What depends on timing must not choose the computation of a deterministic text."""
     valve = facts.config.entropy_valve
     timing = [name for name in valve.metrics if name in _TIMING]
-    if not valve.enabled or not timing or not facts.config.deployment.deterministic:
-        return None
-    return planned(
-        f"{listing(timing)} choose the level",
-        "they depend on speculation and timing, and the level changes the text",
-        "in exact mode they steer speed only",
-        "entropy_valve.metrics",
-    )
+    if valve.enabled and timing and facts.config.deployment.deterministic:
+        yield planned(
+            f"{listing(timing)} choose the level",
+            "they depend on speculation and timing, and the level changes the text",
+            "in exact mode they steer speed only",
+            "entropy_valve.metrics",
+        )
 
 
 RULES = (
@@ -155,7 +158,7 @@ RULES = (
     Rule("I26", "B", "entropy_valve.loop_depth_router.method", depth_predictor, also=("R28",)),
     Rule("R26", "C", "entropy_valve.threshold_bits", one_threshold),
     Rule("R29", "C", "self_evolution.tier3.loop_depth_learning.classifier_params", predictor_width),
-    Rule("R40", "B", "self_evolution.tier1.ttt", ttt_projection),
-    Rule("R41", "B", "self_evolution.tier1.ttt.enabled", ttt_shared_weights),
+    Rule("R40", "B", "self_evolution.tier1.ttt", ttt_projection, settled_by="ttt_projection"),
+    Rule("R41", "B", "self_evolution.tier1.ttt.enabled", ttt_shared_weights, settled_by="ttt_streams"),
     Rule("R47b", "B", "entropy_valve.metrics", timing_metrics),
 )

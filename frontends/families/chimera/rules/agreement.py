@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chimerac.frontends.families.chimera.rules.base import Facts, Found, Rule, listing, planned
+from chimerac.frontends.families.chimera.rules.base import Facts, Findings, Found, Rule, listing, planned
 from chimerac.frontends.families.chimera.sizes.stores import field_bits
 
 
@@ -11,7 +11,7 @@ def _differs(says: str, found: str, path: str | None = None, plan: str = "the la
     return planned(says, found, plan, path)
 
 
-def layer_counts(facts: Facts) -> Found | None:
+def layer_counts(facts: Facts) -> Findings:
     """The counts of layer kinds must be those of the repeated pattern."""
     backbone = facts.config.backbone
     pattern = backbone.layer_pattern.split()
@@ -19,21 +19,21 @@ def layer_counts(facts: Facts) -> Found | None:
     for index in range(facts.shape.layers):
         real[pattern[index % len(pattern)]] += 1
     counted = backbone.layer_counts
-    if counted is None or {name: n for name, n in counted.items() if n} == {name: n for name, n in real.items() if n}:
-        return None
-    return Found(f"layer_counts {dict(counted)}", f"the pattern has {real}", "the pattern decides")
+    used = {name: n for name, n in real.items() if n}
+    if counted is not None and {name: n for name, n in counted.items() if n} != used:
+        yield Found(f"layer_counts {dict(counted)}", f"the pattern has {real}", "the pattern decides")
 
 
-def candidate_sum(facts: Facts) -> Found | None:
+def candidate_sum(facts: Facts) -> Findings:
     """The candidates of fast mode must be the sum of their sources."""
     bank = facts.config.span_inference
     if bank.candidates_fast is None or bank.candidates_fast == sum(bank.candidate_sources):
-        return None
+        return
     found = f"the sources add up to {sum(bank.candidate_sources)}"
-    return _differs(f"candidates_fast {bank.candidates_fast}", found, plan="the sources decide")
+    yield _differs(f"candidates_fast {bank.candidates_fast}", found, plan="the sources decide")
 
 
-def named_lists(facts: Facts) -> Found | None:
+def named_lists(facts: Facts) -> Findings:
     """Lists of names and of values must have the same length."""
     bank, budget = facts.config.span_inference, facts.config.memory_budget_mb
     for path, names, values in (
@@ -43,28 +43,24 @@ def named_lists(facts: Facts) -> Found | None:
     ):
         if len(names) != len(values):
             says = f"{len(names)} names"
-            return Found(says, f"{len(values)} values", "names without a value are left out", path)
-    return None
+            yield Found(says, f"{len(values)} values", "names without a value are left out", path)
 
 
-def mode_speeds(facts: Facts) -> Found | None:
+def mode_speeds(facts: Facts) -> Findings:
     """Tokens per second must be knots per second times tokens per knot."""
-    for name in ("fast", "balanced", "reasoning"):
-        mode = getattr(facts.config.modes, name)
-        if mode and mode.tps and abs(mode.tps - mode.neural_hz * mode.span_avg) > 0.02 * mode.tps:
+    for name, mode in facts.modes.items():
+        if mode.tps and abs(mode.tps - mode.neural_hz * mode.span_avg) > 0.02 * mode.tps:
             product = f"{mode.neural_hz:g} x {mode.span_avg:g} is {mode.neural_hz * mode.span_avg:g}"
             says, does = f"{mode.tps:g} tokens per second", "both stay aims; `chimerac bench` measures"
-            return Found(says, product, does, f"modes.{name}.tps")
-    return None
+            yield Found(says, product, does, f"modes.{name}.tps")
 
 
-def budget_sums(facts: Facts) -> Found | None:
+def budget_sums(facts: Facts) -> Findings:
     """The totals of the memory budget must be sums of its parts."""
     config, budget = facts.config, facts.config.memory_budget_mb
     growth = config.self_evolution.safety.max_growth_mb
     grown = growth.memory + growth.span_bank + growth.episodic + growth.guidelines
-    buckets = dict(zip(budget.keys or (), budget.values or (), strict=False))
-    weights = [buckets[name] for name in ("ternary_weights", "moe_experts") if name in buckets]
+    weights = [facts.buckets[name] for name in ("ternary_weights", "moe_experts") if name in facts.buckets]
     sums: tuple[tuple[str, float | None, float | None], ...] = (
         ("memory_budget_mb.total", budget.total, sum(budget.values) if budget.values else None),
         ("memory_budget_mb.growth_ceiling", budget.growth_ceiling, grown),
@@ -81,27 +77,25 @@ def budget_sums(facts: Facts) -> Found | None:
     for path, claimed, computed in sums:
         if claimed is not None and computed is not None and abs(claimed - computed) > 0.5:
             found = f"its parts add up to {computed:g} MB"
-            return Found(f"{claimed:g} MB", found, "`check` computes with the parts", path)
-    return None
+            yield Found(f"{claimed:g} MB", found, "`check` computes with the parts", path)
 
 
-def sketch_bits(facts: Facts) -> Found | None:
+def sketch_bits(facts: Facts) -> Findings:
     """The bits of vectors must be the same everywhere."""
     config, bits = facts.config, facts.config.semantic_memory.vector_bits
     storage, braid = config.semantic_memory.vector_storage, config.braid_state.semantic_sketch
     words = f"uint64_x{bits // 64}"
     if storage is not None and storage != words:
-        return _differs(storage, f"{bits} bits are {words}", "semantic_memory.vector_storage", f"{bits} bits")
+        yield _differs(storage, f"{bits} bits are {words}", "semantic_memory.vector_storage", f"{bits} bits")
     if braid is not None and (braid[0] != bits or not braid[1].endswith(words)):
         found = f"vectors have {bits} bits in {words}"
-        return _differs(f"a sketch of {list(braid)}", found, "braid_state.semantic_sketch", f"{bits} bits")
+        yield _differs(f"a sketch of {list(braid)}", found, "braid_state.semantic_sketch", f"{bits} bits")
     for name in config.span_inference.certificate_fields:
         if name.startswith("semantic_delta") and field_bits(name) != bits:
-            return _differs(name, f"vectors have {bits} bits", "span_inference.certificate_fields", f"{bits} bits")
-    return None
+            yield _differs(name, f"vectors have {bits} bits", "span_inference.certificate_fields", f"{bits} bits")
 
 
-def certificate_widths(facts: Facts) -> Found | None:
+def certificate_widths(facts: Facts) -> Findings:
     """Certificate fields must be as wide as what they change."""
     config = facts.config
     entity, debts = config.braid_state.entity_table.slot_bits, len(config.debt_ledger.obligations)
@@ -109,16 +103,15 @@ def certificate_widths(facts: Facts) -> Found | None:
     for name in config.span_inference.certificate_fields:
         bits = field_bits(name)
         if name.startswith("entity_delta") and bits != entity:
-            return _differs(name, f"an entity has {entity} bits", plan="the entity decides")
+            yield _differs(name, f"an entity has {entity} bits", plan="the entity decides")
         if name.startswith("grammar_delta") and bits != stack:
-            return _differs(name, f"a frame has {stack} bits", plan="the frame decides")
+            yield _differs(name, f"a frame has {stack} bits", plan="the frame decides")
         if name.startswith("debt_delta") and debts and bits % debts:
             found = f"{debts} kinds of obligations don't share {bits} bits evenly"
-            return _differs(name, found, plan="one byte per kind")
-    return None
+            yield _differs(name, found, plan="one byte per kind")
 
 
-def hidden_sizes(facts: Facts) -> Found | None:
+def hidden_sizes(facts: Facts) -> Findings:
     """The hidden size must be the same everywhere."""
     config, hidden = facts.config, facts.config.hidden_size
     braid, media = config.braid_state, config.multimodal
@@ -129,11 +122,10 @@ def hidden_sizes(facts: Facts) -> Found | None:
         ("multimodal.audio.out", media.audio and media.audio.out),
     ):
         if value is not None and value != hidden:
-            return Found(f"{value} channels", f"hidden_size is {hidden}", "hidden_size decides", path)
-    return None
+            yield Found(f"{value} channels", f"hidden_size is {hidden}", "hidden_size decides", path)
 
 
-def twice_written(facts: Facts) -> Found | None:
+def twice_written(facts: Facts) -> Findings:
     """A number that is written in two places must be the same in both."""
     config = facts.config
     memory, cases = config.semantic_memory, config.self_evolution.tier2.episodic_cases
@@ -174,30 +166,28 @@ def twice_written(facts: Facts) -> Found | None:
     for path, one, other_path, other in pairs:
         if one is not None and other is not None and one != other:
             where = path.split(":")[0]
-            return _differs(
+            yield _differs(
                 f"{path} {one}", f"{other_path} is {other}", where, "the section of the thing itself decides"
             )
-    return None
 
 
-def case_bytes(facts: Facts) -> Found | None:
+def case_bytes(facts: Facts) -> Findings:
     """The room for cases must hold them."""
     cases, room = (
         facts.config.self_evolution.tier2.episodic_cases,
         facts.config.self_evolution.safety.max_growth_mb.episodic,
     )
     needed = cases.max_cases * cases.case_bytes / (1 << 20)
-    if not cases.enabled or not room or needed <= room:
-        return None
-    return _differs(
-        f"{room:g} MiB for cases",
-        f"{cases.max_cases} cases of {cases.case_bytes} bytes take {needed:.1f} MiB",
-        "self_evolution.safety.max_growth_mb.episodic",
-        "fewer cases",
-    )
+    if cases.enabled and room and needed > room:
+        yield _differs(
+            f"{room:g} MiB for cases",
+            f"{cases.max_cases} cases of {cases.case_bytes} bytes take {needed:.1f} MiB",
+            "self_evolution.safety.max_growth_mb.episodic",
+            "fewer cases",
+        )
 
 
-def mechanisms(facts: Facts) -> Found | None:
+def mechanisms(facts: Facts) -> Findings:
     """The number of mechanisms must be that of the tiers."""
     evolution, count = facts.config.self_evolution, facts.config.self_evolution.num_mechanisms
     real = sum(
@@ -212,30 +202,28 @@ def mechanisms(facts: Facts) -> Found | None:
             evolution.tier3.loop_depth_learning,
         )
     )
-    if count is None or count == real:
-        return None
-    return _differs(f"{count} mechanisms", f"{real} are enabled", plan="those that are enabled")
+    if count is not None and count != real:
+        yield _differs(f"{count} mechanisms", f"{real} are enabled", plan="those that are enabled")
 
 
-def ttt_layers(facts: Facts) -> Found | None:
+def ttt_layers(facts: Facts) -> Findings:
     """Test-time training must be of layers that exist."""
     ttt = facts.config.self_evolution.tier1.ttt
     outside = [str(layer) for layer in ttt.target_layers if layer >= facts.shape.layers]
     if not ttt.enabled or not outside:
-        return None
+        return
     found = f"there are {facts.shape.layers} layers, counted from 0"
-    return _differs(f"layers {listing(outside)}", found, plan="left out")
+    yield _differs(f"layers {listing(outside)}", found, plan="left out")
 
 
-def hash_bits(facts: Facts) -> Found | None:
+def hash_bits(facts: Facts) -> Findings:
     """Hash tables must not look at more bits than a vector has."""
     memory = facts.config.semantic_memory
     used = memory.lsh_tables * memory.lsh_bits_per_table
-    if used <= memory.vector_bits:
-        return None
-    return _differs(
-        f"{memory.lsh_tables} tables of {memory.lsh_bits_per_table} bits", f"vectors have {memory.vector_bits}"
-    )
+    if used > memory.vector_bits:
+        yield _differs(
+            f"{memory.lsh_tables} tables of {memory.lsh_bits_per_table} bits", f"vectors have {memory.vector_bits}"
+        )
 
 
 RULES = (

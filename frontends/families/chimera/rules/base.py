@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 from chimerac.compiler.errors import Span
 from chimerac.frontends.config.fields import fields_of, is_section
 from chimerac.frontends.config.model import ModelConfig
+from chimerac.frontends.config.sections.inference import Level, Mode
 from chimerac.frontends.families.chimera.sizes.claims import Audit, Claim, audit
 
 Severity = Literal["A", "B", "C"]
@@ -84,29 +85,55 @@ class Facts:
         return claim if claim and not claim.holds else None
 
     @functools.cached_property
+    def buckets(self) -> dict[str, float]:
+        """The lines of the memory budget by name, MB."""
+        budget = self.config.memory_budget_mb
+        return dict(zip(budget.keys or (), budget.values or (), strict=False))
+
+    @functools.cached_property
+    def modes(self) -> dict[str, Mode]:
+        """The modes that the config has, by name."""
+        modes = self.config.modes
+        named = {"fast": modes.fast, "balanced": modes.balanced, "reasoning": modes.reasoning}
+        return {name: mode for name, mode in named.items() if mode}
+
+    @functools.cached_property
+    def levels(self) -> dict[str, Level]:
+        """The levels of the entropy valve that the config has, by name."""
+        levels = self.config.entropy_valve.levels
+        named = {"low": levels.low, "medium": levels.medium, "high": levels.high}
+        return {name: level for name, level in named.items() if level}
+
+    @functools.cached_property
     def expert_layers(self) -> frozenset[int]:
         return frozenset(self.shape.moe.layers if self.shape.moe else ())
 
 
-Check: TypeAlias = Callable[[Facts], "Found | None"]
+Findings: TypeAlias = Iterator[Found]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One question put to a config; ``check`` answers None when the config is consistent."""
+    """One question put to a config; ``check`` yields nothing when the config is consistent, and the first thing counts.
+
+    ``settled_by`` is the question of ``resolutions`` that settles it: the rule is silent once that is answered.
+    """
 
     id: str
     severity: Severity
     path: str
-    check: Check
+    check: Callable[[Facts], Findings]
     also: tuple[str, ...] = ()
+    settled_by: str | None = None
 
     @property
     def doc(self) -> str:
         return (self.check.__doc__ or "").split("\n")[0]
 
     def run(self, facts: Facts) -> Finding | None:
-        result = self.check(facts)
+        if self.settled_by is not None and not facts.open(self.settled_by):
+            return None
+        result = next(self.check(facts), None)
         if result is None:
             return None
         path = result.path or self.path
