@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from grammar_tools import accepts, byte_engine
@@ -91,7 +92,8 @@ def test_files(tmp_path: Path) -> None:
 
 
 def test_one_source_at_a_time() -> None:
-    for arguments in ({}, {"mode": "json", "regex": "a"}):
+    several: tuple[dict[str, Any], ...] = ({}, {"mode": "json", "regex": "a"})
+    for arguments in several:
         with pytest.raises(UserError) as caught:
             compile_grammar(**arguments)
         assert caught.value.code == "CHM420"

@@ -102,7 +102,7 @@ def unreachable_loops(facts: Facts) -> Findings:
     loop = facts.shape.loop
     if loop is None:
         return
-    asked = {part.loops for part in (*facts.modes.values(), *facts.levels.values())}
+    asked = {mode.loops for mode in facts.modes.values()} | {level.loops for level in facts.levels.values()}
     missing = sorted(set(range(loop.minimum, loop.maximum + 1)) - asked)
     if asked and missing:
         yield Found(
