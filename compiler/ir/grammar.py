@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from chimerac.compiler.errors import UserError
+
 MAX_SOURCE_BYTES: Final = 1 << 20
 MAX_NESTING: Final = 256
 MAX_RULES: Final = 4096
@@ -15,7 +17,8 @@ MAX_CHOICES: Final = 10_000
 MAX_STATES: Final = 65_000
 MAX_ACTION_WORDS: Final = 65_535
 MAX_REPETITIONS: Final = 65_534
-MAX_NODES: Final = 400_000  #: of the nondeterministic automaton
+MAX_NODES: Final = 200_000  #: of the nondeterministic automaton
+MAX_WORK: Final = 2_000_000  #: edges looked at
 DEFAULT_SPACE_CAP: Final = 8
 
 PROSE: Final = 1  #: flag of a grammar whose text gets the soft weights
@@ -81,13 +84,29 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
+class Graph:
+    """``minimum`` to ``maximum`` steps through a deterministic automaton, from its state 0 to a final one.
+
+    Args:
+        steps: for each state what a step matches, never nothing, and the state after it; what the steps of one state
+            match differs early enough to tell them apart byte by byte. Steps call no rules.
+        final: for each state whether the way may end there.
+    """
+
+    steps: tuple[tuple[tuple[Expression, int], ...], ...]
+    final: tuple[bool, ...]
+    minimum: int = 0
+    maximum: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """What the rule of this name matches."""
 
     rule: str
 
 
-Expression: TypeAlias = Bytes | Literal | Concat | Choice | Repeat | Space | Counted | Call
+Expression: TypeAlias = Bytes | Literal | Concat | Choice | Repeat | Space | Counted | Graph | Call
 
 EMPTY: Final = Literal(b"")
 NOTHING: Final = Choice(())
@@ -143,6 +162,29 @@ def byte_set(data: bytes) -> Bytes:
     return Bytes(tuple(ranges))
 
 
+NODES: Final = "nodes"
+WORK: Final = "steps of work"
+
+
+class Budget:
+    """What compiling one grammar may use, whatever the machine: nodes of its automaton, steps of work.
+
+    One budget goes through everything that is done for a grammar. ``use`` comes before the work it is for.
+    """
+
+    def __init__(self, name: str, nodes: int = MAX_NODES, work: int = MAX_WORK) -> None:
+        self.name = name
+        self.limits: Final = {NODES: nodes, WORK: work}
+        self.used: Final = {NODES: 0, WORK: 0}
+
+    def use(self, what: str, amount: int) -> None:
+        """Take something of the budget. Raises UserError CHM282, naming the limit, where it is not there any more."""
+        self.used[what] += amount
+        if self.used[what] > self.limits[what]:
+            message = f"the grammar {self.name} is too large: over {self.limits[what]:,} {what}"
+            raise UserError("CHM282", message, hint="make repetitions shorter or the grammar simpler")
+
+
 @dataclass(frozen=True)
 class Grammar:
     """A grammar: the texts that the rule ``start`` matches.
@@ -175,6 +217,8 @@ def children(expression: Expression) -> tuple[Expression, ...]:
             return (item,)
         case Counted(opening, item, separator, closing):
             return (opening, item, separator, closing)
+        case Graph(steps):
+            return tuple(item for listed in steps for item, _ in listed)
     return ()
 
 

@@ -1,6 +1,6 @@
 """Deterministic automata over characters: what keys and strings of schemas need beyond plain expressions.
 
-Intersection, difference and length bounds of regular expressions; the result becomes rules, one for each state.
+Intersection and difference of regular expressions; the result becomes a ``Graph``, which can be bounded in length.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from chimerac.compiler.errors import UserError
-from chimerac.compiler.ir.grammar import EMPTY, Call, Expression, choice, sequence
+from chimerac.compiler.ir.grammar import NOTHING, Expression, Graph
 from chimerac.compiler.ir.ranges import cut
 from chimerac.frontends.grammar.characters import CharSet, char_set, utf8
 from chimerac.frontends.grammar.regex import Chars, Either, Join, Regex, Times
@@ -190,28 +190,19 @@ def of_texts(texts: Sequence[str]) -> CharacterDfa:
     return explore("", moves, lambda prefix: prefix in texts)
 
 
-def of_length(dfa: CharacterDfa, minimum: int, maximum: int | None) -> CharacterDfa:
-    """The texts of a language that have ``minimum`` to ``maximum`` characters."""
-    top = minimum if maximum is None else maximum
-
-    def moves(state: tuple[int, int]) -> list[tuple[int, int, tuple[int, int]]]:
-        at, count = state
-        if maximum is not None and count >= maximum:
-            return []
-        return [(first, last, (goal, min(count + 1, top))) for first, last, goal in dfa.moves[at]]
-
-    return explore((0, 0), moves, lambda state: dfa.final[state[0]] and state[1] >= minimum)
-
-
-def rules_of(
-    dfa: CharacterDfa, prefix: str, encode: Callable[[CharSet], Expression] = utf8
-) -> tuple[dict[str, Expression], Expression]:
-    """One rule for each state, named ``prefix`` and its number, and the call of the first."""
-    rules: dict[str, Expression] = {}
-    for number, row in enumerate(dfa.moves):
+def graph_of(
+    dfa: CharacterDfa,
+    encode: Callable[[CharSet], Expression] = utf8,
+    minimum: int = 0,
+    maximum: int | None = None,
+) -> Expression:
+    """The texts of a language that have ``minimum`` to ``maximum`` characters, each spelled as ``encode`` says."""
+    if dfa.empty:
+        return NOTHING
+    steps: list[tuple[tuple[Expression, int], ...]] = []
+    for row in dfa.moves:
         targets: dict[int, list[tuple[int, int]]] = {}
         for first, last, target in row:
             targets.setdefault(target, []).append((first, last))
-        options = [sequence(encode(char_set(r)), Call(f"{prefix}{t}")) for t, r in targets.items()]
-        rules[f"{prefix}{number}"] = choice([*options, EMPTY] if dfa.final[number] else options)
-    return rules, Call(f"{prefix}0")
+        steps.append(tuple((encode(char_set(ranges)), target) for target, ranges in targets.items()))
+    return Graph(tuple(steps), dfa.final, minimum, maximum)

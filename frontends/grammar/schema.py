@@ -35,10 +35,9 @@ from chimerac.frontends.grammar.character_dfa import (
     CharacterDfa,
     both,
     complement,
-    of_length,
+    graph_of,
     of_regex,
     of_texts,
-    rules_of,
     without,
 )
 from chimerac.frontends.grammar.formats import FORMATS
@@ -242,7 +241,7 @@ class _Compiler:
         if bounds == Bounds() and multiple == 1:
             return sequence(jt.INTEGER, optional(Literal(b".0"))) if integer else jt.NUMBER
         dfa = number_dfa(bounds, integer=integer, multiple=multiple)
-        return self.rules_for(dfa, "number", plain=True)
+        return graph_of(dfa)
 
     @staticmethod
     def multiple(part: Part, before: int) -> int:
@@ -255,13 +254,6 @@ class _Compiler:
         if joined > MAX_MULTIPLE:
             raise UnsupportedKeyword(pointer, f"multiples of {joined:,} are over the limit of {MAX_MULTIPLE:,}")
         return joined
-
-    def rules_for(self, dfa: CharacterDfa, what: str, *, plain: bool = False) -> Expression:
-        """The rules of an automaton over characters, spelled as JSON strings are unless ``plain``."""
-        prefix = self.name(what) + "."
-        rules, start = rules_of(dfa, prefix) if plain else rules_of(dfa, prefix, jt.encode)
-        self.rules |= rules
-        return start
 
     # -- strings
 
@@ -294,9 +286,7 @@ class _Compiler:
             dfa = of_regex(trees[0])
             for tree in trees[1:]:
                 dfa = both(dfa, of_regex(tree))
-            if bounded:
-                dfa = of_length(dfa, minimum, maximum)
-            body = self.rules_for(dfa, "string")
+            body = graph_of(dfa, jt.encode, minimum, maximum)
         return sequence(Literal(b'"'), body, Literal(b'"'))
 
     # -- arrays
@@ -427,7 +417,7 @@ class _Compiler:
                 keys = without(keys, named)
             value = self.value(held)
             if value != NOTHING and not keys.empty:
-                quoted = sequence(Literal(b'"'), self.rules_for(keys, "key"), Literal(b'"'))
+                quoted = sequence(Literal(b'"'), graph_of(keys, jt.encode), Literal(b'"'))
                 options.append(sequence(quoted, jt.COLON, value))
             covered = automata[pattern.pointer] if covered is None else _either(covered, automata[pattern.pointer])
         value = self.value(free) if free else jt.ANY
@@ -437,7 +427,7 @@ class _Compiler:
             elif not patterns and jt.simple_names(names):
                 key = jt.other_key(names, _REST, _WIDE)
             else:
-                key = sequence(Literal(b'"'), self.rules_for(complement(covered), "key"), Literal(b'"'))
+                key = sequence(Literal(b'"'), graph_of(complement(covered), jt.encode), Literal(b'"'))
             options.append(sequence(key, jt.COLON, value))
         return choice(options)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chimerac.compiler.errors import UserError
-from chimerac.compiler.ir.grammar import Grammar, deep_recursion
+from chimerac.compiler.ir.grammar import Budget, Grammar, deep_recursion
 from chimerac.passes.grammar_fst.determinise import Conflict, Determiniser
 from chimerac.passes.grammar_fst.nfa import UNROLLED_NODES, Nfa, rule_lengths
+from chimerac.passes.grammar_fst.proof import Stuck, stuck
 from chimerac.passes.grammar_fst.recursion import prepare
 from chimerac.passes.grammar_fst.tables import tables
 from chimerac.runtime.bundle_format.fstpack import Automaton
@@ -42,9 +43,10 @@ class GrammarFst:
         with deep_recursion():
             prepared, called = prepare(grammar)
             lengths = rule_lengths(prepared)
+            budget = Budget(grammar.name)
             last: tuple[Determiniser, Conflict] | None = None
             for unrolled in (UNROLLED_NODES, _UNROLLED_AFTER_CONFLICT):
-                machine = Determiniser(Nfa(prepared, called, dict(lengths), unrolled))
+                machine = Determiniser(Nfa(prepared, called, dict(lengths), budget, unrolled))
                 try:
                     start = machine.run()
                 except Conflict as conflict:
@@ -52,12 +54,25 @@ class GrammarFst:
                     if not conflict.counted:
                         break
                 else:
+                    made = tables(prepared, machine.states, start, minimise=self.minimise)
+                    place = stuck(made)
+                    if place is not None:
+                        raise _endless(grammar, machine, place)
                     notes = [_example(machine, c) + "; the former is taken" for c in machine.preferences]
-                    return tables(prepared, machine.states, start, minimise=self.minimise), tuple(notes)
+                    return made, tuple(notes)
             assert last is not None
             message = f"the grammar {grammar.name} is ambiguous for one stack: {_example(*last)}"
             hint = "let the alternatives differ earlier, or write what they share as one rule"
             raise UserError("CHM283", message, hint=hint)
+
+
+def _endless(grammar: Grammar, machine: Determiniser, place: Stuck) -> UserError:
+    """The error for a grammar with texts that can be begun and not ended."""
+    after = "some texts" if place.example is None else repr(place.example.decode("utf-8", "backslashreplace"))
+    message = f"the grammar {grammar.name} cannot be followed by one stack: after {after} no end can be reached"
+    if machine.preferences:
+        message += f"; {_example(machine, machine.preferences[0])}"
+    return UserError("CHM283", message, hint="let what follows a construct begin otherwise than what can be in it")
 
 
 def _example(machine: Determiniser, conflict: Conflict) -> str:

@@ -1,144 +1,320 @@
-"""The shortest way to the end from every state, the frames it needs, and states that have none."""
+"""A way to the end from every state: its bytes, also where items are still to be counted, and the frames it needs.
+
+With ``missing = max(0, minimum - need - count)``, the marks that are wanted beyond those which the shortest way
+has, ``close + unit * missing`` is an upper bound of the bytes to the end of the frame. It can always be kept: some
+byte lowers it by one at least. A way is *short* where it makes no more marks than needed; where marks are missing
+another one is gone, with ``extra`` marks. ``unit`` is what the dearest of the cheapest such ways costs. Where a
+state is only reached with one count, ``close`` is what the cheapest way from there really takes, and there is no
+unit.
+"""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
 
+from chimerac.passes.grammar_fst.counting import END, ENDLESS, Counts, Way, bound, way_of
 from chimerac.passes.grammar_fst.determinise import Segment, State
-from chimerac.passes.grammar_fst.nfa import CHECK, COUNT, POP, PUSH
+from chimerac.passes.grammar_fst.nfa import CHECK, COUNT, LIMIT, POP, PUSH, SPACE_ACTION, UNLIMITED
 
-UNREACHABLE = 65535
-NO_ROOM = 255
+UNREACHABLE: Final = 65535
+NO_ROOM: Final = 255
+_MOST_ROUNDS: Final = 24
+_GROWTH: Final = 8  #: times that a range of counts grows step by step; then it grows to the next bound
 
-
-def closing(states: Sequence[State]) -> tuple[list[int], list[int]]:
-    """(bytes, frames) to the end of the frame from each state; UNREACHABLE, NO_ROOM where there is no end.
-
-    Bytes ignore what the counter of the state's own machine still needs. Cells that can't lead to an end are dropped
-    from the states.
-    """
-    cost, chosen = _costs(states)
-    for state in states:
-        state.segments = [s for s in state.segments if _viable(s, states) and _ends(s, cost)]
-    return cost, _rooms(states, cost, chosen)
+Loop = tuple[int, int, int]  #: least marks that are wanted, most that a mark of the state allows, bytes for each
 
 
-def _parts(segment: Segment) -> tuple[list[int], bool]:
-    """Return states pushed by a segment, and whether it ends with a pop."""
-    actions = segment[2]
-    return [argument for kind, argument in actions if kind == PUSH], actions[-1:] == ((POP, 0),)
+@dataclass(frozen=True)
+class Closing:
+    """For each state: bytes and frames to the end of the frame, UNREACHABLE and NO_ROOM without one; its ``loop``."""
+
+    close: list[int]
+    room: list[int]
+    loop: list[Loop]
 
 
-def _viable(segment: Segment, states: Sequence[State]) -> bool:
-    """Whether the counts that a segment checks can be reached in it: a frame that it opens starts at 0."""
-    count = None
-    for kind, argument in segment[2]:
-        if kind == PUSH:
-            count = 0
-        elif count is not None and kind == COUNT:
-            count += 1
-            if count > argument:
-                return False
-        elif count is not None and kind == CHECK and count < argument:
-            return False
-    return True
+@dataclass(eq=False, slots=True)
+class _Way:
+    """A way of a state: what it opens, and its bytes, UNREACHABLE while they are not known."""
+
+    state: int
+    way: Way
+    pushes: list[int]
+    target: int  #: after all that it opens, or END
+    bytes: int = UNREACHABLE
 
 
-def _ends(segment: Segment, cost: Sequence[int]) -> bool:
-    pushed, pops = _parts(segment)
-    return all(cost[r] < UNREACHABLE for r in pushed) and (pops or cost[segment[3]] < UNREACHABLE)
+@dataclass
+class _Plan:
+    """The ways of all states and what is known of their lengths."""
+
+    states: Sequence[State]
+    counts: Counts
+    ways: list[list[_Way]] = field(default_factory=list)
+    #: where bytes of a frame depend on marks: (state, marks) → bytes, as of the round before
+    entries: dict[tuple[int, int], int] = field(default_factory=dict)
+    close: list[int] = field(default_factory=list)
+    chosen: list[list[_Way]] = field(default_factory=list)
+    units: dict[str, int] = field(default_factory=dict)
+    ranges: dict[int, tuple[int, int]] = field(default_factory=dict)  #: state → counts that it may be reached with
+    fixed: set[int] = field(default_factory=set)
+
+    # -- what each state is
+
+    def wanting(self, number: int) -> int:
+        """Marks that a frame in this state may want beyond those of the short way."""
+        minimum = self.states[number].machine.minimum
+        return max(0, minimum - self.counts.need[number]) if minimum else 0
+
+    def extra(self, way: _Way) -> int:
+        """Marks that a way makes beyond those of the short way."""
+        need = self.counts.need
+        return way.way.mark + (0 if way.way.goal == END else need[way.way.goal]) - need[way.state]
+
+    def goes_on(self, number: int) -> bool:
+        """Whether any number of marks can still be made."""
+        return number != END and self.counts.most[number] >= ENDLESS
+
+    def pumps(self, way: _Way) -> bool:
+        """Whether a way makes more marks, not more than may be, and goes on."""
+        machine = self.states[way.state].machine
+        gap = ENDLESS if machine.maximum == UNLIMITED else machine.maximum - machine.minimum + 1
+        return self.goes_on(way.way.goal) and 1 <= self.extra(way) <= gap
+
+    def usable(self, number: int) -> list[_Way]:
+        """The short ways; those of a state that must go on for ever stay where more marks can be made."""
+        machine = self.states[number].machine
+        if not machine.counts:
+            return self.ways[number]
+        found = self.ways[number]
+        if machine.maximum < UNLIMITED:
+            found = [way for way in found if not self.extra(way)]
+        if machine.minimum and self.goes_on(number) and not any(map(self.pumps, self.ways[number])):
+            found = [way for way in found if self.goes_on(way.way.goal)]
+        return found
+
+    def value(self, number: int, count: int) -> int:
+        """The bound of the bytes from a state with a count."""
+        missing = 0 if number in self.fixed else max(0, self.wanting(number) - count)
+        unit = self.units.get(self.states[number].machine.name, 0) if missing else 0
+        return min(UNREACHABLE, self.close[number] + unit * missing)
 
 
-def _entered(segment: Segment, states: Sequence[State]) -> int:
-    """Bytes that the counters of the frames which a segment opens still need."""
-    pushed, pops = _parts(segment)
-    if not pushed:
-        return 0
-    inside = [*pushed[1:], *([] if pops else [segment[3]])]
-    total, frame, counts = 0, -1, [0] * len(pushed)
-    for kind, _ in segment[2]:
-        if kind == PUSH:
-            frame += 1
-        elif kind == COUNT and frame >= 0:
-            counts[frame] += 1
-    for index, state in enumerate(inside):
-        machine = states[state].machine
-        total += machine.unit * max(0, machine.minimum - counts[index])
-    return total
-
-
-def _costs(states: Sequence[State]) -> tuple[list[int], list[Segment | None]]:
-    """Knuth's form of Dijkstra's algorithm: a segment counts once all states that it needs are settled."""
-    cost = [UNREACHABLE] * len(states)
-    chosen: list[Segment | None] = [None] * len(states)
-    waiting: dict[int, list[tuple[int, int]]] = {}
-    needs: list[int] = []
-    sums: list[int] = []
-    owners: list[tuple[int, Segment]] = []
-    queue: list[tuple[int, int, int]] = []
+def closing(states: Sequence[State]) -> Closing:
+    """Bound the counters of all states, drop what leads to no end, and find a way to the end from the others."""
+    plan = _Plan(states, bound(states))
     for number, state in enumerate(states):
-        if state.final:
-            heapq.heappush(queue, (0, number, -1))
-        seen: set[tuple[object, int]] = set()
-        for segment in state.segments:
-            key = (segment[2], segment[3])
-            if key in seen or not _viable(segment, states):
+        distinct = {(s[2], s[3]): s for s in state.segments if SPACE_ACTION not in s[2]}
+        plan.ways.append([_way(number, segment) for segment in distinct.values()])
+    _find_ranges(plan)
+    for turn in range(_MOST_ROUNDS):
+        _shortest(plan)
+        _find_units(plan)
+        _settle_fixed(plan)
+        found = {key: plan.value(*key) for key in _entered(plan)}
+        if found == plan.entries:
+            break
+        if turn > _MOST_ROUNDS // 2:  # they only grow from here on
+            found = {key: max(bytes_, plan.entries.get(key, 0)) for key, bytes_ in found.items()}
+        plan.entries = found
+    for state in states:
+        state.segments = [segment for segment in state.segments if _ends(plan, way_of(segment))]
+    return Closing(plan.close, _rooms(plan), [_loop(plan, number) for number in range(len(states))])
+
+
+def _way(number: int, segment: Segment) -> _Way:
+    pushes = [argument for kind, argument in segment[2] if kind == PUSH]
+    target = END if segment[2][-1:] == ((POP, 0),) else segment[3]
+    return _Way(number, way_of(segment), pushes, target)
+
+
+def _depends(plan: _Plan, number: int) -> bool:
+    return plan.states[number].machine.minimum > 0
+
+
+def _entered(plan: _Plan) -> Iterable[tuple[int, int]]:
+    """The states that ways open, with their marks, whose bytes depend on them."""
+    return {key for ways in plan.ways for way in ways for key in way.way.inner if _depends(plan, key[0])}
+
+
+def _ends(plan: _Plan, way: Way) -> bool:
+    return (way.goal == END or plan.close[way.goal] < UNREACHABLE) and all(
+        _entry(plan, state, marks) < UNREACHABLE for state, marks in way.inner
+    )
+
+
+def _entry(plan: _Plan, state: int, marks: int) -> int:
+    """Bytes to the end of a frame that was just opened."""
+    return plan.entries.get((state, marks), UNREACHABLE) if _depends(plan, state) else plan.close[state]
+
+
+# -- bytes
+
+
+def _shortest(plan: _Plan) -> None:  # noqa: C901  one algorithm
+    """Knuth's form of Dijkstra's algorithm: a way counts once all states that it needs are settled."""
+    states = plan.states
+    plan.close = [UNREACHABLE] * len(states)
+    plan.chosen = [[] for _ in states]
+    plan.fixed.clear()
+    waiting: dict[int, list[int]] = {}
+    ways: list[_Way] = []
+    missing: list[int] = []
+    queue: list[tuple[int, int, int]] = [(0, number, -1) for number, state in enumerate(states) if state.final]
+    heapq.heapify(queue)
+    for number in range(len(states)):
+        for way in plan.usable(number):
+            total = 1
+            needed = [] if way.way.goal == END else [way.way.goal]
+            for key in way.way.inner:
+                if _depends(plan, key[0]):
+                    total += plan.entries.get(key, UNREACHABLE)
+                else:
+                    needed.append(key[0])
+            if total >= UNREACHABLE:
                 continue
-            seen.add(key)
-            pushed, pops = _parts(segment)
-            parts = pushed if pops else [*pushed, segment[3]]
-            index = len(needs)
-            needs.append(len(parts))
-            sums.append(1 + (_entered(segment, states) if pushed else 0))
-            owners.append((number, segment))
-            for part in parts:
-                waiting.setdefault(part, []).append((index, 1))
-            if not parts:
-                heapq.heappush(queue, (sums[index], number, index))
+            for goal in needed:
+                waiting.setdefault(goal, []).append(len(ways))
+            if not needed:
+                heapq.heappush(queue, (total, number, len(ways)))
+            way.bytes = total
+            ways.append(way)
+            missing.append(len(needed))
     settled = [False] * len(states)
     while queue:
         total, number, index = heapq.heappop(queue)
         if settled[number]:
             continue
         settled[number] = True
-        cost[number] = total
-        chosen[number] = owners[index][1] if index >= 0 else None
-        for waiter, times in waiting.get(number, ()):
-            needs[waiter] -= times
-            sums[waiter] += total
-            if not needs[waiter] and sums[waiter] < UNREACHABLE:
-                heapq.heappush(queue, (sums[waiter], owners[waiter][0], waiter))
-    return cost, chosen
+        plan.close[number] = total
+        if index >= 0:
+            plan.chosen[number].append(ways[index])
+        for waiter in waiting.get(number, ()):
+            missing[waiter] -= 1
+            ways[waiter].bytes += total
+            if not missing[waiter] and ways[waiter].bytes < UNREACHABLE:
+                heapq.heappush(queue, (ways[waiter].bytes, ways[waiter].state, waiter))
 
 
-def _rooms(states: Sequence[State], cost: Sequence[int], chosen: Sequence[Segment | None]) -> list[int]:
-    """Frames that the chosen ways need, grown until nothing changes; of counted machines the most of all states."""
-    room = [0 if c < UNREACHABLE else NO_ROOM for c in cost]
-    counted: dict[str, list[int]] = {}
-    for number, state in enumerate(states):
-        if state.machine.minimum:
-            counted.setdefault(state.machine.name, []).append(number)
-    order = sorted(
-        (n for n in range(len(states)) if chosen[n] is not None and cost[n] < UNREACHABLE), key=cost.__getitem__
-    )
+def _inner_bytes(plan: _Plan, way: _Way) -> int:
+    """The bytes of a way up to the end of all frames that it opens."""
+    return 1 + sum(_entry(plan, state, marks) for state, marks in way.way.inner)
+
+
+def _find_units(plan: _Plan) -> None:
+    """What the marks that are missing cost at most, in each machine."""
+    plan.units.clear()
+    for number, ways in enumerate(plan.ways):
+        machine = plan.states[number].machine
+        if not machine.minimum or not plan.goes_on(number) or plan.close[number] >= UNREACHABLE:
+            continue
+        pumps = [way for way in ways if plan.pumps(way)]
+        if not pumps:
+            continue
+        own = plan.close[number]
+        costs = [_inner_bytes(plan, way) + plan.close[way.way.goal] - own for way in pumps]
+        least = min(costs)
+        plan.chosen[number].append(pumps[costs.index(least)])
+        plan.units[machine.name] = max(0, least, plan.units.get(machine.name, 0))
+
+
+def _settle_fixed(plan: _Plan) -> None:
+    """Where only one count is possible: the way that is cheapest with that count."""
+    states, counts = plan.states, plan.counts
+    numbers = [n for n, (low, high) in plan.ranges.items() if low == high and plan.close[n] < UNREACHABLE]
+    changed = True
+    while changed:
+        changed = False
+        for number in numbers:
+            count = plan.ranges[number][0]
+            best, by = plan.value(number, count), None
+            for way in plan.ways[number]:
+                after = count + way.way.mark
+                if not counts.possible(states[number].machine, way.way.goal, after):
+                    continue
+                rest = 0 if way.way.goal == END else plan.value(way.way.goal, after)
+                total = _inner_bytes(plan, way) + rest
+                if total < best:
+                    best, by = total, way
+            if by is not None:
+                plan.close[number] = best
+                plan.fixed.add(number)
+                plan.chosen[number] = [by]
+                changed = True
+
+
+def _find_ranges(plan: _Plan) -> None:
+    """The least and the greatest count that each state of a machine with a minimum may be reached with."""
+    ranges = plan.ranges
+    queue: list[int] = []
+    grown: dict[int, int] = {}
+    stops = sorted({a for s in plan.states for x in s.segments for k, a in x[2] if k in (COUNT, LIMIT)} | {UNLIMITED})
+
+    def reach(number: int, low: int, high: int) -> None:
+        before = ranges.get(number)
+        after = (low, high) if before is None else (min(low, before[0]), max(high, before[1]))
+        if after == before:
+            return
+        grown[number] = grown.get(number, 0) + 1
+        if grown[number] >= _GROWTH:
+            after = after[0], stops[bisect_left(stops, after[1])]
+        ranges[number] = after
+        queue.append(number)
+
+    for key in _entered(plan):
+        reach(key[0], key[1], key[1])
+    while queue:
+        number = queue.pop()
+        low, high = ranges[number]
+        for _, _, actions, target in plan.states[number].segments:
+            least, most, goal = low, high, END
+            for kind, argument in actions:
+                if kind == COUNT:
+                    least, most = least + 1, min(most + 1, argument)
+                elif kind == LIMIT:
+                    most = min(most, argument)
+                elif kind == CHECK:
+                    least = max(least, argument)
+                elif kind == PUSH:
+                    goal = argument
+                    break
+            else:
+                goal = END if actions[-1:] == ((POP, 0),) else target
+            if goal != END and least <= most:
+                reach(goal, least, most)
+
+
+def _loop(plan: _Plan, number: int) -> Loop:
+    low = plan.ranges.get(number, (0, UNLIMITED))[0]
+    wanting = plan.wanting(number)
+    if number in plan.fixed or wanting <= low:
+        wanting = 0
+    own = [s[2][0][1] for s in plan.states[number].segments if s[3] == number and s[2] and s[2][0][0] == COUNT]
+    unit = plan.units.get(plan.states[number].machine.name, 0) if wanting else 0
+    return wanting, own[0] if own else UNLIMITED, min(unit, UNREACHABLE)
+
+
+# -- frames
+
+
+def _rooms(plan: _Plan) -> list[int]:
+    """Frames that the chosen ways need, grown until nothing changes."""
+    close = plan.close
+    room = [0 if c < UNREACHABLE else NO_ROOM for c in close]
+    order = sorted((n for n in range(len(close)) if close[n] < UNREACHABLE), key=close.__getitem__)
     changed = True
     while changed:
         changed = False
         for number in order:
-            segment = chosen[number]
-            assert segment is not None
-            pushed, pops = _parts(segment)
-            need = len(pushed) + (0 if pops else room[segment[3]])
-            for depth, back in enumerate(pushed):
-                need = max(need, depth + room[back])
-            if min(need, NO_ROOM) > room[number]:
-                room[number] = min(need, NO_ROOM)
-                changed = True
-        for members in counted.values():
-            most = max((room[n] for n in members if cost[n] < UNREACHABLE), default=0)
-            for number in members:
-                if room[number] < most:
-                    room[number] = most
+            for way in plan.chosen[number]:
+                need = len(way.pushes) + (0 if way.target == END else room[way.target])
+                for depth, back in enumerate(way.pushes):
+                    need = max(need, depth + room[back])
+                if min(need, NO_ROOM) > room[number]:
+                    room[number] = min(need, NO_ROOM)
                     changed = True
     return room

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from chimerac.compiler.errors import InternalError, UserError
-from chimerac.compiler.ir.grammar import MAX_STATES
+from chimerac.compiler.ir.grammar import MAX_STATES, WORK
 from chimerac.compiler.ir.ranges import cut
-from chimerac.passes.grammar_fst.nfa import CHECK, COUNT, NO_ACTION, POP, PUSH, SPACE_ACTION, Action, Machine, Nfa
+from chimerac.passes.grammar_fst.nfa import MARK, NO_ACTION, POP, PUSH, SPACE_ACTION, Action, Machine, Nfa
 
-#: Bytes, last byte included, then actions in order and the next state (0 after a pop).
+#: Bytes, last byte included, then actions in order and the next state (0 after a pop). A pop is of the frame of the
+#: state that the segment belongs to: a frame that opens and ends with one byte is none.
 Segment = tuple[int, int, tuple[Action, ...], int]
 
 _MOST_COPIES: Final = 400  #: of rules that are copied to tell calls apart
@@ -27,6 +28,7 @@ class State:
     final: bool
     segments: list[Segment] = field(default_factory=list)
     parent: tuple[int, int] = (-1, 0)  #: a state before it, and the byte between; -1: a whole construct, -2: nothing
+    check: int = 0  #: marks that the end of the frame needs here
     first: int = 0  #: set of bytes that segments take, bit b for byte b
     returns: int = 0  #: set of bytes at which the frame ends
 
@@ -103,6 +105,7 @@ class Determiniser:
         self._done[number] = True
         state, nfa = self.states[number], self.nfa
         nodes = state.nodes
+        nfa.budget.use(WORK, len(nodes))
         calls = [call for node in nodes for call in nfa.calls[node]]
         if not calls and len(nodes) == 1:
             (node,) = nodes
@@ -173,17 +176,20 @@ class Determiniser:
     ) -> None:
         """Cut the bytes into intervals where the same edges hold, and add a segment for each."""
         closure = self.nfa.closure
+        self.nfa.budget.use(WORK, len(edges))
         for first, last, active in cut((first, last, (target, action)) for first, last, target, action in edges):
             if len(active) == 1:
                 ((target, action),) = active
                 self._add(number, first, last, action, closure(target))
                 continue
             actions = {action for _, action in active}
+            if len(actions) > 1 and MARK in actions:
+                raise Conflict(number, first, "a counted repetition and something else", True)
             if len(actions) > 1:
                 actions.discard(SPACE_ACTION)  # whitespace that may also be meant is not capped
-            if len(actions) > 1:
-                raise Conflict(number, first, "a counted repetition and something else", True)
-            self._add(number, first, last, actions.pop(), frozenset().union(*(closure(t) for t, _ in active)))
+            together = [closure(target) for target, _ in active]
+            self.nfa.budget.use(WORK, sum(map(len, together)))
+            self._add(number, first, last, actions.pop(), frozenset().union(*together))
         self._add_calls(number, calls)
 
     def _add_calls(self, number: int, calls: list[tuple[str, int, Action]]) -> None:
@@ -195,20 +201,20 @@ class Determiniser:
         state = self.states[number]
         for rule in sorted(targets):
             before = actions[rule]
-            if len(before) > 1:
-                before.discard(SPACE_ACTION)
             segments = self._start_segments(rule)
-            if len(before) > 1:
+            if len(before) > 1 and MARK in before:
                 byte = segments[0][0] if segments else 0
                 raise Conflict(number, byte, f"a counted and a free call of the rule {rule}", True)
             nodes = frozenset().union(*(self.nfa.closure(t) for t in targets[rule]))
             back = self._state(state.machine, nodes, (number, -1))
             self.call_sites.setdefault(rule, set()).add(back)
-            (own,) = before
-            prefix = () if own in (NO_ACTION, SPACE_ACTION) else (own,)
+            prefix = (MARK,) if MARK in before else ()
+            machine = self.nfa.machines[rule]
+            self.nfa.budget.use(WORK, len(segments))
             for first, last, inner, target in segments:
-                if inner == ((POP, 0),):  # a construct of one byte needs no frame
-                    state.segments.append((first, last, prefix, back))
+                if inner[-1:] == ((POP, 0),):  # a construct of one byte needs no frame
+                    if machine.minimum <= inner.count(MARK) <= machine.maximum:
+                        state.segments.append((first, last, prefix, back))
                 else:
                     state.segments.append((first, last, (*prefix, (PUSH, back), *inner), target))
             begin = self.states[self._starts[rule]]
@@ -219,7 +225,7 @@ class Determiniser:
         state = self.states[number]
         machine = state.machine
         actions = () if action == NO_ACTION else (action,)
-        if not machine.main and not machine.checked and nodes == {machine.final}:
+        if not machine.main and nodes == {machine.final}:
             target, actions = 0, (*actions, (POP, 0))
         else:
             target = self._state(machine, nodes, (number, first))
@@ -301,4 +307,4 @@ def _overlap(taken: dict[str, int], plain: int) -> int:
     return twice
 
 
-__all__ = ["CHECK", "COUNT", "POP", "PUSH", "Conflict", "Determiniser", "Segment", "State"]
+__all__ = ["Conflict", "Determiniser", "Segment", "State"]

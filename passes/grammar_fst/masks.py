@@ -13,6 +13,7 @@ from chimerac.runtime.bundle_format.fstpack import (
     CHECK,
     COUNT,
     ENTRY_ANY_SPACE,
+    LIMIT,
     NO_TOP,
     POP,
     PUSH,
@@ -31,6 +32,8 @@ from chimerac.runtime.bundle_format.grammar_trie import TrieShape
 
 #: Entries with more uncertain tokens than this aren't stored: a walk is no slower.
 MOST_UNCERTAIN: Final = 4096
+#: Most that an entry can say of how much an accepted token makes closing longer.
+MOST_RISE: Final = 65_535
 #: States with more possible tops than this get no masks.
 MOST_TOPS: Final = 16
 
@@ -62,17 +65,20 @@ class Classifier:
         self._close = automaton.state[:, 0].tolist()
         self._room = (automaton.state[:, 1] & 0xFF).tolist()
         loops = automaton.loop.astype(np.int64)
+        self._loop = automaton.state[:, 2].tolist()
         self._extra = (loops[:, 0] * loops[:, 2])[automaton.state[:, 2]].tolist()
         self._tokens = (vocabulary.trie[:, 0] & 0xFFFFFF).astype(np.int64) - 1
         self._nodes = np.zeros(0, np.int64)
         self._peak = 0
         self._depth = 0
+        self._base: tuple[int, ...] = ()  #: the known top, and the state at the start
         self._blind = False
 
     def classify(self, state: int, top: int | None) -> Classified:
         """The split under a known top of the stack; NO_TOP for an empty stack, None where nothing is known."""
         known = () if top is None or top == NO_TOP else (top,)
         self._depth = len(known)
+        self._base = (*known, state)
         self._blind = top != NO_TOP
         self._peak = 0
         start: _At = (state, 0, known)
@@ -88,12 +94,13 @@ class Classifier:
             present = np.unique(index[(tokens >= 0) & ~unsure])
             rise = max([rise, *(self._closing(listed[i]) - before for i in present.tolist())])
         both = [np.sort(np.concatenate(part)) if part else np.zeros(0, np.int64) for part in (accepted, uncertain)]
-        return Classified(both[0], both[1], min(self._peak, 255), min(rise, 65535), flags)
+        return Classified(both[0], both[1], min(self._peak, 255), rise, flags)
 
     def refined(self, blind: Classified, state: int, top: int) -> Classified:
         """``classify(state, top)`` from the split where nothing is known: its uncertain tokens are walked again."""
         known = () if top == NO_TOP else (top,)
         self._depth = len(known)
+        self._base = (*known, state)
         self._blind = top != NO_TOP
         self._peak = blind.peak
         start: _At = (state, 0, known)
@@ -112,7 +119,7 @@ class Classifier:
                 rise = max(rise, self._closing(at) - before)
         both = np.sort(np.concatenate([blind.accepted, np.array(accepted, np.int64)]))
         unsure = np.array(uncertain, np.int64)
-        return Classified(both, unsure, min(self._peak, 255), min(rise, 65535), flags)
+        return Classified(both, unsure, min(self._peak, 255), rise, flags)
 
     def _walk(self, at: _At, data: bytes) -> _At | None:
         for byte in data:
@@ -135,16 +142,17 @@ class Classifier:
         return bytes(reversed(found))
 
     def _closing(self, at: _At) -> int:
-        """Bytes to the end of what is known; counters of what was open before count as satisfied."""
+        """Bytes to the end of what is known, less what the counters of frames that were open before are worth there.
+
+        Tokens that count are uncertain, so those are worth the same afterwards, or as much as they can be where another
+        state of the frame counts otherwise.
+        """
         state, _, frames = at
-        total: int = self._close[state]
-        base = self._depth
-        for position, frame in enumerate(frames):
-            total += self._close[frame]
-            if position > base:
-                total += self._extra[frame]
-        if len(frames) > base:
-            total += self._extra[state]
+        total = 0
+        for depth, place in enumerate((*frames, state)):
+            total += self._close[place]
+            if depth > self._depth or self._loop[place] != self._loop[self._base[depth]]:
+                total += self._extra[place]
         return total
 
     def _step(self, at: _At, byte: int) -> _At | None:  # noqa: C901  a case for each kind of edge; the innermost loop of compiling
@@ -167,7 +175,7 @@ class Classifier:
         while kind := self._op[offset] & 0xFF:
             argument = self._op[offset] >> 16
             offset += 1
-            if kind in (CHECK, COUNT):
+            if kind in (CHECK, COUNT, LIMIT):
                 return _UNCERTAIN
             if kind == PUSH:
                 highest = max(highest, len(frames) + max(1, self._room[argument]))
@@ -253,7 +261,7 @@ def stored_masks(
             blind = classifier.classify(state, None) if len(held) > 1 else None
             for top in sorted(held):
                 found = classifier.classify(state, top) if blind is None else classifier.refined(blind, state, top)
-                if len(found.uncertain) > MOST_UNCERTAIN:
+                if len(found.uncertain) > MOST_UNCERTAIN or found.rise > MOST_RISE:
                     continue
                 n_rejected = tokens - len(found.accepted) - len(found.uncertain)
                 if min(len(found.accepted), n_rejected) >= words:

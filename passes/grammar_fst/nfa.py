@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.grammar import (
-    MAX_NODES,
+    EMPTY,
+    NODES,
+    WORK,
+    Budget,
     Bytes,
     Call,
     Choice,
@@ -14,28 +17,35 @@ from chimerac.compiler.ir.grammar import (
     Counted,
     Expression,
     Grammar,
+    Graph,
     Literal,
     Repeat,
     Space,
     children,
     sequence,
 )
+from chimerac.passes.grammar_fst import graphs
 
 #: Micro-actions of edges: (kind, argument), with the kinds of docs/fstpack.md.
-CHECK, COUNT, PUSH, POP, SPACE = 1, 2, 3, 4, 5
+CHECK, COUNT, PUSH, POP, SPACE, LIMIT = 1, 2, 3, 4, 5, 6
 Action = tuple[int, int]
 NO_ACTION: Action = (0, 0)
 SPACE_ACTION: Action = (SPACE, 0)
+#: One more of what a machine counts; ``counting`` puts the bounds in.
+MARK: Action = (COUNT, 0)
 
 #: A repetition of at most so many copied nodes is written out, a longer one is counted.
 UNROLLED_NODES = 96
+
+#: Of marks.
+UNLIMITED = 65535
 
 
 @dataclass(slots=True)
 class Machine:
     """An automaton that has its own stack frame: ``entry`` to ``final``, both numbers of nodes.
 
-    ``minimum`` and ``unit`` describe its counter: items it needs, and the most bytes that one more item takes at least.
+    A way through it has ``minimum`` to ``maximum`` marks.
     """
 
     name: str
@@ -43,10 +53,13 @@ class Machine:
     entry: int = -1
     final: int = -1
     main: bool = False
-    checked: bool = False  #: the end of the frame needs ``minimum`` items
     minimum: int = 0
-    maximum: int = 65535
-    unit: int = 0
+    maximum: int = UNLIMITED
+
+    @property
+    def counts(self) -> bool:
+        """Whether marks matter."""
+        return self.minimum > 0 or self.maximum < UNLIMITED
 
 
 @dataclass
@@ -56,6 +69,7 @@ class Nfa:
     grammar: Grammar
     called: frozenset[str]  #: rules that are called, not copied, where they occur
     lengths: dict[str, int]  #: fewest bytes of each rule
+    budget: Budget
     unrolled_nodes: int = UNROLLED_NODES
     epsilon: list[list[int]] = field(default_factory=list)
     edges: list[list[tuple[int, int, int, Action]]] = field(default_factory=list)
@@ -63,15 +77,14 @@ class Nfa:
     machines: dict[str, Machine] = field(default_factory=dict)
     finals: dict[int, Machine] = field(default_factory=dict)
     _copies: dict[tuple[str, int], int] = field(default_factory=dict)
-    _counted: dict[Counted, str] = field(default_factory=dict)
+    _counted: dict[Counted | Graph, str] = field(default_factory=dict)
     _closures: dict[int, frozenset[int]] = field(default_factory=dict)
     _sizes: dict[int, int] = field(default_factory=dict)
 
     def node(self) -> int:
         """A new node."""
         number = len(self.epsilon)
-        if number >= MAX_NODES:
-            raise UserError("CHM282", f"the grammar {self.grammar.name} is too large: over {MAX_NODES:,} nodes")
+        self.budget.use(NODES, 1)
         self.epsilon.append([])
         self.edges.append([])
         self.calls.append([])
@@ -97,7 +110,7 @@ class Nfa:
             self.epsilon[entry].append(self.build(self.grammar.rules[rule], exit, NO_ACTION))
         return entry
 
-    def build(self, expression: Expression, exit: int, action: Action) -> int:
+    def build(self, expression: Expression, exit: int, action: Action) -> int:  # noqa: C901  a case for each kind
         """The entry node of an expression that goes on at ``exit``."""
         match expression:
             case Literal(data):
@@ -127,6 +140,8 @@ class Nfa:
                 if written is not None:
                     return self.build(written, exit, action)
                 return self._call(self._counted_machine(expression), exit)
+            case Graph():
+                return self._graph(expression, exit)
             case Call(rule):
                 return self._call(rule, exit) if rule in self.called else self.copy(rule, exit)
         raise AssertionError(expression)
@@ -148,8 +163,6 @@ class Nfa:
         copies = minimum if maximum is None else maximum
         if copies > 4 and copies * self._size(item) > self.unrolled_nodes:
             counted = Counted(Literal(b""), item, Literal(b""), Literal(b""), minimum, maximum)
-            if minimum and maximum is None:  # at least so many: count those, and loop freely
-                counted = Counted(Literal(b""), item, Literal(b""), Literal(b""), minimum, None)
             return self._call(self._counted_machine(counted), exit)
         if maximum is None:
             loop = self.node()
@@ -193,6 +206,9 @@ class Nfa:
                     known = 1 + self._size(item) * max(1, minimum, maximum or 0)
                 case Space(item):
                     known = self._size(item)
+                case Graph(steps, _, least, most):
+                    inner = sum(self._size(item) for listed in steps for item, _ in listed)
+                    known = 1 + inner if least == 0 and most is None else 1
                 case Call(rule):
                     known = 1 if rule in self.called else 40
                 case _:
@@ -204,39 +220,63 @@ class Nfa:
         name = self._counted.get(counted)
         if name is not None:
             return name
-        item, separator = self.min_length(counted.item), self.min_length(counted.separator)
-        if item == 0:
+        if self.min_length(counted.item) == 0:
             raise UserError(
                 "CHM280",
                 f"the grammar {self.grammar.name} repeats something that may be empty many times",
                 hint="make the repeated part match at least one character",
             )
-        name = self._counted[counted] = f"#{len(self._counted)}"
-        maximum = 65535 if counted.maximum is None else counted.maximum
-        machine = Machine(name, 0, minimum=counted.minimum, maximum=maximum, unit=min(65535, item + separator))
-        edges = self.min_length(counted.opening) + self.min_length(counted.closing)
-        self.lengths[name] = edges + counted.minimum * item + max(0, counted.minimum - 1) * separator
-        self.machines[name] = machine
-        machine.final = self.node()
-        self.finals[machine.final] = machine
-        closing = machine.final
-        if counted.closing == Literal(b""):
-            machine.checked = counted.minimum > 0
-        else:
-            closing = self._first(self.build(counted.closing, machine.final, NO_ACTION), (CHECK, counted.minimum))
-            if not counted.minimum:
-                closing = self.build(counted.closing, machine.final, NO_ACTION)
+        maximum = UNLIMITED if counted.maximum is None else counted.maximum
+        machine = self._new_machine(counted, counted.minimum, maximum)
+        self.lengths[machine.name] = self.min_length(counted)
+        closing = self.build(counted.closing, machine.final, NO_ACTION)
         after = self.node()
-        entry = self._first(self.build(counted.item, after, NO_ACTION), (COUNT, maximum))
+        entry = self._first(self.build(counted.item, after, NO_ACTION), MARK)
         again = entry
-        if counted.separator != Literal(b""):
+        if counted.separator != EMPTY:
             body = self.build(counted.item, after, NO_ACTION)
-            again = self._first(self.build(counted.separator, body, NO_ACTION), (COUNT, maximum))
+            again = self._first(self.build(counted.separator, body, NO_ACTION), MARK)
         self.epsilon[after] = [again, closing]
         begin = self.node()
         self.epsilon[begin] = [closing] if maximum == 0 else [entry, closing]
         machine.entry = self.build(counted.opening, begin, NO_ACTION)
-        return name
+        return machine.name
+
+    def _new_machine(self, of: Counted | Graph, minimum: int, maximum: int) -> Machine:
+        name = self._counted[of] = f"#{len(self._counted)}"
+        machine = self.machines[name] = Machine(name, 0, final=self.node(), minimum=minimum, maximum=maximum)
+        self.finals[machine.final] = machine
+        return machine
+
+    def _graph(self, graph: Graph, exit: int) -> int:
+        """Like ``build``: written out where it is free or short, else with a counter."""
+        free = graphs.free(graph, self.unrolled_nodes)
+        if free is not None:
+            return self._steps(free, exit, NO_ACTION)
+        name = self._counted.get(graph)
+        if name is None:
+            settled = graphs.settled(graph)
+            machine = self._new_machine(
+                graph, settled.minimum, UNLIMITED if settled.maximum is None else settled.maximum
+            )
+            self.lengths[machine.name] = self.min_length(graph)
+            name = machine.name
+            machine.entry = self._steps(settled, machine.final, MARK)
+        return self._call(name, exit)
+
+    def _steps(self, graph: Graph, exit: int, action: Action) -> int:
+        entries = [self.node() for _ in graph.steps]
+        known: dict[tuple[int, int], int] = {}  # what two states have in common is built once
+        for entry, listed, final in zip(entries, graph.steps, graph.final, strict=True):
+            for item, target in listed:
+                first = known.get((id(item), target))
+                if first is None:
+                    first = self.build(item, entries[target], NO_ACTION)
+                    first = known[id(item), target] = first if action == NO_ACTION else self._first(first, action)
+                self.epsilon[entry].append(first)
+            if final:
+                self.epsilon[entry].append(exit)
+        return entries[0]
 
     def _first(self, entry: int, action: Action) -> int:
         """A node like ``entry`` whose first bytes have an action."""
@@ -246,6 +286,7 @@ class Nfa:
                 raise UserError("CHM280", f"the grammar {self.grammar.name}: a counted part may be empty")
             self.edges[node] += [(first, last, target, action) for first, last, target, _ in self.edges[member]]
             self.calls[node] += [(rule, target, action) for rule, target, _ in self.calls[member]]
+        self.budget.use(WORK, len(self.edges[node]))
         return node
 
     def closure(self, node: int) -> frozenset[int]:
@@ -259,6 +300,7 @@ class Nfa:
                     if target not in seen:
                         seen.add(target)
                         stack.append(target)
+            self.budget.use(WORK, len(seen))
             found = frozenset(n for n in seen if self.edges[n] or self.calls[n] or n in self.finals)
             self._closures[node] = found
         return found
@@ -293,6 +335,8 @@ def min_length(expression: Expression, lengths: dict[str, int]) -> int:
                 return min(ENDLESS, edges)
             inner = minimum * min_length(item, lengths) + (minimum - 1) * min_length(separator, lengths)
             return min(ENDLESS, edges + inner)
+        case Graph():
+            return graphs.min_length(expression, lambda item: min_length(item, lengths))
         case Call(rule):
             return lengths[rule]
     raise AssertionError(expression)

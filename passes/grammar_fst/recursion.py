@@ -23,6 +23,7 @@ from chimerac.compiler.ir.grammar import (
     sequence,
     star,
 )
+from chimerac.passes.grammar_fst.components import components
 from chimerac.passes.grammar_fst.nfa import called_rules, min_length, rule_lengths
 
 #: Kinds of frames by their first byte; 0 for others.
@@ -43,7 +44,7 @@ def prepare(grammar: Grammar) -> tuple[Grammar, frozenset[str]]:
     while True:
         edges = {name: list(_calls(expression, True)) for name, expression in rules.items()}
         edges = {name: [(rule, tail) for rule, tail in found if rule not in called] for name, found in edges.items()}
-        groups = _components({name: [rule for rule, _ in found] for name, found in edges.items()})
+        groups = components({name: [rule for rule, _ in found] for name, found in edges.items()})
         stuck = [g for g in groups if any(not tail and rule in g for name in g for rule, tail in edges[name])]
         if not stuck:
             return replace(grammar, rules=rules, kinds=kinds), frozenset(called)
@@ -93,46 +94,6 @@ def _calls(expression: Expression, tail: bool) -> Iterator[tuple[str, bool]]:
             case Counted(opening, inner, separator, closing):
                 # a counted part is a machine of its own: what it calls isn't copied into this rule
                 stack += [(part, True) for part in (opening, inner, separator, closing)]
-
-
-def _components(graph: Mapping[str, list[str]]) -> list[set[str]]:
-    """Strongly connected components (Tarjan), without recursion."""
-    index: dict[str, int] = {}
-    low: dict[str, int] = {}
-    stack: list[str] = []
-    on_stack: set[str] = set()
-    found: list[set[str]] = []
-    for root in graph:
-        if root in index:
-            continue
-        work = [(root, iter(graph[root]))]
-        index[root] = low[root] = len(index)
-        stack.append(root)
-        on_stack.add(root)
-        while work:
-            name, rest = work[-1]
-            following = next(rest, None)
-            if following is None:
-                work.pop()
-                if work:
-                    low[work[-1][0]] = min(low[work[-1][0]], low[name])
-                if low[name] == index[name]:
-                    group = set()
-                    while True:
-                        member = stack.pop()
-                        on_stack.discard(member)
-                        group.add(member)
-                        if member == name:
-                            break
-                    found.append(group)
-            elif following not in index:
-                index[following] = low[following] = len(index)
-                stack.append(following)
-                on_stack.add(following)
-                work.append((following, iter(graph[following])))
-            elif following in on_stack:
-                low[name] = min(low[name], index[following])
-    return found
 
 
 def _hoist(
@@ -217,7 +178,7 @@ def _without_left_recursion(grammar: Grammar, rules: dict[str, Expression]) -> d
     lengths = rule_lengths(replace(grammar, rules=rules))
     nullable = {name for name, length in lengths.items() if length == 0}
     graph = {name: sorted(_left_calls(expression, nullable, lengths)) for name, expression in rules.items()}
-    for group in _components(graph):
+    for group in components(graph):
         if len(group) == 1 and not any(name in graph[name] for name in group):
             continue
         order = sorted(group)

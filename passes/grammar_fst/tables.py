@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.grammar import MAX_ACTION_WORDS, Grammar
-from chimerac.passes.grammar_fst.closing import UNREACHABLE, closing
+from chimerac.passes.grammar_fst.closing import UNREACHABLE, Loop, closing
 from chimerac.passes.grammar_fst.determinise import State
-from chimerac.passes.grammar_fst.nfa import CHECK, COUNT, POP, PUSH, Action, Machine
+from chimerac.passes.grammar_fst.nfa import CHECK, COUNT, POP, PUSH, Action
 from chimerac.runtime.bundle_format.fstpack import REJECT, RETURN, STACK_FRAMES, UNLIMITED, Automaton
 
 #: Characters of the text slice: (first, last) of each byte; continuation bytes are 0x80..0xBF unless listed.
@@ -36,19 +36,18 @@ def tables(grammar: Grammar, states: Sequence[State], start: int, *, minimise: b
 
     Raises UserError CHM282 for too many actions, CHM284 where no text at all matches.
     """
-    cost, room = closing(states)
-    first = states[start].machine
-    if cost[start] >= UNREACHABLE or room[start] > STACK_FRAMES:
+    ends = closing(states)
+    if ends.close[start] >= UNREACHABLE or ends.room[start] > STACK_FRAMES:
         limits = f"{UNREACHABLE:,} bytes and {STACK_FRAMES} frames"
         message = f"the grammar {grammar.name} matches no text that ends within {limits}"
         raise UserError("CHM284", message, hint="a recursion without an end, or parts that contradict each other")
-    assert first.main
+    assert states[start].machine.main
     cells, actions = _cells(states)
-    loops, loop_of = _loops(states)
+    loops, loop_of = _loops(ends.loop)
     info = np.zeros((len(states), 4), np.uint16)
-    info[:, 0] = cost
-    info[:, 1] = room
-    info[:, 2] = [loop_of[state.machine.name] for state in states]
+    info[:, 0] = ends.close
+    info[:, 1] = ends.room
+    info[:, 2] = loop_of
     info[:, 3] = [state.machine.kind for state in states]
     if minimise:
         cells, actions, info, start = _merge(_Table(cells, actions, info, start))
@@ -91,7 +90,7 @@ def _cells(states: Sequence[State]) -> tuple[NDArray[np.int64], list[tuple[Actio
         for first, last, listed, target in state.segments:
             row[first : last + 1] = target | number(listed) << 16
         if state.final:
-            check = ((CHECK, state.machine.minimum),) if state.machine.checked else ()
+            check = ((CHECK, state.check),) if state.check else ()
             cell = RETURN | number(check) << 16
             row[_END] = cell
             if state.returns:
@@ -104,19 +103,11 @@ def _bits(mask: int) -> NDArray[np.bool_]:
     return np.unpackbits(data, bitorder="little")[:_END].astype(bool)
 
 
-def _loops(states: Sequence[State]) -> tuple[NDArray[np.uint16], dict[str, int]]:
-    rows: dict[tuple[int, int, int, int], int] = {(0, UNLIMITED, 0, 0): 0}
-    of: dict[str, int] = {}
-
-    def row(machine: Machine) -> int:
-        if not machine.minimum and machine.maximum == UNLIMITED:
-            return 0
-        return rows.setdefault((machine.minimum, machine.maximum, machine.unit, 0), len(rows))
-
-    for state in states:
-        if state.machine.name not in of:
-            of[state.machine.name] = row(state.machine)
-    return np.array(list(rows), np.uint16), of
+def _loops(wanted: Sequence[Loop]) -> tuple[NDArray[np.uint16], list[int]]:
+    """The table of loops, and the row of each state."""
+    rows = {(0, UNLIMITED, 0): 0}
+    of = [rows.setdefault(loop, len(rows)) for loop in wanted]
+    return np.array([[*row, 0] for row in rows], np.uint16), of
 
 
 class _Table(NamedTuple):

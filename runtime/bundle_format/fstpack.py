@@ -22,7 +22,7 @@ KEY_TOKENIZER: Final = "chimera.tokenizer_sha256"
 
 REJECT: Final = 0xFFFFFFFF
 RETURN: Final = 0xFFFE  #: low half of a cell that leaves the frame
-END, CHECK, COUNT, PUSH, POP, SPACE = range(6)  #: kinds of actions
+END, CHECK, COUNT, PUSH, POP, SPACE, LIMIT = range(7)  #: kinds of actions
 STACK_FRAMES: Final = 64
 UNLIMITED: Final = 65535  #: of counts
 
@@ -311,7 +311,7 @@ def _check_cells(
     problems = {
         "a class is out of range": int(np.max(classes)) >= columns - 1,
         "the actions do not end": kinds[-1] != END or kinds[0] != END,
-        "an action is unknown": bool((kinds > SPACE).any()),
+        "an action is unknown": bool((kinds > LIMIT).any()),
         "an action pushes an unknown state": bool((arguments[pushes] >= states).any()),
         "something comes after a pop": bool((kinds[pops + 1] != END).any())
         if len(pops) and pops[-1] + 1 < len(op)

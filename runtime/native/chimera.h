@@ -236,8 +236,8 @@ CHM_API int32_t chm_grammar_restore(chm_grammar *grammar, const void *state, siz
 
 /* Make every generation that begins from now on follow a grammar of the same bundle, from its start; NULL: none. The
  * grammar stays open as long, and may serve one session at a time. Tokens that are not allowed are never chosen, the
- * text is closed before max_tokens is reached if that is possible (chm_grammar_closing at the start tells what it takes
- * at least), and where a single token is allowed it is taken whatever the logits are. */
+ * text is closed before max_tokens is reached, and where a single token is allowed it is taken whatever the logits are.
+ * chm_session_begin_generation fails where max_tokens is less than chm_grammar_closing at the start. */
 CHM_API int32_t chm_session_set_grammar(chm_session *session, chm_grammar *grammar);
 /* 1 if the text of the generation may end here, or has no grammar; else 0. */
 CHM_API int32_t chm_session_complete(const chm_session *session);

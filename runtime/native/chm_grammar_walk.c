@@ -142,6 +142,9 @@ static bool step_slowly(chm_grammar *grammar, const chm_cursor *from, uint32_t c
       case CHM_OP_COUNT:
         if (!count_one(w, &at, argument)) return false;
         break;
+      case CHM_OP_LIMIT: /* no more than the argument, which is never the largest number in a good table */
+        if (at_least(w, &at, argument + 1)) return false;
+        break;
       case CHM_OP_PUSH:
         if (!push(a, w, &at, argument)) return false;
         break;

@@ -304,6 +304,13 @@ int32_t chm_session_prompt(chm_session *session, const uint8_t *text, size_t tex
 int32_t chm_session_begin_generation(chm_session *session, int32_t max_tokens) {
   if (!session) return no_session();
   if (max_tokens < 0) return chm_fail(CHM_ERROR_ARGUMENT, "max_tokens is negative");
+  if (session->grammar) {
+    chm_configuration start;
+    chm_configuration_start(session->grammar, &start);
+    int64_t closing = chm_configuration_closing(session->grammar, &start);
+    if (closing > max_tokens)
+      return chm_fail(CHM_ERROR_ARGUMENT, "max_tokens is %d; the grammar's shortest text may need %d", (int64_t)max_tokens, closing);
+  }
   session->sequence.remaining = max_tokens;
   session->sequence.finished = 0;
   start_grammar(session);

@@ -18,6 +18,7 @@ from chimerac.runtime.bundle_format.constants import GRAMMAR_PLACE_BYTES
 from chimerac.runtime.bundle_format.fstpack import (
     CHECK,
     COUNT,
+    LIMIT,
     POP,
     PUSH,
     REJECT,
@@ -112,6 +113,9 @@ class GrammarEngine:
             offset += 1
             if kind == CHECK:
                 if count < argument:
+                    return None
+            elif kind == LIMIT:
+                if count > argument:
                     return None
             elif kind == COUNT:
                 if argument != UNLIMITED and count >= argument:

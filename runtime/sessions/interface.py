@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -180,8 +179,8 @@ class Session(ABC):
         self.close()
 
 
-def tell_too_short(closing: int, max_tokens: int) -> None:
-    """Warn if a text that needs ``closing`` tokens at least need not be complete after ``max_tokens``."""
+def check_long_enough(closing: int, max_tokens: int) -> None:
+    """Raises BundleError CHM420 if ``max_tokens`` may not do for a text of a grammar, which takes ``closing``."""
     if closing > max_tokens:
-        message = f"max_tokens is {max_tokens}; the grammar's shortest text may need {closing}: it may be cut off"
-        warnings.warn(message, stacklevel=3)
+        message = f"max_tokens is {max_tokens}; the grammar's shortest text may need {closing}"
+        raise BundleError("CHM420", message, hint=f"give max_tokens of at least {closing}")

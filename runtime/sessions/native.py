@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from chimerac.runtime.bundle_format import Manifest
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import GenerateOptions
-from chimerac.runtime.sessions.interface import FinishReason, Piece, Prompt, Session, tell_too_short
+from chimerac.runtime.sessions.interface import FinishReason, Piece, Prompt, Session, check_long_enough
 from chimerac.runtime.sessions.native_grammar import NativeGrammar, SessionGrammars
 from chimerac.runtime.sessions.native_library import NativeLibrary
 from chimerac.runtime.sessions.profile import Profile
@@ -84,7 +84,7 @@ class NativeSession(Session):
             call("chm_session_set_grammar", session, None if grammar is None else grammar.handle)
         if grammar is not None:
             grammar.start()
-            tell_too_short(grammar.closing, options.max_tokens)
+            check_long_enough(grammar.closing, options.max_tokens)
         self._tokens, self._finish_reason = [], None
         if options.reset:
             self.reset()

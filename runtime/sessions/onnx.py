@@ -27,7 +27,7 @@ from chimerac.runtime.options import GenerateOptions
 from chimerac.runtime.reference.grammars import GrammarRun, PythonGrammars
 from chimerac.runtime.reference.sampler import sample
 from chimerac.runtime.reference.tokenizer import StreamDecoder, Tokenizer, read_tokenizer
-from chimerac.runtime.sessions.interface import FinishReason, Piece, Prompt, Session, tell_too_short
+from chimerac.runtime.sessions.interface import FinishReason, Piece, Prompt, Session, check_long_enough
 from chimerac.runtime.sessions.onnx_model import first_line, import_onnxruntime, open_model, read_interface
 
 #: Target of bundles whose model need not give the bits of the other targets.
@@ -201,7 +201,7 @@ class OnnxSession(Session):
         engine = self._grammars.choose(options.grammar)
         run = None if engine is None else GrammarRun.begin(engine, options.max_tokens)
         if engine is not None:
-            tell_too_short(engine.closing(engine.start()), options.max_tokens)
+            check_long_enough(engine.closing(engine.start()), options.max_tokens)
         self._tokens, self._finish_reason = [], None
         if options.reset:
             self.reset()

@@ -16,7 +16,7 @@ from chimerac.runtime.bundle_format import Manifest
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import NO_GRAMMAR, GenerateOptions
 from chimerac.runtime.sessions.child_process import ChildSession
-from chimerac.runtime.sessions.interface import FinishReason, Piece, Prompt, tell_too_short
+from chimerac.runtime.sessions.interface import FinishReason, Piece, Prompt, check_long_enough
 
 RUNNER_NAME = "chimera-run"
 
@@ -89,7 +89,7 @@ class RunnerSession(ChildSession[bytes]):
             options.seed,
             options.stream,
         )
-        tell_too_short(self._use_grammar(options.grammar), options.max_tokens)
+        check_long_enough(self._use_grammar(options.grammar), options.max_tokens)
         self._tokens, self._finish_reason = [], None
         if options.reset:
             self.reset()

@@ -214,7 +214,12 @@ export class Model {
     const { signal, reset = true } = options;
     signal?.throwIfAborted();
     const maxTokens = this.#configure(options);
-    module.call("chm_session_set_grammar", this.#session, this.#grammars.choose(options.grammar));
+    const grammar = this.#grammars.choose(options.grammar);
+    const closing = module.exports.chm_grammar_closing(grammar); // 0 without one
+    if (closing > maxTokens) {
+      throw new ChimeraError("CHM420", `maxTokens is ${maxTokens}; the grammar's shortest text may need ${closing}`);
+    }
+    module.call("chm_session_set_grammar", this.#session, grammar);
     this.#finishReason = null;
     this.#tokens = [];
     if (reset) this.reset();
