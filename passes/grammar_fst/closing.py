@@ -269,23 +269,24 @@ def _find_ranges(plan: _Plan) -> None:
         reach(key[0], key[1], key[1])
     while queue:
         number = queue.pop()
-        low, high = ranges[number]
-        for _, _, actions, target in plan.states[number].segments:
-            least, most, goal = low, high, END
-            for kind, argument in actions:
-                if kind == COUNT:
-                    least, most = least + 1, min(most + 1, argument)
-                elif kind == LIMIT:
-                    most = min(most, argument)
-                elif kind == CHECK:
-                    least = max(least, argument)
-                elif kind == PUSH:
-                    goal = argument
-                    break
-            else:
-                goal = END if actions[-1:] == ((POP, 0),) else target
-            if goal != END and least <= most:
-                reach(goal, least, most)
+        for segment in plan.states[number].segments:
+            goal, low, high = _after(segment, *ranges[number])
+            if goal != END and low <= high:
+                reach(goal, low, high)
+
+
+def _after(segment: Segment, low: int, high: int) -> tuple[int, int, int]:
+    """The state of the same machine after a segment, or END, and the least and the greatest count there."""
+    for kind, argument in segment[2]:
+        if kind == COUNT:
+            low, high = low + 1, min(high + 1, argument)
+        elif kind == LIMIT:
+            high = min(high, argument)
+        elif kind == CHECK:
+            low = max(low, argument)
+        elif kind == PUSH:
+            return argument, low, high
+    return (END if segment[2][-1:] == ((POP, 0),) else segment[3]), low, high
 
 
 def _loop(plan: _Plan, number: int) -> Loop:

@@ -148,9 +148,9 @@ def _measure(states: Sequence[State], members: Sequence[int], counts: Counts) ->
     most = dict.fromkeys(members, 0)
     graph = {number: [goal for goal, _ in found if goal != END] for number, found in ways.items()}
     for group in components(graph):  # each after those that it leads to
-        found = [(goal, mark) for number in group for goal, mark in ways[number]]
-        longest = max((mark + (0 if goal == END else most[goal]) for goal, mark in found), default=0)
-        if any(goal in group and mark for goal, mark in found):
+        together = [way for number in group for way in ways[number]]
+        longest = max((mark + (0 if goal == END else most[goal]) for goal, mark in together), default=0)
+        if any(goal in group and mark for goal, mark in together):
             longest = ENDLESS
         for number in group:
             most[number] = min(longest, ENDLESS)

@@ -63,8 +63,8 @@ def test_what_cannot_be_used(
     chimerac("run", bundles["x86_64-avx2"], "hello", *options).refused(code, says)
 
 
-def test_too_few_tokens_are_told(chimerac: Command, bundles: dict[str, Path]) -> None:
-    shown = chimerac("run", bundles["x86_64-avx2"], "hello", "--regex", "a{30}", "-n", "10")
-    assert shown.code == 0
-    assert "warning: max_tokens is 10; the grammar's shortest text may need 30" in shown.err
-    assert shown.out.strip() == "a" * 10
+def test_too_few_tokens_are_refused(chimerac: Command, bundles: dict[str, Path]) -> None:
+    shown = chimerac("run", bundles["x86_64-avx2"], "hello", "--regex", "a{30}", "-n", "29")
+    shown.refused("CHM420", "max_tokens is 29; the grammar's shortest text may need 30")
+    shown = chimerac("run", bundles["x86_64-avx2"], "hello", "--regex", "a{30}", "-n", "30")
+    assert shown.out.strip() == "a" * 30

@@ -9,7 +9,7 @@ from grammar_tools import accepts, byte_engine
 
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.grammar import characters as ch
-from chimerac.frontends.grammar.character_dfa import both, complement, of_length, of_regex, of_texts, without
+from chimerac.frontends.grammar.character_dfa import both, complement, of_regex, of_texts, without
 from chimerac.frontends.grammar.regex import anchored, choices_grammar, parse, regex_grammar, searched
 
 TEXTS = [
@@ -213,8 +213,6 @@ def test_automata_over_characters() -> None:
         assert both(left, right).accepts(text) == (in_left and in_right)
         assert without(left, right).accepts(text) == (in_left and not in_right)
         assert complement(left).accepts(text) != in_left
-        assert of_length(left, 1, 2).accepts(text) == (in_left and 1 <= len(text) <= 2)
-        assert of_length(left, 2, None).accepts(text) == (in_left and len(text) >= 2)
         assert of_texts(["ab", "a"]).accepts(text) == (text in ("ab", "a"))
     assert both(left, of_texts(["c"])).empty
     assert not left.empty

@@ -131,8 +131,10 @@ def test_the_runner_follows_the_same_grammars(runner: Path, session: NativeSessi
             with pytest.raises(BundleError) as caught:
                 list(other.generate("x", grammar=bad))
             assert caught.value.code == code
-        with pytest.warns(UserWarning, match="may be cut off"):
+        with pytest.raises(BundleError, match="max_tokens is 3; the grammar's shortest text may need 26") as caught:
             list(other.generate("x", grammar="person", max_tokens=3))
+        assert caught.value.code == "CHM420"
+        assert len(list(other.generate("x", grammar="person", max_tokens=26))) > 1
 
 
 def test_the_runner_without_its_grammar_file(runner: Path, tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import random
 import re
 import shutil
 import tokenize
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -131,15 +130,15 @@ def test_every_limit_of_tokens_is_kept_and_the_text_closed(name: str, session: N
         complete_text(session, grammar, limit, max_tokens=limit, temperature=1.5)
 
 
-def test_too_few_tokens_are_told_and_still_close_as_far_as_possible(session: NativeSession, compiled: Get) -> None:
+def test_too_few_tokens_are_refused_before_anything_is_done(session: NativeSession, compiled: Get) -> None:
     grammar = compiled("person")
     shortest = grammar.engine.closing(grammar.engine.start())
-    with pytest.warns(UserWarning, match=f"may need {shortest}"):
+    before = session.snapshot()
+    with pytest.raises(BundleError, match=f"may need {shortest}") as caught:
         text_of(session, "a", grammar=grammar.data, max_tokens=shortest - 1)
-    assert session.finish_reason == "length"
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        text_of(session, "a", grammar=grammar.data, max_tokens=shortest)
+    assert caught.value.code == "CHM420"
+    assert session.snapshot() == before
+    complete_text(session, grammar, 0, max_tokens=shortest)
 
 
 def test_the_default_grammar_and_names_and_none(session: NativeSession, model: Any) -> None:
