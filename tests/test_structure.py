@@ -16,8 +16,6 @@ SOURCE = r".*\.(py|c|h|mjs|js|ts|swift)"
 #: Files that are longer, and why they are one.
 LONG = {
     "compiler/ir/ops/linear.py": "products in all formats share rounding and packing",
-    "frontends/grammar/regex.py": "one recursive parser",
-    "frontends/grammar/schema.py": "one recursive translation, a method for each type of JSON",
     "runtime/bundle_format/container.py": "what is written and what is refused when it is read, side by side",
     "runtime/native/chm_run.c": "one program",
     "runtime/native/chm_state.c": "snapshots: writing and reading share one description of the sections",

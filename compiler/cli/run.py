@@ -46,10 +46,11 @@ def run(
     Without a prompt it answers standard input line by line. Without a bundle it takes the one built last in dist/.
     """
     from chimerac.compiler.verbs.bundles import find_bundle
+    from chimerac.compiler.verbs.grammars import read_choices
     from chimerac.compiler.verbs.run import Conversation
     from chimerac.compiler.verbs.run import run as generate
 
-    options["choices"] = None if choices is None else [text for text in choices.split(",") if text]
+    options["choices"] = None if choices is None else read_choices(choices)
     chosen = Path(bundle) if bundle else find_bundle()
     with plain_warnings():
         if prompt is None:

@@ -204,6 +204,7 @@ class Grammar:
     space_cap: int = DEFAULT_SPACE_CAP
     flags: int = 0
     kinds: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()  #: what of the source says nothing about texts and was ignored
 
 
 def children(expression: Expression) -> tuple[Expression, ...]:

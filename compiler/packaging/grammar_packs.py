@@ -76,9 +76,10 @@ def _grammar(kind: str, source: Any) -> Grammar:
         from chimerac.frontends.grammar.schema import schema_grammar
 
         return schema_grammar(source)
-    from chimerac.frontends.grammar.regex import choices_grammar, regex_grammar
+    from chimerac.frontends.grammar.choices import choices_grammar
+    from chimerac.frontends.grammar.regex import regex_grammar
 
-    return regex_grammar(source) if kind == "regex" else choices_grammar(list(source))
+    return regex_grammar(source) if kind == "regex" else choices_grammar(source)
 
 
 def compiled(grammar: Grammar, whitespace: int | None = None, *, minimise: bool = True) -> Automaton:

@@ -51,6 +51,13 @@ def chosen_grammar(
     return _named(bundle, grammar)
 
 
+def read_choices(text: str) -> list[str]:
+    """The texts of a line such as ``on,off,"a, b"``; raises UserError CHM280 for an empty one and for open quotes."""
+    from chimerac.frontends.grammar.choices import read_choices as read
+
+    return read(text)
+
+
 def _named(bundle: str | Path, name: str) -> str | bytes:
     """The bundle's grammar of a name, else the compiled one of a file or of a mode."""
     from chimerac.compiler.packaging.grammar_packs import compile_grammar

@@ -5,17 +5,20 @@ Intersection and difference of regular expressions; the result becomes a ``Graph
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.grammar import NOTHING, Expression, Graph
 from chimerac.compiler.ir.ranges import cut
-from chimerac.frontends.grammar.characters import CharSet, char_set, utf8
-from chimerac.frontends.grammar.regex import Chars, Either, Join, Regex, Times
+from chimerac.frontends.grammar.budget import Budget
+from chimerac.frontends.grammar.characters import CharSet, char_set, intersection, inverted, utf8
+from chimerac.frontends.grammar.regex_tree import Chars, Either, Join, Regex, Times
 
 MAX_DFA_STATES: Final = 20_000
+#: Nodes and edges that are looked at to make one of a pattern.
+MAX_DFA_WORK: Final = 600_000
 State = TypeVar("State", bound=Hashable)
 
 
@@ -77,68 +80,156 @@ def explore(
     return CharacterDfa(tuple(rows), tuple(ends[index] for index in keep))
 
 
-def of_regex(tree: Regex) -> CharacterDfa:  # noqa: C901  a case for each kind of expression
-    """The automaton of a tree without anchors."""
-    epsilon: list[list[int]] = []
-    edges: list[list[tuple[CharSet, int]]] = []
+def of_regex(tree: Regex, after: CharacterDfa | None = None) -> CharacterDfa:
+    """The automaton of a tree without anchors, and of what comes after it."""
+    nfa = _Nfa()
+    last = nfa.node()
+    begin = nfa.build(tree, last if after is None else nfa.embed(after, last))
 
-    def node() -> int:
-        if len(edges) > 20 * MAX_DFA_STATES:
-            raise UserError("CHM282", "a pattern is too large")
-        epsilon.append([])
-        edges.append([])
-        return len(edges) - 1
+    def moves(state: frozenset[int]) -> list[tuple[int, int, frozenset[int]]]:
+        listed = [(first, end, target) for n in state for chars, target in nfa.edges[n] for first, end in chars]
+        nfa.budget.spend(len(listed))
+        return [(first, end, frozenset().union(*map(nfa.closure, targets))) for first, end, targets in cut(listed)]
 
-    def build(item: Regex, exit: int) -> int:
+    return explore(nfa.closure(begin), moves, lambda state: last in state)
+
+
+class _Nfa:
+    """An automaton with edges that take no character; nodes are numbers."""
+
+    def __init__(self) -> None:
+        self.epsilon: list[list[int]] = []
+        self.edges: list[list[tuple[CharSet, int]]] = []
+        self.budget = Budget("a pattern", work=MAX_DFA_WORK)
+        self._closures: dict[int, frozenset[int]] = {}
+
+    def node(self) -> int:
+        """A new node."""
+        self.budget.spend()
+        self.epsilon.append([])
+        self.edges.append([])
+        return len(self.edges) - 1
+
+    def build(self, item: Regex, exit: int) -> int:
+        """The entry of a tree that goes on at ``exit``."""
         match item:
             case Chars(chars):
-                entry = node()
-                edges[entry].append((chars, exit))
+                entry = self.node()
+                self.edges[entry].append((chars, exit))
                 return entry
             case Join(parts):
                 for part in reversed(parts):
-                    exit = build(part, exit)
+                    exit = self.build(part, exit)
                 return exit
             case Either(options):
-                entry = node()
-                epsilon[entry] = [build(option, exit) for option in options]
+                entry = self.node()
+                self.epsilon[entry] = [self.build(option, exit) for option in options]
                 return entry
-            case Times(inner, minimum, maximum):
-                if maximum is None:
-                    loop = node()
-                    epsilon[loop] = [build(inner, loop), exit]
-                    exit = loop
-                else:
-                    end = exit
-                    for _ in range(maximum - minimum):
-                        entry = node()
-                        epsilon[entry] = [build(inner, exit), end]
-                        exit = entry
-                for _ in range(minimum):
-                    exit = build(inner, exit)
-                return exit
+            case Times():
+                return self._times(item, exit)
         raise AssertionError(item)
 
-    last = node()
-    begin = build(tree, last)
-    closures: dict[int, frozenset[int]] = {}
+    def _times(self, item: Times, exit: int) -> int:
+        if item.maximum is None:
+            loop = self.node()
+            self.epsilon[loop] = _preferred(item, self.build(item.item, loop), exit)
+            exit = loop
+        else:
+            end = exit
+            for _ in range(item.maximum - item.minimum):
+                entry = self.node()
+                self.epsilon[entry] = _preferred(item, self.build(item.item, exit), end)
+                exit = entry
+        for _ in range(item.minimum):
+            exit = self.build(item.item, exit)
+        return exit
 
-    def closure(at: int) -> frozenset[int]:
-        if at not in closures:
-            seen, stack = {at}, [at]
-            while stack:
-                for target in epsilon[stack.pop()]:
-                    if target not in seen:
-                        seen.add(target)
-                        stack.append(target)
-            closures[at] = frozenset(n for n in seen if edges[n] or n == last)
-        return closures[at]
+    def embed(self, dfa: CharacterDfa, exit: int) -> int:
+        """The entry of a copy of an automaton that goes on at ``exit``."""
+        entries = [self.node() for _ in dfa.moves]
+        for entry, row, final in zip(entries, dfa.moves, dfa.final, strict=True):
+            targets: dict[int, list[tuple[int, int]]] = {}
+            for first, last, target in row:
+                targets.setdefault(target, []).append((first, last))
+            self.edges[entry] = [(tuple(ranges), entries[target]) for target, ranges in targets.items()]
+            self.epsilon[entry] = [exit] if final else []
+        return entries[0]
 
-    def moves(state: frozenset[int]) -> list[tuple[int, int, frozenset[int]]]:
-        listed = [(first, end, target) for n in state for chars, target in edges[n] for first, end in chars]
-        return [(first, end, frozenset().union(*map(closure, targets))) for first, end, targets in cut(listed)]
+    def closure(self, at: int) -> frozenset[int]:
+        """The nodes reached without a character that have edges or are the last one."""
+        if at not in self._closures:
+            self._closures[at] = frozenset(self.ordered(at))
+        return self._closures[at]
 
-    return explore(closure(begin), moves, lambda state: last in state)
+    def ordered(self, at: int) -> list[int]:
+        """The same, what is preferred first."""
+        found: list[int] = []
+        seen: set[int] = set()
+        stack = [at]
+        while stack:
+            node = stack.pop()
+            if node not in seen:
+                seen.add(node)
+                if self.edges[node] or not node:
+                    found.append(node)
+                stack += reversed(self.epsilon[node])
+        self.budget.spend(len(seen))
+        return found
+
+
+def _preferred(times: Times, more: int, end: int) -> list[int]:
+    """The two ways to go on in a repetition, the preferred one first."""
+    return [end, more] if times.lazy else [more, end]
+
+
+def of_matches(tree: Regex) -> CharacterDfa | None:
+    """The texts that Python's ``re`` matches as a whole when it looks for a match at their begin.
+
+    It takes the first alternative that leads to a match, not the longest: ``a|ab`` never matches ``ab``. None if these
+    are all texts of the tree.
+    """
+    nfa = _Nfa()
+    begin = nfa.build(tree, nfa.node())
+    shortened = False
+
+    def until_match(nodes: Iterable[int]) -> tuple[int, ...]:
+        nonlocal shortened
+        found: dict[int, None] = {}
+        for node in nodes:
+            if 0 in found:
+                shortened = shortened or bool(node not in found and nfa.edges[node])
+            else:
+                found[node] = None
+        return tuple(found)
+
+    def moves(state: tuple[int, ...]) -> list[tuple[int, int, tuple[int, ...]]]:
+        targets: list[int] = []
+        listed: list[tuple[int, int, int]] = []
+        for node in state:
+            for chars, target in nfa.edges[node]:
+                listed += [(first, last, len(targets)) for first, last in chars]
+                targets.append(target)
+        nfa.budget.spend(len(listed))
+        return [
+            (first, last, until_match(node for index in sorted(which) for node in nfa.ordered(targets[index])))
+            for first, last, which in cut(listed)
+        ]
+
+    dfa = explore(until_match(nfa.ordered(begin)), moves, lambda state: 0 in state)
+    return dfa if shortened else None
+
+
+def starting(dfa: CharacterDfa, chars: CharSet) -> CharacterDfa:
+    """The texts of a language that begin with one of some characters."""
+
+    def moves(state: tuple[bool, int]) -> list[tuple[int, int, tuple[bool, int]]]:
+        begun, at = state
+        row = dfa.moves[at]
+        if begun:
+            return [(first, last, (True, target)) for first, last, target in row]
+        return [(a, b, (True, target)) for first, last, target in row for a, b in intersection(((first, last),), chars)]
+
+    return explore((False, 0), moves, lambda state: state[0] and dfa.final[state[1]])
 
 
 def both(left: CharacterDfa, right: CharacterDfa) -> CharacterDfa:
@@ -160,6 +251,11 @@ def both(left: CharacterDfa, right: CharacterDfa) -> CharacterDfa:
     return explore((0, 0), moves, lambda state: left.final[state[0]] and right.final[state[1]])
 
 
+def either(left: CharacterDfa, right: CharacterDfa) -> CharacterDfa:
+    """The texts in one of the languages, or in both."""
+    return complement(both(complement(left), complement(right)))
+
+
 def without(left: CharacterDfa, right: CharacterDfa) -> CharacterDfa:
     """The texts of the left language that are not in the right one."""
     return both(left, complement(right))
@@ -173,8 +269,6 @@ def complement(dfa: CharacterDfa) -> CharacterDfa:
             return [(0, 0xD7FF, -1), (0xE000, 0x10FFFF, -1)]
         row = dfa.moves[state]
         covered = char_set((first, last) for first, last, _ in row)
-        from chimerac.frontends.grammar.characters import inverted
-
         return sorted([*row, *((first, last, -1) for first, last in inverted(covered))])
 
     return explore(0, moves, lambda state: state < 0 or not dfa.final[state])
@@ -182,12 +276,22 @@ def complement(dfa: CharacterDfa) -> CharacterDfa:
 
 def of_texts(texts: Sequence[str]) -> CharacterDfa:
     """Some fixed texts."""
+    children: list[dict[str, int]] = [{}]
+    final = [False]
+    for text in texts:
+        at = 0
+        for sign in text:
+            if sign not in children[at]:
+                children[at][sign] = len(children)
+                children.append({})
+                final.append(False)
+            at = children[at][sign]
+        final[at] = True
 
-    def moves(prefix: str) -> list[tuple[int, int, str]]:
-        following = sorted({text[len(prefix)] for text in texts if text.startswith(prefix) and len(text) > len(prefix)})
-        return [(ord(c), ord(c), prefix + c) for c in following]
+    def moves(at: int) -> list[tuple[int, int, int]]:
+        return [(ord(sign), ord(sign), target) for sign, target in sorted(children[at].items())]
 
-    return explore("", moves, lambda prefix: prefix in texts)
+    return explore(0, moves, lambda at: final[at])
 
 
 def graph_of(

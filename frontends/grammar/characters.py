@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
 import sys
 import unicodedata
@@ -101,17 +102,66 @@ def category(name: str) -> CharSet:
     return where(lambda c: unicodedata.category(c).startswith(name))
 
 
+@functools.cache
+def _cases(fold: Callable[[str], Iterable[str]]) -> dict[int, tuple[int, ...]]:
+    """For each character that has others of the same letter, all of these; ``fold`` names some of each."""
+    leader: dict[str, str] = {}
+
+    def of(c: str) -> str:
+        while leader.get(c, c) != c:
+            c = leader[c]
+        return c
+
+    members: dict[str, list[str]] = {}
+    for point in (*range(0xD800), *range(0xE000, LAST + 1)):
+        c = chr(point)
+        if c.lower() == c == c.upper() and c.casefold() == c:
+            continue
+        for other in fold(c):
+            leader[of(other)] = leader.setdefault(of(c), of(c))
+    for c in leader:
+        if len(c) == 1:
+            members.setdefault(of(c), []).append(c)
+    return {ord(c): tuple(sorted(map(ord, group))) for group in members.values() if len(group) > 1 for c in group}
+
+
+def _pythons(c: str) -> list[str]:
+    """What Python's ``re`` takes for the same letter: one letter in other cases, or with the same cases of several."""
+    # the only one whose small letter has two characters, of which ``re`` takes the first
+    found = ["i" if c == "\u0130" else c, *(other for other in (c.lower(), c.upper(), c.title()) if len(other) == 1)]
+    return [*found, c.upper()] if len(c.upper()) > 1 else found
+
+
+def _simple(c: str) -> list[str]:
+    """What ECMAScript takes for the same letter: simple case folding."""
+    folds = c.casefold() if len(c.casefold()) == 1 else c.lower()
+    return [folds] if len(folds) == 1 else [c]
+
+
 def folded(chars: CharSet) -> CharSet:
-    """The characters and their simple upper and lower cases."""
-    found = list(chars)
-    for first, last in chars:
-        if last - first > 0x3000:
-            continue  # so wide a range holds both cases of what it holds
-        for point in range(first, last + 1):
-            for other in (chr(point).lower(), chr(point).upper()):
-                if len(other) == 1:
-                    found.append((ord(other), ord(other)))
-    return char_set(found)
+    """The characters and those that Python's ``re`` takes for the same without regard to case."""
+    return _with_cases(chars, _cases(_pythons))
+
+
+def simply_folded(chars: CharSet) -> CharSet:
+    """The characters and those that have the same simple case folding, as in ECMAScript."""
+    return _with_cases(chars, _cases(_simple))
+
+
+def ascii_folded(chars: CharSet) -> CharSet:
+    """The characters and, of ASCII's letters, the other cases."""
+    small, large = intersection(chars, ((97, 122),)), intersection(chars, ((65, 90),))
+    moved = [(a - 32, b - 32) for a, b in small] + [(a + 32, b + 32) for a, b in large]
+    return char_set([*chars, *moved])
+
+
+def _with_cases(chars: CharSet, cases: dict[int, tuple[int, ...]]) -> CharSet:
+    if len(chars) == 1 and chars[0][1] - chars[0][0] < 64:
+        points: Iterable[int] = range(chars[0][0], chars[0][1] + 1)
+    else:
+        begins = [first for first, _ in chars]
+        points = [p for p in cases if (i := bisect.bisect_right(begins, p) - 1) >= 0 and p <= chars[i][1]]
+    return char_set([*chars, *((other, other) for point in points for other in cases.get(point, ()))])
 
 
 @functools.lru_cache(maxsize=4096)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from chimerac.frontends.grammar.budget import shown
+from chimerac.frontends.grammar.json_source import UnsupportedKeyword
+
 _DAY: Final = (
     r"(?:\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|02-(?:0[1-9]|1\d|2[0-8]))"
     r"|(?:\d\d(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29)"
@@ -23,18 +26,52 @@ _IPV6: Final = "|".join(
     ]
 )
 _LABEL: Final = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
-_UNRESERVED: Final = r"[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2}"
+_CODED: Final = r"%[0-9A-Fa-f]{2}"
+_UNRESERVED: Final = rf"[A-Za-z0-9._~!$&'()*+,;=:@-]|{_CODED}"
+_AFTER_PATH: Final = rf"(?:\?(?:{_UNRESERVED}|[/?])*)?(?:#(?:{_UNRESERVED}|[/?])*)?"
+_URI: Final = rf"[A-Za-z][A-Za-z0-9+.-]*:(?://(?:{_UNRESERVED}|[\[\]])*)?(?:{_UNRESERVED}|/)*{_AFTER_PATH}"
+#: Of a reference without a scheme: its first segment has no colon.
+_SEGMENT: Final = rf"(?:[A-Za-z0-9._~!$&'()*+,;=@-]|{_CODED})"
+_POINTER: Final = r"(?:/(?:[^~/]|~[01])*)*"
+_CLOCK_TIME: Final = r"T(?:\d+H(?:\d+M(?:\d+S)?)?|\d+M(?:\d+S)?|\d+S)"
+_DATES: Final = r"(?:\d+Y(?:\d+M(?:\d+D)?)?|\d+M(?:\d+D)?|\d+D)"
 
 #: What each format matches. Leap seconds, quoted local parts and address literals of e-mail are left out.
 FORMATS: Final[dict[str, str]] = {
     "date": _DAY,
     "time": _CLOCK,
     "date-time": rf"{_DAY}[tT]{_CLOCK}",
+    "duration": rf"P(?:{_DATES}(?:{_CLOCK_TIME})?|{_CLOCK_TIME}|\d+W)",
     "uuid": r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}",
     "ipv4": _IPV4,
     "ipv6": rf"(?:{_IPV6})",
     "email": rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+)*@{_LABEL}(?:\.{_LABEL})*",
     "hostname": rf"{_LABEL}(?:\.{_LABEL})*",
-    "uri": rf"[A-Za-z][A-Za-z0-9+.-]*:(?://(?:{_UNRESERVED}|[\[\]])*)?(?:{_UNRESERVED}|/)*"
-    rf"(?:\?(?:{_UNRESERVED}|[/?])*)?(?:#(?:{_UNRESERVED}|[/?])*)?",
+    "uri": _URI,
+    "uri-reference": rf"(?:{_URI}|(?://(?:{_UNRESERVED}|[\[\]])*(?:/(?:{_UNRESERVED}|/)*)?"
+    rf"|/(?:(?:{_UNRESERVED})(?:{_UNRESERVED}|/)*)?|{_SEGMENT}+(?:/(?:{_UNRESERVED}|/)*)?)?{_AFTER_PATH})",
+    "json-pointer": _POINTER,
+    "relative-json-pointer": rf"(?:0|[1-9]\d*)(?:#|{_POINTER})",
 }
+#: Formats of the drafts that are not checked, and what narrower one to take.
+_UNSUPPORTED: Final = {
+    "idn-email": "take email",
+    "idn-hostname": "take hostname",
+    "iri": "take uri",
+    "iri-reference": "take uri-reference",
+    "uri-template": "write a pattern",
+    "regex": "write a pattern",
+}
+
+
+def known_format(name: str, pointer: str) -> str:
+    """ "" for a format that strings are held to, else the note for one that only annotates.
+
+    A format that no draft defines annotates; raises UnsupportedKeyword for one that a draft defines and that is not
+    checked here.
+    """
+    if name in FORMATS:
+        return ""
+    if name in _UNSUPPORTED:
+        raise UnsupportedKeyword(pointer, f"the format {shown(name)} is not supported", _UNSUPPORTED[name])
+    return f"the format {shown(name)} is none of JSON Schema's and says nothing about values"

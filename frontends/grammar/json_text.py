@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -30,6 +31,7 @@ from chimerac.frontends.grammar.characters import CharSet
 SPACES: Final = star(Space(byte_set(b" \t\r\n")))
 #: Characters that a string may hold as they are.
 PLAIN: Final = ch.difference(ch.ALL, ch.char_set([(0, 0x1F), (0x22, 0x22), (0x5C, 0x5C)]))
+_ALONE: Final = re.compile("[\ud800-\udfff]")
 _SHORT: Final = {8: b"\\b", 9: b"\\t", 10: b"\\n", 12: b"\\f", 13: b"\\r", 0x22: b'\\"', 0x5C: b"\\\\"}
 _HEX: Final = byte_set(b"0123456789abcdefABCDEF")
 _DIGIT: Final = byte_set(b"0123456789")
@@ -76,6 +78,7 @@ COLON: Final = sequence(SPACES, Literal(b":"), SPACES)
 ANY_OBJECT, ANY_ARRAY, ANY_STRING = "any object", "any array", "string"
 ANY: Final[Expression] = Choice((Call(ANY_OBJECT), Call(ANY_ARRAY), Call(ANY_STRING), NUMBER, BOOLEAN, NULL))
 _PAIR: Final = sequence(Call(ANY_STRING), COLON, ANY, SPACES)
+REST, WIDE = "rest of a string", "wide rest of a string"
 LIBRARY: Final[Mapping[str, Expression]] = {
     ANY_STRING: STRING,
     ANY_OBJECT: sequence(Literal(b"{"), SPACES, optional(sequence(_PAIR, star(sequence(COMMA, _PAIR)))), Literal(b"}")),
@@ -104,8 +107,9 @@ def encode(chars: CharSet) -> Expression:
 
 
 def string_literal(text: str) -> Expression:
-    """A string in its shortest spelling, quotes included."""
-    return Literal(json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    """A string in its shortest spelling, quotes included; surrogates that stand alone are escaped."""
+    written = json.dumps(text, ensure_ascii=False)
+    return Literal(_ALONE.sub(lambda found: f"\\u{ord(found[0]):04x}", written).encode())
 
 
 def value_literal(value: object) -> Expression:
@@ -142,15 +146,15 @@ def counted_string(minimum: int, maximum: int | None) -> Expression:
     return Counted(Literal(b'"'), WHOLE_CHARACTER, EMPTY, Literal(b'"'), minimum, maximum)
 
 
-def other_key(names: Sequence[str], rest: str, wide: str) -> Expression:
-    """A key, quotes included, that is none of some names; ``rest``, ``wide`` are the rules of STRING_REST, WIDE_REST.
+def other_key(names: Sequence[str]) -> Expression:
+    """A key, quotes included, that is none of some names.
 
     Up to where it differs from all names the key is in its shortest spelling.
     """
-    return sequence(Literal(b'"'), _differing(tuple(n.encode() for n in names), 0, rest, wide))
+    return sequence(Literal(b'"'), _differing(tuple(n.encode() for n in names), 0))
 
 
-def _differing(names: tuple[bytes, ...], depth: int, rest: str, wide: str) -> Expression:
+def _differing(names: tuple[bytes, ...], depth: int) -> Expression:
     taken: dict[int, list[bytes]] = {}
     for name in names:
         if len(name) > depth:
@@ -160,14 +164,14 @@ def _differing(names: tuple[bytes, ...], depth: int, rest: str, wide: str) -> Ex
         options.append(Literal(b'"'))
     following = bytes(taken)
     other = [c for c in range(0x20, 0x80) if c not in following and c not in b'"\\']
-    options.append(sequence(byte_set(bytes(other)), Call(rest)))
-    options.append(Call(wide))
+    options.append(sequence(byte_set(bytes(other)), Call(REST)))
+    options.append(Call(WIDE))
     # an escape is another character than a name's next one, unless that needs an escape itself
     escapes = bytes(c for c in b'"\\bfnrt' if c not in {_SHORT[b][1] for b in following if b in _SHORT})
-    options.append(sequence(Literal(b"\\"), byte_set(escapes), Call(rest)))
+    options.append(sequence(Literal(b"\\"), byte_set(escapes), Call(REST)))
     for byte, members in taken.items():
         spelled = Literal(_SHORT.get(byte, bytes([byte])))
-        options.append(sequence(spelled, _differing(tuple(members), depth + 1, rest, wide)))
+        options.append(sequence(spelled, _differing(tuple(members), depth + 1)))
     return choice(options)
 
 

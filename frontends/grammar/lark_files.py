@@ -13,25 +13,19 @@ from typing import Any, Final
 
 from chimerac.compiler.errors import Span, UserError
 from chimerac.compiler.ir import grammar as ir
-from chimerac.compiler.ir.grammar import (
-    DEFAULT_SPACE_CAP,
-    MAX_NESTING,
-    MAX_RULES,
-    MAX_SOURCE_BYTES,
-    Expression,
-    Grammar,
-    deep_recursion,
-)
+from chimerac.compiler.ir.grammar import DEFAULT_SPACE_CAP, MAX_RULES, Expression, Grammar, deep_recursion
 from chimerac.frontends.grammar import characters as ch
 from chimerac.frontends.grammar import regex
+from chimerac.frontends.grammar.budget import printable
+from chimerac.frontends.grammar.lark_size import check_size
+from chimerac.frontends.grammar.lark_terminals import ignored, terminal
+from chimerac.frontends.grammar.regex_tree import Chars, Join, Look, Regex, special
 
 #: Patterns of Lark's own library that use look-behind or the shortest match, in a form without.
 _KNOWN: Final = {
     '".*?(?<!\\\\)(\\\\\\\\)*?"': '"(?:[^"\\\\\\n]|\\\\[^\\n])*"',
     "/\\*(.|\n)*?\\*/": "/\\*(?:[^*]|\\*+[^*/])*\\*+/",
 }
-_WHITESPACE: Final = ch.single(" \t\r\n\f\v")
-_TOKENS: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|/(?!/)(?:[^/\\\n]|\\.)+/|//[^\n]*|[()\[\]]')
 
 
 def read_lark(path: str | Path, name: str | None = None) -> Grammar:
@@ -55,33 +49,27 @@ def lark_grammar(
 
     A rule whose name ends in ``_frame`` gets a stack frame of its own wherever it stands.
 
-    Raises UserError CHM280 where Lark refuses the text or a terminal is not regular, CHM282 for a limit.
+    Raises UserError CHM280 where Lark refuses the text or a terminal is not regular, CHM282 for a limit, CHM420 for
+    what isn't a text.
     """
-    if len(text.encode()) > MAX_SOURCE_BYTES:
-        raise UserError("CHM282", f"{file} is over the limit of 1 MiB for a grammar")
-    _check_nesting(text, file)
+    if not isinstance(text, str):
+        raise UserError("CHM420", f"a grammar in Lark's notation is a str, not {type(text).__name__}")
+    text = text.removeprefix("\ufeff")
+    check_size(text, file)
     with deep_recursion():
         lark = _load(text, file)
-        terminals = {t.name: _terminal(t, file, text) for t in lark.terminals}
-        declared = sorted({s.name for rule in lark.rules for s in rule.expansion if s.is_term} - terminals.keys())
+        terminals = {t.name: terminal(t.name, _tree(t, file, text)) for t in lark.terminals}
+        used = {s.name for rule in lark.rules for s in rule.expansion if s.is_term}
+        declared = sorted(used - terminals.keys())
         if declared:
             raise UserError("CHM280", f"{file}: the terminal {declared[0]} is declared, but nothing says what it is")
-        ignored = [terminals[t] for t in lark.ignore_tokens]
-        between = ir.star(ir.choice([_space(tree) for tree in ignored])) if ignored else ir.EMPTY
-        rules = _rules(lark.rules, {t: regex.to_expression(tree) for t, tree in terminals.items()}, between)
+        skipped = ignored(terminals, [str(name) for name in lark.ignore_tokens], used)
+        rules = _rules(lark.rules, skipped.terminals, skipped.between)
     if len(rules) > MAX_RULES:
         raise UserError("CHM282", f"{file}: {len(rules):,} rules are over the limit of {MAX_RULES:,}")
-    rules["%start"] = ir.sequence(between, ir.Call("start"))
     shared = frozenset(rule for rule in rules if rule.endswith("_frame"))
+    rules["%start"] = ir.sequence(skipped.between, ir.Call("start"), skipped.end)
     return Grammar(name, rules, start="%start", shared=shared, source=text, space_cap=space_cap, flags=flags)
-
-
-def _check_nesting(text: str, file: str) -> None:
-    depth = 0
-    for match in _TOKENS.finditer(text):
-        depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(match[0], 0)
-        if depth > MAX_NESTING:
-            raise UserError("CHM282", f"{file} is nested more than {MAX_NESTING} deep")
 
 
 def _load(text: str, file: str) -> Any:
@@ -90,15 +78,13 @@ def _load(text: str, file: str) -> Any:
     try:
         return lark.Lark(text, parser="earley", lexer="dynamic_complete", maybe_placeholders=False, source_path=file)
     except lark.exceptions.UnexpectedInput as error:
-        span = (
-            Span(file, error.line, error.column, 1, (text.splitlines() or [""])[max(0, error.line - 1)])
-            if error.line > 0
-            else None
-        )
+        lines = text.splitlines() or [""]
+        at = min(error.line, len(lines)) - 1
+        span = Span(file, error.line, error.column, 1, lines[at]) if error.line > 0 else None
         raise UserError("CHM280", "this is not Lark's notation", span=span) from None
     except (lark.exceptions.LarkError, AssertionError, re.error) as error:
         message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError("CHM280", f"{file}: {message}", span=_place(message, text, file)) from None
+        raise UserError("CHM280", f"{file}: {printable(message)}", span=_place(message, text, file)) from None
     except (RecursionError, MemoryError, OverflowError):
         raise UserError("CHM282", f"{file} is nested too deep") from None
     except OSError as error:
@@ -113,22 +99,30 @@ def _place(message: str, text: str, file: str) -> Span | None:
     return Span(file, int(found[1]), int(found[2]), 1, lines[int(found[1]) - 1])
 
 
-def _terminal(terminal: Any, file: str, text: str) -> regex.Regex:
+def _tree(terminal: Any, file: str, text: str) -> Regex:
     pattern = terminal.pattern
     flags = "".join(sorted(pattern.flags))
     if pattern.type == "str":
-        tree: regex.Regex = regex.Join(tuple(regex.Chars(ch.single(c)) for c in pattern.value))
-        if "i" in flags:
-            tree = regex.Join(tuple(regex.Chars(ch.folded(ch.single(c))) for c in pattern.value))
-        return tree
+        folded = ch.folded if "i" in flags else lambda chars: chars
+        return Join(tuple(Chars(folded(ch.single(c))) for c in pattern.value))
     source = pattern.value
     try:
         for known, better in _KNOWN.items():
             source = source.replace(known, better)
-        return regex.anchored(regex.parse(source, "python", flags, lazy=False))
+        tree = regex.parse(source, "python", flags)
+        wrong = special(tree)
+        if wrong is not None:
+            what = "look-ahead" if isinstance(wrong, Look) else "an anchor"
+            message = f"regular expression: {what} is not supported: Lark looks at the text around a terminal, too"
+            raise UserError(
+                "CHM280", message, span=wrong.span, hint="say what the terminal is, without what is around it"
+            )
+        return tree
     except UserError as error:
         span = _definition(terminal.name, text, file)
-        raise UserError(error.code, f"terminal {terminal.name}: {error.message}", span=span, hint=error.hint) from None
+        column = f" (column {error.span.column} of the expression)" if error.span else ""
+        message = f"terminal {terminal.name}: {error.message}{column}"
+        raise UserError(error.code, message, span=span, hint=error.hint) from None
 
 
 def _definition(name: str, text: str, file: str) -> Span | None:
@@ -137,21 +131,6 @@ def _definition(name: str, text: str, file: str) -> Span | None:
         return None
     line = text.count("\n", 0, found.start()) + 1
     return Span(file, line, 1, len(name), text.splitlines()[line - 1])
-
-
-def _space(tree: regex.Regex) -> Expression:
-    """An ignored terminal; whitespace counts towards the cap."""
-    expression = regex.to_expression(tree)
-    stack, blank = [tree], True
-    while stack and blank:
-        match stack.pop():
-            case regex.Chars(chars):
-                blank = not ch.difference(chars, _WHITESPACE)
-            case regex.Join(parts) | regex.Either(parts):
-                stack += parts
-            case regex.Times(item):
-                stack.append(item)
-    return ir.Space(expression) if blank else expression
 
 
 def _rules(rules: Any, terminals: Mapping[str, Expression], between: Expression) -> dict[str, Expression]:

@@ -1,247 +1,175 @@
-"""Regular expressions: their text → a tree over characters → an expression over bytes.
+"""Regular expressions: their text → a tree over characters, and the grammar of one.
 
-Two dialects: "python" (``re``: ``\\d``, ``\\w``, ``\\s`` are Unicode) and "ecma" (JSON Schema; only ``\\s`` is).
-Look-around, back-references and word boundaries are refused with their place.
+Two dialects: "python" (``re``: ``\\d``, ``\\w``, ``\\s`` are Unicode) and "ecma" (JSON Schema; only ``\\s`` is). What
+is accepted means what it means there; look-behind, references to groups, word boundaries, possessive repetitions and
+atomic groups are refused with their place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+import re
+from dataclasses import dataclass, field
+from typing import Final
 
-from chimerac.compiler.errors import Span, UserError
+from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir import grammar as ir
-from chimerac.compiler.ir.grammar import MAX_NESTING, MAX_REPETITIONS, MAX_SOURCE_BYTES, Expression
+from chimerac.compiler.ir.grammar import MAX_REPETITIONS
 from chimerac.frontends.grammar import characters as ch
-from chimerac.frontends.grammar.characters import CharSet
+from chimerac.frontends.grammar.budget import Budget, shown
+from chimerac.frontends.grammar.character_dfa import graph_of
+from chimerac.frontends.grammar.regex_escapes import Dialect, Escapes
+from chimerac.frontends.grammar.regex_language import language
+from chimerac.frontends.grammar.regex_tree import (
+    Anchor,
+    Chars,
+    Either,
+    Join,
+    Look,
+    Regex,
+    Times,
+    to_expression,
+)
 
-Dialect = Literal["python", "ecma"]
-
-
-@dataclass(frozen=True, slots=True)
-class Chars:
-    """One character of a set."""
-
-    chars: CharSet
-
-
-@dataclass(frozen=True, slots=True)
-class Join:
-    """One after the other."""
-
-    parts: tuple[Regex, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Either:
-    """Any of the options."""
-
-    options: tuple[Regex, ...]
+#: Bytes of one expression, and parts of its tree.
+MAX_BYTES: Final = 1 << 16
+MAX_PARTS: Final = 40_000
+#: What a backslash stands before ends no comment.
+_COMMENT: Final = re.compile(r"(?:\\.|[^\\)])*\)", re.DOTALL)
+_VERBOSE_COMMENT: Final = re.compile(r"#(?:\\.|[^\\\n])*\n?", re.DOTALL)
+_BOUNDS: Final = re.compile(r"\{([0-9]*)(?:(,)([0-9]*))?\}")
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
-    """``minimum`` to ``maximum`` times; None: without end."""
-
-    item: Regex
-    minimum: int
-    maximum: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Anchor:
-    """The begin (``^``) or the end (``$``) of the text."""
-
-    sign: str
-
-
-Regex: TypeAlias = Chars | Join | Either | Times | Anchor
-
-NOTHING: Final = Join(())
-ANYTHING: Final = Times(Chars(ch.ALL), 0, None)
-_ASCII_DIGITS: Final[CharSet] = ((48, 57),)
-_ASCII_WORD: Final[CharSet] = ((48, 57), (65, 90), (95, 95), (97, 122))
-_CONTROLS: Final = {"n": 10, "r": 13, "t": 9, "f": 12, "v": 11, "a": 7, "0": 0}
-
-
-def _is_space(c: str) -> bool:
-    return c.isspace()
-
-
-_ECMA_SPACE: Final = ch.char_set(
-    [(9, 13), (32, 32), (0xA0, 0xA0), (0x1680, 0x1680), (0x2000, 0x200A), (0x2028, 0x2029), (0x202F, 0x202F),
-     (0x205F, 0x205F), (0x3000, 0x3000), (0xFEFF, 0xFEFF)]
-)  # fmt: skip
-
-
-def parse(text: str, dialect: Dialect = "python", flags: str = "", *, lazy: bool = True) -> Regex:
+def parse(text: str, dialect: Dialect = "python", flags: str = "") -> Regex:
     """The tree of a regular expression.
 
     Args:
-        flags: letters of Python's inline flags that hold from the start: i, s, x, a.
-        lazy: whether ``*?`` and its like are allowed; where whole texts are matched they mean the same as ``*``.
+        flags: letters of Python's inline flags that hold from the start: i, m, s, x, a.
 
     Raises UserError CHM280 for what isn't one or isn't supported, with the place, CHM282 for a limit.
     """
-    if len(text) > MAX_SOURCE_BYTES:
-        raise UserError("CHM282", f"a regular expression of {len(text):,} characters is over the limit of 1 MiB")
+    budget = Budget("a regular expression", bytes=MAX_BYTES, work=MAX_PARTS)
+    budget.source(text)
     with ir.deep_recursion():
-        return _Parser(text, dialect, flags, lazy).whole()
+        return _Parser(text, dialect, flags, budget).whole()
 
 
 @dataclass
-class _Parser:
-    text: str
-    dialect: Dialect
-    flags: str
-    lazy: bool
-    position: int = 0
+class _Parser(Escapes):
     depth: int = 0
+    names: set[str] = field(default_factory=set)
 
     def whole(self) -> Regex:
-        found = self.either()
+        found = self.either(outermost=True)
         if self.position < len(self.text):
             raise self.error("there is no '(' for this ')'")
         return found
 
-    def error(self, message: str, at: int | None = None, hint: str | None = None) -> UserError:
-        position = self.position if at is None else at
-        line = self.text.count("\n", 0, position) + 1
-        begin = self.text.rfind("\n", 0, position) + 1
-        end = self.text.find("\n", position)
-        shown = self.text[begin : len(self.text) if end < 0 else end]
-        span = Span("<regular expression>", line, position - begin + 1, 1, shown)
-        return UserError("CHM280", f"regular expression: {message}", span=span, hint=hint)
-
-    def peek(self) -> str:
-        return self.text[self.position : self.position + 1]
-
-    def take(self, expected: str) -> bool:
-        if self.text.startswith(expected, self.position):
-            self.position += len(expected)
-            return True
-        return False
-
-    def either(self) -> Regex:
-        options = [self.join()]
+    def either(self, *, outermost: bool = False) -> Regex:
+        options = [self.join(first=outermost)]
         while self.take("|"):
             options.append(self.join())
         return options[0] if len(options) == 1 else Either(tuple(options))
 
-    def join(self) -> Regex:
+    def join(self, *, first: bool = False) -> Regex:
+        """Up to a ``|`` or ``)``; flags for the whole expression may stand at the begin of the ``first``."""
         parts: list[Regex] = []
+        repeated = False  # whether the last part has a repetition already
         while (sign := self.peek()) and sign not in "|)":
-            if "x" in self.flags and (sign.isspace() or sign == "#"):
-                self.skip_comment()
+            if "x" in self.flags and self.blank():
                 continue
-            item = self.atom()
+            self.budget.spend()
+            at = self.position
+            bounds = self.repetition()
+            if bounds is not None:
+                if not parts:
+                    raise self.error("there is nothing to repeat", at)
+                parts[-1] = self.times(parts[-1], bounds, at, again=repeated)
+                repeated = True
+                continue
+            item = self.atom(first=first and not parts)
             if item is not None:
-                parts.append(self.times(item))
+                parts.append(item)
+                repeated = False
         return parts[0] if len(parts) == 1 else Join(tuple(parts))
 
-    def skip_comment(self) -> None:
+    def blank(self) -> bool:
+        """Go behind a blank or a comment of a verbose expression."""
         if self.peek() == "#":
-            end = self.text.find("\n", self.position)
-            self.position = len(self.text) if end < 0 else end
-        else:
-            self.position += 1
+            self.position = _VERBOSE_COMMENT.match(self.text, self.position).end()  # type: ignore[union-attr]
+            return True
+        return any(self.take(sign) for sign in " \t\n\r\v\f")
 
-    def times(self, item: Regex) -> Regex:
-        while True:
-            at = self.position
-            sign = self.peek()
-            if sign == "*":
-                bounds: tuple[int, int | None] = (0, None)
-            elif sign == "+":
-                bounds = (1, None)
-            elif sign == "?":
-                bounds = (0, 1)
-            elif sign == "{" and (found := self.bounds()) is not None:
-                bounds = found
-            else:
-                return item
-            if sign != "{":
-                self.position += 1
-            if isinstance(item, Anchor):
-                raise self.error("an anchor cannot be repeated", at)
-            if self.peek() == "+" and self.dialect == "python":
-                raise self.error("possessive repetition is not supported", hint="leave the last + out")
-            if self.take("?") and not self.lazy:
-                raise self.error(
-                    "shortest matches are not supported", at, "say which characters may come, such as [^*]* for .*?"
-                )
-            item = Times(item, *bounds)
+    # -- repetitions
 
-    def bounds(self) -> tuple[int, int | None] | None:
-        end = self.text.find("}", self.position)
-        inner = self.text[self.position + 1 : end] if end >= 0 else ""
-        low, comma, high = inner.partition(",")
-        if not (low + high).isdigit() or not (low + high).isascii() or (not low and not comma):
-            return None
-        if not low and self.dialect == "ecma":
-            return None
-        minimum = int(low[:9] or "0")
-        maximum = (int(high[:9]) if high else None) if comma else minimum
-        if max(minimum, maximum or 0) > MAX_REPETITIONS:
-            raise UserError("CHM282", f"a repetition of {inner} is over the limit of {MAX_REPETITIONS:,}")
-        if maximum is not None and minimum > maximum:
-            raise self.error("the bounds of a repetition are the wrong way round")
-        self.position = end + 1
-        return minimum, maximum
-
-    def atom(self) -> Regex | None:
+    def repetition(self) -> tuple[int, int | None] | None:
+        """The bounds that stand at the position, which moves behind them; None if there are none."""
         sign = self.peek()
-        if sign == "(":
-            return self.group()
-        if sign == "[":
-            return Chars(self.fold(self.char_class()))
-        if sign == "\\":
-            return self.escape()
         if sign in "*+?":
-            raise self.error("there is nothing to repeat")
-        self.position += 1
+            self.position += 1
+            return {"*": (0, None), "+": (1, None), "?": (0, 1)}[sign]
+        found = _BOUNDS.match(self.text, self.position)
+        if found is None or found[0] == "{}" or (not found[1] and self.dialect == "ecma"):
+            return None
+        low = _number(found[1])
+        high = low if not found[2] else _number(found[3]) if found[3] else None
+        if max(low, high or 0) > MAX_REPETITIONS:
+            raise UserError(
+                "CHM282", f"a repetition of {shown(found[0])[2:-2]} is over the limit of {MAX_REPETITIONS:,}"
+            )
+        if high is not None and low > high:
+            raise self.error("the bounds of a repetition are the wrong way round")
+        self.position = found.end()
+        return low, high
+
+    def times(self, item: Regex, bounds: tuple[int, int | None], at: int, *, again: bool) -> Regex:
+        """An item with the repetition that ends at the position."""
+        if isinstance(item, Anchor | Look):
+            raise self.error("an anchor cannot be repeated", at)
+        if again:
+            raise self.error("a repetition cannot be repeated", at, "put the first one in brackets: (?:…)")
+        if self.dialect == "python" and self.peek() == "+":
+            raise self.error("possessive repetition is not supported", hint="leave the last + out")
+        return Times(item, *bounds, self.take("?"))
+
+    # -- atoms
+
+    def atom(self, *, first: bool) -> Regex | None:
+        sign, at = self.peek(), self.position
+        if sign == "(":
+            return self.group(first=first)
+        if sign == "[":
+            return Chars(self.char_class())
+        if sign == "\\":
+            found = self.escape()
+            return found if isinstance(found, Anchor) else Chars(found)
         if sign == ".":
+            self.position += 1
             return Chars(ch.ALL if "s" in self.flags else ch.inverted(self.line_ends()))
         if sign in "^$":
             if "m" in self.flags:
-                raise self.error("anchors of lines are not supported", self.position - 1)
-            return Anchor(sign)
-        return Chars(self.fold(ch.single(sign)))
+                raise self.error("anchors of lines are not supported")
+            self.position += 1
+            return Anchor("n" if sign == "$" and self.dialect == "python" else sign, self.span(at))
+        return Chars(self.fold(self.literal()))
 
-    def line_ends(self) -> CharSet:
+    def line_ends(self) -> ch.CharSet:
         return ch.single("\n") if self.dialect == "python" else ch.single("\n\r\u2028\u2029")
 
-    def fold(self, chars: CharSet) -> CharSet:
-        return ch.folded(chars) if "i" in self.flags else chars
-
-    def group(self) -> Regex | None:
+    def group(self, *, first: bool) -> Regex | None:
         at = self.position
         self.depth += 1
-        if self.depth > MAX_NESTING:
-            raise UserError("CHM282", f"a regular expression is nested more than {MAX_NESTING} deep")
+        self.budget.enter(self.depth)
         self.position += 1
         before = self.flags
+        look: bool | None = None  # whether it is a negative look-ahead, a positive one, or none
         if self.take("?"):
-            if self.peek() in "=!" or self.text.startswith(("<=", "<!"), self.position):
-                raise self.error("look-around is not supported", at, "say what the text is, not what it is not")
-            if self.take("P=") or self.take("("):
-                raise self.error("references to groups are not supported", at)
-            if self.take("P<") or self.take("<"):
-                end = self.text.find(">", self.position)
-                if end < 0:
-                    raise self.error("a group's name has no end", at)
-                self.position = end + 1
-            elif self.take("#"):
-                end = self.text.find(")", self.position)
-                if end < 0:
-                    raise self.error("a comment has no end", at)
-                self.position = end + 1
-                self.depth -= 1
+            if self.dialect == "python" and self.take("#"):
+                self.comment(at)
                 return None
-            elif self.take(">"):
-                raise self.error("atomic groups are not supported", at)
-            elif not self.take(":") and self.inline_flags(at):
+            if self.peek() in ("=", "!"):
+                look = self.peek() == "!"
+                self.position += 1
+            elif not self.take(":") and not self.name(at) and self.inline_flags(at, first=first):
                 self.depth -= 1
                 return None
         found = self.either()
@@ -249,236 +177,65 @@ class _Parser:
             raise self.error("this '(' is never closed", at)
         self.flags = before
         self.depth -= 1
-        return found
+        return found if look is None else Look(found, look, self.span(at))
 
-    def inline_flags(self, at: int) -> bool:
-        """Read ``i)``, ``i:``, ``-i:``; True if the flags hold for the rest of the expression."""
-        on = True
-        flags = self.flags
-        while (sign := self.peek()) and sign not in ":)":
-            if sign == "-":
-                on = False
-            elif sign in "aimsxu":
-                flags = flags + sign if on else flags.replace(sign, "")
-            else:
-                raise self.error(f"unknown extension ?{sign}", at)
-            self.position += 1
-        if not sign:
-            raise self.error("this '(' is never closed", at)
-        self.position += 1
-        self.flags = flags
-        return sign == ")"
+    def comment(self, at: int) -> None:
+        found = _COMMENT.match(self.text, self.position)
+        if found is None:
+            raise self.error("a comment has no end", at)
+        self.position = found.end()
+        self.depth -= 1
 
-    def escape(self) -> Regex:
-        found = self.escaped(in_class=False)
-        return found if isinstance(found, Anchor) else Chars(self.fold(found))
-
-    def escaped(self, *, in_class: bool) -> CharSet | Anchor:  # noqa: C901  a case for each escape
-        """The set of an escape; the position moves behind it."""
-        at = self.position
-        self.position += 1
-        sign = self.peek()
-        if not sign:
-            raise self.error("the text ends after a backslash", at)
-        self.position += 1
-        unicode_ = self.dialect == "python" and "a" not in self.flags
-        if sign in "dD":
-            return self.maybe(ch.category("Nd") if unicode_ else _ASCII_DIGITS, sign)
-        if sign in "wW":
-            return self.maybe(ch.where(ch.is_word) if unicode_ else _ASCII_WORD, sign)
-        if sign in "sS":
-            return self.maybe(ch.where(_is_space) if unicode_ else _ECMA_SPACE, sign)
-        if sign in "pP" and self.peek() == "{":
-            return self.maybe(self.category(at), sign)
-        if sign == "x":
-            return self.code_point(at, 2)
-        if sign == "u":
-            if self.peek() == "{":
-                end = self.text.find("}", self.position)
-                digits = self.text[self.position + 1 : end] if end >= 0 else ""
-                self.position = end + 1
-                return self.point(digits, at)
-            return self.code_point(at, 4)
-        if sign == "U" and self.dialect == "python":
-            return self.code_point(at, 8)
-        if sign == "c" and self.dialect == "ecma" and self.peek().isalpha() and self.peek().isascii():
-            self.position += 1
-            return ch.single(chr(ord(self.text[self.position - 1]) % 32))
-        if sign == "b" and in_class:
-            return ch.single("\b")
-        if sign in "bBAZG" and not in_class:
-            if self.dialect == "python" and sign in "AZ":
-                return Anchor("^" if sign == "A" else "$")
-            raise self.error(f"\\{sign} is not supported", at, "write what comes before and after it")
-        if sign in _CONTROLS and not (sign == "0" and self.peek().isdigit()) and not (sign == "a" and not unicode_):
-            return ch.single(chr(_CONTROLS[sign]))
-        if sign.isdigit() or sign == "k":
+    def name(self, at: int) -> bool:
+        """Whether it is a group with a name, which is read; raises for what is no group at all."""
+        if self.text.startswith(("<=", "<!"), self.position):
+            raise self.error("look-behind is not supported", at, "say what the text is, not what it is not")
+        if self.take("P=") or self.take("("):
             raise self.error("references to groups are not supported", at)
-        if sign.isalpha() and sign.isascii():
-            raise self.error(f"unknown escape \\{sign}", at)
-        return ch.single(sign)
-
-    @staticmethod
-    def maybe(chars: CharSet, sign: str) -> CharSet:
-        return ch.inverted(chars) if sign.isupper() else chars
-
-    def category(self, at: int) -> CharSet:
-        end = self.text.find("}", self.position)
-        name = self.text[self.position + 1 : end] if end >= 0 else ""
-        name = {
-            "Letter": "L",
-            "Number": "N",
-            "Punctuation": "P",
-            "Uppercase_Letter": "Lu",
-            "Lowercase_Letter": "Ll",
-        }.get(name, name)
-        chars = ch.category(name) if 1 <= len(name) <= 2 and name.isalpha() else ()
-        if not chars:
-            raise self.error(f"\\p{{{name}}} is not supported", at, "use a general category, such as \\p{L} or \\p{Lu}")
+        if self.take(">"):
+            raise self.error("atomic groups are not supported", at)
+        if not self.take("P<") and not (self.dialect == "ecma" and self.take("<")):
+            return False
+        end = self.text.find(">", self.position)
+        name = self.text[self.position : end] if end >= 0 else ""
+        if not name.isidentifier():
+            raise self.error("a group's name has no end" if end < 0 else f"{shown(name)} is no name of a group", at)
+        if name in self.names:
+            raise self.error(f"there are two groups {shown(name)}", at)
+        self.names.add(name)
         self.position = end + 1
-        return chars
+        return True
 
-    def code_point(self, at: int, digits: int) -> CharSet:
-        text = self.text[self.position : self.position + digits]
-        self.position += digits
-        if len(text) != digits:
-            raise self.error(f"an escape needs {digits} hexadecimal digits", at)
-        return self.point(text, at)
-
-    def point(self, digits: str, at: int) -> CharSet:
-        try:
-            value = int(digits, 16) if digits.isalnum() else -1
-        except ValueError:
-            value = -1
-        if not 0 <= value <= ch.LAST or 0xD800 <= value <= 0xDFFF:
-            raise self.error("an escape names no character", at)
-        return ch.single(chr(value))
-
-    def char_class(self) -> CharSet:
-        at = self.position
-        self.position += 1
-        negated = self.take("^")
-        ranges: list[tuple[int, int]] = []
-        first = True
-        while True:
-            sign = self.peek()
-            if not sign:
-                raise self.error("this '[' is never closed", at)
-            if sign == "]" and (not first or self.dialect == "ecma"):
-                self.position += 1
-                break
-            first = False
-            low = self.class_item(at)
-            if self.peek() == "-" and self.text[self.position + 1 : self.position + 2] not in ("]", ""):
-                self.position += 1
-                high = self.class_item(at)
-                if len(low) != 1 or len(high) != 1 or low[0][0] != low[0][1] or high[0][0] != high[0][1]:
-                    raise self.error("a range needs two single characters", at)
-                if low[0][0] > high[0][0]:
-                    raise self.error("a range is the wrong way round", at)
-                ranges.append((low[0][0], high[0][0]))
-            else:
-                ranges += low
-        chars = ch.char_set(ranges)
-        if "i" in self.flags:
-            chars = ch.folded(chars)
-        return ch.inverted(chars) if negated else chars
-
-    def class_item(self, at: int) -> CharSet:
-        if self.peek() == "\\":
-            found = self.escaped(in_class=True)
-            if isinstance(found, Anchor):
-                raise self.error("an anchor in a set", at)
-            return found
-        sign = self.peek()
-        if sign == "[" and self.text.startswith("[:", self.position):
-            raise self.error("POSIX classes are not supported", hint="write the characters")
-        self.position += 1
-        return ch.single(sign)
+    def inline_flags(self, at: int, *, first: bool) -> bool:
+        """Read ``i)``, ``i:``, ``-i:``; True if the flags hold for the rest of the expression."""
+        known = "aimsxu" if self.dialect == "python" else "is"
+        found = re.compile(rf"([{known}]*)(?:-([{known}]+))?([:)])").match(self.text, self.position)
+        if found is None or not (found[1] or found[2]):
+            raise self.error(f"unknown extension ?{shown(self.peek())[1:-1]}", at)
+        on, off, end = found[1], found[2] or "", found[3]
+        if set(on) & set(off) or set(off) & set("au") or {"a", "u"} <= set(on) or (off and end == ")"):
+            raise self.error("these flags do not go together", at)
+        if end == ")" and (not first or ("u" in on and "a" in self.flags) or ("a" in on and "u" in self.flags)):
+            raise self.error("flags for the whole expression stand at its begin", at, "write (?i:…) for a part of it")
+        self.position = found.end()
+        kept = set(self.flags) - set(off) - (set("au") if set(on) & set("au") else set())
+        self.flags = "".join(sorted(kept | set(on)))
+        return end == ")"
 
 
-def anchored(tree: Regex) -> Regex:
-    """The tree for matching the whole text: anchors at its ends go, others are refused (UserError CHM280)."""
-    return _strip(tree, begin=True, end=True, search=False)
-
-
-def searched(tree: Regex) -> Regex:
-    """The tree of all texts in which the expression is found: anything around it, but at its anchors."""
-    return _strip(tree, begin=True, end=True, search=True)
-
-
-def _strip(tree: Regex, *, begin: bool, end: bool, search: bool) -> Regex:
-    if isinstance(tree, Either):
-        return Either(tuple(_strip(o, begin=begin, end=end, search=search) for o in tree.options))
-    parts = list(tree.parts) if isinstance(tree, Join) else [tree]
-    if len(parts) == 1 and isinstance(parts[0], Either | Join) and parts[0] is not tree:
-        return _strip(parts[0], begin=begin, end=end, search=search)
-    fixed_begin, fixed_end = not search, not search
-    while begin and parts and parts[0] == Anchor("^"):
-        parts.pop(0)
-        fixed_begin = True
-    while end and parts and parts[-1] == Anchor("$"):
-        parts.pop()
-        fixed_end = True
-    first, last = (parts[0], parts[-1]) if parts else (None, None)
-    if search and begin and not fixed_begin and isinstance(first, Either) and _has_anchor(first):
-        rest = [*parts[1:], *([Anchor("$")] if fixed_end else [])]
-        spread = [Join((*_parts(option), *rest)) for option in first.options]
-        return Either(tuple(_strip(one, begin=True, end=True, search=True) for one in spread))
-    if search and end and not fixed_end and isinstance(last, Either) and _has_anchor(last):
-        rest = [*([Anchor("^")] if fixed_begin else []), *parts[:-1]]
-        spread = [Join((*rest, *_parts(option))) for option in last.options]
-        return Either(tuple(_strip(one, begin=True, end=True, search=True) for one in spread))
-    if any(_has_anchor(part) for part in parts):
-        raise UserError("CHM280", "regular expression: ^ and $ are supported at the ends only")
-    before = () if fixed_begin else (ANYTHING,)
-    after = () if fixed_end else (ANYTHING,)
-    return Join((*before, *parts, *after))
-
-
-def _parts(tree: Regex) -> tuple[Regex, ...]:
-    return tree.parts if isinstance(tree, Join) else (tree,)
-
-
-def _has_anchor(tree: Regex) -> bool:
-    stack = [tree]
-    while stack:
-        match stack.pop():
-            case Anchor():
-                return True
-            case Join(parts) | Either(parts):
-                stack += parts
-            case Times(item):
-                stack.append(item)
-    return False
-
-
-def to_expression(tree: Regex, encode: Callable[[CharSet], Expression] = ch.utf8) -> Expression:
-    """The expression over bytes of a tree without anchors."""
-    match tree:
-        case Chars(chars):
-            return encode(chars)
-        case Join(parts):
-            return ir.sequence(*(to_expression(part, encode) for part in parts))
-        case Either(options):
-            return ir.choice([to_expression(option, encode) for option in options])
-        case Times(item, minimum, maximum):
-            return ir.Repeat(to_expression(item, encode), minimum, maximum)
-    raise AssertionError(tree)
+def _number(digits: str) -> int:
+    return int(digits.lstrip("0")[:9] or "0")
 
 
 def regex_grammar(pattern: str, name: str = "regex") -> ir.Grammar:
-    """The grammar of the texts that a regular expression of Python matches as a whole."""
+    """The grammar of the texts that a regular expression of Python matches as a whole.
+
+    Raises UserError CHM280 for what isn't one or isn't supported, with the place, CHM282 for a limit, CHM420 for what
+    isn't a text.
+    """
+    if not isinstance(pattern, str):
+        raise UserError("CHM420", f"a regular expression is a str, not {type(pattern).__name__}")
     with ir.deep_recursion():
-        expression = to_expression(anchored(parse(pattern)))
-    return ir.Grammar(name, {"start": expression}, source=pattern)
-
-
-def choices_grammar(choices: list[str], name: str = "choices") -> ir.Grammar:
-    """The grammar of some fixed texts. Raises UserError CHM280 for none or an empty one, CHM282 for too many."""
-    if not choices or not all(choices):
-        raise UserError("CHM280", "choices: at least one, none of them empty")
-    if len(choices) > ir.MAX_CHOICES or sum(map(len, choices)) > MAX_SOURCE_BYTES:
-        raise UserError("CHM282", f"{len(choices):,} choices are over the limit of {ir.MAX_CHOICES:,} or 1 MiB")
-    options = tuple(ir.Literal(text.encode()) for text in dict.fromkeys(choices))
-    return ir.Grammar(name, {"start": ir.choice(options)}, source="\n".join(choices))
+        found = language(parse(pattern), search=False)
+        start = to_expression(found) if isinstance(found, Regex) else graph_of(found)
+    return ir.Grammar(name, {"start": start}, source=pattern)

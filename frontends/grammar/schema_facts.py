@@ -1,46 +1,33 @@
-"""JSON Schemas taken apart: references and ``allOf`` followed, keywords checked, facts about one value gathered."""
+"""JSON Schemas taken apart: references followed, keywords checked, what holds for one value gathered in order."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any, Final
+from urllib.parse import unquote
 
 from chimerac.compiler.errors import UserError
+from chimerac.frontends.grammar.budget import Budget, shown
+from chimerac.frontends.grammar.json_source import InvalidSchema, UnsupportedKeyword, escape
+from chimerac.frontends.grammar.schema_keywords import (
+    ANNOTATIONS,
+    KEYWORDS,
+    TYPES,
+    is_number,
+    problem,
+    unknown_keyword,
+)
 
-TYPES: Final = ("object", "array", "string", "number", "integer", "boolean", "null")
-
-#: Keywords that say nothing about which texts are valid.
-ANNOTATIONS: Final = frozenset(
-    {"$schema", "$comment", "$defs", "definitions", "title", "description", "default", "examples", "deprecated",
-     "readOnly", "writeOnly", "contentMediaType", "contentEncoding"}
-)  # fmt: skip
-#: Keywords that are obeyed.
-KEYWORDS: Final = frozenset(
-    {"$ref", "$id", "type", "enum", "const", "allOf", "anyOf", "oneOf", "properties", "required",
-     "additionalProperties", "patternProperties", "items", "prefixItems", "minItems", "maxItems", "minLength",
-     "maxLength", "pattern", "format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
-     "uniqueItems"}
-)  # fmt: skip
-_MOST_REFERENCES: Final = 10_000
-
-
-class UnsupportedKeyword(UserError):
-    """A part of a schema that can't be obeyed; ``json_pointer`` says which."""
-
-    def __init__(self, json_pointer: str, message: str, hint: str | None = None) -> None:
-        super().__init__("CHM281", f"schema at {json_pointer or '/'}: {message}", hint=hint)
-        self.json_pointer = json_pointer
-
-
-class InvalidSchema(UserError):
-    """A part of a schema that isn't one."""
-
-    def __init__(self, json_pointer: str, message: str) -> None:
-        super().__init__("CHM280", f"schema at {json_pointer or '/'}: {message}")
-        self.json_pointer = json_pointer
+#: References and joined schemas that follow each other before a value has said anything.
+_LONGEST_CHAIN: Final = 256
+#: Keywords whose values are values, not schemas.
+_VALUES: Final = frozenset({"enum", "const", "default", "examples", "example"})
+#: Drafts in which whatever stands beside a reference means nothing.
+_OLD_DRAFTS: Final = re.compile(r"^https?://json-schema\.org/draft-0[3467]/")
 
 
 @dataclass(frozen=True)
@@ -58,84 +45,191 @@ class Part:
             pointer += "/" + escape(str(key))
         return Part(schema, pointer)
 
+    @property
+    def listed_items(self) -> tuple[Part, ...]:
+        """Schemas of the first items: ``prefixItems``, or ``items`` as a list, as it was up to draft 2019-09."""
+        key = "prefixItems" if "prefixItems" in self.schema else "items"
+        listed = self.schema.get(key)
+        return tuple(self.at(key, i) for i in range(len(listed))) if isinstance(listed, list) else ()
 
-def escape(key: str) -> str:
-    """A key as it stands in a JSON pointer."""
-    return key.replace("~", "~0").replace("/", "~1")
+    @property
+    def other_items(self) -> Part | None:
+        """The schema of all other items."""
+        key = "additionalItems" if isinstance(self.schema.get("items"), list) else "items"
+        return self.at(key) if key in self.schema else None
+
+    def bounds(self, *, low: bool) -> Iterator[tuple[Decimal, bool]]:
+        """Bounds of a number on one side, each with whether the bound itself is out."""
+        key, open_key = ("minimum", "exclusiveMinimum") if low else ("maximum", "exclusiveMaximum")
+        also = self.schema.get(open_key)
+        if key in self.schema:
+            yield decimal(self.schema[key]), also is True
+        if is_number(also):
+            yield decimal(also), True
+
+
+@dataclass(frozen=True)
+class Group:
+    """Alternatives for a value: one of them holds (``anyOf``), or exactly one (``exclusive``: ``oneOf``).
+
+    ``within`` are the places of the schemas that brought it, for the same value.
+    """
+
+    pointer: str
+    options: tuple[Part, ...]
+    exclusive: bool
+    within: frozenset[str] = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True)
 class Flat:
-    """Schemas that all hold for one value, without references: ``plain``, alternatives, and ``never`` for false.
+    """What holds for one value, in order of appearance, without references; ``never`` for false.
 
     ``referenced`` tells that a reference was followed, so that the value may contain itself.
     """
 
-    plain: tuple[Part, ...]
-    alternatives: tuple[tuple[Part, ...], ...]
+    items: tuple[Part | Group, ...]
     never: bool
     referenced: bool
 
+    @property
+    def plain(self) -> tuple[Part, ...]:
+        """The schemas whose own keywords hold."""
+        return tuple(item for item in self.items if isinstance(item, Part))
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The alternatives of which one has to be taken each."""
+        return tuple(item for item in self.items if isinstance(item, Group))
+
+
+class Endless(Exception):
+    """A schema that refers to itself for the same value; ``pointer`` is of the reference."""
+
+    def __init__(self, pointer: str) -> None:
+        super().__init__(pointer)
+        self.pointer = pointer
+
 
 class Document:
-    """A schema document: finds what references mean, and checks every keyword it comes across."""
+    """A schema document: finds what references mean, and checks every keyword it comes across.
 
-    def __init__(self, schema: Any) -> None:
+    ``notes`` says of what was ignored that it was, and where; ``budget`` is spent by whoever works on it; ``old`` and
+    ``newest`` tell of the draft that it names.
+    """
+
+    def __init__(self, schema: Any, budget: Budget) -> None:
         self.root = Part(schema, "")
+        self.budget = budget
+        self.notes: dict[str, str] = {}
+        root = schema if isinstance(schema, dict) else {}
+        dialect = root.get("$schema", "")
+        self.old = isinstance(dialect, str) and _OLD_DRAFTS.match(dialect) is not None
+        self.newest = isinstance(dialect, str) and "/2020-12/" in dialect
         self._checked: set[str] = set()
+        self._anchors: dict[str, Part] | None = None
+
+    def note(self, pointer: str, text: str) -> None:
+        """Remember what was ignored."""
+        self.notes[pointer] = text
+
+    # -- references
 
     def resolve(self, reference: Any, pointer: str) -> Part:
         """The part that a ``$ref`` names, inside the document."""
         if not isinstance(reference, str):
             raise InvalidSchema(pointer, "$ref is not a string")
-        own = self.root.schema.get("$id", "") if isinstance(self.root.schema, dict) else ""
-        if own and reference.startswith(own.rstrip("#")):
-            reference = "#" + reference[len(own.rstrip("#")) :].lstrip("#")
-        if reference not in ("", "#") and not reference.startswith("#/"):
-            hint = "references into the same document, such as #/$defs/name, are supported"
-            raise UnsupportedKeyword(pointer, f"the reference {reference!r} is not supported", hint)
+        root = self.root.schema if isinstance(self.root.schema, dict) else {}
+        own = root.get("$id", root.get("id", ""))
+        base = own.rstrip("#") if isinstance(own, str) else ""
+        local = reference.removeprefix(base) if base else reference
+        if local in ("", "#"):
+            return self.root
+        if local.startswith("#/"):
+            return self._pointed(local, reference, pointer)
+        if local.startswith("#"):
+            anchor = self._anchored().get(unquote(local[1:]))
+            if anchor is None:
+                raise InvalidSchema(pointer, f"{shown(reference)} names nothing in the schema")
+            return anchor
+        hint = "references into the same document, such as #/$defs/name, are supported; copy the other one into $defs"
+        raise UnsupportedKeyword(pointer, f"the reference {shown(reference)} is not supported", hint)
+
+    def _pointed(self, local: str, reference: str, pointer: str) -> Part:
         found = self.root
-        for key in reference.removeprefix("#").split("/")[1:]:
-            name = _unquote(key).replace("~1", "/").replace("~0", "~")
-            if isinstance(found.schema, dict) and name in found.schema:
+        for key in local[2:].split("/"):
+            name = unquote(key).replace("~1", "/").replace("~0", "~")
+            inner = found.schema
+            if isinstance(inner, dict) and name in inner:
                 found = found.at(name)
-            elif isinstance(found.schema, list) and name.isascii() and name.isdigit() and int(name) < len(found.schema):
+            elif isinstance(inner, list) and re.fullmatch(r"[0-9]{1,6}", name) and int(name) < len(inner):
                 found = found.at(int(name))
             else:
-                raise InvalidSchema(pointer, f"{reference!r} names nothing in the schema")
+                raise InvalidSchema(pointer, f"{shown(reference)} names nothing in the schema")
         return found
 
+    def _anchored(self) -> Mapping[str, Part]:
+        """Schemas by the name of their ``$anchor``."""
+        if self._anchors is not None:
+            return self._anchors
+        found: dict[str, Part] = {}
+        stack = [self.root]
+        while stack:
+            part = stack.pop()
+            if isinstance(part.schema, list):
+                stack += [part.at(index) for index in range(len(part.schema))]
+            if not isinstance(part.schema, dict):
+                continue
+            own = part.schema.get("$id")
+            names = [part.schema.get("$anchor"), part.schema.get("$dynamicAnchor")]
+            names.append(own[1:] if isinstance(own, str) and own.startswith("#") else None)
+            for name in names:
+                if isinstance(name, str) and name in found and found[name] != part:
+                    raise InvalidSchema(part.pointer, f"the anchor {shown(name)} occurs twice")
+                if isinstance(name, str):
+                    found[name] = part
+            stack += [part.at(key) for key in part.schema if key not in _VALUES]
+        self._anchors = found
+        return found
+
+    # -- one value
+
     def flat(self, parts: Sequence[Part]) -> Flat:
-        """What some schemas say together."""
-        plain: dict[str, Part] = {}
-        groups: dict[str, tuple[Part, ...]] = {}
-        seen: set[str] = set()
-        queue = list(parts)
-        never = referenced = False
-        while queue:
-            part = queue.pop(0)
-            if part.pointer in seen:
-                continue
-            seen.add(part.pointer)
-            if len(seen) > _MOST_REFERENCES:
-                raise UserError("CHM282", "the schema joins too many parts")
-            schema = part.schema
-            if schema is True:
-                continue
-            if schema is False:
-                never = True
-                continue
-            self.check(part)
-            if "$ref" in schema:
-                queue.append(self.resolve(schema["$ref"], part.pointer + "/$ref"))
-                referenced = True
-            queue += [part.at("allOf", i) for i in range(len(schema.get("allOf", ())))]
-            for key in ("anyOf", "oneOf"):
-                if key in schema:
-                    group = part.at(key)
-                    groups[group.pointer] = tuple(group.at(i) for i in range(len(schema[key])))
-            plain[part.pointer] = part
-        return Flat(tuple(plain.values()), tuple(groups.values()), never, referenced)
+        """What some schemas say together; raises UnsupportedKeyword where one refers to itself for the same value."""
+        try:
+            return self._flat(parts, frozenset(), ())
+        except Endless as error:
+            raise UnsupportedKeyword(
+                error.pointer, "the schema refers to itself for the same value, without end", "take the reference out"
+            ) from None
+
+    def choose(self, flat: Flat, group: Group, option: Part) -> Flat:
+        """What is left with one alternative of a group taken; raises Endless if that leads back to the group."""
+        chosen = self._flat((option,), group.within | {group.pointer}, [i for i in flat.items if i is not group])
+        index = flat.items.index(group)
+        items = (*flat.items[:index], *chosen.items, *flat.items[index + 1 :])
+        return Flat(items, flat.never or chosen.never, flat.referenced or chosen.referenced)
+
+    def _flat(self, parts: Sequence[Part], within: frozenset[str], known: Sequence[Part | Group]) -> Flat:
+        gathering = _Gathering(self, {item.pointer for item in known})
+        for part in parts:
+            gathering.visit(part, within)
+        return Flat(tuple(gathering.items), gathering.never, gathering.referenced)
+
+    def order(self, part: Part) -> list[str]:
+        """The keywords that bring schemas for the same value, in order of appearance; "" for the part's own ones."""
+        schema = part.schema
+        if self.old and "$ref" in schema:
+            beside = sorted(schema.keys() & KEYWORDS - {"$ref", "$id"})
+            if beside:
+                self.note(part.pointer, f"in this draft {', '.join(beside)} beside $ref mean nothing")
+            return ["$ref"]
+        joining = ("$ref", "allOf", "anyOf", "oneOf")
+        order = ["" if key in ("properties", "required") else key for key in schema]
+        order = [key for key in order if key in ("", *joining)]
+        return list(dict.fromkeys([*order, "", *(["dependentRequired"] if "dependentRequired" in schema else [])]))
+
+    # -- keywords
 
     def check(self, part: Part) -> None:
         """Raise InvalidSchema or UnsupportedKeyword for a schema's own keywords."""
@@ -145,69 +239,78 @@ class Document:
         schema = part.schema
         if not isinstance(schema, dict):
             raise InvalidSchema(part.pointer, "a schema is an object, true or false")
+        self.budget.spend(len(schema))
         for key, value in schema.items():
             pointer = f"{part.pointer}/{escape(key)}"
-            if key not in KEYWORDS | ANNOTATIONS:
-                raise UnsupportedKeyword(
-                    pointer, f"the keyword {key!r} is not supported", "docs/grammar.md lists what is"
-                )
-            problem = _problem(key, value)
-            if problem:
-                raise InvalidSchema(pointer, problem)
-            if key == "uniqueItems" and value:
-                raise UnsupportedKeyword(pointer, "uniqueItems is not supported")
-            if key == "$schema" and (not isinstance(value, str) or "//json-schema.org/" not in value):
-                raise UnsupportedKeyword(pointer, f"the dialect {value!r} is not supported", "leave $schema out")
-            if key == "$id" and part.pointer:
-                raise UnsupportedKeyword(pointer, "an $id inside a schema is not supported")
+            if key not in KEYWORDS and key not in ANNOTATIONS:
+                self.note(pointer, unknown_keyword(key, pointer))
+            elif wrong := problem(key, value):
+                raise InvalidSchema(pointer, wrong)
+            elif key == "items" and isinstance(value, list) and self.newest:
+                raise InvalidSchema(pointer, "items is one schema in this draft; a list of them is called prefixItems")
+            elif key == "uniqueItems" and value and not schema.get("maxItems", 2) <= 1:
+                raise UnsupportedKeyword(pointer, "uniqueItems is not supported", "leave it out, and check the answer")
+            elif key == "$schema" and (not isinstance(value, str) or "//json-schema.org/" not in value):
+                raise UnsupportedKeyword(pointer, f"the dialect {shown(value)} is not supported", "leave $schema out")
+            elif key == "$id" and part.pointer and not value.startswith("#"):
+                raise UnsupportedKeyword(pointer, "an $id inside a schema is not supported", "use $anchor")
 
 
-def _unquote(key: str) -> str:
-    return re.sub(r"%([0-9A-Fa-f]{2})", lambda m: chr(int(m[1], 16)), key)
+class _Gathering:
+    """Walks through what holds for one value, each schema once."""
 
+    def __init__(self, document: Document, seen: set[str]) -> None:
+        self.document, self.seen = document, seen
+        self.items: list[Part | Group] = []
+        self.never = self.referenced = False
 
-def is_number(value: object) -> bool:
-    """Whether a JSON value is a number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    def visit(self, part: Part, within: frozenset[str]) -> None:
+        """Add a schema and what it refers to; ``within`` are the places on the way to it."""
+        self.document.budget.spend()
+        if part.pointer in within:
+            raise Endless(part.pointer)
+        if part.pointer in self.seen:
+            return
+        self.seen.add(part.pointer)
+        if len(within) > _LONGEST_CHAIN:
+            raise UserError("CHM282", f"the schema joins more than {_LONGEST_CHAIN} references in a row")
+        if isinstance(part.schema, bool):
+            self.never |= not part.schema
+            return
+        self.document.check(part)
+        inside = within | {part.pointer}
+        for key in self.document.order(part):
+            self._follow(part, key, inside)
 
-
-def _problem(key: str, value: Any) -> str:  # noqa: C901  a check for each keyword
-    """What is wrong with the value of a keyword; "" if nothing."""
-    if key == "type":
-        names = [value] if isinstance(value, str) else value
-        if not isinstance(names, list) or not names or not all(isinstance(n, str) and n in TYPES for n in names):
-            return f"type is one of {', '.join(TYPES)}, or a list of them"
-    elif key in ("allOf", "anyOf", "oneOf", "prefixItems"):
-        if not isinstance(value, list) or not value:
-            return f"{key} is a list of schemas"
-    elif key in ("properties", "patternProperties"):
-        if not isinstance(value, dict):
-            return f"{key} is an object of schemas"
-    elif key == "required":
-        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-            return "required is a list of names"
-    elif key == "enum":
-        if not isinstance(value, list) or not value:
-            return "enum is a list of values"
-    elif key in ("minItems", "maxItems", "minLength", "maxLength"):
-        if not is_number(value) or value < 0 or value != int(value):
-            return f"{key} is a whole number, 0 or more"
-    elif key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"):
-        if not is_number(value) or value != value or value in (float("inf"), float("-inf")):
-            return f"{key} is a number"
-        if key == "multipleOf" and value <= 0:
-            return "multipleOf is above 0"
-    elif key in ("pattern", "format", "$id"):
-        if not isinstance(value, str):
-            return f"{key} is a string"
-    elif key == "items" and isinstance(value, list):
-        return "items is one schema; a list of them is called prefixItems"
-    return ""
+    def _follow(self, part: Part, key: str, inside: frozenset[str]) -> None:
+        if key == "":
+            self.items.append(part)
+        elif key == "$ref":
+            self.referenced = True
+            self.visit(self.document.resolve(part.schema[key], part.pointer + "/$ref"), inside)
+        elif key == "allOf":
+            for index in range(len(part.schema[key])):
+                self.visit(part.at(key, index), inside)
+        elif key == "dependentRequired":
+            for name, needed in part.schema[key].items():
+                place = part.at(key, name).pointer
+                absent = Part({"properties": {name: False}}, place + "/absent")
+                present = Part({"type": "object", "required": [name, *needed]}, place + "/present")
+                self.items.append(Group(place, (absent, present), False, inside))
+        else:
+            group = part.at(key)
+            options = tuple(group.at(index) for index in range(len(group.schema)))
+            self.items.append(Group(group.pointer, options, key == "oneOf", inside))
 
 
 def decimal(value: int | float) -> Decimal:
     """A number of a schema, exactly as it is written in its shortest form."""
     return Decimal(value) if isinstance(value, int) else Decimal(repr(value))
+
+
+def divisor(value: int | float) -> Fraction:
+    """The value of a ``multipleOf``, exactly as it is written."""
+    return Fraction(decimal(value))
 
 
 def same(left: Any, right: Any) -> bool:

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.grammar import Grammar
 from chimerac.frontends.grammar import mode_grammar
+from chimerac.frontends.grammar.choices import choices_grammar
 from chimerac.frontends.grammar.lark_files import lark_grammar
-from chimerac.frontends.grammar.regex import choices_grammar, regex_grammar
+from chimerac.frontends.grammar.regex import regex_grammar
 from chimerac.frontends.grammar.schema import schema_grammar
 from chimerac.passes.grammar_fst import GrammarFst
 from chimerac.passes.grammar_fst.masks import Classifier, expand, stored_masks, tops

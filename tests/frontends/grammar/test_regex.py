@@ -10,7 +10,9 @@ from grammar_tools import accepts, byte_engine
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.grammar import characters as ch
 from chimerac.frontends.grammar.character_dfa import both, complement, of_regex, of_texts, without
-from chimerac.frontends.grammar.regex import anchored, choices_grammar, parse, regex_grammar, searched
+from chimerac.frontends.grammar.regex import parse, regex_grammar
+from chimerac.frontends.grammar.regex_language import automaton, language
+from chimerac.frontends.grammar.regex_tree import anchored
 
 TEXTS = [
     "",
@@ -109,7 +111,7 @@ def test_pythons_dialect(pattern: str) -> None:
 )
 def test_ecmas_dialect_searches(pattern: str) -> None:
     python = pattern.replace("$", r"\Z").replace("[^]", r"[\s\S]")
-    dfa = of_regex(searched(parse(pattern, "ecma")))
+    dfa = automaton(language(parse(pattern, "ecma"), search=True))
     flags = re.ASCII if pattern != r"^\s$" else 0
     for text in TEXTS:
         assert dfa.accepts(text) == (re.search(python, text, flags) is not None), text
@@ -118,7 +120,6 @@ def test_ecmas_dialect_searches(pattern: str) -> None:
 @pytest.mark.parametrize(
     ("pattern", "column"),
     [
-        ("a(?=b)", 2),
         ("(?<!a)b", 1),
         (r"(a)\1", 4),
         (r"a\b", 2),
@@ -126,8 +127,29 @@ def test_ecmas_dialect_searches(pattern: str) -> None:
         ("a)", 2),
         ("[a", 1),
         ("*a", 1),
-        ("a**+", 4),
-        ("[b-a]", 1),
+        ("a**", 3),
+        ("a{2}{3}", 5),
+        ("a*+", 3),
+        ("(?>a)", 1),
+        ("a(?i)b", 2),
+        ("(?-i)a", 1),
+        ("[b-a]", 2),
+        (r"[a-\d]", 2),
+        (r"[\8]", 2),
+        (r"\400", 1),
+        (r"\8", 1),
+        (r"a\B", 2),
+        (r"\p{L}", 1),
+        (r"\Ga", 1),
+        ("(?<n>a)", 1),
+        ("(?P<n>a)(?P<n>b)", 9),
+        ("(?P<1>a)", 1),
+        (r"\N{NO SUCH SIGN}", 1),
+        ("[\ud83d]", 2),
+        ("a\ud83d", 2),
+        ("(?m)a$", 6),
+        ("(?=a)*", 6),
+        ("a\n(b", 1),
         (r"\q", 1),
         (r"\x6", 1),
         (r"\p{Nope}", 1),
@@ -156,19 +178,6 @@ def test_anchors_inside_are_refused() -> None:
 
 def test_shortest_matches_mean_nothing_for_a_whole_text() -> None:
     assert accepts(byte_engine(regex_grammar("a*?b+?")), "aabb")
-    with pytest.raises(UserError, match="shortest"):
-        parse("a*?", lazy=False)
-
-
-def test_choices() -> None:
-    engine = byte_engine(choices_grammar(["yes", "yesterday", "ñ", "yes"]))
-    assert [accepts(engine, text) for text in ("yes", "yesterday", "ñ", "ye", "yesterda", "")] == [True] * 3 + [
-        False
-    ] * 3
-    for wrong in ([], ["a", ""]):
-        with pytest.raises(UserError) as caught:
-            choices_grammar(wrong)
-        assert caught.value.code == "CHM280"
 
 
 def test_sets_of_characters() -> None:

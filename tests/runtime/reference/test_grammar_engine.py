@@ -11,8 +11,9 @@ from grammar_tools import BYTE_VOCABULARY, BYTES, accepts, byte_engine, words_en
 
 from chimerac.compiler.ir.grammar import Grammar
 from chimerac.frontends.grammar import mode_grammar
+from chimerac.frontends.grammar.choices import choices_grammar
 from chimerac.frontends.grammar.lark_files import lark_grammar
-from chimerac.frontends.grammar.regex import choices_grammar, regex_grammar
+from chimerac.frontends.grammar.regex import regex_grammar
 from chimerac.frontends.grammar.schema import schema_grammar
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.reference.grammar_engine import GrammarEngine, GrammarState

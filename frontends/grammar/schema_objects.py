@@ -1,0 +1,288 @@
+"""Objects of a schema: named properties in their order, then others."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.grammar import (
+    EMPTY,
+    MAX_RULES,
+    NOTHING,
+    Call,
+    Expression,
+    Literal,
+    Repeat,
+    choice,
+    optional,
+    sequence,
+    star,
+)
+from chimerac.frontends.grammar import json_text as jt
+from chimerac.frontends.grammar.character_dfa import (
+    CharacterDfa,
+    both,
+    complement,
+    either,
+    graph_of,
+    of_texts,
+    without,
+)
+from chimerac.frontends.grammar.json_source import UnsupportedKeyword
+from chimerac.frontends.grammar.regex_language import automaton
+from chimerac.frontends.grammar.schema_arrays import counts
+from chimerac.frontends.grammar.schema_facts import Document, Part, type_names
+from chimerac.frontends.grammar.schema_keywords import TYPES
+from chimerac.frontends.grammar.schema_texts import pattern_dfa, text_languages
+from chimerac.frontends.grammar.schema_values import valid
+
+_OBJECT_WORDS = frozenset(
+    {"properties", "required", "additionalProperties", "patternProperties", "propertyNames", "minProperties",
+     "maxProperties"}
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """What ``propertyNames`` leaves: names that are listed, or an automaton's of some lengths; None: any name."""
+
+    listed: tuple[str, ...] | None = None
+    dfa: CharacterDfa | None = None
+    minimum: int = 0
+    maximum: int | None = None
+
+    def allows(self, name: str) -> bool:
+        """Whether a property may have a name."""
+        if self.listed is not None:
+            return name in self.listed
+        long_enough = self.minimum <= len(name) <= (len(name) if self.maximum is None else self.maximum)
+        return long_enough and (self.dfa is None or self.dfa.accepts(name))
+
+
+class Objects:
+    """Makes the expressions of objects, with rules for their properties.
+
+    Args:
+        rules: where the rules go.
+        name: makes the name of a new rule.
+        value: makes the expression of a property's value.
+    """
+
+    def __init__(
+        self,
+        document: Document,
+        rules: dict[str, Expression],
+        name: Callable[[str], str],
+        value: Callable[[Sequence[Part]], Expression],
+    ) -> None:
+        self.document, self.rules, self.name, self.value = document, rules, name, value
+
+    def object(self, parts: Sequence[Part]) -> Expression:
+        """Objects for which all parts hold."""
+        if not any(part.schema.keys() & _OBJECT_WORDS for part in parts):
+            return Call(jt.ANY_OBJECT)
+        minimum, maximum = counts(parts, "minProperties", "maxProperties")
+        if maximum is not None and minimum > maximum:
+            return NOTHING
+        names: dict[str, bool] = {}
+        for part in parts:
+            names |= dict.fromkeys(part.schema.get("properties", ()), False)
+        for part in parts:
+            names |= dict.fromkeys(part.schema.get("required", ()), True)
+        keys = self._keys(parts)
+        names |= {name: False for name in keys.listed or () if name not in names}
+        if 2 * len(names) * _told(len(names), minimum, maximum) > MAX_RULES:
+            place = parts[0].pointer or "/"
+            raise UserError("CHM282", f"schema at {place}: {len(names):,} properties need over {MAX_RULES:,} rules")
+        patterns = _patterns(parts)
+        values = {name: self._named(parts, name, patterns, keys) for name in names}
+        if any(values[name] == NOTHING for name, required in names.items() if required):
+            return NOTHING
+        kept = {name: required for name, required in names.items() if values[name] != NOTHING}
+        others = NOTHING if keys.listed is not None else self._others(parts, list(names), patterns, keys)
+        if others != NOTHING and minimum > 1 + len(kept):
+            place = next(p.pointer for p in parts if p.schema.get("minProperties", 0) == minimum)
+            hint = "name the properties: names that are made up may be the same"
+            raise UnsupportedKeyword(place + "/minProperties", f"{minimum} different names cannot be assured", hint)
+        return _Chain(self.rules, self.name("property"), kept, values, others, minimum, maximum).object()
+
+    # -- names
+
+    def _keys(self, parts: Sequence[Part]) -> _Keys:
+        """What all ``propertyNames`` say together."""
+        held = [part.at("propertyNames") for part in parts if "propertyNames" in part.schema]
+        if not held:
+            return _Keys()
+        flat = self.document.flat(held)
+        if flat.groups:
+            hint = "write the names as enum, or as one pattern"
+            raise UnsupportedKeyword(flat.groups[0].pointer, "alternatives in propertyNames are not supported", hint)
+        types = frozenset(TYPES).intersection(*(type_names(part.schema) for part in flat.plain))
+        if flat.never or "string" not in types:
+            return _Keys(listed=())
+        fixed = [part.schema.get("enum", [part.schema.get("const")]) for part in flat.plain
+                 if part.schema.keys() & {"enum", "const"}]  # fmt: skip
+        if fixed:
+            fitting = [
+                v for v in fixed[0] if isinstance(v, str) and all(valid(self.document, v, p) for p in flat.plain)
+            ]
+            return _Keys(listed=tuple(dict.fromkeys(fitting)))
+        minimum, maximum = counts(flat.plain, "minLength", "maxLength")
+        found = [automaton(one) for one in text_languages(self.document, flat.plain)]
+        if not found and not minimum and maximum is None:
+            return _Keys()
+        dfa = functools.reduce(both, found) if found else complement(of_texts([]))
+        return _Keys(None, dfa, minimum, maximum)
+
+    def _named(self, parts: Sequence[Part], name: str, patterns: Mapping[str, CharacterDfa], keys: _Keys) -> Expression:
+        """The value of a named property."""
+        if not keys.allows(name):
+            return NOTHING
+        held: list[Part] = []
+        for part in parts:
+            own = [part.at("properties", name)] if name in part.schema.get("properties", ()) else []
+            for pattern in part.schema.get("patternProperties", ()):
+                place = part.at("patternProperties", pattern)
+                if patterns[place.pointer].accepts(name):
+                    own.append(place)
+            if not own and "additionalProperties" in part.schema:
+                own = [part.at("additionalProperties")]
+            held += own
+        return self.value(held) if held else jt.ANY
+
+    # -- properties that are not named
+
+    def _others(
+        self, parts: Sequence[Part], names: Sequence[str], patterns: Mapping[str, CharacterDfa], keys: _Keys
+    ) -> Expression:
+        """A property that isn't named: key, colon, value."""
+        places = [part.at("patternProperties", p) for part in parts for p in part.schema.get("patternProperties", ())]
+        free = [part.at("additionalProperties") for part in parts if "additionalProperties" in part.schema]
+        if not places and keys.dfa is None and jt.simple_names(names):
+            value = self.value(free) if free else jt.ANY
+            name = jt.other_key(names) if names else Call(jt.ANY_STRING)
+            return NOTHING if value == NOTHING else sequence(name, jt.COLON, value)
+        named = of_texts(list(names)) if names else None
+        _check_apart(places, patterns, named)
+        options: list[Expression] = []
+        covered = named
+        for place in places:
+            held = [place]
+            for part in parts:
+                own = place.pointer.startswith(part.pointer + "/patternProperties/")
+                if not own and "additionalProperties" in part.schema:
+                    held.append(part.at("additionalProperties"))
+            key = patterns[place.pointer]
+            options.append(self._pair(key if named is None else without(key, named), keys, self.value(held)))
+            covered = key if covered is None else either(covered, key)
+        value = self.value(free) if free else jt.ANY
+        options.append(self._pair(complement(covered or of_texts([])), keys, value))
+        return choice([option for option in options if option != NOTHING])
+
+    def _pair(self, key: CharacterDfa, keys: _Keys, value: Expression) -> Expression:
+        """A key of some language, colon, value."""
+        key = key if keys.dfa is None else both(key, keys.dfa)
+        if value == NOTHING or key.empty:
+            return NOTHING
+        quoted = sequence(Literal(b'"'), graph_of(key, jt.encode, keys.minimum, keys.maximum), Literal(b'"'))
+        return sequence(quoted, jt.COLON, value)
+
+
+def _patterns(parts: Sequence[Part]) -> dict[str, CharacterDfa]:
+    """The names that each of ``patternProperties`` is about, by its place."""
+    found: dict[str, CharacterDfa] = {}
+    for part in parts:
+        for pattern in part.schema.get("patternProperties", ()):
+            pointer = part.at("patternProperties", pattern).pointer
+            found[pointer] = pattern_dfa(pattern, pointer)
+    return found
+
+
+def _check_apart(places: Sequence[Part], patterns: Mapping[str, CharacterDfa], named: CharacterDfa | None) -> None:
+    """Raise UnsupportedKeyword for two patterns that match a name which isn't named."""
+    for index, place in enumerate(places):
+        for other in places[index + 1 :]:
+            overlap = both(patterns[place.pointer], patterns[other.pointer])
+            if not (overlap if named is None else without(overlap, named)).empty:
+                raise UnsupportedKeyword(place.pointer, f"it can match the same names as {other.pointer}")
+
+
+def _told(names: int, minimum: int, maximum: int | None) -> int:
+    """Up to how many properties their number is told; 1 only says that a comma is needed."""
+    return max(1, min(names, minimum if maximum is None else maximum))
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """Properties one after the other, with the number of them so far where that matters.
+
+    ``names`` tells of each, in order, whether it is required; ``others`` is a property that isn't named.
+    """
+
+    rules: dict[str, Expression]
+    prefix: str
+    names: Mapping[str, bool]
+    values: Mapping[str, Expression]
+    others: Expression
+    minimum: int
+    maximum: int | None
+
+    def object(self) -> Expression:
+        """The whole object; NOTHING if there cannot be one."""
+        rests = [self._tail(count) for count in range(_told(len(self.names), self.minimum, self.maximum) + 1)]
+        first: list[Expression] = []  # what an object may begin with, the last property first
+        for index, (name, required) in reversed(list(enumerate(self.names.items()))):
+            pair, rests = self._before(rests, index, name, required=required)
+            first = [] if required else first
+            first.append(pair)
+            rests[0] = NOTHING if required else rests[0]
+        options = [option for option in (*reversed(first), rests[0]) if option != NOTHING]
+        return sequence(Literal(b"{"), jt.SPACES, choice(options), Literal(b"}")) if options else NOTHING
+
+    def _tail(self, count: int) -> Expression:
+        """What may come after ``count`` named properties; any number of others may all have one name."""
+        least = self.minimum - count
+        left = None if self.maximum is None else self.maximum - count
+        if self.others == NOTHING or left == 0:
+            return EMPTY if least <= 0 else NOTHING
+        if least > 1:
+            return NOTHING
+        repeated = sequence(self.others, jt.SPACES)
+        if count:
+            following = sequence(jt.COMMA, repeated)
+            return star(following) if least <= 0 and left is None else Repeat(following, max(0, least), left)
+        more = sequence(jt.COMMA, repeated)
+        whole = sequence(repeated, star(more) if left is None else Repeat(more, 0, left - 1))
+        return whole if least == 1 else optional(whole)
+
+    def _before(
+        self, rests: Sequence[Expression], index: int, name: str, *, required: bool
+    ) -> tuple[Expression, list[Expression]]:
+        """A named property as the first one, and what may come from it on for each number of properties before it.
+
+        That for none is not changed: what an object may begin with is gathered apart.
+        """
+        most = len(rests) - 1
+        calls: dict[int, Expression] = {}
+        text = sequence(jt.string_literal(name), jt.COLON, self.values[name], jt.SPACES)
+        if most > 1:
+            self.rules[f"{self.prefix}.{index}="] = text
+            text = Call(f"{self.prefix}.{index}=")
+        for count in range(1, most + 1):
+            if rests[count] != NOTHING:
+                rule = f"{self.prefix}.{index}" + (f".{count}" if most > 1 else "")
+                self.rules[rule] = sequence(text, rests[count])
+                calls[count] = Call(rule)
+        found = [rests[0]]
+        for count in range(1, most + 1):
+            full = self.maximum is not None and count >= self.maximum
+            pair = NOTHING if full else calls.get(min(count + 1, most), NOTHING)
+            following = NOTHING if pair == NOTHING else sequence(jt.COMMA, pair)
+            options = [one for one in (following, NOTHING if required else rests[count]) if one != NOTHING]
+            rule = f"{self.prefix}.{index}+" + (f".{count}" if most > 1 else "")
+            if options:
+                self.rules[rule] = choice(options)
+            found.append(Call(rule) if options else NOTHING)
+        return NOTHING if self.maximum == 0 else calls.get(1, NOTHING), found
