@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _SENTENCE_BYTES: Final = 60
 _LINE: Final = 100
+_MOST_NOTES: Final = 20
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class GrammarReport:
         shortest_bytes: of the shortest text.
         whitespace: most blanks in a row where they are optional.
         conflicts: places where a text has two readings.
+        ignored: what of the source says nothing about texts.
         example: a text that it accepts.
     """
 
@@ -40,6 +42,7 @@ class GrammarReport:
     shortest_bytes: int
     whitespace: int
     conflicts: tuple[str, ...]
+    ignored: tuple[str, ...]
     example: bytes
 
     def lines(self) -> Iterator[str]:
@@ -54,6 +57,9 @@ class GrammarReport:
         yield f"shortest text    {self.shortest_bytes} byte{'s' * (self.shortest_bytes != 1)}"
         yield f"whitespace       at most {self.whitespace} in a row where it is optional"
         yield from (f"two readings     {conflict}" for conflict in self.conflicts)
+        yield from (f"ignored          {note}" for note in self.ignored[:_MOST_NOTES])
+        if len(self.ignored) > _MOST_NOTES:
+            yield f"ignored          {len(self.ignored) - _MOST_NOTES} more"
         shown = repr(self.example.decode("utf-8", "replace"))
         yield f"example          {shown if len(shown) <= _LINE else shown[:_LINE] + '…'}"
 
@@ -93,6 +99,7 @@ def check_grammar(source: str | Path, *, seed: int = 0) -> GrammarReport:
         shortest_bytes=automaton.closing,
         whitespace=automaton.space_cap,
         conflicts=tuple(notes),
+        ignored=found.notes,
         example=example(automaton, seed),
     )
 

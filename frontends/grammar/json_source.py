@@ -73,8 +73,7 @@ def check_json(value: Any, budget: Budget) -> None:
         budget.enter(depth)
         if isinstance(item, _Wrong):
             if item.key is not None:
-                place = f"{pointer}/{escape(item.key)}"
-                raise InvalidSchema(place, f"the key {shown(item.key)} occurs twice", "leave one of them out")
+                raise InvalidSchema(pointer, f"the key {shown(item.key)} occurs twice", "leave one of them out")
             raise UnsupportedKeyword(pointer, f"{shown(item.text)[1:-1]} is no number that JSON's readers agree on")
         if isinstance(item, float) and not math.isfinite(item):
             raise UnsupportedKeyword(pointer, f"{item} is no number of JSON")

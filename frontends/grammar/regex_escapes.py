@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from chimerac.compiler.errors import Span, UserError
@@ -42,6 +42,7 @@ class Escapes:
     flags: str
     budget: Budget
     position: int = 0
+    classes: dict[tuple[str, str], CharSet] = field(default_factory=dict)
 
     def error(self, message: str, at: int | None = None, hint: str | None = None) -> UserError:
         """An error at a position of the text."""
@@ -283,8 +284,12 @@ class Escapes:
                 literals.append((0x2D, 0x2D))
                 for chars, single in ((low, one), (high, other)):
                     (literals if single else categories).extend(chars)
-        chars = ch.char_set([*self.fold(ch.char_set(literals)), *categories])
-        return ch.inverted(chars) if negated else chars
+        key = (self.text[at : self.position], self.flags)
+        if key not in self.classes:
+            chars = ch.char_set([*self.fold(ch.char_set(literals)), *categories])
+            self.budget.spend(len(chars) // 8)
+            self.classes[key] = ch.inverted(chars) if negated else chars
+        return self.classes[key]
 
     def _class_item(self) -> tuple[CharSet, bool]:
         if self.peek() == "\\":

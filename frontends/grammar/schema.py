@@ -33,7 +33,7 @@ from chimerac.frontends.grammar.schema_values import valid
 
 _MOST_ALTERNATIVES: Final = 2000
 #: Ways to take one of each of several alternatives that hold together for one value.
-_MOST_COMBINATIONS: Final = 2000
+_MOST_COMBINATIONS: Final = 1000
 
 
 def schema_grammar(schema: Any, name: str = "schema", *, space_cap: int = DEFAULT_SPACE_CAP) -> Grammar:

@@ -27,17 +27,18 @@ def array(parts: Sequence[Part], value: Callable[[Sequence[Part]], Expression]) 
     minimum, maximum = counts(parts, "minItems", "maxItems")
     if maximum is not None and minimum > maximum:
         return NOTHING
-    known = max((len(part.listed_items) for part in parts), default=0)
+    said = [(part.listed_items, part.other_items) for part in parts]
+    known = max((len(first) for first, _ in said), default=0)
     bounded = minimum > 0 or maximum is not None
-    if not known and not bounded and all(part.other_items is None for part in parts):
+    if not known and not bounded and all(rest is None for _, rest in said):
         return Call(jt.ANY_ARRAY)
     known = known if maximum is None else min(known, maximum)
-    listed = [_item(parts, index, value) for index in range(known)]
+    listed = [_item(said, index, value) for index in range(known)]
     # an item that cannot be ends the array before it
     known = next((index for index, item in enumerate(listed) if item == NOTHING), known)
     if known < len(listed):
         listed, maximum = listed[:known], known
-    rest = NOTHING if maximum == known else _item(parts, known, value)
+    rest = NOTHING if maximum == known else _item(said, known, value)
     if rest == NOTHING and minimum > known:
         return NOTHING
     if known:
@@ -55,16 +56,13 @@ def counts(parts: Sequence[Part], least: str, most: str) -> tuple[int, int | Non
     return minimum, min([*limits, MAX_REPETITIONS]) if limits else None
 
 
-def _item(parts: Sequence[Part], index: int, value: Callable[[Sequence[Part]], Expression]) -> Expression:
+def _item(
+    said: Sequence[tuple[Sequence[Part], Part | None]], index: int, value: Callable[[Sequence[Part]], Expression]
+) -> Expression:
     """What the item of an index is."""
-    held: list[Part] = []
-    for part in parts:
-        listed, rest = part.listed_items, part.other_items
-        if index < len(listed):
-            held.append(listed[index])
-        elif rest is not None:
-            held.append(rest)
-    return value(held) if held else jt.ANY
+    held = [first[index] if index < len(first) else rest for first, rest in said]
+    parts = [part for part in held if part is not None]
+    return value(parts) if parts else jt.ANY
 
 
 def _list(item: Expression, minimum: int, maximum: int | None) -> Expression:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
@@ -127,6 +127,7 @@ class Document:
         self.old = isinstance(dialect, str) and _OLD_DRAFTS.match(dialect) is not None
         self.newest = isinstance(dialect, str) and "/2020-12/" in dialect
         self._checked: set[str] = set()
+        self._fixed: dict[str, frozenset[Hashable]] = {}
         self._anchors: dict[str, Part] | None = None
 
     def note(self, pointer: str, text: str) -> None:
@@ -231,6 +232,20 @@ class Document:
 
     # -- keywords
 
+    def fixed(self, part: Part) -> frozenset[Hashable] | None:
+        """The values that a schema's ``enum`` and ``const`` leave, ``comparable``; None if it has neither."""
+        if not part.schema.keys() & {"enum", "const"}:
+            return None
+        found = self._fixed.get(part.pointer)
+        if found is None:
+            enum, const = part.schema.get("enum"), part.schema.get("const")
+            self.budget.spend(len(enum or ()))
+            found = frozenset(map(comparable, enum if enum is not None else [const]))
+            if enum is not None and "const" in part.schema:
+                found &= {comparable(const)}
+            self._fixed[part.pointer] = found
+        return found
+
     def check(self, part: Part) -> None:
         """Raise InvalidSchema or UnsupportedKeyword for a schema's own keywords."""
         if part.pointer in self._checked:
@@ -313,17 +328,13 @@ def divisor(value: int | float) -> Fraction:
     return Fraction(decimal(value))
 
 
-def same(left: Any, right: Any) -> bool:
-    """Whether two JSON values are equal: 1 and 1.0 are, 1 and true aren't."""
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    if is_number(left) and is_number(right):
-        return bool(left == right)
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(same, left, right))
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
-    return type(left) is type(right) and bool(left == right)
+def comparable(value: Any) -> Hashable:
+    """Equal for values that JSON Schema takes for equal: 1 and 1.0 are, 1 and true aren't, order of keys is nothing."""
+    if isinstance(value, list):
+        return ("list", *map(comparable, value))
+    if isinstance(value, dict):
+        return ("object", frozenset((key, comparable(inner)) for key, inner in value.items()))
+    return (is_number(value), isinstance(value, bool), value)
 
 
 def type_names(schema: Mapping[str, Any]) -> frozenset[str]:

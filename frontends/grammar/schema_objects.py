@@ -165,7 +165,7 @@ class Objects:
             name = jt.other_key(names) if names else Call(jt.ANY_STRING)
             return NOTHING if value == NOTHING else sequence(name, jt.COLON, value)
         named = of_texts(list(names)) if names else None
-        _check_apart(places, patterns, named)
+        self._check_apart(places, patterns, named)
         options: list[Expression] = []
         covered = named
         for place in places:
@@ -180,6 +180,18 @@ class Objects:
         value = self.value(free) if free else jt.ANY
         options.append(self._pair(complement(covered or of_texts([])), keys, value))
         return choice([option for option in options if option != NOTHING])
+
+    def _check_apart(
+        self, places: Sequence[Part], patterns: Mapping[str, CharacterDfa], named: CharacterDfa | None
+    ) -> None:
+        """Raise UnsupportedKeyword for two patterns that match a name which isn't named."""
+        for index, place in enumerate(places):
+            own = patterns[place.pointer]
+            for other in places[index + 1 :]:
+                self.document.budget.spend(len(own.moves) + len(patterns[other.pointer].moves))
+                overlap = both(own, patterns[other.pointer])
+                if not (overlap if named is None else without(overlap, named)).empty:
+                    raise UnsupportedKeyword(place.pointer, f"it can match the same names as {other.pointer}")
 
     def _pair(self, key: CharacterDfa, keys: _Keys, value: Expression) -> Expression:
         """A key of some language, colon, value."""
@@ -198,15 +210,6 @@ def _patterns(parts: Sequence[Part]) -> dict[str, CharacterDfa]:
             pointer = part.at("patternProperties", pattern).pointer
             found[pointer] = pattern_dfa(pattern, pointer)
     return found
-
-
-def _check_apart(places: Sequence[Part], patterns: Mapping[str, CharacterDfa], named: CharacterDfa | None) -> None:
-    """Raise UnsupportedKeyword for two patterns that match a name which isn't named."""
-    for index, place in enumerate(places):
-        for other in places[index + 1 :]:
-            overlap = both(patterns[place.pointer], patterns[other.pointer])
-            if not (overlap if named is None else without(overlap, named)).empty:
-                raise UnsupportedKeyword(place.pointer, f"it can match the same names as {other.pointer}")
 
 
 def _told(names: int, minimum: int, maximum: int | None) -> int:

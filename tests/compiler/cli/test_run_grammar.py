@@ -53,8 +53,9 @@ def test_only_one_may_be_given(chimerac: Command, bundles: dict[str, Path]) -> N
         (["--grammar", "latin"], "CHM431", "json"),
         (["--grammar", "missing.lark"], "CHM285", "missing.lark"),
         (["--schema", "missing.json"], "CHM285", "missing.json"),
-        (["--regex", "(?=a)"], "CHM280", ""),
-        (["--choices", ","], "CHM280", ""),
+        (["--regex", "(?<=a)b"], "CHM280", "look-behind"),
+        (["--choices", ","], "CHM280", "number 1 is empty"),
+        (["--choices", "a,,b"], "CHM280", "number 2 is empty"),
     ],
 )
 def test_what_cannot_be_used(

@@ -46,3 +46,12 @@ def test_what_is_no_grammar(tmp_path: Path) -> None:
         with pytest.raises(UserError) as caught:
             check_grammar(source)
         assert caught.value.code == "CHM285"
+
+
+def test_what_a_schema_says_in_vain_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "s.json"
+    path.write_text('{"type": "null", "x-note": 1' + "".join(f', "vain{i}": 1' for i in range(40)) + "}", "utf-8-sig")
+    report = check_grammar(path)
+    assert report.ignored[0] == "schema at /x-note: the keyword 'x-note' is unknown and says nothing about values"
+    lines = [line for line in report.lines() if line.startswith("ignored ")]
+    assert (len(lines), lines[-1]) == (21, "ignored          21 more")

@@ -15,8 +15,6 @@ from grammar_tools import accepts, byte_engine, random_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chimerac.compiler.errors import UserError
-from chimerac.frontends.grammar.json_source import UnsupportedKeyword
 from chimerac.frontends.grammar.number_ranges import Bounds, number_dfa
 from chimerac.frontends.grammar.schema import schema_grammar
 
@@ -310,91 +308,6 @@ def test_formats(name: str) -> None:
         assert accepts(engine, json.dumps(text)), text
     for text in FORMATS[name][1]:
         assert not accepts(engine, json.dumps(text)), text
-
-
-@pytest.mark.parametrize(
-    ("schema", "pointer"),
-    [
-        ({"not": {}}, "/not"),
-        ({"properties": {"a/b": {"contains": {}}}}, "/properties/a~1b/contains"),
-        ({"items": {"uniqueItems": True}}, "/items/uniqueItems"),
-        ({"minProperties": 2, "type": "object"}, "/minProperties"),
-        ({"$dynamicRef": "#a"}, "/$dynamicRef"),
-        ({"dependentSchemas": {}}, "/dependentSchemas"),
-        ({"dependencies": {"a": ["b"]}}, "/dependencies"),
-        ({"minimun": 1}, "/minimun"),
-        ({"propertyNames": {"anyOf": [{"const": "a"}, {"const": "b"}]}, "type": "object"}, "/propertyNames/anyOf"),
-        ({"type": "object", "properties": {"a": {"$id": "https://a.b/c"}}}, "/properties/a/$id"),
-        ({"$ref": "#"}, ""),
-        ({"oneOf": [{"type": "null"}, {"allOf": [{"type": "string"}, {"$ref": "#"}]}]}, ""),
-        ({"if": {}, "then": {}}, "/if"),
-        ({"unevaluatedProperties": False}, "/unevaluatedProperties"),
-        ({"$ref": "other.json"}, "/$ref"),
-        ({"$schema": "https://example.com/own"}, "/$schema"),
-        ({"type": "string", "format": "regex"}, "/format"),
-        ({"type": "string", "pattern": "(?<=a)b"}, "/pattern"),
-        ({"type": "string", "pattern": "(?:(?=a).)*"}, "/pattern"),
-        ({"type": "string", "pattern": "\\bword"}, "/pattern"),
-        ({"multipleOf": 1e-20}, "/multipleOf"),
-        ({"multipleOf": 100.1}, "/multipleOf"),
-        ({"multipleOf": 1001}, "/multipleOf"),
-        ({"oneOf": [{"minimum": 1}, {"maximum": 5}]}, "/oneOf/0"),
-        ({"type": "object", "patternProperties": {"^a": {}, "b$": {}}}, "/patternProperties/^a"),
-        ({"$defs": {"x": {"not": {}}}, "anyOf": [{"$ref": "#/$defs/x"}]}, "/$defs/x/not"),
-    ],
-)
-def test_what_is_not_supported_is_named(schema: Any, pointer: str) -> None:
-    with pytest.raises(UnsupportedKeyword) as caught:
-        schema_grammar(schema)
-    assert caught.value.code == "CHM281"
-    assert caught.value.json_pointer == pointer
-
-
-@pytest.mark.parametrize(
-    "schema",
-    [
-        1,
-        [],
-        "[",
-        "nul",
-        {"type": "text"},
-        {"type": []},
-        {"anyOf": []},
-        {"required": "a"},
-        {"enum": []},
-        {"minLength": -1},
-        {"maxItems": 1.5},
-        {"multipleOf": 0},
-        {"pattern": 1},
-        {"items": [{}], "$schema": "https://json-schema.org/draft/2020-12/schema"},
-        {"properties": []},
-        {"properties": {"a": 1}},
-        {"$ref": 1},
-        {"$ref": "#/nowhere"},
-        {"minimum": "1"},
-        {"allOf": [1]},
-    ],
-)
-def test_what_is_no_schema_is_an_error(schema: Any) -> None:
-    with pytest.raises(UserError) as caught:
-        schema_grammar(schema)
-    assert caught.value.code == "CHM280"
-
-
-@pytest.mark.parametrize(
-    "schema",
-    [
-        False,
-        {"allOf": [{"type": "string"}, {"type": "null"}]},
-        {"type": "integer", "minimum": 5, "maximum": 4},
-        {"required": ["a"], "properties": {"a": False}, "type": "object"},
-        {"type": "object", "required": ["x"], "properties": {"x": {"$ref": "#"}}},
-    ],
-)
-def test_schemas_without_a_value(schema: Any) -> None:
-    with pytest.raises(UserError) as caught:
-        byte_engine(schema_grammar(schema))
-    assert caught.value.code == "CHM284"
 
 
 def test_the_home_models_own_schema() -> None:
