@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, fields, replace
+from numbers import Real
+from typing import Any, Final, Self
 
+from chimerac.runtime.arguments import checked_names, kind, shown
 from chimerac.runtime.errors import BundleError
 
 NO_GRAMMAR: Final = "none"  #: in place of a grammar's name
@@ -50,16 +53,51 @@ class GenerateOptions:
     reset: bool = True
     grammar: str | bytes | None = None
 
-    def check_widths(self) -> None:
-        """Numbers must fit the C types, and JSON, before their ranges can be checked; raises BundleError CHM420."""
-        limits = {"max_tokens": (0, 31), "top_k": (0, 31), "loops": (0, 31), "seed": (0, 64), "stream": (0, 32)}
-        for name, (low, bits) in limits.items():
-            value = getattr(self, name)
-            if type(value) is not int or not low <= value < 1 << bits:
-                raise BundleError("CHM420", f"{name} is {value!r}, not an integer from 0 to 2**{bits} - 1")
-        for name in ("temperature", "top_p", "repetition_penalty", "exit_threshold"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise BundleError("CHM420", f"{name} is {value!r}, not a finite number")
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """Options by name; raises BundleError CHM420 for a name that is none, and for a value of a wrong type."""
+        checked_names(given, OPTION_NAMES)
+        return cls(**given).checked()
+
+    def checked(self) -> Self:
+        """The same with numbers of Python's own types, which fit those of C, and JSON, before their ranges are checked.
+
+        Raises BundleError CHM420.
+        """
+        values: dict[str, Any] = {name: _whole(name, getattr(self, name), bits) for name, bits in _BITS.items()}
+        values |= {name: _number(name, getattr(self, name)) for name in _NUMBERS}
+        if not isinstance(self.reset, bool):
+            raise BundleError("CHM420", f"reset is {kind(self.reset)}, not True or False")
         if not isinstance(self.grammar, str | bytes | None):
-            raise BundleError("CHM420", f"grammar is {type(self.grammar).__name__}, not a name or a compiled grammar")
+            raise BundleError("CHM420", f"grammar is {kind(self.grammar)}, not a name or a compiled grammar")
+        return replace(self, **values)
+
+
+#: What ``Session.generate`` takes beside ``mode`` and ``on_progress``.
+OPTION_NAMES: Final = tuple(field.name for field in fields(GenerateOptions))
+_BITS: Final = {"max_tokens": 31, "top_k": 31, "loops": 31, "seed": 64, "stream": 32}
+_NUMBERS: Final = ("temperature", "top_p", "repetition_penalty", "exit_threshold")
+
+
+def _whole(name: str, value: Any, bits: int) -> int:
+    try:
+        number = -1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 1 << bits:
+        raise BundleError("CHM420", f"{name} is {_value(value)}, not an integer from 0 to 2**{bits} - 1")
+    return number
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        finite = not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+    except OverflowError:  # an integer or fraction that no float is near
+        finite = False
+    if not finite:
+        raise BundleError("CHM420", f"{name} is {_value(value)}, not a finite number")
+    return float(value)
+
+
+def _value(value: object) -> str:
+    return kind(value) if not isinstance(value, str | bytes) else shown(value)

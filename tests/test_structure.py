@@ -19,7 +19,6 @@ LONG = {
     "runtime/bundle_format/container.py": "what is written and what is refused when it is read, side by side",
     "runtime/native/chm_run.c": "one program",
     "runtime/native/chm_state.c": "snapshots: writing and reading share one description of the sections",
-    "runtime/native/chm_session.c": "one object and its life",
     "runtime/native/chm_unicode.h": "tables",
     "runtime/sessions/onnx.py": "one session",
     "targets/kernels/ternary.py": "one loop nest for all forms of packed trits",

@@ -18,6 +18,7 @@ _CORE = (
     "chm_container.c",
     "chm_cpu.c",
     "chm_crc32.c",
+    "chm_decode.c",
     "chm_encoder.c",
     "chm_error.c",
     "chm_grammar.c",
@@ -69,13 +70,16 @@ SHARED_MEMORY_FLAGS: Final = (
 
 #: Files of ``runtime/web`` that a web bundle carries next to its data.
 WEB_FILES: Final = (
+    "arguments.mjs",
     "chimera.mjs",
     "chimera.d.mts",
     "errors.mjs",
     "files.mjs",
     "grammars.mjs",
+    "model.mjs",
     "module.mjs",
     "sha256.mjs",
+    "slices.mjs",
     "thread.mjs",
     "threads.mjs",
     "variants.mjs",

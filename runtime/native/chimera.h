@@ -4,8 +4,11 @@
  * whole sentence. No function prints, exits or keeps a pointer to an argument unless it says so. After a session is
  * open, nothing is allocated but by chm_session_prompt, which needs scratch memory for the text it encodes.
  *
- * A bundle may be used from several threads at a time, a session from one at a time. Functions with handles accept
- * NULL and answer CHM_ERROR_ARGUMENT, 0 or NULL. Strings are UTF-8 and end with a zero byte unless a length is given.
+ * A bundle may be used from several threads at a time, and a session or grammar from any thread, by one call at a time: a
+ * second call while one runs answers CHM_ERROR_STATE and does nothing, and so does closing. Only chm_session_position
+ * and chm_session_iterations may be asked meanwhile. The other functions that return no status, and the memory they point
+ * to, are for between calls. Nothing may be called with a handle that was closed. Functions with handles accept NULL
+ * and answer CHM_ERROR_ARGUMENT, 0 or NULL. Strings are UTF-8 and end with a zero byte unless a length is given.
  *
  * Compatibility: functions are added, not changed, within one CHM_ABI_MAJOR.
  */
@@ -88,8 +91,9 @@ CHM_API int32_t chm_bundle_close(chm_bundle *bundle);
 /* Let every call with a session of the bundle use up to this many threads, the calling one included: 1 to
  * CHM_MAX_THREADS, or 0 for the number of cores, at most 8. A new bundle has 1: no thread is started unless asked for.
  * Results do not depend on the number. The others are started here, sleep when nothing is to be done, and end with
- * chm_bundle_close. Sessions that compute at the same time share them. No session of the bundle may be in a call. After
- * a fork the child's sessions compute alone until it calls this. CHM_ERROR_MEMORY: they cannot be started; there is 1. */
+ * chm_bundle_close. Sessions that compute at the same time share them. After a fork the child's sessions compute alone
+ * until it calls this. CHM_ERROR_STATE, and nothing done, while a session of the bundle is in a call. CHM_ERROR_MEMORY:
+ * they cannot be started; there is 1. */
 CHM_API int32_t chm_bundle_set_threads(chm_bundle *bundle, int32_t threads);
 CHM_API int32_t chm_bundle_threads(const chm_bundle *bundle);
 
@@ -111,7 +115,8 @@ CHM_API int32_t chm_tokenizer_special(const chm_bundle *bundle, const char *role
 /* ---- Sessions. ---- */
 
 CHM_API int32_t chm_session_open(chm_bundle *bundle, const chm_allocator *allocator, chm_session **session);
-CHM_API void chm_session_close(chm_session *session);
+/* CHM_ERROR_STATE, and nothing done, while the session is in a call; CHM_OK for NULL. */
+CHM_API int32_t chm_session_close(chm_session *session);
 /* Back to position 0 and the initial state; settings stay. */
 CHM_API int32_t chm_session_reset(chm_session *session);
 
@@ -128,7 +133,9 @@ CHM_API int32_t chm_session_set_sampling(chm_session *session, float temperature
 /* Tokens that end a generation, instead of the tokenizer's specials of role "end"; count <= CHM_MAX_STOP_TOKENS. */
 CHM_API int32_t chm_session_set_stop_tokens(chm_session *session, const int32_t *tokens, size_t count);
 
-/* Run tokens through the model. All of them are checked first. */
+/* Run tokens through the model. All of them are checked first. Any way of cutting a prompt gives the same bits: who wants
+ * to be able to stop, or to tell how far it is, runs some tokens a call, best up to the next multiple of 64 of the
+ * position. */
 CHM_API int32_t chm_session_prefill(chm_session *session, const int32_t *tokens, size_t count);
 /* Run one token: the same as prefill of one. */
 CHM_API int32_t chm_session_decode(chm_session *session, int32_t token);
@@ -149,7 +156,7 @@ CHM_API const uint8_t *chm_session_text(const chm_session *session, size_t *byte
 
 /* float[vocab] after the last token that was run, NULL before the first. Valid until the next token is run. */
 CHM_API const float *chm_session_logits(const chm_session *session);
-/* Number of tokens that were run. */
+/* Number of tokens that were run. Of a call that runs, those up to now. */
 CHM_API int32_t chm_session_position(const chm_session *session);
 /* Loop iterations of the last call. */
 CHM_API int32_t chm_session_iterations(const chm_session *session);
@@ -165,7 +172,7 @@ CHM_API int32_t chm_session_logits_hash(chm_session *session, uint64_t *hash);
  * CHM_ERROR_CHECKSUM for bytes that are none, CHM_ERROR_MISMATCH for another model, CHM_ERROR_ARGUMENT for numbers out of
  * range. */
 CHM_API size_t chm_session_snapshot_bytes(const chm_session *session);
-CHM_API int32_t chm_session_snapshot(const chm_session *session, void *snapshot, size_t bytes);
+CHM_API int32_t chm_session_snapshot(chm_session *session, void *snapshot, size_t bytes);
 CHM_API int32_t chm_session_restore(chm_session *session, const void *snapshot, size_t bytes);
 
 /* ---- Measuring: where the time goes, and what this machine can do. docs/bench.md shows what to make of it. ---- */
@@ -208,7 +215,8 @@ CHM_API int32_t chm_pack_default(const chm_pack *pack);
 /* Check and open the grammar of a name; NULL: the only one, or the default one. It is at the start of a text. Several of
  * one pack may be used by different threads, each by one at a time. Up to 4 MiB are for masks that were made before. */
 CHM_API int32_t chm_grammar_open(chm_pack *pack, const char *name, const chm_allocator *allocator, chm_grammar **grammar);
-CHM_API void chm_grammar_close(chm_grammar *grammar);
+/* As of chm_session_close. */
+CHM_API int32_t chm_grammar_close(chm_grammar *grammar);
 /* Most optional whitespace in a row, 0..255; -1: the grammar's own. */
 CHM_API int32_t chm_grammar_set_whitespace(chm_grammar *grammar, int32_t most);
 

@@ -3,6 +3,17 @@
 
 static int32_t no_grammar(void) { return chm_fail(CHM_ERROR_ARGUMENT, "the grammar is NULL"); }
 
+/* Begin a call that writes to the grammar; CHM_ERROR_STATE, and nothing done, while another one runs. */
+__attribute__((noinline)) static int32_t enter(chm_grammar *grammar) {
+  if (!grammar) return no_grammar();
+  return chm_take(&grammar->busy) ? CHM_OK : chm_fail(CHM_ERROR_STATE, "the grammar is in another call");
+}
+
+__attribute__((noinline)) static int32_t leave(chm_grammar *grammar, int32_t status) {
+  chm_give(&grammar->busy);
+  return status;
+}
+
 /* Index of the grammar of a name; without a name the default one, or the only one. */
 static int32_t find_grammar(const chm_pack *pack, const char *name, uint32_t *index) {
   *index = 0;
@@ -62,36 +73,43 @@ int32_t chm_grammar_open(chm_pack *pack, const char *name, const chm_allocator *
   return CHM_OK;
 }
 
-void chm_grammar_close(chm_grammar *grammar) {
-  if (!grammar) return;
+int32_t chm_grammar_close(chm_grammar *grammar) {
+  int32_t status = grammar ? enter(grammar) : CHM_OK;
+  if (status || !grammar) return status;
   chm_allocator allocator = grammar->allocator;
   __atomic_fetch_sub(&grammar->pack->uses, 1, __ATOMIC_ACQ_REL);
   chm_release(&allocator, grammar, grammar->allocated);
+  return CHM_OK;
 }
 
 int32_t chm_grammar_set_whitespace(chm_grammar *grammar, int32_t most) {
-  if (!grammar) return no_grammar();
+  int32_t status = enter(grammar);
+  if (status) return status;
   if (most < -1 || most > 255)
-    return chm_fail(CHM_ERROR_ARGUMENT, "a whitespace cap of %d is not in 0..255", (int64_t)most);
+    return leave(grammar, chm_fail(CHM_ERROR_ARGUMENT, "a whitespace cap of %d is not in 0..255", (int64_t)most));
   uint32_t cap = most < 0 ? grammar->automaton.cap : (uint32_t)most;
-  if (cap == grammar->cap) return CHM_OK;
+  if (cap == grammar->cap) return leave(grammar, CHM_OK);
   grammar->cap = cap;
   grammar->n_used = grammar->hand = 0; /* masks depend on it */
   memset(grammar->buckets, 0, sizeof grammar->buckets);
-  return CHM_OK;
+  return leave(grammar, CHM_OK);
 }
 
 int32_t chm_grammar_start(chm_grammar *grammar) {
-  if (!grammar) return no_grammar();
+  int32_t status = enter(grammar);
+  if (status) return status;
   chm_configuration_start(grammar, &grammar->now);
-  return CHM_OK;
+  return leave(grammar, CHM_OK);
 }
 
 int32_t chm_grammar_accept(chm_grammar *grammar, int32_t token) {
-  if (!grammar) return no_grammar();
+  int32_t status = enter(grammar);
+  if (status) return status;
   if (!chm_configuration_accept(grammar, &grammar->now, token))
-    return chm_fail(CHM_ERROR_GRAMMAR_TOKEN, "the grammar does not allow token %d here", (int64_t)token);
-  return grammar->now.finished ? CHM_FINISHED : CHM_OK;
+    status = chm_fail(CHM_ERROR_GRAMMAR_TOKEN, "the grammar does not allow token %d here", (int64_t)token);
+  else
+    status = grammar->now.finished ? CHM_FINISHED : CHM_OK;
+  return leave(grammar, status);
 }
 
 size_t chm_grammar_mask_words(const chm_grammar *grammar) { return grammar ? grammar->vocabulary->words : 0; }
@@ -100,12 +118,11 @@ int32_t chm_grammar_mask(chm_grammar *grammar, int32_t left, uint32_t *mask, siz
   if (!grammar) return no_grammar();
   if (!mask || words != grammar->vocabulary->words)
     return chm_fail(CHM_ERROR_ARGUMENT, "chm_grammar_mask: NULL, or not %u words", (uint64_t)grammar->vocabulary->words);
-  if (grammar->now.finished) {
-    memset(mask, 0, 4 * words);
-    return CHM_FINISHED;
-  }
-  memcpy(mask, chm_grammar_allowed(grammar, &grammar->now, left).bits, 4 * words);
-  return CHM_OK;
+  int32_t status = enter(grammar);
+  if (status) return status;
+  if (grammar->now.finished) memset(mask, 0, 4 * words);
+  else memcpy(mask, chm_grammar_allowed(grammar, &grammar->now, left).bits, 4 * words);
+  return leave(grammar, grammar->now.finished ? CHM_FINISHED : CHM_OK);
 }
 
 int32_t chm_grammar_complete(const chm_grammar *grammar) {
@@ -136,6 +153,8 @@ static int32_t only_byte(chm_grammar *grammar, const chm_configuration *at, cons
 int32_t chm_grammar_forced(chm_grammar *grammar, uint8_t *text, size_t capacity, size_t *bytes) {
   if (!grammar) return no_grammar();
   if (!bytes || (!text && capacity)) return chm_fail(CHM_ERROR_ARGUMENT, "chm_grammar_forced: a pointer is NULL");
+  int32_t status = enter(grammar);
+  if (status) return status;
   uint8_t example[256]; /* a byte of each class */
   uint32_t members[256] = {0};
   for (uint32_t byte = 0; byte < 256; ++byte) {
@@ -151,7 +170,7 @@ int32_t chm_grammar_forced(chm_grammar *grammar, uint8_t *text, size_t capacity,
     text[(*bytes)++] = (uint8_t)byte;
     at = after;
   }
-  return CHM_OK;
+  return leave(grammar, CHM_OK);
 }
 
 size_t chm_grammar_state_bytes(void) { return sizeof(chm_configuration); }
@@ -170,7 +189,9 @@ int32_t chm_grammar_restore(chm_grammar *grammar, const void *state, size_t byte
     return chm_fail(CHM_ERROR_ARGUMENT, "chm_grammar_restore: NULL, or not chm_grammar_state_bytes() bytes");
   chm_configuration found;
   memcpy(&found, state, bytes);
-  if (!chm_configuration_valid(grammar, &found)) return chm_fail(CHM_ERROR_ARGUMENT, "the state is of another grammar");
-  grammar->now = found;
-  return CHM_OK;
+  int32_t status = enter(grammar);
+  if (status) return status;
+  if (!chm_configuration_valid(grammar, &found)) status = chm_fail(CHM_ERROR_ARGUMENT, "the state is of another grammar");
+  else grammar->now = found;
+  return leave(grammar, status);
 }

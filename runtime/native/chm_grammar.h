@@ -162,6 +162,7 @@ typedef struct chm_memo {
 struct chm_grammar {
   chm_allocator allocator;
   uint64_t allocated;
+  uint32_t busy; /* 1 while a call runs that writes to it */
   chm_pack *pack;
   const chm_vocabulary *vocabulary;
   chm_automaton automaton;

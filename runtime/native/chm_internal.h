@@ -40,6 +40,11 @@ static inline bool chm_align(uint64_t value, uint64_t *aligned) {
   return true;
 }
 
+/* ---- one user at a time: a flag that is 1 while it is taken ---- */
+
+static inline bool chm_take(uint32_t *flag) { return !__atomic_exchange_n(flag, 1, __ATOMIC_ACQUIRE); }
+static inline void chm_give(uint32_t *flag) { __atomic_store_n(flag, 0, __ATOMIC_RELEASE); }
+
 /* ---- memory ---- */
 
 extern const chm_allocator chm_default_allocator; /* of the host file */
@@ -189,6 +194,7 @@ struct chm_bundle {
   int32_t stop_tokens[CHM_MAX_STOP_TOKENS];
   uint32_t n_stop_tokens;
   uint32_t sessions;
+  int32_t calls; /* with sessions, that run; -1 while the number of threads is being changed */
   const chm_entry_desc *decode, *prefill;
   chm_pool pool;
   struct {

@@ -449,6 +449,19 @@ static int32_t serve_restore(char *line) {
   return status;
 }
 
+static int32_t serve_special(char *line) {
+  printf("ok %d", (int)chm_tokenizer_special(bundle, next_word(&line)));
+  return CHM_OK;
+}
+
+/* For who has lost count of the answers. */
+static int32_t serve_echo(char *line) {
+  const char *word = next_word(&line);
+  if (!*word) return BAD_REQUEST;
+  printf("ok %s", word);
+  return CHM_OK;
+}
+
 static int32_t serve_one(char *line) {
   const char *request = next_word(&line);
   int32_t number, status = CHM_OK;
@@ -459,6 +472,8 @@ static int32_t serve_one(char *line) {
   else if (!strcmp(request, "prefill")) status = serve_prefill(line);
   else if (!strcmp(request, "encode")) status = serve_encode(line, chm_tokenizer_encode);
   else if (!strcmp(request, "encode_with_specials")) status = serve_encode(line, chm_tokenizer_encode_with_specials);
+  else if (!strcmp(request, "special")) status = serve_special(line);
+  else if (!strcmp(request, "echo")) status = serve_echo(line);
   else if (!strcmp(request, "settings")) status = serve_settings(line);
   else if (!strcmp(request, "grammar")) status = serve_grammar(line);
   else if (!strcmp(request, "next")) status = serve_next();

@@ -1,9 +1,33 @@
-/* A session: one sequence of tokens, its recurrent state, and the decode loop. */
+/* A session: one sequence of tokens and its recurrent state; its life, one call at a time, and its settings. */
 #include "chm_session.h"
 
-_Static_assert(CHM_MAX_TEXT_BYTES >= 3 * (255 + 4), "the text of a token of 255 bytes, all replaced");
+/* ---- one call at a time ---- */
 
-static int32_t no_session(void) { return chm_fail(CHM_ERROR_ARGUMENT, "the session is NULL"); }
+/* Calls with sessions of the bundle count themselves; below zero the number of its threads is being changed. */
+static bool begin_call(chm_bundle *bundle) {
+  int32_t calls = __atomic_load_n(&bundle->calls, __ATOMIC_RELAXED);
+  do {
+    if (calls < 0) return false;
+  } while (!__atomic_compare_exchange_n(&bundle->calls, &calls, calls + 1, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
+  return true;
+}
+
+static int32_t in_call(void) { return chm_fail(CHM_ERROR_STATE, "the session is in another call"); }
+
+/* Not inlined, and neither is leaving: every function has them, and modules of web bundles are to be small. */
+__attribute__((noinline)) int32_t chm_session_enter(chm_session *session) {
+  if (!session) return chm_fail(CHM_ERROR_ARGUMENT, "the session is NULL");
+  if (!chm_take(&session->busy)) return in_call();
+  if (begin_call(session->bundle)) return CHM_OK;
+  chm_give(&session->busy);
+  return chm_fail(CHM_ERROR_STATE, "the bundle's number of threads is being changed");
+}
+
+__attribute__((noinline)) int32_t chm_session_leave(chm_session *session, int32_t status) {
+  __atomic_fetch_sub(&session->bundle->calls, 1, __ATOMIC_RELEASE);
+  chm_give(&session->busy);
+  return status;
+}
 
 /* ---- memory ---- */
 
@@ -76,59 +100,73 @@ int32_t chm_session_open(chm_bundle *bundle, const chm_allocator *allocator, chm
   return CHM_OK;
 }
 
-void chm_session_close(chm_session *session) {
-  if (!session) return;
+int32_t chm_session_close(chm_session *session) {
+  if (!session) return CHM_OK;
+  if (!chm_take(&session->busy)) return in_call();
   chm_allocator allocator = session->allocator;
   __atomic_fetch_sub(&session->bundle->sessions, 1, __ATOMIC_ACQ_REL);
   chm_release(&allocator, session, session->allocated);
+  return CHM_OK;
 }
 
 int32_t chm_session_reset(chm_session *session) {
-  if (!session) return no_session();
+  int32_t status = chm_session_enter(session);
+  if (status) return status;
   chm_session_start(session);
-  return CHM_OK;
+  return chm_session_leave(session, CHM_OK);
 }
 
 /* ---- settings ---- */
 
 int32_t chm_session_set_loops(chm_session *session, int32_t loops) {
-  if (!session) return no_session();
+  int32_t status = chm_session_enter(session);
+  if (status) return status;
   int32_t least = chm_model.min_loops > 1 ? chm_model.min_loops : 1;
   if (loops && (loops < least || loops > chm_model.max_loops))
-    return chm_fail(CHM_ERROR_ARGUMENT, "%d loops; %d to %d are possible, or 0 for the default", (int64_t)loops,
-                    (int64_t)least, (int64_t)chm_model.max_loops);
-  session->loops = loops ? loops : chm_model.default_loops;
-  return CHM_OK;
+    status = chm_fail(CHM_ERROR_ARGUMENT, "%d loops; %d to %d are possible, or 0 for the default", (int64_t)loops,
+                      (int64_t)least, (int64_t)chm_model.max_loops);
+  else
+    session->loops = loops ? loops : chm_model.default_loops;
+  return chm_session_leave(session, status);
 }
 
 int32_t chm_session_set_exit_threshold(chm_session *session, float threshold) {
-  if (!session) return no_session();
+  int32_t status = chm_session_enter(session);
+  if (status) return status;
   if (!(threshold >= 0.0f && threshold <= 1.0f))
-    return chm_fail(CHM_ERROR_ARGUMENT, "the exit threshold is not between 0 and 1");
-  session->exit_threshold = threshold;
-  return CHM_OK;
+    status = chm_fail(CHM_ERROR_ARGUMENT, "the exit threshold is not between 0 and 1");
+  else
+    session->exit_threshold = threshold;
+  return chm_session_leave(session, status);
 }
 
-int32_t chm_session_set_sampling(chm_session *session, float temperature, float top_p, int32_t top_k,
-                                 float repetition_penalty, uint32_t seed_low, uint32_t seed_high, uint32_t stream) {
-  if (!session) return no_session();
+static int32_t check_sampling(float temperature, float top_p, int32_t top_k, float repetition_penalty) {
   if (!(temperature == 0.0f || (temperature >= 0.01f && temperature <= 100.0f)))
     return chm_fail(CHM_ERROR_ARGUMENT, "the temperature is neither 0 nor between 0.01 and 100");
   if (!(top_p >= 0.0f && top_p <= 1.0f)) return chm_fail(CHM_ERROR_ARGUMENT, "top_p is not between 0 and 1");
   if (top_k < 0) return chm_fail(CHM_ERROR_ARGUMENT, "top_k is negative");
   if (!(repetition_penalty >= 0.1f && repetition_penalty <= 10.0f))
     return chm_fail(CHM_ERROR_ARGUMENT, "the repetition penalty is not between 0.1 and 10");
-  session->sampling = (chm_sampling){.temperature = temperature,
-                                     .top_p = top_p,
-                                     .repetition_penalty = repetition_penalty,
-                                     .top_k = top_k,
-                                     .seed_low = seed_low,
-                                     .seed_high = seed_high,
-                                     .stream = stream};
   return CHM_OK;
 }
 
-static int32_t check_tokens(const int32_t *tokens, size_t count) {
+int32_t chm_session_set_sampling(chm_session *session, float temperature, float top_p, int32_t top_k,
+                                 float repetition_penalty, uint32_t seed_low, uint32_t seed_high, uint32_t stream) {
+  int32_t status = chm_session_enter(session);
+  if (status) return status;
+  status = check_sampling(temperature, top_p, top_k, repetition_penalty);
+  if (!status)
+    session->sampling = (chm_sampling){.temperature = temperature,
+                                       .top_p = top_p,
+                                       .repetition_penalty = repetition_penalty,
+                                       .top_k = top_k,
+                                       .seed_low = seed_low,
+                                       .seed_high = seed_high,
+                                       .stream = stream};
+  return chm_session_leave(session, status);
+}
+
+int32_t chm_check_tokens(const int32_t *tokens, size_t count) {
   for (size_t i = 0; i < count; ++i)
     if (tokens[i] < 0 || tokens[i] >= chm_model.vocab)
       return chm_fail(CHM_ERROR_ARGUMENT, "token %d is not in the vocabulary of %d", (int64_t)tokens[i],
@@ -137,261 +175,40 @@ static int32_t check_tokens(const int32_t *tokens, size_t count) {
 }
 
 int32_t chm_session_set_stop_tokens(chm_session *session, const int32_t *tokens, size_t count) {
-  if (!session) return no_session();
-  if ((!tokens && count) || count > CHM_MAX_STOP_TOKENS)
-    return chm_fail(CHM_ERROR_ARGUMENT, "at most %u stop tokens are possible", (uint64_t)CHM_MAX_STOP_TOKENS);
-  int32_t status = check_tokens(tokens, count);
+  int32_t status = chm_session_enter(session);
   if (status) return status;
-  for (size_t i = 0; i < count; ++i) session->stop_tokens[i] = tokens[i];
-  session->n_stop_tokens = (uint32_t)count;
-  return CHM_OK;
-}
-
-/* ---- grammars ---- */
-
-static uint64_t identity_of(const chm_grammar *grammar) { return grammar ? grammar->identity : 0; }
-
-/* Whether the generation follows the session's grammar. */
-static bool follows(const chm_session *session) {
-  const uint32_t *identity = session->sequence.grammar;
-  return ((uint64_t)identity[1] << 32 | identity[0]) == identity_of(session->grammar);
-}
-
-static void start_grammar(chm_session *session) {
-  chm_sequence *sequence = &session->sequence;
-  uint64_t identity = identity_of(session->grammar);
-  sequence->grammar[0] = (uint32_t)identity;
-  sequence->grammar[1] = (uint32_t)(identity >> 32);
-  sequence->rhythm = (chm_rhythm){0, 0};
-  memset(&sequence->place, 0, sizeof sequence->place);
-  if (session->grammar) chm_configuration_start(session->grammar, &sequence->place);
+  if ((!tokens && count) || count > CHM_MAX_STOP_TOKENS)
+    status = chm_fail(CHM_ERROR_ARGUMENT, "at most %u stop tokens are possible", (uint64_t)CHM_MAX_STOP_TOKENS);
+  else
+    status = chm_check_tokens(tokens, count);
+  if (!status) {
+    for (size_t i = 0; i < count; ++i) session->stop_tokens[i] = tokens[i];
+    session->n_stop_tokens = (uint32_t)count;
+  }
+  return chm_session_leave(session, status);
 }
 
 int32_t chm_session_set_grammar(chm_session *session, chm_grammar *grammar) {
-  if (!session) return no_session();
+  int32_t status = chm_session_enter(session);
+  if (status) return status;
   if (grammar && grammar->pack->bundle != session->bundle)
-    return chm_fail(CHM_ERROR_ARGUMENT, "the grammar is of another bundle");
-  session->grammar = grammar;
-  return CHM_OK;
-}
-
-int32_t chm_session_complete(const chm_session *session) {
-  if (!session) return 0;
-  if (!session->grammar) return 1;
-  const chm_configuration *place = &session->sequence.place;
-  return follows(session) && chm_configuration_valid(session->grammar, place) &&
-         chm_configuration_complete(session->grammar, place);
-}
-
-/* ---- running tokens ---- */
-
-static void remember(chm_sequence *sequence, int32_t token) {
-  sequence->history[sequence->seen++ % CHM_HISTORY_TOKENS] = token;
-}
-
-/* Give loop iterations that were never used the state of the deepest one that was. */
-static void spread_states(chm_session *session, int32_t loops) {
-  int32_t deepest = session->sequence.deepest;
-  if (!deepest || loops <= deepest) return;
-  for (int32_t i = 0; i < chm_model.n_states; ++i) {
-    const chm_state_desc *state = &chm_model.states[i];
-    uint64_t slice = state->bytes / (uint64_t)state->iterations;
-    uint8_t *start = session->state + state->offset;
-    for (int32_t to = deepest; to < loops && to < state->iterations; ++to)
-      memcpy(start + slice * (uint64_t)to, start + slice * (uint64_t)(deepest - 1), (size_t)slice);
-  }
-}
-
-/* Run checked tokens. A call never crosses a position divisible by the block; with an exit threshold each token is a
- * call of its own, because each finds its own depth. */
-static int32_t run(chm_session *session, const int32_t *tokens, size_t count) {
-  chm_sequence *sequence = &session->sequence;
-  if (count > (size_t)(INT32_MAX - sequence->position))
-    return chm_fail(CHM_ERROR_STATE, "the sequence is longer than 2^31 - 1 tokens");
-  while (count) {
-    int32_t room = chm_model.block - sequence->position % chm_model.block;
-    int32_t n = session->exit_threshold > 0.0f ? 1 : count < (size_t)room ? (int32_t)count : room;
-    const chm_entry_desc *entry = n == 1 ? session->bundle->decode : session->bundle->prefill;
-    spread_states(session, session->loops);
-    chm_call call = {.weights = session->bundle->weights,
-                     .state = session->state,
-                     .arena = session->arena,
-                     .tokens = tokens,
-                     .logits = session->logits,
-                     .n = n,
-                     .position = sequence->position,
-                     .loops = session->loops,
-                     .exit_threshold = session->exit_threshold,
-                     .iterations = session->loops,
-                     .pool = chm_pool_of(session->bundle),
-                     .profile = &session->profile};
-#if CHM_HAS_CLOCK
-    if (session->profile.nanoseconds) {
-      entry->measured(&call);
-      chm_profile_step(call.profile, -1);
-    } else
-#endif
-      entry->run(&call);
-    int32_t iterations = call.iterations < 1 ? 1 : call.iterations > session->loops ? session->loops : call.iterations;
-    sequence->iterations = iterations;
-    if (iterations > sequence->deepest) sequence->deepest = iterations;
-    sequence->position += n;
-    tokens += n;
-    count -= (size_t)n;
-  }
-  return CHM_OK;
+    status = chm_fail(CHM_ERROR_ARGUMENT, "the grammar is of another bundle");
+  else
+    session->grammar = grammar;
+  return chm_session_leave(session, status);
 }
 
 #if CHM_HAS_CLOCK
 int32_t chm_session_profile(chm_session *session, int64_t *nanoseconds, size_t count) {
-  if (!session) return no_session();
+  int32_t status = chm_session_enter(session);
+  if (status) return status;
   if (nanoseconds && count != (size_t)chm_model.n_steps)
-    return chm_fail(CHM_ERROR_ARGUMENT, "room for %u steps, the model has %u", (uint64_t)count, (uint64_t)chm_model.n_steps);
-  session->profile = (chm_profile){.nanoseconds = nanoseconds, .step = -1};
-  return CHM_OK;
+    status = chm_fail(CHM_ERROR_ARGUMENT, "room for %u steps, the model has %u", (uint64_t)count, (uint64_t)chm_model.n_steps);
+  else
+    session->profile = (chm_profile){.nanoseconds = nanoseconds, .step = -1};
+  return chm_session_leave(session, status);
 }
 #endif
-
-/* Run the tokens that were chosen and not run yet. */
-static int32_t settle(chm_session *session) {
-  chm_sequence *sequence = &session->sequence;
-  if (!sequence->n_pending) return CHM_OK;
-  int32_t status = run(session, sequence->pending, (size_t)sequence->n_pending);
-  if (!status) sequence->n_pending = 0;
-  return status;
-}
-
-int32_t chm_session_prefill(chm_session *session, const int32_t *tokens, size_t count) {
-  if (!session) return no_session();
-  if (!tokens && count) return chm_fail(CHM_ERROR_ARGUMENT, "chm_session_prefill: no tokens");
-  int32_t status = check_tokens(tokens, count);
-  if (!status) status = settle(session);
-  if (!status) status = run(session, tokens, count);
-  if (status) return status;
-  for (size_t i = count > CHM_HISTORY_TOKENS ? count - CHM_HISTORY_TOKENS : 0; i < count; ++i)
-    remember(&session->sequence, tokens[i]);
-  return CHM_OK;
-}
-
-int32_t chm_session_decode(chm_session *session, int32_t token) { return chm_session_prefill(session, &token, 1); }
-
-int32_t chm_session_prompt(chm_session *session, const uint8_t *text, size_t text_bytes) {
-  if (!session) return no_session();
-  chm_bundle *bundle = session->bundle;
-  bool at_start = session->sequence.position == 0 && !session->sequence.n_pending;
-  int32_t begin = at_start ? chm_tokenizer_special(bundle, CHM_ROLE_BEGIN) : -1;
-  int32_t answer = chm_tokenizer_special(bundle, CHM_ROLE_ANSWER);
-  size_t count = 0, first = begin >= 0;
-  if (!bundle->has_tokenizer) return chm_fail(CHM_ERROR_STATE, "the bundle has no tokenizer");
-  if (!text_bytes && at_start && !first) return chm_fail(CHM_ERROR_ARGUMENT, "the prompt is empty");
-  if (text_bytes > (size_t)1 << 28) return chm_fail(CHM_ERROR_ARGUMENT, "the text is over 256 MiB");
-  uint64_t scratch_bytes = ((uint64_t)text_bytes + 2) * sizeof(int32_t);
-  int32_t *tokens = chm_allocate(&bundle->allocator, scratch_bytes);
-  if (!tokens) return CHM_ERROR_MEMORY;
-  tokens[0] = begin;
-  int32_t status = chm_tokenizer_encode(bundle, text, text_bytes, tokens + first, text_bytes, &count);
-  if (!status) {
-    count += first;
-    if (answer >= 0) tokens[count++] = answer;
-    status = chm_session_prefill(session, tokens, count);
-  }
-  chm_release(&bundle->allocator, tokens, scratch_bytes);
-  return status;
-}
-
-/* ---- generating ---- */
-
-int32_t chm_session_begin_generation(chm_session *session, int32_t max_tokens) {
-  if (!session) return no_session();
-  if (max_tokens < 0) return chm_fail(CHM_ERROR_ARGUMENT, "max_tokens is negative");
-  if (session->grammar) {
-    chm_configuration start;
-    chm_configuration_start(session->grammar, &start);
-    int64_t closing = chm_configuration_closing(session->grammar, &start);
-    if (closing > max_tokens)
-      return chm_fail(CHM_ERROR_ARGUMENT, "max_tokens is %d; the grammar's shortest text may need %d", (int64_t)max_tokens, closing);
-  }
-  session->sequence.remaining = max_tokens;
-  session->sequence.finished = 0;
-  start_grammar(session);
-  return CHM_OK;
-}
-
-static int32_t finish(chm_session *session) {
-  session->sequence.finished = 1;
-  session->text_bytes = chm_utf8_flush(&session->sequence.utf8, session->text);
-  return CHM_FINISHED;
-}
-
-/* The likeliest or drawn token of those that may come. */
-static int32_t sample(chm_session *session, const chm_allowed *allowed) {
-  const chm_bundle *bundle = session->bundle;
-  const chm_sequence *sequence = &session->sequence;
-  const float *logits = session->logits;
-  const uint8_t *excluded = bundle->has_tokenizer ? bundle->excluded : NULL;
-  if (session->grammar) {
-    /* the sampler is done with the logits and the excluded tokens before it writes to mass and order */
-    uint32_t words = session->grammar->vocabulary->words, all = ((uint32_t)chm_model.vocab + 31) / 32;
-    for (uint32_t i = 0; i < all; ++i) session->order[i] = i < words ? ~allowed->bits[i] : UINT32_MAX;
-    excluded = (const uint8_t *)session->order;
-    if (chm_soft_applies(session->grammar)) {
-      chm_soft_add(session->grammar, &sequence->rhythm, sequence->history, sequence->seen, logits, chm_model.vocab,
-                   session->mass);
-      logits = session->mass;
-    }
-  }
-  uint32_t n_history = sequence->seen < CHM_HISTORY_TOKENS ? sequence->seen : CHM_HISTORY_TOKENS;
-  return chm_sample(&session->sampling, logits, chm_model.vocab, excluded, sequence->history, n_history,
-                    sequence->position, session->scores, session->mass, session->order);
-}
-
-/* What the grammar allows next; CHM_FINISHED where nothing is left to be said. */
-static int32_t ask_grammar(chm_session *session, chm_allowed *allowed) {
-  chm_sequence *sequence = &session->sequence;
-  if (!follows(session)) return chm_fail(CHM_ERROR_STATE, "the generation was not begun with this grammar");
-  if (!session->grammar) return CHM_OK;
-  if (!chm_configuration_valid(session->grammar, &sequence->place))
-    return chm_fail(CHM_ERROR_STATE, "the place in the grammar is damaged");
-  *allowed = chm_grammar_allowed(session->grammar, &sequence->place, sequence->remaining);
-  if (allowed->amount) return CHM_OK;
-  if (chm_configuration_complete(session->grammar, &sequence->place)) return CHM_FINISHED;
-  return chm_fail(CHM_ERROR_GRAMMAR, "the grammar leads to no end");
-}
-
-int32_t chm_session_generate(chm_session *session, int32_t *token) {
-  if (!session || !token) return chm_fail(CHM_ERROR_ARGUMENT, "chm_session_generate: a pointer is NULL");
-  chm_sequence *sequence = &session->sequence;
-  *token = -1;
-  session->text_bytes = 0;
-  if (!sequence->position) return chm_fail(CHM_ERROR_STATE, "nothing to continue: no token was run yet");
-  if (sequence->finished) return CHM_FINISHED;
-  if (!sequence->remaining) return finish(session);
-  chm_bundle *bundle = session->bundle;
-  chm_allowed allowed = {NULL, 2, -1};
-  int32_t status = ask_grammar(session, &allowed);
-  if (status == CHM_FINISHED) return finish(session);
-  bool forced = allowed.amount == 1; /* then no logits are needed, and several tokens are run at once */
-  if (!status && (!forced || sequence->n_pending == CHM_MAX_PENDING)) status = settle(session);
-  if (status) return status;
-  int32_t chosen = forced ? allowed.single : sample(session, &allowed);
-  if (chosen < 0) return chm_fail(CHM_ERROR_NO_TOKEN, "every logit at position %d is excluded or not a number",
-                                  (int64_t)sequence->position);
-  if (session->grammar) {
-    if (!chm_configuration_accept(session->grammar, &sequence->place, chosen))
-      return chm_fail(CHM_ERROR_GRAMMAR, "the grammar's masks and tables differ for token %d", (int64_t)chosen);
-    chm_soft_count(session->grammar, &sequence->rhythm, chosen);
-  }
-  *token = sequence->pending[sequence->n_pending++] = chosen;
-  remember(sequence, chosen);
-  --sequence->remaining;
-  if (session->grammar && sequence->place.finished) return finish(session);
-  for (uint32_t i = 0; i < session->n_stop_tokens; ++i)
-    if (session->stop_tokens[i] == chosen) return finish(session);
-  size_t bytes;
-  const uint8_t *data = chm_tokenizer_token(bundle, chosen, &bytes);
-  session->text_bytes = chm_utf8_push(&sequence->utf8, data, bytes, session->text);
-  return CHM_OK;
-}
 
 /* ---- looking ---- */
 
@@ -404,9 +221,14 @@ const float *chm_session_logits(const chm_session *session) {
   return session && session->sequence.position ? session->logits : NULL;
 }
 
-int32_t chm_session_position(const chm_session *session) { return session ? session->sequence.position : 0; }
+/* These two may be asked while a call runs. */
+int32_t chm_session_position(const chm_session *session) {
+  return session ? __atomic_load_n(&session->sequence.position, __ATOMIC_RELAXED) : 0;
+}
 
-int32_t chm_session_iterations(const chm_session *session) { return session ? session->sequence.iterations : 0; }
+int32_t chm_session_iterations(const chm_session *session) {
+  return session ? __atomic_load_n(&session->sequence.iterations, __ATOMIC_RELAXED) : 0;
+}
 
 /* Per 64-bit little-endian word, the last one filled up with zeros. */
 static uint64_t hash_words(const uint8_t *data, uint64_t bytes) {
@@ -420,16 +242,20 @@ static uint64_t hash_words(const uint8_t *data, uint64_t bytes) {
   return hash;
 }
 
-int32_t chm_session_state_hash(chm_session *session, uint64_t *hash) {
-  if (!session || !hash) return chm_fail(CHM_ERROR_ARGUMENT, "chm_session_state_hash: a pointer is NULL");
-  int32_t status = settle(session);
-  if (!status) *hash = hash_words(session->state, chm_model.state_bytes);
-  return status;
+static int32_t hash(chm_session *session, const void *data, uint64_t bytes, uint64_t *found) {
+  int32_t status = chm_session_enter(session);
+  if (status) return status;
+  status = chm_session_settle(session);
+  if (!status) *found = hash_words(data, bytes);
+  return chm_session_leave(session, status);
 }
 
-int32_t chm_session_logits_hash(chm_session *session, uint64_t *hash) {
-  if (!session || !hash) return chm_fail(CHM_ERROR_ARGUMENT, "chm_session_logits_hash: a pointer is NULL");
-  int32_t status = settle(session);
-  if (!status) *hash = hash_words((const uint8_t *)session->logits, (uint64_t)chm_model.vocab * 4);
-  return status;
+int32_t chm_session_state_hash(chm_session *session, uint64_t *found) {
+  if (!session || !found) return chm_fail(CHM_ERROR_ARGUMENT, "chm_session_state_hash: a pointer is NULL");
+  return hash(session, session->state, chm_model.state_bytes, found);
+}
+
+int32_t chm_session_logits_hash(chm_session *session, uint64_t *found) {
+  if (!session || !found) return chm_fail(CHM_ERROR_ARGUMENT, "chm_session_logits_hash: a pointer is NULL");
+  return hash(session, session->logits, (uint64_t)chm_model.vocab * 4, found);
 }

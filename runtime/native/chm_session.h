@@ -1,4 +1,5 @@
-/* A session, for the files that look into it: chm_session.c runs it, chm_state.c saves and restores it. */
+/* A session, for the files that look into it: chm_session.c has its life, chm_decode.c runs it, chm_state.c saves and
+ * restores it. */
 #ifndef CHM_SESSION_H
 #define CHM_SESSION_H
 
@@ -25,6 +26,7 @@ struct chm_session {
   chm_bundle *bundle;
   chm_allocator allocator;
   uint64_t allocated;
+  uint32_t busy;   /* 1 while a call runs */
   uint8_t *state;  /* [state_bytes] */
   uint8_t *arena;  /* [arena_bytes] */
   float *logits;   /* [vocab] */
@@ -46,8 +48,19 @@ struct chm_session {
 
 /* ---- chm_session.c ---- */
 
+/* Begin a call; CHM_ERROR_STATE, and nothing done, while another one runs. */
+int32_t chm_session_enter(chm_session *session);
+/* End it; returns status. */
+int32_t chm_session_leave(chm_session *session, int32_t status);
+int32_t chm_check_tokens(const int32_t *tokens, size_t count);
+
 /* Back to position 0: the model's initial state, zero logits, an empty sequence. */
 void chm_session_start(chm_session *session);
+
+/* ---- chm_decode.c ---- */
+
+/* In a call: run the tokens that were chosen and not run yet. */
+int32_t chm_session_settle(chm_session *session);
 
 /* ---- chm_state.c ---- */
 

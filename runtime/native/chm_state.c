@@ -300,9 +300,7 @@ size_t chm_session_snapshot_bytes(const chm_session *session) {
   return (size_t)(header_bytes(session, &stored) + offset);
 }
 
-int32_t chm_session_snapshot(const chm_session *session, void *snapshot, size_t bytes) {
-  if (!session || !snapshot || bytes != chm_session_snapshot_bytes(session))
-    return chm_fail(CHM_ERROR_ARGUMENT, "chm_session_snapshot: NULL, or not chm_session_snapshot_bytes() bytes");
+static void write_snapshot(const chm_session *session, void *snapshot) {
   chm_stored stored;
   chm_item item;
   store(&session->sequence, &stored);
@@ -322,7 +320,15 @@ int32_t chm_session_snapshot(const chm_session *session, void *snapshot, size_t 
   }
   chm_out out = {file, 8};
   put_header(&out, session, &stored, data);
-  return CHM_OK;
+}
+
+int32_t chm_session_snapshot(chm_session *session, void *snapshot, size_t bytes) {
+  if (!session || !snapshot || bytes != chm_session_snapshot_bytes(session))
+    return chm_fail(CHM_ERROR_ARGUMENT, "chm_session_snapshot: NULL, or not chm_session_snapshot_bytes() bytes");
+  int32_t status = chm_session_enter(session);
+  if (status) return status;
+  write_snapshot(session, snapshot);
+  return chm_session_leave(session, CHM_OK);
 }
 
 /* ---- reading ---- */
@@ -405,8 +411,7 @@ static int32_t restore(chm_session *session, const chm_container *container) {
   return status;
 }
 
-int32_t chm_session_restore(chm_session *session, const void *snapshot, size_t bytes) {
-  if (!session || !snapshot) return chm_fail(CHM_ERROR_ARGUMENT, "chm_session_restore: a pointer is NULL");
+static int32_t read_snapshot(chm_session *session, const void *snapshot, size_t bytes) {
   chm_container container;
   const chm_allocator table = {take_table, leave_table, session};
   int32_t status = chm_container_open(snapshot, bytes, CHM_KIND_STATE, "snapshot", 0, &table, &container);
@@ -415,4 +420,10 @@ int32_t chm_session_restore(chm_session *session, const void *snapshot, size_t b
   status = restore(session, &container);
   chm_container_close(&container, &table);
   return status;
+}
+
+int32_t chm_session_restore(chm_session *session, const void *snapshot, size_t bytes) {
+  if (!session || !snapshot) return chm_fail(CHM_ERROR_ARGUMENT, "chm_session_restore: a pointer is NULL");
+  int32_t status = chm_session_enter(session);
+  return status ? status : chm_session_leave(session, read_snapshot(session, snapshot, bytes));
 }

@@ -101,7 +101,12 @@ int32_t chm_bundle_set_threads(chm_bundle *bundle, int32_t threads) {
   if (threads < 0 || threads > (int32_t)CHM_MAX_THREADS)
     return chm_fail(CHM_ERROR_ARGUMENT, "%d threads; 1 to %d are possible, or 0 for the default", (int64_t)threads,
                     (int64_t)CHM_MAX_THREADS);
-  return chm_pool_resize(bundle, threads ? threads : chm_default_threads());
+  int32_t calls = 0;
+  if (!__atomic_compare_exchange_n(&bundle->calls, &calls, -1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+    return chm_fail(CHM_ERROR_STATE, "a session of the bundle is in a call");
+  int32_t status = chm_pool_resize(bundle, threads ? threads : chm_default_threads());
+  __atomic_store_n(&bundle->calls, 0, __ATOMIC_RELEASE);
+  return status;
 }
 
 int32_t chm_bundle_threads(const chm_bundle *bundle) {

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from chimerac.runtime.arguments import check_grammar_name
 from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.bundle_format.container import contents_sha256, parse_container
 from chimerac.runtime.bundle_format.fstpack import (
@@ -72,12 +73,8 @@ class PythonGrammars:
             if found is None:
                 raise BundleError("CHM431", "no grammar is the default")
             return found
-        if self._file is None:
-            raise BundleError("CHM431", f"there is no grammar {wanted!r}: the bundle has none")
-        named = self._own().grammar(wanted)
-        if named is None:
-            raise BundleError("CHM431", f"there is no grammar {wanted!r}")
-        return named
+        check_grammar_name(wanted, [] if self._file is None else [g.name for g in self._own().grammars])
+        return next(g for g in self._own().grammars if g.name == wanted)
 
     def _engine(self, automaton: Automaton, tokenizer: Tokenizer) -> GrammarEngine:
         if self._vocabulary is None:

@@ -1,9 +1,9 @@
-"""What every kind of session offers: one sequence of tokens, whoever computes it."""
+"""What every kind of session offers: one sequence of tokens, whoever computes it. Its doors, and one call at a time."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -11,12 +11,17 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from chimerac.runtime.bundle_format import Generation, Manifest, SelfTest
+from chimerac.runtime.arguments import checked_names, checked_text, checked_tokens, kind, nearest, shown
+from chimerac.runtime.bundle_format import Generation as Defaults
+from chimerac.runtime.bundle_format import Manifest, SelfTest
 from chimerac.runtime.errors import BundleError
-from chimerac.runtime.options import NO_GRAMMAR, PLAIN, GenerateOptions
+from chimerac.runtime.options import NO_GRAMMAR, OPTION_NAMES, PLAIN, GenerateOptions
+from chimerac.runtime.sessions.guard import Generation, Guard
 
-Prompt = str | bytes | Sequence[int]  #: text, UTF-8 text, or token ids
+Prompt = str | bytes | Sequence[int]  #: text, the bytes of a text, or token ids
+CheckedPrompt = bytes | NDArray[np.int32]  #: the bytes of a text, or token ids of the vocabulary
 FinishReason = Literal["stop", "length"]
+Progress = Callable[[int, int], object]  #: is told how many tokens of a prompt were run, and of how many
 
 
 @dataclass(frozen=True)
@@ -34,42 +39,68 @@ class Piece:
 
 
 class Session(ABC):
-    """An opened bundle with one sequence. Not for use by two threads at a time; close it, or use it in ``with``."""
+    """An opened bundle with one sequence; close it, or use it in ``with``.
 
-    manifest: Manifest
+    Any thread may use it, by one call at a time: a second call while one runs raises BundleError CHM421 and does
+    nothing, and so does a call that would change the sequence of a generation that has not ended. Several sessions of
+    a bundle share its memory.
+
+    Every call may be interrupted, by a signal whose handler raises (Ctrl-C) or by closing from another thread: long
+    ones run in slices of some hundredths of a second. What was run until then stays: ``position`` tells how much, and
+    the session can be used on.
+    """
+
     vocab_size: int
     max_loops: int
-    _tokens: list[int]  #: of the last generation
-    _finish_reason: FinishReason | None
     self_test_compares = "the interpreter's tokens, logits and state"  #: what ``self_test`` finds again
 
-    def generate(self, prompt: Prompt, *, mode: str | None = None, **options: Any) -> Iterator[Piece]:
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self._guard = Guard()
+        self._tokens: list[int] = []  # of the last generation
+        self._finish_reason: FinishReason | None = None
+
+    def generate(
+        self, prompt: Prompt, *, mode: str | None = None, on_progress: Progress | None = None, **options: Any
+    ) -> Generation[Piece]:
         """Run a prompt and generate; keyword arguments are the fields of GenerateOptions.
 
         What is not given, or None, comes from ``mode``, the name of one of the bundle's modes, else from the bundle's
-        defaults (``manifest.generation``), else from GenerateOptions.
+        defaults (``manifest.generation``), else from GenerateOptions. ``on_progress(done, total)`` is told how many
+        tokens of the prompt were run, some times a second.
 
-        Yields pieces as they come. Afterwards ``tokens()`` and ``finish_reason`` tell what was made and why it ended;
-        a generator that is left early leaves the session usable. Raises BundleError CHM420 for a bad argument.
+        Yields pieces as they come. Afterwards ``tokens()`` and ``finish_reason`` tell what was made and why it ended.
+        The generation has the session until it ends, is closed, or nobody refers to it any more. Raises BundleError
+        CHM420 for a bad argument, CHM421 (from the first step) while another call or generation runs.
         """
+        checked_names(options, (*OPTION_NAMES, "mode", "on_progress"))
         given = {name: value for name, value in options.items() if value is not None}
-        chosen = GenerateOptions(**{**self._defaults(mode), **given})
-        chosen.check_widths()
-        return self._generate(prompt, chosen)
+        chosen = GenerateOptions.of({**self._defaults(mode), **given})
+        if isinstance(prompt, str | bytes | bytearray | memoryview):
+            checked: CheckedPrompt = checked_text(prompt, "the prompt")
+        else:
+            checked = checked_tokens(prompt, self.vocab_size)
+        return Generation(self._guard, self._generate(checked, chosen, _checked_progress(on_progress)))
 
     def _defaults(self, mode: str | None) -> dict[str, Any]:
         """The bundle's options of a mode; raises BundleError CHM420 if there is none of that name."""
-        generation = self.manifest.generation or Generation()
+        generation = self.manifest.generation or Defaults()
         options = generation.options()
         if mode is not None:
+            if not isinstance(mode, str):
+                raise BundleError("CHM420", f"mode is {kind(mode)}, not a name")
             if mode not in generation.modes:
                 hint = f"it has {', '.join(generation.modes)}" if generation.modes else "the bundle has no modes"
-                raise BundleError("CHM420", f"there is no mode {mode!r}", hint=hint)
+                near = nearest(mode, generation.modes)
+                hint = f"did you mean {near!r}? {hint}" if near else hint
+                raise BundleError("CHM420", f"there is no mode {shown(mode)}", hint=hint)
             options["loops"] = generation.modes[mode]
         return options
 
     @abstractmethod
-    def _generate(self, prompt: Prompt, options: GenerateOptions) -> Iterator[Piece]: ...
+    def _generate(
+        self, prompt: CheckedPrompt, options: GenerateOptions, tell: Progress
+    ) -> Generator[Piece, None, None]: ...
 
     @property
     def finish_reason(self) -> FinishReason | None:
@@ -80,25 +111,46 @@ class Session(ABC):
         """Tokens of the last generation, the stop token included."""
         return list(self._tokens)
 
-    @abstractmethod
     def encode(self, text: str | bytes, *, specials: bool = False) -> list[int]:
         """Tokens of a text, without a begin token.
 
         With ``specials`` the names of special tokens in it become these tokens: only for text of your own, because a
-        stranger's could end turns and speak as the system.
+        stranger's could end turns and speak as the system. Raises BundleError CHM420 for what is no text.
         """
+        data = checked_text(text, "the text")
+        if not isinstance(specials, bool):
+            raise BundleError("CHM420", f"specials is {kind(specials)}, not True or False")
+        with self._guard.call():
+            return self._encode(data, specials)
 
     @abstractmethod
-    def prefill(self, tokens: Sequence[int]) -> None:
-        """Run tokens through the model."""
+    def _encode(self, text: bytes, specials: bool) -> list[int]: ...
+
+    def prefill(self, tokens: Sequence[int], *, on_progress: Progress | None = None) -> None:
+        """Run tokens through the model; all of them are checked first. ``on_progress`` as of ``generate``."""
+        tell = _checked_progress(on_progress)
+        values = checked_tokens(tokens, self.vocab_size, "tokens")
+        with self._guard.call(changes=True):
+            self._prefill(values, tell)
 
     @abstractmethod
+    def _prefill(self, tokens: NDArray[np.int32], tell: Progress) -> None: ...
+
     def reset(self) -> None:
         """Back to position 0 and the initial state."""
+        with self._guard.call(changes=True):
+            self._reset()
 
     @abstractmethod
+    def _reset(self) -> None: ...
+
     def logits(self) -> NDArray[np.float32] | None:
         """Copy of the logits, float32[vocab], after the last token that was run; None before the first."""
+        with self._guard.call():
+            return self._logits()
+
+    @abstractmethod
+    def _logits(self) -> NDArray[np.float32] | None: ...
 
     @property
     @abstractmethod
@@ -116,35 +168,68 @@ class Session(ABC):
         return None
 
     @property
-    @abstractmethod
     def position(self) -> int:
         """Number of tokens that were run."""
+        with self._guard.call():
+            return self._position()
 
     @abstractmethod
+    def _position(self) -> int: ...
+
     def state_hash(self) -> str:
         """64-bit hash of the recurrent state, 16 hexadecimal digits."""
+        with self._guard.call():
+            return self._state_hash()
 
     @abstractmethod
+    def _state_hash(self) -> str: ...
+
     def logits_hash(self) -> str:
         """64-bit hash of the logits, 16 hexadecimal digits."""
+        with self._guard.call():
+            return self._logits_hash()
 
     @abstractmethod
+    def _logits_hash(self) -> str: ...
+
     def snapshot(self) -> bytes:
         """The sequence as a file of kind ``state`` (docs/bundle.md), for ``restore`` here or in any other runtime of
         the model: state, logits, position, history; not the settings. A restored sequence goes on bit for bit.
         """
+        with self._guard.call():
+            return self._snapshot()
 
     @abstractmethod
+    def _snapshot(self) -> bytes: ...
+
     def restore(self, snapshot: bytes) -> None:
         """Go back to a snapshot; where it is refused, nothing changes.
 
         Raises BundleError CHM401 to CHM406 for bytes that are no snapshot that this runtime reads, CHM407 for one of
-        another model, CHM420 for numbers out of range.
+        another model, CHM420 for numbers out of range, and for what is not bytes.
         """
+        if not isinstance(snapshot, bytes | bytearray | memoryview):
+            raise BundleError("CHM420", f"the snapshot is {kind(snapshot)}, not bytes")
+        with self._guard.call(changes=True):
+            self._restore(bytes(snapshot))
 
     @abstractmethod
+    def _restore(self, snapshot: bytes) -> None: ...
+
     def close(self) -> None:
-        """Give all memory back; may be called again."""
+        """Give all memory back; may be called again.
+
+        A call of another thread that runs is ended, with CHM421, and waited for; raises BundleError CHM421 in a call
+        of its own (``on_progress``, a signal handler).
+        """
+        self._guard.close(self._hasten, self._close)
+
+    @abstractmethod
+    def _close(self) -> None: ...
+
+    def _hasten(self) -> None:
+        """Help a call that runs in another thread to see soon that the session is to be closed."""
+        return
 
     def record_self_test(self, prompt: Sequence[int], max_tokens: int) -> SelfTest:
         """What ``self_test`` of this bundle should compute: greedy tokens after a prompt. Starts a new sequence."""
@@ -177,6 +262,12 @@ class Session(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _checked_progress(on_progress: Progress | None) -> Progress:
+    if on_progress is not None and not callable(on_progress):
+        raise BundleError("CHM420", f"on_progress is {kind(on_progress)}, not a function")
+    return on_progress or (lambda done, total: None)
 
 
 def check_long_enough(closing: int, max_tokens: int) -> None:

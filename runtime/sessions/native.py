@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes as ct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 from chimerac.runtime.bundle_format import Manifest
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import GenerateOptions
-from chimerac.runtime.sessions.interface import FinishReason, Piece, Prompt, Session, check_long_enough
+from chimerac.runtime.sessions.native_bundle import NativeBundle, NativeFiles, close_shared, open_shared
 from chimerac.runtime.sessions.native_grammar import NativeGrammar, SessionGrammars
 from chimerac.runtime.sessions.native_library import NativeLibrary
 from chimerac.runtime.sessions.profile import Profile
+from chimerac.runtime.sessions.stepping import SteppingSession
 
-_SKIP_CHECKSUMS = 1
 
-
-class NativeSession(Session):
+class NativeSession(SteppingSession):
     """Opened by ``load``; may also be made of any library and files that belong together."""
 
     def __init__(
@@ -35,37 +34,26 @@ class NativeSession(Session):
         skip_checksums: bool = False,
         threads: int = 1,
     ) -> None:
-        """Load the library and map the files; ``skip_checksums`` is for files whose SHA-256 was just compared.
+        """Load the library and map the files, unless another session with as many threads has done so.
 
-        Raises BundleError CHM400 to CHM407, CHM414, CHM420, CHM422, CHM430.
+        ``skip_checksums`` is for files whose SHA-256 was just compared. Raises BundleError CHM400 to CHM407, CHM414,
+        CHM420, CHM422, CHM430.
         """
-        self.manifest = manifest
-        self._library = NativeLibrary(library)
-        self._bundle, self._session = ct.c_void_p(), ct.c_void_p()
-        flags = _SKIP_CHECKSUMS if skip_checksums else 0
-        tokenizer_path = None if tokenizer is None else str(tokenizer).encode()
-        self._library.call(
-            "chm_bundle_open_files", str(weights).encode(), tokenizer_path, flags, None, ct.byref(self._bundle)
-        )
-        self._grammars = SessionGrammars(self._library, self._bundle, grammars, skip_checksums=skip_checksums)
+        super().__init__(manifest)
+        shared = open_shared(NativeFiles(library, weights, tokenizer, grammars, skip_checksums, threads))
+        self._shared: NativeBundle | None = shared
+        self._library, self._bundle, self._session = shared.library, shared.handle, ct.c_void_p()
+        self._grammars = SessionGrammars(self._library, self._bundle, shared.pack, named=grammars is not None)
         try:
-            self._library.call("chm_bundle_set_threads", self._bundle, threads)
             self._library.call("chm_session_open", self._bundle, None, ct.byref(self._session))
         except BundleError:
             self.close()
             raise
         self.vocab_size = self._library.get("chm_vocab_size")
         self.max_loops = self._library.get("chm_max_loops")
-        self._tokens: list[int] = []
-        self._finish_reason: FinishReason | None = None
 
-    def _open(self) -> ct.c_void_p:
-        if not self._session:
-            raise BundleError("CHM421", "the session is closed")
-        return self._session
-
-    def _generate(self, prompt: Prompt, options: GenerateOptions) -> Iterator[Piece]:
-        session, call = self._open(), self._library.call
+    def _configure(self, options: GenerateOptions) -> int:
+        session, call = self._session, self._library.call
         call("chm_session_set_loops", session, options.loops)
         call("chm_session_set_exit_threshold", session, options.exit_threshold)
         call(
@@ -82,109 +70,94 @@ class NativeSession(Session):
         grammar = self._grammars.choose(options.grammar)
         if self._library.has_grammars:
             call("chm_session_set_grammar", session, None if grammar is None else grammar.handle)
-        if grammar is not None:
-            grammar.start()
-            check_long_enough(grammar.closing, options.max_tokens)
-        self._tokens, self._finish_reason = [], None
-        if options.reset:
-            self.reset()
-        if isinstance(prompt, (str, bytes)):
-            data = prompt.encode() if isinstance(prompt, str) else prompt
-            call("chm_session_prompt", session, data, len(data))
-        else:
-            self.prefill(prompt)
-        call("chm_session_begin_generation", session, options.max_tokens)
+        if grammar is None:
+            return 0
+        grammar.start()
+        return grammar.closing
+
+    def _begin(self, options: GenerateOptions) -> None:
+        self._library.call("chm_session_begin_generation", self._session, options.max_tokens)
+
+    def _next(self) -> tuple[bool, int, str]:
         token, size = ct.c_int32(), ct.c_size_t()
-        while True:
-            finished = call("chm_session_generate", self._open(), ct.byref(token))
-            address = self._library.get("chm_session_text", session, ct.byref(size))
-            text = ct.string_at(address, size.value).decode()
-            if token.value >= 0:
-                self._tokens.append(token.value)
-            if finished:
-                ended = token.value >= 0 or len(self._tokens) < options.max_tokens  # the latter: nothing may follow
-                self._finish_reason = "stop" if ended else "length"
-                if text or token.value >= 0:
-                    yield Piece(text, token.value)
-                return
-            yield Piece(text, token.value)
+        finished = self._library.call("chm_session_generate", self._session, ct.byref(token))
+        address = self._library.get("chm_session_text", self._session, ct.byref(size))
+        return finished, token.value, ct.string_at(address, size.value).decode()
 
     def grammar(self, name: str | bytes | None = None) -> NativeGrammar | None:
         """What ``grammar=name`` of ``generate`` means, for decoding by other means; another generation with it uses the
         same object. Raises BundleError CHM431.
         """
-        self._open()
-        return self._grammars.choose(name)
+        with self._guard.call():
+            return self._grammars.choose(name)
 
-    def encode(self, text: str | bytes, *, specials: bool = False) -> list[int]:
-        self._open()
-        data = text.encode() if isinstance(text, str) else text
-        tokens, count = (ct.c_int32 * max(1, len(data)))(), ct.c_size_t()
+    def _special(self, role: str) -> int:
+        return int(self._library.get("chm_tokenizer_special", self._bundle, role.encode()))
+
+    def _encode(self, text: bytes, specials: bool) -> list[int]:
+        tokens, count = (ct.c_int32 * max(1, len(text)))(), ct.c_size_t()
         name = "chm_tokenizer_encode_with_specials" if specials else "chm_tokenizer_encode"
-        self._library.call(name, self._bundle, data, len(data), tokens, len(data), ct.byref(count))
+        self._library.call(name, self._bundle, text, len(text), tokens, len(text), ct.byref(count))
         return tokens[: count.value]
 
-    def prefill(self, tokens: Sequence[int]) -> None:
-        session = self._open()
-        values = [int(token) for token in tokens]
-        if any(not 0 <= token < 1 << 31 for token in values):
-            raise BundleError("CHM420", "a token is out of range")
-        self._library.call("chm_session_prefill", session, (ct.c_int32 * max(1, len(values)))(*values), len(values))
+    def _run_slice(self, tokens: NDArray[np.int32]) -> None:
+        self._library.call("chm_session_prefill", self._session, tokens.ctypes.data, len(tokens))
 
-    def reset(self) -> None:
-        self._library.call("chm_session_reset", self._open())
+    def _reset(self) -> None:
+        self._library.call("chm_session_reset", self._session)
 
-    def logits(self) -> NDArray[np.float32] | None:
-        address = self._library.get("chm_session_logits", self._open())
+    def _logits(self) -> NDArray[np.float32] | None:
+        address = self._library.get("chm_session_logits", self._session)
         if not address:
             return None
         return np.frombuffer(ct.string_at(address, 4 * self.vocab_size), np.float32).copy()
 
     @property
     def threads(self) -> int:
-        self._open()
-        return int(self._library.get("chm_bundle_threads", self._bundle))
+        with self._guard.call():
+            return int(self._library.get("chm_bundle_threads", self._bundle))
 
     @property
     def kernels(self) -> str:
-        self._open()
+        self._guard.check()
         return str(self._library.get("chm_cpu_selected").decode())
 
-    @property
-    def position(self) -> int:
-        return int(self._library.get("chm_session_position", self._open()))
+    def _position(self) -> int:
+        return int(self._library.get("chm_session_position", self._session))
 
     @property
     def iterations(self) -> int:
         """Loop iterations of the last call."""
-        return int(self._library.get("chm_session_iterations", self._open()))
+        with self._guard.call():
+            return int(self._library.get("chm_session_iterations", self._session))
 
     def _hash(self, name: str) -> str:
         value = ct.c_uint64()
-        self._library.call(name, self._open(), ct.byref(value))
+        self._library.call(name, self._session, ct.byref(value))
         return f"{value.value:016x}"
 
-    def state_hash(self) -> str:
+    def _state_hash(self) -> str:
         return self._hash("chm_session_state_hash")
 
-    def logits_hash(self) -> str:
+    def _logits_hash(self) -> str:
         return self._hash("chm_session_logits_hash")
 
-    def snapshot(self) -> bytes:
-        size = self._library.get("chm_session_snapshot_bytes", self._open())
+    def _snapshot(self) -> bytes:
+        size = self._library.get("chm_session_snapshot_bytes", self._session)
         buffer = ct.create_string_buffer(size)
         self._library.call("chm_session_snapshot", self._session, buffer, size)
         return buffer.raw
 
-    def restore(self, snapshot: bytes) -> None:
-        self._library.call("chm_session_restore", self._open(), snapshot, len(snapshot))
+    def _restore(self, snapshot: bytes) -> None:
+        self._library.call("chm_session_restore", self._session, snapshot, len(snapshot))
 
     def call(self, name: str, *values: object) -> bool:
         """Call a function of chimera.h with this session before other arguments, for what has no method here.
 
         True for CHM_FINISHED. Raises BundleError with the status' code.
         """
-        return self._library.call(name, self._open(), *values)
+        with self._guard.call():
+            return self._library.call(name, self._session, *values)
 
     @property
     def measures(self) -> bool:
@@ -211,11 +184,11 @@ class NativeSession(Session):
             if self._session:
                 self.call("chm_session_profile", None, 0)
 
-    def close(self) -> None:
+    def _close(self) -> None:
         if self._session:
             self._library.get("chm_session_close", self._session)
             self._session = ct.c_void_p()
         self._grammars.close()
-        if self._bundle:
-            self._library.call("chm_bundle_close", self._bundle)
-            self._bundle = ct.c_void_p()
+        shared, self._shared = self._shared, None
+        if shared is not None:
+            close_shared(shared)

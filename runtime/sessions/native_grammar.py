@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes as ct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chimerac.runtime.arguments import check_grammar_name
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import NO_GRAMMAR
 from chimerac.runtime.sessions.native_library import NativeLibrary
@@ -137,9 +139,11 @@ class NativePack:
 class SessionGrammars:
     """The grammars that a session is asked for, kept open while it is."""
 
-    def __init__(self, library: NativeLibrary, bundle: ct.c_void_p, file: Path | None, *, skip_checksums: bool) -> None:
-        self._library, self._bundle, self._file, self._skip_checksums = library, bundle, file, skip_checksums
-        self._base: NativePack | None = None
+    def __init__(
+        self, library: NativeLibrary, bundle: ct.c_void_p, pack: Callable[[], NativePack], *, named: bool
+    ) -> None:
+        """``pack`` gives the bundle's own, with the tokenizer's tables; ``named``: there are grammars in it."""
+        self._library, self._bundle, self._pack, self._named = library, bundle, pack, named
         self._open: dict[str | bytes, tuple[NativePack | None, NativeGrammar]] = {}
 
     def choose(self, wanted: str | bytes | None) -> NativeGrammar | None:
@@ -147,12 +151,12 @@ class SessionGrammars:
 
         Raises BundleError CHM431 for a name that the bundle has not, and what opening a pack raises.
         """
-        if wanted == NO_GRAMMAR or (wanted is None and self._file is None):
+        if wanted == NO_GRAMMAR or (wanted is None and not self._named):
             return None
         if wanted is None and (wanted := self._pack().default) is None:
             return None
-        if isinstance(wanted, str) and self._file is None:
-            raise BundleError("CHM431", f"there is no grammar {wanted!r}: the bundle has none")
+        if isinstance(wanted, str):
+            check_grammar_name(wanted, self._pack().names if self._named else [])
         if wanted not in self._open:
             while len(self._open) >= _MOST_OPEN:
                 self._close(next(iter(self._open)))
@@ -170,12 +174,6 @@ class SessionGrammars:
             pack.close()
             raise
 
-    def _pack(self) -> NativePack:
-        """The bundle's own grammars, with the tokenizer's tables."""
-        if self._base is None:
-            self._base = NativePack(self._library, self._bundle, self._file, skip_checksums=self._skip_checksums)
-        return self._base
-
     def _close(self, key: str | bytes) -> None:
         pack, grammar = self._open.pop(key)
         grammar.close()
@@ -186,9 +184,6 @@ class SessionGrammars:
         """Close all; the session must not use one any more."""
         for key in list(self._open):
             self._close(key)
-        if self._base is not None:
-            self._base.close()
-            self._base = None
 
 
 def _array(data: bytes | Path | None) -> NDArray[np.uint8] | None:

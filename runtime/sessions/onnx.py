@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chimerac.runtime.bundle_format import SECTION_ALIGNMENT, Manifest
+from chimerac.runtime.bundle_format import SECTION_ALIGNMENT, Manifest, SelfTest
 from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.bundle_format.hashing import hash_words
 from chimerac.runtime.bundle_format.state import (
@@ -27,8 +27,8 @@ from chimerac.runtime.options import GenerateOptions
 from chimerac.runtime.reference.grammars import GrammarRun, PythonGrammars
 from chimerac.runtime.reference.sampler import sample
 from chimerac.runtime.reference.tokenizer import StreamDecoder, Tokenizer, read_tokenizer
-from chimerac.runtime.sessions.interface import FinishReason, Piece, Prompt, Session, check_long_enough
 from chimerac.runtime.sessions.onnx_model import first_line, import_onnxruntime, open_model, read_interface
+from chimerac.runtime.sessions.stepping import SteppingSession
 
 #: Target of bundles whose model need not give the bits of the other targets.
 ONNX_FUSED = "onnx-fused"
@@ -51,7 +51,7 @@ class OnnxSequence(Progress):
     logits: NDArray[np.float32] | None = None
 
 
-class OnnxSession(Session):
+class OnnxSession(SteppingSession):
     """Opened by ``load``."""
 
     def __init__(
@@ -68,7 +68,7 @@ class OnnxSession(Session):
         Raises BundleError CHM414 if ONNX Runtime is missing or cannot load the model, CHM400 to CHM406 and CHM430 for
         the tokenizer.
         """
-        self.manifest = manifest
+        super().__init__(manifest)
         self._runtime = import_onnxruntime()
         self._threads = threads or min(8, os.cpu_count() or 1)
         self._exact = manifest.target != ONNX_FUSED
@@ -87,10 +87,11 @@ class OnnxSession(Session):
         shapes = {name.removeprefix("state."): tuple(shape) for name, shape in self._shapes.items()}
         self._form = StateForm(manifest.config_sha256, manifest.model_sha256, self.vocab_size, self.max_loops, shapes)
         self._sequence = self._start()
+        self._chosen: GrammarRun | None = None  # for the generation that is about to begin
         self._run_of_grammar: GrammarRun | None = None
         self._decoder = None if self._tokenizer is None else StreamDecoder(self._tokenizer)
-        self._tokens: list[int] = []
-        self._finish_reason: FinishReason | None = None
+        self._ends = {s.id for s in self._tokenizer.specials if s.role == c.ROLE_END} if self._tokenizer else set()
+        self._options = GenerateOptions()
 
     # ---- running tokens ----
 
@@ -100,27 +101,20 @@ class OnnxSession(Session):
         states = {name: value(np.zeros(shape, np.float32)) for name, shape in self._shapes.items()}
         return OnnxSequence(states=states)
 
-    def _open(self) -> Any:
-        if self._session is None:
-            raise BundleError("CHM421", "the session is closed")
-        return self._session
+    def _run(self, tokens: Sequence[int], *, chosen: bool = False) -> None:
+        """Run checked tokens; no call crosses a multiple of the block, and an exit threshold makes each one token.
 
-    def _run(self, tokens: Sequence[int]) -> None:
-        """Run checked tokens; no call crosses a multiple of the block, and an exit threshold makes each one token."""
-        self._open()
+        ``chosen``: they are those that wait to be run, which the history has.
+        """
         if self._sequence.position + len(tokens) > 2**31 - 1:
             raise BundleError("CHM421", "the sequence is longer than 2^31 - 1 tokens")
-        done = 0
+        done, block = 0, self._interface.block
         while done < len(tokens):
-            room = (
-                1
-                if self._exit_threshold > 0
-                else self._interface.block - self._sequence.position % self._interface.block
-            )
-            self._call(tokens[done : done + room])
+            room = 1 if self._exit_threshold > 0 else block - self._sequence.position % block
+            self._call(tokens[done : done + room], chosen=chosen)
             done += room
 
-    def _call(self, tokens: Sequence[int]) -> None:
+    def _call(self, tokens: Sequence[int], *, chosen: bool) -> None:
         value = self._runtime.OrtValue.ortvalue_from_numpy
         self._spread_states()
         sequence = self._sequence
@@ -131,7 +125,7 @@ class OnnxSession(Session):
             feeds["loops"] = value(np.array(self._loops, np.int64))
             feeds["exit_threshold"] = value(np.array(self._exit_threshold, np.float32))
         try:
-            made = self._open().run_with_ort_values(self._outputs, feeds)
+            made = self._session.run_with_ort_values(self._outputs, feeds)
         except Exception as error:  # onnxruntime raises its own classes, which have no common base of their own
             raise BundleError("CHM414", f"ONNX Runtime failed: {first_line(error)}") from None
         results = dict(zip(self._outputs, made, strict=True))
@@ -143,6 +137,8 @@ class OnnxSession(Session):
             deepest=max(sequence.deepest, iterations),
             iterations=iterations,
             logits=results["logits"].numpy(),
+            pending=sequence.pending[len(tokens) :] if chosen else sequence.pending,
+            history=sequence.history if chosen else _remembered(sequence.history, tokens),
         )
 
     def _spread_states(self) -> None:
@@ -160,33 +156,15 @@ class OnnxSession(Session):
 
     def _settle(self) -> None:
         """Run the tokens that were chosen and not run yet."""
-        if self._sequence.pending:
-            self._run(self._sequence.pending)
-            self._sequence = replace(self._sequence, pending=())
+        self._run(self._sequence.pending, chosen=True)
 
-    def _remember(self, tokens: Sequence[int]) -> None:
-        history = (*self._sequence.history, *tokens)[-c.HISTORY_TOKENS :]
-        self._sequence = replace(self._sequence, history=history)
-
-    def prefill(self, tokens: Sequence[int]) -> None:
-        self._open()
-        values = [int(token) for token in tokens]
-        for token in values:
-            if not 0 <= token < self.vocab_size:
-                raise BundleError("CHM420", f"token {token} is not in the vocabulary of {self.vocab_size}")
+    def _run_slice(self, tokens: NDArray[np.int32]) -> None:
         self._settle()
-        self._run(values)
-        self._remember(values)
+        self._run(tokens.tolist())
 
-    def _prompt(self, text: str | bytes) -> None:
-        tokenizer = self._text_tokenizer()
-        at_start = self._sequence.position == 0 and not self._sequence.pending
-        begin = tokenizer.special_id(c.ROLE_BEGIN) if at_start else None
-        answer = tokenizer.special_id(c.ROLE_ANSWER)
-        tokens = tokenizer.encode(text)
-        if not tokens and at_start and begin is None:
-            raise BundleError("CHM420", "the prompt is empty")
-        self.prefill([t for t in (begin, *tokens, answer) if t is not None])
+    def _special(self, role: str) -> int:
+        found = self._text_tokenizer().special_id(role)
+        return -1 if found is None else found
 
     def _text_tokenizer(self) -> Tokenizer:
         if self._tokenizer is None:
@@ -195,44 +173,29 @@ class OnnxSession(Session):
 
     # ---- generating ----
 
-    def _generate(self, prompt: Prompt, options: GenerateOptions) -> Iterator[Piece]:
-        self._open()
+    def _configure(self, options: GenerateOptions) -> int:
         self._set(options)
         engine = self._grammars.choose(options.grammar)
-        run = None if engine is None else GrammarRun.begin(engine, options.max_tokens)
-        if engine is not None:
-            check_long_enough(engine.closing(engine.start()), options.max_tokens)
-        self._tokens, self._finish_reason = [], None
-        if options.reset:
-            self.reset()
-        if isinstance(prompt, (str, bytes)):
-            self._prompt(prompt)
-        else:
-            self.prefill(prompt)
+        self._chosen = None if engine is None else GrammarRun.begin(engine, options.max_tokens)
+        return 0 if engine is None else engine.closing(engine.start())
+
+    def _begin(self, options: GenerateOptions) -> None:
         if self._sequence.position == 0:
             raise BundleError("CHM421", "nothing to continue: no token was run yet")
         self._sequence = replace(self._sequence, remaining=options.max_tokens, finished=False, grammar=GrammarPlace())
-        self._run_of_grammar = run
-        ends = {s.id for s in self._tokenizer.specials if s.role == c.ROLE_END} if self._tokenizer else set()
-        for _ in range(options.max_tokens):
-            token = self._choose(options, run)
-            if token < 0:  # nothing may follow
-                self._finish_reason = "stop"
-                break
-            if token in ends:
-                self._finish_reason = "stop"
-                self._sequence = replace(self._sequence, finished=True)
-                yield Piece(self._decoder.finish() if self._decoder else "", token)
-                return
-            yield Piece(self._decoder.push(token) if self._decoder else "", token)
-        self._finish_reason = self._finish_reason or "length"
-        self._sequence = replace(self._sequence, finished=True)
-        if text := self._decoder.finish() if self._decoder else "":
-            yield Piece(text, -1)
+        self._options, self._run_of_grammar = options, self._chosen
+
+    def _next(self) -> tuple[bool, int, str]:
+        decoder, token = self._decoder, -1
+        if self._sequence.remaining:
+            token = self._choose(self._options, self._run_of_grammar)
+        if token < 0 or token in self._ends:  # nothing may follow, or nothing more is wanted
+            self._sequence = replace(self._sequence, finished=True)
+            return True, token, decoder.finish() if decoder else ""
+        return False, token, decoder.push(token) if decoder else ""
 
     def _choose(self, options: GenerateOptions, run: GrammarRun | None) -> int:
         """The next token; -1 if the grammar has nothing more to say."""
-        self._open()
         if run is None:
             self._settle()
             return self._take(self._sample(self._last_logits(), self._excluded, options), run)
@@ -258,9 +221,12 @@ class OnnxSession(Session):
 
     def _take(self, token: int, run: GrammarRun | None) -> int:
         sequence = self._sequence
-        self._sequence = replace(sequence, pending=(*sequence.pending, token), remaining=sequence.remaining - 1)
-        self._remember([token])
-        self._tokens.append(token)
+        self._sequence = replace(
+            sequence,
+            pending=(*sequence.pending, token),
+            remaining=sequence.remaining - 1,
+            history=_remembered(sequence.history, [token]),
+        )
         if run is not None:
             run.accept(token)
         return token
@@ -283,26 +249,23 @@ class OnnxSession(Session):
                 raise BundleError("CHM420", problem)
         self._loops, self._exit_threshold = options.loops or default, float(options.exit_threshold)
 
-    def encode(self, text: str | bytes, *, specials: bool = False) -> list[int]:
-        self._open()
+    def _encode(self, text: bytes, specials: bool) -> list[int]:
         return self._text_tokenizer().encode(text, specials=specials)
 
     # ---- looking ----
 
-    def reset(self) -> None:
-        self._open()
+    def _reset(self) -> None:
         self._sequence = self._start()
         self._run_of_grammar = None
         if self._tokenizer is not None:
             self._decoder = StreamDecoder(self._tokenizer)
 
-    def logits(self) -> NDArray[np.float32] | None:
-        self._open()
+    def _logits(self) -> NDArray[np.float32] | None:
         return None if self._sequence.logits is None else self._sequence.logits.copy()
 
     @property
     def threads(self) -> int:
-        self._open()
+        self._guard.check()
         return self._threads
 
     @property
@@ -310,12 +273,10 @@ class OnnxSession(Session):
         """ONNX Runtime chooses its kernels itself."""
         return f"onnxruntime {self._runtime.__version__}"
 
-    @property
-    def position(self) -> int:
-        self._open()
+    def _position(self) -> int:
         return self._sequence.position
 
-    def state_hash(self) -> str:
+    def _state_hash(self) -> str:
         self._settle()
         padded = []
         for value in self._sequence.states.values():
@@ -323,7 +284,7 @@ class OnnxSession(Session):
             padded.append(data.ljust(-(-len(data) // SECTION_ALIGNMENT) * SECTION_ALIGNMENT, b"\0"))
         return f"{hash_words(b''.join(padded)):016x}"
 
-    def logits_hash(self) -> str:
+    def _logits_hash(self) -> str:
         self._settle()
         logits = self._sequence.logits
         data = np.zeros(self.vocab_size, np.float32) if logits is None else logits
@@ -336,25 +297,28 @@ class OnnxSession(Session):
         expected = self.manifest.self_test
         if self._exact or expected is None:
             return super().self_test()
+        with self._guard.call(changes=True):
+            self._approximate_test(expected)
+        return True
+
+    def _approximate_test(self, expected: SelfTest) -> None:
         self._set(GenerateOptions())
-        self.reset()
-        self.prefill(expected.prompt)
+        self._reset()
+        self._run_slice(np.array(expected.prompt, np.int32))
         for number, token in enumerate(expected.tokens):
             logits = np.where(self._excluded, np.float32(-np.inf), self._last_logits())
             behind = float(logits.max() - logits[token]) / (float(np.ptp(self._last_logits())) or 1.0)
             if not behind <= SELF_TEST_TOLERANCE:
                 message = f"token {number} of the self-test is {behind:.1%} of the logits' range behind the best"
                 raise BundleError("CHM450", message, hint="report this with the name of the processor")
-            self.prefill([token])
-        self.reset()
-        return True
+            self._run_slice(np.array([token], np.int32))
+        self._reset()
 
     def _last_logits(self) -> NDArray[np.float32]:
         assert self._sequence.logits is not None  # a token was run
         return self._sequence.logits
 
-    def snapshot(self) -> bytes:
-        self._open()
+    def _snapshot(self) -> bytes:
         sequence, run = self._sequence, self._run_of_grammar
         logits = np.zeros(self.vocab_size, np.float32) if sequence.logits is None else sequence.logits
         state = SequenceState(
@@ -372,8 +336,7 @@ class OnnxSession(Session):
         )
         return state_bytes(self._form, state)
 
-    def restore(self, snapshot: bytes) -> None:
-        self._open()
+    def _restore(self, snapshot: bytes) -> None:
         state = parse_state(self._form, snapshot)
         value = self._runtime.OrtValue.ortvalue_from_numpy
         self._sequence = OnnxSequence(
@@ -392,9 +355,13 @@ class OnnxSession(Session):
         if self._tokenizer is not None:
             self._decoder = StreamDecoder(self._tokenizer, state.text)
 
-    def close(self) -> None:
+    def _close(self) -> None:
         self._session = None
         self._sequence = OnnxSequence(states={})
+
+
+def _remembered(history: Sequence[int], tokens: Sequence[int]) -> tuple[int, ...]:
+    return (*history, *tokens)[-c.HISTORY_TOKENS :]
 
 
 def _excluded(tokenizer: Tokenizer | None, vocabulary: int) -> NDArray[np.bool_]:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import struct
-import subprocess
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chimerac.runtime.arguments import shown
 from chimerac.runtime.bundle_format import Manifest
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import NO_GRAMMAR, GenerateOptions
-from chimerac.runtime.sessions.child_process import ChildSession
-from chimerac.runtime.sessions.interface import FinishReason, Piece, Prompt, check_long_enough
+from chimerac.runtime.sessions.child_process import Child
+from chimerac.runtime.sessions.stepping import SteppingSession
 
 RUNNER_NAME = "chimera-run"
 
@@ -32,52 +32,61 @@ def find_emulator(machine: str) -> str | None:
     return shutil.which(f"qemu-{machine}-static") or shutil.which(f"qemu-{machine}")
 
 
-class RunnerSession(ChildSession[bytes]):
+class RunnerSession(SteppingSession):
     """Opened by ``load`` where the bundle's code cannot run by itself."""
 
     def __init__(self, manifest: Manifest, folder: Path, emulator: str, *, threads: int = 1) -> None:
         """Start the runner; raises BundleError CHM414 if it does not start, and what opening a bundle raises."""
-        self.manifest = manifest
-        self._tokens: list[int] = []
-        self._finish_reason: FinishReason | None = None
+        super().__init__(manifest)
+        self._numbers = itertools.count(1)  # of the marks in the conversation
+        self._waiting = False  # for an answer: if that was interrupted, it has to be skipped
         command = [emulator, str(folder / RUNNER_NAME), "--bundle", str(folder), "--threads", str(threads), "--serve"]
         try:
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self._child = Child(command, _ended)
         except OSError as error:
             raise BundleError("CHM414", f"the emulator does not start: {error.strerror}", path=emulator) from None
         try:
             self._receive()
             vocabulary, loops, used, kernels = self._request("info")
+            self._check_version()
         except BundleError:
             self.close()
             raise
         self.vocab_size, self.max_loops = int(vocabulary), int(loops)
         self._threads, self._kernels = int(used), kernels
 
+    def _check_version(self) -> None:
+        try:
+            self._request("echo", "hello")
+        except BundleError:
+            message = "the bundle's program is of an older chimerac, which could not be interrupted"
+            raise BundleError("CHM405", message, hint="build the bundle again") from None
+
     def _receive(self) -> list[str]:
         """The words of an answer; raises BundleError with the runner's status, or CHM414 if it has ended."""
-        process = self._running()
-        assert process.stdout is not None
-        line = process.stdout.readline().decode("utf-8", "replace")
-        kind, _, rest = line.rstrip("\n").partition(" ")
+        line = self._child.read()
+        self._waiting = False
+        kind, _, rest = line.partition(" ")
         if kind == "ok":
             return rest.split(" ")
-        if kind == "error":
-            status, _, message = rest.partition(" ")
-            raise BundleError(f"CHM{status}", message)
-        raise BundleError("CHM414", f"the emulated program ended with status {process.wait()}")
+        status, _, message = rest.partition(" ")
+        raise BundleError(f"CHM{status}", message)
 
     def _request(self, *words: object) -> list[str]:
-        process = self._running()
-        assert process.stdin is not None
-        try:
-            process.stdin.write((" ".join(map(str, words)) + "\n").encode())
-            process.stdin.flush()
-        except OSError:
-            raise BundleError("CHM414", f"the emulated program ended with status {process.wait()}") from None
+        if self._waiting:
+            self._skip()
+        self._waiting = True
+        self._child.write(" ".join(map(str, words)))
         return self._receive()
 
-    def _generate(self, prompt: Prompt, options: GenerateOptions) -> Iterator[Piece]:
+    def _skip(self) -> None:
+        """Skip what is left of a request that a signal interrupted, perhaps in the middle of its line."""
+        mark = f"mark-{next(self._numbers)}"
+        self._child.write(f"\necho {mark}")
+        while self._child.read() != f"ok {mark}":
+            pass
+
+    def _configure(self, options: GenerateOptions) -> int:
         self._request(
             "settings",
             options.loops,
@@ -89,27 +98,14 @@ class RunnerSession(ChildSession[bytes]):
             options.seed,
             options.stream,
         )
-        check_long_enough(self._use_grammar(options.grammar), options.max_tokens)
-        self._tokens, self._finish_reason = [], None
-        if options.reset:
-            self.reset()
-        if isinstance(prompt, (str, bytes)):
-            self._request("prompt", (prompt.encode() if isinstance(prompt, str) else prompt).hex())
-        else:
-            self.prefill(prompt)
+        return self._use_grammar(options.grammar)
+
+    def _begin(self, options: GenerateOptions) -> None:
         self._request("begin", options.max_tokens)
-        while True:
-            finished, number, digits = self._request("next")
-            token, text = int(number), bytes.fromhex(digits).decode()
-            if token >= 0:
-                self._tokens.append(token)
-            if finished == "1":
-                ended = token >= 0 or len(self._tokens) < options.max_tokens  # the latter: nothing may follow
-                self._finish_reason = "stop" if ended else "length"
-                if text or token >= 0:
-                    yield Piece(text, token)
-                return
-            yield Piece(text, token)
+
+    def _next(self) -> tuple[bool, int, str]:
+        finished, number, digits = self._request("next")
+        return finished == "1", int(number), bytes.fromhex(digits).decode()
 
     def _use_grammar(self, wanted: str | bytes | None) -> int:
         """Tokens that a text of the grammar needs at least; raises BundleError CHM431."""
@@ -118,32 +114,31 @@ class RunnerSession(ChildSession[bytes]):
         if wanted is None:
             return int(self._request("grammar", "default")[0])
         if wanted != NO_GRAMMAR and self.manifest.file("grammar") is None:
-            raise BundleError("CHM431", f"there is no grammar {wanted!r}: the bundle has none")
+            raise BundleError("CHM431", f"there is no grammar {shown(wanted)}: the bundle has none")
         if not wanted or not wanted.isascii() or not wanted.isprintable() or " " in wanted:
-            raise BundleError("CHM431", f"there is no grammar {wanted!r}")
+            raise BundleError("CHM431", f"there is no grammar {shown(wanted)}")
         return int(self._request("grammar", "name", wanted)[0])
 
-    def encode(self, text: str | bytes, *, specials: bool = False) -> list[int]:
-        data = text.encode() if isinstance(text, str) else text
+    def _special(self, role: str) -> int:
+        return int(self._request("special", role)[0])
+
+    def _encode(self, text: bytes, specials: bool) -> list[int]:
         request = "encode_with_specials" if specials else "encode"
-        return [int(token) for token in self._request(request, data.hex()) if token]
+        return [int(token) for token in self._request(request, text.hex()) if token]
 
-    def prefill(self, tokens: Sequence[int]) -> None:
-        values = [int(token) for token in tokens]
-        if any(not 0 <= token < 1 << 31 for token in values):
-            raise BundleError("CHM420", "a token is out of range")
-        self._request("prefill", *values)
+    def _run_slice(self, tokens: NDArray[np.int32]) -> None:
+        self._request("prefill", *tokens.tolist())
 
-    def reset(self) -> None:
+    def _reset(self) -> None:
         self._request("reset")
 
-    def logits(self) -> NDArray[np.float32] | None:
+    def _logits(self) -> NDArray[np.float32] | None:
         (digits,) = self._request("logits")
         return np.frombuffer(bytes.fromhex(digits), "<f4").copy() if digits else None
 
     @property
     def threads(self) -> int:
-        self._running()
+        self._guard.check()
         return self._threads
 
     @property
@@ -151,25 +146,40 @@ class RunnerSession(ChildSession[bytes]):
         return self._kernels
 
     @property
-    def position(self) -> int:
+    def process_id(self) -> int:
+        self._guard.check()
+        return self._child.pid
+
+    def _position(self) -> int:
         return int(self._request("position")[0])
 
     @property
     def iterations(self) -> int:
         """Loop iterations of the last call."""
-        return int(self._request("position")[1])
+        with self._guard.call():
+            return int(self._request("position")[1])
 
-    def state_hash(self) -> str:
+    def _state_hash(self) -> str:
         return self._request("state_hash")[0]
 
-    def logits_hash(self) -> str:
+    def _logits_hash(self) -> str:
         return self._request("logits_hash")[0]
 
-    def snapshot(self) -> bytes:
+    def _snapshot(self) -> bytes:
         return bytes.fromhex(self._request("snapshot")[0])
 
-    def restore(self, snapshot: bytes) -> None:
+    def _restore(self, snapshot: bytes) -> None:
         self._request("restore", snapshot.hex())
+
+    def _hasten(self) -> None:
+        self._child.kill()
+
+    def _close(self) -> None:
+        self._child.end()
+
+
+def _ended(status: int) -> BundleError:
+    return BundleError("CHM414", f"the emulated program ended with status {status}")
 
 
 def _bits(value: float) -> int:

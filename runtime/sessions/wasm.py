@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from chimerac.runtime.bundle_format import WEB_DIRECTORY, Manifest
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import GenerateOptions
-from chimerac.runtime.sessions.child_process import ChildSession
-from chimerac.runtime.sessions.interface import FinishReason, Piece, Prompt
+from chimerac.runtime.sessions.child_process import Child
+from chimerac.runtime.sessions.interface import CheckedPrompt, Piece, Progress, Session
 
 _MIN_NODE = 20
 
@@ -42,14 +42,7 @@ def find_node() -> list[str]:
     return [node, *(["--experimental-wasm-relaxed-simd"] if major == _MIN_NODE else [])]
 
 
-def _text(text: str | bytes) -> str:
-    try:
-        return text.decode() if isinstance(text, bytes) else text
-    except UnicodeDecodeError:
-        raise BundleError("CHM420", "the text is not UTF-8; give a wasm session its tokens instead") from None
-
-
-class WasmSession(ChildSession[str]):
+class WasmSession(Session):
     """Opened by ``load``."""
 
     def __init__(self, manifest: Manifest, folder: Path, *, threads: int = 1, variant: str | None = None) -> None:
@@ -58,24 +51,20 @@ class WasmSession(ChildSession[str]):
         Args:
             variant: file name of the module to use, in place of the best one that runs here.
         """
-        self.manifest = manifest
-        self._tokens: list[int] = []
-        self._finish_reason: FinishReason | None = None
+        super().__init__(manifest)
         self._next_id = 0
         self._generating = False
-        self._process = subprocess.Popen(
+        self._unanswered: int | None = None  # request that was left, whose last answer is to come
+        self._child = Child(
             [
                 *(*find_node(), str(WEB_DIRECTORY / "cli.mjs"), str(folder), "--json-lines"),
                 *("--threads", str(threads)),
                 *(() if variant is None else ("--variant", variant)),
             ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
+            lambda status: BundleError("CHM440", f"Node.js ended with status {status}"),
         )
         try:
-            self._receive()
+            self._result(self._answer())
             info = self._request("info")
         except BundleError:
             self.close()
@@ -84,103 +73,140 @@ class WasmSession(ChildSession[str]):
         self.variant = str(info["variant"])  #: file name of the module
         self._threads = int(info["threads"])
 
-    def _receive(self) -> dict[str, Any]:
-        process = self._running()
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        try:
-            answer = json.loads(line)
-        except ValueError:
-            raise BundleError("CHM440", f"Node.js ended with status {process.wait()}") from None
+    def _answer(self) -> dict[str, Any]:
+        """The next answer; what is left of one that a signal interrupted is skipped."""
+        while True:
+            try:
+                return dict(json.loads(self._child.read()))
+            except ValueError:
+                continue
+
+    def _result(self, answer: dict[str, Any]) -> dict[str, Any]:
         if "error" in answer:
             raise BundleError(answer["error"]["code"], answer["error"]["message"])
-        return dict(answer)
+        return answer
 
-    def _send(self, operation: str, **details: object) -> int:
-        process = self._running()
-        assert process.stdin is not None
+    def _exchange(self, operation: str, **details: object) -> Generator[dict[str, Any], None, dict[str, Any]]:
+        """Send a request; yields its answers up to the last, which it returns. Who leaves early aborts it."""
+        self._forget()
         self._next_id += 1
+        number = self._unanswered = self._next_id
         try:
-            process.stdin.write(json.dumps({"id": self._next_id, "op": operation, **details}) + "\n")
-            process.stdin.flush()
-        except OSError:
-            raise BundleError("CHM440", f"Node.js ended with status {process.wait()}") from None
-        return self._next_id
+            self._child.write(json.dumps({"id": number, "op": operation, **details}))
+            while True:
+                answer = self._answer()
+                if answer.get("id") != number:
+                    continue
+                if "done" in answer or "error" in answer:
+                    self._unanswered = None
+                    return dict(self._result(answer)["done"])
+                yield answer
+        finally:
+            with contextlib.suppress(BundleError):  # Node has ended: whoever asks next is told
+                self._forget()
 
-    def _request(self, operation: str, **details: object) -> dict[str, Any]:
-        if self._generating:
+    def _forget(self) -> None:
+        """Abort the request that was left, perhaps in the middle of its line, and skip what it still answers."""
+        if self._unanswered is None:
+            return
+        self._next_id += 1
+        number = self._next_id
+        self._child.write("\n" + json.dumps({"id": number, "op": "abort", "target": self._unanswered}))
+        while self._answer().get("id") != number:
+            pass
+        self._unanswered = None
+
+    def _request(self, operation: str, tell: Progress | None = None, **details: object) -> dict[str, Any]:
+        if self._generating:  # Node is ahead of what was read
             raise BundleError("CHM421", "a generation is running; end it first")
-        self._send(operation, **details)
-        return dict(self._receive()["done"])
-
-    def _generate(self, prompt: Prompt, options: GenerateOptions) -> Iterator[Piece]:
-        self._tokens, self._finish_reason = [], None
-        text = _text(prompt) if isinstance(prompt, (str, bytes)) else [int(token) for token in prompt]
-        grammar = options.grammar
-        if isinstance(grammar, bytes):
-            given: object = {"pack": base64.b64encode(grammar).decode()}
-        else:
-            given = grammar
-        sent = asdict(options) | {"seed": str(options.seed), "grammar": given}
-        number = self._send("generate", prompt=text, options=sent)
-        ended, self._generating = False, True
+        exchange = self._exchange(operation, **details)
         try:
             while True:
-                try:
-                    answer = self._receive()
-                except BundleError:
-                    ended = True
-                    raise
-                if "done" in answer:
-                    ended = True
-                    self._finish_reason = answer["done"]["finish_reason"]
-                    return
-                piece = Piece(**answer["piece"])
-                if piece.token >= 0:
-                    self._tokens.append(piece.token)
-                yield piece
+                self._told(next(exchange), tell)
+        except StopIteration as end:
+            return dict(end.value)
         finally:
+            exchange.close()
+
+    def _told(self, answer: dict[str, Any], tell: Progress | None) -> None:
+        if tell is not None and "progress" in answer:
+            tell(answer["progress"]["tokens"], answer["progress"]["total"])
+            self._guard.check()
+
+    def _generate(
+        self, prompt: CheckedPrompt, options: GenerateOptions, tell: Progress
+    ) -> Generator[Piece, None, None]:
+        self._tokens, self._finish_reason = [], None
+        grammar = options.grammar
+        given = {"pack": _base64(grammar)} if isinstance(grammar, bytes) else grammar
+        sent = asdict(options) | {"seed": str(options.seed), "grammar": given}
+        exchange = self._exchange("generate", prompt=_sent(prompt), options=sent)
+        self._generating = True
+        try:
+            while True:
+                answer = next(exchange)
+                self._told(answer, tell)
+                if "piece" in answer:
+                    piece = Piece(**answer["piece"])
+                    if piece.token >= 0:
+                        self._tokens.append(piece.token)
+                    yield piece
+        except StopIteration as end:
+            self._finish_reason = end.value["finish_reason"]
+        finally:
+            exchange.close()
             self._generating = False
-            if not ended and self._process is not None:
-                self._abandon(number)
 
-    def _abandon(self, number: int) -> None:
-        """End a generation that the caller left early, and read what it still sends."""
-        self._send("abort", target=number)
-        with contextlib.suppress(BundleError):  # the answer to an aborted request is an error
-            while "done" not in self._receive():
-                pass
-
-    def encode(self, text: str | bytes, *, specials: bool = False) -> list[int]:
-        answer = self._request("encode", text=_text(text), specials=specials)
+    def _encode(self, text: bytes, specials: bool) -> list[int]:
+        answer = self._request("encode", text={"bytes": _base64(text)}, specials=specials)
         return [int(token) for token in answer["tokens"]]
 
-    def prefill(self, tokens: Sequence[int]) -> None:
-        self._request("prefill", tokens=[int(token) for token in tokens])
+    def _prefill(self, tokens: NDArray[np.int32], tell: Progress) -> None:
+        self._request("prefill", tell, tokens=tokens.tolist())
 
-    def reset(self) -> None:
+    def _reset(self) -> None:
         self._request("reset")
 
-    def logits(self) -> NDArray[np.float32] | None:
+    def _logits(self) -> NDArray[np.float32] | None:
         data = self._request("logits")["logits"]
         return None if data is None else np.frombuffer(base64.b64decode(data), np.float32).copy()
 
     @property
     def threads(self) -> int:
+        self._guard.check()
         return self._threads
 
     @property
-    def position(self) -> int:
+    def process_id(self) -> int:
+        self._guard.check()
+        return self._child.pid
+
+    def _position(self) -> int:
         return int(self._request("state")["position"])
 
-    def state_hash(self) -> str:
+    def _state_hash(self) -> str:
         return str(self._request("state")["state_hash"])
 
-    def logits_hash(self) -> str:
+    def _logits_hash(self) -> str:
         return str(self._request("state")["logits_hash"])
 
-    def snapshot(self) -> bytes:
+    def _snapshot(self) -> bytes:
         return base64.b64decode(self._request("snapshot")["snapshot"])
 
-    def restore(self, snapshot: bytes) -> None:
-        self._request("restore", snapshot=base64.b64encode(snapshot).decode())
+    def _restore(self, snapshot: bytes) -> None:
+        self._request("restore", snapshot=_base64(snapshot))
+
+    def _hasten(self) -> None:
+        self._child.kill()
+
+    def _close(self) -> None:
+        self._child.end()
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _sent(prompt: CheckedPrompt) -> object:
+    """A prompt as the protocol has it: the bytes of a text, or its tokens."""
+    return {"bytes": _base64(prompt)} if isinstance(prompt, bytes) else prompt.tolist()

@@ -68,8 +68,21 @@ export interface BundleBytes {
   grammar?: Bytes;
 }
 
+/** How much of a prompt was run. */
+export interface PromptProgress {
+  tokens: number;
+  total: number;
+}
+
+/** Of what runs tokens, in slices of some milliseconds between which the event loop has its turn (a macrotask). */
+export interface RunOptions {
+  /** Aborting throws its reason; what was run until then stays. */
+  signal?: AbortSignal;
+  onProgress?: (progress: PromptProgress) => void;
+}
+
 /** What is not given comes from `mode`, else from `manifest.generation`, else from the defaults named here. */
-export interface GenerateOptions {
+export interface GenerateOptions extends RunOptions {
   /** One of the bundle's modes. */
   mode?: string;
   /** Default 256. */
@@ -82,7 +95,7 @@ export interface GenerateOptions {
   topK?: number;
   /** 0.1..10, default 1 = none. */
   repetitionPenalty?: number;
-  /** 64 bits; default 0. */
+  /** 64 bits, from 2**53 on a bigint; default 0. */
   seed?: number | bigint;
   /** Independent streams of one seed; default 0. */
   stream?: number;
@@ -97,7 +110,6 @@ export interface GenerateOptions {
    * default the bundle's default grammar, if it has one. The text is complete within maxTokens if that is possible.
    */
   grammar?: string | Uint8Array;
-  signal?: AbortSignal;
 }
 
 export interface Piece {
@@ -109,6 +121,7 @@ export interface Piece {
 
 export type FinishReason = "stop" | "length" | null;
 
+/** One prefill, generation or self-test at a time: CHM421 for a second one. Prompts are texts, their bytes, or token ids. */
 export declare class Model {
   private constructor();
   readonly manifest: Manifest;
@@ -120,16 +133,16 @@ export declare class Model {
   readonly iterations: number;
   readonly finishReason: FinishReason;
   readonly tokens: Int32Array;
-  generate(prompt: string | Iterable<number>, options?: GenerateOptions): AsyncGenerator<Piece, void, undefined>;
+  generate(prompt: string | Uint8Array | Iterable<number>, options?: GenerateOptions): AsyncGenerator<Piece, void, undefined>;
   encode(text: string | Uint8Array, options?: { specials?: boolean }): Int32Array;
-  prefill(tokens: Iterable<number>): void;
+  prefill(tokens: Iterable<number>, options?: RunOptions): Promise<void>;
   reset(): void;
   logits(): Float32Array | null;
   stateHash(): bigint;
   logitsHash(): bigint;
   snapshot(): Uint8Array;
-  restore(snapshot: Uint8Array): void;
-  selfTest(): Promise<boolean>;
+  restore(snapshot: Bytes): void;
+  selfTest(options?: RunOptions): Promise<boolean>;
   dispose(): void;
 }
 

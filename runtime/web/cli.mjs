@@ -33,6 +33,9 @@ async function readBundle(folder, options) {
 }
 
 const hex = (value) => value.toString(16).padStart(16, "0");
+const bytesOf = (given) => new Uint8Array(Buffer.from(given, "base64"));
+/** A text as it is, or as { bytes: base64 }. */
+const textOf = (given) => (typeof given?.bytes === "string" ? bytesOf(given.bytes) : given);
 const base64 = (array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString("base64");
 
 /** Compiled grammars come as { pack: base64 }; the same text gives the same array, so that it is opened once. */
@@ -41,27 +44,31 @@ function grammarOf(given) {
   if (given === null || given === undefined) return undefined;
   if (typeof given === "string") return given;
   if (compiled.size >= 16 && !compiled.has(given.pack)) compiled.delete(compiled.keys().next().value);
-  if (!compiled.has(given.pack)) compiled.set(given.pack, new Uint8Array(Buffer.from(given.pack, "base64")));
+  if (!compiled.has(given.pack)) compiled.set(given.pack, bytesOf(given.pack));
   return compiled.get(given.pack);
 }
 
 function answers(model) {
   return {
     info: () => ({ vocab_size: model.vocabSize, max_loops: model.maxLoops, threads: model.threads, variant: model.variant }),
-    encode: ({ text, specials }) => ({ tokens: Array.from(model.encode(text, { specials })) }),
+    encode: ({ text, specials }) => ({ tokens: Array.from(model.encode(textOf(text), { specials })) }),
     reset: () => (model.reset(), {}),
-    prefill: ({ tokens }) => (model.prefill(tokens), {}),
+    async prefill({ tokens }, send, signal) {
+      await model.prefill(tokens, { signal, onProgress: (progress) => send({ progress }) });
+      return {};
+    },
     logits: () => ({ logits: model.position ? base64(model.logits()) : null }),
     state: () => ({ state_hash: hex(model.stateHash()), logits_hash: hex(model.logitsHash()), position: model.position, iterations: model.iterations }),
     snapshot: () => ({ snapshot: base64(model.snapshot()) }),
-    restore: ({ snapshot }) => (model.restore(new Uint8Array(Buffer.from(snapshot, "base64"))), {}),
-    self_test: async () => ({ tested: await model.selfTest() }),
+    restore: ({ snapshot }) => (model.restore(bytesOf(snapshot)), {}),
+    self_test: async (request, send, signal) => ({ tested: await model.selfTest({ signal }) }),
     async generate({ prompt, options }, send, signal) {
       const { max_tokens, top_p, top_k, repetition_penalty, exit_threshold, ...rest } = options;
-      const translated = { ...rest, maxTokens: max_tokens, topP: top_p, topK: top_k, repetitionPenalty: repetition_penalty, exitThreshold: exit_threshold, signal };
+      const onProgress = (progress) => send({ progress });
+      const translated = { ...rest, maxTokens: max_tokens, topP: top_p, topK: top_k, repetitionPenalty: repetition_penalty, exitThreshold: exit_threshold, signal, onProgress };
       if (typeof translated.seed === "string") translated.seed = BigInt(translated.seed);
       translated.grammar = grammarOf(rest.grammar);
-      for await (const { text, token } of model.generate(prompt, translated)) send({ text, token });
+      for await (const { text, token } of model.generate(textOf(prompt), translated)) send({ piece: { text, token } });
       return { finish_reason: model.finishReason };
     },
   };
@@ -75,7 +82,7 @@ async function serveLines(model) {
     const { id } = request;
     try {
       if (!Object.hasOwn(table, request.op)) throw new ChimeraError("CHM420", `unknown operation ${request.op}`);
-      const send = (piece) => write({ id, piece });
+      const send = (details) => write({ id, ...details });
       write({ id, done: await table[request.op](request, send, aborts.get(id).signal) });
     } catch (error) {
       write({ id, error: { code: error instanceof ChimeraError ? error.code : "CHM440", message: error.message } });
@@ -83,15 +90,20 @@ async function serveLines(model) {
       aborts.delete(id);
     }
   };
-  let last = Promise.resolve();
-  createInterface({ input: stdin }).on("line", (line) => {
+  let last = Promise.resolve(); // one request at a time; the answer to an abort comes after that of what it ends
+  const receive = (line) => {
     const request = JSON.parse(line);
-    if (request.op === "abort") {
-      aborts.get(request.target)?.abort();
-      return;
+    if (request.op !== "abort") aborts.set(request.id, new AbortController());
+    else aborts.get(request.target)?.abort();
+    last = last.then(() => (request.op === "abort" ? write({ id: request.id, done: {} }) : answer(request)));
+  };
+  createInterface({ input: stdin }).on("line", (line) => {
+    if (!line) return;
+    try {
+      receive(line);
+    } catch (error) {
+      write({ id: null, error: { code: "CHM420", message: `not a request: ${error.message}` } });
     }
-    aborts.set(request.id, new AbortController());
-    last = last.then(() => answer(request));
   });
   write({ ready: true });
 }
@@ -101,7 +113,10 @@ function parse(words) {
   const options = {};
   for (let i = 0; i < words.length; i += 2) {
     const key = words[i].replace(/^--/, "").replace(/-([a-z])/g, (_, letter) => letter.toUpperCase());
-    options[key] = ["variant", "grammar", "mode"].includes(key) ? words[i + 1] : key === "seed" ? BigInt(words[i + 1]) : Number(words[i + 1]);
+    const value = words[i + 1];
+    if (value === undefined) throw new ChimeraError("CHM420", `no value for ${words[i]}`);
+    const isSeed = key === "seed" && /^\d+$/.test(value);
+    options[key] = ["variant", "grammar", "mode"].includes(key) ? value : isSeed ? BigInt(value) : Number(value);
   }
   return options;
 }

@@ -1,4 +1,5 @@
 // The files of a bundle: its manifest, checked, and the bytes of the others, read from a server or memory and verified.
+import { checkBytes } from "./arguments.mjs";
 import { ChimeraError } from "./errors.mjs";
 import { sha256 } from "./sha256.mjs";
 
@@ -102,11 +103,11 @@ async function readBody(url, size, target, report, signal) {
   if (loaded !== size) throw new ChimeraError("CHM412", `${url} has ${loaded} bytes, the manifest says ${size}`);
 }
 
-export async function verify(file, bytes) {
+export async function verify(file, bytes, signal) {
   if (bytes.length !== file.bytes) {
     throw new ChimeraError("CHM412", `${file.name} has ${bytes.length} bytes, the manifest says ${file.bytes}`);
   }
-  if ((await sha256(bytes)) !== file.sha256) {
+  if ((await sha256(bytes, signal)) !== file.sha256) {
     throw new ChimeraError("CHM412", `${file.name} is damaged: its SHA-256 differs from the manifest`);
   }
 }
@@ -126,7 +127,7 @@ export function memorySource(parts) {
     async fill(file, target, report) {
       const part = find(file);
       if (!part) throw new ChimeraError("CHM412", `the bytes of ${file.name} (${file.role}) are missing`);
-      const bytes = part instanceof ArrayBuffer ? new Uint8Array(part) : new Uint8Array(part.buffer, part.byteOffset, part.byteLength);
+      const bytes = checkBytes(part, file.name);
       if (bytes.length !== file.bytes) {
         throw new ChimeraError("CHM412", `${file.name} has ${bytes.length} bytes, the manifest says ${file.bytes}`);
       }

@@ -1,4 +1,5 @@
 // The grammars that a model is asked for: those of the bundle by name, and compiled ones by their bytes.
+import { instead, unknown } from "./arguments.mjs";
 import { ChimeraError } from "./errors.mjs";
 
 const MOST_OPEN = 8;
@@ -31,9 +32,16 @@ export class Grammars {
     return this.#base;
   }
 
+  #names() {
+    const { chm_pack_count, chm_pack_name } = this.#module.exports;
+    const pack = this.#pack();
+    return Array.from({ length: chm_pack_count(pack) }, (_, i) => this.#module.string(chm_pack_name(pack, i)));
+  }
+
   #named(name) {
-    if (!this.#file) throw new ChimeraError("CHM431", `there is no grammar "${name}": the bundle has none`);
     const module = this.#module;
+    const names = this.#file ? this.#names() : [];
+    if (!names.includes(name)) throw new ChimeraError("CHM431", `${unknown("grammar", name)}: ${instead(name, names)}`);
     const pack = this.#pack();
     const grammar = module.withBytes(new TextEncoder().encode(`${name}\0`), (pointer) => this.#handle("chm_grammar_open", pack, pointer, 0));
     return { grammar, pack: 0, data: null };
@@ -71,7 +79,6 @@ export class Grammars {
       if (index < 0) return 0;
       key = this.#module.string(this.#module.exports.chm_pack_name(this.#pack(), index));
     }
-    if (typeof key !== "string" && !(key instanceof Uint8Array)) throw new ChimeraError("CHM420", "grammar is neither a name nor the bytes of a compiled grammar");
     let entry = this.#open.get(key);
     if (!entry) {
       while (this.#open.size >= MOST_OPEN) this.#close(this.#open.keys().next().value);

@@ -1,4 +1,5 @@
 // SHA-256 (FIPS 180-4): WebCrypto where the page may use it, this file's own code on plain http, where it may not.
+import { pauses } from "./slices.mjs";
 
 const ROUND_CONSTANTS = (() => {
   // first 32 bits of the fractional parts of the cube roots of the first 64 primes, by integer cube roots
@@ -36,13 +37,20 @@ function compress(state, words, view, offset) {
   [a, b, c, d, e, f, g, h].forEach((value, i) => { state[i] = (state[i] + value) | 0; });
 }
 
-/** SHA-256 of bytes in plain JavaScript, as 64 hexadecimal digits. */
-export function sha256InScript(bytes) {
+const PART = 1 << 16; // bytes between two looks at the clock
+
+/** SHA-256 of bytes in plain JavaScript, in slices, as 64 hexadecimal digits. */
+export async function sha256InScript(bytes, signal) {
+  const pause = pauses();
   const state = Int32Array.of(0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19);
   const words = new Int32Array(64);
   const whole = bytes.length - (bytes.length % 64);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  for (let offset = 0; offset < whole; offset += 64) compress(state, words, view, offset);
+  for (let offset = 0; offset < whole; offset += 64) {
+    compress(state, words, view, offset);
+    if (offset % PART === 0) await pause();
+    signal?.throwIfAborted();
+  }
   const tail = new Uint8Array(bytes.length - whole < 56 ? 64 : 128);
   tail.set(bytes.subarray(whole));
   tail[bytes.length - whole] = 0x80;
@@ -52,11 +60,16 @@ export function sha256InScript(bytes) {
   return Array.from(state, (value) => (value >>> 0).toString(16).padStart(8, "0")).join("");
 }
 
-/** SHA-256 of bytes, as 64 hexadecimal digits. */
-export async function sha256(bytes) {
+/** Rejects with the signal's reason as soon as that is aborted. */
+function aborted(signal) {
+  return new Promise((_, reject) => { signal?.addEventListener("abort", () => reject(signal.reason), { once: true }); });
+}
+
+/** SHA-256 of bytes, as 64 hexadecimal digits. Aborting `signal` throws its reason. */
+export async function sha256(bytes, signal) {
   const subtle = globalThis.crypto?.subtle;
-  if (!subtle) return sha256InScript(bytes);
+  if (!subtle) return sha256InScript(bytes, signal);
   const own = bytes.buffer instanceof ArrayBuffer ? bytes : bytes.slice(); // WebCrypto takes no shared memory
-  const digest = new Uint8Array(await subtle.digest("SHA-256", own));
+  const digest = new Uint8Array(await Promise.race([subtle.digest("SHA-256", own), aborted(signal)]));
   return Array.from(digest, (value) => value.toString(16).padStart(2, "0")).join("");
 }

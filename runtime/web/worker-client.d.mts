@@ -1,5 +1,5 @@
 /** Types of worker-client.mjs. */
-import type { FinishReason, GenerateOptions, LoadOptions, Manifest, Piece } from "./chimera.mjs";
+import type { FinishReason, GenerateOptions, LoadOptions, Manifest, Piece, RunOptions } from "./chimera.mjs";
 
 /** A model in a worker. */
 export declare class WorkerModel {
@@ -10,8 +10,8 @@ export declare class WorkerModel {
   readonly threads: number;
   readonly variant: string;
   readonly finishReason: FinishReason;
-  generate(prompt: string | number[], options?: GenerateOptions): AsyncGenerator<Piece, void, undefined>;
-  selfTest(): Promise<boolean>;
+  generate(prompt: string | Uint8Array | Iterable<number>, options?: GenerateOptions): AsyncGenerator<Piece, void, undefined>;
+  selfTest(options?: RunOptions): Promise<boolean>;
   /** Ends the worker, which frees all memory of the model at once. */
   dispose(): void;
 }

@@ -1,8 +1,13 @@
 // The main thread's side of worker.mjs: the same shape as Model, computing in a worker so that the page stays smooth.
-import { ChimeraError } from "./chimera.mjs";
+import { checkGenerateOptions, checkLoadOptions, checkPrompt, checkRunOptions } from "./arguments.mjs";
+import { ChimeraError } from "./errors.mjs";
 
-/** A model in a worker. Made by loadInWorker(). */
+/** Generations that nobody refers to any more, which then have the model no longer. */
+const abandoned = new FinalizationRegistry((free) => free());
+
+/** A model in a worker. Made by loadInWorker(). One generation or self-test at a time: another one throws CHM421. */
 export class WorkerModel {
+  #turn = null; // of the generation or self-test that has the model
   #worker;
   #requests = new Map();
   #nextId = 1;
@@ -21,15 +26,23 @@ export class WorkerModel {
     for (const receive of [...this.#requests.values()]) receive({ type: "error", error });
   }
 
-  /** Send a request; yields its messages, returns its result. */
-  async *#request(message, signal) {
+  /** Send a request; yields its messages, returns its result. It is the only one until it ends. */
+  async *#request(turn, message, signal) {
     if (!this.#worker) throw new ChimeraError("CHM421", "the model was disposed");
+    if (this.#turn) throw new ChimeraError("CHM421", "a generation is running; end or abort it first");
     signal?.throwIfAborted();
     const id = this.#nextId++;
     const received = [];
     let wake = () => {};
-    this.#requests.set(id, (data) => { received.push(data); wake(); });
     const abort = () => this.#worker?.postMessage({ id, type: "abort" });
+    turn.end = () => {
+      if (this.#turn === turn) this.#turn = null;
+      this.#requests.delete(id);
+      signal?.removeEventListener("abort", abort);
+    };
+    turn.abort = abort;
+    this.#turn = turn;
+    this.#requests.set(id, (data) => { received.push(data); wake(); });
     signal?.addEventListener("abort", abort, { once: true });
     let ended = false;
     try {
@@ -48,39 +61,50 @@ export class WorkerModel {
       }
     } finally {
       if (!ended) abort();
-      this.#requests.delete(id);
-      signal?.removeEventListener("abort", abort);
+      turn.end();
     }
   }
 
   async #result(message, { signal, onProgress } = {}) {
-    const request = this.#request(message, signal);
-    for (;;) {
-      const { done, value } = await request.next();
-      if (done) return value;
-      onProgress?.(value.progress);
+    const request = this.#request({}, message, signal);
+    try {
+      for (;;) {
+        const { done, value } = await request.next();
+        if (done) return value;
+        if (value.type === "progress") onProgress?.(value.progress);
+      }
+    } finally {
+      await request.return();
     }
   }
 
   /** @internal */
-  async start(url, { threads, variant, ...options }) {
-    Object.assign(this, await this.#result({ type: "load", url, options: { threads, variant } }, options));
+  async start(url, { threads, variant, ...run }) {
+    Object.assign(this, await this.#result({ type: "load", url, options: { threads, variant } }, run));
     return this;
   }
 
   /** As Model.generate; always from the start of a sequence unless options.reset is false. */
-  async *generate(prompt, options = {}) {
-    const { signal, ...rest } = options;
-    this.finishReason = null;
-    const request = this.#request({ type: "generate", prompt, options: rest }, signal);
+  generate(prompt, options = {}) {
+    const turn = { end() {}, abort() {} };
+    const steps = this.#generate(turn, prompt, options);
+    abandoned.register(steps, () => { turn.abort(); turn.end(); });
+    return steps;
+  }
+
+  async *#generate(turn, prompt, given) {
+    const { signal, onProgress, ...options } = checkGenerateOptions(given);
+    const request = this.#request(turn, { type: "generate", prompt: checkPrompt(prompt, this.vocabSize), options }, signal);
     try {
+      this.finishReason = null;
       for (;;) {
         const { done, value } = await request.next();
         if (done) {
           this.finishReason = value.finishReason;
           return;
         }
-        yield value.piece;
+        if (value.type === "progress") onProgress?.(value.progress);
+        else yield value.piece;
       }
     } finally {
       await request.return();
@@ -88,8 +112,8 @@ export class WorkerModel {
   }
 
   /** As Model.selfTest. */
-  selfTest() {
-    return this.#result({ type: "selfTest" });
+  async selfTest(options = {}) {
+    return this.#result({ type: "selfTest" }, checkRunOptions(options));
   }
 
   /** End the worker; this frees all memory of the model at once. */
@@ -102,10 +126,11 @@ export class WorkerModel {
 
 /** Load the bundle at a URL in a new worker. options as of load(): onProgress, signal, threads, variant. */
 export async function loadInWorker(url, options = {}) {
+  const checked = checkLoadOptions(options);
   const worker = new Worker(new URL("./worker.mjs", import.meta.url), { type: "module" });
   const model = new WorkerModel(worker);
   try {
-    return await model.start(new URL(url, globalThis.location?.href).href, options);
+    return await model.start(new URL(url, globalThis.location?.href).href, checked);
   } catch (error) {
     model.dispose();
     throw error;

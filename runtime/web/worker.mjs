@@ -13,11 +13,12 @@ const requests = {
     return { manifest, vocabSize, maxLoops, threads, variant };
   },
   async generate(id, { prompt, options }, signal) {
-    for await (const piece of model.generate(prompt, { ...options, signal })) postMessage({ id, type: "piece", piece });
+    const onProgress = (progress) => postMessage({ id, type: "progress", progress });
+    for await (const piece of model.generate(prompt, { ...options, signal, onProgress })) postMessage({ id, type: "piece", piece });
     return { finishReason: model.finishReason, position: model.position };
   },
-  async selfTest() {
-    return model.selfTest();
+  async selfTest(id, details, signal) {
+    return model.selfTest({ signal, onProgress: (progress) => postMessage({ id, type: "progress", progress }) });
   },
 };
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from chimerac.compiler.errors import UserError
 from chimerac.runtime import BundleError
 from chimerac.runtime.bundle_format import FileEntry, Manifest, Memory
 from chimerac.runtime.options import GenerateOptions
-from chimerac.runtime.sessions.interface import Piece, Prompt, Session
+from chimerac.runtime.sessions.interface import CheckedPrompt, Piece, Progress, Session
 from chimerac.runtime.sessions.profile import Step
 
 # ---- times ----
@@ -103,15 +103,17 @@ def test_repeats(seconds: float, one: float, most: int, times: int) -> None:
 class Timed(Session):
     """A prompt's token takes 10 ms, a generated one 30 ms, and generations have the lengths of ``lengths`` in turn."""
 
-    vocab_size, max_loops, position, threads, finish_reason = 50, 1, 0, 1, None
+    vocab_size, max_loops, threads = 50, 1, 1
 
     def __init__(self, clock: Clock, lengths: Sequence[int], tokenizer: bool = True) -> None:
         self._clock, self._lengths, self.prompts = clock, list(lengths), []  # type: ignore[var-annotated]
         entry = FileEntry("t", "tokenizer", 1, "00" * 32)
         files = (entry,) if tokenizer else ()
-        self.manifest = Manifest("m", "t-x", "", "", "0", files, Memory(1, 1, 1))
+        super().__init__(Manifest("m", "t-x", "", "", "0", files, Memory(1, 1, 1)))
 
-    def _generate(self, prompt: Prompt, options: GenerateOptions) -> Iterator[Piece]:
+    def _generate(
+        self, prompt: CheckedPrompt, options: GenerateOptions, tell: Progress
+    ) -> Generator[Piece, None, None]:
         assert options.temperature == 0
         assert options.grammar == "none"
         self.prompts.append(list(prompt))
@@ -122,34 +124,34 @@ class Timed(Session):
         self._clock.wait(0.0)
         yield Piece("left", -1)
 
-    def tokens(self) -> list[int]:
-        return []
-
-    def encode(self, text: str | bytes, *, specials: bool = False) -> list[int]:
+    def _encode(self, text: bytes, specials: bool) -> list[int]:
         return list(range(10, 30))
 
-    def prefill(self, tokens: Sequence[int]) -> None:
+    def _prefill(self, tokens: NDArray[np.int32], tell: Progress) -> None:
         self._clock.wait(0.01 * len(tokens))
 
-    def reset(self) -> None:
+    def _reset(self) -> None:
         self._clock.wait(1)
 
-    def logits(self) -> NDArray[np.float32] | None:
+    def _logits(self) -> NDArray[np.float32] | None:
         return None
 
-    def state_hash(self) -> str:
+    def _position(self) -> int:
+        return 0
+
+    def _state_hash(self) -> str:
         return ""
 
-    def logits_hash(self) -> str:
+    def _logits_hash(self) -> str:
         return ""
 
-    def snapshot(self) -> bytes:
+    def _snapshot(self) -> bytes:
         return b""
 
-    def restore(self, snapshot: bytes) -> None:
+    def _restore(self, snapshot: bytes) -> None:
         pass
 
-    def close(self) -> None:
+    def _close(self) -> None:
         pass
 
 

@@ -86,9 +86,7 @@ def test_a_closed_session(session: RunnerSession) -> None:
 
 
 def test_a_runner_that_dies(session: RunnerSession) -> None:
-    assert session._process is not None
-    session._process.kill()
-    session._process.wait()
+    session._child.kill()
     with pytest.raises(BundleError) as caught:
         session.prefill([1])
     assert caught.value.code == "CHM414"

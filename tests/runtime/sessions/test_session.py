@@ -209,7 +209,7 @@ def test_a_generator_left_early_leaves_the_session_usable(session: NativeSession
     expected = session.tokens()
     generator = session.generate("hello", max_tokens=20)
     next(generator)
-    generator.close()  # type: ignore[attr-defined]
+    generator.close()
     assert session.finish_reason is None
     list(session.generate("hello", max_tokens=20))
     assert session.tokens() == expected

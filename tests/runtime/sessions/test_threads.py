@@ -194,21 +194,43 @@ print(repr(outcome(session)))
     assert run_python(program, str(toy.folder)).strip() == repr(expected)
 
 
-def test_no_data_races(toy: Any, compile_native: Callable[..., Path], toy_flags: list[str], tmp_path: Path) -> None:
-    """Two sessions in two threads with pools of every size, under the thread sanitizer."""
+@pytest.fixture(scope="module")
+def sanitized(
+    toy: Any, compile_native: Callable[..., Path], toy_flags: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., list[str]]:
+    """sanitized(*words): the lines that threads_driver.c prints, compiled with the thread sanitizer."""
     sources = [NATIVE_TESTS / "threads_driver.c", NATIVE_TESTS / "toy_model.c"]
     sources += [bf.NATIVE_DIRECTORY / name for name in bf.POSIX_SOURCES]
     flags = ["-fsanitize=thread", "-g", "-O1", *toy_flags]
-    program = compile_native(tmp_path / "threads", sources, *flags)
-    command = [
-        "setarch",
-        "--addr-no-randomize",
-        str(program),
-    ]  # some kernels randomise more than the sanitizer can take
+    program = compile_native(tmp_path_factory.mktemp("threads") / "threads", sources, *flags)
     files = [str(toy.file(role)) for role in ("weights", "tokenizer")]
+    # some kernels randomise addresses more than the sanitizer can take
+    command = ["setarch", "--addr-no-randomize", str(program), *files]
     environment = {**os.environ, "TSAN_OPTIONS": "halt_on_error=1 exitcode=66"}
-    done = subprocess.run([*command, *files], capture_output=True, text=True, timeout=120, check=False, env=environment)
-    assert done.returncode == 0, done.stderr
-    hashes = set(done.stdout.split())
-    assert len(done.stdout.splitlines()) == 6
-    assert len(hashes) == 1, "the same logits whatever the number of threads"
+
+    def run(*words: str) -> list[str]:
+        done = subprocess.run(
+            [*command, *words], capture_output=True, text=True, timeout=120, check=False, env=environment
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    return run
+
+
+def test_no_data_races(sanitized: Callable[..., list[str]]) -> None:
+    """Two sessions in two threads with pools of every size."""
+    lines = sanitized()
+    assert len(lines) == 6
+    assert len(set(" ".join(lines).split())) == 1, "the same logits whatever the number of threads"
+
+
+def test_one_session_called_by_several_threads(sanitized: Callable[..., list[str]]) -> None:
+    """In C: every call is done or refused with CHM421, none races, and the session computes what it did before."""
+    done, refused = map(int, sanitized("crowd")[0].split())
+    assert 4 * 400 * 8 // 9 <= done + refused <= 4 * 400 * 8 // 9 + 4, "of nine kinds of calls one has no answer"
+    assert done > 0
+
+
+def test_calls_from_within_a_call_are_refused(sanitized: Callable[..., list[str]]) -> None:
+    assert sanitized("within") == [f"421 421 421 {len('hello') + 1}"]

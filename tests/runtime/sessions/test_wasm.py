@@ -57,8 +57,8 @@ def test_the_module_imports_nothing_and_exports_the_interface(toy_wasm: Path) ->
 
 
 def test_the_module_is_small(toy_wasm: Path) -> None:
-    """16 kB of it are the character classes of the o200k pattern, 20 kB grammars, 12 kB snapshots."""
-    assert toy_wasm.stat().st_size < 110_000
+    """16 kB of it are the character classes of the o200k pattern, 20 kB grammars, 12 kB snapshots, 1 kB guards."""
+    assert toy_wasm.stat().st_size < 111_000
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -96,9 +96,7 @@ def test_a_wasm_session_behaves_as_a_native_one(node_session: Any, toy: Any) -> 
         with pytest.raises(BundleError) as caught:
             bad()
         assert caught.value.code == "CHM420"
-    with pytest.raises(BundleError) as caught:
-        node_session.encode(b"\xff")
-    assert caught.value.code == "CHM420"
+    assert node_session.encode(b"\xff\xc3") == [255, 195], "bytes are taken as they are"
     generator = node_session.generate("hello", max_tokens=1_000_000)
     next(generator)
     generator.close()

@@ -289,10 +289,10 @@ def test_arguments_and_snapshots(server: Server) -> None:
           bad.push((await failure(run("a", options)))?.[0]);
         bad.push((await failure(run([288], {})))[0], (await failure(run([], {})))[0]);
         const empty = model.logits();
-        model.prefill([1, 2, 3]);
+        await model.prefill([1, 2, 3]);
         const before = model.stateHash();
         const snapshot = model.snapshot();
-        model.prefill([4]);
+        await model.prefill([4]);
         const moved = model.stateHash() !== before;
         model.restore(snapshot);
         const back = model.stateHash() === before && model.position === 3;
@@ -319,7 +319,7 @@ def test_own_sha256_is_sha256(server: Server) -> None:
         for (const size of [0, 1, 3, 55, 56, 63, 64, 65, 119, 120, 128, 1000, 70001]) {{
           const bytes = new Uint8Array(randomBytes(size));
           const expected = createHash("sha256").update(bytes).digest("hex");
-          if (sha256InScript(bytes) !== expected || (await sha256(bytes)) !== expected) wrong += 1;
+          if ((await sha256InScript(bytes)) !== expected || (await sha256(bytes)) !== expected) wrong += 1;
         }}
         result(wrong);
         """

@@ -217,6 +217,7 @@ def test_a_forged_place_in_the_grammar_is_refused(session: NativeSession, compil
     for _ in range(7):
         next(generator)
     snapshot, token = session.snapshot(), ct.c_int32()
+    generator.close()
     assert bf.parse_container(snapshot).array("grammar")[:2].any()
     for index, value in ((1, 255), (5, 255), (5, 65), (6, 2)):  # state, depth, finished
         session.restore(with_number(snapshot, "grammar.place", index, value))

@@ -1,0 +1,254 @@
+/* The decode loop of a session: running tokens through the model, and choosing the next ones. */
+#include "chm_session.h"
+
+_Static_assert(CHM_MAX_TEXT_BYTES >= 3 * (255 + 4), "the text of a token of 255 bytes, all replaced");
+
+/* ---- grammars ---- */
+
+static uint64_t identity_of(const chm_grammar *grammar) { return grammar ? grammar->identity : 0; }
+
+/* Whether the generation follows the session's grammar. */
+static bool follows(const chm_session *session) {
+  const uint32_t *identity = session->sequence.grammar;
+  return ((uint64_t)identity[1] << 32 | identity[0]) == identity_of(session->grammar);
+}
+
+static void start_grammar(chm_session *session) {
+  chm_sequence *sequence = &session->sequence;
+  uint64_t identity = identity_of(session->grammar);
+  sequence->grammar[0] = (uint32_t)identity;
+  sequence->grammar[1] = (uint32_t)(identity >> 32);
+  sequence->rhythm = (chm_rhythm){0, 0};
+  memset(&sequence->place, 0, sizeof sequence->place);
+  if (session->grammar) chm_configuration_start(session->grammar, &sequence->place);
+}
+
+int32_t chm_session_complete(const chm_session *session) {
+  if (!session) return 0;
+  if (!session->grammar) return 1;
+  const chm_configuration *place = &session->sequence.place;
+  return follows(session) && chm_configuration_valid(session->grammar, place) &&
+         chm_configuration_complete(session->grammar, place);
+}
+
+/* ---- running tokens ---- */
+
+static void remember(chm_sequence *sequence, int32_t token) {
+  sequence->history[sequence->seen++ % CHM_HISTORY_TOKENS] = token;
+}
+
+/* Give loop iterations that were never used the state of the deepest one that was. */
+static void spread_states(chm_session *session, int32_t loops) {
+  int32_t deepest = session->sequence.deepest;
+  if (!deepest || loops <= deepest) return;
+  for (int32_t i = 0; i < chm_model.n_states; ++i) {
+    const chm_state_desc *state = &chm_model.states[i];
+    uint64_t slice = state->bytes / (uint64_t)state->iterations;
+    uint8_t *start = session->state + state->offset;
+    for (int32_t to = deepest; to < loops && to < state->iterations; ++to)
+      memcpy(start + slice * (uint64_t)to, start + slice * (uint64_t)(deepest - 1), (size_t)slice);
+  }
+}
+
+/* Run checked tokens. A call never crosses a position divisible by the block; with an exit threshold each token is a
+ * call of its own, because each finds its own depth. */
+static int32_t run(chm_session *session, const int32_t *tokens, size_t count) {
+  chm_sequence *sequence = &session->sequence;
+  if (count > (size_t)(INT32_MAX - sequence->position))
+    return chm_fail(CHM_ERROR_STATE, "the sequence is longer than 2^31 - 1 tokens");
+  while (count) {
+    int32_t room = chm_model.block - sequence->position % chm_model.block;
+    int32_t n = session->exit_threshold > 0.0f ? 1 : count < (size_t)room ? (int32_t)count : room;
+    const chm_entry_desc *entry = n == 1 ? session->bundle->decode : session->bundle->prefill;
+    spread_states(session, session->loops);
+    chm_call call = {.weights = session->bundle->weights,
+                     .state = session->state,
+                     .arena = session->arena,
+                     .tokens = tokens,
+                     .logits = session->logits,
+                     .n = n,
+                     .position = sequence->position,
+                     .loops = session->loops,
+                     .exit_threshold = session->exit_threshold,
+                     .iterations = session->loops,
+                     .pool = chm_pool_of(session->bundle),
+                     .profile = &session->profile};
+#if CHM_HAS_CLOCK
+    if (session->profile.nanoseconds) {
+      entry->measured(&call);
+      chm_profile_step(call.profile, -1);
+    } else
+#endif
+      entry->run(&call);
+    int32_t iterations = call.iterations < 1 ? 1 : call.iterations > session->loops ? session->loops : call.iterations;
+    __atomic_store_n(&sequence->iterations, iterations, __ATOMIC_RELAXED); /* other threads may ask for it */
+    if (iterations > sequence->deepest) sequence->deepest = iterations;
+    __atomic_store_n(&sequence->position, sequence->position + n, __ATOMIC_RELAXED);
+    tokens += n;
+    count -= (size_t)n;
+  }
+  return CHM_OK;
+}
+
+int32_t chm_session_settle(chm_session *session) {
+  chm_sequence *sequence = &session->sequence;
+  if (!sequence->n_pending) return CHM_OK;
+  int32_t status = run(session, sequence->pending, (size_t)sequence->n_pending);
+  if (!status) sequence->n_pending = 0;
+  return status;
+}
+
+static int32_t prefill(chm_session *session, const int32_t *tokens, size_t count) {
+  if (!tokens && count) return chm_fail(CHM_ERROR_ARGUMENT, "chm_session_prefill: no tokens");
+  int32_t status = chm_check_tokens(tokens, count);
+  if (!status) status = chm_session_settle(session);
+  if (!status) status = run(session, tokens, count);
+  if (status) return status;
+  for (size_t i = count > CHM_HISTORY_TOKENS ? count - CHM_HISTORY_TOKENS : 0; i < count; ++i)
+    remember(&session->sequence, tokens[i]);
+  return CHM_OK;
+}
+
+int32_t chm_session_prefill(chm_session *session, const int32_t *tokens, size_t count) {
+  int32_t status = chm_session_enter(session);
+  return status ? status : chm_session_leave(session, prefill(session, tokens, count));
+}
+
+int32_t chm_session_decode(chm_session *session, int32_t token) { return chm_session_prefill(session, &token, 1); }
+
+static int32_t prompt(chm_session *session, const uint8_t *text, size_t text_bytes) {
+  chm_bundle *bundle = session->bundle;
+  bool at_start = session->sequence.position == 0 && !session->sequence.n_pending;
+  int32_t begin = at_start ? chm_tokenizer_special(bundle, CHM_ROLE_BEGIN) : -1;
+  int32_t answer = chm_tokenizer_special(bundle, CHM_ROLE_ANSWER);
+  size_t count = 0, first = begin >= 0;
+  if (!bundle->has_tokenizer) return chm_fail(CHM_ERROR_STATE, "the bundle has no tokenizer");
+  if (!text_bytes && at_start && !first) return chm_fail(CHM_ERROR_ARGUMENT, "the prompt is empty");
+  if (text_bytes > (size_t)1 << 28) return chm_fail(CHM_ERROR_ARGUMENT, "the text is over 256 MiB");
+  uint64_t scratch_bytes = ((uint64_t)text_bytes + 2) * sizeof(int32_t);
+  int32_t *tokens = chm_allocate(&bundle->allocator, scratch_bytes);
+  if (!tokens) return CHM_ERROR_MEMORY;
+  tokens[0] = begin;
+  int32_t status = chm_tokenizer_encode(bundle, text, text_bytes, tokens + first, text_bytes, &count);
+  if (!status) {
+    count += first;
+    if (answer >= 0) tokens[count++] = answer;
+    status = prefill(session, tokens, count);
+  }
+  chm_release(&bundle->allocator, tokens, scratch_bytes);
+  return status;
+}
+
+int32_t chm_session_prompt(chm_session *session, const uint8_t *text, size_t text_bytes) {
+  int32_t status = chm_session_enter(session);
+  return status ? status : chm_session_leave(session, prompt(session, text, text_bytes));
+}
+
+/* ---- generating ---- */
+
+static int32_t begin_generation(chm_session *session, int32_t max_tokens) {
+  if (max_tokens < 0) return chm_fail(CHM_ERROR_ARGUMENT, "max_tokens is negative");
+  if (session->grammar) {
+    chm_configuration start;
+    chm_configuration_start(session->grammar, &start);
+    int64_t closing = chm_configuration_closing(session->grammar, &start);
+    if (closing > max_tokens)
+      return chm_fail(CHM_ERROR_ARGUMENT, "max_tokens is %d; the grammar's shortest text may need %d", (int64_t)max_tokens, closing);
+  }
+  session->sequence.remaining = max_tokens;
+  session->sequence.finished = 0;
+  start_grammar(session);
+  return CHM_OK;
+}
+
+int32_t chm_session_begin_generation(chm_session *session, int32_t max_tokens) {
+  int32_t status = chm_session_enter(session);
+  return status ? status : chm_session_leave(session, begin_generation(session, max_tokens));
+}
+
+static int32_t finish(chm_session *session) {
+  session->sequence.finished = 1;
+  session->text_bytes = chm_utf8_flush(&session->sequence.utf8, session->text);
+  return CHM_FINISHED;
+}
+
+/* The likeliest or drawn token of those that may come. */
+static int32_t sample(chm_session *session, const chm_allowed *allowed) {
+  const chm_bundle *bundle = session->bundle;
+  const chm_sequence *sequence = &session->sequence;
+  const float *logits = session->logits;
+  const uint8_t *excluded = bundle->has_tokenizer ? bundle->excluded : NULL;
+  if (session->grammar) {
+    /* the sampler is done with the logits and the excluded tokens before it writes to mass and order */
+    uint32_t words = session->grammar->vocabulary->words, all = ((uint32_t)chm_model.vocab + 31) / 32;
+    for (uint32_t i = 0; i < all; ++i) session->order[i] = i < words ? ~allowed->bits[i] : UINT32_MAX;
+    excluded = (const uint8_t *)session->order;
+    if (chm_soft_applies(session->grammar)) {
+      chm_soft_add(session->grammar, &sequence->rhythm, sequence->history, sequence->seen, logits, chm_model.vocab,
+                   session->mass);
+      logits = session->mass;
+    }
+  }
+  uint32_t n_history = sequence->seen < CHM_HISTORY_TOKENS ? sequence->seen : CHM_HISTORY_TOKENS;
+  return chm_sample(&session->sampling, logits, chm_model.vocab, excluded, sequence->history, n_history,
+                    sequence->position, session->scores, session->mass, session->order);
+}
+
+/* What the grammar allows next; CHM_FINISHED where nothing is left to be said. */
+static int32_t ask_grammar(chm_session *session, chm_allowed *allowed) {
+  chm_sequence *sequence = &session->sequence;
+  if (!follows(session)) return chm_fail(CHM_ERROR_STATE, "the generation was not begun with this grammar");
+  if (!session->grammar) return CHM_OK;
+  if (!chm_configuration_valid(session->grammar, &sequence->place))
+    return chm_fail(CHM_ERROR_STATE, "the place in the grammar is damaged");
+  *allowed = chm_grammar_allowed(session->grammar, &sequence->place, sequence->remaining);
+  if (allowed->amount) return CHM_OK;
+  if (chm_configuration_complete(session->grammar, &sequence->place)) return CHM_FINISHED;
+  return chm_fail(CHM_ERROR_GRAMMAR, "the grammar leads to no end");
+}
+
+static int32_t generate(chm_session *session, int32_t *token) {
+  chm_sequence *sequence = &session->sequence;
+  *token = -1;
+  session->text_bytes = 0;
+  if (!sequence->position) return chm_fail(CHM_ERROR_STATE, "nothing to continue: no token was run yet");
+  if (sequence->finished) return CHM_FINISHED;
+  if (!sequence->remaining) return finish(session);
+  chm_bundle *bundle = session->bundle;
+  chm_allowed allowed = {NULL, 2, -1};
+  int32_t status = ask_grammar(session, &allowed);
+  if (status == CHM_FINISHED) return finish(session);
+  bool forced = allowed.amount == 1; /* then no logits are needed, and several tokens are run at once */
+  if (!status && (!forced || sequence->n_pending == CHM_MAX_PENDING)) status = chm_session_settle(session);
+  if (status) return status;
+  int32_t chosen = forced ? allowed.single : sample(session, &allowed);
+  if (chosen < 0) return chm_fail(CHM_ERROR_NO_TOKEN, "every logit at position %d is excluded or not a number",
+                                  (int64_t)sequence->position);
+  if (session->grammar) {
+    if (!chm_configuration_accept(session->grammar, &sequence->place, chosen))
+      return chm_fail(CHM_ERROR_GRAMMAR, "the grammar's masks and tables differ for token %d", (int64_t)chosen);
+    chm_soft_count(session->grammar, &sequence->rhythm, chosen);
+  }
+  *token = sequence->pending[sequence->n_pending++] = chosen;
+  remember(sequence, chosen);
+  --sequence->remaining;
+  if (session->grammar && sequence->place.finished) return finish(session);
+  for (uint32_t i = 0; i < session->n_stop_tokens; ++i)
+    if (session->stop_tokens[i] == chosen) return finish(session);
+  size_t bytes;
+  const uint8_t *data = chm_tokenizer_token(bundle, chosen, &bytes);
+  session->text_bytes = chm_utf8_push(&sequence->utf8, data, bytes, session->text);
+  return CHM_OK;
+}
+
+int32_t chm_session_generate(chm_session *session, int32_t *token) {
+  if (!session || !token) return chm_fail(CHM_ERROR_ARGUMENT, "chm_session_generate: a pointer is NULL");
+  int32_t status = chm_session_enter(session);
+  if (status) return status;
+  chm_grammar *grammar = session->grammar;
+  if (grammar && !chm_take(&grammar->busy))
+    return chm_session_leave(session, chm_fail(CHM_ERROR_STATE, "the grammar is in another call"));
+  status = generate(session, token);
+  if (grammar) chm_give(&grammar->busy);
+  return chm_session_leave(session, status);
+}

@@ -1,0 +1,117 @@
+"""Native bundles that this process has opened: the sessions of one share its mapping, tokenizer, tables and threads."""
+
+from __future__ import annotations
+
+import ctypes as ct
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from chimerac.runtime.errors import BundleError
+from chimerac.runtime.sessions.native_grammar import NativePack
+from chimerac.runtime.sessions.native_library import NativeLibrary
+
+_SKIP_CHECKSUMS: Final = 1
+
+
+@dataclass(frozen=True)
+class NativeFiles:
+    """Files that belong together, and how they are to be opened.
+
+    Attributes:
+        skip_checksums: for files whose SHA-256 was just compared.
+        threads: that share the work; 0 is one per core, at most 8.
+    """
+
+    library: Path
+    weights: Path
+    tokenizer: Path | None
+    grammars: Path | None
+    skip_checksums: bool
+    threads: int
+
+    def identity(self) -> tuple[object, ...]:
+        """Equal for the same files, unchanged; a file that is missing is refused when it is opened."""
+        return (os.getpid(), self.threads, *map(_identity, (self.library, self.weights, self.tokenizer, self.grammars)))
+
+
+def _identity(path: Path | None) -> tuple[object, ...]:
+    if path is None:
+        return ()
+    try:
+        status = os.stat(path)
+    except OSError:
+        return (object(),)
+    return (path.resolve(), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@dataclass(eq=False)
+class NativeBundle:
+    """A bundle that the C runtime has opened; made by ``open_shared``, closed by the last ``close_shared``."""
+
+    files: NativeFiles
+    library: NativeLibrary
+    handle: ct.c_void_p = field(default_factory=ct.c_void_p)
+    key: tuple[object, ...] = ()
+    uses: int = 0
+    _pack: NativePack | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def open(self) -> None:
+        """Map and check the files; raises BundleError CHM400 to CHM407, CHM414, CHM420, CHM422, CHM430."""
+        files = self.files
+        flags = _SKIP_CHECKSUMS if files.skip_checksums else 0
+        tokenizer = None if files.tokenizer is None else str(files.tokenizer).encode()
+        self.library.call(
+            "chm_bundle_open_files", str(files.weights).encode(), tokenizer, flags, None, ct.byref(self.handle)
+        )
+        try:
+            self.library.call("chm_bundle_set_threads", self.handle, files.threads)
+        except BundleError:
+            self.close()
+            raise
+
+    def pack(self) -> NativePack:
+        """The bundle's own grammars, with the tokenizer's tables; raises what opening a pack raises."""
+        with self._lock:
+            if self._pack is None:
+                skip = self.files.skip_checksums
+                self._pack = NativePack(self.library, self.handle, self.files.grammars, skip_checksums=skip)
+            return self._pack
+
+    def close(self) -> None:
+        """No session uses it any more."""
+        if self._pack is not None:
+            self._pack.close()
+            self._pack = None
+        if self.handle:
+            self.library.call("chm_bundle_close", self.handle)
+            self.handle = ct.c_void_p()
+
+
+_open: Final[dict[tuple[object, ...], NativeBundle]] = {}
+_lock: Final = threading.Lock()
+
+
+def open_shared(files: NativeFiles) -> NativeBundle:
+    """The bundle of these files, opened unless a session of this process has it open; errors as of ``open``."""
+    key = files.identity()
+    with _lock:
+        bundle = _open.get(key)
+        if bundle is None:
+            bundle = NativeBundle(files, NativeLibrary(files.library), key=key)
+            bundle.open()
+            _open[key] = bundle
+        bundle.uses += 1
+        return bundle
+
+
+def close_shared(bundle: NativeBundle) -> None:
+    """A session does not use the bundle any more; the last one closes it."""
+    with _lock:
+        bundle.uses -= 1
+        if not bundle.uses:
+            _open.pop(bundle.key, None)
+            bundle.close()

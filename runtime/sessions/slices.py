@@ -1,0 +1,29 @@
+"""Cutting a prompt into calls so short that a signal, an abort or a look at the progress need not wait."""
+
+from __future__ import annotations
+
+from typing import Final
+
+AIM: Final = 0.03  #: seconds of a call
+ALIGNMENT: Final = 64  #: a call that crosses no multiple of it in vain costs least: blocks of models divide it
+_FIRST_BYTES: Final = 32 << 20  #: of weights; a model with as many surely runs ALIGNMENT tokens in AIM seconds
+_MOST: Final = 4096  #: tokens of a call
+
+
+class Slices:
+    """How many tokens to run next, learned from the time that the last ones took. The numbers do not depend on it."""
+
+    def __init__(self, weight_bytes: int) -> None:
+        """Before anything was measured, guess by the bytes that a token reads."""
+        self._count = float(max(1, min(ALIGNMENT, ALIGNMENT * _FIRST_BYTES // max(1, weight_bytes))))
+
+    def next(self, position: int, left: int) -> int:
+        """Tokens to run from a position on, at least 1 of the ``left`` ones."""
+        end = position + max(1, int(self._count))
+        aligned = end - end % ALIGNMENT
+        return min(left, (aligned if aligned > position else end) - position)
+
+    def took(self, count: int, seconds: float) -> None:
+        """What a call of so many tokens took."""
+        fitting = count * AIM / max(seconds, 1e-6)
+        self._count = min(fitting, 4.0 * max(count, self._count), float(_MOST))

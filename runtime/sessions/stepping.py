@@ -1,0 +1,88 @@
+"""Sessions that run tokens where they are told to, and are asked for the next one: native ones, ONNX, emulated ones."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Generator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chimerac.runtime.bundle_format import Manifest
+from chimerac.runtime.bundle_format import constants as c
+from chimerac.runtime.errors import BundleError
+from chimerac.runtime.options import GenerateOptions
+from chimerac.runtime.sessions.interface import CheckedPrompt, Piece, Progress, Session, check_long_enough
+from chimerac.runtime.sessions.slices import Slices
+
+
+class SteppingSession(Session):
+    """The order of a generation: settings, prompt in slices, then one token after the other."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        super().__init__(manifest)
+        self._slices = Slices(manifest.memory.decode_bytes or manifest.memory.weights_bytes)
+
+    def _generate(
+        self, prompt: CheckedPrompt, options: GenerateOptions, tell: Progress
+    ) -> Generator[Piece, None, None]:
+        check_long_enough(self._configure(options), options.max_tokens)
+        self._tokens, self._finish_reason = [], None
+        if options.reset:
+            self._reset()
+        self._prefill(self._prompt_tokens(prompt) if isinstance(prompt, bytes) else prompt, tell)
+        self._begin(options)
+        while True:
+            finished, token, text = self._next()
+            if token >= 0:
+                self._tokens.append(token)
+            if finished:
+                ended = token >= 0 or len(self._tokens) < options.max_tokens  # the latter: nothing may follow
+                self._finish_reason = "stop" if ended else "length"
+                if text or token >= 0:
+                    yield Piece(text, token)
+                return
+            yield Piece(text, token)
+
+    def _prompt_tokens(self, text: bytes) -> NDArray[np.int32]:
+        """As ``chm_session_prompt``: a begin token before the text that starts a sequence, an answer token after it."""
+        at_start = self._position() == 0
+        begin = self._special(c.ROLE_BEGIN) if at_start else -1
+        answer = self._special(c.ROLE_ANSWER)
+        tokens = self._encode(text, False)
+        if not text and at_start and begin < 0:
+            raise BundleError("CHM420", "the prompt is empty")
+        return np.array([*([begin] if begin >= 0 else []), *tokens, *([answer] if answer >= 0 else [])], np.int32)
+
+    def _prefill(self, tokens: NDArray[np.int32], tell: Progress) -> None:
+        if not len(tokens):
+            self._run_slice(tokens)  # what was chosen and not run yet
+        done = 0
+        while done < len(tokens):
+            count = self._slices.next(self._position(), len(tokens) - done)
+            begun = time.perf_counter()
+            self._run_slice(tokens[done : done + count])
+            self._slices.took(count, time.perf_counter() - begun)
+            done += count
+            tell(done, len(tokens))
+            self._guard.check()
+
+    @abstractmethod
+    def _configure(self, options: GenerateOptions) -> int:
+        """Check and take over all options; the bytes that a text of the grammar needs at least."""
+
+    @abstractmethod
+    def _special(self, role: str) -> int:
+        """The first special token of a role, or -1."""
+
+    @abstractmethod
+    def _run_slice(self, tokens: NDArray[np.int32]) -> None:
+        """Run tokens, in one call that cannot be interrupted."""
+
+    @abstractmethod
+    def _begin(self, options: GenerateOptions) -> None: ...
+
+    @abstractmethod
+    def _next(self) -> tuple[bool, int, str]:
+        """Whether the generation has ended, the token or -1, and the text that is complete with it."""

@@ -1,0 +1,161 @@
+// What callers hand to a model, checked at its door: texts, tokens, options. Python's runtime/arguments.py has the same rules.
+import { ChimeraError } from "./errors.mjs";
+
+const MOST_TEXT_BYTES = 2 ** 28;
+const MOST_SHOWN = 40; // characters of a caller's own text in a message
+
+export const refuse = (message) => { throw new ChimeraError("CHM420", message); };
+
+/** A caller's value in a message: escaped, and not too much of it. */
+function shown(value) {
+  const text = typeof value === "string" ? JSON.stringify(value).replace(/[\u007f-\uffff]/g, escaped) : String(value);
+  return text.length <= MOST_SHOWN ? text : `${text.slice(0, MOST_SHOWN)}…`;
+}
+
+const escaped = (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
+
+/** A value of the wrong type in a message: of objects the type. */
+function kind(value) {
+  if (typeof value === "function") return "a function";
+  if (value === null || typeof value !== "object") return shown(value);
+  return `a value of type ${shown(value.constructor?.name ?? "object")}`;
+}
+
+// ---- names ----
+
+const plain = (name) => name.slice(0, MOST_SHOWN + 1).replace(/[_-]/g, "").toLowerCase();
+
+/** Letters to put in, leave out, change, or swap with the next one. */
+function distance(a, b) {
+  let before = Array.from({ length: b.length + 1 }, (_, j) => j);
+  let twoAgo = [];
+  for (let i = 1; i <= a.length; i += 1) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j += 1) {
+      row.push(Math.min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1)));
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) row[j] = Math.min(row[j], twoAgo[j - 2] + 1);
+    }
+    [twoAgo, before] = [before, row];
+  }
+  return before[b.length];
+}
+
+/** The known name that this one may be a slip of: at most a third of its letters differ, whatever their case. */
+export function nearest(name, known) {
+  const wanted = plain(name);
+  let best = null;
+  let least = Infinity;
+  for (const other of known) {
+    const found = distance(wanted, plain(other));
+    if (found < least) [least, best] = [found, other];
+  }
+  return 3 * least <= Math.max(3, wanted.length) && wanted.length <= MOST_SHOWN ? best : null;
+}
+
+/** The end of a message about a name that is none of those that are known. */
+export function instead(name, known, whose = "the bundle has") {
+  const near = nearest(name, known);
+  return near !== null ? `did you mean "${near}"?` : `${whose} ${known.join(", ") || "none"}`;
+}
+
+export const unknown = (what, name) => `there is no ${what} ${shown(name)}`;
+
+function checkNames(given, known) {
+  if (given === null || typeof given !== "object") refuse(`the options are ${kind(given)}, not an object`);
+  for (const name of Object.keys(given)) {
+    if (!known.includes(name)) refuse(`${unknown("option", name)}; ${instead(name, known, "there are")}`);
+  }
+}
+
+// ---- values ----
+
+function whole(name, value, bits) {
+  if (!Number.isSafeInteger(value) || value < 0 || value >= 2 ** bits) refuse(`${name} is ${kind(value)}, not an integer from 0 to 2**${bits} - 1`);
+}
+
+function finite(name, value) {
+  if (typeof value !== "number" || !Number.isFinite(value)) refuse(`${name} is ${kind(value)}, not a finite number`);
+}
+
+function checkSeed(name, value) {
+  const valid = typeof value === "bigint" ? value >= 0n && value < 1n << 64n : Number.isSafeInteger(value) && value >= 0;
+  if (!valid) refuse(`${name} is ${kind(value)}, not an integer from 0 to 2**64 - 1 (a BigInt from 2**53 on)`);
+}
+
+function ofType(type, what) {
+  return (name, value) => {
+    if (typeof value !== type) refuse(`${name} is ${kind(value)}, not ${what}`);
+  };
+}
+
+function checkSignal(name, value) {
+  if (typeof value?.throwIfAborted !== "function") refuse(`${name} is ${kind(value)}, not an AbortSignal`);
+}
+
+function checkGrammar(name, value) {
+  if (typeof value !== "string" && !(value instanceof Uint8Array)) refuse(`${name} is ${kind(value)}, not a name or the bytes of a compiled grammar`);
+}
+
+const bits = (count) => (name, value) => whole(name, value, count);
+
+const RUN = { signal: checkSignal, onProgress: ofType("function", "a function") };
+const GENERATE = {
+  maxTokens: bits(31), temperature: finite, topP: finite, topK: bits(31), repetitionPenalty: finite, seed: checkSeed, stream: bits(32),
+  loops: bits(31), exitThreshold: finite, reset: ofType("boolean", "true or false"), grammar: checkGrammar, mode: ofType("string", "a name"), ...RUN,
+};
+const LOAD = { ...RUN, threads: bits(31), variant: ofType("string", "a file name") };
+
+/** A copy of options that have no other names and right values; undefined and null are not given. */
+function checked(given, rules) {
+  checkNames(given, Object.keys(rules));
+  const found = {};
+  for (const [name, value] of Object.entries(given)) {
+    if (value === undefined || value === null) continue;
+    rules[name](name, value);
+    found[name] = value;
+  }
+  return found;
+}
+
+export const checkGenerateOptions = (given) => checked(given, GENERATE);
+export const checkRunOptions = (given) => checked(given, RUN);
+export const checkLoadOptions = (given) => checked(given, LOAD);
+export const checkEncodeOptions = (given) => checked(given, { specials: ofType("boolean", "true or false") });
+
+// ---- texts and tokens ----
+
+/** The bytes of a text; bytes are taken as they are. */
+export function checkText(text, what) {
+  if (typeof text !== "string" && !(text instanceof Uint8Array)) refuse(`${what} is ${kind(text)}, neither a text nor its bytes`);
+  if (text.length > MOST_TEXT_BYTES) refuse(`${what} is over 256 MiB`);
+  if (typeof text !== "string") return text;
+  const surrogate = text.search(/\p{Surrogate}/u); // with u, pairs are one character
+  if (surrogate >= 0) refuse(`${what} is not a valid text: there is a lone surrogate at character ${[...text.slice(0, surrogate)].length}`);
+  const bytes = new TextEncoder().encode(text);
+  if (bytes.length > MOST_TEXT_BYTES) refuse(`${what} is over 256 MiB`);
+  return bytes;
+}
+
+/** Int32Array of the tokens of an iterable. */
+export function checkTokens(tokens, vocabulary, what = "the prompt") {
+  const iterable = tokens !== null && typeof tokens === "object" && typeof tokens[Symbol.iterator] === "function";
+  if (!iterable || tokens instanceof Map || tokens instanceof Set) refuse(`${what} is ${kind(tokens)}, neither a text, its bytes nor a list of tokens`);
+  const found = Array.from(tokens);
+  for (const token of found) {
+    if (!Number.isInteger(token)) refuse(`${kind(token)} is not a token`);
+    if (token < 0 || token >= vocabulary) refuse(`token ${token} is not in the vocabulary of ${vocabulary}`);
+  }
+  return Int32Array.from(found);
+}
+
+/** A prompt: the bytes of a text as Uint8Array, or tokens as Int32Array. */
+export function checkPrompt(prompt, vocabulary) {
+  return typeof prompt === "string" || prompt instanceof Uint8Array ? checkText(prompt, "the prompt") : checkTokens(prompt, vocabulary);
+}
+
+/** Bytes that are read, as Uint8Array. */
+export function checkBytes(data, what) {
+  if (data instanceof ArrayBuffer) return new Uint8Array(data);
+  if (!ArrayBuffer.isView(data)) refuse(`${what} is ${kind(data)}, not bytes`);
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}

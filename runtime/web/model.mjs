@@ -1,0 +1,323 @@
+// A loaded model with its one sequence: the decode loop, the tokenizer and the sampler are C in its module.
+import { checkBytes, checkEncodeOptions, checkGenerateOptions, checkPrompt, checkRunOptions, checkText, checkTokens, instead, unknown } from "./arguments.mjs";
+import { ChimeraError } from "./errors.mjs";
+import { Grammars } from "./grammars.mjs";
+import { FINISHED } from "./module.mjs";
+import { nextTask, pauses, Slices } from "./slices.mjs";
+
+const MAX_TOKENS = 256; // where neither the caller nor the bundle says how many
+
+/** Options of a self-test: the likeliest tokens with all loop iterations, whatever the bundle's defaults. */
+const PLAIN = { temperature: 0, topP: 1, topK: 0, repetitionPenalty: 1, loops: 0, exitThreshold: 0, grammar: "none" };
+
+/** Generations that nobody refers to any more, which then have the model no longer. */
+const abandoned = new FinalizationRegistry((free) => free());
+
+/**
+ * A loaded model with one session. Made by load(). One prefill, generation or self-test at a time: another one, and what
+ * would change its sequence, throws CHM421.
+ */
+export class Model {
+  #module;
+  #bundle;
+  #session;
+  #scratch;
+  #grammars;
+  #slices;
+  #turn = null; // of the prefill or generation that has the model
+  #finishReason = null;
+  #tokens = [];
+
+  constructor(module, manifest, bundle, session, scratch, variant, grammars) {
+    this.#grammars = new Grammars(module, bundle, scratch, grammars);
+    this.#module = module;
+    this.#bundle = bundle;
+    this.#session = session;
+    this.#scratch = scratch;
+    this.#slices = new Slices(manifest.memory?.decode_bytes || manifest.memory?.weights_bytes || 0);
+    this.manifest = manifest;
+    this.vocabSize = module.exports.chm_vocab_size();
+    this.maxLoops = module.exports.chm_max_loops();
+    this.variant = variant;
+    this.threads = module.threads;
+  }
+
+  #live() {
+    if (!this.#module) throw new ChimeraError("CHM421", "the model was disposed");
+    return this.#module;
+  }
+
+  #free() {
+    const module = this.#live();
+    if (this.#turn) throw new ChimeraError("CHM421", "a prefill or generation is running; end or abort it first");
+    return module;
+  }
+
+  /** Whoever had the model for this turn, and nobody else, has it no longer. */
+  #end(turn) {
+    if (this.#turn === turn) this.#turn = null;
+  }
+
+  #view(size) {
+    return new DataView(this.#live().memory.buffer, this.#scratch, size);
+  }
+
+  /**
+   * Tokens of a text (or of UTF-8 bytes), without a begin token. With `specials` the names of special tokens in it become
+   * these tokens: only for text of your own, because a stranger's could end turns and speak as the system.
+   */
+  encode(text, options = {}) {
+    const { specials = false } = checkEncodeOptions(options);
+    return this.#encode(checkText(text, "the text"), specials);
+  }
+
+  #encode(bytes, specials) {
+    const module = this.#live();
+    return module.withBytes(bytes, (pointer) => {
+      const room = 4 * Math.max(1, bytes.length);
+      const tokens = module.allocate(room);
+      try {
+        const name = specials ? "chm_tokenizer_encode_with_specials" : "chm_tokenizer_encode";
+        module.call(name, this.#bundle, pointer, bytes.length, tokens, bytes.length, this.#scratch);
+        const count = this.#view(4).getUint32(0, true);
+        return new Int32Array(module.memory.buffer, tokens, count).slice();
+      } finally {
+        module.release(tokens, room);
+      }
+    });
+  }
+
+  /**
+   * Run tokens through the model, in slices between which the event loop has its turn. Aborting `signal` throws its reason;
+   * the tokens up to there were run.
+   */
+  async prefill(tokens, options = {}) {
+    const checked = checkRunOptions(options);
+    const values = checkTokens(tokens, this.vocabSize, "tokens");
+    checked.signal?.throwIfAborted();
+    this.#free();
+    const turn = {};
+    this.#turn = turn;
+    try {
+      await this.#run(values, checked);
+    } finally {
+      this.#end(turn);
+    }
+  }
+
+  async #run(tokens, { signal, onProgress }) {
+    const module = this.#live();
+    const total = tokens.length;
+    const pointer = module.allocate(4 * total);
+    try {
+      module.bytes(pointer, 4 * total).set(new Uint8Array(tokens.buffer, tokens.byteOffset, 4 * total));
+      for (let done = 0; ;) {
+        const count = this.#slices.next(this.position, total - done);
+        const begun = performance.now();
+        module.call("chm_session_prefill", this.#session, pointer + 4 * done, count);
+        if (count) this.#slices.took(count, performance.now() - begun);
+        done += count;
+        if (total) onProgress?.({ tokens: done, total });
+        if (done === total) return;
+        await nextTask();
+        signal?.throwIfAborted();
+        this.#live(); // it may have been disposed meanwhile
+      }
+    } finally {
+      module.release(pointer, 4 * total);
+    }
+  }
+
+  /** Tokens of a prompt: with the begin token before a text that starts a sequence, and the answer token after it. */
+  #promptTokens(text) {
+    const module = this.#live();
+    const special = (role) => module.withBytes(new TextEncoder().encode(`${role}\0`), (pointer) => module.exports.chm_tokenizer_special(this.#bundle, pointer));
+    const atStart = this.position === 0;
+    const [begin, answer] = [atStart ? special("begin") : -1, special("answer")];
+    const tokens = this.#encode(text, false);
+    if (!text.length && atStart && begin < 0) throw new ChimeraError("CHM420", "the prompt is empty");
+    const first = begin < 0 ? 0 : 1;
+    const whole = new Int32Array(first + tokens.length + (answer < 0 ? 0 : 1));
+    if (first) whole[0] = begin;
+    whole.set(tokens, first);
+    if (answer >= 0) whole[whole.length - 1] = answer;
+    return whole;
+  }
+
+  /** Back to the start of a sequence. */
+  reset() {
+    this.#free().call("chm_session_reset", this.#session);
+  }
+
+  get position() {
+    return this.#live().exports.chm_session_position(this.#session);
+  }
+
+  /** Loop iterations of the last call. */
+  get iterations() {
+    return this.#live().exports.chm_session_iterations(this.#session);
+  }
+
+  /** "stop", "length" or null while, and before, a generation runs or when it was left early. */
+  get finishReason() {
+    return this.#finishReason;
+  }
+
+  /** Tokens of the last generation. */
+  get tokens() {
+    return Int32Array.from(this.#tokens);
+  }
+
+  /** Copy of the logits of the last token that was run; null before the first. */
+  logits() {
+    const module = this.#live();
+    const pointer = module.exports.chm_session_logits(this.#session) >>> 0;
+    return pointer ? new Float32Array(module.memory.buffer, pointer, this.vocabSize).slice() : null;
+  }
+
+  /** 64-bit hash of the recurrent state. */
+  stateHash() {
+    this.#live().call("chm_session_state_hash", this.#session, this.#scratch);
+    return this.#view(8).getBigUint64(0, true);
+  }
+
+  /** 64-bit hash of the logits. */
+  logitsHash() {
+    this.#live().call("chm_session_logits_hash", this.#session, this.#scratch);
+    return this.#view(8).getBigUint64(0, true);
+  }
+
+  /** The sequence as the bytes of a file of kind "state", for restore() here or in any other runtime of the model. */
+  snapshot() {
+    const module = this.#live();
+    const size = module.exports.chm_session_snapshot_bytes(this.#session);
+    const pointer = module.allocate(size);
+    try {
+      module.call("chm_session_snapshot", this.#session, pointer, size);
+      return module.bytes(pointer, size).slice();
+    } finally {
+      module.release(pointer, size);
+    }
+  }
+
+  /** Go back to a snapshot of the same model; where it is refused, nothing changes. */
+  restore(snapshot) {
+    const bytes = checkBytes(snapshot, "the snapshot");
+    const module = this.#free();
+    module.withBytes(bytes, (pointer) => module.call("chm_session_restore", this.#session, pointer, bytes.length));
+  }
+
+  /** What a generation takes: what the caller gives, else the mode it names, else the bundle's defaults. */
+  #withDefaults({ mode, ...given }) {
+    const { temperature, top_p, repetition_penalty, max_tokens, exit_threshold, modes = {} } = this.manifest.generation ?? {};
+    const own = { temperature, topP: top_p, repetitionPenalty: repetition_penalty, maxTokens: max_tokens, exitThreshold: exit_threshold };
+    if (mode !== undefined) {
+      if (!Object.hasOwn(modes, mode)) throw new ChimeraError("CHM420", `${unknown("mode", mode)}; ${instead(mode, Object.keys(modes))}`);
+      own.loops = modes[mode].loops;
+    }
+    const defaults = Object.entries(own).filter(([, value]) => value !== undefined && value !== null);
+    return { ...Object.fromEntries(defaults), ...given };
+  }
+
+  #configure(options) {
+    const module = this.#live();
+    const seed = BigInt(options.seed ?? 0);
+    module.call("chm_session_set_loops", this.#session, options.loops ?? 0);
+    module.call("chm_session_set_exit_threshold", this.#session, options.exitThreshold ?? 0);
+    module.call(
+      "chm_session_set_sampling",
+      this.#session,
+      options.temperature ?? 0,
+      options.topP ?? 1,
+      options.topK ?? 0,
+      options.repetitionPenalty ?? 1,
+      Number(seed & 0xffffffffn),
+      Number(seed >> 32n),
+      options.stream ?? 0,
+    );
+    const grammar = this.#grammars.choose(options.grammar);
+    const closing = module.exports.chm_grammar_closing(grammar); // 0 without one
+    const { maxTokens = MAX_TOKENS } = options;
+    if (closing > maxTokens) throw new ChimeraError("CHM420", `maxTokens is ${maxTokens}; the grammar's shortest text may need ${closing}`);
+    module.call("chm_session_set_grammar", this.#session, grammar);
+    return maxTokens;
+  }
+
+  /**
+   * Run a prompt (a text, its bytes as Uint8Array, or token ids) and generate; yields { text, token }, and ends with
+   * finishReason set. token is -1 for text that was left over at the end. `onProgress({ tokens, total })` is told how much
+   * of the prompt was run. Aborting `options.signal` throws its reason; the model can be used again.
+   */
+  generate(prompt, options = {}) {
+    const turn = {};
+    const steps = this.#generate(turn, prompt, options);
+    abandoned.register(steps, () => this.#end(turn));
+    return steps;
+  }
+
+  async *#generate(turn, prompt, given) {
+    const options = this.#withDefaults(checkGenerateOptions(given));
+    const checked = checkPrompt(prompt, this.vocabSize);
+    const { signal, reset = true } = options;
+    signal?.throwIfAborted();
+    const module = this.#free();
+    this.#turn = turn;
+    try {
+      const maxTokens = this.#configure(options);
+      this.#finishReason = null;
+      this.#tokens = [];
+      if (reset) module.call("chm_session_reset", this.#session);
+      await this.#run(checked instanceof Uint8Array ? this.#promptTokens(checked) : checked, options);
+      this.#live().call("chm_session_begin_generation", this.#session, maxTokens);
+      const pause = pauses();
+      for (;;) {
+        signal?.throwIfAborted();
+        this.#live();
+        const status = module.call("chm_session_generate", this.#session, this.#scratch);
+        const token = this.#view(4).getInt32(0, true);
+        if (token >= 0) this.#tokens.push(token);
+        const text = this.#text();
+        if (status === FINISHED) {
+          const ended = token >= 0 || this.#tokens.length < maxTokens; // the latter: the grammar allows no more
+          this.#finishReason = ended ? "stop" : "length";
+          if (text || token >= 0) yield { text, token };
+          return;
+        }
+        yield { text, token };
+        await pause();
+      }
+    } finally {
+      this.#end(turn);
+    }
+  }
+
+  #text() {
+    const module = this.#live();
+    const pointer = module.exports.chm_session_text(this.#session, this.#scratch + 8);
+    return module.text(pointer, module.number(this.#scratch + 8));
+  }
+
+  /** Compute the manifest's self-test; throws ChimeraError CHM450 if anything differs. False if there is none. */
+  async selfTest(options = {}) {
+    const run = checkRunOptions(options);
+    const expected = this.manifest.self_test;
+    if (!expected) return false;
+    for await (const piece of this.generate(expected.prompt, { ...PLAIN, maxTokens: expected.tokens.length, ...run })) void piece;
+    const hex = (value) => value.toString(16).padStart(16, "0");
+    const same = String(this.tokens) === String(expected.tokens) && hex(this.logitsHash()) === expected.logits_hash
+      && hex(this.stateHash()) === expected.state_hash;
+    this.reset();
+    if (!same) throw new ChimeraError("CHM450", "the model does not compute here what it computed when it was built");
+    return true;
+  }
+
+  /** Give the memory back (all of it when the last reference to the model is gone). */
+  dispose() {
+    if (!this.#module) return;
+    this.#module.exports.chm_session_close(this.#session);
+    this.#grammars.close();
+    this.#module.exports.chm_bundle_close(this.#bundle);
+    this.#module.stop();
+    this.#module = null;
+  }
+}

@@ -1,0 +1,48 @@
+// Long work in slices, so that the event loop gets its turn: a page stays smooth, and an abort acts within a slice.
+
+const SLICE_MS = 12; // of many short steps
+const PROMPT_MS = 20; // of a prompt's tokens in one call
+const ALIGNMENT = 64; // a call that crosses no multiple of it in vain costs least: blocks of models divide it
+const FIRST_BYTES = 16 << 20; // of weights; a model with as many runs ALIGNMENT tokens in about PROMPT_MS
+const MOST = 4096; // tokens of a call
+
+/** A promise of the next turn: a task of its own, after what has happened meanwhile (clicks, messages, timers). */
+export const nextTask = (() => {
+  if (typeof setImmediate === "function") return () => new Promise((resolve) => { setImmediate(resolve); });
+  const channel = new MessageChannel(); // unlike timers, messages are not held back for 4 ms
+  const waiting = [];
+  channel.port1.onmessage = () => waiting.shift()();
+  return () => new Promise((resolve) => { waiting.push(resolve); channel.port2.postMessage(0); });
+})();
+
+/** Let the event loop have its turn, but not more often than every few milliseconds: `await pause()` after each step. */
+export function pauses() {
+  let end = performance.now() + SLICE_MS;
+  return async () => {
+    if (performance.now() < end) return;
+    await nextTask();
+    end = performance.now() + SLICE_MS;
+  };
+}
+
+/** How many tokens of a prompt to run in a call, learned from what the last ones took. The numbers do not depend on it. */
+export class Slices {
+  #count;
+
+  constructor(weightBytes) {
+    this.#count = Math.max(1, Math.min(ALIGNMENT, Math.floor((ALIGNMENT * FIRST_BYTES) / Math.max(1, weightBytes))));
+  }
+
+  /** Tokens to run from a position on, at least 1 of those that are left. */
+  next(position, left) {
+    const end = position + Math.max(1, Math.floor(this.#count));
+    const aligned = end - (end % ALIGNMENT);
+    return Math.min(left, (aligned > position ? aligned : end) - position);
+  }
+
+  /** What a call of so many tokens took. */
+  took(count, milliseconds) {
+    const fitting = (count * PROMPT_MS) / Math.max(milliseconds, 1e-3);
+    this.#count = Math.min(fitting, 4 * Math.max(count, this.#count), MOST);
+  }
+}
