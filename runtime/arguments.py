@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Iterable, Mapping, Sequence, Set
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +15,14 @@ from chimerac.runtime.errors import BundleError
 
 MOST_TEXT_BYTES: Final = 1 << 28  #: of a text that is encoded
 _MOST_SHOWN: Final = 40  #: characters of a caller's own text in a message
+
+
+def checked_folder(folder: object) -> Path:
+    """The path of a folder; raises BundleError CHM420 for what is no path."""
+    path = os.fspath(folder) if isinstance(folder, str | os.PathLike) else None
+    if not isinstance(path, str) or "\0" in path:
+        raise BundleError("CHM420", f"the folder is {kind(folder) if path is None else shown(path)}, not a path")
+    return Path(path)
 
 
 def checked_text(text: object, what: str) -> bytes:

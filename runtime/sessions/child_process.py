@@ -34,13 +34,16 @@ class Child:
         try:
             self._process.stdin.write(line.encode() + b"\n")
             self._process.stdin.flush()
-        except OSError:
+        except (OSError, ValueError):  # ValueError: it was closed here
             raise self._ended(self._process.wait()) from None
 
     def read(self) -> str:
         """The next line, without its end; raises what ``ended`` makes. A signal may make it lose a line."""
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        try:
+            line = self._process.stdout.readline()
+        except ValueError:  # as above
+            line = b""
         if not line.endswith(b"\n"):
             raise self._ended(self._process.wait())
         return line[:-1].decode("utf-8", "replace")

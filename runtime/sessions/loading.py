@@ -6,6 +6,7 @@ import platform
 import sys
 from pathlib import Path
 
+from chimerac.runtime.arguments import checked_folder, kind
 from chimerac.runtime.bundle_format import MANIFEST_NAME, FileEntry, Manifest, read_manifest, verify_files
 from chimerac.runtime.bundle_format.constants import MAX_THREADS
 from chimerac.runtime.errors import BundleError
@@ -29,12 +30,12 @@ def load(folder: str | Path, *, verify: bool = True, threads: int = 1) -> Sessio
     Without ``verify`` the checksums of weights and tokenizer are still compared.
 
     Raises BundleError: CHM410 to CHM412 for manifest and files, CHM413 if the bundle is for another machine, CHM414 if
-    the library does not load, CHM420 for a number of threads, CHM440 if a wasm bundle finds no Node.js, CHM400 to
-    CHM407 and CHM430 for the data.
+    the library does not load, CHM420 for a number of threads or a folder that is none, CHM440 if a wasm bundle finds no
+    Node.js, CHM400 to CHM407 and CHM430 for the data.
     """
-    path = Path(folder)
+    path = checked_folder(folder)
     if type(threads) is not int or not 0 <= threads <= MAX_THREADS:
-        raise BundleError("CHM420", f"{threads!r} threads; 1 to {MAX_THREADS} are possible, or 0 for the default")
+        raise BundleError("CHM420", f"{kind(threads)} threads; 1 to {MAX_THREADS} are possible, or 0 for the default")
     manifest = read_manifest(path)
     if verify:
         verify_files(path, manifest, again=False)

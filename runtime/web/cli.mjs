@@ -105,6 +105,7 @@ async function serveLines(model) {
       write({ id: null, error: { code: "CHM420", message: `not a request: ${error.message}` } });
     }
   });
+  stdout.on("error", () => exit(1)); // nobody reads any more
   write({ ready: true });
 }
 

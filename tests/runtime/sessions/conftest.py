@@ -29,3 +29,9 @@ def runner(toy: Any, toy_flags: list[str], compile_native: Any, tmp_path_factory
     flags = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-pthread", "-lm", *toy_flags]
     compile_native(folder / RUNNER_NAME, [toy_c, names, *sources], *flags)
     return folder
+
+
+@pytest.fixture(scope="session")
+def needs_node() -> None:
+    if shutil.which("node") is None:
+        pytest.skip("needs Node.js")

@@ -2,93 +2,17 @@
 
 from __future__ import annotations
 
-import http.server
-import json
 import shutil
-import subprocess
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from web_tools import CHROMIUM, Server, in_chromium, run_node
 
 from chimerac.runtime import bundle_format as bf
 from chimerac.runtime import load
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
-@dataclass
-class Server:
-    """Serves a folder; ``replace`` maps a path to the (status, body) to send instead; keeps what is posted to it."""
-
-    folder: Path
-    replace: dict[str, tuple[int, bytes]] = field(default_factory=dict)
-    posted: list[str] = field(default_factory=list)
-    arrived: threading.Event = field(default_factory=threading.Event)
-    url: str = ""
-
-
-@pytest.fixture
-def server(wasm_toy: Any, tmp_path: Path) -> Iterator[Server]:
-    folder = tmp_path / "site"
-    shutil.copytree(wasm_toy.folder, folder)
-    for name in bf.WEB_FILES:
-        shutil.copy(bf.WEB_DIRECTORY / name, folder / name)
-    state = Server(folder)
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {
-            ".mjs": "text/javascript",
-            ".wasm": "application/wasm",
-        }
-
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments, directory=str(folder))
-
-        def do_GET(self) -> None:
-            name = self.path.split("?")[0].lstrip("/")
-            if name not in state.replace:
-                super().do_GET()
-                return
-            status, body = state.replace[name]
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def do_POST(self) -> None:
-            state.posted.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
-            self.send_response(204)
-            self.end_headers()
-            state.arrived.set()
-
-        def log_message(self, *arguments: Any) -> None:
-            """Quiet."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
-        state.url = f"http://127.0.0.1:{httpd.server_address[1]}/"
-        threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True).start()
-        yield state
-        httpd.shutdown()
-
-
-def run_node(server: Server, program: str) -> Any:
-    """Run a module with `url` and the exports of chimera.mjs; what it gives to `result` comes back."""
-    text = (
-        f'import {{ load, Model, ChimeraError }} from "{(bf.WEB_DIRECTORY / "chimera.mjs").as_uri()}";\n'
-        f'const url = "{server.url}";\n'
-        "const result = (value) => console.log(JSON.stringify(value));\n"
-        "const failure = async (promise) => { try { await promise; return null; }"
-        " catch (error) { return [error.code ?? error.name, error.message]; } };\n" + program
-    )
-    command = ["node", "--input-type=module", "-e", text]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def test_the_manifests_defaults_hold_where_nothing_is_given(server: Server) -> None:
@@ -333,21 +257,6 @@ def test_web_files_need_nothing_from_elsewhere_and_no_eval() -> None:
             assert word not in text, (name, word)
         if name != "cli.mjs":
             assert "node:" not in text, "bundlers for the browser stumble over node: imports"
-
-
-def in_chromium(server: Server, tmp_path: Path, page: str) -> Any:
-    """Open a page that posts JSON to /result; returns it."""
-    assert CHROMIUM is not None
-    (server.folder / "test.html").write_text(page, encoding="utf-8")
-    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage"]
-    command = [CHROMIUM, *flags, f"--user-data-dir={tmp_path / 'profile'}", f"{server.url}test.html"]
-    browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        assert server.arrived.wait(60), "the page did not answer"
-    finally:
-        browser.terminate()
-        browser.wait()
-    return json.loads(server.posted[-1])
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")

@@ -1,0 +1,179 @@
+"""Signals in the middle of long calls: they end soon, counted in tokens, and the session goes on from what was run."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from chimerac.runtime import Session, load
+from chimerac.runtime.sessions.native import NativeSession
+from chimerac.runtime.sessions.runner import RunnerSession
+from chimerac.runtime.sessions.slices import AIM, ALIGNMENT, Slices
+
+OPTIONS: dict[str, Any] = {"max_tokens": 12, "temperature": 1.3, "seed": 3, "repetition_penalty": 1.2}
+LONG = [int(token) for token in np.random.default_rng(0).integers(0, 256, 60_000)]
+
+
+@pytest.fixture(params=["native", "node", "runner"])
+def session(request: pytest.FixtureRequest) -> Iterator[Session]:
+    toy = request.getfixturevalue("toy")
+    if request.param == "native":
+        opened: Session = load(toy.folder)
+    elif request.param == "node":
+        request.getfixturevalue("needs_node")
+        opened = load(request.getfixturevalue("wasm_toy").folder)
+    else:
+        opened = RunnerSession(toy.manifest, request.getfixturevalue("runner"), "/usr/bin/env")
+    with opened:
+        yield opened
+
+
+def interrupt(done: int, total: int) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def whole(toy: Any) -> tuple[str, list[int]]:
+    """Hash of the state after the whole prompt, and the tokens that follow; nothing was cut but by the C runtime."""
+    tokens = np.array(LONG, np.int32)
+    with load(toy.folder) as session:
+        assert isinstance(session, NativeSession)
+        session.call("chm_session_prefill", tokens.ctypes.data, len(tokens))
+        state = session.state_hash()
+        list(session.generate([], reset=False, **OPTIONS))
+        return state, session.tokens()
+
+
+def test_slices_change_no_bits(session: Session, whole: tuple[str, list[int]]) -> None:
+    told: list[tuple[int, int]] = []
+    list(session.generate(LONG, on_progress=lambda done, total: told.append((done, total)), **OPTIONS))
+    assert session.tokens() == whole[1]
+    assert told[-1] == (len(LONG), len(LONG))
+    assert [total for _, total in told] == [len(LONG)] * len(told)
+    assert sorted(done for done, _ in told) == [done for done, _ in told]
+    assert len(told) > 3
+    session.reset()
+    session.prefill(LONG)
+    assert session.state_hash() == whole[0]
+
+
+def test_an_interrupted_prompt_goes_on_where_it_was_left(session: Session, whole: tuple[str, list[int]]) -> None:
+    list(session.generate("hello", **OPTIONS))
+    expected = session.tokens()
+    session.reset()
+    times = 0
+    while session.position < len(LONG):
+        before = session.position
+        stop = interrupt if times < 3 else None
+        try:
+            session.prefill(LONG[before:], on_progress=stop)
+        except KeyboardInterrupt:
+            times += 1
+            assert before < session.position <= len(LONG)
+    assert times > 0
+    assert session.state_hash() == whole[0]
+    list(session.generate([], reset=False, **OPTIONS))
+    assert session.tokens() == whole[1], "the history of the penalty is whole, too"
+    list(session.generate("hello", **OPTIONS))
+    assert session.tokens() == expected
+
+
+def test_an_interrupted_generation_leaves_the_session_free(session: Session) -> None:
+    list(session.generate("hello", **OPTIONS))
+    expected = session.tokens()
+    for prompt in (LONG, bytes(LONG)):
+        with pytest.raises(KeyboardInterrupt):
+            list(session.generate(prompt, on_progress=interrupt, **OPTIONS))
+        assert session.finish_reason is None
+        assert session.tokens() == []
+        list(session.generate("hello", **OPTIONS))
+        assert session.tokens() == expected
+
+
+def test_a_signal_ends_a_prompt_long_before_its_end(toy: Any) -> None:
+    """Where the tokens are counted in this process: of 60,000 less than a slice more were run."""
+    with load(toy.folder) as session:
+        with pytest.raises(KeyboardInterrupt):
+            session.prefill(LONG, on_progress=interrupt)
+        assert session.position <= ALIGNMENT
+
+
+def test_errors_of_the_listener_are_its_own(session: Session) -> None:
+    def fail(done: int, total: int) -> None:
+        raise LookupError
+
+    for call in (
+        lambda: session.prefill(LONG, on_progress=fail),
+        lambda: list(session.generate(LONG, on_progress=fail)),
+    ):
+        with pytest.raises(LookupError):
+            call()
+    assert len(list(session.generate("hello", **OPTIONS))) == 12
+
+
+def test_a_signal_at_any_moment(session: Session) -> None:
+    """Some of them hit the middle of a line to or from another process; every time the session is right afterwards."""
+    list(session.generate("hello", **OPTIONS))
+    expected = session.tokens()
+    position = session.position
+    for delay in np.linspace(0.0005, 0.02, 25):
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, float(delay))
+            for _ in range(200):
+                list(session.generate("hello" * 40, **OPTIONS))
+                session.snapshot()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        list(session.generate("hello", **OPTIONS))
+        assert session.tokens() == expected
+        assert session.position == position
+
+
+# ---- how long slices are ----
+
+
+@pytest.mark.parametrize("seconds", [1e-7, 1e-4, 0.004, 0.4])
+def test_slices_take_what_they_aim_at(seconds: float) -> None:
+    """With a model whose tokens take this long; the first slice is a guess, and one token cannot be cut."""
+    slices, position, left = Slices(1 << 20), 7, 500_000
+    times: list[float] = []
+    while left and len(times) < 200:
+        count = slices.next(position, left)
+        assert 1 <= count <= left
+        slices.took(count, seconds * count)
+        position, left = position + count, left - count
+        times.append(seconds * count)
+    assert max(times[1:]) <= max(1.01 * AIM, seconds)
+    assert np.median(times) >= min(AIM / 3, seconds * 4096 * 0.9) or seconds >= AIM
+
+
+def test_slices_end_at_multiples_of_blocks() -> None:
+    slices, position = Slices(1), 5
+    for _ in range(20):
+        count = slices.next(position, 1 << 20)
+        slices.took(count, 1e-5 * count)
+        position += count
+        assert position % ALIGNMENT == 0
+
+
+def test_a_large_model_begins_with_few_tokens() -> None:
+    assert [Slices(size).next(0, 1000) for size in (0, 30 << 20, 64 << 20, 1 << 30, 1 << 40)] == [64, 64, 32, 2, 1]
+
+
+def test_a_slow_moment_does_not_last() -> None:
+    slices: Slices = Slices(1)
+    counts: list[int] = []
+    for step in range(30):
+        counts.append(slices.next(0, 1 << 20))
+        slices.took(counts[-1], (1.0 if step == 5 else 1e-4) * counts[-1])
+    assert counts[6] == 1
+    assert counts[-1] >= 256

@@ -1,0 +1,56 @@
+"""A server of a web bundle for tests, and programs that use it in Node and in Chromium."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chimerac.runtime import bundle_format as bf
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@dataclass
+class Server:
+    """Serves a folder; ``replace`` maps a path to the (status, body) to send instead; keeps what is posted to it."""
+
+    folder: Path
+    replace: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    posted: list[str] = field(default_factory=list)
+    arrived: threading.Event = field(default_factory=threading.Event)
+    url: str = ""
+
+
+def run_node(server: Server, program: str) -> Any:
+    """Run a module with `url` and the exports of chimera.mjs; what it gives to `result` comes back."""
+    text = (
+        f'import {{ load, Model, ChimeraError }} from "{(bf.WEB_DIRECTORY / "chimera.mjs").as_uri()}";\n'
+        f'const url = "{server.url}";\n'
+        "const result = (value) => console.log(JSON.stringify(value));\n"
+        "const failure = async (promise) => { try { await promise; return null; }"
+        " catch (error) { return [error.code ?? error.name, error.message]; } };\n" + program
+    )
+    command = ["node", "--input-type=module", "-e", text]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def in_chromium(server: Server, tmp_path: Path, page: str) -> Any:
+    """Open a page that posts JSON to /result; returns it."""
+    assert CHROMIUM is not None
+    (server.folder / "test.html").write_text(page, encoding="utf-8")
+    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage"]
+    command = [CHROMIUM, *flags, f"--user-data-dir={tmp_path / 'profile'}", f"{server.url}test.html"]
+    browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        assert server.arrived.wait(60), "the page did not answer"
+    finally:
+        browser.terminate()
+        browser.wait()
+    return json.loads(server.posted[-1])
