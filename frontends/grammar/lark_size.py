@@ -13,7 +13,7 @@ from chimerac.frontends.grammar.budget import Budget
 #: Bytes of a file; alternatives of all its rules when each choice inside them is written out; characters of all its
 #: terminals when each is put in where it is named; rules that templates make of templates.
 MAX_BYTES: Final = 1 << 15
-MAX_ALTERNATIVES: Final = 20_000
+MAX_ALTERNATIVES: Final = 4_000
 MAX_TERMINALS: Final = 1 << 18
 MAX_INSTANCES: Final = 1_000
 #: From so many repetitions on, Lark makes rules of them instead of alternatives.

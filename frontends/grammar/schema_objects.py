@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.grammar import (
@@ -38,7 +39,9 @@ from chimerac.frontends.grammar.schema_keywords import TYPES
 from chimerac.frontends.grammar.schema_texts import pattern_dfa, text_languages
 from chimerac.frontends.grammar.schema_values import valid
 
-_OBJECT_WORDS = frozenset(
+#: Of optional properties in a row: their number times the characters of their names.
+_MOST_OPTIONAL: Final = 2_000_000
+_OBJECT_WORDS: Final = frozenset(
     {"properties", "required", "additionalProperties", "patternProperties", "propertyNames", "minProperties",
      "maxProperties"}
 )  # fmt: skip
@@ -101,6 +104,7 @@ class Objects:
         if any(values[name] == NOTHING for name, required in names.items() if required):
             return NOTHING
         kept = {name: required for name, required in names.items() if values[name] != NOTHING}
+        _check_optional(kept, parts[0].pointer)
         others = NOTHING if keys.listed is not None else self._others(parts, list(names), patterns, keys)
         if others != NOTHING and minimum > 1 + len(kept):
             place = next(p.pointer for p in parts if p.schema.get("minProperties", 0) == minimum)
@@ -210,6 +214,16 @@ def _patterns(parts: Sequence[Part]) -> dict[str, CharacterDfa]:
             pointer = part.at("patternProperties", pattern).pointer
             found[pointer] = pattern_dfa(pattern, pointer)
     return found
+
+
+def _check_optional(names: Mapping[str, bool], pointer: str) -> None:
+    """Raise UserError CHM282 where too many optional properties follow each other: any of them may come after any."""
+    count = size = 0
+    for name, required in names.items():
+        count, size = (0, 0) if required else (count + 1, size + len(name) + 1)
+        if count * size > _MOST_OPTIONAL:
+            message = f"schema at {pointer or '/'}: {count:,} optional properties in a row are too many"
+            raise UserError("CHM282", message, hint="require some of them, or put them in objects of their own")
 
 
 def _told(names: int, minimum: int, maximum: int | None) -> int:

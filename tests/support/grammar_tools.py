@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from chimerac.compiler.ir.grammar import Grammar
 from chimerac.passes.grammar_fst import GrammarFst
@@ -54,3 +56,19 @@ def random_text(engine: GrammarEngine, generator: random.Random, length: int, al
 def _following(engine: GrammarEngine, at: GrammarState) -> list[tuple[int, GrammarState]]:
     found = ((byte, engine.step(at, byte)) for byte in range(256))
     return [(byte, after) for byte, after in found if after is not None]
+
+
+def orders(value: Any) -> Iterator[Any]:
+    """A value with its properties in every order: the grammar wants the schema's."""
+    if isinstance(value, dict):
+        for keys in itertools.islice(itertools.permutations(value), 24):
+            for items in itertools.islice(
+                itertools.product(*(list(itertools.islice(orders(value[k]), 6)) for k in keys)), 36
+            ):
+                yield dict(zip(keys, items, strict=True))
+    elif isinstance(value, list):
+        yield from map(
+            list, itertools.islice(itertools.product(*(list(itertools.islice(orders(v), 6)) for v in value)), 36)
+        )
+    else:
+        yield value
