@@ -25,6 +25,7 @@ from chimerac.frontends.training.mezo import Mezo
 from chimerac.frontends.training.module import make_module, tensors_of
 from chimerac.frontends.training.optimizer import learning_rate, make_optimizer
 from chimerac.frontends.training.settings import Plan
+from chimerac.frontends.training.signals import look_at_signals
 
 COMPILED_FORMS = 256  #: of a block: kinds of layers, shapes, with and without gradients
 
@@ -60,6 +61,8 @@ def prepare(model: TrainableModule, plan: Plan, processes: Processes) -> nn.Modu
     if plan.checkpointing:
         for block in model.blocks():
             block.forward = functools.partial(_checkpointed, model, block.forward)
+    if processes.device.type == "cpu" and not plan.compile:
+        look_at_signals(model)
     if processes.device.type == "cuda":
         torch.set_float32_matmul_precision("highest" if plan.precision == "float32" else "high")
     return spread(TokenModel(model), processes, plan.parallel, model.shards())

@@ -5,15 +5,19 @@ from __future__ import annotations
 import ctypes as ct
 import os
 import threading
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from chimerac.runtime.bundle_format import read_container
+from chimerac.runtime.bundle_format.compared import LARGE
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.sessions.native_grammar import NativePack
 from chimerac.runtime.sessions.native_library import NativeLibrary
 
 _SKIP_CHECKSUMS: Final = 1
+_PIECE: Final = 8 << 20  #: bytes, which take some milliseconds
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,25 @@ def _identity(path: Path | None) -> tuple[object, ...]:
     return (path.resolve(), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _compare_checksums(path: Path) -> None:
+    """What opening would do in one call, in pieces, between which signals are looked at; raises BundleError CHM406."""
+    container = read_container(path, verify=False)
+    for name, view in container.sections.items():
+        data, crc = container.raw(name), 0
+        for start in range(0, len(data), _PIECE):
+            crc = zlib.crc32(data[start : start + _PIECE], crc)
+        if crc != view.crc32:
+            hint = "copy or download the file again"
+            raise BundleError("CHM406", f"section {name} is damaged", path=path, hint=hint)
+
+
 @dataclass(eq=False)
 class NativeBundle:
     """A bundle that the C runtime has opened; made by ``open_shared``, closed by the last ``close_shared``."""
@@ -62,7 +85,11 @@ class NativeBundle:
     def open(self) -> None:
         """Map and check the files; raises BundleError CHM400 to CHM407, CHM414, CHM420, CHM422, CHM430."""
         files = self.files
-        flags = _SKIP_CHECKSUMS if files.skip_checksums else 0
+        compared = files.skip_checksums
+        if not compared and _size(files.weights) >= LARGE:
+            _compare_checksums(files.weights)
+            compared = True
+        flags = _SKIP_CHECKSUMS if compared else 0
         tokenizer = None if files.tokenizer is None else str(files.tokenizer).encode()
         self.library.call(
             "chm_bundle_open_files", str(files.weights).encode(), tokenizer, flags, None, ct.byref(self.handle)

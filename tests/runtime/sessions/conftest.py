@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from project import NATIVE_TESTS
 
+from chimerac.runtime import Session, load
 from chimerac.runtime import bundle_format as bf
-from chimerac.runtime.sessions.runner import RUNNER_NAME
+from chimerac.runtime.sessions.runner import RUNNER_NAME, RunnerSession
 from chimerac.targets.code.library import runner_files
 
 #: What the toy's runner takes where it is told nothing.
@@ -31,7 +33,23 @@ def runner(toy: Any, toy_flags: list[str], compile_native: Any, tmp_path_factory
     return folder
 
 
-@pytest.fixture(scope="session")
-def needs_node() -> None:
+@pytest.fixture(params=["native", "node", "runner"], scope="module")
+def open_session(request: pytest.FixtureRequest) -> Callable[[], Session]:
+    """Opens the toy: in this process, in Node, or as a program that an emulator could run."""
+    toy = request.getfixturevalue("toy")
+    if request.param == "native":
+        return lambda: load(toy.folder)
+    if request.param == "runner":
+        folder = request.getfixturevalue("runner")
+        return lambda: RunnerSession(toy.manifest, folder, "/usr/bin/env")
     if shutil.which("node") is None:
         pytest.skip("needs Node.js")
+    web = request.getfixturevalue("wasm_toy").folder
+    return lambda: load(web)
+
+
+@pytest.fixture
+def any_session(open_session: Callable[[], Session]) -> Iterator[Session]:
+    """One of each kind in turn."""
+    with open_session() as session:
+        yield session

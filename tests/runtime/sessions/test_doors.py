@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -12,21 +12,11 @@ import pytest
 from chimerac.runtime import BundleError, Session, load
 from chimerac.runtime.arguments import nearest
 from chimerac.runtime.options import OPTION_NAMES, GenerateOptions
-from chimerac.runtime.sessions.runner import RunnerSession
 
 
-@pytest.fixture(params=["native", "node", "runner"], scope="module")
-def session(request: pytest.FixtureRequest) -> Iterator[Session]:
-    toy = request.getfixturevalue("toy")
-    if request.param == "native":
-        opened: Session = load(toy.folder)
-    elif request.param == "node":
-        request.getfixturevalue("needs_node")
-        opened = load(request.getfixturevalue("wasm_toy").folder)
-    else:
-        opened = RunnerSession(toy.manifest, request.getfixturevalue("runner"), "/usr/bin/env")
-    with opened:
-        yield opened
+@pytest.fixture
+def session(any_session: Session) -> Session:
+    return any_session
 
 
 def refused(call: Callable[[], object], *words: str, code: str = "CHM420") -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,31 +15,15 @@ import pytest
 
 from chimerac.runtime import BundleError, Session, load
 from chimerac.runtime.sessions.native import NativeSession
-from chimerac.runtime.sessions.runner import RunnerSession
 
 OPTIONS: dict[str, Any] = {"max_tokens": 12, "temperature": 1.3, "seed": 3}
 LONG = [token % 288 for token in range(40_000)]
 Open = Callable[[], Session]
 
 
-@pytest.fixture(params=["native", "node", "runner"])
-def opening(request: pytest.FixtureRequest) -> Open:
-    """Opens sessions of one kind."""
-    toy = request.getfixturevalue("toy")
-    if request.param == "native":
-        return lambda: load(toy.folder)
-    if request.param == "node":
-        request.getfixturevalue("needs_node")
-        folder = request.getfixturevalue("wasm_toy").folder
-        return lambda: load(folder)
-    folder = request.getfixturevalue("runner")
-    return lambda: RunnerSession(toy.manifest, folder, "/usr/bin/env")
-
-
 @pytest.fixture
-def session(opening: Open) -> Iterator[Session]:
-    with opening() as opened:
-        yield opened
+def session(any_session: Session) -> Session:
+    return any_session
 
 
 @pytest.fixture(scope="module")
@@ -178,9 +163,9 @@ def test_closing_ends_the_call_of_another_thread(session: Session) -> None:
     assert found == [("CHM421", "the session is closed")]
 
 
-def test_threads_that_use_one_session(opening: Open, expected: str) -> None:
+def test_threads_that_use_one_session(open_session: Open, expected: str) -> None:
     """Each text is whole and right, or refused; the session is closed in the middle of it."""
-    session = opening()
+    session = open_session()
     texts: list[str] = []
     codes: list[str] = []
     enough = threading.Event()
@@ -296,3 +281,19 @@ def test_a_bundle_that_was_replaced_is_opened_anew(toy: Any, tmp_path: Path) -> 
         with opened() as third:
             assert third._bundle is not first._bundle
             assert said(third) == said(first)
+
+
+def test_checksums_of_a_large_file_are_compared_in_pieces(
+    toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chimerac.runtime.sessions.native_bundle.LARGE", 0)
+    monkeypatch.setattr("chimerac.runtime.sessions.native_bundle._PIECE", 100)
+    folder = tmp_path / "toy"
+    shutil.copytree(toy.folder, folder)
+    with load(folder, verify=False) as session, load(toy.folder) as other:
+        assert said(session) == said(other)
+    weights = folder / toy.file("weights").name
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    assert refused(lambda: load(folder, verify=False), "CHM406") == "section initial is damaged"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,25 +11,15 @@ import pytest
 
 from chimerac.runtime import Session, load
 from chimerac.runtime.sessions.native import NativeSession
-from chimerac.runtime.sessions.runner import RunnerSession
 from chimerac.runtime.sessions.slices import AIM, ALIGNMENT, Slices
 
 OPTIONS: dict[str, Any] = {"max_tokens": 12, "temperature": 1.3, "seed": 3, "repetition_penalty": 1.2}
 LONG = [int(token) for token in np.random.default_rng(0).integers(0, 256, 60_000)]
 
 
-@pytest.fixture(params=["native", "node", "runner"])
-def session(request: pytest.FixtureRequest) -> Iterator[Session]:
-    toy = request.getfixturevalue("toy")
-    if request.param == "native":
-        opened: Session = load(toy.folder)
-    elif request.param == "node":
-        request.getfixturevalue("needs_node")
-        opened = load(request.getfixturevalue("wasm_toy").folder)
-    else:
-        opened = RunnerSession(toy.manifest, request.getfixturevalue("runner"), "/usr/bin/env")
-    with opened:
-        yield opened
+@pytest.fixture
+def session(any_session: Session) -> Session:
+    return any_session
 
 
 def interrupt(done: int, total: int) -> None:

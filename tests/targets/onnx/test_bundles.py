@@ -64,6 +64,34 @@ def test_grammars_lead_to_the_native_text(wanted: Any, onnx_bundles: dict[str, P
         assert session.finish_reason == native.finish_reason
 
 
+def test_one_call_at_a_time_that_can_be_interrupted(onnx_bundles: dict[str, Path]) -> None:
+    """As for every session: tests/runtime/sessions."""
+    with chimerac.load(onnx_bundles["onnx"]) as session:
+        tokens = session.encode(PROMPT) * 3
+        expected = outcome(session, tokens, max_tokens=6, repetition_penalty=1.3)
+        first, second = (session.generate(PROMPT, max_tokens=6) for _ in range(2))
+        pieces = [next(first)]
+        for call in (lambda: next(second), session.reset, lambda: session.prefill([1])):
+            with pytest.raises(BundleError) as caught:
+                call()
+            assert caught.value.code == "CHM421"
+        assert [*pieces, *first] == list(second)
+
+        def stop(done: int, total: int) -> None:
+            with pytest.raises(BundleError, match="another call"):
+                session.state_hash()
+            raise KeyboardInterrupt
+
+        session.reset()
+        with pytest.raises(KeyboardInterrupt):
+            session.prefill(tokens, on_progress=stop)
+        assert 0 < session.position < len(tokens)
+        rest = tokens[session.position :]
+        assert outcome(session, rest, max_tokens=6, repetition_penalty=1.3, reset=False) == expected
+    with pytest.raises(BundleError, match="closed"):
+        session.encode("x")
+
+
 def test_fewer_loops_then_more(onnx_bundles: dict[str, Path], bundles: dict[str, Path]) -> None:
     found = []
     for path in (onnx_bundles["onnx"], bundles["x86_64-avx2"]):
