@@ -100,34 +100,40 @@ class _Planner:
 
     # lifetimes --------------------------------------------------------------------------------------------------
 
-    def _find_last_uses(self) -> None:  # noqa: C901  one walk with a case for each kind of op
-        def visit(ops: tuple[Op, ...], start: int, *, in_loop: bool) -> None:
-            for here, op in numbered(ops, start):
-                first = here + 1
-                if OPS[op.name].relabels is not None:
-                    self.origin[op.results[0].name] = self._origin(op.operands[0])
-                elif op.name == "state.read":
-                    self.reads.append(_Access(here, self._state(op, in_loop), op.results[0]))
-                elif op.name == "state.write":
-                    self.writes.append(_Access(here, self._state(op, in_loop), op.operands[0]))
-                for region in op.regions:
-                    visit(region.ops, first, in_loop=True)
-                    end = first + count(region.ops)
-                    inside = {r.name for inner in walk(region.ops) for r in inner.results}
-                    for name, used in self.last_use.items():
-                        if used >= first and name not in inside:  # what a loop reads must outlive all its iterations
-                            self.last_use[name] = end
-                    for value in region.results:
-                        self.last_use[value.name] = end
-                    first = end + 1
-                for value in op.operands:
-                    self.last_use[value.name] = max(self.last_use.get(value.name, 0), first - 1 if op.regions else here)
-
-        visit(self.graph.ops, 0, in_loop=False)
+    def _find_last_uses(self) -> None:
+        self._visit(self.graph.ops, 0, in_loop=False)
         for value in self.graph.results:
             self.last_use[value.name] = count(self.graph.ops)
         for name, origin in self.origin.items():
             self.last_need[origin] = max(self.last_need.get(origin, 0), self.last_use.get(name, 0))
+
+    def _visit(self, ops: tuple[Op, ...], start: int, *, in_loop: bool) -> None:
+        """Note the accesses and last uses of some ops, the first of which has the number ``start``."""
+        for here, op in numbered(ops, start):
+            if OPS[op.name].relabels is not None:
+                self.origin[op.results[0].name] = self._origin(op.operands[0])
+            elif op.name == "state.read":
+                self.reads.append(_Access(here, self._state(op, in_loop), op.results[0]))
+            elif op.name == "state.write":
+                self.writes.append(_Access(here, self._state(op, in_loop), op.operands[0]))
+            used_at = self._visit_regions(op, here) if op.regions else here
+            for value in op.operands:
+                self.last_use[value.name] = max(self.last_use.get(value.name, 0), used_at)
+
+    def _visit_regions(self, op: Op, here: int) -> int:
+        """The same for the loop bodies of the op numbered ``here``; the number of its end."""
+        first = here + 1
+        for region in op.regions:
+            self._visit(region.ops, first, in_loop=True)
+            end = first + count(region.ops)
+            inside = {r.name for inner in walk(region.ops) for r in inner.results}
+            for name, used in self.last_use.items():
+                if used >= first and name not in inside:  # what a loop reads must outlive all its iterations
+                    self.last_use[name] = end
+            for value in region.results:
+                self.last_use[value.name] = end
+            first = end + 1
+        return first - 1
 
     def _origin(self, value: Value) -> str:
         return self.origin.get(value.name, value.name)
