@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+from chimerac.compiler.build.exchange import exchange, sync, sync_tree
 from chimerac.compiler.errors import UserError
 from chimerac.runtime.bundle_format import MANIFEST_NAME
 
@@ -34,13 +35,30 @@ def _is_bundle(path: Path) -> bool:
 
 
 def replace_folder(new: Path, path: Path, aside: Path) -> None:
-    """Put ``new`` at ``path``; what was there is deleted only once the new bundle is in place."""
+    """Put ``new`` at ``path``, on disk and in one step: whoever looks finds the old bundle or the new one.
+
+    Where the file system cannot exchange two folders, the old bundle lies at ``aside`` for the moment between two
+    renames. ``restore`` brings it back for a build that was killed just then.
+
+    Raises:
+        UserError: CHM320, something that is no bundle is in the way; CHM321.
+        OSError: a file operation failed; ``path`` is as it was.
+    """
     check_place(path)
-    if path.exists() or path.is_symlink():
-        path.rename(aside)
-    try:
+    sync_tree(new)
+    if not (path.exists() or path.is_symlink()):
         new.rename(path)
-    except BaseException:
-        if aside.exists() or aside.is_symlink():
+    elif not exchange(new, path):
+        path.rename(aside)
+        try:
+            new.rename(path)
+        except BaseException:
             aside.rename(path)
-        raise
+            raise
+    sync(path.parent)
+
+
+def restore(path: Path, aside: Path) -> None:
+    """Bring back the bundle that a build moved aside before it was killed."""
+    if not path.exists() and not path.is_symlink() and (aside.exists() or aside.is_symlink()):
+        aside.rename(path)

@@ -10,6 +10,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from chimerac.compiler.build.places import restore
+
+#: Where in the folder the older bundle lies while the new one takes its place.
+ASIDE_NAME = "old"
 #: Held by the build that works in the folder, for as long as its process lives.
 LOCK_NAME = "in-use"
 
@@ -19,7 +23,8 @@ def workspace(bundle: Path) -> Iterator[Path]:
     """A new folder on the file system of ``bundle``; it is gone afterwards.
 
     A build that is killed (SIGKILL, power) leaves its folder behind. The lock in it dies with the process, so the next
-    build of the same bundle can tell it from the folder of a build that still runs, and removes it.
+    build of the same bundle can tell it from the folder of a build that still runs, and removes it, once it has put
+    back an older bundle that the killed build had moved aside.
 
     Raises:
         OSError: the folder cannot be made.
@@ -27,6 +32,7 @@ def workspace(bundle: Path) -> Iterator[Path]:
     prefix = f".{bundle.name}."
     for left in bundle.parent.glob(f"{prefix}*"):
         if left.is_dir() and not left.is_symlink() and _abandoned(left / LOCK_NAME):
+            restore(bundle, left / ASIDE_NAME)
             shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=prefix, dir=bundle.parent) as folder, _locked(Path(folder) / LOCK_NAME):
         yield Path(folder)

@@ -9,7 +9,7 @@ from pathlib import Path
 from chimerac.compiler.build.places import replace_folder
 from chimerac.compiler.build.self_test import self_test
 from chimerac.compiler.build.timings import Progress, TimingLog
-from chimerac.compiler.build.workspace import workspace
+from chimerac.compiler.build.workspace import ASIDE_NAME, workspace
 from chimerac.compiler.errors import UserError, as_user_error
 from chimerac.compiler.ir.interpreter import is_large
 from chimerac.compiler.ir.module import Module
@@ -63,7 +63,7 @@ def write_bundle(
             package_of(target).write(Job(model, (build,), folder, work, self_test, log))
             if check:
                 _check(folder, target, log)
-            replace_folder(folder, path, temporary / "old")
+            replace_folder(folder, path, temporary / ASIDE_NAME)
     except BundleError as error:
         raise as_user_error(error) from None
     except OSError as error:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from cli_tools import NOISE, Command, Outcome, start
 
+from chimerac.compiler.build import places
 from chimerac.compiler.build.workspace import workspace
 from chimerac.compiler.model import Model
 from chimerac.runtime.bundle_format import SelfTest, read_manifest, verify_files
@@ -68,13 +69,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 class Faults:
-    """Makes the k-th creation, opening or renaming of something in a folder fail."""
+    """Makes the k-th creation, opening or renaming of something in a folder fail, or the process end there."""
 
-    def __init__(self, folder: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path, number: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.number, self.count, self.at = f"{folder}{os.sep}", number, 0, 0
-        for owner, name in ((builtins, "open"), (io, "open"), (os, "open"), (os, "mkdir"), (os, "rename")):
+        for owner in (builtins, io, os):
+            monkeypatch.setattr(owner, "open", self.wrap(owner.open))
+        for owner, name in ((os, "mkdir"), (os, "rename"), (os, "replace"), (places, "exchange"), (places, "sync")):
             monkeypatch.setattr(owner, name, self.wrap(getattr(owner, name)))
-        monkeypatch.setattr(os, "replace", self.wrap(os.replace))
 
     def wrap(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(path: Any, *arguments: Any, **options: Any) -> Any:
@@ -82,6 +84,8 @@ class Faults:
             if inside and (real is not os_open or arguments[0] & os.O_CREAT):  # cleaning up opens folders to read
                 self.count += 1
                 if self.count == self.at:
+                    if self.number is None:
+                        os.kill(os.getpid(), signal.SIGKILL)
                     raise OSError(self.number, os.strerror(self.number), os.fspath(path))
             return real(path, *arguments, **options)
 
@@ -120,6 +124,45 @@ def test_any_file_operation_may_fail(
         k += step
     assert k > 60
     assert contents(dist / bundles["wasm"].name) == contents(bundles["wasm"])
+
+
+@pytest.mark.parametrize("exchanged", [True, False], ids=["exchange", "two renames"])
+@pytest.mark.parametrize(
+    "step", [pytest.param(1, marks=pytest.mark.slow), pytest.param(17)], ids=["every step", "every seventeenth"]
+)
+def test_a_kill_at_any_file_operation_loses_nothing(
+    quick: Build, bundles: dict[str, Path], dist: Path, monkeypatch: pytest.MonkeyPatch, step: int, exchanged: bool
+) -> None:
+    """SIGKILL at the k-th of them: the older bundle or the new one is there, whole, and the next build tidies up."""
+    place = dist / bundles["wasm"].name
+    shutil.copytree(bundles["wasm"], place)
+    (place / "notes.txt").write_text("of the older bundle")
+    older, newer = contents(place), contents(bundles["wasm"])
+    if not exchanged:
+        monkeypatch.setattr(places, "exchange", lambda *_: False)
+    faults = Faults(dist, None, monkeypatch)
+    assert quick().code == 0
+    last = faults.count
+    for k in sorted({*range(1, last + 1, step), *range(last - 3, last + 1)}):  # the last ones put it in place
+        shutil.rmtree(dist)
+        shutil.copytree(bundles["wasm"], place)
+        (place / "notes.txt").write_text("of the older bundle")
+        faults.count, faults.at = 0, k
+        child = os.fork()
+        if child == 0:
+            try:
+                quick()
+            finally:
+                os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        if exchanged or place.exists():
+            assert contents(place) in (older, newer), k
+        with workspace(place) as running:  # what the next build begins with
+            assert contents(place) in (older, newer), k
+            assert sorted(dist.iterdir()) == sorted([running, place])
+    faults.count = faults.at = 0
+    assert quick().code == 0
+    assert contents(place) == newer
 
 
 @pytest.mark.parametrize("most", [1_000, 100_000, 500_000])
