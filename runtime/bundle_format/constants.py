@@ -22,6 +22,7 @@ MAX_DIMENSIONS: Final = 8
 MAX_JSON_DEPTH: Final = 4
 MAX_INTEGER: Final = 1 << 53  #: of any number in a header
 MAX_MANIFEST_BYTES: Final = 1 << 20
+MAX_MANIFEST_DEPTH: Final = 32
 MAX_VOCABULARY: Final = 262_144
 MAX_SPECIALS: Final = 4096
 MAX_STOP_TOKENS: Final = 16

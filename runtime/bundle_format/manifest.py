@@ -15,6 +15,8 @@ from typing import Any, Final
 from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.bundle_format.atomic import write_atomically
 from chimerac.runtime.bundle_format.compared import remember, was_compared
+from chimerac.runtime.bundle_format.regular import open_regular
+from chimerac.runtime.bundle_format.strict_json import depth_of
 from chimerac.runtime.errors import BundleError
 
 FILE_ROLES: Final = ("code", "variant", "weights", "tokenizer", "grammar", "data", "runtime", "document")
@@ -22,6 +24,8 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MODE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _HASH64 = re.compile(r"[0-9a-f]{16}")
+#: What could speak to a terminal, and halves of characters.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -164,12 +168,13 @@ def _object(value: object, what: str, keys: set[str]) -> dict[str, Any]:
 def _text(value: object, what: str, pattern: re.Pattern[str] | None = None) -> str:
     _need(isinstance(value, str) and len(value) <= 4096, f"{what} is not a text")
     assert isinstance(value, str)
+    _need(_UNPRINTABLE.search(value) is None, f"{what} has characters that are not printable")
     _need(pattern is None or pattern.fullmatch(value) is not None, f"{what} {value[:70]!r} is not valid")
     return value
 
 
 def _count(value: object, what: str) -> int:
-    _need(type(value) is int and 0 <= value <= c.MAX_INTEGER, f"{what} is not a number in range")
+    _need(type(value) is int and 0 <= value < c.MAX_INTEGER, f"{what} is not a number in range")
     assert isinstance(value, int)
     return value
 
@@ -220,15 +225,32 @@ def _generation(value: object) -> Generation | None:
     return Generation(max_tokens=most, modes=loops, **numbers)
 
 
+def _json(text: str) -> object:
+    """JSON as JavaScript reads it too: bounded nesting, no NaN, and 1.0 is 1."""
+    if depth_of(text) > c.MAX_MANIFEST_DEPTH:
+        raise ValueError(f"nested deeper than {c.MAX_MANIFEST_DEPTH}")
+    value: object = json.loads(text, parse_float=_number, parse_constant=_no_number)
+    return value
+
+
+def _number(text: str) -> float | int:
+    value = float(text)
+    return int(value) if value.is_integer() else value
+
+
+def _no_number(text: str) -> object:
+    raise ValueError(f"{text} is not JSON")
+
+
 def parse_manifest(data: bytes, *, path: str | Path | None = None) -> Manifest:
     """Check and parse the text of a manifest; raises BundleError CHM410, CHM411 or CHM405."""
     if len(data) > c.MAX_MANIFEST_BYTES:
         raise BundleError("CHM410", f"the manifest has more than {c.MAX_MANIFEST_BYTES} bytes, the limit", path=path)
     try:
-        value = json.loads(data.decode("utf-8"))
+        value = _json(data.decode("utf-8"))
         row = _object(value, "the manifest", {"schema", "abi"})
         schema, abi = _count(row["schema"], "schema"), _text(row["abi"], "abi")
-        made_by = row.get("chimerac", "an unknown version of chimerac")
+        made_by = _text(row.get("chimerac", "(unknown)"), "chimerac")
         hint = f"the bundle was made by chimerac {made_by}; build it again or install that version"
         if schema != c.MANIFEST_SCHEMA:
             message = f"manifest version {schema}; this runtime reads version {c.MANIFEST_SCHEMA}"
@@ -236,7 +258,7 @@ def parse_manifest(data: bytes, *, path: str | Path | None = None) -> Manifest:
         if abi.split(".")[0] != str(c.ABI_MAJOR):
             raise BundleError("CHM405", f"bundle version {abi!r}; this runtime reads {c.ABI}", path=path, hint=hint)
         return _manifest(row, schema, abi)
-    except (_Invalid, ValueError, RecursionError) as error:
+    except (_Invalid, ValueError) as error:
         raise BundleError("CHM410", f"the manifest is not valid: {error}", path=path) from None
 
 
@@ -268,7 +290,10 @@ def _manifest(row: dict[str, Any], schema: int, abi: str) -> Manifest:
         cpu=tuple(_text(feature, "a cpu feature") for feature in _list(row["cpu"], "cpu")),
         self_test=_self_test(row["self_test"]),
         model_sha256=_text(row.get("model_sha256", ""), "model_sha256"),
-        provenance={key: _text(value, f"provenance.{key}") for key, value in provenance.items()},
+        provenance={
+            _text(key, "a key of provenance"): _text(value, f"provenance.{key[:70]}")
+            for key, value in provenance.items()
+        },
         generation=_generation(row.get("generation")),
         abi=abi,
         schema=schema,
@@ -279,7 +304,7 @@ def read_manifest(folder: str | Path) -> Manifest:
     """The manifest of a bundle's folder; raises BundleError CHM410, CHM411 or CHM405."""
     path = Path(folder) / c.MANIFEST_NAME
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             data = file.read(c.MAX_MANIFEST_BYTES + 1)  # one more than a manifest may have, so that it is refused
     except OSError as error:
         hint = "give the folder that `chimerac build` wrote"

@@ -76,6 +76,7 @@ WEB_FILES: Final = (
     "errors.mjs",
     "files.mjs",
     "grammars.mjs",
+    "manifest.mjs",
     "model.mjs",
     "module.mjs",
     "sha256.mjs",

@@ -8,7 +8,8 @@ from typing import Any
 
 from chimerac.runtime.bundle_format.constants import MAX_INTEGER, MAX_JSON_DEPTH
 
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+#: A string, or one without an end: that it never fails makes a search through any text linear.
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?')
 _PRINTABLE = re.compile(r"[ -~]*")
 _BAD_ESCAPE = re.compile(r'\\(?:\\|")')
 
@@ -34,6 +35,15 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
+def depth_of(text: str) -> int:
+    """How deep the arrays and objects of a JSON text are nested; linear in its length, also for what is no JSON."""
+    depth = most = 0
+    for bracket in re.finditer(r"[\[\]{}]", _STRING.sub("", text)):
+        depth += 1 if bracket.group() in "[{" else -1
+        most = max(most, depth)
+    return most
+
+
 def parse_strict(text: str, max_depth: int = MAX_JSON_DEPTH) -> Any:
     """Parse printable ASCII JSON with integers in 0..2**53 and no escapes but ``\\"`` and ``\\\\``.
 
@@ -43,11 +53,8 @@ def parse_strict(text: str, max_depth: int = MAX_JSON_DEPTH) -> Any:
         raise StrictJsonError("a character is not printable ASCII")
     if "\\" in _BAD_ESCAPE.sub("", text):
         raise StrictJsonError('an escape other than \\" and \\\\')
-    depth = 0
-    for bracket in re.finditer(r"[\[\]{}]", _STRING.sub("", text)):
-        depth += 1 if bracket.group() in "[{" else -1
-        if depth > max_depth:
-            raise StrictJsonError(f"nested deeper than {max_depth}")
+    if depth_of(text) > max_depth:
+        raise StrictJsonError(f"nested deeper than {max_depth}")
     try:
         return json.loads(
             text,

@@ -7,7 +7,8 @@
 // The decode loop, the tokenizer and the sampler are C in the wasm module; JavaScript moves bytes in and out.
 import { checkLoadOptions, refuse } from "./arguments.mjs";
 import { ChimeraError } from "./errors.mjs";
-import { checkManifest, fetchResponse, fileOf, memorySource, parseManifest, urlSource, verify } from "./files.mjs";
+import { fetchManifest, memorySource, urlSource, verify } from "./files.mjs";
+import { checkManifest, fileOf, parseManifest } from "./manifest.mjs";
 import { Model } from "./model.mjs";
 import { openModule } from "./module.mjs";
 import { defaultThreads, runnable } from "./variants.mjs";
@@ -69,7 +70,7 @@ export async function load(source, options = {}) {
     const isManifest = given.pathname.endsWith(".json");
     const base = isManifest || given.pathname.endsWith("/") ? given : new URL(`${given.pathname}/`, given);
     const url = isManifest ? given : new URL("manifest.json", base);
-    manifest = parseManifest(new Uint8Array(await (await fetchResponse(url, signal)).arrayBuffer()), url);
+    manifest = await fetchManifest(url, signal);
     files = urlSource(base, signal);
   } else {
     if (source === null || typeof source !== "object") refuse("the source is neither the address of a bundle nor its bytes");

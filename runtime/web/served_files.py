@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import threading
 import zlib
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from chimerac.runtime.bundle_format import MANIFEST_NAME, read_manifest
+from chimerac.runtime.bundle_format.regular import open_regular
 from chimerac.runtime.errors import BundleError
 
 TYPES: Final = {
@@ -22,9 +22,6 @@ TYPES: Final = {
 }
 #: A larger file is sent as it is: weights hardly shrink.
 MAX_COMPRESSED: Final = 4 << 20
-
-#: Without following a link, and without waiting for the writer of a pipe.
-_FLAGS: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 @dataclass(frozen=True)
@@ -83,13 +80,10 @@ class ServedFiles:
 
     def _open(self, name: str) -> Opened | None:
         try:
-            handle = os.open(self._folder / name, _FLAGS)
+            stream = open_regular(self._folder / name)
         except OSError:
             return None
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            os.close(handle)
-            return None
+        found = os.fstat(stream.fileno())
         tag = f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
         kind = TYPES.get(Path(name).suffix, "application/octet-stream")
-        return Opened(os.fdopen(handle, "rb"), found.st_size, kind, tag)
+        return Opened(stream, found.st_size, kind, tag)

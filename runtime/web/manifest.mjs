@@ -1,0 +1,160 @@
+// The manifest of a bundle, read as the Python runtime reads it: the same rules, the same codes.
+import { ChimeraError } from "./errors.mjs";
+
+export const MAX_MANIFEST_BYTES = 1 << 20;
+const MAX_DEPTH = 32;
+const MANIFEST_SCHEMA = 1;
+const ABI_MAJOR = 1;
+const MAX_LIST = 65536;
+const MAX_TEXT = 4096;
+const MAX_INT32 = 0x7fffffff;
+const FILE_NAME = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$/;
+const SHA256 = /^[0-9a-f]{64}$/;
+const HASH64 = /^[0-9a-f]{16}$/;
+const MODE = /^[a-z][a-z0-9_]{0,31}$/;
+const UNPRINTABLE = /[\p{Cc}\p{Cs}]/u; // what could speak to a terminal, and halves of characters
+const ROLES = ["code", "variant", "weights", "tokenizer", "grammar", "data", "runtime", "document"];
+const RANGES = { temperature: [0, 100], top_p: [0, 1], repetition_penalty: [0.1, 10], exit_threshold: [0, 1] };
+
+const refuse = (what) => {
+  throw new ChimeraError("CHM410", `the manifest is not valid: ${what}`);
+};
+
+function object(value, what, keys = []) {
+  if (value === null || typeof value !== "object" || Array.isArray(value)) refuse(`${what} is not an object`);
+  const missing = keys.filter((key) => !Object.hasOwn(value, key));
+  if (missing.length) refuse(`${what} has no ${missing.join(", ")}`);
+  return value;
+}
+
+function text(value, what, pattern) {
+  const isText = typeof value === "string" && (value.length <= MAX_TEXT || [...value].length <= MAX_TEXT);
+  if (!isText || UNPRINTABLE.test(value)) refuse(`${what} is not a text`);
+  if (pattern && !pattern.test(value)) refuse(`${what} ${JSON.stringify(value.slice(0, 70))} is not valid`);
+  return value;
+}
+
+function count(value, what) {
+  if (!(Number.isSafeInteger(value) && value >= 0)) refuse(`${what} is not a number in range`);
+  return value;
+}
+
+function list(value, what) {
+  if (!Array.isArray(value) || value.length > MAX_LIST) refuse(`${what} is not a list`);
+  return value;
+}
+
+/** How deep the arrays and objects of a JSON text are nested. */
+function depthOf(source) {
+  let depth = 0;
+  let most = 0;
+  let inString = false;
+  for (let k = 0; k < source.length; k += 1) {
+    const character = source[k];
+    if (character === '"') inString = !inString;
+    else if (inString) k += character === "\\" ? 1 : 0;
+    else if (character === "[" || character === "{") most = Math.max(most, (depth += 1));
+    else if (character === "]" || character === "}") depth -= 1;
+  }
+  return most;
+}
+
+/** The value of a manifest's JSON text, not checked yet. */
+export function parseManifest(bytes, where) {
+  if (bytes.length > MAX_MANIFEST_BYTES) {
+    throw new ChimeraError("CHM410", `the manifest has more than ${MAX_MANIFEST_BYTES} bytes, the limit`);
+  }
+  let source;
+  try {
+    source = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw new ChimeraError("CHM410", `${where} is not UTF-8`);
+  }
+  if (depthOf(source) > MAX_DEPTH) refuse(`nested deeper than ${MAX_DEPTH}`);
+  try {
+    return JSON.parse(source);
+  } catch {
+    throw new ChimeraError("CHM410", `${where} is not JSON`);
+  }
+}
+
+/** The manifest of a web bundle; throws ChimeraError CHM410, CHM411, CHM405 or CHM413. */
+export function checkManifest(manifest) {
+  object(manifest, "the manifest", ["schema", "abi"]);
+  const schema = count(manifest.schema, "schema");
+  const abi = text(manifest.abi, "abi");
+  const madeBy = Object.hasOwn(manifest, "chimerac") ? text(manifest.chimerac, "chimerac") : "(unknown)";
+  const advice = `the bundle was made by chimerac ${madeBy}; build it again`;
+  if (schema !== MANIFEST_SCHEMA) {
+    throw new ChimeraError("CHM411", `manifest version ${schema}, this loader reads ${MANIFEST_SCHEMA}; ${advice}`);
+  }
+  if (abi.split(".")[0] !== String(ABI_MAJOR)) {
+    throw new ChimeraError("CHM405", `bundle version ${abi}, this loader reads ${ABI_MAJOR}.x; ${advice}`);
+  }
+  const keys = ["name", "target", "config_sha256", "weights_sha256", "chimerac", "files", "memory", "cpu", "self_test", "provenance"];
+  object(manifest, "the manifest", keys);
+  checkFiles(list(manifest.files, "files"));
+  for (const key of ["name", "target", "config_sha256", "weights_sha256", "chimerac"]) text(manifest[key], key);
+  const memory = object(manifest.memory, "memory", ["weights_bytes", "state_bytes", "arena_bytes"]);
+  for (const key of ["weights_bytes", "state_bytes", "arena_bytes"]) count(memory[key], key);
+  if (memory.decode_bytes !== undefined) count(memory.decode_bytes, "decode_bytes");
+  for (const feature of list(manifest.cpu, "cpu")) text(feature, "a cpu feature");
+  checkSelfTest(manifest.self_test);
+  if (manifest.model_sha256 !== undefined) text(manifest.model_sha256, "model_sha256");
+  for (const [key, value] of Object.entries(object(manifest.provenance, "provenance"))) {
+    text(key, "a key of provenance");
+    text(value, `provenance.${key}`);
+  }
+  checkGeneration(manifest.generation ?? null);
+  if (!manifest.target.startsWith("wasm32")) {
+    throw new ChimeraError("CHM413", `the bundle is for ${manifest.target}, not for wasm`);
+  }
+  return manifest;
+}
+
+function checkFiles(files) {
+  const names = new Set();
+  const roles = {};
+  for (const value of files) {
+    const { name, role, bytes, sha256 } = object(value, "a file", ["name", "role", "bytes", "sha256"]);
+    text(name, "the file name", FILE_NAME);
+    if (!ROLES.includes(text(role, `the role of ${name}`))) refuse(`the role ${role} of ${name} is unknown`);
+    count(bytes, `the size of ${name}`);
+    text(sha256, "a sha256", SHA256);
+    names.add(name.toLowerCase());
+    roles[role] = (roles[role] ?? 0) + 1;
+  }
+  if (names.size !== files.length) refuse("a file is listed twice");
+  for (const role of ["code", "weights"]) {
+    if (roles[role] !== 1) refuse(`${roles[role] ?? 0} files have the role ${role}, not one`);
+  }
+  if (roles.tokenizer > 1) refuse("more than one tokenizer");
+}
+
+function checkSelfTest(value) {
+  if (value === null) return;
+  const test = object(value, "self_test", ["prompt", "tokens", "logits_hash", "state_hash"]);
+  for (const key of ["prompt", "tokens"]) {
+    for (const token of list(test[key], `self_test.${key}`)) count(token, "a token");
+    if (!test[key].length) refuse("self_test has no tokens");
+  }
+  for (const key of ["logits_hash", "state_hash"]) text(test[key], "a hash", HASH64);
+}
+
+function checkGeneration(value) {
+  if (value === null) return;
+  const generation = object(value, "generation");
+  for (const [name, [low, high]] of Object.entries(RANGES)) {
+    const number = generation[name] ?? low;
+    if (!(typeof number === "number" && number >= low && number <= high)) refuse(`generation.${name} is not a number from ${low} to ${high}`);
+  }
+  const most = generation.max_tokens ?? 0;
+  if (!(Number.isInteger(most) && most >= 0 && most <= MAX_INT32)) refuse("generation.max_tokens is not a number in range");
+  for (const [name, mode] of Object.entries(object(generation.modes === undefined ? {} : generation.modes, "generation.modes"))) {
+    text(name, "the name of a mode", MODE);
+    const loops = count(object(mode, `the mode ${name}`, ["loops"]).loops, `the loops of ${name}`);
+    if (!(loops >= 1 && loops <= MAX_INT32)) refuse(`the loops of ${name} are not a number in range`);
+  }
+}
+
+export const fileOf = (manifest, role) => manifest.files.find((file) => file.role === role);
