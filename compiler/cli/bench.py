@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from chimerac.compiler.cli.output import passing_line
+from chimerac.compiler.cli.output import passing_line, say
 
 
 def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...]:
@@ -35,4 +35,4 @@ def bench(bundle: str | None, as_json: bool, **options: Any) -> None:
 
     with passing_line() as progress:
         report = bench_bundle(bundle or find_bundle(), progress=progress, **options)
-    click.echo(report.json() if as_json else str(report))
+    say(report.json() if as_json else str(report))

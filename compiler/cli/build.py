@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from chimerac.compiler.cli.options import config_options
-from chimerac.compiler.cli.output import print_step
+from chimerac.compiler.cli.output import print_step, say
 from chimerac.compiler.units import decimal_size
 
 
@@ -61,15 +61,15 @@ def build(
         **options,
     )
     if report.absent:
-        click.echo(f"warning: {not_compiled(report.absent)}", err=True)
+        say(f"warning: {not_compiled(report.absent)}", err=True)
     if timings is not None:
         write_timings(Path(timings), report.timings)
     if verbose:
-        click.echo(report.timings.table())
+        say(report.timings.table())
     if report.weights.startswith("random") and not quiet:
-        click.echo("The weights are random: the text will be noise. Give trained ones with --weights.")
+        say("The weights are random: the text will be noise. Give trained ones with --weights.")
     width = max(len(str(bundle.path)) for bundle in report.bundles)
     for bundle in report.bundles:
-        click.echo(f"{bundle.path!s:<{width}}  {decimal_size(bundle.bytes):>8}  {bundle.seconds:6.1f} s")
+        say(f"{bundle.path!s:<{width}}  {decimal_size(bundle.bytes):>8}  {bundle.seconds:6.1f} s")
     if not quiet:
-        click.echo(f'Next: chimerac run {shlex.quote(str(report.bundles[0].path))} "some text"')
+        say(f'Next: chimerac run {shlex.quote(str(report.bundles[0].path))} "some text"')

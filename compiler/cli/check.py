@@ -7,6 +7,7 @@ import json
 import click
 
 from chimerac.compiler.cli.options import config_options
+from chimerac.compiler.cli.output import say
 
 
 @click.command()
@@ -20,12 +21,12 @@ def check(config: str, scale: str | None, overrides: tuple[str, ...], schema: bo
     from chimerac.frontends import config as language
 
     if schema:
-        click.echo(_json(language.json_schema()))
+        say(_json(language.json_schema()))
     elif as_json:
         settings = language.load(config, scale=scale, overrides=overrides)
-        click.echo(_json(json.loads(language.canonical_json(settings))))
+        say(_json(json.loads(language.canonical_json(settings))))
     else:
-        click.echo(check_config(config, scale=scale, overrides=overrides).render())
+        say(check_config(config, scale=scale, overrides=overrides).render())
 
 
 def _json(value: object) -> str:

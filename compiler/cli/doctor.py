@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from chimerac.compiler.cli.output import say
+
 
 @click.command()
 def doctor() -> None:
@@ -12,6 +14,6 @@ def doctor() -> None:
 
     diagnosis = examine()
     for line in diagnosis.lines():
-        click.echo(line)
+        say(line)
     if not diagnosis.ok:
         raise SystemExit(1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from chimerac.compiler.cli.output import say
+
 
 @click.group()
 def grammar() -> None:
@@ -21,4 +23,4 @@ def check(source: str, seed: int) -> None:
     from chimerac.compiler.verbs.grammar import check_grammar
 
     for line in check_grammar(source, seed=seed).lines():
-        click.echo(line)
+        say(line)

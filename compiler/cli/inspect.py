@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from chimerac.compiler.cli.options import config_options
+from chimerac.compiler.cli.output import say
 
 
 @click.command()
@@ -33,6 +34,6 @@ def inspect(
     if stage is None:
         if scale or overrides or loops is not None:
             raise click.UsageError("--scale, --set and --loops need --ir or --after.")
-        click.echo(inspect_bundle(subject).render())
+        say(inspect_bundle(subject).render())
     else:
-        click.echo(print_ir(subject, stage, scale=scale, overrides=overrides, target=target, loops=loops), nl=False)
+        say(print_ir(subject, stage, scale=scale, overrides=overrides, target=target, loops=loops), end="")

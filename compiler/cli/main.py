@@ -13,7 +13,7 @@ from chimerac.compiler.cli.doctor import doctor
 from chimerac.compiler.cli.errors import explain
 from chimerac.compiler.cli.grammar import grammar
 from chimerac.compiler.cli.inspect import inspect
-from chimerac.compiler.cli.output import tolerate_encoding
+from chimerac.compiler.cli.output import finish_output, prepare_streams, say
 from chimerac.compiler.cli.run import run
 from chimerac.compiler.cli.serve import serve
 from chimerac.compiler.cli.targets import targets
@@ -33,14 +33,17 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            prepare_streams()
+            result = super().invoke(ctx)
+            finish_output()
+            return result
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise  # click's own business: usage, --help, Ctrl-C, `| head`
         except Exception as error:
             if ctx.params.get("traceback"):
                 raise
             text, exit_code = explain(error)
-            click.echo(text, err=True)
+            say(text, err=True)
             ctx.exit(exit_code)
 
 
@@ -53,4 +56,3 @@ class _Group(click.Group):
 @click.option("--traceback", is_flag=True, help="Show where an error comes from.")
 def main(traceback: bool) -> None:
     """Compile ternary and recurrent language models for browsers, phones and small boards."""
-    tolerate_encoding()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chimerac.compiler.cli.output import plain_warnings, printable
+from chimerac.compiler.cli.output import plain_warnings, say, say_generated
 
 if TYPE_CHECKING:
     from chimerac.compiler.verbs.run import Conversation
@@ -59,10 +59,10 @@ def run(
             with Conversation(chosen, **options) as conversation:
                 _converse(conversation, chosen)
         elif show_tokens:
-            click.echo(json.dumps(generate(chosen, prompt, **options).tokens))
+            say(json.dumps(generate(chosen, prompt, **options).tokens))
         else:
             generate(chosen, prompt, hear=_say, **options)
-            click.echo()
+            say()
 
 
 def _converse(conversation: Conversation, bundle: Path) -> None:
@@ -71,18 +71,18 @@ def _converse(conversation: Conversation, bundle: Path) -> None:
 
     if sys.stdin.isatty():
         name = conversation.session.manifest.name
-        click.echo(f"{name} ({bundle}). Type a line and press Enter; Ctrl-D ends.", err=True)
+        say(f"{name} ({bundle}). Type a line and press Enter; Ctrl-D ends.", err=True)
     for number, line in enumerate(_lines(), 1):
         if not line:
             continue
         check_text(line, f"line {number} of the input")
         for piece in conversation.answer(line):
             _say(piece.text)
-        click.echo()
+        say()
 
 
 def _say(text: str) -> None:
-    click.echo(printable(text), nl=False)
+    say_generated(text)
 
 
 def _lines() -> Iterator[str]:
@@ -90,10 +90,10 @@ def _lines() -> Iterator[str]:
     terminal = sys.stdin.isatty()
     while True:
         if terminal:
-            click.echo("> ", nl=False)
+            say("> ", end="")
         line = sys.stdin.buffer.readline()
         if not line:
             if terminal:
-                click.echo()
+                say()
             return
         yield line.decode("utf-8", "surrogateescape").strip("\r\n")

@@ -6,6 +6,8 @@ import contextlib
 
 import click
 
+from chimerac.compiler.cli.output import say
+
 
 @click.command()
 @click.argument("bundle", required=False, type=click.Path())
@@ -21,6 +23,6 @@ def serve(bundle: str | None, host: str, port: int) -> None:
 
     chosen = bundle or find_bundle(web=True)
     with serve_bundle(chosen, host=host, port=port) as server:
-        click.echo(f"{chosen}: open {server.url} in a browser; Ctrl-C ends")
+        say(f"{chosen}: open {server.url} in a browser; Ctrl-C ends")
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from chimerac.compiler.cli.output import say
+
 
 @click.command()
 def targets() -> None:
@@ -13,6 +15,6 @@ def targets() -> None:
     known = list_targets()
     width = max(len(target.name) for target in known)
     for target in known:
-        click.echo(f"{target.name:<{width}}  {target.doc}")
-        click.echo(f"{'':<{width}}  tested {target.tested}")
-        click.echo(f"{'':<{width}}  also called {', '.join(target.aliases)}")
+        say(f"{target.name:<{width}}  {target.doc}")
+        say(f"{'':<{width}}  tested {target.tested}")
+        say(f"{'':<{width}}  also called {', '.join(target.aliases)}")

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from chimerac.compiler.cli.options import config_options
+from chimerac.compiler.cli.output import say
 
 
 @click.command()
@@ -36,6 +37,6 @@ def train(
     settings: dict[str, Any] = {name: True for name, on in switches.items() if on}
     settings |= {"ternary": False} if as_float else {}
     settings |= {} if precision is None else {"precision": precision}
-    outcome = train_model(config, settings=settings, tell=click.echo, **options)
+    outcome = train_model(config, settings=settings, tell=say, **options)
     if outcome.finished:
-        click.echo(summary(outcome.metrics))
+        say(summary(outcome.metrics))

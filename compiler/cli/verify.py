@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from chimerac.compiler.cli.options import config_options
+from chimerac.compiler.cli.output import say
 
 
 @click.command()
@@ -21,4 +22,4 @@ def verify(bundle: str, **options: Any) -> None:
 
     if not options["config"] and any(value not in (None, ()) for value in options.values()):
         raise click.UsageError("--scale, --set, --weights and --seed need --config.")
-    verify_bundle(bundle, tell=click.echo, **options)
+    verify_bundle(bundle, tell=say, **options)
