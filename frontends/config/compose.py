@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chimerac.compiler.errors import Span, UserError
-from chimerac.frontends.config.locate import locate, read
+from chimerac.frontends.config.locate import SUFFIX, locate, read
 from chimerac.frontends.config.parse import parse, parse_value
 from chimerac.frontends.config.reader import Reader
 from chimerac.frontends.config.sections.directives import Directives
@@ -42,7 +44,10 @@ def compose(source: Source, folder: Path, chain: tuple[Path, ...] = ()) -> Compo
     Raises:
         UserError: CHM100 to CHM104 of any file, CHM114 for a cycle or too long a chain, CHM115 for a bad override.
     """
-    tree = parse(source)
+    return _composed(parse(source), source.fenced, folder, chain)
+
+
+def _composed(tree: Object, fenced: bool, folder: Path, chain: tuple[Path, ...]) -> Composition:
     body = tree.without(*_DIRECTIVES)
     base: Composition | None = None
     if node := tree.get("extends"):
@@ -52,7 +57,7 @@ def compose(source: Source, folder: Path, chain: tuple[Path, ...] = ()) -> Compo
         scale=base.scale if base else None,
         fixed=base.fixed | frozenset(leaves(body)) if base else frozenset(),
         own=frozenset(),
-        fenced=source.fenced,
+        fenced=fenced,
     )
     if scale := tree.get("scale"):
         result = replace(result, scale=scale, fixed=frozenset())
@@ -127,7 +132,24 @@ def _extended(node: Node, folder: Path, chain: tuple[Path, ...]) -> Composition 
     if len(chain) >= MAX_EXTENDS:
         message = f"more than {MAX_EXTENDS} configs extend each other"
         raise UserError("CHM114", message, span=node.span)
-    return compose(read(path, node.span), path.parent, (*chain, path))
+    with _unquoted(path, node.span):
+        source = read(path, node.span)
+        tree = parse(source)
+    return _composed(tree, source.fenced, path.parent, (*chain, path))
+
+
+@contextlib.contextmanager
+def _unquoted(path: Path, span: Span) -> Iterator[None]:
+    """A config may name any file: what is in one that turns out to be none, by its name too, is nobody's business."""
+    try:
+        yield
+    except UserError as error:
+        place = error.span
+        if place is None or place == span or path.suffix == SUFFIX:
+            raise
+        message = f"{path} is not a config: it breaks off at line {place.line}, column {place.column}"
+        hint = f"`chimerac check {shlex.quote(str(path))}` shows the place"
+        raise UserError(error.code, message, span=span, hint=hint) from None
 
 
 def _merged(base: Object, body: Object) -> Object:

@@ -45,6 +45,22 @@ def test_mistakes_of_a_base_are_placed_in_it(tmp_path: Path) -> None:
     assert caught.value.span.file.endswith("base.chimera")
 
 
+@pytest.mark.parametrize(
+    "secret",
+    [b"root:hunter2:0:0\n", b"hunter2\xff\n", b"|hunter2\n", b'{"key": hunter2!}', b"\nhunter2\0", b"hunter2: 1 2"],
+)
+def test_a_base_that_is_no_config_is_not_quoted(secret: bytes, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(secret)
+    _write(tmp_path, middle='{extends: "secret"}', leaf='{extends: "middle.chimera"}')
+    for name in ("middle", "leaf"):
+        with pytest.raises(UserError, match="secret is not a config: it breaks off at line") as caught:
+            load(tmp_path / f"{name}.chimera")
+        assert "hunter2" not in caught.value.render()
+        assert caught.value.span is not None
+        assert caught.value.span.text == '{extends: "secret"}'
+        assert "check" in str(caught.value.hint)
+
+
 def test_circles_and_long_chains(tmp_path: Path) -> None:
     _write(tmp_path, a='extends: "b.chimera"', b='extends: "./c.chimera"', c='\nextends: "../x/a.chimera"')
     (tmp_path.parent / "x").symlink_to(tmp_path)
