@@ -10,10 +10,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from chimerac.runtime.errors import BundleError
+
+#: Mistakes that are shown of one input.
+MAX_ERRORS: Final = 20
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,9 @@ class UserErrors(UserError):
         self.errors = tuple(errors)
 
     def render(self) -> str:
-        return "\n".join(error.render() for error in self.errors)
+        lines = [error.render() for error in self.errors[:MAX_ERRORS]]
+        more = len(self.errors) - len(lines)
+        return "\n".join([*lines, *([f"and {more:,} more mistakes"] if more else [])])
 
 
 class InternalError(ChimeracError):

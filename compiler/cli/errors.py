@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from chimerac.compiler.errors import ChimeracError, InternalError, UserError
 
+#: Characters of a line of an error that are shown.
+MAX_LINE: Final = 1000
 #: Modules of the ``build`` extra; running a bundle needs none of them.
 _BUILD_MODULES = frozenset({"torch", "tvm", "ziglang", "lark", "safetensors", "onnx", "onnxruntime"})
 
@@ -16,6 +20,13 @@ def explain(error: Exception) -> tuple[str, int]:
         hint = "python -m pip install 'chimerac[build]'; bundles run without it"
         error = UserError("CHM304", f"the package {error.name} is not installed", hint=hint)
     if isinstance(error, ChimeracError | BundleError):
-        return error.render(), error.exit_code
+        return bounded(error.render()), error.exit_code
     lost = InternalError(f"{type(error).__name__}: {error}")
-    return lost.render(), lost.exit_code
+    return bounded(lost.render()), lost.exit_code
+
+
+def bounded(text: str) -> str:
+    """The text of an error with its long lines cut: what it quotes may be of any length."""
+    lines = text.split("\n")
+    cut = (line if len(line) <= MAX_LINE else f"{line[: MAX_LINE // 2]} … {line[-MAX_LINE // 4 :]}" for line in lines)
+    return "\n".join(cut)

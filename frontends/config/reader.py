@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from chimerac.compiler.errors import Span, UserError, UserErrors, did_you_mean
+from chimerac.compiler.errors import MAX_ERRORS, Span, UserError, UserErrors, did_you_mean
 from chimerac.frontends.config.fields import (
     FieldInfo,
     Key,
@@ -29,7 +29,6 @@ _SUFFIX = {
 _QUANTITY = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,9}))?\s*([KMBGT]?)")
 _REFUSED = object()
 
-MAX_SHOWN = 20  #: mistakes of a config that are shown one by one
 MAX_NUMBER = 2**53  #: largest number of any kind, so that every one is exact in JSON readers
 
 
@@ -65,8 +64,6 @@ class Reader:
     def _finish(self) -> None:
         if self.errors:
             ordered = sorted(self.errors, key=lambda error: _order(error.span))
-            if hidden := ordered[MAX_SHOWN:]:
-                ordered[MAX_SHOWN:] = [UserError(hidden[0].code, f"and {len(hidden):,} more mistakes")]
             raise UserErrors(ordered) if len(ordered) > 1 else ordered[0]
 
     def _section(self, section: type, tree: Object, path: str) -> Any:
@@ -104,7 +101,7 @@ class Reader:
 
     def _unknown(self, name: str, span: Span, known: dict[str, FieldInfo], path: str) -> None:
         inside = f" in {path!r}" if path else ""
-        if len(self.errors) >= MAX_SHOWN:  # looking for near names takes long
+        if len(self.errors) >= MAX_ERRORS:  # looking for near names takes long
             self.errors.append(UserError("CHM110", f"unknown key {name!r}{inside}", span=span))
             return
         hint = 'dotted keys stand in the "overrides" block' if "." in name else did_you_mean(name, known)

@@ -97,3 +97,11 @@ def test_a_closed_stream_of_a_host_program(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(UserError, match="closed file") as caught:
         say("hello")
     assert caught.value.code == "CHM324"
+
+
+@pytest.mark.parametrize("text", ["{{{0}: 1}}", '{{extends: "{0}"}}', '{{extends: "home", {0}}}', "{{extends: {0}}}"])
+def test_a_mistake_of_any_length_is_shown_shortened(text: str, tmp_path: Path) -> None:
+    (tmp_path / "long.json").write_text(text.format("k" * 300_000))
+    done = shell(f"C check {tmp_path}/long.json")
+    assert done.stderr.startswith((b"error CHM", os.fsencode(tmp_path))), done.stderr[:500]
+    assert len(done.stderr) < 5_000
