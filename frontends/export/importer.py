@@ -26,12 +26,16 @@ from chimerac.compiler.ir.module import Attribute, Constant, Graph, Module, Op, 
 from chimerac.compiler.ir.ops import OPS, TypeRuleError
 from chimerac.compiler.ir.quantised import Kind, Quantised
 from chimerac.compiler.ir.types import TOKENS, Dim, TensorType, f32, i32
+from chimerac.frontends.export.functional import Mutations, functional
 from chimerac.frontends.export.handlers import HANDLERS
 from chimerac.frontends.export.integers import integer_weight
 from chimerac.frontends.export.parts import ModelParts
 
 #: What forward must look like.
 CONTRACT = "the contract is forward(tokens i32[T], position i32[]) -> logits f32[T,V]"
+
+#: Ops that the importer takes as they are.
+KNOWN = frozenset({*HANDLERS, "chimera.loop_begin.default", "chimera.loop_end.default"})
 
 
 @dataclass
@@ -71,7 +75,7 @@ def import_module(
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch's own, about its pytrees
             program = torch.export.export(module, (tokens, position), dynamic_shapes=({0: dimension}, None))
-            program = program.run_decompositions({})
+            program, mutations = functional(program, KNOWN)
     except UserError:
         raise
     except Exception as error:
@@ -80,14 +84,19 @@ def import_module(
             f"torch.export cannot trace {type(module).__name__}: {str(error).strip().splitlines()[0]}",
             hint="forward must be traceable with a dynamic number of tokens; see docs/architecture.md",
         ) from error
-    return _Importer(program, name, block, computed or {}).run()
+    return _Importer(program, mutations, name, block, computed or {}).run()
 
 
 class _Importer:
     """Walks the exported graph once, in order."""
 
     def __init__(
-        self, program: torch.export.ExportedProgram, name: str, block: int, computed: Mapping[str, Parts]
+        self,
+        program: torch.export.ExportedProgram,
+        mutations: Mutations,
+        name: str,
+        block: int,
+        computed: Mapping[str, Parts],
     ) -> None:
         self.program, self.name, self.block, self.computed = program, name, block, computed
         self.scopes = [_Scope()]
@@ -102,11 +111,7 @@ class _Importer:
         self.loops = (1, 1)
         self.owner = ""  #: module path of the parameter or buffer used last
         self.parts = ModelParts()
-        signature = program.graph_signature
-        self.mutations: dict[str, list[str]] = {}  #: fx node name → the states that it is the new value of
-        for spec in signature.output_specs:
-            if spec.kind == OutputKind.BUFFER_MUTATION:
-                self.mutations.setdefault(spec.arg.name, []).append(str(spec.target))
+        self.mutations = mutations
         self.mutable = {target for targets in self.mutations.values() for target in targets}
         self.ended: set[str] = set()  #: values that ended with their looped region
 
