@@ -41,7 +41,8 @@ def functional(program: ExportedProgram, known: Collection[str]) -> tuple[Export
         assert isinstance(value, Node)
         copy.replace_all_uses_with(value)
         here = order[copy]
-        buffer.replace_all_uses_with(value, delete_user_cb=lambda user, here=here: order[user] > here)
+        for user in [user for user in buffer.users if order[user] > here]:
+            user.replace_input_with(buffer, value)
         last[buffers[buffer]] = value
         program.graph.erase_node(copy)
     mutations: Mutations = {}

@@ -62,7 +62,8 @@ PLACES: dict[tuple[str | int, ...], str] = {
     ("generation", "modes", "fast", "loops"): "loops",
 }
 #: Keys that may be missing, or null.
-OPTIONAL = {("model_sha256",), ("provenance", "weights"), ("memory", "decode_bytes"), ("generation",), ("self_test",)}
+OPTIONAL: set[tuple[str | int, ...]] = {("model_sha256",), ("generation",), ("self_test",)}
+OPTIONAL |= {("provenance", "weights"), ("memory", "decode_bytes")}
 OPTIONAL |= {
     place for place in PLACES if place[0] == "generation" and place != ("generation", "modes", "fast", "loops")
 }
@@ -72,8 +73,8 @@ MAY_BE_NULL = {
     *(("generation", key) for key in ("temperature", "top_p", "max_tokens")),
 }
 
-_NO_TEXTS = [None, True, 1, [], {}, "\x1b]0;owned\x07", "a\nb", "\x9b1m", "\x7f", "\ud800", "a" * 4097]
-_NO_COUNTS = [None, True, "1", [], {}, -1, 0.5, 2**53, 2**64, 10**30]
+_NO_TEXTS: list[Any] = [None, True, 1, [], {}, "\x1b]0;owned\x07", "a\nb", "\x9b1m", "\x7f", "\ud800", "a" * 4097]
+_NO_COUNTS: list[Any] = [None, True, "1", [], {}, -1, 0.5, 2**53, 2**64, 10**30]
 _NO_LISTS: list[Any] = [None, True, 1, "files", {}]
 _NO_OBJECTS: list[Any] = [None, False, 1, "x", []]
 _NO_HASHES = [*_NO_TEXTS[:5], "", "0", "g" * 64, "A" * 64, "0" * 63, "0" * 65, "0" * 64 + "\n"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from chimerac.compiler.build import exchange as exchange_module
 from chimerac.compiler.build import places
 from chimerac.compiler.build.exchange import exchange
 from chimerac.compiler.build.places import replace_folder
@@ -72,14 +72,14 @@ def test_file_systems_without_an_exchange(number: int, tmp_path: Path, monkeypat
         def renameat2(self, *_: object) -> int:
             return -1
 
-    monkeypatch.setattr(exchange_module.ctypes, "CDLL", lambda *_, **__: Library())
-    monkeypatch.setattr(exchange_module.ctypes, "get_errno", lambda: number)
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Library())
+    monkeypatch.setattr(ctypes, "get_errno", lambda: number)
     if number == errno.EACCES:
         with pytest.raises(PermissionError, match="b"):
             exchange(tmp_path / "a", tmp_path / "b")
     else:
         assert not exchange(tmp_path / "a", tmp_path / "b")
-    monkeypatch.setattr(exchange_module.ctypes, "CDLL", lambda *_, **__: object())
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
     assert not exchange(tmp_path / "a", tmp_path / "b"), "a C library without the function"
 
 
@@ -95,10 +95,10 @@ def test_a_rename_that_fails_brings_the_old_bundle_back(tmp_path: Path, monkeypa
     monkeypatch.setattr(places, "exchange", lambda *_: False)
     rename = os.rename
 
-    def fails_once(source: object, target: object) -> None:
-        if os.fspath(source) == os.fspath(new):  # type: ignore[arg-type]
+    def fails_once(source: Path, target: Path) -> None:
+        if source == new:
             raise OSError(errno.EIO, "no")
-        rename(source, target)  # type: ignore[arg-type]
+        rename(source, target)
 
     monkeypatch.setattr(os, "rename", fails_once)
     with pytest.raises(OSError, match="no"):

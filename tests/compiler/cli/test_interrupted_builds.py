@@ -86,6 +86,7 @@ class Faults:
                 if self.count == self.at:
                     if self.number is None:
                         os.kill(os.getpid(), signal.SIGKILL)
+                    assert self.number is not None
                     raise OSError(self.number, os.strerror(self.number), os.fspath(path))
             return real(path, *arguments, **options)
 

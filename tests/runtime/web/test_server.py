@@ -172,7 +172,7 @@ def test_texts_and_modules_are_compressed_for_who_asks(server: BundleServer, fol
 
 
 def raw(server: BundleServer, sent: bytes) -> bytes:
-    with socket.create_connection(server.server_address[:2], timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=20) as connection:
         connection.sendall(sent)
         connection.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: connection.recv(1 << 16), b""))
@@ -218,7 +218,7 @@ def test_connections_that_dawdle_are_bounded_and_ended(folder: Path, monkeypatch
     with BundleServer(folder, port=0) as server:
         before = threading.active_count()
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        connections = [socket.create_connection(server.server_address[:2], timeout=60) for _ in range(60)]
+        connections = [socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=60) for _ in range(60)]
         most = 0
         for connection in connections:
             try:
