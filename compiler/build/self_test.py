@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.interpreter import Session
 from chimerac.compiler.ir.module import Module
 from chimerac.runtime.bundle_format import SelfTest
@@ -17,6 +18,10 @@ from chimerac.runtime.bundle_format.hashing import START, hash_words
 from chimerac.runtime.reference.tokenizer import Tokenizer
 from chimerac.targets.code.places import align
 
+#: Tokens that are run in one call and in a call each.
+COMPARED_TOKENS = 4
+#: States that one message names.
+MOST_LISTED = 5
 GENERATED_ROLES = (ROLE_END, ROLE_CONTROL)
 
 
@@ -39,6 +44,37 @@ def self_test(
         if roles.get(tokens[-1]) == ROLE_END:
             break
     return SelfTest(tuple(prompt), tuple(tokens), f"{hash_words(logits.tobytes()):016x}", f"{state_hash(session):016x}")
+
+
+def check_calls(module: Module, prompt: Sequence[int]) -> None:
+    """Tokens in one call and in a call each must be the same: a session cuts its text as it likes.
+
+    A module whose states change once in a call, not once for each token, is found out here.
+
+    Args:
+        prompt: tokens; the first few are run.
+
+    Raises:
+        UserError: CHM218 with the state or states that differ.
+    """
+    tokens = list(prompt[:COMPARED_TOKENS])
+    together, apart = Session(module), Session(module)
+    logits = together.forward(tokens), [apart.forward([token]) for token in tokens][-1]
+    differ = [name for name, held in together.states.items() if held.tobytes() != apart.states[name].tobytes()]
+    if differ:
+        what = f"{listed(differ)} {'differs' if len(differ) == 1 else 'differ'}"
+    elif logits[0].tobytes() != logits[1].tobytes():
+        what = "the logits differ"
+    else:
+        return
+    message = f"{what} between one call of {len(tokens)} tokens and {len(tokens)} calls of one"
+    raise UserError("CHM218", message, hint="forward must do for each of its T tokens what it does for one")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Some names in a row, the first ones of many."""
+    more = len(names) - MOST_LISTED
+    return ", ".join(names[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def state_hash(session: Session) -> int:

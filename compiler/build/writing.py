@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from chimerac.compiler.build.places import replace_folder
-from chimerac.compiler.build.self_test import self_test
+from chimerac.compiler.build.self_test import check_calls, self_test
 from chimerac.compiler.build.timings import Progress, TimingLog
 from chimerac.compiler.build.workspace import ASIDE_NAME, workspace
 from chimerac.compiler.errors import UserError, as_user_error
@@ -30,11 +30,16 @@ LARGE_SELF_TEST = (8, 2)
 
 
 def make_self_test(tokenizer: Tokenizer, module: Module, tell: Progress) -> SelfTest:
-    """The self-test vector of a lowered module, computed by the interpreter."""
+    """The self-test vector of a lowered module, computed by the interpreter.
+
+    Raises UserError CHM218 for a module that depends on how its tokens are cut into calls.
+    """
     begun = time.perf_counter()
     prompt, count = tokenizer.encode(SELF_TEST_PROMPT), SELF_TEST_TOKENS
     if is_large(module):
         prompt, count = prompt[: LARGE_SELF_TEST[0]], LARGE_SELF_TEST[1]
+    else:
+        check_calls(module, prompt)
     found = self_test(module, prompt=prompt, count=count, tokenizer=tokenizer)
     what = f"{len(prompt)} + {len(found.tokens)} tokens in the interpreter"
     tell("self-test vector", what, time.perf_counter() - begun)

@@ -22,7 +22,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node
 
 from chimerac.compiler.errors import UserError
-from chimerac.compiler.ir.module import Attribute, Constant, Graph, Module, Op, Parts, Region, State, Value
+from chimerac.compiler.ir.module import Attribute, Constant, Graph, Module, Op, Parts, Region, State, Value, walk
 from chimerac.compiler.ir.ops import OPS, TypeRuleError
 from chimerac.compiler.ir.quantised import Kind, Quantised
 from chimerac.compiler.ir.types import TOKENS, Dim, TensorType, f32, i32
@@ -62,7 +62,8 @@ def import_module(
     Raises:
         UserError: CHM210 for a module that torch.export cannot trace, CHM211 for an op that the IR has not, CHM212 for
             a signature other than the contract's, CHM213 for operands that an op does not take, CHM214 for misplaced
-            marks of looped regions, CHM216 for a parameter or buffer that is neither float32 nor an integer.
+            marks of looped regions, CHM216 for a parameter or buffer that is neither float32 nor an integer of 32 bits,
+            CHM217 for a table with fewer rows than there are tokens.
     """
     tokens = torch.zeros(min(3, block), dtype=torch.int32)
     position = torch.zeros((), dtype=torch.int32)
@@ -139,10 +140,29 @@ class _Importer:
         if len(inputs) != 2 or [(t.dtype, len(t.shape), t.shape[:1]) for t in types] != [("f32", 2, (TOKENS,))]:
             returned = ", ".join(map(str, types))
             raise UserError("CHM212", f"forward takes {len(inputs)} inputs and returns {returned}", hint=CONTRACT)
+        self._check_look_ups(int(str(types[0].shape[1])))
         for state, value in self.scopes[0].written:
             self.scopes[0].ops.append(Op("state.write", (value,), (), {"name": state}))
         graph = Graph("main", tuple(inputs), tuple(self.scopes[0].ops), results, self.block)
         return Module(self.name, {"main": graph}, self.constants, self.states, self.block, self.loops)
+
+    def _check_look_ups(self, vocabulary: int) -> None:
+        """A token may be any of the ids that the logits stand for: tables that it looks up must have that many rows."""
+        for op in walk(tuple(self.scopes[0].ops)):
+            if "ids" not in OPS[op.name].operands:
+                continue
+            ids, table = op.operands[:2]
+            rows = int(str(table.type.shape[0]))
+            produced = self.producers.get(ids.name)
+            if produced is not None and produced[0].name == "constant":
+                held = self.constants[produced[0].text("name")].data
+                fits = int(held.min()) >= 0 and int(held.max()) < rows
+            else:
+                fits = rows >= vocabulary
+            if not fits:
+                message = f"a table of {rows:,} rows is looked up with ids of a vocabulary of {vocabulary:,}"
+                hint = f"{op.location}: give the table a row for each of the head's outputs, or the head fewer"
+                raise UserError("CHM217", message, hint=hint)
 
     def _follow(self, node: Node) -> None:
         """Remember whose parameter or buffer a node uses: a module called by other methods than forward leaves no
@@ -265,7 +285,13 @@ class _Importer:
         data = np.asarray(tensor.numpy(), order="C")
         if data.dtype == np.float32:
             return data.reshape(data.shape or (1,))  # float scalars are f32[1] throughout, integer ones stay i32[]
-        return data.astype(np.int32)
+        narrow = data.astype(np.int32)
+        if not np.array_equal(narrow, data):
+            lost = int(data[narrow != data].flat[0])
+            raise UserError(
+                "CHM216", f"{target} holds {lost}, which has no place in 32 bits", hint="keep it below 2**31"
+            )
+        return narrow
 
     def _state_initial(self, target: str) -> np.ndarray:
         if target not in self.state_data:

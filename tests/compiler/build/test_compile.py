@@ -153,3 +153,25 @@ def test_a_name_that_is_no_file_name_is_refused(name: str, tmp_path: Path) -> No
     with pytest.raises(UserError) as error:
         chimerac.compile(Echo(), name=name, out=tmp_path / "dist")
     assert error.value.code == "CHM113"
+
+
+class CountsCalls(Echo):
+    """A state that changes once in a call."""
+
+    calls: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(16))
+
+    def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
+        logits: Tensor = super().forward(tokens, position)
+        self.calls.copy_(self.calls + 1.0)
+        return logits
+
+
+def test_a_state_that_counts_calls_and_not_tokens_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="calls differs between one call of 4 tokens and 4 calls of one") as error:
+        chimerac.compile(CountsCalls(), out=tmp_path / "dist")
+    assert error.value.code == "CHM218"
+    assert not list(tmp_path.glob("dist/*"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from export_tools import Body, Small, body_line, line_of, refused
+from export_tools import VOCABULARY, Body, Small, body_line, check, line_of, refused
 from torch import Tensor, nn
 
 from chimerac.frontends.layers import ops
@@ -169,3 +169,27 @@ def test_what_cannot_be_traced(kind: type[Small]) -> None:
 def test_parameters_of_other_types(dtype: torch.dtype) -> None:
     error = refused(Small().to(dtype))
     assert (error.code, error.message) == ("CHM216", f"table is {dtype}")
+
+
+def test_integers_over_32_bits() -> None:
+    module = Small(lambda m, x, p: x + m.g)
+    for value in (2**32 + 5, 2**31, -(2**31) - 1):
+        module.register_buffer("g", torch.tensor([0] * 7 + [value]))
+        error = refused(module)
+        assert (error.code, error.message) == ("CHM216", f"g holds {value}, which has no place in 32 bits")
+
+
+@pytest.mark.parametrize("rows", [1, VOCABULARY - 1])
+def test_tables_without_a_row_for_each_token(rows: int) -> None:
+    module = Small()
+    module.table = torch.nn.Parameter(module.table[:rows].clone(), requires_grad=False)
+    error = refused(module)
+    assert error.code == "CHM217"
+    assert error.message == f"a table of {rows} rows is looked up with ids of a vocabulary of {VOCABULARY}"
+    assert "export_tools.py:" in str(error.hint)
+
+
+def test_tables_with_more_rows_than_tokens_are_taken() -> None:
+    module = Small()
+    module.table = torch.nn.Parameter(torch.cat([module.table, module.table]), requires_grad=False)
+    check(module)
