@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from chimerac.compiler.build.known import note
 from chimerac.compiler.build.places import replace_folder
 from chimerac.compiler.build.self_test import check_calls, self_test
 from chimerac.compiler.build.timings import Progress, TimingLog
@@ -69,6 +70,7 @@ def write_bundle(
             if check:
                 _check(folder, target, log)
             replace_folder(folder, path, temporary / ASIDE_NAME)
+            note(path, "built")
     except BundleError as error:
         raise as_user_error(error) from None
     except OSError as error:

@@ -31,8 +31,11 @@ def bench(bundle: str | None, as_json: bool, **options: Any) -> None:
     Without a bundle it takes the one built last in dist/.
     """
     from chimerac.compiler.bench.bench import bench as bench_bundle
+    from chimerac.compiler.cli.code import announce_code
     from chimerac.compiler.verbs.bundles import find_bundle
 
+    chosen = bundle or find_bundle()
+    announce_code(chosen)
     with passing_line() as progress:
-        report = bench_bundle(bundle or find_bundle(), progress=progress, **options)
+        report = bench_bundle(chosen, progress=progress, **options)
     say(report.json() if as_json else str(report))

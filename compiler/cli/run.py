@@ -45,6 +45,7 @@ def run(
 
     Without a prompt it answers standard input line by line. Without a bundle it takes the one built last in dist/.
     """
+    from chimerac.compiler.cli.code import announce_code
     from chimerac.compiler.verbs.bundles import find_bundle
     from chimerac.compiler.verbs.grammars import read_choices
     from chimerac.compiler.verbs.run import Conversation
@@ -52,6 +53,7 @@ def run(
 
     options["choices"] = None if choices is None else read_choices(choices)
     chosen = Path(bundle) if bundle else find_bundle()
+    announce_code(chosen)
     with plain_warnings():
         if prompt is None:
             if show_tokens:

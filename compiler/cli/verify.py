@@ -18,8 +18,10 @@ from chimerac.compiler.cli.output import say
 @click.option("--seed", type=int, help="Seed of its random weights.")
 def verify(bundle: str, **options: Any) -> None:
     """Check BUNDLE: file checksums, its self-test, and with --config its agreement with PyTorch."""
+    from chimerac.compiler.cli.code import announce_code
     from chimerac.compiler.verbs.verify import verify as verify_bundle
 
     if not options["config"] and any(value not in (None, ()) for value in options.values()):
         raise click.UsageError("--scale, --set, --weights and --seed need --config.")
+    announce_code(bundle)
     verify_bundle(bundle, tell=say, **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from chimerac.compiler.build.known import is_noted
 from chimerac.compiler.errors import UserError, as_user_error
 from chimerac.runtime.bundle_format import MANIFEST_NAME, read_manifest
 from chimerac.runtime.errors import BundleError
@@ -24,21 +25,27 @@ def open_bundle(bundle: str | Path, threads: int = 1) -> Session:
 
 
 def find_bundle(folder: str | Path = "dist", *, web: bool = False) -> Path:
-    """The bundle in ``folder`` that was built last and runs here; with ``web`` the last one for browsers.
+    """The bundle in ``folder`` that this user built last and that runs here; with ``web`` the last one for browsers.
 
     Raises:
         UserError: CHM323, there is none.
     """
-    found = []
+    found, foreign = [], None
     for path in Path(folder).glob("[!.]*/" + MANIFEST_NAME):
         try:
             check_runs_here(path.parent)
             if web and not read_manifest(path.parent).target.startswith("wasm32"):
                 continue
+            if not is_noted(path.parent, "built"):
+                foreign = path.parent
+                continue
         except BundleError:
             continue
         found.append((path.stat().st_mtime_ns, path.parent))
     if not found:
+        if foreign is not None:
+            hint = "bundles are programs: name it if you trust where it comes from"
+            raise UserError("CHM323", f"{foreign} was not built here by you", hint=hint)
         if web:
             hint = "`chimerac build --target wasm` makes one there; or name a bundle: chimerac serve FOLDER"
             raise UserError("CHM323", f"no bundle in {folder}/ is for browsers", hint=hint)
