@@ -22,13 +22,15 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node
 
 from chimerac.compiler.errors import UserError
-from chimerac.compiler.ir.module import Attribute, Constant, Graph, Module, Op, Parts, Region, State, Value, walk
+from chimerac.compiler.ir.module import Attribute, Constant, Graph, Module, Op, Parts, Region, State, Value
 from chimerac.compiler.ir.ops import OPS, TypeRuleError
 from chimerac.compiler.ir.quantised import Kind, Quantised
 from chimerac.compiler.ir.types import TOKENS, Dim, TensorType, f32, i32
+from chimerac.frontends.export.arrays import array_of
 from chimerac.frontends.export.functional import Mutations, functional
 from chimerac.frontends.export.handlers import HANDLERS
 from chimerac.frontends.export.integers import integer_weight
+from chimerac.frontends.export.look_ups import check_look_ups
 from chimerac.frontends.export.parts import ModelParts
 
 #: What forward must look like.
@@ -85,7 +87,9 @@ def import_module(
             f"torch.export cannot trace {type(module).__name__}: {str(error).strip().splitlines()[0]}",
             hint="forward must be traceable with a dynamic number of tokens; see docs/architecture.md",
         ) from error
-    return _Importer(program, mutations, name, block, computed or {}).run()
+    made = _Importer(program, mutations, name, block, computed or {}).run()
+    check_look_ups(made)
+    return made
 
 
 class _Importer:
@@ -140,29 +144,10 @@ class _Importer:
         if len(inputs) != 2 or [(t.dtype, len(t.shape), t.shape[:1]) for t in types] != [("f32", 2, (TOKENS,))]:
             returned = ", ".join(map(str, types))
             raise UserError("CHM212", f"forward takes {len(inputs)} inputs and returns {returned}", hint=CONTRACT)
-        self._check_look_ups(int(str(types[0].shape[1])))
         for state, value in self.scopes[0].written:
             self.scopes[0].ops.append(Op("state.write", (value,), (), {"name": state}))
         graph = Graph("main", tuple(inputs), tuple(self.scopes[0].ops), results, self.block)
         return Module(self.name, {"main": graph}, self.constants, self.states, self.block, self.loops)
-
-    def _check_look_ups(self, vocabulary: int) -> None:
-        """A token may be any of the ids that the logits stand for: tables that it looks up must have that many rows."""
-        for op in walk(tuple(self.scopes[0].ops)):
-            if "ids" not in OPS[op.name].operands:
-                continue
-            ids, table = op.operands[:2]
-            rows = int(str(table.type.shape[0]))
-            produced = self.producers.get(ids.name)
-            if produced is not None and produced[0].name == "constant":
-                held = self.constants[produced[0].text("name")].data
-                fits = int(held.min()) >= 0 and int(held.max()) < rows
-            else:
-                fits = rows >= vocabulary
-            if not fits:
-                message = f"a table of {rows:,} rows is looked up with ids of a vocabulary of {vocabulary:,}"
-                hint = f"{op.location}: give the table a row for each of the head's outputs, or the head fewer"
-                raise UserError("CHM217", message, hint=hint)
 
     def _follow(self, node: Node) -> None:
         """Remember whose parameter or buffer a node uses: a module called by other methods than forward leaves no
@@ -274,28 +259,14 @@ class _Importer:
     def _weight(self, name: str) -> Constant:
         if name in self.computed:
             return Constant(f32(*self._tensor(name).shape), self.computed[name])
-        data = self._array(name)
+        data = array_of(self._tensor(name), name)
         return Constant(TensorType.of(data), data)
-
-    def _array(self, target: str) -> np.ndarray:
-        """The content of a parameter or buffer, int64 as int32."""
-        tensor = self._tensor(target).detach().cpu()
-        if tensor.dtype not in (torch.float32, torch.int32, torch.int64):
-            raise UserError("CHM216", f"{target} is {tensor.dtype}", hint="make the module float32: module.float()")
-        data = np.asarray(tensor.numpy(), order="C")
-        if data.dtype == np.float32:
-            return data.reshape(data.shape or (1,))  # float scalars are f32[1] throughout, integer ones stay i32[]
-        narrow = data.astype(np.int32)
-        if not np.array_equal(narrow, data):
-            lost = int(data[narrow != data].flat[0])
-            raise UserError(
-                "CHM216", f"{target} holds {lost}, which has no place in 32 bits", hint="keep it below 2**31"
-            )
-        return narrow
 
     def _state_initial(self, target: str) -> np.ndarray:
         if target not in self.state_data:
-            self.state_data[target] = self._array(target).copy()  # running the module changes the buffer
+            self.state_data[target] = array_of(
+                self._tensor(target), target
+            ).copy()  # running the module changes the buffer
         data = self.state_data[target]
         if target not in self.states:
             initial = None
