@@ -62,6 +62,11 @@ class _Parser(Escapes):
         found = self.either(outermost=True)
         if self.position < len(self.text):
             raise self.error("there is no '(' for this ')'")
+        if self.dialect == "ecma" and self.loose >= 0 <= self.strict:
+            column = self.span(self.loose).column
+            message = f"in column {column} stands what ECMAScript takes only without its flag u, where this means else"
+            hint = f"leave out the backslash of column {column}, or put one there"
+            raise self.error(message, self.strict, hint)
         return found
 
     def either(self, *, outermost: bool = False) -> Regex:
@@ -150,6 +155,8 @@ class _Parser(Escapes):
                 raise self.error("anchors of lines are not supported")
             self.position += 1
             return Anchor("n" if sign == "$" and self.dialect == "python" else sign, self.span(at))
+        if sign in "]{}":
+            self.loose = at
         return Chars(self.fold(self.literal()))
 
     def line_ends(self) -> ch.CharSet:

@@ -23,6 +23,8 @@ _ECMA_SPACE: Final = ch.char_set(
     [(9, 13), (32, 32), (0xA0, 0xA0), (0x1680, 0x1680), (0x2000, 0x200A), (0x2028, 0x2029), (0x202F, 0x202F),
      (0x205F, 0x205F), (0x3000, 0x3000), (0xFEFF, 0xFEFF)]
 )  # fmt: skip
+#: What ECMAScript lets a backslash stand before in any expression.
+_SYNTAX: Final = "^$\\.*+?()[]{}|/-"
 _CATEGORIES: Final = {
     "Letter": "L", "Mark": "M", "Number": "N", "Punctuation": "P", "Symbol": "S", "Separator": "Z", "Other": "C",
     "Uppercase_Letter": "Lu", "Lowercase_Letter": "Ll", "Titlecase_Letter": "Lt", "Decimal_Number": "Nd",
@@ -43,6 +45,8 @@ class Escapes:
     budget: Budget
     position: int = 0
     classes: dict[tuple[str, str], CharSet] = field(default_factory=dict)
+    loose: int = -1  #: where something stands that ECMAScript takes only without its flag u
+    strict: int = -1  #: where something stands that means something else without that flag
 
     def error(self, message: str, at: int | None = None, hint: str | None = None) -> UserError:
         """An error at a position of the text."""
@@ -73,6 +77,8 @@ class Escapes:
         sign = self.peek()
         if 0xD800 <= ord(sign) <= 0xDFFF:
             raise self.error("a surrogate that stands alone is no character")
+        if ord(sign) > 0xFFFF:
+            self.strict = self.position
         self.position += 1
         return ch.single(sign)
 
@@ -100,6 +106,8 @@ class Escapes:
             raise self.error(f"\\{sign} is not supported", at, "write what comes before and after it")
         if sign.isascii() and sign.isdigit():
             return self.fold(self._octal(at))
+        if sign == "-":
+            self.loose = at
         return self.fold(self._other(sign, at))
 
     def _class_escape(self) -> tuple[CharSet, bool]:
@@ -160,6 +168,7 @@ class Escapes:
             hint = "use a general category, such as \\p{L} or \\p{Lu}"
             raise self.error(f"\\p{{{shown(name)[1:-1]}}} is not supported", at, hint)
         self.position = end + 1
+        self.strict = at
         return chars
 
     def _python_point(self, sign: str, at: int) -> int | None:
@@ -198,12 +207,14 @@ class Escapes:
         self.position += 1
         braced = re.compile(r"\{([0-9A-Fa-f]+)\}").match(self.text, self.position)
         if braced:
+            self.strict = at
             self.position = braced.end()
             return self._point(braced[1], at)
         pair = re.compile(r"([dD][89abAB][0-9A-Fa-f]{2})\\u([dD][c-fC-F][0-9A-Fa-f]{2})").match(
             self.text, self.position
         )
         if pair:
+            self.strict = at
             self.position = pair.end()
             return 0x10000 + ((int(pair[1], 16) & 0x3FF) << 10 | int(pair[2], 16) & 0x3FF)
         return self._hexadecimal(4, at)
@@ -247,6 +258,8 @@ class Escapes:
             raise self.error("references to groups are not supported", at)
         if sign.isascii() and sign.isalpha():
             raise self.error(f"unknown escape \\{sign}", at)
+        if sign not in _SYNTAX:
+            self.loose = at
         return self.literal()
 
     # -- square brackets
@@ -281,6 +294,7 @@ class Escapes:
             elif self.dialect == "python":
                 raise self.error("a range needs two single characters", begin)
             else:  # as in every browser, a sign beside a class is no range
+                self.loose = begin
                 literals.append((0x2D, 0x2D))
                 for chars, single in ((low, one), (high, other)):
                     (literals if single else categories).extend(chars)

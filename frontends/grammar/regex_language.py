@@ -6,10 +6,12 @@ import functools
 from typing import Final
 
 from chimerac.compiler.errors import UserError
+from chimerac.frontends.grammar import characters as ch
 from chimerac.frontends.grammar.character_dfa import CharacterDfa, both, complement, either, of_regex, of_texts
 from chimerac.frontends.grammar.regex_tree import (
     ANYTHING,
     Anchor,
+    Chars,
     Either,
     Join,
     Look,
@@ -36,7 +38,7 @@ def language(tree: Regex, *, search: bool) -> Regex | CharacterDfa:
         return _before(tree, _nothing(), begin=True)
     later = _before(tree, _anything(), begin=False)
     # a match at the begin of the text, or after something
-    return either(_before(tree, _anything(), begin=True), of_regex(ANYTHING, later))
+    return either(_before(tree, _anything(), begin=True), of_regex(Times(Chars(ch.ALL), 1, None), later))
 
 
 def automaton(found: Regex | CharacterDfa) -> CharacterDfa:

@@ -40,7 +40,7 @@ from chimerac.frontends.grammar.schema_texts import pattern_dfa, text_languages
 from chimerac.frontends.grammar.schema_values import valid
 
 #: Of optional properties in a row: their number times the characters of their names.
-_MOST_OPTIONAL: Final = 2_000_000
+_MOST_OPTIONAL: Final = 1_000_000
 _OBJECT_WORDS: Final = frozenset(
     {"properties", "required", "additionalProperties", "patternProperties", "propertyNames", "minProperties",
      "maxProperties"}

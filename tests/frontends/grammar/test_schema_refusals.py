@@ -34,6 +34,8 @@ from chimerac.frontends.grammar.schema import schema_grammar
         ({"$schema": "https://example.com/own"}, "/$schema"),
         ({"type": "string", "format": "regex"}, "/format"),
         ({"type": "string", "pattern": "(?<=a)b"}, "/pattern"),
+        ({"type": "string", "pattern": r"\!\p{L}"}, "/pattern"),
+        ({"type": "string", "pattern": "[\\w-.]😀?"}, "/pattern"),
         ({"type": "string", "pattern": "(?:(?=a).)*"}, "/pattern"),
         ({"type": "string", "pattern": "\\bword"}, "/pattern"),
         ({"multipleOf": 1e-20}, "/multipleOf"),
