@@ -107,6 +107,12 @@ CHM_API int32_t chm_tokenizer_encode(chm_bundle *bundle, const uint8_t *text, si
  * the longest. Only for text of your own: a stranger's could end turns and speak as the system. */
 CHM_API int32_t chm_tokenizer_encode_with_specials(chm_bundle *bundle, const uint8_t *text, size_t text_bytes,
                                                    int32_t *tokens, size_t capacity, size_t *count);
+/* Encode a long text in parts, in time for something else between two of them: the pieces of it (no merge crosses their
+ * ends) that begin in the most_bytes from *at on, at least one. *at moves on to the first piece that is left, and is
+ * text_bytes after the last. There must be room for a token a byte that is left. Together the parts give the tokens of
+ * chm_tokenizer_encode. */
+CHM_API int32_t chm_tokenizer_encode_part(chm_bundle *bundle, const uint8_t *text, size_t text_bytes, size_t *at,
+                                          size_t most_bytes, int32_t *tokens, size_t capacity, size_t *count);
 /* Bytes of a token: points into the tokenizer; 0 bytes for specials, holes and unknown ids. */
 CHM_API const uint8_t *chm_tokenizer_token(const chm_bundle *bundle, int32_t token, size_t *bytes);
 /* The first special token of a role ("begin", "end", "control", "pad", "reserved", "answer"), or -1. */

@@ -140,22 +140,28 @@ static size_t end_of_joined(const chm_tokenizer *tokenizer, const uint8_t *text,
   return at;
 }
 
-static int32_t encode_text(chm_encoder *encoder, const uint8_t *text, size_t bytes) {
+/* The pieces that begin before stop, from *at, which moves on, to end. */
+static int32_t encode_pieces(chm_encoder *encoder, const uint8_t *text, size_t *at, size_t end, size_t stop) {
   const chm_tokenizer *tokenizer = encoder->tokenizer;
   if (tokenizer->longest == 1) {
-    for (size_t i = 0; i < bytes; ++i) emit(encoder, tokenizer->of_byte[text[i]]);
+    for (; *at < end && *at < stop; ++*at) emit(encoder, tokenizer->of_byte[text[*at]]);
     return CHM_OK;
   }
   bool o200k = tokenizer->pattern == CHM_SPLIT_O200K;
   int32_t status = CHM_OK;
-  for (size_t at = 0, next; at < bytes && !status; at = next) {
-    next = o200k ? chm_o200k_piece(text, at, bytes) : end_of_joined(tokenizer, text, at, bytes);
+  for (size_t next; *at < end && *at < stop && !status; *at = next) {
+    next = o200k ? chm_o200k_piece(text, *at, end) : end_of_joined(tokenizer, text, *at, end);
     /* a piece that is a token is taken whole */
-    int32_t token = !o200k || next - at > 255 ? -1 : chm_tokenizer_find(tokenizer, text + at, (uint32_t)(next - at));
+    int32_t token = !o200k || next - *at > 255 ? -1 : chm_tokenizer_find(tokenizer, text + *at, (uint32_t)(next - *at));
     if (token >= 0) emit(encoder, token);
-    else status = encode_piece(encoder, text + at, next - at);
+    else status = encode_piece(encoder, text + *at, next - *at);
   }
   return status;
+}
+
+static int32_t encode_text(chm_encoder *encoder, const uint8_t *text, size_t bytes) {
+  size_t at = 0;
+  return encode_pieces(encoder, text, &at, bytes, bytes);
 }
 
 /* The first special token whose name stands in the text, the longest of several: its place and size, else the end. */
@@ -220,4 +226,20 @@ int32_t chm_tokenizer_encode(chm_bundle *bundle, const uint8_t *text, size_t tex
 int32_t chm_tokenizer_encode_with_specials(chm_bundle *bundle, const uint8_t *text, size_t text_bytes, int32_t *tokens,
                                            size_t capacity, size_t *count) {
   return encode(bundle, text, text_bytes, true, tokens, capacity, count);
+}
+
+int32_t chm_tokenizer_encode_part(chm_bundle *bundle, const uint8_t *text, size_t text_bytes, size_t *at, size_t most_bytes,
+                                  int32_t *tokens, size_t capacity, size_t *count) {
+  if (!bundle || !at || !count || (!text && text_bytes) || (!tokens && capacity))
+    return chm_fail(CHM_ERROR_ARGUMENT, "chm_tokenizer_encode_part: a pointer is NULL");
+  if (!bundle->has_tokenizer) return chm_fail(CHM_ERROR_STATE, "the bundle has no tokenizer");
+  if (text_bytes > (size_t)1 << 28) return chm_fail(CHM_ERROR_ARGUMENT, "the text is over 256 MiB");
+  if (*at > text_bytes || capacity < text_bytes - *at)
+    return chm_fail(CHM_ERROR_ARGUMENT, "chm_tokenizer_encode_part: no room for a token a byte");
+  chm_encoder encoder = {.tokenizer = &bundle->tokenizer, .allocator = &bundle->allocator, .tokens = tokens};
+  size_t left = text_bytes - *at, stop = *at + (most_bytes < left ? most_bytes : left);
+  int32_t status = encode_pieces(&encoder, text, at, text_bytes, stop > *at ? stop : *at + 1);
+  *count = encoder.count;
+  chm_release(&bundle->allocator, encoder.heap, encoder.room * (2 * sizeof(uint64_t) + 2));
+  return status;
 }

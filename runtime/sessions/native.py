@@ -6,6 +6,7 @@ import contextlib
 import ctypes as ct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from chimerac.runtime.sessions.native_grammar import NativeGrammar, SessionGramm
 from chimerac.runtime.sessions.native_library import NativeLibrary
 from chimerac.runtime.sessions.profile import Profile
 from chimerac.runtime.sessions.stepping import SteppingSession
+
+_PART_BYTES: Final = 1 << 16  #: of a text, which take some milliseconds to encode
 
 
 class NativeSession(SteppingSession):
@@ -95,10 +98,24 @@ class NativeSession(SteppingSession):
         return int(self._library.get("chm_tokenizer_special", self._bundle, role.encode()))
 
     def _encode(self, text: bytes, specials: bool) -> list[int]:
-        tokens, count = (ct.c_int32 * max(1, len(text)))(), ct.c_size_t()
+        tokens, count = np.empty(max(1, len(text)), np.int32), ct.c_size_t()
+        if not specials and self._library.encodes_parts:
+            return tokens[: self._encode_parts(text, tokens)].tolist()
         name = "chm_tokenizer_encode_with_specials" if specials else "chm_tokenizer_encode"
-        self._library.call(name, self._bundle, text, len(text), tokens, len(text), ct.byref(count))
-        return tokens[: count.value]
+        self._library.call(name, self._bundle, text, len(text), tokens.ctypes.data, len(text), ct.byref(count))
+        return tokens[: count.value].tolist()
+
+    def _encode_parts(self, text: bytes, tokens: NDArray[np.int32]) -> int:
+        """Tokens of the text, counted; signals are looked at between its parts."""
+        at, count, done = ct.c_size_t(), ct.c_size_t(), 0
+        while True:
+            room = (tokens[done:].ctypes.data, len(tokens) - done)
+            where = (self._bundle, text, len(text), ct.byref(at), _PART_BYTES)
+            self._library.call("chm_tokenizer_encode_part", *where, *room, ct.byref(count))
+            done += count.value
+            if at.value == len(text):
+                return done
+            self._guard.check()
 
     def _run_slice(self, tokens: NDArray[np.int32]) -> None:
         self._library.call("chm_session_prefill", self._session, tokens.ctypes.data, len(tokens))

@@ -92,6 +92,12 @@ _MEASURING_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
 }
 
 
+#: The same, for encoding in parts.
+_PART_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "chm_tokenizer_encode_part": (_I32, (_PTR, _STR, _SIZE, _PTR, _SIZE, _PTR, _SIZE, _PTR)),
+}
+
+
 class NativeLibrary:
     """A loaded libchimera; ``call`` for functions that return a status, ``get`` for the others."""
 
@@ -101,8 +107,10 @@ class NativeLibrary:
             self._library = ct.CDLL(str(Path(path).resolve()))
             self.has_grammars = hasattr(self._library, "chm_pack_open")
             self.measures = hasattr(self._library, "chm_session_profile")
+            self.encodes_parts = hasattr(self._library, "chm_tokenizer_encode_part")
             signatures = _SIGNATURES | (_GRAMMAR_SIGNATURES if self.has_grammars else {})
             signatures |= _MEASURING_SIGNATURES if self.measures else {}
+            signatures |= _PART_SIGNATURES if self.encodes_parts else {}
             for name, (result, arguments) in signatures.items():
                 function = getattr(self._library, name)
                 function.restype, function.argtypes = result, arguments

@@ -7,6 +7,8 @@ import { nextTask, pauses, Slices } from "./slices.mjs";
 
 const MAX_TOKENS = 256; // where neither the caller nor the bundle says how many
 
+const PART_BYTES = 1 << 15; // of a text, which take some milliseconds to encode
+
 /** Options of a self-test: the likeliest tokens with all loop iterations, whatever the bundle's defaults. */
 const PLAIN = { temperature: 0, topP: 1, topK: 0, repetitionPenalty: 1, loops: 0, exitThreshold: 0, grammar: "none" };
 
@@ -128,13 +130,37 @@ export class Model {
     }
   }
 
+  /** Tokens of a long text, in parts between which the event loop has its turn. */
+  async #encodeParts(text, signal) {
+    const module = this.#live();
+    if (!module.exports.chm_tokenizer_encode_part) return this.#encode(text, false); // a module of before
+    const [source, tokens] = [module.allocate(text.length), module.allocate(4 * text.length)];
+    try {
+      module.bytes(source, text.length).set(text);
+      const pause = pauses();
+      const [at, count] = [this.#scratch, this.#scratch + 4];
+      for (let place = 0, done = 0; ;) {
+        new DataView(module.memory.buffer).setUint32(at, place, true);
+        module.call("chm_tokenizer_encode_part", this.#bundle, source, text.length, at, PART_BYTES, tokens + 4 * done, text.length - done, count);
+        [place, done] = [module.number(at), done + module.number(count)];
+        if (place === text.length) return new Int32Array(module.memory.buffer, tokens, done).slice();
+        await pause();
+        signal?.throwIfAborted();
+        this.#live();
+      }
+    } finally {
+      module.release(tokens, 4 * text.length);
+      module.release(source, text.length);
+    }
+  }
+
   /** Tokens of a prompt: with the begin token before a text that starts a sequence, and the answer token after it. */
-  #promptTokens(text) {
+  async #promptTokens(text, signal) {
     const module = this.#live();
     const special = (role) => module.withBytes(new TextEncoder().encode(`${role}\0`), (pointer) => module.exports.chm_tokenizer_special(this.#bundle, pointer));
     const atStart = this.position === 0;
     const [begin, answer] = [atStart ? special("begin") : -1, special("answer")];
-    const tokens = this.#encode(text, false);
+    const tokens = text.length > PART_BYTES ? await this.#encodeParts(text, signal) : this.#encode(text, false);
     if (!text.length && atStart && begin < 0) throw new ChimeraError("CHM420", "the prompt is empty");
     const first = begin < 0 ? 0 : 1;
     const whole = new Int32Array(first + tokens.length + (answer < 0 ? 0 : 1));
@@ -267,7 +293,7 @@ export class Model {
       this.#finishReason = null;
       this.#tokens = [];
       if (reset) module.call("chm_session_reset", this.#session);
-      await this.#run(checked instanceof Uint8Array ? this.#promptTokens(checked) : checked, options);
+      await this.#run(checked instanceof Uint8Array ? await this.#promptTokens(checked, signal) : checked, options);
       this.#live().call("chm_session_begin_generation", this.#session, maxTokens);
       const pause = pauses();
       for (;;) {

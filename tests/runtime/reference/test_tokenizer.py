@@ -74,6 +74,38 @@ def test_c_encodes_as_python(merging_session: NativeSession) -> None:
         assert merging_session.encode(text) == MERGING.encode(text)
 
 
+def in_parts(session: NativeSession, text: bytes, most: int) -> tuple[list[int], int]:
+    """The tokens, and in how many calls."""
+    at, count, tokens, done, calls = ct.c_size_t(), ct.c_size_t(), (ct.c_int32 * (len(text) + 1))(), 0, 0
+    while True:
+        place = ct.byref(tokens, 4 * done)
+        session.library.call(
+            *("chm_tokenizer_encode_part", session._bundle, text, len(text), ct.byref(at), most),
+            *(place, len(text) + 1 - done, ct.byref(count)),
+        )
+        done, calls = done + count.value, calls + 1
+        if at.value == len(text):
+            return tokens[:done], calls
+
+
+def test_parts_of_a_text_are_the_whole(merging_session: NativeSession) -> None:
+    random = np.random.default_rng(5)
+    for size in (0, 1, 30, 200, 5000):
+        text = bytes(random.choice(list(b"thein ga\n\xc3\xa9"), size))
+        for most in (0, 1, 7, 100, 1 << 20):
+            tokens, calls = in_parts(merging_session, text, most)
+            assert tokens == merging_session.encode(text) == MERGING.encode(text)
+            assert 1 <= calls <= max(1, len(text))
+            if size == 5000 and most == 100:
+                assert calls > 20
+    at, count, room = ct.c_size_t(3), ct.c_size_t(), (ct.c_int32 * 4)()
+    for place, text, capacity in ((3, b"ab", 4), (0, b"abcdef", 4)):
+        at.value = place
+        arguments = (text, len(text), ct.byref(at), 9, room, capacity, ct.byref(count))
+        with pytest.raises(BundleError, match="no room"):
+            merging_session.library.call("chm_tokenizer_encode_part", merging_session._bundle, *arguments)
+
+
 def test_a_long_text_does_not_take_quadratic_time(merging_session: NativeSession) -> None:
     text = b"the thing aaaa" * 20_000
     tokens = merging_session.encode(text)

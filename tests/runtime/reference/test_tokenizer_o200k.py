@@ -198,6 +198,28 @@ def test_of_two_special_names_the_first_and_longest_counts(internals: ct.CDLL, t
 # ---- the C interface ----
 
 
+def test_parts_of_a_text_are_the_whole(internals: ct.CDLL, container: Path) -> None:
+    """Wherever a part ends, no piece is cut: the texts are made of what pieces look ahead for."""
+    data = container.read_bytes()  # stays where it is
+    bundle = opened_in_c(internals, data)
+    assert bundle is not None
+    arguments: list[Any] = [ct.c_void_p, ct.c_char_p, ct.c_size_t, ct.c_void_p, ct.c_size_t]
+    encode = internals.chm_tokenizer_encode_part
+    encode.argtypes = [*arguments, ct.c_void_p, ct.c_size_t, ct.c_void_p]
+    snippets = ["it's", "  \n", "\r\n", "1234567", " x", "日本", "!!!\n\n", "\t", "İ", "'LL", "\u0301"]
+    known = [*(snippet.encode() for snippet in snippets), *STRANGE]
+    for most in (1, 5, 64, 4096):
+        text = b"".join(random.choices(known, k=300))
+        tokens, at, count, done = (ct.c_int32 * len(text))(), ct.c_size_t(), ct.c_size_t(), 0
+        while at.value < len(text):
+            place = ct.byref(tokens, 4 * done)
+            room = len(text) - done
+            assert encode(bundle, text, len(text), ct.byref(at), most, place, room, ct.byref(count)) == 0
+            done += count.value
+        assert tokens[:done] == O200K.encode(text)
+    internals.test_tokenizer_close(bundle)
+
+
 def test_counting_before_encoding(internals: ct.CDLL, container: Path) -> None:
     """With less room than bytes: the number of tokens, and nothing written where they do not fit."""
     data = container.read_bytes()
@@ -274,3 +296,6 @@ def test_sessions_encode_and_decode(wasm_toy: Any) -> None:
             assert piece.token < len(RANKS) or piece.token in allowed
         made = [token for token in session.tokens() if token < len(RANKS)]
         assert made
+        long = "it's 日本,  the light\r\n 1234567 " * 1100
+        prompts = [list(session.generate(prompt, max_tokens=2)) for prompt in (long, O200K.encode(long))]
+        assert prompts[0] == prompts[1], "a long prompt is encoded in parts"
