@@ -100,10 +100,10 @@ class NativeSession(SteppingSession):
     def _encode(self, text: bytes, specials: bool) -> list[int]:
         tokens, count = np.empty(max(1, len(text)), np.int32), ct.c_size_t()
         if not specials and self._library.encodes_parts:
-            return tokens[: self._encode_parts(text, tokens)].tolist()
+            return list(tokens[: self._encode_parts(text, tokens)].tolist())
         name = "chm_tokenizer_encode_with_specials" if specials else "chm_tokenizer_encode"
         self._library.call(name, self._bundle, text, len(text), tokens.ctypes.data, len(text), ct.byref(count))
-        return tokens[: count.value].tolist()
+        return list(tokens[: count.value].tolist())
 
     def _encode_parts(self, text: bytes, tokens: NDArray[np.int32]) -> int:
         """Tokens of the text, counted; signals are looked at between its parts."""
