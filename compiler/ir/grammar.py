@@ -14,10 +14,11 @@ MAX_SOURCE_BYTES: Final = 1 << 20
 MAX_NESTING: Final = 256
 MAX_RULES: Final = 4096
 MAX_CHOICES: Final = 10_000
-MAX_STATES: Final = 65_000
+MAX_STATES: Final = 32_000
 MAX_ACTION_WORDS: Final = 65_535
 MAX_REPETITIONS: Final = 65_534
 MAX_NODES: Final = 200_000  #: of the nondeterministic automaton
+MAX_CELLS: Final = 4_000_000  #: of the tables: states times columns
 MAX_WORK: Final = 2_000_000  #: edges looked at
 DEFAULT_SPACE_CAP: Final = 8
 

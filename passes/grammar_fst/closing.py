@@ -121,8 +121,9 @@ def closing(states: Sequence[State]) -> Closing:
         if turn > _MOST_ROUNDS // 2:  # they only grow from here on
             found = {key: max(bytes_, plan.entries.get(key, 0)) for key, bytes_ in found.items()}
         plan.entries = found
-    for state in states:
-        state.segments = [segment for segment in state.segments if _ends(plan, way_of(segment))]
+    if any(close >= UNREACHABLE for close in (*plan.close, *plan.entries.values())):
+        for state in states:
+            state.segments = [segment for segment in state.segments if _ends(plan, way_of(segment))]
     return Closing(plan.close, _rooms(plan), [_loop(plan, number) for number in range(len(states))])
 
 
@@ -290,6 +291,8 @@ def _after(segment: Segment, low: int, high: int) -> tuple[int, int, int]:
 
 
 def _loop(plan: _Plan, number: int) -> Loop:
+    if not plan.states[number].machine.counts:
+        return 0, UNLIMITED, 0
     low = plan.ranges.get(number, (0, UNLIMITED))[0]
     wanting = plan.wanting(number)
     if number in plan.fixed or wanting <= low:

@@ -65,6 +65,8 @@ def bound(states: Sequence[State]) -> Counts:
     for number, state in enumerate(states):
         if state.machine.counts:
             counting.setdefault(state.machine.name, []).append(number)
+    if not counting:
+        return counts
     while True:
         _drop_dead(states)
         for members in counting.values():

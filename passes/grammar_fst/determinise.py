@@ -106,15 +106,15 @@ class Determiniser:
         state, nfa = self.states[number], self.nfa
         nodes = state.nodes
         nfa.budget.use(WORK, len(nodes))
-        calls = [call for node in nodes for call in nfa.calls[node]]
+        calls = [call for node in nodes for call in nfa.calls.get(node, ())]
         if not calls and len(nodes) == 1:
             (node,) = nodes
-            edges = nfa.edges[node]
+            edges = nfa.edges.get(node, ())
             if len(edges) == 1:
                 first, last, target, action = edges[0]
                 self._add(number, first, last, action, nfa.closure(target))
                 return
-        edges = [edge for node in nodes for edge in nfa.edges[node]]
+        edges = [edge for node in nodes for edge in nfa.edges.get(node, ())]
         if calls:
             edges = self._settle(number, edges, calls)
         else:
@@ -158,11 +158,11 @@ class Determiniser:
                 for node in self.nfa.closure(self.nfa.copy(rule, target)):
                     edges = edges + [
                         (first, last, goal, own if action == NO_ACTION else action)
-                        for first, last, goal, own in self.nfa.edges[node]
+                        for first, last, goal, own in self.nfa.edges.get(node, ())
                     ]
                     kept += [
                         (inner, goal, own if action == NO_ACTION else action)
-                        for inner, goal, own in self.nfa.calls[node]
+                        for inner, goal, own in self.nfa.calls.get(node, ())
                     ]
             calls[:] = kept
 

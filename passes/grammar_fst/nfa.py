@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 from chimerac.compiler.errors import UserError
@@ -25,6 +26,7 @@ from chimerac.compiler.ir.grammar import (
     sequence,
 )
 from chimerac.passes.grammar_fst import graphs
+from chimerac.passes.grammar_fst.components import components
 
 #: Micro-actions of edges: (kind, argument), with the kinds of docs/fstpack.md.
 CHECK, COUNT, PUSH, POP, SPACE, LIMIT = 1, 2, 3, 4, 5, 6
@@ -71,9 +73,9 @@ class Nfa:
     lengths: dict[str, int]  #: fewest bytes of each rule
     budget: Budget
     unrolled_nodes: int = UNROLLED_NODES
-    epsilon: list[list[int]] = field(default_factory=list)
-    edges: list[list[tuple[int, int, int, Action]]] = field(default_factory=list)
-    calls: list[list[tuple[str, int, Action]]] = field(default_factory=list)
+    epsilon: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    edges: dict[int, list[tuple[int, int, int, Action]]] = field(default_factory=lambda: defaultdict(list))
+    calls: dict[int, list[tuple[str, int, Action]]] = field(default_factory=lambda: defaultdict(list))
     machines: dict[str, Machine] = field(default_factory=dict)
     finals: dict[int, Machine] = field(default_factory=dict)
     _copies: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -83,11 +85,8 @@ class Nfa:
 
     def node(self) -> int:
         """A new node."""
-        number = len(self.epsilon)
+        number = self.budget.used[NODES]
         self.budget.use(NODES, 1)
-        self.epsilon.append([])
-        self.edges.append([])
-        self.calls.append([])
         return number
 
     def machine(self, name: str) -> Machine:
@@ -284,8 +283,8 @@ class Nfa:
         for member in self.closure(entry):
             if member in self.finals:
                 raise UserError("CHM280", f"the grammar {self.grammar.name}: a counted part may be empty")
-            self.edges[node] += [(first, last, target, action) for first, last, target, _ in self.edges[member]]
-            self.calls[node] += [(rule, target, action) for rule, target, _ in self.calls[member]]
+            self.edges[node] += [(first, last, target, action) for first, last, target, _ in self.edges.get(member, ())]
+            self.calls[node] += [(rule, target, action) for rule, target, _ in self.calls.get(member, ())]
         self.budget.use(WORK, len(self.edges[node]))
         return node
 
@@ -294,14 +293,15 @@ class Nfa:
         found = self._closures.get(node)
         if found is None:
             seen = {node}
-            stack = [node]
-            while stack:
-                for target in self.epsilon[stack.pop()]:
-                    if target not in seen:
-                        seen.add(target)
-                        stack.append(target)
-            self.budget.use(WORK, len(seen))
-            found = frozenset(n for n in seen if self.edges[n] or self.calls[n] or n in self.finals)
+            order = [node]
+            for member in order:
+                following = self.epsilon.get(member)
+                if following:
+                    self.budget.use(WORK, len(following))
+                    order += [target for target in dict.fromkeys(following) if target not in seen]
+                    seen.update(following)
+            edges, calls, finals = self.edges.get, self.calls.get, self.finals
+            found = frozenset([n for n in order if edges(n) or calls(n) or n in finals])
             self._closures[node] = found
         return found
 
@@ -345,17 +345,16 @@ def min_length(expression: Expression, lengths: dict[str, int]) -> int:
 def rule_lengths(grammar: Grammar) -> dict[str, int]:
     """Fewest bytes of every rule; ENDLESS for one that never ends."""
     lengths = dict.fromkeys(grammar.rules, ENDLESS)
-    users: dict[str, list[str]] = {name: [] for name in grammar.rules}
-    for name, expression in grammar.rules.items():
-        for rule in called_rules(expression):
-            users[rule].append(name)
-    queue = list(grammar.rules)
-    while queue:
-        name = queue.pop()
-        found = min_length(grammar.rules[name], lengths)
-        if found < lengths[name]:
-            lengths[name] = found
-            queue += users[name]
+    calls = {name: called_rules(expression) for name, expression in grammar.rules.items()}
+    for group in components(calls):  # each after those that it calls
+        changed = True
+        while changed:
+            changed = False
+            for name in sorted(group):
+                found = min_length(grammar.rules[name], lengths)
+                if found < lengths[name]:
+                    lengths[name] = found
+                    changed = len(group) > 1 or name in calls[name]
     return lengths
 
 

@@ -80,6 +80,7 @@ class Prover:
 
     def __init__(self, automaton: Automaton) -> None:
         self.automaton = automaton
+        self._op = automaton.op.tolist()
         self._close = automaton.state[:, 0].tolist()
         self._room = (automaton.state[:, 1] & 0xFF).tolist()
         self._loop = automaton.loop.tolist()
@@ -93,7 +94,7 @@ class Prover:
             if cell != REJECT:
                 classes[cell] = classes.get(cell, 0) | 1 << number
         for cell, members in classes.items():
-            actions = self._actions(cell >> 16)
+            actions = self._actions(cell >> 16) if cell >> 16 else ()
             if cell & 0xFFFF == RETURN:
                 found.returns.append((members, _checked(actions)))
             else:
@@ -105,7 +106,7 @@ class Prover:
 
     def _actions(self, offset: int) -> tuple[tuple[int, int], ...]:
         found = []
-        while (word := int(self.automaton.op[offset])) & 0xFF:
+        while (word := self._op[offset]) & 0xFF:
             found.append((word & 0xFF, word >> 16))
             offset += 1
         return tuple(found)
@@ -190,6 +191,10 @@ class Prover:
 
     def _pieces(self, state: int, low: int, high: int) -> Iterator[tuple[int, int]]:
         """(count, moves) for pieces of a range of counts where ``closing`` is over 0; 0 moves where none will do."""
+        if low == high:
+            if self.closing(state, low) > 0:
+                yield low, self._falling(state, low)
+            return
         points = self._points(state, low, high)
         sets = [self._falling(state, point) for point in points]
         for index, (point, moves) in enumerate(zip(points, sets, strict=True)):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chimerac.compiler.errors import UserError
-from chimerac.compiler.ir.grammar import MAX_ACTION_WORDS, Grammar
+from chimerac.compiler.ir.grammar import MAX_ACTION_WORDS, MAX_CELLS, Grammar
 from chimerac.passes.grammar_fst.closing import UNREACHABLE, Loop, closing
 from chimerac.passes.grammar_fst.determinise import State
 from chimerac.passes.grammar_fst.nfa import CHECK, COUNT, POP, PUSH, Action
@@ -42,7 +42,8 @@ def tables(grammar: Grammar, states: Sequence[State], start: int, *, minimise: b
         message = f"the grammar {grammar.name} matches no text that ends within {limits}"
         raise UserError("CHM284", message, hint="a recursion without an end, or parts that contradict each other")
     assert states[start].machine.main
-    cells, actions = _cells(states)
+    columns = _columns(states)
+    cells, actions = _cells(grammar, states, columns)
     loops, loop_of = _loops(ends.loop)
     info = np.zeros((len(states), 4), np.uint16)
     info[:, 0] = ends.close
@@ -53,13 +54,12 @@ def tables(grammar: Grammar, states: Sequence[State], start: int, *, minimise: b
         cells, actions, info, start = _merge(_Table(cells, actions, info, start))
     op, offsets = _encode(grammar, actions)
     delta = _offsets(cells, offsets)
-    columns, inverse = _classes(delta)
-    # END is column 256 of the wide table and must be the last class
-    delta = np.ascontiguousarray(np.hstack([delta[:, columns], delta[:, _END:]]))
-    info[:, 1] |= _slices(cells, actions, info, loops) << 8
+    first, classes = _classes(delta, columns)
+    delta = np.ascontiguousarray(np.hstack([delta[:, first], delta[:, -1:]]))  # END is the last class
+    info[:, 1] |= _slices(cells, columns, actions, info, loops) << 8
     return Automaton(
         name=grammar.name,
-        classes=inverse.astype(np.uint8),
+        classes=classes.astype(np.uint8),
         delta=delta,
         op=op,
         state=info,
@@ -72,11 +72,29 @@ def tables(grammar: Grammar, states: Sequence[State], start: int, *, minimise: b
     )
 
 
-def _cells(states: Sequence[State]) -> tuple[NDArray[np.int64], list[tuple[Action, ...]]]:
-    """[S, 257] cells with the number of an action list in the high half, and the action lists; list 0 is empty."""
-    cells = np.full((len(states), _END + 1), REJECT, np.int64)
+def _columns(states: Sequence[State]) -> NDArray[np.int64]:
+    """The column of each byte and of END in the tables: bytes between which no state tells apart share one."""
+    bounds = 1
+    for state in states:
+        for first, last, _, _ in state.segments:
+            bounds |= 1 << first | 1 << last + 1
+        bounds |= state.returns ^ state.returns << 1
+    return np.cumsum([bounds >> byte & 1 for byte in range(_END)] + [1]) - 1
+
+
+def _cells(
+    grammar: Grammar, states: Sequence[State], columns: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], list[tuple[Action, ...]]]:
+    """[S, columns] cells with the number of an action list in the high half, and the action lists; list 0 is empty."""
+    width = int(columns[-1]) + 1
+    if len(states) * width > MAX_CELLS:
+        message = f"the grammar {grammar.name} needs tables of more than {MAX_CELLS:,} cells"
+        raise UserError("CHM282", message, hint="make repetitions shorter or the grammar simpler")
+    cells = np.full((len(states), width), REJECT, np.int64)
     actions: list[tuple[Action, ...]] = [()]
     numbers: dict[tuple[Action, ...], int] = {(): 0}
+    place = columns.tolist()
+    _, one_of = np.unique(columns, return_index=True)
 
     def number(listed: tuple[Action, ...]) -> int:
         found = numbers.get(listed)
@@ -88,19 +106,15 @@ def _cells(states: Sequence[State]) -> tuple[NDArray[np.int64], list[tuple[Actio
     for index, state in enumerate(states):
         row = cells[index]
         for first, last, listed, target in state.segments:
-            row[first : last + 1] = target | number(listed) << 16
+            row[place[first] : place[last] + 1] = target | number(listed) << 16
         if state.final:
             check = ((CHECK, state.check),) if state.check else ()
             cell = RETURN | number(check) << 16
-            row[_END] = cell
+            row[-1] = cell
             if state.returns:
-                row[:_END][(row[:_END] == REJECT) & _bits(state.returns)] = cell
+                returning = [bool(state.returns >> byte & 1) for byte in one_of[:-1].tolist()]
+                row[:-1][(row[:-1] == REJECT) & returning] = cell
     return cells, actions
-
-
-def _bits(mask: int) -> NDArray[np.bool_]:
-    data = np.frombuffer(mask.to_bytes(33, "little"), np.uint8)
-    return np.unpackbits(data, bitorder="little")[:_END].astype(bool)
 
 
 def _loops(wanted: Sequence[Loop]) -> tuple[NDArray[np.uint16], list[int]]:
@@ -166,24 +180,25 @@ def _renumber(table: _Table, keep: NDArray[np.int64]) -> _Table:
 def _merge(table: _Table) -> _Table:
     """Moore's partition refinement over states that can be reached; counters, kinds and frames needed tell apart."""
     cells, listed, info, start = _renumber(table, _reached(table))
-    _, block = np.unique(info, axis=0, return_inverse=True)
-    block = block.reshape(-1).astype(np.int64)
-    while True:
+    block = _numbered(info)
+    while True:  # blocks are numbered by their first state, so that the order stays breadth-first
         moved, _ = _apply(cells, listed, block)
-        _, following = np.unique(np.column_stack([block, moved]), axis=0, return_inverse=True)
-        following = following.reshape(-1).astype(np.int64)
+        following = _numbered(np.column_stack([block, moved]))
         if following.max() == block.max():
             break
         block = following
-    # number blocks by their first state, so that the order stays breadth-first
     _, leaders = np.unique(block, return_index=True)
-    order = np.argsort(leaders)
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    block = rank[block]
     cells, listed = _apply(cells, listed, block)
-    leaders = leaders[order]
     return _Table(cells[leaders], listed, info[leaders].copy(), int(block[start]))
+
+
+def _numbered(rows: NDArray[Any]) -> NDArray[np.int64]:
+    """A number for each row, equal for equal ones, in the order in which they come."""
+    numbers: dict[bytes, int] = {}
+    size = rows.shape[1] * rows.itemsize
+    data = np.ascontiguousarray(rows).tobytes()
+    keys = (data[at : at + size] for at in range(0, len(data), size))
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
 
 
 def _encode(grammar: Grammar, actions: Sequence[tuple[Action, ...]]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
@@ -205,42 +220,34 @@ def _offsets(cells: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np
     return np.where(cells == REJECT, REJECT, (cells & 0xFFFF) | offsets[act] << 16).astype(np.uint32)
 
 
-def _classes(delta: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(a byte of each class in ascending order, the class of each byte): bytes of equal columns are one class."""
-    columns = np.ascontiguousarray(delta[:, :_END].T)
-    keys: dict[bytes, int] = {}
-    first: list[int] = []
-    inverse = np.empty(_END, np.int64)
-    for byte in range(_END):
-        key = columns[byte].tobytes()
-        number = keys.get(key)
-        if number is None:
-            number = keys[key] = len(first)
-            first.append(byte)
-        inverse[byte] = number
-    return np.array(first, np.int64), inverse
+def _classes(delta: NDArray[np.uint32], columns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(a column of each class, in the order of their first bytes; the class of each byte): equal columns are one."""
+    number = _numbered(delta[:, :-1].T)
+    _, first = np.unique(number, return_index=True)
+    return first, number[columns[:_END]]
 
 
 def _slices(
     cells: NDArray[np.int64],
+    columns: NDArray[np.int64],
     actions: Sequence[tuple[Action, ...]],
     info: NDArray[np.uint16],
     loops: NDArray[np.uint16],
 ) -> NDArray[np.uint16]:
     """1 for states where every token of the text slice leads back without actions, 2 where each character counts."""
     found = np.zeros(len(cells), np.uint16)
-    letters = cells[:, ord("a")]
+    letters = cells[:, columns[ord("a")]]
     own = np.flatnonzero((letters != REJECT) & ((letters & 0xFFFF) == np.arange(len(cells))))
     for state in own.tolist():
         listed = actions[int(letters[state]) >> 16]
         counted = listed == ((COUNT, int(loops[info[state, 2], 1])),) and info[state, 2] > 0
-        if (listed == () or counted) and _covers(cells, state, int(letters[state])):
+        if (listed == () or counted) and _covers(cells, columns, state, int(letters[state])):
             found[state] = 2 if counted else 1
     return found
 
 
-def _covers(cells: NDArray[np.int64], state: int, cell: int) -> bool:
-    row = cells[state]
+def _covers(cells: NDArray[np.int64], columns: NDArray[np.int64], state: int, cell: int) -> bool:
+    row = cells[state, columns]
     if any((row[first : last + 1] != cell).any() for first, last in _SLICE_ASCII):
         return False
     for path in _SLICE_WIDE:
@@ -248,7 +255,7 @@ def _covers(cells: NDArray[np.int64], state: int, cell: int) -> bool:
         for index, (first, last) in enumerate(path):
             following: set[tuple[int, bool]] = set()
             for at, head in reached:
-                for found in set(cells[at, first : last + 1].tolist()):
+                for found in set(cells[at, columns[first] : columns[last] + 1].tolist()):
                     act = cell >> 16 if head else 0
                     if found == REJECT or found & 0xFFFF == RETURN or found >> 16 != act:
                         return False
