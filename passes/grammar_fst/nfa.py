@@ -43,6 +43,10 @@ UNROLLED_NODES = 96
 UNLIMITED = 65535
 
 
+def _joined(action: Action, own: Action) -> Action:
+    return own if action == NO_ACTION else action
+
+
 @dataclass(slots=True)
 class Machine:
     """An automaton that has its own stack frame: ``entry`` to ``final``, both numbers of nodes.
@@ -62,6 +66,11 @@ class Machine:
     def counts(self) -> bool:
         """Whether marks matter."""
         return self.minimum > 0 or self.maximum < UNLIMITED
+
+    @property
+    def mark(self) -> Action:
+        """The action of what it counts."""
+        return MARK if self.counts else NO_ACTION
 
 
 @dataclass
@@ -230,11 +239,11 @@ class Nfa:
         self.lengths[machine.name] = self.min_length(counted)
         closing = self.build(counted.closing, machine.final, NO_ACTION)
         after = self.node()
-        entry = self._first(self.build(counted.item, after, NO_ACTION), MARK)
+        entry = self._first(self.build(counted.item, after, NO_ACTION), machine.mark)
         again = entry
         if counted.separator != EMPTY:
             body = self.build(counted.item, after, NO_ACTION)
-            again = self._first(self.build(counted.separator, body, NO_ACTION), MARK)
+            again = self._first(self.build(counted.separator, body, NO_ACTION), machine.mark)
         self.epsilon[after] = [again, closing]
         begin = self.node()
         self.epsilon[begin] = [closing] if maximum == 0 else [entry, closing]
@@ -260,7 +269,7 @@ class Nfa:
             )
             self.lengths[machine.name] = self.min_length(graph)
             name = machine.name
-            machine.entry = self._steps(settled, machine.final, MARK)
+            machine.entry = self._steps(settled, machine.final, machine.mark)
         return self._call(name, exit)
 
     def _steps(self, graph: Graph, exit: int, action: Action) -> int:
@@ -283,8 +292,9 @@ class Nfa:
         for member in self.closure(entry):
             if member in self.finals:
                 raise UserError("CHM280", f"the grammar {self.grammar.name}: a counted part may be empty")
-            self.edges[node] += [(first, last, target, action) for first, last, target, _ in self.edges.get(member, ())]
-            self.calls[node] += [(rule, target, action) for rule, target, _ in self.calls.get(member, ())]
+            edges, calls = self.edges.get(member, ()), self.calls.get(member, ())
+            self.edges[node] += [(first, last, target, _joined(action, own)) for first, last, target, own in edges]
+            self.calls[node] += [(rule, target, _joined(action, own)) for rule, target, own in calls]
         self.budget.use(WORK, len(self.edges[node]))
         return node
 

@@ -56,7 +56,7 @@ class Walker:
         return None
 
     def text(self, generator: random.Random, most: int) -> bytes:
-        """A generation of at most ``most`` tokens of 1 to 4 bytes, each drawn from those that may come (docs/fstpack.md).
+        """A generation of at most ``most`` tokens of 1 to 4 bytes, drawn from those that docs/fstpack.md allows.
 
         Fails where none may, or the text is not whole at the end.
         """

@@ -45,6 +45,7 @@ PERSON: dict[str, Any] = {
     "required": ["name", "tags"],
     "additionalProperties": False,
 }
+POINT: dict[str, Any] = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 3}
 SOURCES: dict[str, dict[str, Any]] = {
     "json": {"mode": "json"},
     "python": {"mode": "python"},
@@ -55,6 +56,8 @@ SOURCES: dict[str, dict[str, Any]] = {
     "person": {"schema": PERSON},
     "items": {"schema": {"type": "array", "items": {"anyOf": [{"type": "number"}, {"type": "object"}]}, "minItems": 3}},
     "long": {"schema": {"type": "string", "minLength": 5, "maxLength": 60}},
+    "bounded": {"schema": {"type": "string", "pattern": "^(?:[ -~é]|ê.z)*$", "minLength": 9, "maxLength": 50}},
+    "points": {"schema": {"type": "array", "items": POINT, "minItems": 2, "maxItems": 4}},
 }
 
 

@@ -79,6 +79,8 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "person": lambda text: jsonschema.validate(json.loads(text), PERSON),
     "items": lambda text: jsonschema.validate(json.loads(text), SOURCES["items"]["schema"]),
     "long": lambda text: jsonschema.validate(json.loads(text), SOURCES["long"]["schema"]),
+    "bounded": lambda text: jsonschema.validate(json.loads(text), SOURCES["bounded"]["schema"]),
+    "points": lambda text: jsonschema.validate(json.loads(text), SOURCES["points"]["schema"]),
 }
 
 
