@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chimerac.compiler.errors import UserError
-from chimerac.compiler.ir.grammar import EMPTY, Call, Concat, Counted, Grammar, Graph, Literal, choice
+from chimerac.compiler.ir.grammar import EMPTY, Call, Concat, Counted, Expression, Grammar, Graph, Literal, choice
 from chimerac.frontends.grammar import MODES, mode_grammar
 from chimerac.frontends.grammar.lark_files import lark_grammar
 from chimerac.frontends.grammar.regex import regex_grammar
@@ -253,7 +253,7 @@ def test_graphs_with_bounds_take_what_walks_through_them_take(data: st.DataObjec
     least = data.draw(st.integers(0, 9))
     most = data.draw(st.one_of(st.none(), st.integers(least, least + 40)))
     steps = tuple(tuple((Literal(c.encode()), target) for c, target in row.items()) for row in moves)
-    rules = {
+    rules: dict[str, Expression] = {
         "start": Concat((Literal(b"<"), Graph(steps, final, least, most), Literal(b">"), Call("rest"))),
         "rest": EMPTY,
     }

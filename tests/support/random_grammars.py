@@ -45,10 +45,14 @@ class SchemaMaker:
         r = self.random
         inner, value = self._value(1)
         least = r.randint(0, 2)
-        children = {"type": "array", "items": {"$ref": "#/$defs/n"}, "maxItems": least + r.randint(0, 3)}
+        children: dict[str, Any] = {
+            "type": "array",
+            "items": {"$ref": "#/$defs/n"},
+            "maxItems": least + r.randint(0, 3),
+        }
         if r.random() < 0.5:
             children["minItems"] = least
-            node = {"anyOf": [{"$ref": "#/$defs/leaf"}, children]}
+            node: dict[str, Any] = {"anyOf": [{"$ref": "#/$defs/leaf"}, children]}
             leaf = {"type": "object", "properties": {"v": inner}, "required": ["v"], "additionalProperties": False}
             tree: Any = {"v": value}
             for _ in range(r.randint(0, 2)):
