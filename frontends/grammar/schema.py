@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, Final
 
 from chimerac.compiler.errors import UserError
@@ -25,7 +25,7 @@ from chimerac.frontends.grammar.budget import Budget
 from chimerac.frontends.grammar.json_source import InvalidSchema, UnsupportedKeyword, check_json, read_json
 from chimerac.frontends.grammar.schema_arrays import array
 from chimerac.frontends.grammar.schema_disjoint import overlapping
-from chimerac.frontends.grammar.schema_facts import Document, Endless, Flat, Part, type_names
+from chimerac.frontends.grammar.schema_facts import Document, Endless, Flat, Group, Part, type_names
 from chimerac.frontends.grammar.schema_keywords import ANNOTATIONS, TYPES
 from chimerac.frontends.grammar.schema_objects import Objects
 from chimerac.frontends.grammar.schema_scalars import number, string
@@ -74,7 +74,7 @@ class _Compiler:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.rules: dict[str, Expression] = {}
-        self._values: dict[tuple[str, ...], str] = {}
+        self._values: dict[Hashable, str] = {}
         self._waiting: deque[tuple[str, Flat]] = deque()
         self._count = 0
         self._objects = Objects(document, self.rules, self.name, self.value)
@@ -97,11 +97,13 @@ class _Compiler:
     def value(self, parts: Sequence[Part]) -> Expression:
         """The texts of values for which all parts hold."""
         flat = self.document.flat(parts)
+        return self._referred(flat) if flat.referenced else self._alternatives(flat, [0])
+
+    def _referred(self, flat: Flat) -> Expression:
+        """The rule of what a reference led to: it may contain itself."""
         if flat.never:
             return NOTHING
-        if not flat.referenced:
-            return self._alternatives(flat, [0])
-        key = tuple(item.pointer for item in flat.items)
+        key = tuple((item.pointer, item.within if isinstance(item, Group) else None) for item in flat.items)
         name = self._values.get(key)
         if name is None:
             name = self._values[key] = self.name("value")
@@ -135,7 +137,8 @@ class _Compiler:
                     message = "the alternative refers to itself for the same value, without end"
                     raise UnsupportedKeyword(error.pointer, message) from None
                 continue  # it holds for what another alternative holds for
-            options.append(self._alternatives(chosen, combinations))
+            new = chosen.referenced and not flat.referenced
+            options.append(self._referred(chosen) if new else self._alternatives(chosen, combinations))
         return choice([option for option in options if option != NOTHING])
 
     def _leaf(self, parts: Sequence[Part]) -> Expression:

@@ -19,7 +19,7 @@ LEAVES: list[Any] = [
     {"type": "number", "maximum": 2.5}, {"enum": [1, "a", None]}, {"enum": [[1], {"a": 1}, 1.5, True]}, {"const": []},
     {"type": "string", "minLength": 1, "maxLength": 3}, {"pattern": "^a"}, {"pattern": "b$"}, {"pattern": "^(?!a)"},
     {"type": "string", "pattern": "^[ab]+$", "maxLength": 2}, {"type": ["null", "boolean"]},
-    {"type": "number", "multipleOf": 0.5}, {"type": "integer", "multipleOf": 3, "exclusiveMinimum": -2},
+    {"type": "number", "multipleOf": 0.5}, {"type": "integer", "multipleOf": 3, "exclusiveMinimum": -2, "maximum": 999},
     {"type": "string", "format": "date"}, {"type": "string", "format": "uuid"}, {"type": "null"},
 ]  # fmt: skip
 VALUES: list[Any] = [
@@ -53,7 +53,7 @@ def object_schema(generator: random.Random, depth: int) -> dict[str, Any]:
     some(generator, 0.6, made, "required", generator.sample(NAMES, generator.randrange(3)))
     some(generator, 0.5, made, "additionalProperties", generator.choice([False, False, schema(generator, depth + 1)]))
     some(generator, 0.15, made, "patternProperties", {"^x": schema(generator, depth + 1)})
-    some(generator, 0.15, made, "minProperties", generator.randrange(3))
+    some(generator, 0.15, made, "minProperties", generator.randrange(2))
     some(generator, 0.15, made, "maxProperties", generator.randrange(4))
     some(generator, 0.1, made, "propertyNames", generator.choice([{"pattern": "^[a-z]"}, {"enum": ["a", "b"]}]))
     some(generator, 0.1, made, "dependentRequired", {"a": ["b"]})
@@ -99,7 +99,8 @@ def compare(seed: int, count: int) -> int:
         except RecursionError:  # of jsonschema, where a schema refers to itself for the same value
             continue
         if refused:
-            assert refused in ("CHM281", "CHM283") or not any(valid), made
+            # what two of the alternatives share can be too much for one stack, or for the limits
+            assert refused in ("CHM281", "CHM282", "CHM283") or not any(valid), made
             continue
         accepted += 1
         for one, right in zip(values, valid, strict=True):

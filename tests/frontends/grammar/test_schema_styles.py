@@ -126,6 +126,19 @@ STYLES: dict[str, tuple[Any, list[Any], list[Any]]] = {
          "required": ["note"]},
         [{"note": ""}, {"note": "é" * 4000}], [{"note": "a\nb"}, {"note": "a" * 4001}],
     ),
+    "pydantic tree": (
+        {"$defs": {"Node": {"type": "object", "properties": {
+            "v": {"type": "integer"}, "next": {"anyOf": [{"$ref": "#/$defs/Node"}, {"type": "null"}], "default": None},
+            "many": {"type": "array", "items": {"oneOf": [{"$ref": "#/$defs/Node"}, {"type": "boolean"}]}}},
+            "required": ["v"], "additionalProperties": False}}, "$ref": "#/$defs/Node"},
+        [{"v": 1}, {"v": 1, "next": None}, {"v": 1, "next": {"v": 2, "many": [True, {"v": 3}]}}],
+        [{}, {"v": 1, "next": 1}, {"v": 1, "many": [1]}],
+    ),
+    "lists in lists": (
+        {"type": "array", "items": {"anyOf": [{"$ref": "#"}, {"allOf": [{"$ref": "#/$defs/n"}, {"minimum": 0}]}]},
+         "$defs": {"n": {"type": "integer"}}},
+        [[], [1, [2, []]]], [[-1], [["a"]], 1],
+    ),
     "price": ({"type": "number", "multipleOf": 0.01, "minimum": 0}, [0, 1, 1.5, 19.99, 0.3], [0.001, -1, 1.999]),
     "halves": ({"type": "number", "multipleOf": 2.5}, [0, 2.5, -5, 7.5], [1, 2, 2.25, 0.5]),
     "whole halves": ({"type": "integer", "multipleOf": 0.5}, [0, 1, -7], [0.5, 1.5]),
