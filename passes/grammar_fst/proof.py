@@ -25,14 +25,14 @@ from chimerac.runtime.bundle_format.fstpack import (
     REJECT,
     RETURN,
     SPACE,
-    STACK_FRAMES,
     UNLIMITED,
     Automaton,
 )
 
 _GROWTH: Final = 8  #: times that a range grows step by step; then it grows to the next bound
 _BOUNDS: Final = (COUNT, LIMIT)
-_MOST_TEXTS: Final = 2000  #: that are tried for an example
+_MOST_TEXTS: Final = 4000  #: that are tried for an example
+_DEEPEST: Final = 12  #: frames of those
 
 #: State, count, and both of each frame, outermost first.
 _Place = tuple[int, int, tuple[tuple[int, int], ...]]
@@ -265,16 +265,16 @@ class Prover:
         before: dict[_Place, tuple[_Place, int] | None] = {start: None}
         queue = [start]
         for at in queue:
-            following = [(number, after) for number in byte_of if (after := self._step(at, number)) is not None]
             total = self._total(at)
-            if total and all(self._total(after) >= total for _, after in following):
+            following = [(number, *step) for number in byte_of if (step := self._step(at, number)) is not None]
+            if total and all(space or self._total(after) >= total for _, after, space in following):
                 text, place = bytearray(), at
                 while (step := before[place]) is not None:
                     text.append(byte_of[step[1]])
                     place = step[0]
                 return bytes(reversed(text))
-            for number, after in following:
-                if after not in before and len(before) < _MOST_TEXTS:
+            for number, after, _ in following:
+                if after not in before and len(before) < _MOST_TEXTS and len(after[2]) <= _DEEPEST:
                     before[after] = at, number
                     queue.append(after)
         return None
@@ -282,19 +282,21 @@ class Prover:
     def _total(self, at: _Place) -> int:
         return self.closing(at[0], at[1]) + sum(self.closing(*frame) for frame in at[2])
 
-    def _step(self, at: _Place, number: int) -> _Place | None:
-        """The configuration after a byte of a class, without regard to optional whitespace and room."""
+    def _step(self, at: _Place, number: int) -> tuple[_Place, bool] | None:
+        """The configuration after a byte of a class, and whether that is optional whitespace; room is not looked at."""
+        space = False
         state, count, frames = at
         while any(members >> number & 1 and needed <= count for members, needed in self._states[state].returns):
             if not frames:
                 return None
             (state, count), frames = frames[-1], frames[:-1]
         move = next((m for m in self._states[state].moves if m.classes >> number & 1), None)
-        if move is None or len(frames) > STACK_FRAMES:
+        if move is None:
             return None
         for kind, argument in move.actions:
-            if (kind == CHECK and count < argument) or (kind == LIMIT and count > argument) or kind == SPACE:
+            if (kind == CHECK and count < argument) or (kind == LIMIT and count > argument):
                 return None
+            space |= kind == SPACE
             if kind == COUNT:
                 if argument != UNLIMITED and count >= argument:
                     return None
@@ -305,7 +307,7 @@ class Prover:
                 if not frames:
                     return None
                 (state, count), frames = frames[-1], frames[:-1]
-        return (state if move.goal < 0 else move.goal), count, frames
+        return ((state if move.goal < 0 else move.goal), count, frames), space
 
 
 def _checked(actions: tuple[tuple[int, int], ...]) -> int:
