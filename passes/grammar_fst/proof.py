@@ -269,9 +269,9 @@ class Prover:
             following = [(number, *step) for number in byte_of if (step := self._step(at, number)) is not None]
             if total and all(space or self._total(after) >= total for _, after, space in following):
                 text, place = bytearray(), at
-                while (step := before[place]) is not None:
-                    text.append(byte_of[step[1]])
-                    place = step[0]
+                while (link := before[place]) is not None:
+                    text.append(byte_of[link[1]])
+                    place = link[0]
                 return bytes(reversed(text))
             for number, after, _ in following:
                 if after not in before and len(before) < _MOST_TEXTS and len(after[2]) <= _DEEPEST:
