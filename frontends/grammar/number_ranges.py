@@ -132,7 +132,8 @@ class _Numbers:
         self.told = self.most_whole if edges and (step is None or step.count == 1) else longest + 1
         self.most_fraction = max([FRACTION_DIGITS, *(len(side.fraction) + 1 for side in edges)])
         if step is not None:
-            self.most_fraction = max(1, step.scale)
+            # a multiple of many digits with .0 is another number to readers of doubles
+            self.most_fraction = step.scale if step.scale or step.count > 1 else 1
 
     def moves(self, at: _At) -> list[tuple[int, int, _At]]:
         """The digits, signs and points that may come."""
