@@ -7,16 +7,26 @@
 // The decode loop, the tokenizer and the sampler are C in the wasm module; JavaScript moves bytes in and out.
 import { checkLoadOptions, refuse } from "./arguments.mjs";
 import { ChimeraError } from "./errors.mjs";
-import { fetchManifest, memorySource, urlSource, verify } from "./files.mjs";
+import { fetchManifest, memorySource, urlSource } from "./files.mjs";
 import { checkManifest, fileOf, parseManifest } from "./manifest.mjs";
 import { Model } from "./model.mjs";
 import { openModule } from "./module.mjs";
 import { defaultThreads, runnable } from "./variants.mjs";
 
 const MAX_THREADS = 64;
+const MOST_BYTES = 2 ** 32; // that a module of 32-bit addresses can have
 const SCRATCH_BYTES = 16; // one 8-byte result and one 4-byte size
 
 export { ChimeraError, Model };
+
+/** Memory for a file; not every browser has as much in one piece as the manifest of a forged bundle may ask for. */
+function room(file) {
+  try {
+    return new Uint8Array(file.bytes);
+  } catch {
+    throw new ChimeraError("CHM422", `there is no memory for the ${file.bytes} bytes of ${file.name}`);
+  }
+}
 
 /** The modules of a bundle to try, in this order. */
 function candidates(manifest, files, threads, variant) {
@@ -78,7 +88,7 @@ export async function load(source, options = {}) {
     const isBytes = given instanceof ArrayBuffer || ArrayBuffer.isView(given);
     manifest = isBytes ? parseManifest(new Uint8Array(given.buffer ?? given, given.byteOffset ?? 0, given.byteLength), "the manifest") : given;
     if (typeof manifest === "string") manifest = parseManifest(new TextEncoder().encode(manifest), "the manifest");
-    files = memorySource(source);
+    files = memorySource(source, signal);
   }
   checkManifest(manifest);
 
@@ -86,17 +96,19 @@ export async function load(source, options = {}) {
   const tokenizer = fileOf(manifest, "tokenizer");
   const grammar = [fileOf(manifest, "grammar")].find((file) => file && files.has(file));
   const dataBytes = weights.bytes + (tokenizer?.bytes ?? 0) + (grammar?.bytes ?? 0);
+  for (const bytes of [dataBytes, ...manifest.files.map((file) => file.bytes)]) {
+    if (bytes > MOST_BYTES) throw new ChimeraError("CHM422", `${bytes} bytes are more than WebAssembly's memory can hold`);
+  }
   let before = 0;
   let codeBytes = 0;
   const fill = async (file, target) => {
     await files.fill(file, target, (loaded) => onProgress?.({ file: file.name, loaded: before + loaded, total: codeBytes + dataBytes }));
     before += file.bytes;
     signal?.throwIfAborted();
-    await verify(file, target(), signal);
   };
 
   const [module, code] = await firstThatRuns(candidates(manifest, files, threads, variant), async (file) => {
-    const bytes = new Uint8Array(file.bytes);
+    const bytes = room(file);
     codeBytes += file.bytes;
     await fill(file, () => bytes);
     const { state_bytes: state = 0, arena_bytes: arena = 0 } = manifest.memory ?? {};

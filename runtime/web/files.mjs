@@ -13,10 +13,10 @@ function refuseHtml(bytes, where) {
 
 // ---- reading files ----
 
-async function fetchResponse(url, signal) {
+async function fetchResponse(url, signal, cache = "default") {
   let response;
   try {
-    response = await fetch(url, { signal });
+    response = await fetch(url, { signal, cache });
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new ChimeraError("CHM400", `cannot fetch ${url}: ${error.message}`);
@@ -47,8 +47,8 @@ export async function fetchManifest(url, signal) {
 }
 
 /** Fill `target()` (called after each wait, because memory may move) with the body, which must have its exact size. */
-async function readBody(url, size, target, report, signal) {
-  const response = await fetchResponse(url, signal);
+async function readBody(url, size, target, report, signal, cache) {
+  const response = await fetchResponse(url, signal, cache);
   const reader = response.body.getReader();
   let loaded = 0;
   for (;;) {
@@ -66,7 +66,7 @@ async function readBody(url, size, target, report, signal) {
   if (loaded !== size) throw new ChimeraError("CHM412", `${url} has ${loaded} bytes, the manifest says ${size}`);
 }
 
-export async function verify(file, bytes, signal) {
+async function verify(file, bytes, signal) {
   if (bytes.length !== file.bytes) {
     throw new ChimeraError("CHM412", `${file.name} has ${bytes.length} bytes, the manifest says ${file.bytes}`);
   }
@@ -75,15 +75,29 @@ export async function verify(file, bytes, signal) {
   }
 }
 
-/** A source answers `has(file)` and `fill(file, target, report)`: put the file's bytes where target() points. */
+/**
+ * A source answers `has(file)` and `fill(file, target, report)`: put the file's bytes, verified, where target() points.
+ * A response that is not the file is asked for once more, past the caches: a damaged one in there would stay for good.
+ */
 export function urlSource(base, signal) {
+  const once = async (file, target, report, cache) => {
+    await readBody(new URL(file.name, base), file.bytes, target, report, signal, cache);
+    await verify(file, target(), signal);
+  };
   return {
     has: () => true,
-    fill: (file, target, report) => readBody(new URL(file.name, base), file.bytes, target, report, signal),
+    fill: async (file, target, report) => {
+      try {
+        await once(file, target, report, "default");
+      } catch (error) {
+        if (error.code !== "CHM412") throw error;
+        await once(file, target, report, "reload");
+      }
+    },
   };
 }
 
-export function memorySource(parts) {
+export function memorySource(parts, signal) {
   const find = (file) => (file.role === "variant" ? parts.variants?.[file.name] : parts[file.role === "code" ? "wasm" : file.role]);
   return {
     has: (file) => Boolean(find(file)),
@@ -96,6 +110,7 @@ export function memorySource(parts) {
       }
       target().set(bytes);
       report(bytes.length);
+      await verify(file, target(), signal);
     },
   };
 }

@@ -17,10 +17,14 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 @dataclass
 class Server:
-    """Serves a folder; ``replace`` maps a path to the (status, body) to send instead; keeps what is posted to it."""
+    """Serves a folder; ``replace`` maps a path to the (status, body) to send instead; keeps what is posted to it.
+
+    ``cached``: what replaces a file stands for a cache on the way, which is passed by requests that ask for that.
+    """
 
     folder: Path
     replace: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    cached: bool = False
     posted: list[str] = field(default_factory=list)
     arrived: threading.Event = field(default_factory=threading.Event)
     url: str = ""

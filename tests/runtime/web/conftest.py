@@ -34,7 +34,8 @@ def server(wasm_toy: Any, tmp_path: Path) -> Iterator[Server]:
 
         def do_GET(self) -> None:
             name = self.path.split("?")[0].lstrip("/")
-            if name not in state.replace:
+            fresh = state.cached and self.headers["Cache-Control"] == "no-cache"
+            if name not in state.replace or fresh:
                 super().do_GET()
                 return
             status, body = state.replace[name]

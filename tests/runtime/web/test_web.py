@@ -100,7 +100,7 @@ HTML = b"<!DOCTYPE html><html><body>Not here</body></html>"
         ("manifest.json", (200, HTML), "CHM412", "the server sent an HTML page for http"),
         ("manifest.json", (200, b"{"), "CHM410", "not JSON"),
         ("manifest.json", (200, b"null"), "CHM410", "not an object"),
-        ("manifest.json", (200, b'{"schema": 9}'), "CHM411", "version 9"),
+        ("manifest.json", (200, b'{"schema": 9, "abi": "9.1"}'), "CHM411", "version 9"),
         ("chimera.wasm", (200, HTML), "CHM412", "the server sent an HTML page for http"),
         ("chimera.wasm", (404, HTML), "CHM400", "404"),
         ("chimera.wasm", (200, b""), "CHM412", "0 bytes"),
@@ -125,6 +125,39 @@ def test_bytes_that_differ_from_the_manifest(server: Server) -> None:
         server.replace = {name: (200, bytes(data))}
         code, message = run_node(server, "result(await failure(load(url)));")
         assert (code, name in message) == ("CHM412", True)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "short", "long", "page"])
+def test_a_damaged_file_in_a_cache_is_fetched_once_more_past_it(server: Server, damage: str) -> None:
+    server.cached = True
+    for name in ("chimera.wasm", "toy.b158", "toy_tokenizer.model"):
+        data = (server.folder / name).read_bytes()
+        flipped = data[:-1] + bytes([data[-1] ^ 1])
+        wrong = {"flipped": flipped, "short": data[:-1], "long": data + b"x", "page": HTML}[damage]
+        server.replace[name] = (200, wrong)
+    assert run_node(server, "result((await load(url)).vocabSize);") == 288
+
+
+def test_sizes_that_no_memory_has(server: Server) -> None:
+    found = run_node(
+        server,
+        """
+        const manifest = await (await fetch(new URL("manifest.json", url))).json();
+        const bytes = new Uint8Array(8);
+        const codes = [];
+        for (const size of [2 ** 53 - 1, 2 ** 40, 2 ** 32 + 1]) {
+          for (const file of manifest.files) {
+            const before = file.bytes;
+            file.bytes = size;
+            codes.push((await failure(load({ manifest, wasm: bytes, weights: bytes, tokenizer: bytes })))[0]);
+            file.bytes = before;
+          }
+        }
+        result([codes.length, [...new Set(codes)]]);
+        """,
+    )
+    assert found[0] > 0
+    assert found[1] == ["CHM422"]
 
 
 def test_a_manifest_cannot_point_elsewhere(server: Server) -> None:
