@@ -153,6 +153,7 @@ def test_a_phase_without_steps_is_refused(make_plan: Make, folder: DataFolder) -
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch.compile gives several, of parts of torch that torch uses
 def test_compiled_steps_are_near_eager_ones(make_plan: Make, folder: DataFolder) -> None:
     assert TINY.loop is not None
     fields = {"shape": replace(TINY, loop=replace(TINY.loop, maximum=2)), "depth": "batch"}
