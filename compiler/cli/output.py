@@ -46,10 +46,16 @@ def say(text: str = "", *, end: str = "\n", err: bool = False) -> None:
 def say_generated(text: str) -> None:
     """Write generated text as it is; on a terminal its control characters, which could do anything, are marks.
 
+    A mark (U+FFFD, which also stands for bytes that are no text) is "?" where the encoding has none.
+
     Raises UserError CHM324 where standard output takes no more, or has no such character.
     """
     shown = _CONTROL.sub("\ufffd", text) if sys.stdout.isatty() else text
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        "\ufffd".encode(encoding)
+    except UnicodeEncodeError:
+        shown = shown.replace("\ufffd", "?")
     try:
         shown.encode(encoding)
     except UnicodeEncodeError as error:

@@ -82,9 +82,11 @@ def test_generated_text_is_exact_in_a_file_and_harmless_on_a_terminal(
 
 
 def test_generated_text_that_the_encoding_has_not_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = io.TextIOWrapper(io.BytesIO(), "latin-1")
+    held = io.BytesIO()
+    stream = io.TextIOWrapper(held, "latin-1")
     monkeypatch.setattr(sys, "stdout", stream)
-    say_generated("größe ")
+    say_generated("größe \ufffd")
+    assert held.getvalue() == "größe ?".encode("latin-1")
     with pytest.raises(UserError, match="in latin-1, which has no '\\\\u03c0'") as caught:
         say_generated("\u03c0")
     assert (caught.value.code, bool(caught.value.hint)) == ("CHM324", True)

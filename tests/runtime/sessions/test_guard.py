@@ -247,19 +247,20 @@ def _code(call: Callable[[], object]) -> str | None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
-def test_sessions_of_a_bundle_share_one_mapping(toy: Any, expected: str) -> None:
-    weights = str(toy.file("weights"))
+def test_sessions_of_a_bundle_share_one_mapping(toy: Any, expected: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(toy.folder, tmp_path / "bundle")  # of which nobody else has a session
+    weights = str(folder / toy.file("weights").name)
 
     def mappings() -> int:
         return Path("/proc/self/maps").read_text().count(weights)
 
     with ExitStack() as stack:
-        sessions = [stack.enter_context(load(toy.folder)) for _ in range(16)]
+        sessions = [stack.enter_context(load(folder)) for _ in range(16)]
         assert mappings() == 1
         assert [said(session) for session in sessions] == [expected] * 16
         sessions[0].close()
         assert said(sessions[1]) == expected
-        with load(toy.folder, threads=3) as other:
+        with load(folder, threads=3) as other:
             assert (other.threads, sessions[1].threads) == (3, 1)
             assert mappings() == 2
     assert mappings() == 0

@@ -28,7 +28,7 @@ def folder(wasm_toy: Any, tmp_path: Path) -> Path:
     shutil.copytree(wasm_toy.folder, made)
     (made / "notes.txt").write_text("nobody's business")
     (made / ".secret").write_text("nobody's business")
-    (made / "root").symlink_to("/")
+    (made / "up").symlink_to("/")
     return made
 
 
@@ -74,7 +74,7 @@ def test_every_listed_file_comes_whole_with_type_and_the_headers_for_threads(
 @pytest.mark.parametrize(
     "path",
     [
-        *("/", "/nothing.txt", "/notes.txt", "/.secret", "/root/etc/hostname", "/manifest.json/"),
+        *("/", "/nothing.txt", "/notes.txt", "/.secret", "/up/etc/hostname", "/manifest.json/"),
         *(
             "/../bundle/manifest.json",
             "/%2e%2e/bundle/manifest.json",
