@@ -21,7 +21,10 @@ def weights(folder: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("kind", "section", "bits"),
-    [("ternary", "embedding.weight.trits.t2.r8", 2), ("bfloat16", "embedding.weight.bf16", 16)],
+    [
+        ("ternary", "embedding.weight.trits.t2.r8", 2),
+        pytest.param("bfloat16", "embedding.weight.bf16", 16, marks=pytest.mark.slow),
+    ],
 )
 def test_every_kind_of_target(
     kind: str, section: str, bits: int, document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

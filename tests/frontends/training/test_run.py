@@ -96,7 +96,7 @@ def test_a_run_depends_on_its_plan_only(plan: Plan, train: Train, tmp_path: Path
     assert (first / WEIGHTS_FILE).read_bytes() != (other / WEIGHTS_FILE).read_bytes()
 
 
-@pytest.mark.parametrize("kind", ["adamw", "mezo_sparse"])
+@pytest.mark.parametrize("kind", ["adamw", pytest.param("mezo_sparse", marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on_bit_for_bit(
     kind: Literal["adamw", "mezo_sparse"], plan: Plan, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
