@@ -9,6 +9,8 @@ from pathlib import Path
 from chimerac.compiler.build.exchange import exchange, sync, sync_tree
 from chimerac.compiler.errors import UserError
 from chimerac.runtime.bundle_format import MANIFEST_NAME
+from chimerac.runtime.bundle_format.constants import MAX_MANIFEST_BYTES
+from chimerac.runtime.bundle_format.regular import open_regular
 
 
 def check_place(path: Path) -> None:
@@ -28,8 +30,11 @@ def check_place(path: Path) -> None:
 def _is_bundle(path: Path) -> bool:
     """Whether a folder has a manifest of ours, of any version; web pages have files of that name too."""
     try:
-        manifest = json.loads((path / MANIFEST_NAME).read_bytes())
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, RecursionError):
+        with open_regular(path / MANIFEST_NAME) as file:
+            manifest = json.loads(file.read(MAX_MANIFEST_BYTES + 1))
+    except PermissionError:
+        raise
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(manifest, dict) and {"schema", "abi", "files"} <= manifest.keys()
 

@@ -264,9 +264,8 @@ class _Importer:
 
     def _state_initial(self, target: str) -> np.ndarray:
         if target not in self.state_data:
-            self.state_data[target] = array_of(
-                self._tensor(target), target
-            ).copy()  # running the module changes the buffer
+            held = array_of(self._tensor(target), target)
+            self.state_data[target] = held.copy()  # running the module changes the buffer
         data = self.state_data[target]
         if target not in self.states:
             initial = None

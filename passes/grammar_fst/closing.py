@@ -11,11 +11,11 @@ unit.
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from chimerac.passes.grammar_fst.count_ranges import CountRanges
 from chimerac.passes.grammar_fst.counting import END, ENDLESS, Counts, Way, bound, way_of
 from chimerac.passes.grammar_fst.determinise import Segment, State
 from chimerac.passes.grammar_fst.nfa import CHECK, COUNT, LIMIT, POP, PUSH, SPACE_ACTION, UNLIMITED
@@ -23,7 +23,6 @@ from chimerac.passes.grammar_fst.nfa import CHECK, COUNT, LIMIT, POP, PUSH, SPAC
 UNREACHABLE: Final = 65535
 NO_ROOM: Final = 255
 _MOST_ROUNDS: Final = 24
-_GROWTH: Final = 8  #: times that a range of counts grows step by step; then it grows to the next bound
 
 Loop = tuple[int, int, int]  #: least marks that are wanted, most that a mark of the state allows, bytes for each
 
@@ -250,30 +249,17 @@ def _settle_fixed(plan: _Plan) -> None:
 
 def _find_ranges(plan: _Plan) -> None:
     """The least and the greatest count that each state of a machine with a minimum may be reached with."""
-    ranges = plan.ranges
-    queue: list[int] = []
-    grown: dict[int, int] = {}
-    stops = sorted({a for s in plan.states for x in s.segments for k, a in x[2] if k in (COUNT, LIMIT)} | {UNLIMITED})
-
-    def reach(number: int, low: int, high: int) -> None:
-        before = ranges.get(number)
-        after = (low, high) if before is None else (min(low, before[0]), max(high, before[1]))
-        if after == before:
-            return
-        grown[number] = grown.get(number, 0) + 1
-        if grown[number] >= _GROWTH:
-            after = after[0], stops[bisect_left(stops, after[1])]
-        ranges[number] = after
-        queue.append(number)
-
+    bounds = {a for s in plan.states for x in s.segments for k, a in x[2] if k in (COUNT, LIMIT)}
+    ranges = CountRanges(bounds)
     for key in _entered(plan):
-        reach(key[0], key[1], key[1])
-    while queue:
-        number = queue.pop()
+        ranges.reach(key[0], key[1], key[1])
+    while ranges.pending:
+        number = ranges.pending.pop()
         for segment in plan.states[number].segments:
-            goal, low, high = _after(segment, *ranges[number])
+            goal, low, high = _after(segment, *ranges.found[number])
             if goal != END and low <= high:
-                reach(goal, low, high)
+                ranges.reach(goal, low, high)
+    plan.ranges.update(ranges.found)
 
 
 def _after(segment: Segment, low: int, high: int) -> tuple[int, int, int]:

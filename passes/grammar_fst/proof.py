@@ -9,11 +9,11 @@ configuration, in ``closing`` bytes.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from chimerac.passes.grammar_fst.count_ranges import CountRanges
 from chimerac.passes.grammar_fst.masks import tops
 from chimerac.runtime.bundle_format.fstpack import (
     CHECK,
@@ -29,7 +29,6 @@ from chimerac.runtime.bundle_format.fstpack import (
     Automaton,
 )
 
-_GROWTH: Final = 8  #: times that a range grows step by step; then it grows to the next bound
 _BOUNDS: Final = (COUNT, LIMIT)
 _MOST_TEXTS: Final = 4000  #: that are tried for an example
 _DEEPEST: Final = 12  #: frames of those
@@ -120,30 +119,15 @@ class Prover:
 
     def ranges(self) -> dict[int, tuple[int, int]]:
         """The counts that each state that can be reached may have: from the least to the greatest."""
-        ranges: dict[int, tuple[int, int]] = {}
-        grown: dict[int, int] = {}
-        queue: list[int] = []
         bounds = {argument for s in self._states for m in s.moves for kind, argument in m.actions if kind in _BOUNDS}
-        stops = sorted({*bounds, UNLIMITED})
-
-        def reach(state: int, low: int, high: int) -> None:
-            before = ranges.get(state)
-            after = (low, high) if before is None else (min(low, before[0]), max(high, before[1]))
-            if after == before:
-                return
-            grown[state] = grown.get(state, 0) + 1
-            if grown[state] >= _GROWTH:
-                after = after[0], stops[bisect_left(stops, after[1])]
-            ranges[state] = after
-            queue.append(state)
-
-        reach(self.automaton.start, 0, 0)
-        while queue:
-            state = queue.pop()
+        ranges = CountRanges(bounds)
+        ranges.reach(self.automaton.start, 0, 0)
+        while ranges.pending:
+            state = ranges.pending.pop()
             for move in self._states[state].moves:
-                for goal, low, high in _flow(move, *ranges[state]):
-                    reach(goal, low, high)
-        return ranges
+                for goal, low, high in _flow(move, *ranges.found[state]):
+                    ranges.reach(goal, low, high)
+        return ranges.found
 
     # -- one state
 

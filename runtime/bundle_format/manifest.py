@@ -122,8 +122,14 @@ def file_entry(path: str | Path, role: str) -> FileEntry:
 
 
 def manifest_json(manifest: Manifest) -> bytes:
-    """The text of manifest.json; raises ValueError if ``parse_manifest`` would refuse it."""
-    fields = asdict(manifest) | {"provenance": dict(sorted(manifest.provenance.items()))}
+    """The text of manifest.json; raises ValueError if ``parse_manifest`` would refuse it.
+
+    Control characters in the name and the provenance, such as those of a file's path, are written as escapes.
+    """
+    fields = asdict(manifest) | {
+        "name": _escaped(manifest.name),
+        "provenance": {key: _escaped(text) for key, text in sorted(manifest.provenance.items())},
+    }
     generation = fields.pop("generation")
     if manifest.generation is not None:
         modes = {name: {"loops": loops} for name, loops in generation["modes"].items()}
@@ -141,6 +147,10 @@ def manifest_json(manifest: Manifest) -> bytes:
     except BundleError as error:
         raise ValueError(error.message) from None
     return text
+
+
+def _escaped(text: str) -> str:
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def write_manifest(folder: str | Path, manifest: Manifest) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from bad_manifests import GOOD, bad_manifests, good_manifests
 
 from chimerac.runtime import BundleError
-from chimerac.runtime.bundle_format import WEB_DIRECTORY, parse_manifest, read_manifest
+from chimerac.runtime.bundle_format import WEB_DIRECTORY, manifest_json, parse_manifest, read_manifest
 
 BAD = bad_manifests()
 
@@ -95,3 +96,10 @@ def test_a_bundle_may_be_reached_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "bundle" / "manifest.json").write_text(json.dumps(GOOD))
     (tmp_path / "link").symlink_to("bundle")
     assert read_manifest(tmp_path / "link").name == "toy"
+
+
+def test_what_a_path_may_hold_is_written_as_escapes() -> None:
+    manifest = parse_manifest(json.dumps(GOOD).encode())
+    odd = replace(manifest, name="a\x1b]0;b", provenance={"weights": "w\udcff\n.safetensors"})
+    found = parse_manifest(manifest_json(odd))
+    assert (found.name, found.provenance["weights"]) == ("a\\u001b]0;b", "w\\udcff\\u000a.safetensors")

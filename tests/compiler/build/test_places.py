@@ -57,6 +57,14 @@ def test_an_empty_folder_and_a_link_to_a_bundle_are_replaced(tmp_path: Path) -> 
     assert not (tmp_path / "link").is_symlink()
 
 
+def test_a_pipe_in_place_of_a_manifest_is_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    os.mkfifo(tmp_path / "home" / "manifest.json")
+    with pytest.raises(UserError) as caught:
+        replace_folder(bundle(tmp_path / "new", "new"), tmp_path / "home", tmp_path / "aside")
+    assert caught.value.code == "CHM320"
+
+
 def test_what_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("...")
