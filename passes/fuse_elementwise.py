@@ -55,7 +55,7 @@ def _fuse(ops: tuple[Op, ...], counts: dict[str, int]) -> tuple[Op, ...]:
                 source = kept[index] if index is not None else None
                 if source is None or index is None or counts[value.name] != op.operands.count(value):
                     continue
-                if source.results[0].type != op.results[0].type:
+                if source.results[0].type.shape != op.results[0].type.shape:
                     continue
                 joined = _join(source, op)
                 if joined is not None:

@@ -9,7 +9,9 @@ numpy arrays, with a TensorIR implementation it builds the same expression for a
   (``(x + c) - c`` stays two roundings; ``x == x`` is not folded);
 * integers are 32-bit two's complement and wrap; ``isar`` is the arithmetic shift, shift counts are Python ints;
 * ``to_int`` is only called with integral values in int32 range; ``to_float`` rounds to nearest even;
-* ``round_even`` is only called with |x| < 2**22, so ``(x + 12582912) - 12582912`` computes it;
+* ``round_even`` takes any number; the functions of this file call it with |x| < 2**22 only, for which
+  ``(x + 12582912) - 12582912`` computes it;
+* ``idiv`` rounds towards zero; it is never called with a divisor of 0 or -1;
 * ``select`` evaluates both sides; comparisons with a NaN are false;
 * constants given to ``f32`` are exactly representable.
 
@@ -91,10 +93,10 @@ SIN_COEFFICIENTS = (-0.1666666716337204, 0.008333380334079266, -0.00019853505364
 COS_COEFFICIENTS = (0.04166664555668831, -0.00138873013202101, 2.443066841806285e-05)
 SOFTPLUS_LINEAR = 20.0  #: softplus(x) = x above it, as in PyTorch
 
-_NAN_BITS = 0x7FC00000
-_INFINITY_BITS = 0x7F800000
-_MAGNITUDE = 0x7FFFFFFF
-_SIGN = -0x80000000
+NAN_BITS = 0x7FC00000
+INFINITY_BITS = 0x7F800000
+MAGNITUDE = 0x7FFFFFFF
+SIGN = -0x80000000
 
 
 class Ops(Protocol[F, I, B]):
@@ -110,6 +112,7 @@ class Ops(Protocol[F, I, B]):
     def round_even(self, a: F) -> F: ...
     def less(self, a: F, b: F) -> B: ...
     def greater(self, a: F, b: F) -> B: ...
+    def equal(self, a: F, b: F) -> B: ...
     def select(self, condition: B, a: F, b: F) -> F: ...
     def bits(self, a: F) -> I: ...
     def from_bits(self, a: I) -> F: ...
@@ -117,6 +120,8 @@ class Ops(Protocol[F, I, B]):
     def to_float(self, a: I) -> F: ...
     def iadd(self, a: I, b: I) -> I: ...
     def isub(self, a: I, b: I) -> I: ...
+    def imul(self, a: I, b: I) -> I: ...
+    def idiv(self, a: I, b: I) -> I: ...
     def iand(self, a: I, b: I) -> I: ...
     def ior(self, a: I, b: I) -> I: ...
     def ixor(self, a: I, b: I) -> I: ...
@@ -147,23 +152,23 @@ def polynomial(ops: Ops[F, I, B], x: F, coefficients: tuple[float, ...]) -> F:
 
 def negate(ops: Ops[F, I, B], x: F) -> F:
     """-x by flipping the sign bit."""
-    return ops.from_bits(ops.ixor(ops.bits(x), ops.i32(_SIGN)))
+    return ops.from_bits(ops.ixor(ops.bits(x), ops.i32(SIGN)))
 
 
 def absolute(ops: Ops[F, I, B], x: F) -> F:
     """|x| by clearing the sign bit."""
-    return ops.from_bits(ops.iand(ops.bits(x), ops.i32(_MAGNITUDE)))
+    return ops.from_bits(ops.iand(ops.bits(x), ops.i32(MAGNITUDE)))
 
 
-def _with_sign_of(ops: Ops[F, I, B], magnitude: F, x: F) -> F:
+def with_sign_of(ops: Ops[F, I, B], magnitude: F, x: F) -> F:
     """``magnitude`` (sign bit clear) with the sign bit of x."""
-    return ops.from_bits(ops.ior(ops.bits(magnitude), ops.iand(ops.bits(x), ops.i32(_SIGN))))
+    return ops.from_bits(ops.ior(ops.bits(magnitude), ops.iand(ops.bits(x), ops.i32(SIGN))))
 
 
-def _keep_nan(ops: Ops[F, I, B], x: F, result: F) -> F:
+def keep_nan(ops: Ops[F, I, B], x: F, result: F) -> F:
     """``result``, or the canonical NaN where x is a NaN."""
-    is_nan = ops.iless(ops.i32(_INFINITY_BITS), ops.iand(ops.bits(x), ops.i32(_MAGNITUDE)))
-    return ops.select(is_nan, ops.from_bits(ops.i32(_NAN_BITS)), result)
+    is_nan = ops.iless(ops.i32(INFINITY_BITS), ops.iand(ops.bits(x), ops.i32(MAGNITUDE)))
+    return ops.select(is_nan, ops.from_bits(ops.i32(NAN_BITS)), result)
 
 
 def exp(ops: Ops[F, I, B], x: F) -> F:
@@ -179,8 +184,8 @@ def exp(ops: Ops[F, I, B], x: F) -> F:
     p = ops.add(ops.add(ops.mul(ops.mul(r, r), p), r), ops.f32(1.0))
     result = ops.from_bits(ops.iadd(ops.bits(p), ops.ishl(ops.to_int(n), 23)))
     result = ops.select(ops.less(x, ops.f32(EXP_MIN)), ops.f32(0.0), result)
-    result = ops.select(ops.greater(x, ops.f32(EXP_MAX)), ops.from_bits(ops.i32(_INFINITY_BITS)), result)
-    return _keep_nan(ops, x, result)
+    result = ops.select(ops.greater(x, ops.f32(EXP_MAX)), ops.from_bits(ops.i32(INFINITY_BITS)), result)
+    return keep_nan(ops, x, result)
 
 
 def log(ops: Ops[F, I, B], x: F) -> F:
@@ -197,13 +202,13 @@ def log(ops: Ops[F, I, B], x: F) -> F:
     tail = ops.add(tail, ops.mul(exponent, ops.f32(LN2_LO)))
     tail = ops.sub(tail, ops.mul(square, ops.f32(0.5)))
     result = ops.add(ops.mul(exponent, ops.f32(LN2_HI)), ops.add(f, tail))
-    infinity = ops.from_bits(ops.i32(_INFINITY_BITS))
-    is_infinity = ops.iequal(ops.bits(x), ops.i32(_INFINITY_BITS))
+    infinity = ops.from_bits(ops.i32(INFINITY_BITS))
+    is_infinity = ops.iequal(ops.bits(x), ops.i32(INFINITY_BITS))
     result = ops.select(is_infinity, infinity, result)
-    is_zero = ops.iequal(ops.iand(ops.bits(x), ops.i32(_MAGNITUDE)), ops.i32(0))
+    is_zero = ops.iequal(ops.iand(ops.bits(x), ops.i32(MAGNITUDE)), ops.i32(0))
     result = ops.select(is_zero, negate(ops, infinity), result)
-    result = ops.select(ops.less(x, ops.f32(0.0)), ops.from_bits(ops.i32(_NAN_BITS)), result)
-    return _keep_nan(ops, x, result)
+    result = ops.select(ops.less(x, ops.f32(0.0)), ops.from_bits(ops.i32(NAN_BITS)), result)
+    return keep_nan(ops, x, result)
 
 
 def log1p(ops: Ops[F, I, B], x: F) -> F:
@@ -211,21 +216,21 @@ def log1p(ops: Ops[F, I, B], x: F) -> F:
     u = ops.add(ops.f32(1.0), x)
     correction = ops.div(ops.sub(x, ops.sub(u, ops.f32(1.0))), u)
     result = ops.add(log(ops, u), correction)
-    is_infinity = ops.iequal(ops.bits(x), ops.i32(_INFINITY_BITS))
-    result = ops.select(is_infinity, ops.from_bits(ops.i32(_INFINITY_BITS)), result)
-    return _keep_nan(ops, x, result)
+    is_infinity = ops.iequal(ops.bits(x), ops.i32(INFINITY_BITS))
+    result = ops.select(is_infinity, ops.from_bits(ops.i32(INFINITY_BITS)), result)
+    return keep_nan(ops, x, result)
 
 
 def sigmoid(ops: Ops[F, I, B], x: F) -> F:
     """1 / (1 + exp(-x)), at most 2.5 ulp off; +0 where exp(-x) overflows."""
     denominator = ops.add(ops.f32(1.0), exp(ops, negate(ops, x)))
-    return _keep_nan(ops, x, ops.div(ops.f32(1.0), denominator))
+    return keep_nan(ops, x, ops.div(ops.f32(1.0), denominator))
 
 
 def silu(ops: Ops[F, I, B], x: F) -> F:
     """x * sigmoid(x), at most 3 ulp off; -0 for very negative x, minus infinity included."""
     y = maximum(ops, x, ops.f32(-100.0))
-    return _keep_nan(ops, x, ops.mul(y, sigmoid(ops, y)))
+    return keep_nan(ops, x, ops.mul(y, sigmoid(ops, y)))
 
 
 def softplus(ops: Ops[F, I, B], x: F) -> F:
@@ -233,12 +238,12 @@ def softplus(ops: Ops[F, I, B], x: F) -> F:
     y = minimum(ops, x, ops.f32(SOFTPLUS_LINEAR))
     result = log1p(ops, exp(ops, y))
     result = ops.select(ops.greater(x, ops.f32(SOFTPLUS_LINEAR)), x, result)
-    return _keep_nan(ops, x, result)
+    return keep_nan(ops, x, result)
 
 
 def logsigmoid(ops: Ops[F, I, B], x: F) -> F:
     """log(sigmoid(x)) = -softplus(-x)."""
-    return _keep_nan(ops, x, negate(ops, softplus(ops, negate(ops, x))))
+    return keep_nan(ops, x, negate(ops, softplus(ops, negate(ops, x))))
 
 
 def tanh(ops: Ops[F, I, B], x: F) -> F:
@@ -250,7 +255,7 @@ def tanh(ops: Ops[F, I, B], x: F) -> F:
     z = ops.mul(magnitude, magnitude)
     small = ops.add(magnitude, ops.mul(ops.mul(magnitude, z), polynomial(ops, z, TANH_COEFFICIENTS)))
     result = ops.select(ops.less(magnitude, ops.f32(TANH_SMALL)), small, large)
-    return _keep_nan(ops, x, _with_sign_of(ops, result, x))
+    return keep_nan(ops, x, with_sign_of(ops, result, x))
 
 
 def erf(ops: Ops[F, I, B], x: F) -> F:
@@ -262,14 +267,14 @@ def erf(ops: Ops[F, I, B], x: F) -> F:
     z = ops.mul(bounded, bounded)
     small = ops.add(magnitude, ops.mul(magnitude, polynomial(ops, z, ERF_SMALL_COEFFICIENTS)))
     result = ops.select(ops.less(magnitude, ops.f32(1.0)), small, large)
-    return _keep_nan(ops, x, _with_sign_of(ops, result, x))
+    return keep_nan(ops, x, with_sign_of(ops, result, x))
 
 
 def gelu_erf(ops: Ops[F, I, B], x: F) -> F:
     """x / 2 * (1 + erf(x / sqrt 2)); absolute error at most 1.5e-7 * max(1, |x|). Minus infinity gives -0."""
     y = maximum(ops, x, ops.f32(-100.0))
     factor = ops.add(ops.f32(1.0), erf(ops, ops.mul(y, ops.f32(SQRT_HALF))))
-    return _keep_nan(ops, x, ops.mul(ops.mul(y, ops.f32(0.5)), factor))
+    return keep_nan(ops, x, ops.mul(ops.mul(y, ops.f32(0.5)), factor))
 
 
 def sin_cos_phase(ops: Ops[F, I, B], phase: I) -> tuple[F, F]:

@@ -47,6 +47,10 @@ class NumpyOps:
     def greater(self, a: FloatArray, b: FloatArray) -> BoolArray:
         return a > b
 
+    def equal(self, a: FloatArray, b: FloatArray) -> BoolArray:
+        result: BoolArray = np.equal(a, b)
+        return result
+
     def select(self, condition: BoolArray, a: FloatArray, b: FloatArray) -> FloatArray:
         return np.where(condition, a, b)
 
@@ -67,6 +71,13 @@ class NumpyOps:
 
     def isub(self, a: IntArray, b: IntArray) -> IntArray:
         return a - b
+
+    def imul(self, a: IntArray, b: IntArray) -> IntArray:
+        return a * b
+
+    def idiv(self, a: IntArray, b: IntArray) -> IntArray:
+        floor = a // b
+        return floor + ((floor * b != a) & ((a < 0) != (b < 0)))  # numpy rounds down
 
     def iand(self, a: IntArray, b: IntArray) -> IntArray:
         return a & b

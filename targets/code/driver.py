@@ -234,7 +234,7 @@ class _Writer:
             return f"call->{place.name}" if place.name == "position" else self.write
         if isinstance(place, Weight):
             return str(int(self.module.constants[place.name].data))
-        raise InternalError(f"scalar {value} is neither an input nor a constant", stage="driver")
+        return f"*(const int32_t *){self._pointer(place)}"
 
     def _pointer(self, place: Place) -> str:
         match place:

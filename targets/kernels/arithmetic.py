@@ -61,6 +61,9 @@ class TirOps:
     def greater(self, a: Expr, b: Expr) -> Expr:
         return tirx.GT(a, b)
 
+    def equal(self, a: Expr, b: Expr) -> Expr:
+        return tirx.EQ(a, b)
+
     def select(self, condition: Expr, a: Expr, b: Expr) -> Expr:
         return self.builder.hold(tirx.Select(condition, a, b))
 
@@ -81,6 +84,12 @@ class TirOps:
 
     def isub(self, a: Expr, b: Expr) -> Expr:
         return self._wrapping(tirx.Sub, a, b)
+
+    def imul(self, a: Expr, b: Expr) -> Expr:
+        return self._wrapping(tirx.Mul, a, b)
+
+    def idiv(self, a: Expr, b: Expr) -> Expr:
+        return self.builder.hold(tirx.Div(a, b))
 
     def iand(self, a: Expr, b: Expr) -> Expr:
         return self.builder.hold(tirx.bitwise_and(a, b))

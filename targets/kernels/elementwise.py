@@ -13,7 +13,7 @@ from chimerac.compiler.ir.types import Dim
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.arithmetic import TirOps
-from chimerac.targets.kernels.tensorir import Build, KernelBuilder, splat, strips
+from chimerac.targets.kernels.tensorir import Build, KernelBuilder, Memory, splat, strips
 
 LANES = 8
 
@@ -39,8 +39,11 @@ def build(spec: KernelSpec, isa: Isa) -> Any:
         ops = TirOps(b, lanes)
         values = []
         for operand, start, (step, _) in zip(b.operands, places, inner.steps, strict=True):
+            if not isinstance(operand, Memory):  # a number that the kernel is given
+                values.append(splat(operand, lanes))
+                continue
             loaded = operand.load(start + place, lanes) if step else splat(operand.load(start), lanes)
-            values.append(b.let(loaded))
+            values.append(b.hold(loaded))
         b.store(b.results[0], places_of_result[0] + place, apply(spec, ops, values))
 
     places_of_result: list[Any] = [0]
@@ -73,7 +76,7 @@ def apply(spec: KernelSpec, ops: TirOps, values: list[Any]) -> Any:
     if spec.op == "fused":
         expression: Attribute = spec.attribute("expression")
         return evaluate_expression(str(expression), ops, values)
-    return ELEMENTWISE[spec.op][1](ops, *values)
+    return ELEMENTWISE[spec.op].meaning(ops, *values)
 
 
 def collapse(result: tuple[Dim, ...], operands: list[tuple[Dim, ...]]) -> list[Axis]:

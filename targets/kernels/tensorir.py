@@ -135,7 +135,7 @@ class KernelBuilder:
         self.operands: list[Any] = [self._parameter(f"a{i}", t) for i, t in enumerate(spec.operands)]
         in_place = OPS[spec.op].in_place
         self.results: list[Memory] = [
-            self.operands[in_place[i]] if i in in_place else self._parameter(f"r{i}", t)
+            self.operands[in_place[i]] if i in in_place else self._pointer(f"r{i}", t)
             for i, t in enumerate(spec.results)
         ]
         self.n: Any = 1
@@ -151,6 +151,9 @@ class KernelBuilder:
             scalar = tirx.Var(name, "int32")
             self._parameters.append(scalar)
             return scalar
+        return self._pointer(name, type_)
+
+    def _pointer(self, name: str, type_: TensorType) -> Memory:
         dtype = TVM_DTYPES[type_.dtype]
         pointer = tirx.Var(name, ir.PointerType(ir.PrimType(dtype)))
         self._parameters.append(pointer)

@@ -1,16 +1,45 @@
-"""Element-wise ops and ops that only move or relabel elements."""
+"""Element-wise ops: one table of them, and the fused op that is a chain of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from chimerac.compiler.ir import numerics, numpy_math
+from chimerac.compiler.ir import numerics, numpy_math, powers, whole_numbers
 from chimerac.compiler.ir.module import Op
-from chimerac.compiler.ir.ops.definition import Attributes, OpDef, Types, attribute_int, require, static
-from chimerac.compiler.ir.types import TOKENS, Dim, TensorType
+from chimerac.compiler.ir.ops.definition import Attributes, Infer, OpDef, Types, require
+from chimerac.compiler.ir.types import Dim, TensorType
+
+#: Letter of a signature → element type. Truth values are i32 of 0 and 1.
+ELEMENTS = {"f": "f32", "i": "i32"}
+
+
+@dataclass(frozen=True)
+class Elementwise:
+    """An element-wise op; the fused op, the kernel generator and the ONNX form use it too.
+
+    Attributes:
+        signature: ``"iff>f"``: a letter of ``ELEMENTS`` for each operand, and that of the result.
+        meaning: over a ``numerics.Ops``, and the operands.
+        doc: one line.
+    """
+
+    signature: str
+    meaning: Callable[..., object]
+    doc: str
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Element types of the operands."""
+        return tuple(ELEMENTS[letter] for letter in self.signature.partition(">")[0])
+
+    @property
+    def gives(self) -> str:
+        """Element type of the result."""
+        return ELEMENTS[self.signature.partition(">")[2]]
 
 
 def broadcast(shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim, ...]:
@@ -24,42 +53,93 @@ def broadcast(shapes: Sequence[tuple[Dim, ...]]) -> tuple[Dim, ...]:
     return tuple(result)
 
 
-def _infer_elementwise(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
-    require(all(o.dtype == "f32" for o in operands), "operands must be f32")
-    return (TensorType("f32", broadcast([o.shape for o in operands])),)
-
-
-#: name → (operand count, meaning over a ``numerics.Ops``, one line). The fused op and the kernel generator use it too.
-ELEMENTWISE: dict[str, tuple[int, Callable[..., object], str]] = {
-    "add": (2, lambda o, a, b: o.add(a, b), "a + b"),
-    "sub": (2, lambda o, a, b: o.sub(a, b), "a - b"),
-    "mul": (2, lambda o, a, b: o.mul(a, b), "a * b"),
-    "div": (2, lambda o, a, b: o.div(a, b), "a / b"),
-    "maximum": (2, numerics.maximum, "a if a > b else b"),
-    "minimum": (2, numerics.minimum, "a if a < b else b"),
-    "neg": (1, numerics.negate, "-a"),
-    "abs": (1, numerics.absolute, "|a|"),
-    "zero": (1, lambda o, a: o.select(o.less(a, a), a, o.f32(0.0)), "0 in the shape of a"),
-    "sqrt": (1, lambda o, a: o.sqrt(a), "square root"),
-    "exp": (1, numerics.exp, "e to the a"),
-    "log": (1, numerics.log, "natural logarithm"),
-    "tanh": (1, numerics.tanh, "hyperbolic tangent"),
-    "sigmoid": (1, numerics.sigmoid, "1 / (1 + exp(-a))"),
-    "silu": (1, numerics.silu, "a * sigmoid(a)"),
-    "softplus": (1, numerics.softplus, "log(1 + exp(a))"),
-    "gelu": (1, numerics.gelu_erf, "a * normal distribution function of a (exact form, by erf)"),
+ELEMENTWISE: dict[str, Elementwise] = {
+    "add": Elementwise("ff>f", lambda o, a, b: o.add(a, b), "a + b"),
+    "sub": Elementwise("ff>f", lambda o, a, b: o.sub(a, b), "a - b"),
+    "mul": Elementwise("ff>f", lambda o, a, b: o.mul(a, b), "a * b"),
+    "div": Elementwise("ff>f", lambda o, a, b: o.div(a, b), "a / b"),
+    "maximum": Elementwise("ff>f", numerics.maximum, "a if a > b else b"),
+    "minimum": Elementwise("ff>f", numerics.minimum, "a if a < b else b"),
+    "neg": Elementwise("f>f", numerics.negate, "-a"),
+    "abs": Elementwise("f>f", numerics.absolute, "|a|"),
+    "zero": Elementwise("f>f", lambda o, a: o.select(o.less(a, a), a, o.f32(0.0)), "0 in the shape of a"),
+    "sqrt": Elementwise("f>f", lambda o, a: o.sqrt(a), "square root"),
+    "exp": Elementwise("f>f", numerics.exp, "e to the a"),
+    "log": Elementwise("f>f", numerics.log, "natural logarithm"),
+    "tanh": Elementwise("f>f", numerics.tanh, "hyperbolic tangent"),
+    "sigmoid": Elementwise("f>f", numerics.sigmoid, "1 / (1 + exp(-a))"),
+    "silu": Elementwise("f>f", numerics.silu, "a * sigmoid(a)"),
+    "softplus": Elementwise("f>f", numerics.softplus, "log(1 + exp(a))"),
+    "gelu": Elementwise("f>f", numerics.gelu_erf, "a * normal distribution function of a (exact form, by erf)"),
+    "rsqrt": Elementwise("f>f", powers.rsqrt, "1 / sqrt(a)"),
+    "pow": Elementwise("ff>f", powers.power, "a to the b, with the special cases of C"),
+    "expm1": Elementwise("f>f", powers.expm1, "exp(a) - 1"),
+    "log1p": Elementwise("f>f", powers.log1p_total, "log(1 + a)"),
+    "erf": Elementwise("f>f", numerics.erf, "error function"),
+    "sin": Elementwise("f>f", powers.sine, "sine"),
+    "cos": Elementwise("f>f", powers.cosine, "cosine"),
+    "floor": Elementwise("f>f", whole_numbers.floor, "rounded down"),
+    "ceil": Elementwise("f>f", whole_numbers.ceil, "rounded up"),
+    "trunc": Elementwise("f>f", whole_numbers.trunc, "rounded towards zero"),
+    "round": Elementwise("f>f", lambda o, a: o.round_even(a), "rounded to nearest, halves to even"),
+    "sign": Elementwise("f>f", whole_numbers.sign, "1, -1, or 0 of zeros and NaN"),
+    "less": Elementwise("ff>i", whole_numbers.less, "a < b"),
+    "less_equal": Elementwise("ff>i", whole_numbers.less_equal, "a <= b"),
+    "equal": Elementwise("ff>i", whole_numbers.equal, "a == b"),
+    "not_equal": Elementwise("ff>i", whole_numbers.not_equal, "a != b"),
+    "where": Elementwise("iff>f", whole_numbers.where, "b if condition is 0 else a"),
+    "to_float": Elementwise("i>f", lambda o, a: o.to_float(a), "the nearest float32"),
+    "to_int": Elementwise("f>i", whole_numbers.to_int, "towards zero; the nearest there is, 0 of NaN"),
+    "int_add": Elementwise("ii>i", lambda o, a, b: o.iadd(a, b), "a + b; integers wrap"),
+    "int_sub": Elementwise("ii>i", lambda o, a, b: o.isub(a, b), "a - b"),
+    "int_mul": Elementwise("ii>i", lambda o, a, b: o.imul(a, b), "a * b"),
+    "int_floor_div": Elementwise("ii>i", whole_numbers.int_floor_div, "a / b rounded down; 0 where b is 0"),
+    "int_mod": Elementwise("ii>i", whole_numbers.int_mod, "a - b * floor(a / b); 0 where b is 0"),
+    "int_maximum": Elementwise("ii>i", whole_numbers.int_maximum, "the larger one"),
+    "int_minimum": Elementwise("ii>i", whole_numbers.int_minimum, "the smaller one"),
+    "int_neg": Elementwise("i>i", whole_numbers.int_negate, "-a"),
+    "int_abs": Elementwise("i>i", whole_numbers.int_absolute, "|a|"),
+    "int_and": Elementwise("ii>i", lambda o, a, b: o.iand(a, b), "bits of both"),
+    "int_or": Elementwise("ii>i", lambda o, a, b: o.ior(a, b), "bits of either"),
+    "int_xor": Elementwise("ii>i", lambda o, a, b: o.ixor(a, b), "bits of one"),
+    "int_less": Elementwise("ii>i", whole_numbers.int_less, "a < b"),
+    "int_less_equal": Elementwise("ii>i", whole_numbers.int_less_equal, "a <= b"),
+    "int_equal": Elementwise("ii>i", whole_numbers.int_equal, "a == b"),
+    "int_not_equal": Elementwise("ii>i", whole_numbers.int_not_equal, "a != b"),
+    "int_where": Elementwise("iii>i", whole_numbers.int_where, "b if condition is 0 else a"),
+    "logical_not": Elementwise("i>i", whole_numbers.logical_not, "1 where a is 0, else 0"),
+    "logical_and": Elementwise("ii>i", whole_numbers.logical_and, "whether neither is 0"),
+    "logical_or": Elementwise("ii>i", whole_numbers.logical_or, "whether one is not 0"),
+    "logical_xor": Elementwise("ii>i", whole_numbers.logical_xor, "whether exactly one is not 0"),
 }
 
 
+def _check(name: str, found: Sequence[str]) -> None:
+    wanted = ELEMENTWISE[name].takes
+    if tuple(found) != wanted:
+        kinds = wanted[0] if len(set(wanted)) == 1 else ", ".join(wanted)
+        require(False, f"operands must be {kinds}")
+
+
+def _infer_of(name: str) -> Infer:
+    def infer(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+        _check(name, [o.dtype for o in operands])
+        return (TensorType(ELEMENTWISE[name].gives, broadcast([o.shape for o in operands])),)
+
+    return infer
+
+
 def _elementwise(name: str) -> OpDef:
-    count, function, doc = ELEMENTWISE[name]
+    entry = ELEMENTWISE[name]
 
     def reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-        ready = np.broadcast_arrays(*arrays) if count > 1 else arrays
-        return (np.asarray(function(numpy_math.NUMPY, *ready), np.float32).reshape(ready[0].shape),)
+        ready = np.broadcast_arrays(*arrays) if len(arrays) > 1 else arrays
+        result = np.asarray(entry.meaning(numpy_math.NUMPY, *ready), op.results[0].type.numpy)
+        return (result.reshape(ready[0].shape),)
 
-    operands = ("a", "b")[:count]
-    return OpDef(name, doc, operands, _infer_elementwise, reference, elementwise=True, row_wise=True, folds=True)
+    count = len(entry.takes)
+    operands = ("a", "b")[:count] if count < 3 else ("condition", "a", "b")
+    return OpDef(name, entry.doc, operands, _infer_of(name), reference, elementwise=True, row_wise=True, folds=True)
 
 
 def parse_expression(text: str) -> list[tuple[str, tuple[str, ...]]]:
@@ -79,64 +159,28 @@ def evaluate_expression(text: str, ops: numerics.Ops[Any, Any, Any], operands: S
     values = {f"a{i}": operand for i, operand in enumerate(operands)}
     result: object = None
     for index, (name, arguments) in enumerate(parse_expression(text)):
-        result = ELEMENTWISE[name][1](ops, *(values[a] for a in arguments))
+        result = ELEMENTWISE[name].meaning(ops, *(values[a] for a in arguments))
         values[f"t{index}"] = result
     return result
 
 
+def _infer_fused(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+    text = attributes["expression"]
+    require(isinstance(text, str), "attribute 'expression' must be text such as \"silu(a0);mul(t0,a1)\"")
+    types = {f"a{i}": operand.dtype for i, operand in enumerate(operands)}
+    gives = ""
+    for index, (name, arguments) in enumerate(parse_expression(str(text))):
+        require(name in ELEMENTWISE, f"{name!r} is no element-wise op")
+        require(all(a in types for a in arguments), f"{name} of {', '.join(arguments)}, one of which there is not")
+        _check(name, [types[a] for a in arguments])
+        gives = types[f"t{index}"] = ELEMENTWISE[name].gives
+    return (TensorType(gives, broadcast([o.shape for o in operands])),)
+
+
 def _fused_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
     ready = np.broadcast_arrays(*arrays)
-    result = np.asarray(evaluate_expression(op.text("expression"), numpy_math.NUMPY, ready), np.float32)
-    return (result.reshape(ready[0].shape),)
-
-
-def _infer_reshape(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
-    source = operands[0]
-    text = attributes["shape"]
-    require(isinstance(text, str), "attribute 'shape' must be text such as \"T,4,32\"")
-    shape = parse_shape(str(text))
-    require(all(d == TOKENS or (isinstance(d, int) and d >= 0) for d in shape), f"no shape {text!r}")
-    require(shape.count(TOKENS) == source.shape.count(TOKENS), f"cannot reshape {source} to {text}")
-    require(source.elements(7) == TensorType(source.dtype, shape).elements(7), f"cannot reshape {source} to {text}")
-    return (source.with_shape(shape),)
-
-
-def parse_shape(text: str) -> tuple[Dim, ...]:
-    """``"T,4,32"`` → ("T", 4, 32)."""
-    return tuple(int(d) if d.lstrip("-").isdigit() else d for d in (p.strip() for p in text.split(",")) if d)
-
-
-def _reshape_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    shape = parse_shape(op.text("shape"))
-    return (arrays[0].reshape([-1 if d == TOKENS else int(d) for d in shape]),)
-
-
-def _infer_slice(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
-    source = operands[0]
-    require(len(source.shape) > 0, f"cannot slice {source}")
-    start, stop = attribute_int(attributes, "start"), attribute_int(attributes, "stop")
-    last = static(source.shape[-1], "the sliced axis")
-    require(0 <= start < stop <= last, f"slice {start}:{stop} outside an axis of {last}")
-    return (source.with_shape((*source.shape[:-1], stop - start)),)
-
-
-def _slice_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    return (np.ascontiguousarray(arrays[0][..., op.integer("start") : op.integer("stop")]),)
-
-
-def _infer_concat(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
-    require(len(operands) > 0 and all(o.shape for o in operands), "operands must have a last axis")
-    require(len({(o.dtype, o.shape[:-1]) for o in operands}) == 1, "operands differ in more than the last axis")
-    return (operands[0].with_shape((*operands[0].shape[:-1], sum(static(o.shape[-1], "last axis") for o in operands))),)
-
-
-def _concat_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    return (np.concatenate(arrays, axis=-1),)
-
-
-def _infer_last(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
-    require(len(operands[0].shape) > 0, f"{operands[0]} has no rows")
-    return (operands[0].with_shape((1, *operands[0].shape[1:])),)
+    result = evaluate_expression(op.text("expression"), numpy_math.NUMPY, ready)
+    return (np.asarray(result, op.results[0].type.numpy).reshape(ready[0].shape),)
 
 
 OPS = [
@@ -145,48 +189,11 @@ OPS = [
         "fused",
         "a chain of element-wise ops in one pass over memory; the expression names operands a<i> and steps t<j>",
         ("*operands",),
-        _infer_elementwise,
+        _infer_fused,
         _fused_reference,
         {"expression": str},
         elementwise=True,
         row_wise=True,
         folds=True,
-    ),
-    OpDef(
-        "reshape",
-        "the same elements in another shape",
-        ("x",),
-        _infer_reshape,
-        _reshape_reference,
-        {"shape": str},
-        relabels="all",
-        folds=True,
-    ),
-    OpDef(
-        "slice",
-        "columns start to stop of the last axis",
-        ("x",),
-        _infer_slice,
-        _slice_reference,
-        {"start": int, "stop": int},
-        row_wise=True,
-        folds=True,
-    ),
-    OpDef(
-        "concat",
-        "operands side by side along the last axis",
-        ("*x",),
-        _infer_concat,
-        _concat_reference,
-        row_wise=True,
-        folds=True,
-    ),
-    OpDef(
-        "last_token",
-        "the row of the last token of the call",
-        ("x",),
-        _infer_last,
-        lambda op, arrays: (arrays[0][-1:],),
-        relabels="last row",
     ),
 ]

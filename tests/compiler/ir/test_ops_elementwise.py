@@ -30,22 +30,75 @@ TRUTH: dict[str, Callable[..., torch.Tensor]] = {
     "silu": F.silu,
     "softplus": F.softplus,
     "gelu": F.gelu,
+    "rsqrt": torch.rsqrt,
+    "pow": torch.pow,
+    "expm1": torch.expm1,
+    "log1p": torch.log1p,
+    "erf": torch.erf,
+    "sin": torch.sin,
+    "cos": torch.cos,
+    "floor": torch.floor,
+    "ceil": torch.ceil,
+    "trunc": torch.trunc,
+    "round": torch.round,
+    "sign": torch.sign,
+    "less": torch.lt,
+    "less_equal": torch.le,
+    "equal": torch.eq,
+    "not_equal": torch.ne,
+    "where": lambda c, a, b: torch.where(c != 0, a, b),
+    "to_float": lambda a: a.double(),
+    "to_int": lambda a: a.int(),
+    "int_add": torch.add,
+    "int_sub": torch.sub,
+    "int_mul": torch.mul,
+    "int_floor_div": lambda a, b: torch.div(a, b, rounding_mode="floor"),
+    "int_mod": torch.remainder,
+    "int_maximum": torch.maximum,
+    "int_minimum": torch.minimum,
+    "int_neg": torch.neg,
+    "int_abs": torch.abs,
+    "int_and": torch.bitwise_and,
+    "int_or": torch.bitwise_or,
+    "int_xor": torch.bitwise_xor,
+    "int_less": torch.lt,
+    "int_less_equal": torch.le,
+    "int_equal": torch.eq,
+    "int_not_equal": torch.ne,
+    "int_where": lambda c, a, b: torch.where(c != 0, a, b),
+    "logical_not": torch.logical_not,
+    "logical_and": torch.logical_and,
+    "logical_or": torch.logical_or,
+    "logical_xor": torch.logical_xor,
 }
+POSITIVE = ("sqrt", "log", "rsqrt", "pow", "log1p")
 
 
 def test_every_op_has_a_truth() -> None:
     assert TRUTH.keys() == ELEMENTWISE.keys()
 
 
+def operands(name: str, shape: tuple[int, ...]) -> list[np.ndarray]:
+    """Numbers that the op takes, no divisor 0 among them."""
+    found: list[np.ndarray] = []
+    for seed, kind in enumerate(ELEMENTWISE[name].takes):
+        x = np.asarray(draw(seed, *shape, scale=3))
+        if name in POSITIVE:
+            x = np.asarray(np.abs(x) + np.float32(1e-3))
+        if kind == "i32":
+            x = np.asarray(np.rint(x).astype(np.int32))
+            x = np.asarray(np.where(x == 0, 5, x).astype(np.int32)) if name in ("int_floor_div", "int_mod") else x
+        found.append(x)
+    return found
+
+
 @pytest.mark.parametrize("shape", [(), (1,), (7,), (8,), (9,), (3, 5), (2, 3, 33)])
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_values(name: str, shape: tuple[int, ...]) -> None:
-    operands = [draw(seed, *shape, scale=3) for seed in range(ELEMENTWISE[name][0])]
-    if name in ("sqrt", "log"):
-        operands = [np.asarray(np.abs(operands[0]) + np.float32(1e-3))]
-    truth = TRUTH[name](*(torch.from_numpy(a).double() for a in operands))
-    (got,) = run_op(name, *operands)
-    np.testing.assert_allclose(got, truth.numpy(), rtol=5e-7, atol=2e-7)
+    given = operands(name, shape)
+    wide = [torch.from_numpy(a).double() if a.dtype == np.float32 else torch.from_numpy(a) for a in given]
+    (got,) = run_op(name, *given)
+    np.testing.assert_allclose(got, TRUTH[name](*wide).numpy(), rtol=8e-7, atol=2e-7)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +141,31 @@ def test_a_fused_chain_is_its_steps_one_by_one() -> None:
 def test_a_fused_scalar_stays_a_scalar() -> None:
     x = np.array(0.5, np.float32)
     assert_same_bits(run_op("fused", x, expression="exp(a0);neg(t0)")[0], run_op("neg", *run_op("exp", x))[0])
+
+
+def test_a_fused_chain_mixes_types() -> None:
+    a, b, flags = draw(1, 5), draw(2, 5), np.array([0, 1, 0, 1, 2], np.int32)
+    expression = "less(a0,a1);logical_or(t0,a2);to_float(t1);where(t0,t2,a1)"
+    either = ((a < b) | (flags != 0)).astype(np.float32)
+    assert_same_bits(run_op("fused", a, b, flags, expression=expression)[0], np.where(a < b, either, b))
+
+
+def test_what_integers_do_at_the_edges() -> None:
+    least = np.array([-(2**31)], np.int32)
+    zero, minus = np.zeros(1, np.int32), np.full(1, -1, np.int32)
+    for name, b, expected in (
+        ("int_floor_div", zero, 0),
+        ("int_mod", zero, 0),
+        ("int_floor_div", minus, -(2**31)),
+        ("int_mod", minus, 0),
+        ("int_sub", np.ones(1, np.int32), 2**31 - 1),
+        ("int_mul", minus, -(2**31)),
+    ):
+        assert run_op(name, least, b)[0][0] == expected
+    assert run_op("int_neg", least)[0][0] == run_op("int_abs", least)[0][0] == -(2**31)
+    far = np.array([3e9, -3e9, np.inf, -np.inf, np.nan, 2147483520, -1.9], np.float32)
+    expected = [2**31 - 1, -(2**31), 2**31 - 1, -(2**31), 0, 2147483520, -1]
+    assert run_op("to_int", far)[0].tolist() == expected
 
 
 def test_reshape_slice_concat_and_last_token() -> None:

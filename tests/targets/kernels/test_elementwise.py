@@ -5,57 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from element_cases import normal, special_case
 from kernel_harness import case, check, native_isas
 
 from chimerac.compiler.ir.ops.elementwise import ELEMENTWISE
 from chimerac.targets.kernels.elementwise import collapse
 
-RANDOM = np.random.default_rng(5)
-SPECIAL = np.array(
-    [
-        "0",
-        "-0.0",
-        "1",
-        "-1",
-        "inf",
-        "-inf",
-        "nan",
-        "1e-45",
-        "-1e-45",
-        "1.2e-38",
-        "1e38",
-        "-1e38",
-        "88.7",
-        "88.8",
-        "-87.3",
-        "-87.4",
-        "100",
-        "-100",
-        "0.6",
-        "0.63",
-        "-0.63",
-        "3.9",
-        "4.1",
-        "19.9",
-        "20.1",
-        "4194304",
-    ],
-    np.float32,
-)
-
-
-def normal(*shape: int) -> np.ndarray:
-    return (RANDOM.standard_normal(shape) * 3).astype(np.float32)
-
 
 def test_every_op_on_special_values(tmp_path: Path) -> None:
-    values = np.concatenate([SPECIAL, normal(15)])
-    left, right = np.repeat(values, values.size), np.tile(values, values.size)
-    cases = [
-        case(name, [left, right][:count] if count > 1 else [np.concatenate([values, normal(2000) * 20])], tokens=[])
-        for name, (count, _, _) in ELEMENTWISE.items()
-    ]
-    check(cases, native_isas(), tmp_path)
+    check([special_case(name) for name in ELEMENTWISE], native_isas(), tmp_path)
+
+
+def test_numbers_that_a_kernel_is_given(tmp_path: Path) -> None:
+    """Integers without axes are passed by value; a result without axes is written like any other."""
+    five, ids = np.array(5, np.int32), np.array([3, 0, -6, 6, 1], np.int32)
+    expression = "int_add(a0,a1);int_less(t0,a2);to_float(t0);where(t1,t2,a3)"
+    check(
+        [
+            case("int_add", [five, five], tokens=[]),
+            case("int_mul", [ids, five], tokens=[0]),
+            case("to_float", [five], tokens=[]),
+            case("fused", [ids, five, five, normal(5)], {"expression": expression}, tokens=[0, 3]),
+        ],
+        native_isas(),
+        tmp_path,
+    )
 
 
 def test_tails_and_tokens(tmp_path: Path) -> None:
