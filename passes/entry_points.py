@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from chimerac.compiler.ir.module import Graph, Module, Op
+from chimerac.compiler.ir.module import Attribute, Graph, Module, Op
 from chimerac.compiler.ir.ops import OPS
+from chimerac.compiler.ir.ops.movement import parse_shape, tokens_axis
+from chimerac.compiler.ir.types import TOKENS
 from chimerac.passes.base import Builder, Rewritten, graph_names, uses
 
 
@@ -36,7 +38,7 @@ def _last_row_early(graph: Graph) -> tuple[Graph, int]:
     producers = {r.name: op for op in graph.ops for r in op.results}
     while (op := producers.get(cut.name)) is not None:
         dynamic = [v for v in op.operands if v.type.is_dynamic]
-        if not OPS[op.name].row_wise or len(dynamic) != 1 or len(op.results) != 1 or counts[cut.name] != 1:
+        if not _row_wise(op) or len(dynamic) != 1 or len(op.results) != 1 or counts[cut.name] != 1:
             break
         tail.insert(0, op)
         cut = dynamic[0]
@@ -46,5 +48,26 @@ def _last_row_early(graph: Graph) -> tuple[Graph, int]:
     (row,) = builder.emit("last_token", (cut,))
     for op in tail:
         operands = [row if v.type.is_dynamic else v for v in op.operands]
-        (row,) = builder.emit(op.name, operands, op.attributes, hint=op.results[0].name, like=op)
+        attributes = {k: _of_one_token(v) if k == "shape" else v for k, v in op.attributes.items()}
+        (row,) = builder.emit(op.name, operands, attributes, hint=op.results[0].name, like=op)
     return replace(graph, ops=tuple(builder.ops), results=(row,)), len(tail)
+
+
+def _row_wise(op: Op) -> bool:
+    """Whether an op makes the rows of its result one by one, of the rows of an operand.
+
+    Rows are those of an axis of tokens in front of which there are only axes of 1; a reshape that does nothing but add
+    or remove such axes keeps them.
+    """
+    types = [v.type for v in (*op.operands, *op.results) if v.type.is_dynamic]
+    if any(t.shape[tokens_axis(t.shape)] != TOKENS for t in types):
+        return False
+    if op.name == "reshape":
+        before, after = (v.type for v in (*op.operands, *op.results))
+        fronts = [t.shape[tokens_axis(t.shape) :] for t in (before, after)]
+        return fronts[0] == fronts[1] and before != after
+    return OPS[op.name].row_wise
+
+
+def _of_one_token(shape: Attribute) -> str:
+    return ",".join("1" if d == TOKENS else str(d) for d in parse_shape(str(shape)))

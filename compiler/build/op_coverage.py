@@ -67,7 +67,7 @@ def _row(op: OpDef) -> Iterator[str]:
     yield from (_kernel(op, names) for names in PROCESSORS.values())
     yield "yes" if op.name in EXACT else missing_kernel(op)
     yield "own" if op.name in FUSED else "exact" if op.name in EXACT else missing_kernel(op)
-    yield ", ".join(f"`{target}`" for target, handler in HANDLERS.items() if handler.makes == op.name) or "-"
+    yield ", ".join(f"`{target}`" for target, handler in HANDLERS.items() if op.name in handler.ops) or "-"
 
 
 def _plain(text: str) -> str:

@@ -76,8 +76,10 @@ class NumpyOps:
         return a * b
 
     def idiv(self, a: IntArray, b: IntArray) -> IntArray:
-        floor = a // b
-        return floor + ((floor * b != a) & ((a < 0) != (b < 0)))  # numpy rounds down
+        floor: IntArray = np.floor_divide(a, b)
+        up = (floor * b != a) & ((a < 0) != (b < 0))  # numpy rounds down
+        result: IntArray = floor + up.astype(np.int32)
+        return result
 
     def iand(self, a: IntArray, b: IntArray) -> IntArray:
         return a & b

@@ -58,7 +58,7 @@ def _declare(values: tuple[Value, ...]) -> str:
 def _print_ops(ops: tuple[Op, ...], indent: str) -> Iterator[str]:
     for op in ops:
         results = f"{_declare(op.results)} = " if op.results else ""
-        attributes = ", ".join(f"{k}={v!r}" for k, v in sorted(op.attributes.items()))
+        attributes = ", ".join(f"{k}={_literal(v)}" for k, v in sorted(op.attributes.items()))
         line = f"{indent}{results}{op.name}({', '.join(map(str, op.operands))})"
         line += f" {{{attributes}}}" if attributes else ""
         line += f" @{op.part}" if op.part != HEAD else ""
@@ -70,6 +70,11 @@ def _print_ops(ops: tuple[Op, ...], indent: str) -> Iterator[str]:
             yield from _print_ops(region.ops, indent + "  ")
             yield f"{indent}  yield {', '.join(map(str, region.results))}"
             yield f"{indent}}}"
+
+
+def _literal(value: Attribute) -> str:
+    """As Python reads it: an infinity is a number too large for a float."""
+    return repr(value).replace("inf", "1e999") if isinstance(value, float) else repr(value)
 
 
 _NAME = r"[\w.$]+"

@@ -15,6 +15,8 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node
 
+from chimerac.frontends.export.decompositions import table
+
 #: fx node name → the buffers whose new value it is.
 Mutations = dict[str, list[str]]
 
@@ -30,7 +32,7 @@ def functional(program: ExportedProgram, known: Collection[str]) -> tuple[Export
     """
     copies = _plain_copies(program, known)
     if copies is None:
-        program = program.run_decompositions({})
+        program = program.run_decompositions(table(known) if _unknown(program, known) else {})
         return program, _declared(program)
     last: dict[str, Node] = {}
     order = {node: index for index, node in enumerate(program.graph.nodes)}
@@ -49,6 +51,12 @@ def functional(program: ExportedProgram, known: Collection[str]) -> tuple[Export
     for target, value in last.items():
         mutations.setdefault(value.name, []).append(target)
     return program, mutations
+
+
+def _unknown(program: ExportedProgram, known: Collection[str]) -> bool:
+    """Whether a graph has an op that PyTorch may know how to write with others; copies are no such op."""
+    targets = (node.target for node in program.graph.nodes if node.op == "call_function")
+    return any(isinstance(t, torch._ops.OpOverload) and t is not _COPY and str(t) not in known for t in targets)
 
 
 def _declared(program: ExportedProgram) -> Mutations:

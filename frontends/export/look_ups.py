@@ -17,7 +17,7 @@ def check_look_ups(module: Module) -> None:
     vocabulary = int(str(graph.results[0].type.shape[1]))
     producers = {result.name: op for op in walk(graph.ops) for result in op.results}
     for op in walk(graph.ops):
-        if "ids" not in OPS[op.name].operands:
+        if OPS[op.name].operands[:1] != ("ids",):
             continue
         ids, table = op.operands[:2]
         rows = int(str(table.type.shape[0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from nano_model import nano_module
 
 from chimerac.compiler.ir.interpreter import Session, evaluate
 from chimerac.compiler.ir.module import Module
+from chimerac.compiler.ir.types import f32
 from chimerac.passes.entry_points import EntryPoints
 
 HEAD = ir_text(
@@ -143,3 +145,54 @@ def test_an_op_with_two_results_stays_before_the_row_is_taken() -> None:
     )
     module = entered(module_of(text))
     assert [op.name for op in module.graphs["decode"].ops] == ["constant", "embedding", "quantize", "last_token", "neg"]
+
+
+def test_an_axis_of_one_before_the_tokens() -> None:
+    module = module_of(
+        ir_text(
+            "table: f32[10,8], v: f32[8], head: f32[10,8]",
+            """
+            %x: f32[T,8] = embedding(%tokens, %table)
+            %b: f32[1,T,8] = reshape(%x) {shape='1,T,8'}
+            %y: f32[1,T,8] = mul(%b, %v)
+            %z: f32[1,T,10] = linear(%y, %head)
+            %r: f32[T,10] = reshape(%z) {shape='T,10'}
+            return %r
+            """,
+        )
+    )
+    rewritten = EntryPoints().run(module)
+    assert rewritten.notes == ("the last row is taken before 4 final ops",)
+    assert rewritten.module.entry("prefill").results[0].type == f32(1, 10)
+    trace_of_rows(module, rewritten.module)
+
+
+def test_tokens_that_are_not_the_rows_stay() -> None:
+    """The last row of an axis of heads is not that of the last token."""
+    module = module_of(
+        ir_text(
+            "table: f32[10,8], v: f32[4]",
+            """
+            %x: f32[T,8] = embedding(%tokens, %table)
+            %h: f32[T,2,4] = reshape(%x) {shape='T,2,4'}
+            %t: f32[2,T,4] = transpose(%h) {perm='1,0,2'}
+            %y: f32[2,T,4] = mul(%t, %v)
+            %u: f32[T,2,4] = transpose(%y) {perm='1,0,2'}
+            %r: f32[T,8] = reshape(%u) {shape='T,8'}
+            return %r
+            """,
+        )
+    )
+    rewritten = EntryPoints().run(module)
+    assert rewritten.notes == ("the last row is taken before 0 final ops",)
+    trace_of_rows(module, rewritten.module)
+
+
+def trace_of_rows(module: Module, entered: Module) -> None:
+    """Prefill gives the last row of what main gives."""
+    session = Session(entered)
+    tokens = np.array([3, 1, 4], np.int32)
+    whole = replace(module.entry("main"), name="prefill", role="prefill")
+    main = Session(replace(module, graphs={"prefill": whole, "decode": replace(whole, name="decode", role="decode")}))
+    expected = main.call("prefill", tokens).reshape(3, -1)[-1]
+    assert_same_bits(session.call("prefill", tokens), expected)

@@ -236,16 +236,21 @@ class Case:
 
 
 def case(
-    op: str, arrays: Sequence[np.ndarray], attributes: Mapping[str, Attribute] | None = None, *, tokens: Sequence[int]
+    op: str,
+    arrays: Sequence[np.ndarray],
+    attributes: Mapping[str, Attribute] | None = None,
+    *,
+    tokens: Sequence[int] | Mapping[int, int],
 ) -> Case:
-    """A case whose operands listed in ``tokens`` have the token dimension as their first axis."""
+    """A case whose operands listed in ``tokens`` have the token dimension: as their first axis, or as that given."""
     types = []
     n = 1
     for i, array in enumerate(arrays):
         type_ = TensorType.of(array)
         if i in tokens:
-            n = array.shape[0]
-            type_ = type_.with_shape((TOKENS, *type_.shape[1:]))
+            axis = tokens[i] if isinstance(tokens, Mapping) else 0
+            n = array.shape[axis]
+            type_ = type_.with_shape((*type_.shape[:axis], TOKENS, *type_.shape[axis + 1 :]))
         types.append(type_)
     return Case(op, tuple(types), tuple(arrays), dict(attributes or {}), n)
 

@@ -64,8 +64,8 @@ def test_what_the_declarations_say() -> None:
         "packed": {"ternary_matmul", "grouped_ternary_matmul", "ternary_look_up"},
         "one row": embeddings | {"embedding", "look_up", "ternary_look_up"},
         "experts": {"grouped_ternary_matmul", "grouped_rms_norm"},
-        "row-wise": linears | {"rms_norm", "l2_norm", "linear", "quantize", "slice", "concat"},
-        "folds": {"reshape", "slice", "concat"},
+        "row-wise": linears | {"rms_norm", "l2_norm", "linear", "quantize", "slice", "concat", "pad"},
+        "folds": {"reshape", "slice", "concat", "transpose", "pad", "gather", "take_along"},
         "guarded": {"titans_anchor", "titans_update", "window_attention"},
     }
 
@@ -82,6 +82,12 @@ def test_type_rules_take_operands_or_say_why_not(name: str, data: st.DataObject)
     operands = [data.draw(st.sampled_from(pool)) for _ in range(count)]
     sizes = st.sampled_from([1, 2, 3, 4, 8])
     attributes: dict[str, Attribute] = {a: data.draw(sizes) for a in entry.attributes}
+    if "perm" in attributes:
+        attributes["perm"] = data.draw(st.sampled_from(["0", "1,0", "0,2,1", "2,1,0,3", "", "T"]))
+    if "value" in attributes:
+        attributes["value"] = 0.5
+    if "expression" in attributes:
+        attributes["expression"] = data.draw(st.sampled_from(["neg(a0)", "less(a0,a1);where(t0,a0,a1)", "b", "a(t1)"]))
     if "shape" in attributes:
         attributes["shape"] = data.draw(st.sampled_from(["T,8", "4", "", "2,4", "T,T"]))
     try:
@@ -123,6 +129,29 @@ def test_movement() -> None:
     refuse("concat", f32("T", 8), f32(8))
     refuse("concat")
     refuse("last_token", f32())
+    refuse("last_token", f32(2, "T", 4))
+    assert OPS["last_token"].infer((f32(1, "T", 4),), {}) == (f32(1, 1, 4),)
+    assert OPS["slice"].infer((f32(4, "T"),), {"start": 3, "stop": -1, "axis": 0, "step": -2}) == (f32(2, "T"),)
+    assert OPS["concat"].infer((f32(4, "T"), f32(1, "T")), {"axis": 0}) == (f32(5, "T"),)
+    assert OPS["transpose"].infer((f32("T", 2, 4),), {"perm": "1,0,2"}) == (f32(2, "T", 4),)
+    assert OPS["broadcast"].infer((f32("T", 1),), {"shape": "3,T,4"}) == (f32(3, "T", 4),)
+    assert OPS["broadcast"].infer((f32(4), i32("T")), {"shape": "T,4"}) == (f32("T", 4),)
+    assert OPS["gather"].infer((f32(3, 8), i32("T", 2)), {"axis": 0}) == (f32("T", 2, 8),)
+    assert OPS["take_along"].infer((f32("T", 8), i32("T", 2)), {"axis": 1}) == (f32("T", 2),)
+    assert OPS["pad"].infer((f32("T", 8),), {"axis": 1, "before": 1, "after": 2, "value": 0.0}) == (f32("T", 11),)
+    refuse("reshape", i32(), shape="1")
+    refuse("slice", f32("T", 8), start=0, stop=1, axis=0)
+    refuse("slice", f32("T", 8), start=0, stop=1, step=0)
+    refuse("slice", f32("T", 8), start=3, stop=-2, step=-1)
+    refuse("concat", f32("T", 8), f32("T", 8), axis=0)
+    refuse("transpose", f32("T", 8), perm="0,0")
+    refuse("broadcast", f32(4), shape="T,4")
+    refuse("broadcast", f32(3), shape="4")
+    refuse("gather", f32("T", 8), i32("T"), axis=1)
+    refuse("gather", f32("T", 8), i32(2), axis=0)
+    refuse("take_along", f32("T", 8), i32("T", 2, 1), axis=1)
+    refuse("pad", f32("T", 8), axis=0, before=1, after=0, value=0.0)
+    refuse("iota", f32(8))
 
 
 def test_products() -> None:

@@ -164,8 +164,8 @@ def test_what_integers_do_at_the_edges() -> None:
         assert run_op(name, least, b)[0][0] == expected
     assert run_op("int_neg", least)[0][0] == run_op("int_abs", least)[0][0] == -(2**31)
     far = np.array([3e9, -3e9, np.inf, -np.inf, np.nan, 2147483520, -1.9], np.float32)
-    expected = [2**31 - 1, -(2**31), 2**31 - 1, -(2**31), 0, 2147483520, -1]
-    assert run_op("to_int", far)[0].tolist() == expected
+    whole = [2**31 - 1, -(2**31), 2**31 - 1, -(2**31), 0, 2147483520, -1]
+    assert run_op("to_int", far)[0].tolist() == whole
 
 
 def test_reshape_slice_concat_and_last_token() -> None:

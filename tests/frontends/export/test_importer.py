@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -333,3 +336,46 @@ def test_every_mixer_also_works_outside_a_loop() -> None:
     tokens = torch.tensor([5, 300, 17, 2], dtype=torch.int32)
     expected = EagerSession(make_model(shape)).run(tokens)[-1].numpy()
     np.testing.assert_allclose(Session(lowered).forward(tokens.tolist()), expected, atol=0.02 * np.ptp(expected))
+
+
+@dataclass
+class Output:
+    """What many published models return."""
+
+    logits: Tensor
+    hidden: Tensor
+
+
+class Batched(Small):
+    """Takes an axis more, and returns more than logits."""
+
+    def forward(self, tokens: Tensor, position: Tensor) -> Output:  # type: ignore[override]
+        batch, length = tokens.shape
+        x = F.embedding(tokens, self.table)
+        places = torch.arange(length) + position
+        x = x + torch.sin(places[:, None] * self.vector)
+        return Output(self.logits(x.view(batch, length, 8)), x)
+
+
+class Beside(Small):
+    """Returns logits and something else."""
+
+    def forward(self, tokens: Tensor, position: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        x = F.embedding(tokens, self.table)
+        return {"hidden": x, "logits": self.logits(x)}
+
+
+@pytest.mark.parametrize("kind", [Batched, Beside])
+def test_logits_beside_other_results_and_behind_an_axis_of_one(kind: type[Small]) -> None:
+    module = kind().eval()
+    imported = load(module)
+    assert [(v.name, v.type) for v in imported.graphs["main"].inputs] == [("tokens", i32("T")), ("position", i32())]
+    session = Session(pipeline.run(imported, pipeline.passes())[0])
+    tokens = torch.tensor([3, 1, 4], dtype=torch.int32)
+    for start in (0, 3):
+        given = tokens[None] if kind is Batched else tokens
+        with torch.no_grad():
+            found: Any = module(given, torch.tensor(start, dtype=torch.int32))
+        expected = found.logits[0] if kind is Batched else found["logits"]
+        logits = session.call("prefill", tokens.numpy())
+        np.testing.assert_allclose(logits, expected[-1].numpy(), rtol=1e-5, atol=1e-5)

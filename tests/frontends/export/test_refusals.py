@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from export_tools import VOCABULARY, Body, Small, body_line, check, line_of, refused
 from torch import Tensor, nn
 
+from chimerac.frontends.export.importer import import_module
 from chimerac.frontends.layers import ops
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -166,9 +168,17 @@ def test_what_cannot_be_traced(kind: type[Small]) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
-def test_parameters_of_other_types(dtype: torch.dtype) -> None:
-    error = refused(Small().to(dtype))
-    assert (error.code, error.message) == ("CHM216", f"table is {dtype}")
+def test_parameters_of_other_types_become_float32(dtype: torch.dtype) -> None:
+    module, notes = Small().to(dtype).eval(), list[str]()
+    imported = import_module(module, name="user", block=4, notes=notes)
+    assert notes == [f"{name}: {str(dtype).removeprefix('torch.')} became float32" for name in ("table", "head.weight")]
+    assert np.array_equal(imported.constants["table"].data, module.table.float().numpy())
+
+
+def test_complex_parameters() -> None:
+    module = Small(lambda m, x, p: x + m.g.real)
+    module.register_buffer("g", torch.zeros(8, dtype=torch.complex64))
+    assert refused(module).code in ("CHM211", "CHM216")
 
 
 def test_integers_over_32_bits() -> None:

@@ -1,0 +1,158 @@
+"""What a handler is, which turns a node of an exported graph into ops of the IR, and what handlers share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.fx import Node
+
+from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.module import Attribute, Value
+from chimerac.compiler.ir.ops import OPS
+from chimerac.compiler.ir.quantised import Kind
+from chimerac.compiler.ir.types import Dim
+
+
+class Importer(Protocol):
+    """What a handler may ask of the importer."""
+
+    def value(self, argument: Any, dtype: str = "f32") -> Value:
+        """The value of an argument of a node; a number becomes a constant of the element type."""
+
+    def emit(self, name: str, operands: Sequence[Value], attributes: Mapping[str, Attribute], node: Node) -> Any: ...
+    def constant(self, hint: str, data: np.ndarray) -> Value: ...
+    def integers(self, codes: Any, scales: Any, kind: Kind, group: int) -> Value: ...
+    def dynamic(self, node: Node) -> Value:
+        """A value that says how many tokens there are; CHM215 if nothing does."""
+
+    def extent(self, size: Any, node: Node) -> Any:
+        """What PyTorch's symbolic size is: ``TOKENS``, or a value i32[] that is computed."""
+
+    def number(self, argument: Any) -> Any:
+        """A number that is an argument of a node: itself, ``TOKENS``, or a node whose number is computed."""
+
+    def in_range(self, ids: Value) -> bool:
+        """Whether ids are tokens or constants, which are checked to have rows in the tables that they number."""
+
+    def shape(self, node: Node) -> tuple[Dim, ...]:
+        """The shape of a node's tensor; CHM215 if another extent than that of the tokens varies."""
+
+    def shape_of(self, argument: Any) -> tuple[Dim, ...]:
+        """The shape of a tensor argument, () of a number."""
+
+
+#: Given the importer, the node and the op of the IR that it becomes: the value or values of the node.
+Handle = Callable[[Importer, Node, str], Any]
+
+
+@dataclass(frozen=True)
+class Handler:
+    """What one PyTorch op becomes.
+
+    Attributes:
+        handle: makes it.
+        makes: name of the op of the IR; empty if it becomes none, or several.
+        also: other ops that it becomes: of integers, of other arguments, or more than one at a time.
+    """
+
+    handle: Handle
+    makes: str = ""
+    also: tuple[str, ...] = ()
+
+    @property
+    def ops(self) -> tuple[str, ...]:
+        """Names of all ops that it may make."""
+        return (self.makes, *self.also) if self.makes else self.also
+
+
+def element(dtype: torch.dtype) -> str:
+    """The element type of the IR: every float is f32, every integer i32, and bool i32 of 0 and 1."""
+    if dtype.is_complex:
+        raise UserError("CHM211", f"tensors of {dtype} are not supported")
+    return "f32" if dtype.is_floating_point else "i32"
+
+
+def dtype_of(argument: Any) -> torch.dtype | None:
+    """The PyTorch type of a tensor argument; None of a number."""
+    held = argument.meta["val"] if isinstance(argument, Node) else argument
+    return held.dtype if isinstance(held, torch.Tensor) else None
+
+
+def promoted(arguments: Sequence[Any]) -> str:
+    """The element type that PyTorch computes in, given tensors and numbers."""
+    examples = [a.meta["val"] if isinstance(a, Node) else a for a in arguments]
+    examples = [e if isinstance(e, torch.Tensor | int | float | bool) else 1 for e in examples]
+    result = examples[0] if len(examples) > 1 else torch.zeros((), dtype=dtype_of(arguments[0]) or torch.float32)
+    for other in examples[1:]:
+        result = torch.empty((), dtype=torch.result_type(result, other), device="meta")
+    if isinstance(result, torch.Tensor):
+        return element(result.dtype)
+    return "f32" if isinstance(result, float) else "i32"
+
+
+def cast(importer: Importer, value: Value, dtype: str, node: Node) -> Value:
+    """A value as f32 or i32."""
+    if value.type.dtype == dtype:
+        return value
+    found: Value = importer.emit("to_float" if dtype == "f32" else "to_int", [value], {}, node)
+    return found
+
+
+def truth(importer: Importer, value: Value, node: Node) -> Value:
+    """Whether each element is not 0, as i32 of 0 and 1."""
+    zero = importer.value(0, value.type.dtype)
+    name = "not_equal" if value.type.dtype == "f32" else "int_not_equal"
+    found: Value = importer.emit(name, [value, zero], {}, node)
+    return found
+
+
+def operands(importer: Importer, node: Node, arguments: Sequence[Any], dtype: str) -> list[Value]:
+    """Values of arguments in one element type."""
+    return [cast(importer, importer.value(a, dtype), dtype, node) for a in arguments]
+
+
+def result_type(node: Node) -> str:
+    """The element type of a node's result."""
+    return element(node.meta["val"].dtype)
+
+
+def argument(node: Node, index: int, name: str, default: Any = None) -> Any:
+    """An argument given by place or by name."""
+    return node.args[index] if len(node.args) > index else node.kwargs.get(name, default)
+
+
+def unsupported(node: Node, what: str) -> UserError:
+    """CHM211 for a form of an op."""
+    return UserError("CHM211", f"{node.target} {what}")
+
+
+def reshape(importer: Importer, value: Value, shape: Sequence[Dim], node: Node) -> Value:
+    """The elements of a value in another shape; a float without axes has one of extent 1."""
+    shape = tuple(shape) or ((1,) if value.type.dtype == "f32" else ())
+    if shape == value.type.shape:
+        return value
+    if value.type.shape == ():
+        found: Value = importer.emit("broadcast", [value], {"shape": text_of(shape)}, node)
+        return found
+    found = importer.emit("reshape", [value], {"shape": text_of(shape)}, node)
+    return found
+
+
+def text_of(shape: Sequence[Dim]) -> str:
+    """A shape as an attribute."""
+    return ",".join(map(str, shape))
+
+
+def same(importer: Importer, node: Node, makes: str) -> Any:
+    """The same operands and no attributes."""
+    count = len(OPS[makes].operands)
+    return importer.emit(makes, operands(importer, node, node.args[:count], "f32"), {}, node)
+
+
+def identity(importer: Importer, node: Node, makes: str) -> Any:
+    """The operand itself."""
+    return importer.value(node.args[0])

@@ -1,0 +1,69 @@
+"""Tracing with ``torch.export``, and what its failures say."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import typing
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+from chimerac.compiler.errors import UserError
+from chimerac.frontends.export.functional import Mutations, functional
+from chimerac.frontends.export.walker import KNOWN
+
+
+def trace(
+    module: torch.nn.Module, arguments: tuple[Any, ...], named: Mapping[str, Any], dynamic: Any
+) -> tuple[ExportedProgram, Mutations]:
+    """The graph of a call, without mutation, and what it sets the module's buffers to.
+
+    Args:
+        arguments, named: of the call.
+        dynamic: as ``torch.export.export`` takes it; None where all shapes are fixed.
+
+    Raises:
+        UserError: CHM210, PyTorch cannot trace it.
+    """
+    _register_result(module)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's own, about its pytrees
+            program = torch.export.export(module, arguments, dict(named) or None, dynamic_shapes=dynamic)
+            return functional(program, KNOWN)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            "CHM210",
+            f"torch.export cannot trace {type(module).__name__}: {str(error).strip().splitlines()[0]}",
+            hint="forward must be traceable with a dynamic number of tokens; see docs/architecture.md",
+        ) from error
+
+
+def _register_result(module: torch.nn.Module) -> None:
+    """Let PyTorch know a dataclass that forward says it returns."""
+    try:
+        returned = typing.get_type_hints(module.forward).get("return")
+    except (NameError, TypeError):  # names that only type checkers know
+        return
+    if inspect.isclass(returned) and dataclasses.is_dataclass(returned) and returned not in pytree.SUPPORTED_NODES:
+        torch.export.register_dataclass(returned)
+
+
+def tensors_of(value: Any) -> dict[str, Any]:
+    """The leaves of a result or an argument by name: ``logits``, ``0``, ``hidden.0``; "" where it is one leaf."""
+    leaves, _ = pytree.tree_flatten_with_path(value)
+    return {".".join(_key(part) for part in path): leaf for path, leaf in leaves}
+
+
+def _key(part: Any) -> str:
+    for name in ("key", "idx", "name"):
+        if hasattr(part, name):
+            return str(getattr(part, name))
+    return str(part)

@@ -1,0 +1,233 @@
+"""Walks an exported graph once, in order, and makes the IR of it, by the table of handlers."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch.export.graph_signature import InputKind, OutputKind
+from torch.fx import Node
+
+from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.module import Attribute, Op, Parts, Region, State, Value
+from chimerac.compiler.ir.ops import OPS
+from chimerac.compiler.ir.types import TensorType, i32
+from chimerac.frontends.export.functional import Mutations
+from chimerac.frontends.export.handler import element
+from chimerac.frontends.export.handlers import HANDLERS
+from chimerac.frontends.export.values import Scope, Values
+
+#: What PyTorch checks of sizes and types when it runs; here they are what they were when it traced.
+CHECKS = frozenset(
+    f"aten.{name}.default" for name in ("_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range_for_size")
+)
+#: Python's arithmetic on sizes → the op of the IR.
+SIZES: Mapping[Callable[..., Any], str] = {
+    operator.add: "int_add",
+    operator.sub: "int_sub",
+    operator.mul: "int_mul",
+    operator.floordiv: "int_floor_div",
+    operator.mod: "int_mod",
+}
+
+#: Ops that the importer takes as they are.
+_MARKS = ("chimera.loop_begin.default", "chimera.loop_end.default")
+KNOWN = frozenset({*HANDLERS, *CHECKS, *_MARKS, *map(str, SIZES)})
+
+
+class Walker(Values):
+    """The import of one program.
+
+    Args:
+        names: of its inputs.
+        checked_ids: whether the first input is the tokens, whose tables are checked to have a row for each.
+    """
+
+    def __init__(
+        self,
+        program: torch.export.ExportedProgram,
+        mutations: Mutations,
+        computed: Mapping[str, Parts],
+        names: Callable[[int, Node], str],
+        *,
+        checked_ids: bool = True,
+    ) -> None:
+        super().__init__(program, mutations, computed)
+        self.checked_ids = checked_ids
+        self.names = names
+        self.loop: Op | None = None
+        self.loops = (1, 1)
+
+    def run(self) -> tuple[Value, ...]:
+        """The results of the graph; the ops are in ``scopes[0]``."""
+        kinds = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs}
+        results: tuple[Value, ...] = ()
+        for node in self.program.graph.nodes:
+            if node.op == "placeholder":
+                spec = kinds[node.name]
+                if spec.kind == InputKind.USER_INPUT:
+                    self._input(node, len(self.inputs))
+                else:
+                    self.named[node.name] = str(spec.target)
+            elif node.op == "call_function":
+                self._follow(node)
+                self._call(node)
+                self._write_states(node)
+            elif node.op == "output":
+                if self.loop is not None:
+                    raise UserError("CHM214", "loop_begin without loop_end", hint=self.loop.location)
+                self._overwrite_states()
+                results = self._output(node)
+        for state, value in self.scopes[0].written:
+            self.scopes[0].ops.append(Op("state.write", (value,), (), {"name": state}))
+        return results
+
+    def in_range(self, ids: Value) -> bool:
+        """Whether ids are the tokens or a constant: ``check_look_ups`` compares them with the tables."""
+        while ids.name in self.producers and self.producers[ids.name][0].name == "reshape":
+            ids = self.producers[ids.name][0].operands[0]
+        constant = any(ids == held for scope in self.scopes for held in scope.constants.values())
+        return self.checked_ids and (constant or ids == self.inputs[0])
+
+    def _input(self, node: Node, index: int) -> None:
+        if not isinstance(node.meta.get("val"), torch.Tensor):
+            self.values[node.name] = node.meta.get("val")  # a number, which is that of the example
+            return
+        kind = element(node.meta["val"].dtype)
+        shape = self.shape(node) or ((1,) if kind == "f32" else ())
+        value = Value(self.names(index, node), TensorType(kind, shape))
+        self.inputs.append(value)
+        self.taken.add(value.name)
+        self.values[node.name] = value
+
+    def _call(self, node: Node) -> None:
+        target = str(node.target)
+        if target in CHECKS:
+            return
+        if node.target is operator.getitem:
+            source, index = node.args
+            assert isinstance(source, Node)
+            self.values[node.name] = self.values[source.name][index]
+        elif node.target in SIZES or getattr(node.target, "__module__", "").startswith(
+            ("_operator", "torch.sym", "math")
+        ):
+            self.values[node.name] = self._size(node)
+        elif target.startswith("chimera.loop_begin"):
+            self._begin_loop(node)
+        elif target.startswith("chimera.loop_end"):
+            self._end_loop(node)
+        else:
+            handler = HANDLERS.get(target)
+            if handler is None:
+                raise UserError("CHM211", f"the PyTorch op {target} is not supported", hint=self.where(node))
+            try:
+                self.values[node.name] = handler.handle(self, node, handler.makes)
+            except UserError as error:
+                if error.hint is None:
+                    error.hint = self.where(node)
+                raise
+
+    def _size(self, node: Node) -> Any:
+        """Arithmetic of sizes: a number where PyTorch knows it, or the tokens, or ops on integers."""
+        size = node.meta["val"]
+        if isinstance(size, int):
+            return size
+        if str(size).startswith("s") and str(size)[1:].isdigit():
+            return self.extent(size, node)
+        name = next((name for function, name in SIZES.items() if function is node.target), None)
+        if name is None:
+            raise UserError("CHM211", f"{node.target} of sizes is not supported", hint=self.where(node))
+        return self.emit(name, [self.value(argument, "i32") for argument in node.args], {}, node)
+
+    def _begin_loop(self, node: Node) -> None:
+        if len(self.scopes) > 1:
+            raise UserError("CHM214", "looped regions cannot be nested", hint=self.where(node))
+        carried = self.value(node.args[0])
+        _, maximum, default, threshold, *rest = node.args
+        minimum = int(str(rest[0] if rest else node.kwargs.get("min_iterations", 1)))
+        write, inside = Value(self.fresh("write"), i32()), Value(self.fresh("carried"), carried.type)
+        attributes: dict[str, Attribute] = {
+            "default": int(str(default)),
+            "maximum": int(str(maximum)),
+            "exit_threshold": float(str(threshold)),
+            **({"minimum": minimum} if minimum > 1 else {}),
+        }
+        loops = (int(str(default)), int(str(maximum)))
+        if self.loops not in ((1, 1), loops):
+            raise UserError("CHM214", "looped regions differ in their iterations", hint=self.where(node))
+        self.loops = loops
+        region = Region((write, inside), (), ())
+        part = self.parts.of(self._path(node), look_up=False)
+        self.loop = Op("loop", (carried,), (), attributes, (region,), part, self.where(node))
+        self.scopes.append(Scope())
+        self.values[node.name] = (inside, write)
+
+    def _end_loop(self, node: Node) -> None:
+        if self.loop is None:
+            raise UserError("CHM214", "loop_end without loop_begin", hint=self.where(node))
+        result = self.value(node.args[0])
+        if result.type != self.loop.operands[0].type:
+            carried = self.loop.operands[0].type
+            raise UserError("CHM214", f"loop_end gets {result.type}, loop_begin {carried}", hint=self.where(node))
+        scope = self.scopes.pop()
+        for name, value in scope.written:
+            state = self.states[name]
+            if not self._guarded(value):
+                self.states[name] = State(state.type, self.loops[1], state.initial)
+            scope.ops.append(Op("state.write", (value,), (), {"name": name}))
+        region = Region(self.loop.regions[0].arguments, tuple(scope.ops), (result,))
+        self.ended.update(v.name for v in (*region.arguments, *(r for op in region.ops for r in op.results)))
+        output = Value(self.fresh("looped"), result.type)
+        self.scopes[-1].ops.append(replace(self.loop, results=(output,), regions=(region,)))
+        self.values[node.name] = output
+        self.loop = None
+
+    def _guarded(self, value: Value) -> bool:
+        """Whether a written value comes from an op that leaves the state alone when ``write`` is 0."""
+        if value.name not in self.producers:
+            return False
+        op, index = self.producers[value.name]
+        return OPS[op.name].guard is not None and index in OPS[op.name].in_place
+
+    def _write_states(self, node: Node) -> None:
+        """Note the states whose new value is this node, in the scope where it is computed."""
+        for target in self.mutations.get(node.name, ()):
+            self._write_state(target, self.value(node))
+
+    def _overwrite_states(self) -> None:
+        """Note the states whose new value is a parameter or another buffer, which no node computes."""
+        for name, targets in self.mutations.items():
+            if name in self.named:
+                for target in targets:
+                    self._write_state(target, self._named(self.named[name]))
+
+    def _write_state(self, target: str, value: Value) -> None:
+        kind = TensorType.of(self._state_initial(target))
+        if value.type.dtype == kind.dtype and {value.type.shape, kind.shape} <= {(), (1,)}:
+            value = self._as(value, kind)
+        if value.type != kind:
+            hint = "a buffer keeps its shape and dtype"
+            raise UserError("CHM213", f"buffer {target}, {kind}, is overwritten by {value.type}", hint=hint)
+        self.scopes[-1].written.append((target, value))
+
+    def _as(self, value: Value, kind: TensorType) -> Value:
+        """A number with or without an axis of 1."""
+        if value.type == kind:
+            return value
+        name, shape = ("broadcast" if value.type.shape == () else "reshape"), ",".join(map(str, kind.shape))
+        made = Value(self.fresh(value.name), kind)
+        self.scopes[-1].ops.append(Op(name, (value,), (made,), {"shape": shape}))
+        return made
+
+    def _output(self, node: Node) -> tuple[Value, ...]:
+        specs = self.program.graph_signature.output_specs
+        outputs = node.args[0]
+        assert isinstance(outputs, tuple | list)
+        return tuple(
+            self.value(argument)
+            for argument, spec in zip(outputs, specs, strict=True)
+            if spec.kind == OutputKind.USER_OUTPUT and argument is not None
+        )
