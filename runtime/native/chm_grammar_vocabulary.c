@@ -3,15 +3,17 @@
 
 /* ---- what is made of the tables ---- */
 
-/* Whether a walk over the trie stays inside of it: the next node is at most one deeper, the one behind a subtree is not
- * deeper than its root. A trie that is wrong in other ways gives wrong masks, whose tokens are not accepted. */
-static bool check_trie(const uint32_t *nodes, uint32_t count, uint32_t tokens) {
+/* Whether a walk over the trie stays inside of it, and of the room for a walk: the next node is at most one deeper, the one
+ * behind a subtree is not deeper than its root, none is deeper than the longest token. A trie that is wrong in other ways
+ * gives wrong masks, whose tokens are not accepted. */
+static bool check_trie(const uint32_t *nodes, uint32_t count, const chm_tokenizer *tokenizer) {
   if (nodes[1] >> 24) return false;
   uint32_t bad = 0, before = 1; /* without a branch for each node; before: depth of the one before, plus 1 */
   for (uint32_t i = 1; i < count; ++i) {
     uint32_t place = nodes[2 * i + 1], depth = place >> 24, behind = i + (place & 0xFFFFFF);
     uint32_t next = nodes[2 * (behind < count ? behind : 0) + 1] >> 24;
-    bad |= (depth - 1 >= before) | (next > depth) | (behind - i - 1 >= count - i) | ((nodes[2 * i] & 0xFFFFFF) > tokens);
+    bad |= (depth - 1 >= before) | (next > depth) | (behind - i - 1 >= count - i) | (depth > tokenizer->longest) |
+           ((nodes[2 * i] & 0xFFFFFF) > tokenizer->count);
     before = depth + 1;
   }
   return !bad;
@@ -41,7 +43,7 @@ static void fill_bitmaps(chm_vocabulary *v) {
 }
 
 int32_t chm_vocabulary_open(chm_vocabulary *v, const chm_allocator *allocator) {
-  if (!check_trie(v->trie, v->nodes, v->count) || !check_trie(v->rest, v->rest_nodes, v->count))
+  if (!check_trie(v->trie, v->nodes, v->tokenizer) || !check_trie(v->rest, v->rest_nodes, v->tokenizer))
     return invalid("a trie is not consistent");
   v->words = (v->count + 31) / 32;
   v->n_large = v->most_chars = 0;

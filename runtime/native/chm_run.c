@@ -59,8 +59,25 @@ typedef struct settings {
   bool serve, info;
 } settings;
 
-static int fail(void) {
-  fprintf(stderr, "error: %s\n", chm_last_error());
+/* Beside the library's: what only this file finds. */
+#define BAD_REQUEST (-1)
+#define NO_MEMORY (-2)
+
+static const char *sentence(int32_t status) {
+  return status == BAD_REQUEST ? "the request is not valid"
+         : status == NO_MEMORY ? chm_status_text(CHM_ERROR_MEMORY)
+                               : chm_last_error();
+}
+
+static int fail(int32_t status) {
+  fprintf(stderr, "error: %s\n", sentence(status));
+  return 1;
+}
+
+/* After the last line: whether it was one, and the reading did not fail. */
+static int end_of_input(void) {
+  if (feof(stdin)) return 0;
+  fputs("error: standard input cannot be read\n", stderr);
   return 1;
 }
 
@@ -215,14 +232,17 @@ static void drop_grammar(void) {
   compiled_bytes = NULL;
 }
 
+/* A file that could not be read is one of no bytes, and refused. */
 static int32_t open_grammars(void) {
-  return grammars ? CHM_OK : chm_pack_open(bundle, NULL, grammar_file, grammar_bytes, 0, NULL, &grammars);
+  static const uint32_t nothing[1];
+  const void *data = grammar_file ? grammar_file : chm_run_grammars ? nothing : NULL;
+  return grammars ? CHM_OK : chm_pack_open(bundle, NULL, data, grammar_bytes, 0, NULL, &grammars);
 }
 
 /* Use a grammar of the bundle: NULL for the default one, if there is one. */
 static int32_t use_grammar(const char *name) {
   drop_grammar();
-  if ((!name && !grammar_file) || (name && !strcmp(name, "none"))) return CHM_OK;
+  if ((!name && !chm_run_grammars) || (name && !strcmp(name, "none"))) return CHM_OK;
   int32_t status = open_grammars();
   if (status || (!name && chm_pack_default(grammars) < 0)) return status;
   if (!name) name = chm_pack_name(grammars, chm_pack_default(grammars));
@@ -234,7 +254,7 @@ static int32_t use_grammar(const char *name) {
 static int32_t use_compiled(const void *data, size_t bytes) {
   drop_grammar();
   compiled_bytes = aligned_alloc(64, (bytes + 64) / 64 * 64);
-  if (!compiled_bytes) return CHM_ERROR_MEMORY;
+  if (!compiled_bytes) return NO_MEMORY;
   memcpy(compiled_bytes, data, bytes);
   int32_t status = open_grammars();
   if (!status) status = chm_pack_open(bundle, grammars, compiled_bytes, bytes, 0, NULL, &compiled);
@@ -252,11 +272,12 @@ static int open_bundle(const settings *s, const char *program) {
   char *weights = path_of(folder, chm_run_weights);
   char *tokenizer = chm_run_tokenizer ? path_of(folder, chm_run_tokenizer) : NULL;
   char *pack = chm_run_grammars ? path_of(folder, chm_run_grammars) : NULL;
-  int32_t status = s->kernels ? chm_cpu_select(s->kernels) : CHM_OK;
+  bool named = weights && (tokenizer || !chm_run_tokenizer) && (pack || !chm_run_grammars);
+  int32_t status = !named ? NO_MEMORY : s->kernels ? chm_cpu_select(s->kernels) : CHM_OK;
   if (!status) status = chm_bundle_open_files(weights, tokenizer, 0, NULL, &bundle);
   if (!status) status = chm_bundle_set_threads(bundle, s->threads);
   if (!status) status = chm_session_open(bundle, NULL, &session);
-  if (pack && !(grammar_file = read_whole(pack, &grammar_bytes))) grammar_file = calloc(1, 64); /* refused when used */
+  grammar_file = read_whole(pack, &grammar_bytes);
   free(pack);
   free(weights);
   free(tokenizer);
@@ -287,11 +308,11 @@ static int answer(const settings *s, const char *prompt, size_t bytes) {
     if (status > CHM_FINISHED) break;
     const uint8_t *text = chm_session_text(session, &size);
     fwrite(text, 1, size, stdout);
-    fflush(stdout);
+    if (fflush(stdout)) return 1;
   }
   putchar('\n');
   fflush(stdout);
-  return status == CHM_FINISHED ? 0 : fail();
+  return status == CHM_FINISHED ? 0 : fail(status);
 }
 
 static int answer_lines(const settings *s) {
@@ -304,7 +325,7 @@ static int answer_lines(const settings *s) {
     if (length && answer(s, line, (size_t)length)) result = 1;
   }
   free(line);
-  return result;
+  return end_of_input() ? 1 : result;
 }
 
 static void print_info(void) {
@@ -347,12 +368,10 @@ static bool from_hex(char *word, size_t *bytes) {
   return true;
 }
 
-#define BAD_REQUEST (-1)
-
 static int32_t serve_prefill(char *line) {
   size_t count = 0, capacity = strlen(line) / 2 + 1;
   int32_t *tokens = malloc(capacity * sizeof *tokens);
-  if (!tokens) return BAD_REQUEST;
+  if (!tokens) return NO_MEMORY;
   int32_t status = CHM_OK;
   for (char *word; *(word = next_word(&line));)
     if (count == capacity || !read_i32(word, &tokens[count++])) status = BAD_REQUEST;
@@ -367,7 +386,7 @@ static int32_t serve_encode(char *line, int32_t (*encode)(chm_bundle *, const ui
   char *text = next_word(&line);
   if (!from_hex(text, &bytes)) return BAD_REQUEST;
   int32_t *tokens = malloc((bytes + 1) * sizeof *tokens);
-  if (!tokens) return BAD_REQUEST;
+  if (!tokens) return NO_MEMORY;
   int32_t status = encode(bundle, (const uint8_t *)text, bytes, tokens, bytes, &count);
   if (!status) {
     printf("ok");
@@ -384,7 +403,7 @@ static int32_t serve_grammar(char *line) {
   size_t bytes;
   int32_t status = BAD_REQUEST;
   if (!strcmp(kind, "default")) status = use_grammar(NULL);
-  else if (!strcmp(kind, "name") && *what && (grammar_file || !strcmp(what, "none"))) status = use_grammar(what);
+  else if (!strcmp(kind, "name") && *what && (chm_run_grammars || !strcmp(what, "none"))) status = use_grammar(what);
   else if (!strcmp(kind, "pack") && from_hex(what, &bytes)) status = use_compiled(what, bytes);
   if (!status) printf("ok %d", (int)chm_grammar_closing(grammar));
   return status;
@@ -430,7 +449,7 @@ static int32_t serve_hash(int32_t (*hash)(chm_session *, uint64_t *)) {
 static int32_t serve_snapshot(void) {
   size_t bytes = chm_session_snapshot_bytes(session);
   void *snapshot = malloc(bytes);
-  if (!snapshot) return BAD_REQUEST;
+  if (!snapshot) return NO_MEMORY;
   int32_t status = chm_session_snapshot(session, snapshot, bytes);
   if (!status) {
     printf("ok ");
@@ -504,8 +523,8 @@ static int32_t serve_one(char *line) {
 }
 
 static void print_error(int32_t status) {
-  printf("error %d ", status == BAD_REQUEST ? CHM_ERROR_ARGUMENT : (int)status);
-  for (const char *c = status == BAD_REQUEST ? "the request is not valid" : chm_last_error(); *c; ++c)
+  printf("error %d ", status == BAD_REQUEST ? CHM_ERROR_ARGUMENT : status == NO_MEMORY ? CHM_ERROR_MEMORY : (int)status);
+  for (const char *c = sentence(status); *c; ++c)
     putchar(*c == '\n' ? ' ' : *c);
 }
 
@@ -525,7 +544,7 @@ static int serve(int32_t opened) {
     if (fflush(stdout)) break;
   }
   free(line);
-  return opened ? 1 : 0;
+  return opened || ferror(stdout) ? 1 : end_of_input();
 }
 
 /* The loops of the mode that was named, unless loops were given. */
@@ -550,7 +569,7 @@ int main(int count, char **arguments) {
   if (result) return result;
   int32_t status = open_bundle(&s, arguments[0]);
   if (s.serve) result = serve(status);
-  else if (status || (status = apply_all(&s))) result = fail();
+  else if (status || (status = apply_all(&s))) result = fail(status);
   else if (s.info) print_info();
   else result = s.prompt ? answer(&s, s.prompt, strlen(s.prompt)) : answer_lines(&s);
   drop_grammar();
@@ -558,5 +577,9 @@ int main(int count, char **arguments) {
   free(grammar_file);
   chm_session_close(session);
   if (bundle) chm_bundle_close(bundle);
+  if (fflush(stdout) || ferror(stdout)) {
+    fputs("error: the output cannot be written\n", stderr);
+    return 1;
+  }
   return result;
 }

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fuzz_seeds import deep_trie
 
 from chimerac.runtime import bundle_format as bf
-from chimerac.runtime.bundle_format.fstpack import Pack, pack_bytes
+from chimerac.runtime.bundle_format.fstpack import Pack, Vocabulary, pack_bytes
 from chimerac.runtime.reference.tokenizer import Special, Tokenizer, tokenizer_sections, write_tokenizer
 from chimerac.runtime.sessions.native_library import NativeLibrary
 
@@ -76,6 +77,20 @@ def test_much_random_damage(name: str, driver: Path, toy: Any, small: Callable[[
 
 def test_no_prefix_is_a_pack(driver: Path, toy: Any, small: Callable[[str], tuple[Path, Path]]) -> None:
     assert run(driver, toy, small("person"), "cuts") == 0
+
+
+def test_a_trie_that_goes_below_the_longest_token_is_refused(
+    model: Any, tokenizer: Tokenizer, vocabulary: Vocabulary
+) -> None:
+    """The engine has room for walks over tokens; with this one it wrote behind it."""
+    library, bundle, pack = NativeLibrary(model.file("code")), ct.c_void_p(), ct.c_void_p()
+    paths = (str(model.file("weights")).encode(), str(model.file("tokenizer")).encode())
+    library.call("chm_bundle_open_files", *paths, 0, None, ct.byref(bundle))
+    digest = bf.contents_sha256(tokenizer_sections(tokenizer))
+    data = np.frombuffer(deep_trie(vocabulary, digest), np.uint8).copy()
+    status = library.get("chm_pack_open", bundle, None, data.ctypes.data, data.size, 0, None, ct.byref(pack))
+    assert (status, pack.value) == (431, None)
+    library.call("chm_bundle_close", bundle)
 
 
 class CountingAllocator:
