@@ -11,7 +11,7 @@ import torch
 from torch.fx import Node
 
 from chimerac.compiler.errors import UserError
-from chimerac.compiler.ir.module import Attribute, Value
+from chimerac.compiler.ir.module import Attribute, Op, Value
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.quantised import Kind
 from chimerac.compiler.ir.types import Dim
@@ -40,6 +40,12 @@ class Importer(Protocol):
 
     def shape(self, node: Node) -> tuple[Dim, ...]:
         """The shape of a node's tensor; CHM215 if another extent than that of the tokens varies."""
+
+    def dims(self, tensor: Any, node: Node) -> tuple[Dim, ...]:
+        """The shape of one of the tensors that a node gives."""
+
+    def producer(self, value: Value) -> Op | None:
+        """The op that made a value."""
 
     def shape_of(self, argument: Any) -> tuple[Dim, ...]:
         """The shape of a tensor argument, () of a number."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chimerac.frontends.export import arithmetic, custom, fillings, indexing, movement, products
+from chimerac.frontends.export import arithmetic, custom, fillings, indexing, movement, products, reductions
 from chimerac.frontends.export.handler import Handler
 
 #: PyTorch op, as PyTorch prints it → what it becomes.
@@ -13,6 +13,7 @@ HANDLERS: Mapping[str, Handler] = {
     **movement.HANDLERS,
     **fillings.HANDLERS,
     **indexing.HANDLERS,
+    **reductions.HANDLERS,
     **products.HANDLERS,
     **custom.HANDLERS,
 }

@@ -336,6 +336,7 @@ HANDLERS: Mapping[str, Handler] = {
     "aten.transpose.int": Handler(_swap, "transpose"),
     "aten.t.default": Handler(_turn, "transpose"),
     "aten.expand.default": Handler(_expand, "broadcast"),
+    "aten.expand_as.default": Handler(_expand, "broadcast"),
     "aten.repeat.default": Handler(_repeat, "broadcast"),
     "aten.slice.Tensor": Handler(_slice, "slice", ("last_token",)),
     "aten.select.int": Handler(_select, "slice", ("last_token",)),

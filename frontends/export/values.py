@@ -155,10 +155,18 @@ class Values:
             return TOKENS
         raise self._varying(size, node)
 
+    def producer(self, value: Value) -> Op | None:
+        """The op that made a value."""
+        return self.producers[value.name][0] if value.name in self.producers else None
+
     def shape(self, node: Node) -> tuple[Dim, ...]:
         """The shape of a node's tensor."""
+        return self.dims(node.meta["val"], node)
+
+    def dims(self, tensor: Any, node: Node) -> tuple[Dim, ...]:
+        """The shape of one of the tensors that a node gives."""
         dims: list[Dim] = []
-        for extent in node.meta["val"].shape:
+        for extent in tensor.shape:
             if isinstance(extent, int):
                 dims.append(extent)
             elif re.fullmatch(r"s\d+", str(extent)):

@@ -20,7 +20,7 @@ def rms_norm(context: Context, x: str, like: Value, weight: str, eps: float) -> 
     """``x`` of the type of ``like``, normalised along its last axis; the weight is broadcast."""
     nodes, width = context.nodes, last(like)
     mean = nodes.op("Div", nodes.lanes8_sum(nodes.op("Mul", x, x), width), nodes.f32(width))
-    scale = _one_over_sqrt(nodes, nodes.op("Add", mean, nodes.f32(eps)))
+    scale = one_over_sqrt(nodes, nodes.op("Add", mean, nodes.f32(eps)))
     return nodes.op("Mul", nodes.op("Mul", x, rows_like(context, scale, like, 1)), weight)
 
 
@@ -29,11 +29,11 @@ def build_l2_norm(context: Context, op: Op) -> tuple[str, ...]:
     (like,) = op.operands
     nodes, x = context.nodes, context.value(like)
     total = nodes.lanes8_sum(nodes.op("Mul", x, x), last(like))
-    scale = _one_over_sqrt(nodes, nodes.op("Add", total, nodes.f32(op.number("eps"))))
+    scale = one_over_sqrt(nodes, nodes.op("Add", total, nodes.f32(op.number("eps"))))
     return (nodes.op("Mul", x, rows_like(context, scale, like, 1)),)
 
 
-def _one_over_sqrt(nodes: Nodes, x: str) -> str:
+def one_over_sqrt(nodes: Nodes, x: str) -> str:
     """As -(-1 / sqrt(x)): ONNX Runtime replaces (1 / d) * y by y / d, which rounds once less."""
     return nodes.op("Neg", nodes.op("Div", nodes.f32(-1.0), nodes.op("Sqrt", x)))
 

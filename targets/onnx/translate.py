@@ -11,10 +11,12 @@ from chimerac.targets.onnx import (
     elementwise,
     experts,
     fused,
+    matrices,
     movement,
     norms,
     products,
     recurrent,
+    reductions,
     structure,
 )
 from chimerac.targets.onnx.context import Translate
@@ -24,6 +26,8 @@ EXACT: Mapping[str, Translate] = {
     **structure.TRANSLATORS,
     **elementwise.TRANSLATORS,
     **movement.TRANSLATORS,
+    **reductions.TRANSLATORS,
+    **matrices.TRANSLATORS,
     **norms.TRANSLATORS,
     **products.TRANSLATORS,
     **recurrent.TRANSLATORS,

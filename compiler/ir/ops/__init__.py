@@ -5,13 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from chimerac.compiler.ir.ops import attention, elementwise, experts, linear, movement, recurrent, structure, tables
+from chimerac.compiler.ir.ops import (
+    attention,
+    elementwise,
+    experts,
+    linear,
+    matrices,
+    movement,
+    recurrent,
+    reductions,
+    structure,
+    tables,
+)
 from chimerac.compiler.ir.ops.definition import OpDef, TypeRuleError
 
 OPS: Mapping[str, OpDef] = MappingProxyType(
     {
         op.name: op
-        for module in (structure, elementwise, movement, linear, tables, recurrent, attention, experts)
+        for module in (
+            structure,
+            elementwise,
+            movement,
+            reductions,
+            matrices,
+            linear,
+            tables,
+            recurrent,
+            attention,
+            experts,
+        )
         for op in module.OPS
     }
 )

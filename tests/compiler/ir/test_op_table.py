@@ -57,6 +57,9 @@ def test_what_the_declarations_say() -> None:
     }
     embeddings = {"ternary_embedding", "int8_embedding", "bfloat16_embedding"}
     linears = {"ternary_linear", "int8_linear", "bfloat16_linear", "moe"}
+    reductions = {f"reduce_{name}" for name in ("sum", "max", "min", "prod")}
+    reductions |= {"argmax", "argmin", "cumsum", "softmax", "log_softmax"}
+    moves = {"gather", "take_along", "unfold"}
     assert found == {
         "gone when lowered": embeddings | linears,
         "gone when unrolled": {"loop"},
@@ -64,8 +67,10 @@ def test_what_the_declarations_say() -> None:
         "packed": {"ternary_matmul", "grouped_ternary_matmul", "ternary_look_up"},
         "one row": embeddings | {"embedding", "look_up", "ternary_look_up"},
         "experts": {"grouped_ternary_matmul", "grouped_rms_norm"},
-        "row-wise": linears | {"rms_norm", "l2_norm", "linear", "quantize", "slice", "concat", "pad"},
-        "folds": {"reshape", "slice", "concat", "transpose", "pad", "gather", "take_along"},
+        "row-wise": linears
+        | reductions
+        | {"rms_norm", "l2_norm", "linear", "quantize", "slice", "concat", "pad", "unfold", "layer_norm", "sort"},
+        "folds": reductions | moves | {"reshape", "slice", "concat", "transpose", "pad", "matmul"},
         "guarded": {"titans_anchor", "titans_update", "window_attention"},
     }
 
@@ -84,6 +89,8 @@ def test_type_rules_take_operands_or_say_why_not(name: str, data: st.DataObject)
     attributes: dict[str, Attribute] = {a: data.draw(sizes) for a in entry.attributes}
     if "perm" in attributes:
         attributes["perm"] = data.draw(st.sampled_from(["0", "1,0", "0,2,1", "2,1,0,3", "", "T"]))
+    for name in {"kernel", "stride", "dilation"} & attributes.keys():
+        attributes[name] = data.draw(st.sampled_from(["1", "2", "1,2", "", "T"]))
     if "value" in attributes:
         attributes["value"] = 0.5
     if "expression" in attributes:
@@ -152,6 +159,27 @@ def test_movement() -> None:
     refuse("take_along", f32("T", 8), i32("T", 2, 1), axis=1)
     refuse("pad", f32("T", 8), axis=0, before=1, after=0, value=0.0)
     refuse("iota", f32(8))
+
+
+def test_reductions_and_patches() -> None:
+    assert OPS["reduce_sum"].infer((i32("T", 8),), {}) == (i32("T", 1),)
+    assert OPS["argmax"].infer((f32(2, "T", 8),), {}) == (i32(2, "T", 1),)
+    assert OPS["sort"].infer((f32("T", 8),), {"descending": 1}) == (f32("T", 8), i32("T", 8))
+    assert OPS["matmul"].infer((f32("T", 1, 2, 8), f32(3, 5, 8)), {}) == (f32("T", 3, 2, 5),)
+    window = {"kernel": "3,2", "stride": "2,1", "dilation": "1,2"}
+    assert OPS["unfold"].infer((f32("T", 3, 7, 6),), window) == (f32("T", 3, 4, 3, 3, 2),)
+    refuse("reduce_sum", f32(8, "T"))
+    refuse("reduce_sum", f32())
+    refuse("softmax", i32("T", 8))
+    refuse("layer_norm", f32("T", 8), f32(7), eps=1e-5)
+    refuse("layer_norm", f32("T", 8), f32(8), f32(8), f32(8), eps=1e-5)
+    refuse("sort", f32("T", 8), descending=2)
+    refuse("matmul", f32("T", 8), f32("T", 8))
+    refuse("matmul", f32(8, "T"), f32(8, "T"))
+    refuse("matmul", f32(2, 3, 8), f32(3, 3, 8))
+    refuse("unfold", f32("T", 3, 2, 6), **window)
+    refuse("unfold", f32(3, "T"), kernel="2", stride="1", dilation="1")
+    refuse("unfold", f32("T", 8), kernel="2", stride="0", dilation="1")
 
 
 def test_products() -> None:
