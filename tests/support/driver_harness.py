@@ -179,7 +179,7 @@ class DriverSession:
             assert all(end <= a or b <= start for a, b in written), f"{spec.op} overwrites its operand {i}"
         for (a, b), (c, d) in itertools.combinations(written, 2):
             assert b <= c or d <= a, f"results of {spec.op} overlap"
-        values = [Value(f"a{i}", t) for i, t in enumerate(operand_types)]
+        values = [Value(f"a{i}", t) for i, t in enumerate(spec.operands)]
         op = Op(spec.op, tuple(values), (), dict(spec.attributes))
         reference = OPS[spec.op].reference
         assert reference is not None

@@ -30,6 +30,8 @@ CONSTANTS = {
     "weight": numbers(5, WIDTH, WIDTH, scale=0.3),
     "start": numbers(6, 3, WIDTH),
     "matrices": numbers(7, HEADS, 2, HEAD, HEAD),
+    "places": np.array([3, 1, 7, 0, 0, 6, 2, 5], np.int32),
+    "seven": np.array(7, np.int32),
     "yes": np.array(1, np.int32),
     "no": np.array(0, np.int32),
 }
@@ -87,7 +89,8 @@ class Maker:
 
     def step(self, *, in_loop: bool) -> None:
         kinds = ["unary", "binary", "binary", "constant", "repeat", "reshape", "read", "write", "conv", "anchor"]
-        kinds += ["linear", "columns", "norm"] + ([] if in_loop else ["loop"])
+        kinds += ["linear", "columns", "norm", "compare", "integers", "turn", "part", "reduce", "product", "places"]
+        kinds += [] if in_loop else ["loop"]
         kind = self.draw(st.sampled_from(kinds))
         getattr(self, f"_{kind}")()
 
@@ -157,6 +160,74 @@ class Maker:
         source = self.pick(self.of(ROWS))
         left, right = (self.emit("slice", source, start=a, stop=b)[0] for a, b in ((0, 3), (3, WIDTH)))
         self.emit("concat", right, left)
+
+    def _compare(self) -> None:
+        left, right = self.pick(self.of(ROWS)), self.pick(self.of(ROWS, f32(WIDTH)))
+        name = str(self.draw(st.sampled_from(["less", "less_equal", "equal", "not_equal"])))
+        (flags,) = self.emit(name, left, right)
+        (other,) = self.emit("less", right, left)
+        (both,) = self.emit(str(self.draw(st.sampled_from(["logical_or", "logical_xor", "int_and"]))), flags, other)
+        self.emit("where", both, left, right)
+
+    def _integers(self) -> None:
+        (whole,) = self.emit("to_int", self.emit("mul", self.pick(self.of(ROWS)), self.constant("row"))[0])
+        name = str(self.draw(st.sampled_from(["int_mod", "int_floor_div", "int_maximum", "int_less", "int_mul"])))
+        (result,) = self.emit(name, whole, self.constant(str(self.draw(st.sampled_from(["seven", "places"])))))
+        self.emit("tanh", self.emit("to_float", result)[0])
+
+    def _turn(self) -> None:
+        (apart,) = self.emit("reshape", self.pick(self.of(ROWS)), shape=f"T,{HEADS},{HEAD}")
+        order, back = self.draw(st.sampled_from([("1,0,2", "1,0,2"), ("2,0,1", "1,2,0"), ("1,2,0", "2,0,1")]))  # type: ignore[misc]
+        (turned,) = self.emit("transpose", apart, perm=order)
+        self.emit("transpose", self.emit("cos", turned)[0], perm=back)
+        self.emit("reshape", self.values[-1], shape=f"T,{WIDTH}")
+
+    def _part(self) -> None:
+        source = self.pick(self.of(ROWS))
+        kind = self.draw(st.sampled_from(["gather", "flip", "pad", "spread"]))
+        if kind == "gather":
+            self.emit("gather", source, self.constant("places"), axis=1)
+        elif kind == "flip":
+            self.emit("slice", source, start=WIDTH - 1, stop=-1, axis=1, step=-1)
+        elif kind == "pad":
+            (part,) = self.emit("slice", source, start=0, stop=WIDTH - 3)
+            self.emit("pad", part, axis=1, before=1, after=2, value=0.5)
+        else:
+            self.emit("broadcast", self.emit("slice", source, start=2, stop=3)[0], shape=f"T,{WIDTH}")
+
+    def _reduce(self) -> None:
+        source = self.pick(self.of(ROWS))
+        names = [
+            "reduce_sum",
+            "reduce_max",
+            "reduce_min",
+            "argmax",
+            "softmax",
+            "log_softmax",
+            "cumsum",
+            "layer_norm",
+            "sort",
+        ]
+        name = str(self.draw(st.sampled_from(names)))
+        attributes: dict[str, int | float | str] = {"layer_norm": {"eps": 1e-5}, "sort": {"descending": 1}}.get(
+            name, {}
+        )  # type: ignore[assignment]
+        result = self.emit(name, source, **attributes)[0]
+        if result.type.dtype == "i32":
+            (result,) = self.emit("to_float", result)
+        self.emit("sub", source, result)
+
+    def _product(self) -> None:
+        left, right = (self.emit("reshape", self.pick(self.of(ROWS)), shape=f"T,{HEADS},{HEAD}")[0] for _ in range(2))
+        (product,) = self.emit("matmul", self.emit("tanh", left)[0], right)
+        (flat,) = self.emit("reshape", product, shape=f"T,{HEADS * HEADS}")
+        self.emit("concat", flat, flat)
+
+    def _places(self) -> None:
+        like = self.pick(self.of(ROWS))
+        (places,) = self.emit("int_add", self.emit("iota", like)[0], self.flags[0])
+        (column,) = self.emit("reshape", self.emit("sin", self.emit("to_float", places)[0])[0], shape="T,1")
+        self.emit("mul", like, column)
 
     def _loop(self) -> None:
         carried = self.pick(self.of(ROWS))

@@ -11,7 +11,7 @@ import numpy as np
 from chimerac.compiler.ir import numerics, numpy_math, powers, whole_numbers
 from chimerac.compiler.ir.module import Op
 from chimerac.compiler.ir.ops.definition import Attributes, Infer, OpDef, Types, require
-from chimerac.compiler.ir.types import Dim, TensorType
+from chimerac.compiler.ir.types import DTYPES, Dim, TensorType
 
 #: Letter of a signature → element type. Truth values are i32 of 0 and 1.
 ELEMENTS = {"f": "f32", "i": "i32"}
@@ -134,7 +134,7 @@ def _elementwise(name: str) -> OpDef:
 
     def reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         ready = np.broadcast_arrays(*arrays) if len(arrays) > 1 else arrays
-        result = np.asarray(entry.meaning(numpy_math.NUMPY, *ready), op.results[0].type.numpy)
+        result = np.asarray(entry.meaning(numpy_math.NUMPY, *ready), DTYPES[entry.gives])
         return (result.reshape(ready[0].shape),)
 
     count = len(entry.takes)
@@ -180,7 +180,8 @@ def _infer_fused(operands: Types, attributes: Attributes) -> tuple[TensorType, .
 def _fused_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
     ready = np.broadcast_arrays(*arrays)
     result = evaluate_expression(op.text("expression"), numpy_math.NUMPY, ready)
-    return (np.asarray(result, op.results[0].type.numpy).reshape(ready[0].shape),)
+    gives = ELEMENTWISE[parse_expression(op.text("expression"))[-1][0]].gives
+    return (np.asarray(result, DTYPES[gives]).reshape(ready[0].shape),)
 
 
 OPS = [
