@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from chimerac.compiler.errors import UserError, as_user_error
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.ir.text import print_module
 from chimerac.compiler.ir.verify import verify
-from chimerac.compiler.model import GrammarRequest, Model, Reference
+from chimerac.compiler.model import GrammarRequest, Model, Reference, Remark
 from chimerac.frontends.config import shipped_file
 from chimerac.frontends.config.document import open_document
 from chimerac.frontends.config.model import NAME_PATTERN
@@ -154,8 +155,9 @@ def model_of_module(
 
     from chimerac.frontends.export.importer import import_module
 
+    notes: list[str] = []
     with torch.no_grad():
-        imported = import_module(module.eval(), name=name, block=block)
+        imported = import_module(module.eval(), name=name, block=block, notes=notes)
     verify(imported)
     tell("export", f"{len(imported.entry('main').ops)} ops", time.perf_counter() - begun)
     vocabulary = int(imported.entry("main").results[0].type.shape[-1])
@@ -175,8 +177,15 @@ def model_of_module(
         module=imported,
         tokenizer=tokenizer,
         grammars=grammars,
+        remarks=tuple(_changes(notes)),
         provenance={"weights": origin},
     )
+
+
+def _changes(notes: Sequence[str]) -> Iterator[Remark]:
+    """One remark for all parameters that were changed in the same way."""
+    for change, count in Counter(note.partition(": ")[2] for note in notes).items():
+        yield Remark("dtype", f"{count} parameters or buffers of {change}")
 
 
 def module_digest(module: Module) -> str:

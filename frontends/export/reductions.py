@@ -217,16 +217,30 @@ def _native_layer_norm(importer: Importer, node: Node, makes: str) -> Any:
 
 
 def _group_norm(importer: Importer, node: Node, makes: str) -> Any:
-    """x [N, C, …] in groups of channels, each normalised; then weight and bias of the channels."""
-    value, groups = importer.value(node.args[0]), int(str(node.args[1]))
     weight, bias = (argument(node, i, n) for i, n in ((2, "weight"), (3, "bias")))
+    groups, eps = int(str(node.args[1])), float(argument(node, 4, "eps", 1e-5))
+    made = _in_groups(importer, importer.value(node.args[0]), groups, eps, node)
+    return by_channel(importer, made, weight, bias, node)
+
+
+def _instance_norm(importer: Importer, node: Node, makes: str) -> Any:
+    """Each channel by itself; with running statistics a batch norm."""
+    x, weight, bias, *_ = node.args
+    if not node.args[5]:
+        return _batch_norm(7)(importer, node, makes)
+    value = importer.value(x)
+    channels = _fixed(value.type.shape[1], node)
+    made = _in_groups(importer, value, channels, float(str(node.args[7])), node)
+    return by_channel(importer, made, weight, bias, node)
+
+
+def _in_groups(importer: Importer, value: Value, groups: int, eps: float, node: Node) -> Value:
+    """x [N, C, …] in groups of channels, each normalised."""
     shape = value.type.shape
     channels, *rest = (_fixed(d, node) for d in shape[1:])
     apart = (shape[0], groups, channels // groups * math.prod(rest))
-    eps = float(argument(node, 4, "eps", 1e-5))
-    made = importer.emit(makes, [reshape(importer, value, apart, node)], {"eps": eps}, node)
-    made = reshape(importer, made, shape, node)
-    return by_channel(importer, made, weight, bias, node)
+    made = importer.emit("layer_norm", [reshape(importer, value, apart, node)], {"eps": eps}, node)
+    return reshape(importer, made, shape, node)
 
 
 def _fixed(dim: object, node: Node) -> int:
@@ -302,6 +316,7 @@ HANDLERS: Mapping[str, Handler] = {
     "aten.layer_norm.default": Handler(_layer_norm, "layer_norm"),
     "aten.native_layer_norm.default": Handler(_native_layer_norm, "layer_norm"),
     "aten.group_norm.default": Handler(_group_norm, "layer_norm"),
+    "aten.instance_norm.default": Handler(_instance_norm, "layer_norm"),
     "aten.batch_norm.default": Handler(_batch_norm(7), "", ("rsqrt", "mul", "add")),
     "aten._native_batch_norm_legit_no_training.default": Handler(_batch_norm(6), "", ("rsqrt", "mul", "add")),
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +77,7 @@ class SequenceState(Progress):
         text: bytes of a character that is not complete, at most 3.
     """
 
-    states: Mapping[str, NDArray[np.float32]]
+    states: Mapping[str, NDArray[Any]]
     logits: NDArray[np.float32]
     text: bytes
 
@@ -88,6 +89,7 @@ class StateForm:
     Attributes:
         config_sha256: of the bundle's manifest, like the next.
         shapes: name of a state → its shape, the copies of loop iterations first.
+        integers: names of the states of int32; the others are float32.
         max_loops: most loop iterations.
     """
 
@@ -96,13 +98,17 @@ class StateForm:
     vocabulary: int
     max_loops: int
     shapes: Mapping[str, tuple[int, ...]]
+    integers: frozenset[str] = frozenset()
 
     def sections(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Name → dtype and shape, in the order of the file."""
         return {
             **{name: (dtype, (count,)) for name, (dtype, count) in c.STATE_SECTIONS.items()},
             c.SECTION_LOGITS: ("F32", (self.vocabulary,)),
-            **{c.STATE_PREFIX + name: ("F32", shape) for name, shape in self.shapes.items()},
+            **{
+                c.STATE_PREFIX + name: ("I32" if name in self.integers else "F32", shape)
+                for name, shape in self.shapes.items()
+            },
         }
 
 

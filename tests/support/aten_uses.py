@@ -205,6 +205,7 @@ ATEN: dict[str, Body] = {
     ),
     "aten.native_layer_norm.default": lambda m, x, p: aten.native_layer_norm(x, [8], m.vector, None, 1e-5)[0],
     "aten.group_norm.default": lambda m, x, p: F.group_norm(x, 2, m.vector, m.h),
+    "aten.instance_norm.default": lambda m, x, p: F.instance_norm(x.view(-1, 2, 4), weight=m.h[:2]).flatten(1),
     "aten.batch_norm.default": lambda m, x, p: F.batch_norm(x, m.h, m.g.abs(), m.vector, m.h),
     "aten._native_batch_norm_legit_no_training.default": lambda m, x, p: aten._native_batch_norm_legit_no_training(
         x, m.vector, None, m.h, m.g.abs(), 0.1, 1e-5

@@ -34,7 +34,11 @@ class OnnxModule:
         self.inputs = {i.name: i for i in self.session.get_inputs()}
         self.outputs = [o.name for o in self.session.get_outputs()]
         self.position, self.deepest = 0, 0
-        self.states = {n: np.zeros(i.shape, np.float32) for n, i in self.inputs.items() if n.startswith("state.")}
+        self.states: dict[str, np.ndarray] = {
+            n: np.zeros(i.shape, np.int32 if i.type == "tensor(int32)" else np.float32)
+            for n, i in self.inputs.items()
+            if n.startswith("state.")
+        }
 
     def _spread(self, loops: int) -> None:
         """What docs/onnx.md asks of a caller who lets loops end early."""

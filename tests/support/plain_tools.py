@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
 from chimerac.compiler.ir.interpreter import evaluate
-from chimerac.compiler.ir.module import Module
+from chimerac.compiler.ir.module import Module, Op
 from chimerac.compiler.ir.verify import verify
 
 
@@ -21,9 +21,12 @@ def as_operand(value: torch.Tensor) -> np.ndarray:
 
 
 def run_plain(
-    module: Module, inputs: Sequence[torch.Tensor], states: dict[str, np.ndarray] | None = None
+    module: Module,
+    inputs: Sequence[torch.Tensor],
+    states: dict[str, np.ndarray] | None = None,
+    observe: Callable[[Op, list[np.ndarray], list[np.ndarray]], None] | None = None,
 ) -> list[np.ndarray]:
-    """The results of a call; ``states`` holds the states from call to call."""
+    """The results of a call; ``states`` holds the states from call to call, ``observe`` sees operands and results."""
     verify(module)
     graph = module.entry("call")
     states = {} if states is None else states
@@ -41,7 +44,10 @@ def run_plain(
             states[op.text("name")] = values[op.operands[0].name]
             continue
         else:
-            found = list(evaluate(op, [values[v.name] for v in op.operands]))
+            given = [values[v.name] for v in op.operands]
+            found = list(evaluate(op, given))
+            if observe is not None:
+                observe(op, given, found)
         for value, array in zip(op.results, found, strict=True):
             assert array.dtype == value.type.numpy, op
             values[value.name] = array

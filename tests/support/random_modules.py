@@ -18,6 +18,13 @@ ROWS = f32("T", WIDTH)
 UNARY = ("neg", "abs", "silu", "sigmoid", "tanh", "softplus", "gelu", "zero")
 BINARY = ("add", "sub", "mul", "maximum", "minimum")
 RESHAPES = {ROWS: f"T,{HEADS},{HEAD}", f32("T", HEADS, HEAD): f"T,{WIDTH}", f32(WIDTH): "2,4", f32(3, WIDTH): "8,3"}
+#: An order of three axes → the one that undoes it.
+ORDERS = {"1,0,2": "1,0,2", "2,0,1": "1,2,0", "1,2,0": "2,0,1"}
+REDUCTIONS: dict[str, dict[str, int | float | str]] = {
+    **{name: {} for name in ("reduce_sum", "reduce_max", "reduce_min", "argmax", "softmax", "log_softmax", "cumsum")},
+    "layer_norm": {"eps": 1e-5},
+    "sort": {"descending": 1},
+}
 MATRICES = f32(HEADS, 2, HEAD, HEAD)
 
 CONSTANTS = {
@@ -177,9 +184,9 @@ class Maker:
 
     def _turn(self) -> None:
         (apart,) = self.emit("reshape", self.pick(self.of(ROWS)), shape=f"T,{HEADS},{HEAD}")
-        order, back = self.draw(st.sampled_from([("1,0,2", "1,0,2"), ("2,0,1", "1,2,0"), ("1,2,0", "2,0,1")]))  # type: ignore[misc]
+        order = str(self.draw(st.sampled_from(list(ORDERS))))
         (turned,) = self.emit("transpose", apart, perm=order)
-        self.emit("transpose", self.emit("cos", turned)[0], perm=back)
+        self.emit("transpose", self.emit("cos", turned)[0], perm=ORDERS[order])
         self.emit("reshape", self.values[-1], shape=f"T,{WIDTH}")
 
     def _part(self) -> None:
@@ -197,22 +204,8 @@ class Maker:
 
     def _reduce(self) -> None:
         source = self.pick(self.of(ROWS))
-        names = [
-            "reduce_sum",
-            "reduce_max",
-            "reduce_min",
-            "argmax",
-            "softmax",
-            "log_softmax",
-            "cumsum",
-            "layer_norm",
-            "sort",
-        ]
-        name = str(self.draw(st.sampled_from(names)))
-        attributes: dict[str, int | float | str] = {"layer_norm": {"eps": 1e-5}, "sort": {"descending": 1}}.get(
-            name, {}
-        )  # type: ignore[assignment]
-        result = self.emit(name, source, **attributes)[0]
+        name = str(self.draw(st.sampled_from(list(REDUCTIONS))))
+        result = self.emit(name, source, **REDUCTIONS[name])[0]
         if result.type.dtype == "i32":
             (result,) = self.emit("to_float", result)
         self.emit("sub", source, result)

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from driver_harness import IDENTITY, DriverSession, check_syntax
 from hypothesis import HealthCheck, given, settings
@@ -323,3 +324,32 @@ def test_early_exit_is_the_interpreters(threshold: float, minimum: str, tmp_path
     plan = plan_memory(module)
     assert f".min_loops = {3 if minimum else 1}," in write_driver(module, plan, IDENTITY)
     DriverSession(module, tmp_path, exit_threshold=threshold).check([[t] for t in range(10)])
+
+
+COUNTER = ir_text(
+    "table: f32[10,3], seven: i32[]",
+    """
+    %x: f32[T,3] = embedding(%tokens, %table)
+    %n: i32[] = token_count(%x)
+    %end: i32[] = int_add(%position, %n)
+    %old: i32[] = state.read() {name='read'}
+    %all: i32[] = int_add(%old, %n)
+    state.write(%all) {name='read'}
+    %phase: i32[] = int_mod(%end, %seven)
+    %one: i32[1] = broadcast(%phase) {shape='1'}
+    %f: f32[1] = to_float(%one)
+    %y: f32[T,3] = mul(%x, %f)
+    %same: i32[] = int_equal(%end, %all)
+    %z: f32[T,3] = where(%same, %y, %x)
+    return %z
+    """,
+    "state read: i32[] iterations=1",
+)
+
+
+def test_integers_without_axes_are_computed_kept_and_passed_by_value(tmp_path: Path) -> None:
+    module = pipeline.run(
+        module_of(COUNTER, {"seven": np.array(7, np.int32)}), pipeline.passes(without=["fuse_elementwise"])
+    )[0]
+    DriverSession(module, tmp_path).check(([1, 2, 3], [4], [5], [1, 0]))
+    assert "*(const int32_t *)" in write_driver(module, plan_memory(module), IDENTITY)

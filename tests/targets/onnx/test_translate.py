@@ -98,6 +98,28 @@ def test_states_keep_their_initial_value_for_position_0_only(tmp_path: Path) -> 
     assert_agrees(EntryPoints().run(module).module, tmp_path, [(1, 2), (0,), (3, 1)])
 
 
+def test_states_of_integers(tmp_path: Path) -> None:
+    text = ir_text(
+        "table: f32[9,8], three: i32[]",
+        """
+        %x: f32[T,8] = embedding(%tokens, %table)
+        %old: i32[] = state.read() {name='count'}
+        %n: i32[] = token_count(%x)
+        %all: i32[] = int_add(%old, %n)
+        state.write(%all) {name='count'}
+        %rest: i32[] = int_mod(%all, %three)
+        %factor: f32[] = to_float(%rest)
+        %y: f32[T,8] = mul(%x, %factor)
+        return %y
+        """,
+        "state count: i32[] iterations=1",
+    )
+    from chimerac.compiler.build import pipeline
+
+    module, _ = pipeline.run(module_of(text, {"three": np.array(3, np.int32)}), pipeline.passes())
+    assert_agrees(module, tmp_path, [(1, 2, 3), (0,), (3, 1)])
+
+
 @pytest.mark.parametrize("bits", [2, 8])
 def test_packing(bits: int) -> None:
     high = (1 << (bits - 1)) - 1
