@@ -24,7 +24,12 @@ from numpy.typing import NDArray
 
 from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.bundle_format.atomic import atomic_file
-from chimerac.runtime.bundle_format.strict_json import StrictJsonError, parse_strict, write_strict
+from chimerac.runtime.bundle_format.strict_json import (
+    StrictJsonError,
+    TooManyBranchesError,
+    parse_strict,
+    write_strict,
+)
 from chimerac.runtime.errors import BundleError
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -298,6 +303,8 @@ def parse_container(data: bytes | memoryview, *, path: str | Path | None = None,
         table = parse_strict(metadata[c.KEY_SECTIONS])
         if "\\" in metadata[c.KEY_SECTIONS] or not isinstance(table, dict):
             raise StrictJsonError(f"{c.KEY_SECTIONS} is not a plain object")
+    except TooManyBranchesError as error:
+        raise fail("CHM403", f"the header has {error}") from None
     except (StrictJsonError, RecursionError) as error:
         raise fail("CHM402", f"the header is not valid: {error}") from None
     if metadata[c.KEY_ABI].split(".")[0] != str(c.ABI_MAJOR) or metadata[c.KEY_KIND] not in c.KINDS:

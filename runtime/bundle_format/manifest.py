@@ -16,7 +16,7 @@ from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.bundle_format.atomic import write_atomically
 from chimerac.runtime.bundle_format.compared import remember, was_compared
 from chimerac.runtime.bundle_format.regular import open_regular
-from chimerac.runtime.bundle_format.strict_json import depth_of
+from chimerac.runtime.bundle_format.strict_json import nesting
 from chimerac.runtime.errors import BundleError
 
 FILE_ROLES: Final = ("code", "variant", "weights", "tokenizer", "grammar", "data", "runtime", "document")
@@ -237,7 +237,7 @@ def _generation(value: object) -> Generation | None:
 
 def _json(text: str) -> object:
     """JSON as JavaScript reads it too: bounded nesting, no NaN, and 1.0 is 1."""
-    if depth_of(text) > c.MAX_MANIFEST_DEPTH:
+    if nesting(text, c.MAX_MANIFEST_DEPTH)[0] > c.MAX_MANIFEST_DEPTH:
         raise ValueError(f"nested deeper than {c.MAX_MANIFEST_DEPTH}")
     value: object = json.loads(text, parse_float=_number, parse_constant=_no_number)
     return value

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, Final
 
 from chimerac.runtime.bundle_format.constants import MAX_INTEGER, MAX_JSON_DEPTH
 
-#: A string, or one without an end: that it never fails makes a search through any text linear.
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?')
+#: A bracket, or a string, perhaps without an end: that it never fails makes a search through any text linear.
+_PART = re.compile(r'[\[\]{}]|"(?:[^"\\]|\\.)*+"?')
 _PRINTABLE = re.compile(r"[ -~]*")
-_BAD_ESCAPE = re.compile(r'\\(?:\\|")')
+_WITH_KNOWN_ESCAPES = re.compile(r'(?:[^\\]++|\\["\\])*+')
+
+
+#: Lists and objects of a text: several times those of a header with as many sections as may be. Each takes far more
+#: memory than its two brackets.
+MAX_BRANCHES: Final = 1 << 19
 
 
 class StrictJsonError(ValueError):
     """The text is not in the subset; the message says why."""
+
+
+class TooManyBranchesError(StrictJsonError):
+    """The text has more lists and objects than any that is needed."""
 
 
 def _reject_number(text: str) -> Any:
@@ -35,26 +44,40 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def depth_of(text: str) -> int:
-    """How deep the arrays and objects of a JSON text are nested; linear in its length, also for what is no JSON."""
-    depth = most = 0
-    for bracket in re.finditer(r"[\[\]{}]", _STRING.sub("", text)):
-        depth += 1 if bracket.group() in "[{" else -1
-        most = max(most, depth)
-    return most
+def nesting(text: str, most: int) -> tuple[int, int]:
+    """How deep the arrays and objects of a JSON text are nested, and how many there are; up to one below ``most``.
+
+    It takes time linear in the length of the text, also for what is no JSON, and little memory beside it.
+    """
+    depth = deepest = branches = 0
+    for part in _PART.finditer(text):
+        first = text[part.start()]
+        if first in "[{":
+            branches += 1
+            depth += 1
+            deepest = max(deepest, depth)
+            if deepest > most:
+                break
+        elif first != '"':
+            depth -= 1
+    return deepest, branches
 
 
 def parse_strict(text: str, max_depth: int = MAX_JSON_DEPTH) -> Any:
     """Parse printable ASCII JSON with integers in 0..2**53 and no escapes but ``\\"`` and ``\\\\``.
 
-    Raises StrictJsonError for anything else: other characters, duplicate keys, deeper nesting than ``max_depth``.
+    Raises StrictJsonError for anything else: other characters, duplicate keys, deeper nesting than ``max_depth``,
+    more than ``MAX_BRANCHES`` lists and objects.
     """
     if not _PRINTABLE.fullmatch(text):
         raise StrictJsonError("a character is not printable ASCII")
-    if "\\" in _BAD_ESCAPE.sub("", text):
+    if not _WITH_KNOWN_ESCAPES.fullmatch(text):
         raise StrictJsonError('an escape other than \\" and \\\\')
-    if depth_of(text) > max_depth:
+    depth, branches = nesting(text, max_depth)
+    if depth > max_depth:
         raise StrictJsonError(f"nested deeper than {max_depth}")
+    if branches > MAX_BRANCHES:
+        raise TooManyBranchesError(f"more than {MAX_BRANCHES} lists and objects")
     try:
         return json.loads(
             text,
