@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import random
 import sys
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from made_once import Once, made_once
 
 pytest_plugins = ["toy_bundles"]
 
@@ -29,13 +32,28 @@ def document() -> Path:
 
 
 @pytest.fixture(scope="session")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Target name → bundle of the document at nano scale."""
-    from chimerac.compiler.build.build import build
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """``once(name, make)``: the folder that ``make`` fills, once in a run of tests."""
+    return partial(made_once, tmp_path_factory)
 
-    out = tmp_path_factory.mktemp("dist")
-    report = build(DOCUMENT, scale="nano", targets=["x86_64-avx2", "wasm"], out=out)
-    return {bundle.target: bundle.path for bundle in report.bundles}
+
+def _built(once: Once, targets: list[str]) -> dict[str, Path]:
+    """Target name → bundle of the document at nano scale."""
+
+    def make(folder: Path) -> None:
+        from chimerac.compiler.build.build import build
+
+        report = build(DOCUMENT, scale="nano", targets=targets, out=folder)
+        (folder / "paths.json").write_text(json.dumps({bundle.target: str(bundle.path) for bundle in report.bundles}))
+
+    paths = json.loads((once(" ".join(targets), make) / "paths.json").read_text())
+    return {target: Path(path) for target, path in paths.items()}
+
+
+@pytest.fixture(scope="session")
+def bundles(once: Once) -> dict[str, Path]:
+    """Target name → bundle of the document at nano scale, natively and for the web."""
+    return _built(once, ["x86_64-avx2", "wasm"])
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -79,10 +97,6 @@ def golden(request: pytest.FixtureRequest) -> Golden:
 
 
 @pytest.fixture(scope="session")
-def onnx_bundles(document: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Target name → bundle of the document at nano scale."""
-    from chimerac.compiler.build.build import build
-
-    targets = ["onnx", "onnx-fused"]
-    report = build(document, scale="nano", targets=targets, out=tmp_path_factory.mktemp("onnx"))
-    return {bundle.target: bundle.path for bundle in report.bundles}
+def onnx_bundles(once: Once) -> dict[str, Path]:
+    """Target name → bundle of the document at nano scale, for ONNX Runtime."""
+    return _built(once, ["onnx", "onnx-fused"])

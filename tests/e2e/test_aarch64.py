@@ -47,7 +47,7 @@ class Built:
     expected: dict[int, SelfTest]
 
 
-@pytest.fixture(scope="module", params=SMALL_CONFIGS)
+@pytest.fixture(scope="module", params=["nano", pytest.param("odd", marks=pytest.mark.slow)])
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp(request.param)
     config = folder / "model.chimera"

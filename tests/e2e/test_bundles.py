@@ -16,6 +16,7 @@ from chimerac.compiler.build.build import build
 from chimerac.compiler.build.importing import import_model
 from chimerac.compiler.build.lowering import lower
 from chimerac.compiler.build.self_test import self_test
+from chimerac.compiler.model import Model
 from chimerac.runtime.bundle_format import Generation, read_manifest
 from chimerac.runtime.options import PLAIN
 from chimerac.targets.registry import find_target
@@ -24,17 +25,22 @@ TARGETS = ("x86_64-avx2", "wasm")
 PROMPT = list(b"It was a bright cold day in April, and the clocks were striking thirteen.")
 
 
-def interpreter_run(document: Path, loops: int, *, unroll: bool = False) -> tuple[list[int], str, str]:
+@pytest.fixture(scope="module")
+def source(document: Path) -> Model:
+    """The document's model."""
+    return import_model(document, scale="nano")
+
+
+def interpreter_run(source: Model, loops: int, *, unroll: bool = False) -> tuple[list[int], str, str]:
     """Greedy tokens after PROMPT, and the hashes of logits and state, from the interpreter."""
-    source = import_model(document, scale="nano")
     module, _ = lower(source.module, find_target("wasm"), loops=loops if unroll else None)
     found = self_test(module, prompt=PROMPT, count=64, tokenizer=source.tokenizer, loops=loops)
     return list(found.tokens), found.logits_hash, found.state_hash
 
 
-@pytest.mark.parametrize("loops", [1, 2, 3])
-def test_interpreter_native_and_wasm_agree_bit_for_bit(document: Path, bundles: dict[str, Path], loops: int) -> None:
-    expected = interpreter_run(document, loops)
+@pytest.mark.parametrize("loops", [*(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2)), 3])
+def test_interpreter_native_and_wasm_agree_bit_for_bit(source: Model, bundles: dict[str, Path], loops: int) -> None:
+    expected = interpreter_run(source, loops)
     for target in TARGETS:
         with chimerac.load(bundles[target]) as session:
             for _ in session.generate(PROMPT, max_tokens=64, **{**PLAIN, "loops": loops}):
@@ -42,10 +48,13 @@ def test_interpreter_native_and_wasm_agree_bit_for_bit(document: Path, bundles: 
             assert (session.tokens(), session.logits_hash(), session.state_hash()) == expected, target
 
 
-def test_unrolled_bundle_agrees_with_the_interpreter(document: Path, tmp_path: Path) -> None:
-    build(document, scale="nano", targets=TARGETS, out=tmp_path, loops=2)
-    expected = interpreter_run(document, 2, unroll=True)
-    for target in TARGETS:
+@pytest.mark.parametrize("targets", [TARGETS[:1], pytest.param(TARGETS, marks=pytest.mark.slow)], ids=len)
+def test_unrolled_bundle_agrees_with_the_interpreter(
+    document: Path, source: Model, tmp_path: Path, targets: list[str]
+) -> None:
+    build(document, scale="nano", targets=targets, out=tmp_path, loops=2)
+    expected = interpreter_run(source, 2, unroll=True)
+    for target in targets:
         with chimerac.load(tmp_path / f"chimera-5.1-final.{target}") as session:
             for _ in session.generate(PROMPT, max_tokens=64, **PLAIN):
                 pass
@@ -83,7 +92,8 @@ def test_self_tests_pass(bundles: dict[str, Path]) -> None:
             assert session.self_test()
 
 
-@pytest.mark.parametrize("target", ["x86_64-avx2", pytest.param("wasm", marks=pytest.mark.slow)])
+@pytest.mark.slow  # test_second_family.py has a small model of which the same is asked
+@pytest.mark.parametrize("target", TARGETS)
 def test_builds_are_reproducible(document: Path, bundles: dict[str, Path], tmp_path: Path, target: str) -> None:
     """In another environment, with empty caches."""
     script = (

@@ -26,11 +26,11 @@ def weights(folder: Path) -> Path:
         pytest.param("bfloat16", "embedding.weight.bf16", 16, marks=pytest.mark.slow),
     ],
 )
-def test_every_kind_of_target(
+def test_natively_and_in_onnx(
     kind: str, section: str, bits: int, document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nano = partial(build, document, scale="nano", overrides=[f"quantization.embedding_format={kind}"])
-    report = nano(targets=("x86_64-avx2", "wasm", "onnx"), out=tmp_path / "whole")
+    report = nano(targets=("x86_64-avx2", "onnx"), out=tmp_path / "whole")
     stored = read_container(weights(report.bundles[0].path)).sections
     assert [name for name in stored if name.startswith("embedding.weight") and "scales" not in name] == [section]
     rows, columns = 320, 128

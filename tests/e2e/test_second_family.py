@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -47,18 +48,29 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bundles(config: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Built by the command line in a process that knows the family from a distribution's metadata alone."""
-    site, out = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("dist")
+def command_line(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Builds by the command line, in a process that knows the family from a distribution's metadata alone."""
+    site = tmp_path_factory.mktemp("site")
     metadata = site / "toy_family-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-family\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[chimerac.families]\ntoy = toy_family:toy\n")
     path = os.pathsep.join([str(site), str(SUPPORT), *sys.path])
     wanted = [argument for target in TARGETS for argument in ("--target", target)]
-    command = [*COMMAND_LINE, "build", str(config), *wanted, "--out", str(out)]
-    built = subprocess.run(command, env=environment(PYTHONPATH=path), capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
+
+    def run(out: Path, **variables: str) -> Path:
+        command = [*COMMAND_LINE, "build", str(config), *wanted, "--out", str(out)]
+        changed = environment(PYTHONPATH=path, **variables)
+        built = subprocess.run(command, env=changed, capture_output=True, text=True, check=False)
+        assert built.returncode == 0, built.stderr
+        return out
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def bundles(command_line: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    out = command_line(tmp_path_factory.mktemp("dist"))
     return {target: out / f"pocket.{target}" for target in TARGETS}
 
 
@@ -75,6 +87,16 @@ def test_the_family_is_unknown_without_its_package(config: Path) -> None:
     assert error.value.code == "CHM117"
     assert error.value.span is not None
     assert error.value.span.line == 1
+
+
+def test_builds_are_reproducible(bundles: dict[str, Path], command_line: Callable[..., Path], tmp_path: Path) -> None:
+    """In another environment, with empty caches."""
+    elsewhere = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C", "HOME": str(tmp_path / "home")}
+    again = command_line(tmp_path / "again", CHIMERAC_CACHE=str(tmp_path / "cache"), **elsewhere)
+    for path in bundles.values():
+        names = sorted(p.name for p in path.iterdir())
+        assert names == sorted(p.name for p in (again / path.name).iterdir())
+        assert [n for n in names if not filecmp.cmp(path / n, again / path.name / n, shallow=False)] == []
 
 
 def test_bundles_continue_a_text_as_pytorch_does(bundles: dict[str, Path]) -> None:

@@ -52,7 +52,7 @@ def odd_shape(shape: Any) -> Any:
     return replace(shape, vocabulary=301, hidden=72, width=3996, heads=3, head_width=24, moe=moe)
 
 
-@pytest.fixture(scope="module", params=["nano", "odd"])
+@pytest.fixture(scope="module", params=["nano", pytest.param("odd", marks=pytest.mark.slow)])
 def case(request: pytest.FixtureRequest, document: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
     described = read_description(document, scale="nano")
     if request.param == "odd":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_once import Once
 from project import NATIVE_TESTS
 
 from chimerac.runtime import bundle_format as bf
@@ -16,11 +17,12 @@ SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1"
 
 
 @pytest.fixture(scope="session")
-def driver(compile_native: Callable[..., Path], toy_flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def driver(compile_native: Callable[..., Path], toy_flags: list[str], once: Once) -> Path:
     here = NATIVE_TESTS
     sources = [here / "hostile_driver.c", here / "toy_model.c"]
     sources += [bf.NATIVE_DIRECTORY / name for name in bf.POSIX_SOURCES]
-    return compile_native(tmp_path_factory.mktemp("driver") / "hostile", sources, *SANITIZERS, *toy_flags)
+    flags = (*SANITIZERS, *toy_flags)
+    return once("driver", lambda folder: compile_native(folder / "hostile", sources, *flags)) / "hostile"
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ import numpy as np
 import onnx
 import pytest
 
-from chimerac.compiler.build.build import build
 from chimerac.runtime.sessions.loading import load
 from chimerac.runtime.sessions.onnx_model import INTERFACE
 
@@ -55,9 +54,8 @@ def reference(bundle: Path) -> list[np.ndarray]:
     return found
 
 
-def test_both_forms(node: str, document: Path, tmp_path: Path) -> None:
-    report = build(document, scale="nano", targets=["onnx", "onnx-fused"], out=tmp_path, check=False)
-    exact, fused = (bundle.path for bundle in report.bundles)
+def test_both_forms(node: str, onnx_bundles: dict[str, Path]) -> None:
+    exact, fused = (onnx_bundles[target] for target in ("onnx", "onnx-fused"))
     expected = reference(exact)
     assert all(
         np.array_equal(ours, theirs) for ours, theirs in zip(run(node, exact, "disabled"), expected, strict=True)

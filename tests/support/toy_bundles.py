@@ -9,10 +9,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from made_once import Once
 from project import NATIVE_TESTS
 
 from chimerac.runtime import bundle_format as bf
@@ -42,11 +44,35 @@ def toy_tokenizer() -> Tokenizer:
     )
 
 
+WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
+#: Beginnings of the flags that decide what the runtime's own sources become.
+SWITCHES = ("-f", "-g", "-m", "-O", "-pthread", "-D_POSIX", "-Dclock")
+
+
 def compile_c(output: Path, sources: Sequence[Path], *flags: str, compiler: Sequence[str] = ("gcc",)) -> Path:
-    command = [*compiler, *bf.C_FLAGS, f"-I{bf.NATIVE_DIRECTORY}", *map(str, sources), *flags, "-o", str(output)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, f"{' '.join(command)}\n{result.stderr}"
+    """A library or a program, with the flags of the runtime."""
+    run_compiler([*compiler, *bf.C_FLAGS, f"-I{bf.NATIVE_DIRECTORY}", *map(str, sources), *flags, "-o", str(output)])
     return output
+
+
+def run_compiler(command: Sequence[str], folder: Path | None = None) -> None:
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, f"{' '.join(command)}\n{result.stderr}"
+
+
+def compile_with_runtime(once: Once, output: Path, sources: Sequence[Path], *flags: str) -> Path:
+    """As ``compile_c``; the runtime's sources among them are compiled once in a run of tests for each kind of flags."""
+    own = [source for source in sources if source.parent == bf.NATIVE_DIRECTORY]
+    switches = [*dict.fromkeys(["-fPIC", *(flag for flag in flags if flag.startswith(SWITCHES))])]
+
+    def make(source: Path, folder: Path) -> None:
+        run_compiler(["gcc", *bf.C_FLAGS, *WARNINGS, *switches, "-c", str(source)], folder)
+
+    objects = [
+        once(f"{source.stem} {' '.join(sorted(switches))}", partial(make, source)) / f"{source.stem}.o"
+        for source in own
+    ]
+    return compile_c(output, [*(source for source in sources if source not in own), *objects], *flags)
 
 
 def toy_defines(target: str, vocab: int = VOCAB) -> list[str]:
@@ -63,9 +89,9 @@ def gcc() -> str:
 
 
 @pytest.fixture(scope="session")
-def compile_native(gcc: str) -> Callable[..., Path]:
+def compile_native(gcc: str, once: Once) -> Callable[..., Path]:
     """compile_native(output, sources, *flags) with the flags of the runtime."""
-    return compile_c
+    return partial(compile_with_runtime, once)
 
 
 @pytest.fixture(scope="session")
@@ -80,11 +106,11 @@ def toy_flags() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def toy_library(gcc: str, native_target: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    sources = [bf.NATIVE_DIRECTORY / name for name in bf.POSIX_SOURCES]
-    warnings = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
-    output = tmp_path_factory.mktemp("native") / "libchimera.so"
-    return compile_c(output, [TOY_C, *sources], "-shared", "-fPIC", *warnings, *toy_defines(native_target))
+def toy_library(compile_native: Callable[..., Path], native_target: str, once: Once) -> Path:
+    sources = [TOY_C, *(bf.NATIVE_DIRECTORY / name for name in bf.POSIX_SOURCES)]
+    flags = ("-shared", "-fPIC", *WARNINGS, *toy_defines(native_target))
+    name = "libchimera.so"
+    return once("native", lambda folder: compile_native(folder / name, sources, *flags)) / name
 
 
 def link_wasm(output: Path, vocab: int = VOCAB) -> Path:
@@ -96,8 +122,8 @@ def link_wasm(output: Path, vocab: int = VOCAB) -> Path:
 
 
 @pytest.fixture(scope="session")
-def toy_wasm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return link_wasm(tmp_path_factory.mktemp("wasm") / "chimera.wasm")
+def toy_wasm(once: Once) -> Path:
+    return once("wasm", lambda folder: link_wasm(folder / "chimera.wasm")) / "chimera.wasm"
 
 
 @dataclass(frozen=True)
@@ -175,8 +201,9 @@ def make_wasm_toy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Tokeniz
 
 
 @pytest.fixture(scope="session")
-def internals(gcc: str, tmp_path_factory: pytest.TempPathFactory) -> ct.CDLL:
+def internals(compile_native: Callable[..., Path], once: Once) -> ct.CDLL:
     """The runtime's internal functions, see native/exports.c."""
     sources = [NATIVE_TESTS / "exports.c", TOY_C, *(bf.NATIVE_DIRECTORY / name for name in bf.POSIX_SOURCES)]
-    output = tmp_path_factory.mktemp("internals") / "internals.so"
-    return ct.CDLL(str(compile_c(output, sources, "-shared", "-fPIC", *toy_defines("test"))))
+    flags = ("-shared", "-fPIC", *toy_defines("test"))
+    name = "internals.so"
+    return ct.CDLL(str(once("internals", lambda folder: compile_native(folder / name, sources, *flags)) / name))

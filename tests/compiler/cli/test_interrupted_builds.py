@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
 import errno
-import io
 import os
 import re
 import resource
@@ -13,10 +11,10 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cli_tools import NOISE, Command, Outcome, start
+from faults import Faults
 
 from chimerac.compiler.build import places
 from chimerac.compiler.build.workspace import workspace
@@ -24,6 +22,7 @@ from chimerac.compiler.model import Model
 from chimerac.runtime.bundle_format import SelfTest, read_manifest, verify_files
 
 Build = Callable[[], Outcome]
+OF_PLACES = ((places, "exchange"), (places, "sync"))
 
 
 @pytest.fixture
@@ -68,37 +67,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-class Faults:
-    """Makes the k-th creation, opening or renaming of something in a folder fail, or the process end there."""
-
-    def __init__(self, folder: Path, number: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder, self.number, self.count, self.at = f"{folder}{os.sep}", number, 0, 0
-        for owner in (builtins, io, os):
-            monkeypatch.setattr(owner, "open", self.wrap(owner.open))
-        for owner, name in ((os, "mkdir"), (os, "rename"), (os, "replace"), (places, "exchange"), (places, "sync")):
-            monkeypatch.setattr(owner, name, self.wrap(getattr(owner, name)))
-
-    def wrap(self, real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(path: Any, *arguments: Any, **options: Any) -> Any:
-            inside = isinstance(path, str | os.PathLike) and os.fspath(path).startswith(self.folder)
-            if inside and (real is not os_open or arguments[0] & os.O_CREAT):  # cleaning up opens folders to read
-                self.count += 1
-                if self.count == self.at:
-                    if self.number is None:
-                        os.kill(os.getpid(), signal.SIGKILL)
-                    assert self.number is not None
-                    raise OSError(self.number, os.strerror(self.number), os.fspath(path))
-            return real(path, *arguments, **options)
-
-        return call
-
-
-os_open = os.open
-
-
 @pytest.mark.parametrize("older", [False, True], ids=["first build", "rebuild"])
 @pytest.mark.parametrize(
-    "step", [pytest.param(1, marks=pytest.mark.slow), pytest.param(17)], ids=["every fault", "every seventeenth"]
+    "step", [pytest.param(1, marks=pytest.mark.slow), pytest.param(41)], ids=["every fault", "every forty-first"]
 )
 def test_any_file_operation_may_fail(
     quick: Build, bundles: dict[str, Path], dist: Path, monkeypatch: pytest.MonkeyPatch, step: int, older: bool
@@ -108,7 +79,7 @@ def test_any_file_operation_may_fail(
         shutil.copytree(bundles["wasm"], dist / bundles["wasm"].name)
         (dist / bundles["wasm"].name / "notes.txt").write_text("of the older bundle")
     before = contents(dist)
-    faults = Faults(dist, errno.ENOSPC, monkeypatch)
+    faults = Faults(dist, errno.ENOSPC, monkeypatch, OF_PLACES)
     k = 1
     while True:
         faults.count, faults.at = 0, k
@@ -129,7 +100,7 @@ def test_any_file_operation_may_fail(
 
 @pytest.mark.parametrize("exchanged", [True, False], ids=["exchange", "two renames"])
 @pytest.mark.parametrize(
-    "step", [pytest.param(1, marks=pytest.mark.slow), pytest.param(29)], ids=["every step", "every twenty-ninth"]
+    "step", [pytest.param(1, marks=pytest.mark.slow), pytest.param(61)], ids=["every step", "every sixty-first"]
 )
 def test_a_kill_at_any_file_operation_loses_nothing(
     quick: Build, bundles: dict[str, Path], dist: Path, monkeypatch: pytest.MonkeyPatch, step: int, exchanged: bool
@@ -141,7 +112,7 @@ def test_a_kill_at_any_file_operation_loses_nothing(
     older, newer = contents(place), contents(bundles["wasm"])
     if not exchanged:
         monkeypatch.setattr(places, "exchange", lambda *_: False)
-    faults = Faults(dist, None, monkeypatch)
+    faults = Faults(dist, None, monkeypatch, OF_PLACES)
     assert quick().code == 0
     last = faults.count
     for k in sorted({*range(1, last + 1, step), *range(last - 3, last + 1)}):  # the last ones put it in place
@@ -223,7 +194,7 @@ def test_killed_builds_leave_nothing_under_the_name(build: Build, bundles: dict[
     assert contents(dist / name) == contents(bundles["wasm"])
 
 
-@pytest.mark.parametrize("step", ["config", "self-test vector"])
+@pytest.mark.parametrize("step", [pytest.param("config", marks=pytest.mark.slow), "self-test vector"])
 def test_ctrl_c_while_building(document: Path, tmp_path: Path, step: str) -> None:
     with start("build", document, "--scale", "nano", "-t", "wasm", "-o", tmp_path / "dist") as process:
         assert process.stdout is not None

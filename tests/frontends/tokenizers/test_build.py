@@ -17,6 +17,7 @@ from chimerac.runtime.reference.tokenizer import byte_tokenizer, read_tokenizer,
 FULL = f"scale.vocab_size={o200k.AGENT_VOCABULARY}"
 
 
+@pytest.mark.slow
 def test_the_full_vocabulary_end_to_end(document: Path, tmp_path: Path) -> None:
     """The build's self-test compares the bundle with the interpreter: prompt and masks are the tokenizer's."""
     report = build(document, scale="nano", overrides=[FULL], out=tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Literal
 
 import pytest
 import torch
+from faults import Faults
 from safetensors.torch import load_file
 from training_tools import ALONE, CODEC, model_of
 
@@ -182,6 +184,34 @@ def test_a_process_killed_by_the_system_goes_on_bit_for_bit(
     assert process.wait() == -signal.SIGKILL
     train(plan, out)
     assert (out / WEIGHTS_FILE).read_bytes() == (whole / WEIGHTS_FILE).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "every", [pytest.param(1, marks=pytest.mark.slow), pytest.param(25)], ids=["every step", "every twenty-fifth"]
+)
+def test_a_kill_at_any_file_operation_loses_nothing(
+    plan: Plan, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int
+) -> None:
+    """SIGKILL at the k-th of them, and a run that goes on: the same weights and log; a finished run stays so."""
+    whole, out = train(plan, tmp_path / "whole"), tmp_path / "killed"
+    faults = Faults(out, None, monkeypatch)
+    train(plan, out)
+    last = faults.count
+    assert last > 10
+    for k in range(1, last + 1, every):
+        shutil.rmtree(out)
+        child = os.fork()
+        if child == 0:
+            faults.count, faults.at = 0, k
+            try:
+                train(plan, out)
+            finally:
+                os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        train(plan, out)
+        assert (out / WEIGHTS_FILE).read_bytes() == (whole / WEIGHTS_FILE).read_bytes(), k
+        assert rows_of(out) == rows_of(whole), k
+    print(f"{last} operations")
 
 
 class Clock:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_once import Once
 from project import NATIVE_TESTS
 
 from chimerac.runtime import Session, load
@@ -20,17 +21,19 @@ DEFAULTS = bf.Generation(temperature=0.8, top_p=0.9, repetition_penalty=1.2, max
 
 
 @pytest.fixture(scope="session")
-def runner(toy: Any, toy_flags: list[str], compile_native: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runner(toy: Any, toy_flags: list[str], compile_native: Any, once: Once) -> Path:
     """The toy bundle's folder with a runner in it."""
-    folder = tmp_path_factory.mktemp("runner") / "toy"
-    shutil.copytree(toy.folder, folder)
-    names = folder.parent / "names.c"
-    names.write_text("#include <stdint.h>\n" + runner_files("toy.b158", "toy_tokenizer.model", "", DEFAULTS))
-    sources = [bf.NATIVE_DIRECTORY / name for name in (*bf.POSIX_SOURCES, *bf.RUNNER_SOURCES)]
-    toy_c = NATIVE_TESTS / "toy_model.c"
-    flags = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-pthread", "-lm", *toy_flags]
-    compile_native(folder / RUNNER_NAME, [toy_c, names, *sources], *flags)
-    return folder
+
+    def make(folder: Path) -> None:
+        shutil.copytree(toy.folder, folder / "toy")
+        names = folder / "names.c"
+        names.write_text("#include <stdint.h>\n" + runner_files("toy.b158", "toy_tokenizer.model", "", DEFAULTS))
+        sources = [bf.NATIVE_DIRECTORY / name for name in (*bf.POSIX_SOURCES, *bf.RUNNER_SOURCES)]
+        toy_c = NATIVE_TESTS / "toy_model.c"
+        flags = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-pthread", "-lm", *toy_flags]
+        compile_native(folder / "toy" / RUNNER_NAME, [toy_c, names, *sources], *flags)
+
+    return once("runner", make) / "toy"
 
 
 @pytest.fixture(params=["native", "node", "runner"], scope="module")

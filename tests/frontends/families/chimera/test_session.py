@@ -18,7 +18,7 @@ Make = Callable[[ChimeraShape], ChimeraModel]
 
 
 @pytest.mark.usefixtures("exact_activations")
-@pytest.mark.parametrize("loops", [1, 2, 3])
+@pytest.mark.parametrize("loops", [*(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2)), 3])
 def test_session_equals_training_form(shape: ChimeraShape, make_model: Make, loops: int) -> None:
     model = make_model(shape).eval()
     depth = loops if shape.loop is not None else None
