@@ -31,10 +31,11 @@ class Faults:
     ) -> None:
         self.folder, self.number, self.count, self.at = f"{folder}{os.sep}", number, 0, 0
         self._os_open = os.open
-        for owner in (builtins, io, os):
+        opening: tuple[Any, ...] = (builtins, io, os)
+        for owner in opening:
             monkeypatch.setattr(owner, "open", self.wrap(owner.open))
-        for owner, name in ((os, "mkdir"), (os, "rename"), (os, "replace"), *others):
-            monkeypatch.setattr(owner, name, self.wrap(getattr(owner, name)))
+        for place, name in ((os, "mkdir"), (os, "rename"), (os, "replace"), *others):
+            monkeypatch.setattr(place, name, self.wrap(getattr(place, name)))
 
     def wrap(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(path: Any, *arguments: Any, **options: Any) -> Any:
