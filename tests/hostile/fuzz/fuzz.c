@@ -1,6 +1,6 @@
-#include <malloc.h>
-
 #include "fuzz.h"
+
+#include <malloc.h>
 
 _Noreturn void fuzz_failed(const char *condition, const char *file, int line) {
   dprintf(2, "%s:%d: %s does not hold; the last error: %s\n", file, line, condition, chm_last_error());

@@ -7,6 +7,10 @@
 #ifndef FUZZ_H
 #define FUZZ_H
 
+#if !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* posix_memalign, dprintf */
+#endif
+
 #include <stdio.h>
 #include <stdlib.h>
 
