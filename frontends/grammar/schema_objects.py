@@ -19,7 +19,6 @@ from chimerac.compiler.ir.grammar import (
     choice,
     optional,
     sequence,
-    star,
 )
 from chimerac.frontends.grammar import json_text as jt
 from chimerac.frontends.grammar.character_dfa import (
@@ -39,8 +38,6 @@ from chimerac.frontends.grammar.schema_keywords import TYPES
 from chimerac.frontends.grammar.schema_texts import pattern_dfa, text_languages
 from chimerac.frontends.grammar.schema_values import valid
 
-#: Of optional properties in a row: their number times the characters of their names.
-_MOST_OPTIONAL: Final = 1_000_000
 _OBJECT_WORDS: Final = frozenset(
     {"properties", "required", "additionalProperties", "patternProperties", "propertyNames", "minProperties",
      "maxProperties"}
@@ -104,7 +101,6 @@ class Objects:
         if any(values[name] == NOTHING for name, required in names.items() if required):
             return NOTHING
         kept = {name: required for name, required in names.items() if values[name] != NOTHING}
-        _check_optional(kept, parts[0].pointer)
         others = NOTHING if keys.listed is not None else self._others(parts, list(names), patterns, keys)
         if others != NOTHING and minimum > 1 + len(kept):
             place = next(p.pointer for p in parts if p.schema.get("minProperties", 0) == minimum)
@@ -216,19 +212,24 @@ def _patterns(parts: Sequence[Part]) -> dict[str, CharacterDfa]:
     return found
 
 
-def _check_optional(names: Mapping[str, bool], pointer: str) -> None:
-    """Raise UserError CHM282 where too many optional properties follow each other: any of them may come after any."""
-    count = size = 0
-    for name, required in names.items():
-        count, size = (0, 0) if required else (count + 1, size + len(name) + 1)
-        if count * size > _MOST_OPTIONAL:
-            message = f"schema at {pointer or '/'}: {count:,} optional properties in a row are too many"
-            raise UserError("CHM282", message, hint="require some of them, or put them in objects of their own")
-
-
 def _told(names: int, minimum: int, maximum: int | None) -> int:
     """Up to how many properties their number is told; 1 only says that a comma is needed."""
     return max(1, min(names, minimum if maximum is None else maximum))
+
+
+@dataclass(frozen=True)
+class _Rest:
+    """What may come after some properties: ``more`` after a comma, NOTHING if none may; ``end`` if it may end there."""
+
+    more: Expression
+    end: bool
+
+    def after(self) -> Expression:
+        """The same after a property."""
+        if self.more == NOTHING:
+            return EMPTY if self.end else NOTHING
+        following = sequence(jt.COMMA, self.more)
+        return optional(following) if self.end else following
 
 
 @dataclass(frozen=True)
@@ -248,58 +249,62 @@ class _Chain:
 
     def object(self) -> Expression:
         """The whole object; NOTHING if there cannot be one."""
-        rests = [self._tail(count) for count in range(_told(len(self.names), self.minimum, self.maximum) + 1)]
-        first: list[Expression] = []  # what an object may begin with, the last property first
+        rest = {count: self._tail(count) for count in range(self._told_from, self._most + 1)}
         for index, (name, required) in reversed(list(enumerate(self.names.items()))):
-            pair, rests = self._before(rests, index, name, required=required)
-            first = [] if required else first
-            first.append(pair)
-            rests[0] = NOTHING if required else rests[0]
-        options = [option for option in (*reversed(first), rests[0]) if option != NOTHING]
-        return sequence(Literal(b"{"), jt.SPACES, choice(options), Literal(b"}")) if options else NOTHING
+            rest = self._before(rest, index, name, required=required)
+        begin = rest[self._told_from]
+        if begin.more == NOTHING and not begin.end:
+            return NOTHING
+        inner = optional(begin.more) if begin.end and begin.more != NOTHING else EMPTY if begin.end else begin.more
+        return sequence(Literal(b"{"), jt.SPACES, inner, Literal(b"}"))
 
-    def _tail(self, count: int) -> Expression:
+    @property
+    def _most(self) -> int:
+        """Up to which number of properties so far is told."""
+        return _told(len(self.names), self.minimum, self.maximum)
+
+    @property
+    def _told_from(self) -> int:
+        """The number of properties so far with which an object begins: told apart from 1 only where that matters."""
+        return 0 if self.minimum or self.maximum is not None else 1
+
+    def _tail(self, count: int) -> _Rest:
         """What may come after ``count`` named properties; any number of others may all have one name."""
         least = self.minimum - count
         left = None if self.maximum is None else self.maximum - count
         if self.others == NOTHING or left == 0:
-            return EMPTY if least <= 0 else NOTHING
+            return _Rest(NOTHING, least <= 0)
         if least > 1:
-            return NOTHING
-        repeated = sequence(self.others, jt.SPACES)
-        if count:
-            following = sequence(jt.COMMA, repeated)
-            return star(following) if least <= 0 and left is None else Repeat(following, max(0, least), left)
-        more = sequence(jt.COMMA, repeated)
-        whole = sequence(repeated, star(more) if left is None else Repeat(more, 0, left - 1))
-        return whole if least == 1 else optional(whole)
+            return _Rest(NOTHING, False)
+        other = sequence(self.others, jt.SPACES)
+        rule = f"{self.prefix}.+"
+        if left is None:
+            self.rules[rule] = sequence(other, optional(sequence(jt.COMMA, Call(rule))))
+            return _Rest(Call(rule), least <= 0)
+        return _Rest(sequence(other, Repeat(sequence(jt.COMMA, other), 0, left - 1)), least <= 0)
 
-    def _before(
-        self, rests: Sequence[Expression], index: int, name: str, *, required: bool
-    ) -> tuple[Expression, list[Expression]]:
-        """A named property as the first one, and what may come from it on for each number of properties before it.
-
-        That for none is not changed: what an object may begin with is gathered apart.
-        """
-        most = len(rests) - 1
+    def _before(self, rest: Mapping[int, _Rest], index: int, name: str, *, required: bool) -> dict[int, _Rest]:
+        """What may come from a named property on, for each number of properties before it."""
+        most = self._most
         calls: dict[int, Expression] = {}
         text = sequence(jt.string_literal(name), jt.COLON, self.values[name], jt.SPACES)
         if most > 1:
             self.rules[f"{self.prefix}.{index}="] = text
             text = Call(f"{self.prefix}.{index}=")
         for count in range(1, most + 1):
-            if rests[count] != NOTHING:
-                rule = f"{self.prefix}.{index}" + (f".{count}" if most > 1 else "")
-                self.rules[rule] = sequence(text, rests[count])
+            after = rest[count].after()
+            if after != NOTHING:
+                rule = f"{self.prefix}.{index}.{count}"
+                self.rules[rule] = sequence(text, after)
                 calls[count] = Call(rule)
-        found = [rests[0]]
-        for count in range(1, most + 1):
+        found: dict[int, _Rest] = {}
+        for count, here in rest.items():
             full = self.maximum is not None and count >= self.maximum
             pair = NOTHING if full else calls.get(min(count + 1, most), NOTHING)
-            following = NOTHING if pair == NOTHING else sequence(jt.COMMA, pair)
-            options = [one for one in (following, NOTHING if required else rests[count]) if one != NOTHING]
-            rule = f"{self.prefix}.{index}+" + (f".{count}" if most > 1 else "")
-            if options:
+            options = [one for one in (pair, NOTHING if required else here.more) if one != NOTHING]
+            if len(options) > 1:
+                rule = f"{self.prefix}.{index}+{count}"
                 self.rules[rule] = choice(options)
-            found.append(Call(rule) if options else NOTHING)
-        return NOTHING if self.maximum == 0 else calls.get(1, NOTHING), found
+                options = [Call(rule)]
+            found[count] = _Rest(options[0] if options else NOTHING, here.end and not required)
+        return found

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.grammar import Budget, Grammar, deep_recursion
 from chimerac.passes.grammar_fst.determinise import Conflict, Determiniser
-from chimerac.passes.grammar_fst.nfa import UNROLLED_NODES, Nfa, rule_lengths
+from chimerac.passes.grammar_fst.lengths import rule_lengths
+from chimerac.passes.grammar_fst.nfa import UNROLLED_NODES, Nfa
 from chimerac.passes.grammar_fst.proof import Stuck, stuck
 from chimerac.passes.grammar_fst.recursion import prepare
 from chimerac.passes.grammar_fst.tables import tables

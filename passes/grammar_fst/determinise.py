@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -177,6 +178,12 @@ class Determiniser:
         """Cut the bytes into intervals where the same edges hold, and add a segment for each."""
         closure = self.nfa.closure
         self.nfa.budget.use(WORK, len(edges))
+        edges = sorted(edges)
+        if all(one[1] < other[0] for one, other in itertools.pairwise(edges)):
+            for first, last, target, action in edges:
+                self._add(number, first, last, action, closure(target))
+            self._add_calls(number, calls)
+            return
         for first, last, active in cut((first, last, (target, action)) for first, last, target, action in edges):
             if len(active) == 1:
                 ((target, action),) = active

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.grammar import (
@@ -22,11 +24,10 @@ from chimerac.compiler.ir.grammar import (
     Literal,
     Repeat,
     Space,
-    children,
     sequence,
 )
-from chimerac.passes.grammar_fst import graphs
-from chimerac.passes.grammar_fst.components import components
+from chimerac.passes.grammar_fst import graphs, lengths
+from chimerac.passes.grammar_fst.tries import Tries
 
 #: Micro-actions of edges: (kind, argument), with the kinds of docs/fstpack.md.
 CHECK, COUNT, PUSH, POP, SPACE, LIMIT = 1, 2, 3, 4, 5, 6
@@ -39,8 +40,21 @@ MARK: Action = (COUNT, 0)
 #: A repetition of at most so many copied nodes is written out, a longer one is counted.
 UNROLLED_NODES = 96
 
+#: A choice of so many texts is built as one automaton of words.
+_MANY_WORDS: Final = 64
+#: So many nodes that are reached without a byte are put together of parts.
+_MANY: Final = 64
+
 #: Of marks.
 UNLIMITED = 65535
+
+
+def _words(options: Sequence[Expression]) -> tuple[list[bytes], Sequence[Expression]]:
+    """The texts among some options, and the other options, if there are many texts."""
+    words = [option.data for option in options if isinstance(option, Literal)]
+    if len(words) < _MANY_WORDS:
+        return [], options
+    return words, [option for option in options if not isinstance(option, Literal)]
 
 
 def _joined(action: Action, own: Action) -> Action:
@@ -88,9 +102,15 @@ class Nfa:
     machines: dict[str, Machine] = field(default_factory=dict)
     finals: dict[int, Machine] = field(default_factory=dict)
     _copies: dict[tuple[str, int], int] = field(default_factory=dict)
+    _entries: set[int] = field(default_factory=set)  #: of copies
+    _pending: list[tuple[str, int, int]] = field(default_factory=list)
+    _tries: Tries = field(init=False)
     _counted: dict[Counted | Graph, str] = field(default_factory=dict)
     _closures: dict[int, frozenset[int]] = field(default_factory=dict)
     _sizes: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._tries = Tries(self.node, self.epsilon, self.edges)
 
     def node(self) -> int:
         """A new node."""
@@ -115,8 +135,15 @@ class Nfa:
         entry = self._copies.get(key)
         if entry is None:
             entry = self._copies[key] = self.node()
-            self.epsilon[entry].append(self.build(self.grammar.rules[rule], exit, NO_ACTION))
+            self._entries.add(entry)
+            self._pending.append((rule, exit, entry))
         return entry
+
+    def _finish(self) -> None:
+        """Build the copies that were asked for: they wait, so that a row of rules is not as many calls deep."""
+        while self._pending:
+            rule, exit, entry = self._pending.pop()
+            self.epsilon[entry].append(self.build(self.grammar.rules[rule], exit, NO_ACTION))
 
     def build(self, expression: Expression, exit: int, action: Action) -> int:  # noqa: C901  a case for each kind
         """The entry node of an expression that goes on at ``exit``."""
@@ -124,21 +151,23 @@ class Nfa:
             case Literal(data):
                 for byte in reversed(data):
                     entry = self.node()
-                    self.edges[entry].append((byte, byte, exit, action))
+                    self.edges[entry] = [(byte, byte, exit, action)]
+                    if action == NO_ACTION:
+                        self._tries.plain.add(entry)
                     exit = entry
                 return exit
             case Bytes(ranges):
                 entry = self.node()
                 self.edges[entry] = [(first, last, exit, action) for first, last in ranges]
+                if action == NO_ACTION:
+                    self._tries.plain.add(entry)
                 return entry
             case Concat(parts):
                 for part in reversed(parts):
                     exit = self.build(part, exit, action)
                 return exit
             case Choice(options):
-                entry = self.node()
-                self.epsilon[entry] = [self.build(option, exit, action) for option in options]
-                return entry
+                return self._choice(options, exit, action)
             case Repeat(item, minimum, maximum):
                 return self._repeat(expression, item, minimum, maximum, exit, action)
             case Space(item):
@@ -153,6 +182,20 @@ class Nfa:
             case Call(rule):
                 return self._call(rule, exit) if rule in self.called else self.copy(rule, exit)
         raise AssertionError(expression)
+
+    def _choice(self, options: Sequence[Expression], exit: int, action: Action) -> int:
+        words, others = _words(options) if action == NO_ACTION else ([], options)
+        entries = [self.build(option, exit, action) for option in others]
+        if words:
+            entries.append(self._tries.of_words(words, exit))
+        plain = [entry for entry in entries if entry in self._tries.plain and entry != exit]
+        if len(plain) > 1:  # nothing else leads to them: one node can stand for all
+            entries = [self._tries.join(plain), *(entry for entry in entries if entry not in plain)]
+        if len(entries) == 1 and entries[0] != exit:
+            return entries[0]
+        entry = self.node()
+        self.epsilon[entry] = entries
+        return entry
 
     def _call(self, rule: str, exit: int) -> int:
         entry = self.node()
@@ -302,80 +345,63 @@ class Nfa:
         """The nodes reached without a byte that have edges, calls or an end."""
         found = self._closures.get(node)
         if found is None:
-            seen = {node}
-            order = [node]
-            for member in order:
-                following = self.epsilon.get(member)
-                if following:
-                    self.budget.use(WORK, len(following))
-                    order += [target for target in dict.fromkeys(following) if target not in seen]
-                    seen.update(following)
-            edges, calls, finals = self.edges.get, self.calls.get, self.finals
-            found = frozenset([n for n in order if edges(n) or calls(n) or n in finals])
-            self._closures[node] = found
+            if self._pending:
+                self._finish()
+            order = self._reached(node, _MANY)
+            found = self._closures[node] = self._condensed(node) if order is None else self._members(order)
         return found
+
+    def _reached(self, node: int, most: int) -> list[int] | None:
+        """The nodes reached without a byte; None if there are more than ``most``."""
+        epsilon = self.epsilon.get
+        seen = {node}
+        order = [node]
+        for member in order:
+            following = epsilon(member)
+            if following:
+                self.budget.use(WORK, len(following))
+                order += [target for target in dict.fromkeys(following) if target not in seen]
+                seen.update(following)
+                if len(order) > most:
+                    return None
+        return order
+
+    def _members(self, order: Iterable[int]) -> frozenset[int]:
+        edges, calls, finals = self.edges.get, self.calls.get, self.finals
+        return frozenset([n for n in order if edges(n) or calls(n) or n in finals])
+
+    def _condensed(self, root: int) -> frozenset[int]:
+        """The same for many nodes: those of copied rules are put together from each other, texts as one trie."""
+        stack = [root]
+        open_ = {root}
+        while stack:
+            node = stack[-1]
+            waiting: list[int] = []
+            known: set[int] = set()
+            order, seen = [node], {node}
+            for member in order:
+                following = self.epsilon.get(member, ())
+                self.budget.use(WORK, len(following))
+                for target in following:
+                    if target in seen:
+                        continue
+                    seen.add(target)
+                    if target in self._closures:
+                        known |= self._closures[target]
+                    elif target in self._entries and target not in open_:
+                        waiting.append(target)
+                    else:
+                        order.append(target)
+            if waiting:
+                open_.update(waiting)
+                stack += waiting
+                continue
+            stack.pop()
+            members = self._members(order) | known
+            self.budget.use(WORK, len(members))
+            self._closures[node] = self._tries.joined(members)
+        return self._closures[root]
 
     def min_length(self, expression: Expression) -> int:
         """Fewest bytes of an expression."""
-        return min_length(expression, self.lengths)
-
-
-#: Length of what can't be matched at all.
-ENDLESS = 1 << 40
-
-
-def min_length(expression: Expression, lengths: dict[str, int]) -> int:
-    """Fewest bytes of an expression, given those of the rules."""
-    match expression:
-        case Literal(data):
-            return len(data)
-        case Bytes(ranges):
-            return 1 if ranges else ENDLESS
-        case Concat(parts):
-            return min(ENDLESS, sum(min_length(part, lengths) for part in parts))
-        case Choice(options):
-            return min((min_length(option, lengths) for option in options), default=ENDLESS)
-        case Repeat(item, minimum, _):
-            return min(ENDLESS, minimum * min_length(item, lengths)) if minimum else 0
-        case Space(item):
-            return min_length(item, lengths)
-        case Counted(opening, item, separator, closing, minimum, _):
-            edges = min_length(opening, lengths) + min_length(closing, lengths)
-            if not minimum:
-                return min(ENDLESS, edges)
-            inner = minimum * min_length(item, lengths) + (minimum - 1) * min_length(separator, lengths)
-            return min(ENDLESS, edges + inner)
-        case Graph():
-            return graphs.min_length(expression, lambda item: min_length(item, lengths))
-        case Call(rule):
-            return lengths[rule]
-    raise AssertionError(expression)
-
-
-def rule_lengths(grammar: Grammar) -> dict[str, int]:
-    """Fewest bytes of every rule; ENDLESS for one that never ends."""
-    lengths = dict.fromkeys(grammar.rules, ENDLESS)
-    calls = {name: called_rules(expression) for name, expression in grammar.rules.items()}
-    for group in components(calls):  # each after those that it calls
-        changed = True
-        while changed:
-            changed = False
-            for name in sorted(group):
-                found = min_length(grammar.rules[name], lengths)
-                if found < lengths[name]:
-                    lengths[name] = found
-                    changed = len(group) > 1 or name in calls[name]
-    return lengths
-
-
-def called_rules(expression: Expression) -> set[str]:
-    """The rules that an expression names."""
-    found: set[str] = set()
-    stack = [expression]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, Call):
-            found.add(item.rule)
-        else:
-            stack += children(item)
-    return found
+        return lengths.min_length(expression, self.lengths)

@@ -24,7 +24,7 @@ from chimerac.compiler.ir.grammar import (
     star,
 )
 from chimerac.passes.grammar_fst.components import components
-from chimerac.passes.grammar_fst.nfa import called_rules, min_length, rule_lengths
+from chimerac.passes.grammar_fst.lengths import called_rules, min_length, rule_lengths
 
 #: Kinds of frames by their first byte; 0 for others.
 KINDS = {ord("("): 1, ord("["): 2, ord("{"): 3, ord('"'): 4, ord("'"): 5, ord("`"): 6, ord("$"): 13}
