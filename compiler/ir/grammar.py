@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ MAX_SOURCE_BYTES: Final = 1 << 20
 MAX_NESTING: Final = 256
 MAX_RULES: Final = 4096
 MAX_CHOICES: Final = 10_000
-MAX_STATES: Final = 60_000
+MAX_STATES: Final = 40_000
 MAX_ACTION_WORDS: Final = 65_535
 MAX_REPETITIONS: Final = 65_534
 MAX_NODES: Final = 150_000  #: of the nondeterministic automaton
@@ -226,10 +227,16 @@ def children(expression: Expression) -> tuple[Expression, ...]:
 
 @contextmanager
 def deep_recursion() -> Iterator[None]:
-    """Room for sources nested up to the limit; Python's own frames take no C stack."""
-    before = sys.getrecursionlimit()
+    """Room for sources nested up to the limit; Python's own frames take no C stack.
+
+    Meanwhile the collector of cycles rests: it would walk through all that is made, again and again, and find nothing.
+    """
+    before, collecting = sys.getrecursionlimit(), gc.isenabled()
     sys.setrecursionlimit(max(before, 20_000))
+    gc.disable()
     try:
         yield
     finally:
         sys.setrecursionlimit(before)
+        if collecting:
+            gc.enable()

@@ -60,7 +60,7 @@ def schema_grammar(schema: Any, name: str = "schema", *, space_cap: int = DEFAUL
     return Grammar(
         name,
         rules,
-        shared=frozenset(jt.LIBRARY),
+        shared=compiler.called,
         source=source,
         space_cap=space_cap,
         kinds=dict(jt.KINDS),
@@ -86,6 +86,11 @@ class _Compiler:
             name, flat = self._waiting.popleft()
             self.rules[name] = self._alternatives(flat, [0])
         return {**jt.LIBRARY, jt.REST: jt.STRING_REST, jt.WIDE: jt.WIDE_REST, **self.rules, "start": start}
+
+    @property
+    def called(self) -> frozenset[str]:
+        """The rules that have a frame of their own."""
+        return frozenset(jt.LIBRARY) | self._objects.called
 
     def name(self, what: str) -> str:
         """A new rule's name."""

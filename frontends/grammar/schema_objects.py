@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -38,6 +39,8 @@ from chimerac.frontends.grammar.schema_keywords import TYPES
 from chimerac.frontends.grammar.schema_texts import pattern_dfa, text_languages
 from chimerac.frontends.grammar.schema_values import valid
 
+#: In an object of so many named properties values that are alike are one rule with a frame of its own.
+_MANY: Final = 256
 _OBJECT_WORDS: Final = frozenset(
     {"properties", "required", "additionalProperties", "patternProperties", "propertyNames", "minProperties",
      "maxProperties"}
@@ -78,6 +81,7 @@ class Objects:
         value: Callable[[Sequence[Part]], Expression],
     ) -> None:
         self.document, self.rules, self.name, self.value = document, rules, name, value
+        self.called: set[str] = set()  #: rules that need a frame of their own
 
     def object(self, parts: Sequence[Part]) -> Expression:
         """Objects for which all parts hold."""
@@ -100,6 +104,8 @@ class Objects:
         values = {name: self._named(parts, name, patterns, keys) for name in names}
         if any(values[name] == NOTHING for name, required in names.items() if required):
             return NOTHING
+        if len(names) > _MANY:
+            values = self._shared(values)
         kept = {name: required for name, required in names.items() if values[name] != NOTHING}
         others = NOTHING if keys.listed is not None else self._others(parts, list(names), patterns, keys)
         if others != NOTHING and minimum > 1 + len(kept):
@@ -107,6 +113,21 @@ class Objects:
             hint = "name the properties: names that are made up may be the same"
             raise UnsupportedKeyword(place + "/minProperties", f"{minimum} different names cannot be assured", hint)
         return _Chain(self.rules, self.name("property"), kept, values, others, minimum, maximum).object()
+
+    def _shared(self, values: Mapping[str, Expression]) -> dict[str, Expression]:
+        """Values with a rule in place of what comes more than once."""
+        times = Counter(values.values())
+        rules: dict[Expression, Expression] = {}
+        for value, count in times.items():
+            if count > 1 and not isinstance(value, Call) and value != NOTHING:
+                name = self.name("shared value")
+                self.rules[name] = value
+                rules[value] = Call(name)
+            if count > 1 and value != NOTHING:
+                called = rules.get(value, value)
+                assert isinstance(called, Call)
+                self.called.add(called.rule)
+        return {name: rules.get(value, value) for name, value in values.items()}
 
     # -- names
 

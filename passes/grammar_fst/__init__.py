@@ -16,6 +16,7 @@ from chimerac.runtime.bundle_format.fstpack import Automaton
 
 #: What a conflict of counters is tried with: repetitions written out up to so many nodes.
 _UNROLLED_AFTER_CONFLICT = 20_000
+_MOST_SHOWN = 60  #: characters of an example
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ class GrammarFst:
 
 def _endless(grammar: Grammar, machine: Determiniser, place: Stuck) -> UserError:
     """The error for a grammar with texts that can be begun and not ended."""
-    after = "some texts" if place.example is None else repr(place.example.decode("utf-8", "backslashreplace"))
+    shown = place.example.decode("utf-8", "backslashreplace")
+    after = repr(shown if len(shown) <= _MOST_SHOWN else "…" + shown[-_MOST_SHOWN:])
     message = f"the grammar {grammar.name} cannot be followed by one stack: after {after} no end can be reached"
     if machine.preferences:
         message += f"; {_example(machine, machine.preferences[0])}"
@@ -78,7 +80,7 @@ def _endless(grammar: Grammar, machine: Determiniser, place: Stuck) -> UserError
 
 def _example(machine: Determiniser, conflict: Conflict) -> str:
     prefix = machine.prefix(conflict.state)
-    shown = prefix if len(prefix) <= 60 else "…" + prefix[-60:]
+    shown = prefix if len(prefix) <= _MOST_SHOWN else "…" + prefix[-_MOST_SHOWN:]
     byte = conflict.byte
     sign = repr(chr(byte)) if 0x20 <= byte < 0x7F else f"byte 0x{byte:02x}"
     return f"after {shown!r}, {sign} can be {conflict.ways}"

@@ -11,18 +11,20 @@ unit.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from chimerac.passes.grammar_fst.count_ranges import CountRanges
 from chimerac.passes.grammar_fst.counting import END, ENDLESS, Counts, Way, bound, way_of
 from chimerac.passes.grammar_fst.determinise import Segment, State
-from chimerac.passes.grammar_fst.nfa import CHECK, COUNT, LIMIT, POP, PUSH, SPACE_ACTION, UNLIMITED
+from chimerac.passes.grammar_fst.nfa import CHECK, COUNT, LIMIT, POP, PUSH, SPACE_ACTION, UNLIMITED, Action
 
 UNREACHABLE: Final = 65535
 NO_ROOM: Final = 255
 _MOST_ROUNDS: Final = 24
+_PLACE_BITS: Final = 16
+_PLACES: Final = (1 << _PLACE_BITS) - 1
 
 Loop = tuple[int, int, int]  #: least marks that are wanted, most that a mark of the state allows, bytes for each
 
@@ -41,6 +43,7 @@ class _Way:
     """A way of a state: what it opens, and its bytes, UNREACHABLE while they are not known."""
 
     state: int
+    place: int  #: among those of its state, from 1 on
     way: Way
     pushes: list[int]
     target: int  #: after all that it opens, or END
@@ -49,15 +52,21 @@ class _Way:
 
 @dataclass
 class _Plan:
-    """The ways of all states and what is known of their lengths."""
+    """The ways of all states and what is known of their lengths.
+
+    Ways without actions, in machines that count nothing, are in ``before`` only: target → states, each with the place
+    of the way in its low bits.
+    """
 
     states: Sequence[State]
     counts: Counts
     ways: list[list[_Way]] = field(default_factory=list)
+    before: dict[int, list[int]] = field(default_factory=dict)
     #: where bytes of a frame depend on marks: (state, marks) → bytes, as of the round before
     entries: dict[tuple[int, int], int] = field(default_factory=dict)
     close: list[int] = field(default_factory=list)
-    chosen: list[list[_Way]] = field(default_factory=list)
+    chosen: dict[int, list[_Way]] = field(default_factory=dict)
+    plain: dict[int, int] = field(default_factory=dict)  #: state → the next one, where a way of ``before`` is chosen
     units: dict[str, int] = field(default_factory=dict)
     ranges: dict[int, tuple[int, int]] = field(default_factory=dict)  #: state → counts that it may be reached with
     fixed: set[int] = field(default_factory=set)
@@ -107,8 +116,19 @@ def closing(states: Sequence[State]) -> Closing:
     """Bound the counters of all states, drop what leads to no end, and find a way to the end from the others."""
     plan = _Plan(states, bound(states))
     for number, state in enumerate(states):
-        distinct = {(s[2], s[3]): s for s in state.segments if SPACE_ACTION not in s[2]}
-        plan.ways.append([_way(number, segment) for segment in distinct.values()])
+        counts = state.machine.counts
+        listed: list[_Way] = []
+        seen: set[tuple[tuple[Action, ...], int]] = set()
+        for segment in state.segments:
+            actions, target = segment[2], segment[3]
+            if (actions, target) in seen or SPACE_ACTION in actions:
+                continue
+            seen.add((actions, target))
+            if actions or counts:
+                listed.append(_way(number, segment, len(seen)))
+            else:
+                plan.before.setdefault(target, []).append(number << _PLACE_BITS | len(seen))
+        plan.ways.append(listed)
     _find_ranges(plan)
     for turn in range(_MOST_ROUNDS):
         _shortest(plan)
@@ -126,17 +146,17 @@ def closing(states: Sequence[State]) -> Closing:
     return Closing(plan.close, _rooms(plan), [_loop(plan, number) for number in range(len(states))])
 
 
-def _way(number: int, segment: Segment) -> _Way:
+def _way(number: int, segment: Segment, place: int) -> _Way:
     pushes = [argument for kind, argument in segment[2] if kind == PUSH]
     target = END if segment[2][-1:] == ((POP, 0),) else segment[3]
-    return _Way(number, way_of(segment), pushes, target)
+    return _Way(number, place, way_of(segment), pushes, target)
 
 
 def _depends(plan: _Plan, number: int) -> bool:
     return plan.states[number].machine.minimum > 0
 
 
-def _entered(plan: _Plan) -> Iterable[tuple[int, int]]:
+def _entered(plan: _Plan) -> set[tuple[int, int]]:
     """The states that ways open, with their marks, whose bytes depend on them."""
     return {key for ways in plan.ways for way in ways for key in way.way.inner if _depends(plan, key[0])}
 
@@ -155,49 +175,82 @@ def _entry(plan: _Plan, state: int, marks: int) -> int:
 # -- bytes
 
 
-def _shortest(plan: _Plan) -> None:  # noqa: C901  one algorithm
+@dataclass
+class _Levels:
+    """Ways that are complete, by their bytes: state, place of the way, and the way, or the next state, or END."""
+
+    found: dict[int, list[tuple[int, int, _Way | int]]] = field(default_factory=dict)
+    left: list[int] = field(default_factory=list)
+
+    def reach(self, total: int, number: int, place: int, way: _Way | int) -> None:
+        """Note that a way from a state takes so many bytes."""
+        if total not in self.found:
+            self.found[total] = []
+            heapq.heappush(self.left, total)
+        self.found[total].append((number, place, way))
+
+
+def _shortest(plan: _Plan) -> None:
     """Knuth's form of Dijkstra's algorithm: a way counts once all states that it needs are settled."""
-    states = plan.states
-    plan.close = [UNREACHABLE] * len(states)
-    plan.chosen = [[] for _ in states]
+    close = plan.close = [UNREACHABLE] * len(plan.states)
+    plan.chosen, plan.plain = {}, {}
     plan.fixed.clear()
-    waiting: dict[int, list[int]] = {}
-    ways: list[_Way] = []
-    missing: list[int] = []
-    queue: list[tuple[int, int, int]] = [(0, number, -1) for number, state in enumerate(states) if state.final]
-    heapq.heapify(queue)
-    for number in range(len(states)):
-        for way in plan.usable(number):
-            total = 1
-            needed = [] if way.way.goal == END else [way.way.goal]
-            for key in way.way.inner:
-                if _depends(plan, key[0]):
-                    total += plan.entries.get(key, UNREACHABLE)
-                else:
-                    needed.append(key[0])
-            if total >= UNREACHABLE:
+    levels = _Levels()
+    waiting, missing = _begun(plan, levels)
+    settled = bytearray(len(plan.states))
+    while levels.left and (total := heapq.heappop(levels.left)) < UNREACHABLE:
+        for number, _, by in sorted(levels.found.pop(total), key=_order):
+            if settled[number]:
                 continue
-            for goal in needed:
-                waiting.setdefault(goal, []).append(len(ways))
+            settled[number] = True
+            close[number] = total
+            if isinstance(by, _Way):
+                plan.chosen[number] = [by]
+            elif by != END:
+                plan.plain[number] = by
+            for source in plan.before.get(number, ()):
+                if not settled[source >> _PLACE_BITS]:
+                    levels.reach(total + 1, source >> _PLACE_BITS, source & _PLACES, number)
+            for waiter in waiting.get(number, ()):
+                missing[waiter] -= 1
+                waiter.bytes += total
+                if not missing[waiter] and waiter.bytes < UNREACHABLE:
+                    levels.reach(waiter.bytes, waiter.state, waiter.place, waiter)
+
+
+def _begun(plan: _Plan, levels: _Levels) -> tuple[dict[int, list[_Way]], dict[_Way, int]]:
+    """For each state the ways that wait for it, and for how many states each way does; ``levels`` gets the others."""
+    waiting: dict[int, list[_Way]] = {}
+    missing: dict[_Way, int] = {}
+    for number, state in enumerate(plan.states):
+        if state.final:
+            levels.reach(0, number, 0, END)
+        for way in plan.usable(number):
+            way.bytes, needed = _needed(plan, way)
+            if way.bytes >= UNREACHABLE:
+                continue
+            missing[way] = len(needed)
             if not needed:
-                heapq.heappush(queue, (total, number, len(ways)))
-            way.bytes = total
-            ways.append(way)
-            missing.append(len(needed))
-    settled = [False] * len(states)
-    while queue:
-        total, number, index = heapq.heappop(queue)
-        if settled[number]:
-            continue
-        settled[number] = True
-        plan.close[number] = total
-        if index >= 0:
-            plan.chosen[number].append(ways[index])
-        for waiter in waiting.get(number, ()):
-            missing[waiter] -= 1
-            ways[waiter].bytes += total
-            if not missing[waiter] and ways[waiter].bytes < UNREACHABLE:
-                heapq.heappush(queue, (ways[waiter].bytes, ways[waiter].state, waiter))
+                levels.reach(way.bytes, number, way.place, way)
+            for goal in needed:
+                waiting.setdefault(goal, []).append(way)
+    return waiting, missing
+
+
+def _order(item: tuple[int, int, _Way | int]) -> tuple[int, int]:
+    return item[0], item[1]
+
+
+def _needed(plan: _Plan, way: _Way) -> tuple[int, list[int]]:
+    """The bytes of a way as far as they are known, and the states whose bytes come to them."""
+    total = 1
+    needed = [] if way.way.goal == END else [way.way.goal]
+    for key in way.way.inner:
+        if _depends(plan, key[0]):
+            total += plan.entries.get(key, UNREACHABLE)
+        else:
+            needed.append(key[0])
+    return total, needed
 
 
 def _inner_bytes(plan: _Plan, way: _Way) -> int:
@@ -218,7 +271,7 @@ def _find_units(plan: _Plan) -> None:
         own = plan.close[number]
         costs = [_inner_bytes(plan, way) + plan.close[way.way.goal] - own for way in pumps]
         least = min(costs)
-        plan.chosen[number].append(pumps[costs.index(least)])
+        plan.chosen.setdefault(number, []).append(pumps[costs.index(least)])
         plan.units[machine.name] = max(0, least, plan.units.get(machine.name, 0))
 
 
@@ -249,9 +302,12 @@ def _settle_fixed(plan: _Plan) -> None:
 
 def _find_ranges(plan: _Plan) -> None:
     """The least and the greatest count that each state of a machine with a minimum may be reached with."""
+    entered = _entered(plan)
+    if not entered:
+        return
     bounds = {a for s in plan.states for x in s.segments for k, a in x[2] if k in (COUNT, LIMIT)}
     ranges = CountRanges(bounds)
-    for key in _entered(plan):
+    for key in entered:
         ranges.reach(key[0], key[1], key[1])
     while ranges.pending:
         number = ranges.pending.pop()
@@ -300,11 +356,14 @@ def _rooms(plan: _Plan) -> list[int]:
     while changed:
         changed = False
         for number in order:
-            for way in plan.chosen[number]:
+            following = plan.plain.get(number)
+            most = room[number] if following is None else max(room[number], room[following])
+            for way in plan.chosen.get(number, ()):
                 need = len(way.pushes) + (0 if way.target == END else room[way.target])
                 for depth, back in enumerate(way.pushes):
                     need = max(need, depth + room[back])
-                if min(need, NO_ROOM) > room[number]:
-                    room[number] = min(need, NO_ROOM)
-                    changed = True
+                most = max(most, min(need, NO_ROOM))
+            if most > room[number]:
+                room[number] = most
+                changed = True
     return room

@@ -73,7 +73,7 @@ def bound(states: Sequence[State]) -> Counts:
             _measure(states, members, counts)
         dropped = False
         for state in states:
-            kept = [s for s in state.segments if _possible(states, state, way_of(s), counts)]
+            kept = [s for s in state.segments if _possible(states, state, s, counts)]
             dropped |= len(kept) < len(state.segments)
             state.segments = kept
         if not dropped:
@@ -87,7 +87,10 @@ def bound(states: Sequence[State]) -> Counts:
     return counts
 
 
-def _possible(states: Sequence[State], state: State, way: Way, counts: Counts) -> bool:
+def _possible(states: Sequence[State], state: State, segment: Segment, counts: Counts) -> bool:
+    if not segment[2]:
+        return not state.machine.counts or counts.need[segment[3]] <= state.machine.maximum
+    way = way_of(segment)
     if state.machine.counts and (way.mark + (0 if way.goal == END else counts.need[way.goal]) > state.machine.maximum):
         return False
     return all(counts.possible(states[inner].machine, inner, marks) for inner, marks in way.inner)
@@ -101,9 +104,7 @@ def _drop_dead(states: Sequence[State]) -> None:
     alive = [state.final for state in states]
     queue = [number for number, final in enumerate(alive) if final]
     for number, state in enumerate(states):
-        for segment in {(s[2], s[3]): s for s in state.segments}.values():
-            way = way_of(segment)
-            needed = {goal for goal in (way.goal, *(inner for inner, _ in way.inner)) if goal != END}
+        for needed in map(_goals, {(s[2], s[3]): s for s in state.segments}.values()):
             if not needed and not alive[number]:
                 alive[number] = True
                 queue.append(number)
@@ -120,17 +121,21 @@ def _drop_dead(states: Sequence[State]) -> None:
     if all(alive):
         return
 
-    def leads_on(segment: Segment) -> bool:
-        way = way_of(segment)
-        return all(goal == END or alive[goal] for goal in (way.goal, *(inner for inner, _ in way.inner)))
-
     for state in states:
-        state.segments = [segment for segment in state.segments if leads_on(segment)]
+        state.segments = [segment for segment in state.segments if all(alive[goal] for goal in _goals(segment))]
+
+
+def _goals(segment: Segment) -> set[int]:
+    """The states from which an end must be in reach for a segment to lead to one."""
+    if not segment[2]:
+        return {segment[3]}
+    way = way_of(segment)
+    return {goal for goal in (way.goal, *(inner for inner, _ in way.inner)) if goal != END}
 
 
 def _measure(states: Sequence[State], members: Sequence[int], counts: Counts) -> None:
     """The fewest and the most marks from each state of a machine."""
-    ways = {number: {(w.goal, w.mark) for w in map(way_of, states[number].segments)} for number in members}
+    ways = {number: set(map(_step, states[number].segments)) for number in members}
     before: dict[int, list[tuple[int, bool]]] = {}
     for number, found in ways.items():
         for goal, mark in found:
@@ -160,18 +165,30 @@ def _measure(states: Sequence[State], members: Sequence[int], counts: Counts) ->
         counts.need[number], counts.most[number] = need[number], most[number]
 
 
+def _step(segment: Segment) -> tuple[int, bool]:
+    """The state of the same machine after a segment, or END, and whether it makes a mark."""
+    if not segment[2]:
+        return segment[3], False
+    way = way_of(segment)
+    return way.goal, way.mark
+
+
 def _guarded(states: Sequence[State], number: int, segment: Segment, counts: Counts) -> Segment:
     """The segment with the bounds that a count must keep for the way to go on."""
     first, last, actions, target = segment
+    machine = states[number].machine
+    if not actions:
+        guards = _guards(machine, False, number, target, counts) if machine.counts else ()
+        return (first, last, tuple(guards), target) if guards else segment
     way = way_of(segment)
-    machines = [states[number].machine, *(states[inner].machine for inner, _ in way.inner)]
+    machines = [machine, *(states[inner].machine for inner, _ in way.inner)]
     goals = [way.goal, *(inner for inner, _ in way.inner)]
     made: list[Action] = []
-    for depth, (machine, goal) in enumerate(zip(machines, goals, strict=True)):
+    for depth, (owner, goal) in enumerate(zip(machines, goals, strict=True)):
         mark = way.mark if not depth else way.inner[depth - 1][1] > 0
-        if machine.counts:
+        if owner.counts:
             before = number if not depth else None
-            made += _guards(machine, mark, before, goal, counts)
+            made += _guards(owner, mark, before, goal, counts)
         if depth < len(way.inner):
             made.append((PUSH, goal))
     made += [action for action in actions if action[0] not in (COUNT, PUSH)]

@@ -129,43 +129,37 @@ class Determiniser:
         calls: list[tuple[str, int, Action]],
     ) -> list[tuple[int, int, int, Action]]:
         """Replace calls that start like something else by copies of their rules, until all differ; calls is changed."""
+        known = dict.fromkeys(edges)
+        waiting = dict.fromkeys(calls)
         while True:
             taken: dict[str, int] = {}
-            for rule, _, _ in calls:
+            for rule, _, _ in waiting:
                 if rule not in taken:
                     self._start_segments(rule)
                     taken[rule] = _bytes_of(self.states[self._starts[rule]].segments)
             plain = 0
-            for first, last, _, _ in edges:
+            for first, last, _, _ in known:
                 plain |= _range(first, last)
-            names = sorted(taken)
-            clash: set[str] = set()
-            for index, rule in enumerate(names):
-                others = plain
-                for other in names[:index] + names[index + 1 :]:
-                    others |= taken[other]
-                if taken[rule] & others:
-                    clash.add(rule)
+            clash = {rule for rule, bits in taken.items() if bits & _overlap(taken, plain)}
             if not clash:
-                return edges
+                calls[:] = waiting
+                return list(known)
             copied = {rule for rule in clash if rule in self.nfa.grammar.rules}
             if not copied or len(self._copies) >= _MOST_COPIES:
                 byte = _lowest(_overlap(taken, plain))
                 counted = any(rule not in self.nfa.grammar.rules for rule in clash)
                 raise Conflict(number, byte, self._ways(sorted(clash), bool(plain & 1 << byte)), counted)
-            kept = [call for call in calls if call[0] not in copied]
-            for rule, target, action in (call for call in calls if call[0] in copied):
+            kept = {call: None for call in waiting if call[0] not in copied}
+            for rule, target, action in (call for call in waiting if call[0] in copied):
                 self._copies.add((rule, target))
-                for node in self.nfa.closure(self.nfa.copy(rule, target)):
-                    edges = edges + [
-                        (first, last, goal, own if action == NO_ACTION else action)
-                        for first, last, goal, own in self.nfa.edges.get(node, ())
-                    ]
-                    kept += [
-                        (inner, goal, own if action == NO_ACTION else action)
-                        for inner, goal, own in self.nfa.calls.get(node, ())
-                    ]
-            calls[:] = kept
+                nodes = self.nfa.closure(self.nfa.copy(rule, target))
+                self.nfa.budget.use(WORK, len(nodes))
+                for node in nodes:
+                    for first, last, goal, own in self.nfa.edges.get(node, ()):
+                        known[first, last, goal, own if action == NO_ACTION else action] = None
+                    for inner, goal, own in self.nfa.calls.get(node, ()):
+                        kept[inner, goal, own if action == NO_ACTION else action] = None
+            waiting = kept
 
     @staticmethod
     def _ways(rules: list[str], plain: bool) -> str:

@@ -58,14 +58,18 @@ def rule_lengths(grammar: Grammar) -> dict[str, int]:
     lengths = dict.fromkeys(grammar.rules, ENDLESS)
     calls = {name: called_rules(expression) for name, expression in grammar.rules.items()}
     for group in components(calls):  # each after those that it calls
-        changed = True
-        while changed:
-            changed = False
-            for name in sorted(group):
-                found = min_length(grammar.rules[name], lengths)
-                if found < lengths[name]:
-                    lengths[name] = found
-                    changed = len(group) > 1 or name in calls[name]
+        users: dict[str, list[str]] = {name: [] for name in group}
+        for name in sorted(group):
+            for rule in calls[name] & group:
+                users[rule].append(name)
+        queue = dict.fromkeys(sorted(group))
+        while queue:
+            name = next(iter(queue))
+            del queue[name]
+            found = min_length(grammar.rules[name], lengths)
+            if found < lengths[name]:
+                lengths[name] = found
+                queue |= dict.fromkeys(users[name])
     return lengths
 
 

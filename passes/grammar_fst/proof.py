@@ -5,6 +5,9 @@ lowers it by one at least, needs no more frames than ``room`` promises, and is n
 0 the frame can end; then the frames below are looked at, as far as they can end too: the next byte that lowers the
 closing of one of them must not mean something else above. By induction an end can be reached from every
 configuration, in ``closing`` bytes.
+
+Most states need no counts and are settled all at once. Where one is not, or a frame can end before a byte of the frame
+below, what can be reached is found first (``reached.py``): only what fails there is a failure.
 """
 
 from __future__ import annotations
@@ -13,8 +16,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from chimerac.passes.grammar_fst.count_ranges import CountRanges
-from chimerac.passes.grammar_fst.masks import tops
+from chimerac.passes.grammar_fst.reached import Actions, Cells, Reached, Text
 from chimerac.runtime.bundle_format.fstpack import (
     CHECK,
     COUNT,
@@ -32,6 +38,7 @@ from chimerac.runtime.bundle_format.fstpack import (
 _BOUNDS: Final = (COUNT, LIMIT)
 _MOST_TEXTS: Final = 4000  #: that are tried for an example
 _DEEPEST: Final = 12  #: frames of those
+_ROWS: Final = 4096  #: of the tables, looked at together
 
 #: State, count, and both of each frame, outermost first.
 _Place = tuple[int, int, tuple[tuple[int, int], ...]]
@@ -42,13 +49,13 @@ class Stuck:
     """A place from which the text can't be ended as promised: a state, a count, and what is below it, or NO_TOP.
 
     Args:
-        example: bytes that lead there, or to another such place, if one was found.
+        example: bytes that lead there, or to another such place.
     """
 
     state: int
     count: int
     top: int = NO_TOP
-    example: bytes | None = None
+    example: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,7 @@ class _Move:
     """A cell that shifts: the set of its classes, its actions, the next state, or -1 after a pop."""
 
     classes: int
-    actions: tuple[tuple[int, int], ...]
+    actions: Actions
     goal: int
 
 
@@ -71,7 +78,10 @@ def stuck(automaton: Automaton) -> Stuck | None:
     """A place from which a text of the automaton can't be ended as promised; None if there is none, which is proved."""
     prover = Prover(automaton)
     found = next(prover.stuck(), None)
-    return None if found is None else replace(found, example=prover.example())
+    if found is None:
+        return None
+    short = prover.example()
+    return found if short is None else replace(found, example=short)
 
 
 class Prover:
@@ -79,55 +89,102 @@ class Prover:
 
     def __init__(self, automaton: Automaton) -> None:
         self.automaton = automaton
-        self._op = automaton.op.tolist()
+        self._cells = Cells(automaton)
         self._close = automaton.state[:, 0].tolist()
         self._room = (automaton.state[:, 1] & 0xFF).tolist()
         self._loop = automaton.loop.tolist()
         self._loop_of = automaton.state[:, 2].tolist()
-        self._states = [self._read(row) for row in automaton.delta.tolist()]
+        self._read: dict[int, _State] = {}
+        self._reached: Reached | None = None
+        self._limit = 0
+        self._ranges: dict[int, tuple[int, int]] | None = None
 
-    def _read(self, row: list[int]) -> _State:
-        found = _State()
-        classes: dict[int, int] = {}
-        for number, cell in enumerate(row[:-1]):
-            if cell != REJECT:
-                classes[cell] = classes.get(cell, 0) | 1 << number
-        for cell, members in classes.items():
-            actions = self._actions(cell >> 16) if cell >> 16 else ()
+    def _state(self, number: int) -> _State:
+        found = self._read.get(number)
+        if found is not None:
+            return found
+        found = self._read[number] = _State()
+        for cell, members in self._cells.row(number).items():
+            actions = self._cells.actions(cell >> 16)
             if cell & 0xFFFF == RETURN:
                 found.returns.append((members, _checked(actions)))
             else:
                 popped = actions[-1:] == ((POP, 0),)
                 found.moves.append(_Move(members, actions, -1 if popped else cell & 0xFFFF))
-        if row[-1] != REJECT:
-            found.end = _checked(self._actions(row[-1] >> 16))
+        end = int(self.automaton.delta[number, -1])
+        if end != REJECT:
+            found.end = _checked(self._cells.actions(end >> 16))
         return found
 
-    def _actions(self, offset: int) -> tuple[tuple[int, int], ...]:
-        found = []
-        while (word := self._op[offset]) & 0xFF:
-            found.append((word & 0xFF, word >> 16))
-            offset += 1
-        return tuple(found)
+    @property
+    def reached(self) -> Reached:
+        """What can be reached, found when it is asked for."""
+        if self._reached is None:
+            self._reached = Reached(self._cells)
+        return self._reached
 
     def closing(self, state: int, count: int) -> int:
         """The bound of the bytes to the end of a frame."""
         minimum, _, unit, _ = self._loop[self._loop_of[state]]
         return int(self._close[state] + unit * max(0, minimum - count))
 
+    # -- all states without counts at once
+
+    def _settled(self) -> NDArray[np.bool_]:
+        """The states for which a byte does, or an end, whatever is counted."""
+        automaton = self.automaton
+        close, room = automaton.state[:, 0].astype(np.int32), (automaton.state[:, 1] & 0xFF).astype(np.int32)
+        counts = automaton.state[:, 2] > 0
+        size = len(automaton.op)
+        total, depth, needed = (np.zeros(size, np.int32) for _ in range(3))
+        usable, popped = np.zeros(size, bool), np.zeros(size, bool)
+        ends = automaton.delta[:, -1]
+        for offset in np.unique(automaton.delta[:, :-1] >> 16).tolist():
+            if offset == REJECT >> 16:
+                continue
+            actions = self._cells.actions(offset)
+            pushed = [argument for kind, argument in actions if kind == PUSH]
+            usable[offset] = all(kind in (PUSH, POP) for kind, _ in actions) and not counts[pushed].any()
+            popped[offset] = actions[-1:] == ((POP, 0),)
+            depth[offset] = len(pushed)
+            total[offset] = close[pushed].sum()
+            needed[offset] = max((at + max(1, int(room[state])) for at, state in enumerate(pushed)), default=0)
+        settled: NDArray[np.bool_] = ~counts & (close == 0) & (ends != REJECT) & (ends >> 16 == 0)
+        for first in range(0, len(close), _ROWS):
+            rows = slice(first, first + _ROWS)
+            cells = automaton.delta[rows, :-1]
+            shift = (cells != REJECT) & (cells & 0xFFFF != RETURN)
+            act = np.where(shift, cells >> 16, 0)
+            stays = shift & ~popped[act]
+            goal = np.where(stays, cells & 0xFFFF, 0)
+            after = 1 + total[act] + np.where(stays, close[goal], 0)
+            frames = np.maximum(needed[act], depth[act] + np.where(stays, room[goal], 0))
+            falls = shift & usable[act] & ~(stays & counts[goal])
+            falls &= (after <= close[rows, None]) & (frames <= room[rows, None])
+            settled[rows] |= falls.any(1) & ~counts[rows]
+        return settled
+
     # -- counts
 
     def ranges(self) -> dict[int, tuple[int, int]]:
         """The counts that each state that can be reached may have: from the least to the greatest."""
-        bounds = {argument for s in self._states for m in s.moves for kind, argument in m.actions if kind in _BOUNDS}
-        ranges = CountRanges(bounds)
+        if self._ranges is not None:
+            return self._ranges
+        if not (self.automaton.op & 0xFF == COUNT).any():
+            states = {state for held in self.reached.states for state in held}
+            states |= {state for held in self.reached.below for state, _ in held}
+            self._ranges = dict.fromkeys(sorted(states), (0, 0))
+            return self._ranges
+        arguments = {int(word) >> 16 for word in self.automaton.op if int(word) & 0xFF in _BOUNDS}
+        ranges = CountRanges(arguments)
         ranges.reach(self.automaton.start, 0, 0)
         while ranges.pending:
             state = ranges.pending.pop()
-            for move in self._states[state].moves:
+            for move in self._state(state).moves:
                 for goal, low, high in _flow(move, *ranges.found[state]):
                     ranges.reach(goal, low, high)
-        return ranges.found
+        self._ranges = ranges.found
+        return self._ranges
 
     # -- one state
 
@@ -155,7 +212,7 @@ class Prover:
     def _points(self, state: int, low: int, high: int) -> list[int]:
         """Counts between which nothing changes but in proportion."""
         marks = {self._loop[self._loop_of[state]][0], UNLIMITED}
-        for move in self._states[state].moves:
+        for move in self._state(state).moves:
             for kind, argument in move.actions:
                 if kind == PUSH:
                     marks.add(self._loop[self._loop_of[argument]][0])
@@ -171,7 +228,7 @@ class Prover:
     def _falling(self, state: int, count: int) -> int:
         """The set of moves that lower ``closing``."""
         self._limit = self.closing(state, count)
-        return sum(1 << i for i, move in enumerate(self._states[state].moves) if self._falls(state, move, count))
+        return sum(1 << i for i, move in enumerate(self._state(state).moves) if self._falls(state, move, count))
 
     def _pieces(self, state: int, low: int, high: int) -> Iterator[tuple[int, int]]:
         """(count, moves) for pieces of a range of counts where ``closing`` is over 0; 0 moves where none will do."""
@@ -197,47 +254,99 @@ class Prover:
 
     def stuck(self) -> Iterator[Stuck]:
         """The places where the proof fails: none of a grammar that may be used."""
-        ranges = self.ranges()
-        possible = tops(self.automaton)
-        lowering: dict[int, list[tuple[int, int]]] = {}  #: count → set of classes that lower the closing
-        ending: dict[int, int] = {}  #: state that may end → classes at which it does
-        for state, (low, high) in ranges.items():
-            here = self._states[state]
-            pieces: list[tuple[int, int]] = []
-            for count, moves in self._pieces(state, low, high):
-                classes = 0
-                for index, move in enumerate(here.moves):
-                    classes |= move.classes if moves >> index & 1 else 0
-                pieces.append((count, classes))
-                if not moves:
-                    yield Stuck(state, count)
-            lowering[state] = pieces
-            if self.closing(state, high):
-                continue
-            minimum = self._loop[self._loop_of[state]][0]
-            least = max(low, minimum) if self.closing(state, low) else low
-            if not 0 <= here.end <= least:
-                yield Stuck(state, least)
-                continue
-            ending[state] = sum(members for members, needed in here.returns if needed <= least)
-        yield from self._below(possible, lowering, ending)
+        settled = self._settled()
+        if not settled.all():
+            ranges = self.ranges()
+            for state in np.flatnonzero(~settled).tolist():
+                if state in ranges:
+                    yield from self._failing(state, *ranges[state])
+        if self._ends_above():
+            yield from self._below()
 
-    def _below(
-        self, possible: list[set[int]], lowering: dict[int, list[tuple[int, int]]], ending: dict[int, int]
-    ) -> Iterator[Stuck]:
-        """Frames that wait for a byte which the states above them, though they may end, take for something else."""
-        seen: set[tuple[int, int]] = set()
-        queue = [(state, state, classes) for state, classes in ending.items()]
-        while queue:
-            state, above, classes = queue.pop()
-            for top in possible[above]:
-                if top == NO_TOP or (top, classes) in seen:
+    def _failing(self, state: int, low: int, high: int) -> Iterator[Stuck]:
+        """The counts with which a state fails."""
+        counts = [count for count, moves in self._pieces(state, low, high) if not moves]
+        ending = self._ending(state)
+        if not counts and (ending is not None or self.closing(state, high)):
+            return
+        for frame, held in enumerate(self.reached.states):
+            if state in held:
+                yield Stuck(state, counts[0] if counts else low, example=self.reached.text([(frame, held[state])]))
+                return
+
+    def _least(self, state: int, low: int) -> int:
+        """The least count of a state with which ``closing`` is 0."""
+        return max(low, self._loop[self._loop_of[state]][0]) if self.closing(state, low) else low
+
+    def _ending(self, state: int) -> int | None:
+        """The classes before which a frame ends in a state; None where ``closing`` isn't 0, or it can't end."""
+        low, high = self.ranges().get(state, (0, 0))
+        if self.closing(state, high):
+            return None
+        here, least = self._state(state), self._least(state, low)
+        if not 0 <= here.end <= least:
+            return None
+        return sum(members for members, needed in here.returns if needed <= least)
+
+    def _lowering(self, state: int) -> list[int]:
+        """For each count of a state with closing over 0, the classes that lower it."""
+        found = []
+        for _, moves in self._pieces(state, *self.ranges().get(state, (0, 0))):
+            listed = enumerate(self._state(state).moves)
+            found.append(sum(move.classes for index, move in listed if moves >> index & 1))
+        return found
+
+    def _ends_above(self) -> bool:
+        """Whether a frame over another one may end without a byte of its own."""
+        ends = np.flatnonzero(self.automaton.delta[:, -1] != REJECT).tolist()
+        delta = self.automaton.delta[:, :-1]
+        if ((delta != REJECT) & (delta & 0xFFFF == RETURN)).any():
+            return True
+        lowest = set(self._lowest_frame())
+        return not lowest.issuperset(ends)
+
+    def _lowest_frame(self) -> list[int]:
+        """The states that the lowest frame may be in."""
+        order = [self.automaton.start]
+        seen = set(order)
+        for state in order:
+            for cell in set(self.automaton.delta[state, :-1].tolist()):
+                if cell == REJECT:
                     continue
-                seen.add((top, classes))
-                if any(not classes & wanted for _, wanted in lowering.get(top, ())):
-                    yield Stuck(state, 0, top)
-                if top in ending:
-                    queue.append((state, top, classes & ending[top]))
+                actions = self._cells.actions(cell >> 16)
+                pushed = next((argument for kind, argument in actions if kind == PUSH), -1)
+                goal = pushed if pushed >= 0 else -1 if actions[-1:] == ((POP, 0),) else cell & 0xFFFF
+                if goal >= 0 and goal not in seen:
+                    seen.add(goal)
+                    order.append(goal)
+        return order
+
+    def _below(self) -> Iterator[Stuck]:
+        """Frames that wait for a byte which the states above them, though they may end, take for something else."""
+        reached = self.reached
+        lowering: dict[int, list[int]] = {}
+        ending = {state: self._ending(state) for held in reached.states for state in held}
+        seen: set[tuple[int, int]] = set()
+        queue: list[tuple[int, int, int, list[tuple[int, Text]]]] = []
+
+        def wait(state: int, frame: int, classes: int | None, path: list[tuple[int, Text]]) -> None:
+            if classes is not None and (frame, classes) not in seen:
+                seen.add((frame, classes))
+                queue.append((state, frame, classes, path))
+
+        for frame, held in enumerate(reached.states[1:], 1):
+            for state, text in held.items():
+                wait(state, frame, ending[state], [(frame, text)])
+        for state, frame, classes, path in queue:
+            for (top, lower), text in reached.below[frame].items():
+                if top not in lowering:
+                    lowering[top] = self._lowering(top)
+                    ending[top] = self._ending(top)
+                below = [(lower, text), *path]
+                if not all(classes & wanted for wanted in lowering[top]):
+                    yield Stuck(state, 0, top, reached.text(below))
+                more = ending[top]
+                wait(state, lower, None if more is None else classes & more, below)
 
     # -- an example
 
@@ -270,11 +379,11 @@ class Prover:
         """The configuration after a byte of a class, and whether that is optional whitespace; room is not looked at."""
         space = False
         state, count, frames = at
-        while any(members >> number & 1 and needed <= count for members, needed in self._states[state].returns):
+        while any(members >> number & 1 and needed <= count for members, needed in self._state(state).returns):
             if not frames:
                 return None
             (state, count), frames = frames[-1], frames[:-1]
-        move = next((m for m in self._states[state].moves if m.classes >> number & 1), None)
+        move = next((m for m in self._state(state).moves if m.classes >> number & 1), None)
         if move is None:
             return None
         for kind, argument in move.actions:
@@ -294,7 +403,7 @@ class Prover:
         return ((state if move.goal < 0 else move.goal), count, frames), space
 
 
-def _checked(actions: tuple[tuple[int, int], ...]) -> int:
+def _checked(actions: Actions) -> int:
     return max((argument for _, argument in actions), default=0)
 
 

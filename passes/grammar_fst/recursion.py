@@ -41,26 +41,48 @@ def prepare(grammar: Grammar) -> tuple[Grammar, frozenset[str]]:
     rules = _without_left_recursion(grammar, rules)
     kinds = dict(grammar.kinds)
     called = set(grammar.shared & rules.keys())
-    while True:
-        edges = {name: list(_calls(expression, True)) for name, expression in rules.items()}
-        edges = {name: [(rule, tail) for rule, tail in found if rule not in called] for name, found in edges.items()}
-        groups = components({name: [rule for rule, _ in found] for name, found in edges.items()})
-        stuck = [g for g in groups if any(not tail and rule in g for name in g for rule, tail in edges[name])]
-        if not stuck:
-            return replace(grammar, rules=rules, kinds=kinds), frozenset(called)
-        lengths = rule_lengths(replace(grammar, rules=rules))
-        for group in stuck:
-            before = len(rules)
-            # rule by rule, those that are bracketed as a whole first: what they settle needs no more frames
-            for name in sorted(group, key=lambda n: (not _bracketed(rules[n], group, lengths), n)):
-                rules[name] = _hoist(rules[name], name, group, rules, called, kinds, lengths)
-                if len(rules) > before:
-                    break
-            if len(rules) == before:
+    lengths = rule_lengths(replace(grammar, rules=rules))
+    edges = {name: list(_calls(expression, True)) for name, expression in rules.items()}
+    names = set(rules)
+    while names:
+        # what is called with a frame of its own ends a circle, and only circles of these names are left
+        graph = {n: [rule for rule, _ in edges[n] if rule in names and rule not in called] for n in sorted(names)}
+        names = set()
+        for group in components(graph):
+            inner = ((rule, tail) for name in group for rule, tail in edges[name])
+            if all(tail or rule not in group or rule in called for rule, tail in inner):
+                continue
+            names |= group
+            changed = _give_frame(group, rules, called, kinds, lengths)
+            if changed is None:
                 inside = {n: sum(not tail and r == n for m in group for r, tail in edges[m]) for n in group}
                 called.add(max(sorted(group), key=lambda n: inside[n]))
+                continue
+            for name in changed:
+                edges[name] = list(_calls(rules[name], True))
+                lengths.setdefault(name, min_length(rules[name], lengths))
+            names.update(changed)
         if len(rules) > 2 * MAX_RULES:
             raise UserError("CHM282", f"the grammar {grammar.name} has too many nested constructs")
+    return replace(grammar, rules=rules, kinds=kinds), frozenset(called)
+
+
+def _give_frame(
+    group: set[str], rules: dict[str, Expression], called: set[str], kinds: dict[str, int], lengths: dict[str, int]
+) -> list[str] | None:
+    """Make rules of the bracketed parts of one rule of a group; the names of those and of it, None if it has none.
+
+    Rules that are bracketed as a whole come first: what they settle needs no more frames.
+    """
+    for whole in (True, False):
+        for name in sorted(group):
+            if _bracketed(rules[name], group, lengths) is not whole:
+                continue
+            before = len(rules)
+            rules[name] = _hoist(rules[name], name, group, rules, called, kinds, lengths)
+            if len(rules) > before:
+                return [*list(rules)[before:], name]
+    return None
 
 
 def _reachable(rules: Mapping[str, Expression], start: str) -> dict[str, Expression]:

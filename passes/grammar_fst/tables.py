@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,8 @@ from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.grammar import MAX_ACTION_WORDS, MAX_CELLS, Grammar
 from chimerac.passes.grammar_fst.closing import UNREACHABLE, Loop, closing
 from chimerac.passes.grammar_fst.determinise import State
-from chimerac.passes.grammar_fst.nfa import CHECK, COUNT, POP, PUSH, Action
+from chimerac.passes.grammar_fst.merge import Table, merged, numbered
+from chimerac.passes.grammar_fst.nfa import CHECK, COUNT, Action
 from chimerac.runtime.bundle_format.fstpack import REJECT, RETURN, STACK_FRAMES, UNLIMITED, Automaton
 
 #: Characters of the text slice: (first, last) of each byte; continuation bytes are 0x80..0xBF unless listed.
@@ -51,7 +52,7 @@ def tables(grammar: Grammar, states: Sequence[State], start: int, *, minimise: b
     info[:, 2] = loop_of
     info[:, 3] = [state.machine.kind for state in states]
     if minimise:
-        cells, actions, info, start = _merge(_Table(cells, actions, info, start))
+        cells, actions, info, start = merged(Table(cells, actions, info, start))
     op, offsets = _encode(grammar, actions)
     delta = _offsets(cells, offsets)
     first, classes = _classes(delta, columns)
@@ -124,83 +125,6 @@ def _loops(wanted: Sequence[Loop]) -> tuple[NDArray[np.uint16], list[int]]:
     return np.array([[*row, 0] for row in rows], np.uint16), of
 
 
-class _Table(NamedTuple):
-    """Cells and action lists as ``_cells`` gives them, [S, 4] what is told of each state, and the first state."""
-
-    cells: NDArray[np.int64]
-    actions: list[tuple[Action, ...]]
-    info: NDArray[np.uint16]
-    start: int
-
-
-def _reached(table: _Table) -> NDArray[np.int64]:
-    """The states that can be reached, in the order of a breadth-first search."""
-    seen = {table.start}
-    order = [table.start]
-    for state in order:
-        for cell in dict.fromkeys(table.cells[state].tolist()):
-            if cell == REJECT or cell & 0xFFFF == RETURN:
-                continue
-            listed = table.actions[cell >> 16]
-            goals = [argument for kind, argument in listed if kind == PUSH]
-            if listed[-1:] != ((POP, 0),):
-                goals.append(cell & 0xFFFF)
-            for goal in goals:
-                if goal not in seen:
-                    seen.add(goal)
-                    order.append(goal)
-    return np.array(order, np.int64)
-
-
-def _apply(
-    cells: NDArray[np.int64], actions: Sequence[tuple[Action, ...]], number: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], list[tuple[Action, ...]]]:
-    """Cells and actions with states renumbered (``number[state]``); equal action lists become one."""
-    lists: dict[tuple[Action, ...], int] = {(): 0}
-    high = np.zeros(len(actions), np.int64)
-    for index, listed in enumerate(actions):
-        moved = tuple((kind, int(number[arg]) if kind == PUSH else arg) for kind, arg in listed)
-        if any(kind == PUSH and arg < 0 for kind, arg in moved):
-            continue  # of a state that is never reached
-        high[index] = lists.setdefault(moved, len(lists))
-    popping = np.array([listed[-1:] == ((POP, 0),) for listed in actions])
-    goal, act = cells & 0xFFFF, np.where(cells == REJECT, 0, cells >> 16)
-    plain = (cells != REJECT) & (goal != RETURN)
-    moved_goal = np.where(plain & ~popping[act], number[np.where(plain, goal, 0)], np.where(plain, 0, goal))
-    return np.where(cells == REJECT, REJECT, moved_goal | high[act] << 16), list(lists)
-
-
-def _renumber(table: _Table, keep: NDArray[np.int64]) -> _Table:
-    number = np.full(len(table.cells), -1, np.int64)
-    number[keep] = np.arange(len(keep))
-    cells, moved = _apply(table.cells[keep], table.actions, number)
-    return _Table(cells, moved, table.info[keep].copy(), int(number[table.start]))
-
-
-def _merge(table: _Table) -> _Table:
-    """Moore's partition refinement over states that can be reached; counters, kinds and frames needed tell apart."""
-    cells, listed, info, start = _renumber(table, _reached(table))
-    block = _numbered(info)
-    while True:  # blocks are numbered by their first state, so that the order stays breadth-first
-        moved, _ = _apply(cells, listed, block)
-        following = _numbered(np.column_stack([block, moved]))
-        if following.max() == block.max():
-            break
-        block = following
-    _, leaders = np.unique(block, return_index=True)
-    cells, listed = _apply(cells, listed, block)
-    return _Table(cells[leaders], listed, info[leaders].copy(), int(block[start]))
-
-
-def _numbered(rows: NDArray[Any]) -> NDArray[np.int64]:
-    """A number for each row, equal for equal ones, in the order in which they come."""
-    numbers: dict[bytes, int] = {}
-    size = rows.shape[1] * rows.itemsize
-    data = np.ascontiguousarray(rows).tobytes()
-    keys = (data[at : at + size] for at in range(0, len(data), size))
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
-
-
 def _encode(grammar: Grammar, actions: Sequence[tuple[Action, ...]]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
     """The words of all action lists, and where each list starts."""
     words = [0]
@@ -222,7 +146,7 @@ def _offsets(cells: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np
 
 def _classes(delta: NDArray[np.uint32], columns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(a column of each class, in the order of their first bytes; the class of each byte): equal columns are one."""
-    number = _numbered(delta[:, :-1].T)
+    number = numbered(delta[:, :-1].T)
     _, first = np.unique(number, return_index=True)
     return first, number[columns[:_END]]
 

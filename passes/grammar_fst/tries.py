@@ -1,4 +1,4 @@
-"""Many fixed texts in a nondeterministic automaton: as one automaton of words, and tries that are joined node by node."""
+"""Fixed texts in a nondeterministic automaton: many as one automaton of words, tries joined node by node."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NO_ACTION = (0, 0)
 
 
 class Tries:
-    """What ``Nfa`` does with texts. ``plain`` are its nodes with edges only, of bytes apart and ascending, without an action.
+    """What ``Nfa`` does with texts. ``plain`` are nodes with edges only, of bytes apart, ascending, without an action.
 
     Args:
         node: makes a new node.
@@ -20,9 +20,7 @@ class Tries:
         edges: its other edges, changed.
     """
 
-    def __init__(
-        self, node: Callable[[], int], epsilon: dict[int, list[int]], edges: dict[int, list[_Edge]]
-    ) -> None:
+    def __init__(self, node: Callable[[], int], epsilon: dict[int, list[int]], edges: dict[int, list[_Edge]]) -> None:
         self._node, self._epsilon, self._edges = node, epsilon, edges
         self.plain: set[int] = set()
         self._joined: dict[tuple[int, int], int] = {}
