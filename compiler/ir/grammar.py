@@ -21,6 +21,7 @@ MAX_REPETITIONS: Final = 65_534
 MAX_NODES: Final = 150_000  #: of the nondeterministic automaton
 MAX_CELLS: Final = 4_000_000  #: of the tables: states times columns
 MAX_WORK: Final = 2_000_000  #: edges looked at
+MAX_BYTES: Final = 240 << 20  #: of memory for all that is made on the way, about
 DEFAULT_SPACE_CAP: Final = 8
 
 PROSE: Final = 1  #: flag of a grammar whose text gets the soft weights
@@ -166,18 +167,19 @@ def byte_set(data: bytes) -> Bytes:
 
 NODES: Final = "nodes"
 WORK: Final = "steps of work"
+BYTES: Final = "bytes of memory"
 
 
 class Budget:
-    """What compiling one grammar may use, whatever the machine: nodes of its automaton, steps of work.
+    """What compiling one grammar may use, whatever the machine: nodes of its automaton, steps of work, memory.
 
     One budget goes through everything that is done for a grammar. ``use`` comes before the work it is for.
     """
 
-    def __init__(self, name: str, nodes: int = MAX_NODES, work: int = MAX_WORK) -> None:
+    def __init__(self, name: str, nodes: int = MAX_NODES, work: int = MAX_WORK, bytes_: int = MAX_BYTES) -> None:
         self.name = name
-        self.limits: Final = {NODES: nodes, WORK: work}
-        self.used: Final = {NODES: 0, WORK: 0}
+        self.limits: Final = {NODES: nodes, WORK: work, BYTES: bytes_}
+        self.used: Final = {NODES: 0, WORK: 0, BYTES: 0}
 
     def use(self, what: str, amount: int) -> None:
         """Take something of the budget. Raises UserError CHM282, naming the limit, where it is not there any more."""

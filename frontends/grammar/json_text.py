@@ -112,6 +112,14 @@ def string_literal(text: str) -> Expression:
     return Literal(_ALONE.sub(lambda found: f"\\u{ord(found[0]):04x}", written).encode())
 
 
+def value_spellings(value: object) -> list[Expression]:
+    """The same as ``value_literal``, whole numbers as two texts: many texts are less work than as many choices."""
+    made = value_literal(value)
+    if isinstance(value, int | float) and isinstance(made, Concat) and isinstance(made.parts[0], Literal):
+        return [made.parts[0], Literal(made.parts[0].data + b".0")]
+    return [made]
+
+
 def value_literal(value: object) -> Expression:
     """A JSON value: strings in their shortest spelling, whitespace free, whole numbers with or without ``.0``."""
     if isinstance(value, str):

@@ -177,7 +177,8 @@ class _Compiler:
         values = min(lists, key=len)
         if len(parts) == 1 and _plain_strings(parts[0], values):
             return choice([jt.string_literal(v) for v in dict.fromkeys(values)])
-        return choice([jt.value_literal(v) for v in values if all(valid(self.document, v, part) for part in parts)])
+        kept = [v for v in values if all(valid(self.document, v, part) for part in parts)]
+        return choice([option for v in kept for option in jt.value_spellings(v)])
 
 
 def _types(flat: Flat) -> frozenset[str]:

@@ -181,6 +181,8 @@ class Objects:
         """A property that isn't named: key, colon, value."""
         places = [part.at("patternProperties", p) for part in parts for p in part.schema.get("patternProperties", ())]
         free = [part.at("additionalProperties") for part in parts if "additionalProperties" in part.schema]
+        if not places and any(part.schema is False for part in free):
+            return NOTHING
         if not places and keys.dfa is None and jt.simple_names(names):
             value = self.value(free) if free else jt.ANY
             name = jt.other_key(names) if names else Call(jt.ANY_STRING)

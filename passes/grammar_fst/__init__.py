@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.grammar import Budget, Grammar, deep_recursion
 from chimerac.passes.grammar_fst.determinise import Conflict, Determiniser
-from chimerac.passes.grammar_fst.lengths import rule_lengths
 from chimerac.passes.grammar_fst.nfa import UNROLLED_NODES, Nfa
 from chimerac.passes.grammar_fst.proof import Stuck, stuck
 from chimerac.passes.grammar_fst.recursion import prepare
@@ -43,27 +42,26 @@ class GrammarFst:
         There the automaton accepts less than the grammar, never more.
         """
         with deep_recursion():
-            prepared, called = prepare(grammar)
-            lengths = rule_lengths(prepared)
+            prepared, called, lengths = prepare(grammar)
             budget = Budget(grammar.name)
-            last: tuple[Determiniser, Conflict] | None = None
+            ways = ""
             for unrolled in (UNROLLED_NODES, _UNROLLED_AFTER_CONFLICT):
                 machine = Determiniser(Nfa(prepared, called, dict(lengths), budget, unrolled))
                 try:
                     start = machine.run()
                 except Conflict as conflict:
-                    last = machine, conflict
+                    ways = _example(machine, conflict)
                     if not conflict.counted:
                         break
                 else:
-                    made = tables(prepared, machine.states, start, minimise=self.minimise)
+                    made = tables(prepared, machine.states, start, budget, minimise=self.minimise)
                     place = stuck(made)
                     if place is not None:
                         raise _endless(grammar, machine, place)
                     notes = [_example(machine, c) + "; the former is taken" for c in machine.preferences]
                     return made, tuple(notes)
-            assert last is not None
-            message = f"the grammar {grammar.name} is ambiguous for one stack: {_example(*last)}"
+                del machine  # what it holds is not needed beside the next one
+            message = f"the grammar {grammar.name} is ambiguous for one stack: {ways}"
             hint = "let the alternatives differ earlier, or write what they share as one rule"
             raise UserError("CHM283", message, hint=hint)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from chimerac.compiler.errors import InternalError, UserError
-from chimerac.compiler.ir.grammar import MAX_STATES, WORK
+from chimerac.compiler.ir.grammar import BYTES, MAX_STATES, WORK
 from chimerac.compiler.ir.ranges import cut
 from chimerac.passes.grammar_fst.nfa import MARK, NO_ACTION, POP, PUSH, SPACE_ACTION, Action, Machine, Nfa
 
@@ -18,6 +18,10 @@ from chimerac.passes.grammar_fst.nfa import MARK, NO_ACTION, POP, PUSH, SPACE_AC
 Segment = tuple[int, int, tuple[Action, ...], int]
 
 _MOST_COPIES: Final = 400  #: of rules that are copied to tell calls apart
+#: About what a state, a node in it and a segment take, with what later steps make of them.
+_STATE_BYTES: Final = 600
+_MEMBER_BYTES: Final = 64
+_SEGMENT_BYTES: Final = 120
 
 
 @dataclass(slots=True)
@@ -74,6 +78,7 @@ class Determiniser:
             if number >= MAX_STATES:
                 message = f"the grammar {self.nfa.grammar.name} needs more than {MAX_STATES:,} states"
                 raise UserError("CHM282", message, hint="make repetitions shorter or the grammar simpler")
+            self.nfa.budget.use(BYTES, _STATE_BYTES + _MEMBER_BYTES * len(nodes))
             self._numbers[nodes] = number
             self.states.append(State(machine, nodes, machine.final in nodes, parent=parent))
             self._done.append(False)
@@ -235,6 +240,7 @@ class Determiniser:
             if before[1] == first - 1 and before[2] == actions and before[3] == target:
                 state.segments[-1] = (before[0], last, actions, target)
                 return
+        self.nfa.budget.use(BYTES, _SEGMENT_BYTES)
         state.segments.append((first, last, actions, target))
 
     # -- ends of frames

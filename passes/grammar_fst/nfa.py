@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.grammar import (
+    BYTES,
     EMPTY,
     NODES,
     WORK,
@@ -27,6 +29,7 @@ from chimerac.compiler.ir.grammar import (
     sequence,
 )
 from chimerac.passes.grammar_fst import graphs, lengths
+from chimerac.passes.grammar_fst.closures import Closures
 from chimerac.passes.grammar_fst.tries import Tries
 
 #: Micro-actions of edges: (kind, argument), with the kinds of docs/fstpack.md.
@@ -42,11 +45,17 @@ UNROLLED_NODES = 96
 
 #: A choice of so many texts is built as one automaton of words.
 _MANY_WORDS: Final = 64
-#: So many nodes that are reached without a byte are put together of parts.
-_MANY: Final = 64
+_NODE_BYTES: Final = 400  #: of a node with its edges, about
 
 #: Of marks.
 UNLIMITED = 65535
+
+
+def _new_node(budget: Budget) -> int:
+    number = budget.used[NODES]
+    budget.use(NODES, 1)
+    budget.use(BYTES, _NODE_BYTES)
+    return number
 
 
 def _words(options: Sequence[Expression]) -> tuple[list[bytes], Sequence[Expression]]:
@@ -106,17 +115,17 @@ class Nfa:
     _pending: list[tuple[str, int, int]] = field(default_factory=list)
     _tries: Tries = field(init=False)
     _counted: dict[Counted | Graph, str] = field(default_factory=dict)
-    _closures: dict[int, frozenset[int]] = field(default_factory=dict)
+    _closures: Closures = field(init=False)
     _sizes: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._tries = Tries(self.node, self.epsilon, self.edges)
+        self._tries = Tries(functools.partial(_new_node, self.budget), self.epsilon, self.edges)
+        ends = (self.edges, self.calls, self.finals)
+        self._closures = Closures(self.epsilon, ends, self._entries, self._tries, self.budget)
 
     def node(self) -> int:
         """A new node."""
-        number = self.budget.used[NODES]
-        self.budget.use(NODES, 1)
-        return number
+        return _new_node(self.budget)
 
     def machine(self, name: str) -> Machine:
         """The machine of a rule, of a counted expression, or "" for the start rule's."""
@@ -343,64 +352,9 @@ class Nfa:
 
     def closure(self, node: int) -> frozenset[int]:
         """The nodes reached without a byte that have edges, calls or an end."""
-        found = self._closures.get(node)
-        if found is None:
-            if self._pending:
-                self._finish()
-            order = self._reached(node, _MANY)
-            found = self._closures[node] = self._condensed(node) if order is None else self._members(order)
-        return found
-
-    def _reached(self, node: int, most: int) -> list[int] | None:
-        """The nodes reached without a byte; None if there are more than ``most``."""
-        epsilon = self.epsilon.get
-        seen = {node}
-        order = [node]
-        for member in order:
-            following = epsilon(member)
-            if following:
-                self.budget.use(WORK, len(following))
-                order += [target for target in dict.fromkeys(following) if target not in seen]
-                seen.update(following)
-                if len(order) > most:
-                    return None
-        return order
-
-    def _members(self, order: Iterable[int]) -> frozenset[int]:
-        edges, calls, finals = self.edges.get, self.calls.get, self.finals
-        return frozenset([n for n in order if edges(n) or calls(n) or n in finals])
-
-    def _condensed(self, root: int) -> frozenset[int]:
-        """The same for many nodes: those of copied rules are put together from each other, texts as one trie."""
-        stack = [root]
-        open_ = {root}
-        while stack:
-            node = stack[-1]
-            waiting: list[int] = []
-            known: set[int] = set()
-            order, seen = [node], {node}
-            for member in order:
-                following = self.epsilon.get(member, ())
-                self.budget.use(WORK, len(following))
-                for target in following:
-                    if target in seen:
-                        continue
-                    seen.add(target)
-                    if target in self._closures:
-                        known |= self._closures[target]
-                    elif target in self._entries and target not in open_:
-                        waiting.append(target)
-                    else:
-                        order.append(target)
-            if waiting:
-                open_.update(waiting)
-                stack += waiting
-                continue
-            stack.pop()
-            members = self._members(order) | known
-            self.budget.use(WORK, len(members))
-            self._closures[node] = self._tries.joined(members)
-        return self._closures[root]
+        if self._pending:
+            self._finish()
+        return self._closures.of(node)
 
     def min_length(self, expression: Expression) -> int:
         """Fewest bytes of an expression."""

@@ -30,18 +30,17 @@ from chimerac.passes.grammar_fst.lengths import called_rules, min_length, rule_l
 KINDS = {ord("("): 1, ord("["): 2, ord("{"): 3, ord('"'): 4, ord("'"): 5, ord("`"): 6, ord("$"): 13}
 
 
-def prepare(grammar: Grammar) -> tuple[Grammar, frozenset[str]]:
-    """The grammar without left recursion, and the rules that are called with a frame of their own.
+def prepare(grammar: Grammar) -> tuple[Grammar, frozenset[str], dict[str, int]]:
+    """The grammar without left recursion, the rules that are called with a frame of their own, and rules' lengths.
 
     Raises UserError CHM282 for too many rules, CHM284 for left recursion that can't be removed.
     """
     if len(grammar.rules) > MAX_RULES:
         raise UserError("CHM282", f"{len(grammar.rules):,} rules are over the limit of {MAX_RULES:,}")
     rules = _reachable(grammar.rules, grammar.start)
-    rules = _without_left_recursion(grammar, rules)
+    rules, lengths = _without_left_recursion(grammar, rules)
     kinds = dict(grammar.kinds)
     called = set(grammar.shared & rules.keys())
-    lengths = rule_lengths(replace(grammar, rules=rules))
     edges = {name: list(_calls(expression, True)) for name, expression in rules.items()}
     names = set(rules)
     while names:
@@ -64,7 +63,7 @@ def prepare(grammar: Grammar) -> tuple[Grammar, frozenset[str]]:
             names.update(changed)
         if len(rules) > 2 * MAX_RULES:
             raise UserError("CHM282", f"the grammar {grammar.name} has too many nested constructs")
-    return replace(grammar, rules=rules, kinds=kinds), frozenset(called)
+    return replace(grammar, rules=rules, kinds=kinds), frozenset(called), lengths
 
 
 def _give_frame(
@@ -196,14 +195,19 @@ def _spans(roles: list[str]) -> list[tuple[int, int]]:
 # -- left recursion
 
 
-def _without_left_recursion(grammar: Grammar, rules: dict[str, Expression]) -> dict[str, Expression]:
+def _without_left_recursion(
+    grammar: Grammar, rules: dict[str, Expression]
+) -> tuple[dict[str, Expression], dict[str, int]]:
+    """Rules without left recursion, and the fewest bytes of each."""
     lengths = rule_lengths(replace(grammar, rules=rules))
+    changed = False
     nullable = {name for name, length in lengths.items() if length == 0}
     graph = {name: sorted(_left_calls(expression, nullable, lengths)) for name, expression in rules.items()}
     for group in components(graph):
         if len(group) == 1 and not any(name in graph[name] for name in group):
             continue
         order = sorted(group)
+        changed = True
         for index, name in enumerate(order):
             for earlier in order[:index]:
                 tails, rest = _split(rules[name], earlier, lengths, name)
@@ -212,7 +216,7 @@ def _without_left_recursion(grammar: Grammar, rules: dict[str, Expression]) -> d
             tails, rest = _split(rules[name], name, lengths, name)
             tails = [tail for tail in tails if tail != EMPTY]
             rules[name] = sequence(rest, star(choice(tails))) if tails else rest
-    return rules
+    return rules, rule_lengths(replace(grammar, rules=rules)) if changed else lengths
 
 
 def _left_calls(expression: Expression, nullable: set[str], lengths: dict[str, int]) -> set[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chimerac.compiler.errors import UserError
-from chimerac.compiler.ir.grammar import MAX_ACTION_WORDS, MAX_CELLS, Grammar
+from chimerac.compiler.ir.grammar import BYTES, MAX_ACTION_WORDS, MAX_CELLS, Budget, Grammar
 from chimerac.passes.grammar_fst.closing import UNREACHABLE, Loop, closing
 from chimerac.passes.grammar_fst.determinise import State
 from chimerac.passes.grammar_fst.merge import Table, merged, numbered
@@ -30,9 +30,10 @@ _SLICE_WIDE: Final = (
     ((0xF4, 0xF4), (0x80, 0x8F), _TAIL, _TAIL),
 )
 _END = 256
+_CELL_BYTES: Final = 36  #: of a cell, in all forms that it takes on the way
 
 
-def tables(grammar: Grammar, states: Sequence[State], start: int, *, minimise: bool) -> Automaton:
+def tables(grammar: Grammar, states: Sequence[State], start: int, budget: Budget, *, minimise: bool) -> Automaton:
     """The automaton of deterministic states.
 
     Raises UserError CHM282 for too many actions, CHM284 where no text at all matches.
@@ -44,6 +45,7 @@ def tables(grammar: Grammar, states: Sequence[State], start: int, *, minimise: b
         raise UserError("CHM284", message, hint="a recursion without an end, or parts that contradict each other")
     assert states[start].machine.main
     columns = _columns(states)
+    budget.use(BYTES, len(states) * (int(columns[-1]) + 1) * _CELL_BYTES)
     cells, actions = _cells(grammar, states, columns)
     loops, loop_of = _loops(ends.loop)
     info = np.zeros((len(states), 4), np.uint16)
