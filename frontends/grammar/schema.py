@@ -16,6 +16,7 @@ from chimerac.compiler.ir.grammar import (
     Call,
     Expression,
     Grammar,
+    Literal,
     choice,
     deep_recursion,
     sequence,
@@ -27,6 +28,7 @@ from chimerac.frontends.grammar.schema_arrays import array
 from chimerac.frontends.grammar.schema_disjoint import overlapping
 from chimerac.frontends.grammar.schema_facts import Document, Endless, Flat, Group, Part, type_names
 from chimerac.frontends.grammar.schema_keywords import ANNOTATIONS, TYPES
+from chimerac.frontends.grammar.schema_not import check_values, ruled_out
 from chimerac.frontends.grammar.schema_objects import Objects
 from chimerac.frontends.grammar.schema_scalars import number, string
 from chimerac.frontends.grammar.schema_values import valid
@@ -152,6 +154,10 @@ class _Compiler:
         if fixed:
             return self._enumeration(parts, fixed)
         types = frozenset(TYPES).intersection(*(type_names(part.schema) for part in parts))
+        out = [value for part in parts for value in ruled_out(part.schema)[1]]
+        if out:
+            place = next(part.pointer for part in parts if ruled_out(part.schema)[1])
+            check_values(out, types, place + "/not")
         options: list[Expression] = []
         if "object" in types:
             options.append(self._objects.object(parts))
@@ -162,7 +168,8 @@ class _Compiler:
         if types & {"number", "integer"}:
             options.append(number(parts, integer="number" not in types))
         if "boolean" in types:
-            options.append(jt.BOOLEAN)
+            flags = [Literal(text) for flag, text in ((True, b"true"), (False, b"false")) if not _among(flag, out)]
+            options.append(choice(flags))
         if "null" in types:
             options.append(jt.NULL)
         return choice([option for option in options if option != NOTHING])
@@ -179,6 +186,10 @@ class _Compiler:
             return choice([jt.string_literal(v) for v in dict.fromkeys(values)])
         kept = [v for v in values if all(valid(self.document, v, part) for part in parts)]
         return choice([option for v in kept for option in jt.value_spellings(v)])
+
+
+def _among(flag: bool, values: Sequence[Any]) -> bool:
+    return any(value is flag for value in values)
 
 
 def _types(flat: Flat) -> frozenset[str]:

@@ -21,6 +21,7 @@ from chimerac.frontends.grammar.schema_keywords import (
     problem,
     unknown_keyword,
 )
+from chimerac.frontends.grammar.schema_not import check_not, ruled_out
 
 #: References and joined schemas that follow each other before a value has said anything.
 _LONGEST_CHAIN: Final = 256
@@ -228,7 +229,8 @@ class Document:
         joining = ("$ref", "allOf", "anyOf", "oneOf")
         order = ["" if key in ("properties", "required") else key for key in schema]
         order = [key for key in order if key in ("", *joining)]
-        return list(dict.fromkeys([*order, "", *(["dependentRequired"] if "dependentRequired" in schema else [])]))
+        last = [key for key in ("dependentRequired", "not") if key in schema]
+        return list(dict.fromkeys([*order, "", *last]))
 
     # -- keywords
 
@@ -267,6 +269,8 @@ class Document:
                 raise UnsupportedKeyword(pointer, "uniqueItems is not supported", "leave it out, and check the answer")
             elif key == "$schema" and (not isinstance(value, str) or "//json-schema.org/" not in value):
                 raise UnsupportedKeyword(pointer, f"the dialect {shown(value)} is not supported", "leave $schema out")
+            elif key == "not":
+                check_not(value, pointer)
             elif key == "$id" and part.pointer and not value.startswith("#"):
                 raise UnsupportedKeyword(pointer, "an $id inside a schema is not supported", "use $anchor")
 
@@ -312,6 +316,12 @@ class _Gathering:
                 absent = Part({"properties": {name: False}}, place + "/absent")
                 present = Part({"type": "object", "required": [name, *needed]}, place + "/present")
                 self.items.append(Group(place, (absent, present), False, inside))
+        elif key == "not":
+            place = part.pointer + "/not"
+            said = [(name, {"type": "object", "properties": {name: False}}) for name in ruled_out(part.schema)[2]]
+            without = tuple(Part(schema, f"{place}/{escape(name)}") for name, schema in said)
+            if without:
+                self.items.append(Group(place, without, False, inside))
         else:
             group = part.at(key)
             options = tuple(group.at(index) for index in range(len(group.schema)))
@@ -340,10 +350,8 @@ def comparable(value: Any) -> Hashable:
 def type_names(schema: Mapping[str, Any]) -> frozenset[str]:
     """The types a schema's own ``type`` allows."""
     value = schema.get("type")
-    if value is None:
-        return frozenset(TYPES)
-    names = {value} if isinstance(value, str) else set(value)
-    return frozenset(names | ({"integer"} if "number" in names else set()))
+    names = set(TYPES) if value is None else {value} if isinstance(value, str) else set(value)
+    return frozenset(names | ({"integer"} if "number" in names else set())) - ruled_out(schema)[0]
 
 
 def type_of(value: Any) -> str:

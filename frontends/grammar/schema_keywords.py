@@ -23,11 +23,10 @@ KEYWORDS: Final = frozenset(
      "additionalProperties", "patternProperties", "propertyNames", "minProperties", "maxProperties",
      "dependentRequired", "items", "additionalItems", "prefixItems", "minItems", "maxItems", "minLength",
      "maxLength", "pattern", "format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
-     "uniqueItems"}
+     "uniqueItems", "not"}
 )  # fmt: skip
 #: Keywords that restrict values and are not obeyed, with what to write in their place.
 REFUSED: Final = {
-    "not": "say what a value is, not what it is not: type, enum, or anyOf",
     "if": "write the cases as anyOf, each with its condition as a const",
     "then": "write the cases as anyOf",
     "else": "write the cases as anyOf",

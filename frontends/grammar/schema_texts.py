@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.grammar import regex
-from chimerac.frontends.grammar.character_dfa import CharacterDfa
+from chimerac.frontends.grammar.character_dfa import CharacterDfa, complement, of_texts
 from chimerac.frontends.grammar.formats import FORMATS, known_format
 from chimerac.frontends.grammar.json_source import UnsupportedKeyword
 from chimerac.frontends.grammar.regex_language import automaton, language
 from chimerac.frontends.grammar.regex_tree import Regex, anchored
 from chimerac.frontends.grammar.schema_facts import Document, Part
+from chimerac.frontends.grammar.schema_not import ruled_out
 
 
 @functools.lru_cache(maxsize=256)
@@ -86,4 +87,7 @@ def text_languages(document: Document, parts: Sequence[Part]) -> list[Regex | Ch
             found.append(pattern_language(part.schema["pattern"], part.pointer + "/pattern"))
         if "format" in part.schema and (own := format_language(document, part)) is not None:
             found.append(own)
+        texts = [value for value in ruled_out(part.schema)[1] if isinstance(value, str)]
+        if texts:
+            found.append(complement(of_texts(texts)))
     return found

@@ -17,6 +17,7 @@ from chimerac.frontends.grammar.schema_facts import (
     type_of,
 )
 from chimerac.frontends.grammar.schema_keywords import is_number
+from chimerac.frontends.grammar.schema_not import ruled_out
 from chimerac.frontends.grammar.schema_texts import accepts, pattern_dfa
 
 
@@ -63,6 +64,7 @@ class _Judge:
             all(options("allOf"))
             and ("anyOf" not in schema or any(options("anyOf")))
             and ("oneOf" not in schema or sum(options("oneOf")) == 1)
+            and _absent(value, ruled_out(schema)[2])
         )
 
     def _own(self, value: Any, part: Part) -> bool:
@@ -73,6 +75,8 @@ class _Judge:
             return False
         fixed = self.document.fixed(part)
         if fixed is not None and comparable(value) not in fixed:
+            return False
+        if comparable(value) in map(comparable, ruled_out(part.schema)[1]):
             return False
         if is_number(value):
             return _number(value, part)
@@ -101,6 +105,11 @@ class _Judge:
         if "propertyNames" in schema and not all(self.valid(name, part.at("propertyNames")) for name in value):
             return False
         return all(self.valid(item, one) for name, item in value.items() for one in _held(part, name))
+
+
+def _absent(value: Any, names: list[str]) -> bool:
+    """Whether one of some properties is absent, if any are named."""
+    return not names or (isinstance(value, dict) and any(name not in value for name in names))
 
 
 def _held(part: Part, name: str) -> list[Part]:

@@ -107,6 +107,22 @@ KINDS: dict[str, tuple[Any, list[Any], list[Any]]] = {
         {"enum": [f"{i:04d}-{'ab'[i % 2]}" for i in range(3000)] + list(range(5000))},
         ["0000-a", "2999-b", 0, 4999], ["0000-b", "3000-a", 5000, "0000"],
     ),
+    "a type ruled out": (
+        {"not": {"type": ["null", "number", "object"]}}, ["a", True, []], [None, 1, 2.5, {}],
+    ),
+    "texts ruled out": (
+        {"type": ["string", "boolean", "null"], "not": {"enum": ["", "none", "nöne", True, None]}},
+        ["non", "nonee", "n", "é", False],
+        ["", "none", "nöne", True, None],
+    ),
+    "a value ruled out of a list": ({"enum": ["a", [2], {"b": 3}], "not": {"const": [2]}}, ["a", {"b": 3}], [[2]]),
+    "a name ruled out": (
+        {"properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}, "not": {"required": ["a", "b"]}},
+        [{}, {"a": 1}, {"b": 1}, {"c": 2}], [{"a": 1, "b": 2}, [], None],
+    ),
+    "names of keys ruled out": (
+        {"type": "object", "propertyNames": {"not": {"enum": ["id", "key"]}}}, [{}, {"i": 1}, {"keys": 1}], [{"id": 1}],
+    ),
 }  # fmt: skip
 #: What llguidance takes that the schema does not allow, or the other way round.
 OTHERWISE = {"an escape that is none", "anchors of one alternative each", "an address of some length"}
