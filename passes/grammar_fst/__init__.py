@@ -42,8 +42,8 @@ class GrammarFst:
         There the automaton accepts less than the grammar, never more.
         """
         with deep_recursion():
-            prepared, called, lengths = prepare(grammar)
             budget = Budget(grammar.name)
+            prepared, called, lengths = prepare(grammar, budget)
             ways = ""
             for unrolled in (UNROLLED_NODES, _UNROLLED_AFTER_CONFLICT):
                 machine = Determiniser(Nfa(prepared, called, dict(lengths), budget, unrolled))

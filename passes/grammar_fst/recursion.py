@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Final
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.grammar import (
     EMPTY,
     MAX_RULES,
     NOTHING,
+    WORK,
+    Budget,
     Call,
     Choice,
     Concat,
@@ -26,14 +29,15 @@ from chimerac.compiler.ir.grammar import (
 from chimerac.passes.grammar_fst.components import components
 from chimerac.passes.grammar_fst.lengths import called_rules, min_length, rule_lengths
 
+_RULE_WORK: Final = 8  #: for a rule whenever circles are looked for
 #: Kinds of frames by their first byte; 0 for others.
 KINDS = {ord("("): 1, ord("["): 2, ord("{"): 3, ord('"'): 4, ord("'"): 5, ord("`"): 6, ord("$"): 13}
 
 
-def prepare(grammar: Grammar) -> tuple[Grammar, frozenset[str], dict[str, int]]:
+def prepare(grammar: Grammar, budget: Budget) -> tuple[Grammar, frozenset[str], dict[str, int]]:
     """The grammar without left recursion, the rules that are called with a frame of their own, and rules' lengths.
 
-    Raises UserError CHM282 for too many rules, CHM284 for left recursion that can't be removed.
+    Raises UserError CHM282 for too many rules or too much work, CHM284 for left recursion that can't be removed.
     """
     if len(grammar.rules) > MAX_RULES:
         raise UserError("CHM282", f"{len(grammar.rules):,} rules are over the limit of {MAX_RULES:,}")
@@ -45,6 +49,7 @@ def prepare(grammar: Grammar) -> tuple[Grammar, frozenset[str], dict[str, int]]:
     names = set(rules)
     while names:
         # what is called with a frame of its own ends a circle, and only circles of these names are left
+        budget.use(WORK, _RULE_WORK * len(names))
         graph = {n: [rule for rule, _ in edges[n] if rule in names and rule not in called] for n in sorted(names)}
         names = set()
         for group in components(graph):

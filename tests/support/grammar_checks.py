@@ -54,9 +54,9 @@ def _budgets(found: Walker, generator: random.Random, count: int) -> list[int]:
 
 
 def _number(text: str) -> int | float:
-    """A number as it is written: a float would lose digits of a whole one."""
+    """A number as it is written: a float would lose digits of a whole one, and a whole one may have no end of them."""
     exact = Decimal(text)
-    return int(exact) if exact == exact.to_integral_value() else float(text)
+    return int(exact) if abs(exact.adjusted()) < 400 and exact == exact.to_integral_value() else float(text)
 
 
 def check_schema(seed: int, generations: int) -> str:
