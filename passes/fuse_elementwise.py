@@ -1,17 +1,18 @@
 """Joins chains of element-wise ops into one ``fused`` op, so that intermediate values never reach memory.
 
 An op is absorbed into its only user when both have the same result shape (so nothing is computed twice) and both stand
-in the same region. Ops that broadcast a smaller value stay apart.
+in the same region. Ops that broadcast a smaller value stay apart. Element-wise ops repeat what is smaller by
+themselves, so they read what a ``broadcast`` repeats, where the shape is that of other operands, too.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from chimerac.compiler.ir.module import Graph, Module, Op, Region, Value
+from chimerac.compiler.ir.module import Graph, Module, Op, Region, Value, walk
 from chimerac.compiler.ir.ops import OPS
-from chimerac.compiler.ir.ops.elementwise import parse_expression
-from chimerac.passes.base import Rewritten, uses
+from chimerac.compiler.ir.ops.elementwise import broadcast, parse_expression
+from chimerac.passes.base import Builder, Rewritten, rewrite, uses
 
 #: A fused expression with more operands than this would run out of vector registers.
 MOST_OPERANDS = 8
@@ -27,6 +28,7 @@ class FuseElementwise:
         before = after = 0
         graphs = {}
         for name, graph in module.graphs.items():
+            graph = _read_smaller(graph)
             counts = uses(graph)
             before += _elementwise(graph.ops)
             graphs[name] = _fuse_graph(graph, counts)
@@ -37,6 +39,26 @@ class FuseElementwise:
 
 def _elementwise(ops: tuple[Op, ...]) -> int:
     return sum(OPS[o.name].elementwise + sum(_elementwise(r.ops) for r in o.regions) for o in ops)
+
+
+def _read_smaller(graph: Graph) -> Graph:
+    repeated = {op.results[0].name: op.operands[0] for op in walk(graph.ops) if op.name == "broadcast"}
+
+    def rule(op: Op, builder: Builder) -> tuple[Value, ...] | None:
+        if not OPS[op.name].elementwise:
+            return None
+        operands = list(op.operands)
+        for i, value in enumerate(operands):
+            smaller = repeated.get(value.name)
+            others = [v.type.shape for v in (*operands[:i], *operands[i + 1 :])]
+            if smaller is not None and others and broadcast([*others, smaller.type.shape]) == op.results[0].type.shape:
+                operands[i] = smaller
+        if tuple(operands) == op.operands:
+            return None
+        builder.ops.append(replace(op, operands=tuple(operands)))
+        return op.results
+
+    return rewrite(graph, rule) if repeated else graph
 
 
 def _fuse_graph(graph: Graph, counts: dict[str, int]) -> Graph:

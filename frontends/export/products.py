@@ -32,10 +32,18 @@ def turned(importer: Importer, value: Value, node: Node) -> Value:
     return transpose(importer, value, order, node)
 
 
+def _same_batch(a: Value, b: Value) -> bool:
+    """Whether the tokens are on one axis of both, before those of the matrices."""
+    places = [list(value.type.shape).index(TOKENS) - len(value.type.shape) for value in (a, b)]
+    return places[0] == places[1] < -2
+
+
 def multiply(importer: Importer, a: Value, b: Value, node: Node) -> Value:
     """a [..., M, K] @ b [..., K, N]."""
     if a.type.shape[-1] == TOKENS:
         raise unsupported(node, "that adds up over the tokens of a call is not supported")
+    if TOKENS in (b.type.shape[-1], *b.type.shape[:-2]) and a.type.is_dynamic and not _same_batch(a, b):
+        raise unsupported(node, "of the tokens of a call with each other is not supported: a text is cut anywhere")
     fixed = len(b.type.shape) == 2 and not b.type.is_dynamic
     name = "linear" if fixed else "matmul"
     found: Value = importer.emit(name, [a, turned(importer, b, node)], {}, node)

@@ -146,3 +146,38 @@ def test_notes_count_ops() -> None:
         "%b: f32[T,8] = fused(%x) {expression='silu(a0);neg(t0)'}",
         "return %b",
     ]
+
+
+def test_what_a_broadcast_repeats_is_read_where_it_is_smaller() -> None:
+    fuses(
+        (
+            "%one: f32[1] = slice(%v) {start=2, stop=3}",
+            "%b: f32[T,8] = broadcast(%one, %x) {shape='T,8'}",
+            "%y: f32[T,8] = mul(%x, %b)",
+            "%c: f32[T,8] = neg(%b)",
+            "%z: f32[T,8] = add(%y, %c)",
+            "return %z",
+        ),
+        (
+            "%one: f32[1] = slice(%v) {start=2, stop=3}",
+            "%b: f32[T,8] = broadcast(%one, %x) {shape='T,8'}",
+            "%z: f32[T,8] = fused(%b, %x, %one) {expression='neg(a0);mul(a1,a2);add(t1,t0)'}",
+            "return %z",
+        ),
+    )
+
+
+def test_types_may_differ_within_a_chain() -> None:
+    fuses(
+        (
+            "%f: i32[T,8] = less(%x, %v)",
+            "%g: f32[T,8] = to_float(%f)",
+            "%y: f32[T,8] = where(%f, %x, %g)",
+            "return %y",
+        ),
+        (
+            "%f: i32[T,8] = less(%x, %v)",
+            "%y: f32[T,8] = fused(%f, %x) {expression='to_float(a0);where(a0,a1,t0)'}",
+            "return %y",
+        ),
+    )

@@ -165,6 +165,7 @@ UNSUPPORTED: dict[str, tuple[int, Body]] = {
     "the PyTorch op aten._local_scalar_dense": (8, lambda m, x, p: x + m.vector.tolist()[0]),
     "aten.cumsum.default along the tokens": (8, lambda m, x, p: x.cumsum(0)),
     "aten.mean.dim over the tokens": (8, lambda m, x, p: x - x.mean(0)),
+    "aten.matmul.default of the tokens of a call with each other": (8, lambda m, x, p: (x @ x.t()).softmax(-1) @ x),
     "the PyTorch op aten.kthvalue": (8, lambda m, x, p: x.kthvalue(3, -1, True)[0] * x),
 }
 
