@@ -41,6 +41,13 @@ class GrammarFst:
 
         There the automaton accepts less than the grammar, never more.
         """
+        try:
+            return self._compiled(grammar)
+        except RecursionError:
+            message = f"the grammar {grammar.name} has parts that are nested too deep, or too many in a row"
+            raise UserError("CHM282", message, hint="make it shorter, or repeat one part") from None
+
+    def _compiled(self, grammar: Grammar) -> tuple[Automaton, tuple[str, ...]]:
         with deep_recursion():
             budget = Budget(grammar.name)
             prepared, called, lengths = prepare(grammar, budget)
