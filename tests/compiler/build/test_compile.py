@@ -106,6 +106,13 @@ def test_a_tokenizer_of_another_size_is_refused(tmp_path: Path) -> None:
         assert error.value.code == "CHM244"
 
 
+def test_changed_types_are_among_the_remarks() -> None:
+    model = model_of_module(Echo().double())
+    (remark,) = model.remarks
+    assert remark.id == "dtype"
+    assert remark.text.endswith("parameters or buffers of float64 became float32")
+
+
 def test_few_tokens_need_a_tokenizer() -> None:
     module = Echo()
     module.head = nn.Linear(16, 40)
@@ -122,7 +129,18 @@ class Branches(Echo):
 
 class Sums(Echo):
     def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
-        return super().forward(tokens, position).cumsum(-1)
+        return super().forward(tokens, position).cumsum(0)
+
+
+class Large(Echo):
+    far: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("far", torch.tensor(2**40))
+
+    def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
+        return super().forward(tokens, position) * self.far
 
 
 class OneInput(nn.Module):
@@ -136,7 +154,7 @@ class OneInput(nn.Module):
         (Branches(), "CHM210", "cannot trace Branches"),
         (Sums(), "CHM211", "aten.cumsum"),
         (OneInput(), "CHM212", "OneInput.forward"),
-        (Echo().double(), "CHM216", "float64"),
+        (Large(), "CHM216", "far holds 1099511627776"),
     ],
 )
 def test_what_cannot_be_imported_is_one_error_and_no_bundle(
