@@ -7,6 +7,7 @@ into terminals counts. Priorities choose between derivations, not between texts,
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -76,19 +77,23 @@ def _load(text: str, file: str) -> Any:
     import lark
 
     try:
-        return lark.Lark(text, parser="earley", lexer="dynamic_complete", maybe_placeholders=False, source_path=file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of re, about sets in brackets: they are read again below
+            return lark.Lark(text, parser="earley", lexer="dynamic_complete", maybe_placeholders=False, source_path=file)
     except lark.exceptions.UnexpectedInput as error:
         lines = text.splitlines() or [""]
         at = min(error.line, len(lines)) - 1
         span = Span(file, error.line, error.column, 1, lines[at]) if error.line > 0 else None
         raise UserError("CHM280", "this is not Lark's notation", span=span) from None
-    except (lark.exceptions.LarkError, AssertionError, re.error) as error:
-        message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError("CHM280", f"{file}: {printable(message)}", span=_place(message, text, file)) from None
     except (RecursionError, MemoryError, OverflowError):
         raise UserError("CHM282", f"{file} is nested too deep") from None
     except OSError as error:
         raise UserError("CHM285", f"{file}: {error}") from None
+    except (TypeError, KeyError):  # Lark's own slips as it describes a mistake
+        raise UserError("CHM280", f"{file}: this is not Lark's notation") from None
+    except Exception as error:  # Lark lets through what re raises, or regex where that is installed
+        message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError("CHM280", f"{file}: {printable(message)}", span=_place(message, text, file)) from None
 
 
 def _place(message: str, text: str, file: str) -> Span | None:
