@@ -79,7 +79,9 @@ def _load(text: str, file: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of re, about sets in brackets: they are read again below
-            return lark.Lark(text, parser="earley", lexer="dynamic_complete", maybe_placeholders=False, source_path=file)
+            return lark.Lark(
+                text, parser="earley", lexer="dynamic_complete", maybe_placeholders=False, source_path=file
+            )
     except lark.exceptions.UnexpectedInput as error:
         lines = text.splitlines() or [""]
         at = min(error.line, len(lines)) - 1

@@ -61,6 +61,10 @@ def test_frames_by_name() -> None:
         ("start: /a\\b/", "not supported"),
         ("start: A\n%declare A", "A"),
         ('start: "a" "b"~', "my.lark"),
+        # what Lark lets through: errors of re, or of regex where that is installed, and a slip of its own
+        ("start: WORD\nWORD: /[a-zY+/", "my.lark"),
+        ("start: NUMBER\nNUMBER: /[0--9]+/", "my.lark"),
+        ("start: A\n" + "A: /[" * 50, "my.lark"),
     ],
 )
 def test_errors(source: str, says: str) -> None:

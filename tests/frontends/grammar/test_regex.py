@@ -181,6 +181,14 @@ def test_anchors_inside_are_refused() -> None:
             anchored(parse(pattern))
 
 
+def test_text_beside_anchors_may_be_long_and_many_looks_ahead_are_refused() -> None:
+    text = "ab{1}" * 400
+    assert accepts(byte_engine(regex_grammar(f"(?=a){text}$")), "ab" * 400)
+    with pytest.raises(UserError) as caught:
+        regex_grammar("(?=a)a[bc]{2,40}" * 100)
+    assert caught.value.code == "CHM282"
+
+
 def test_shortest_matches_mean_nothing_for_a_whole_text() -> None:
     assert accepts(byte_engine(regex_grammar("a*?b+?")), "aabb")
 
