@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -17,7 +18,8 @@ Case = tuple[str, str]  #: a reader and the name of an input
 def outcomes(script: str, cases: Sequence[Case], *words: str) -> dict[Case, str]:
     """What the script's ``answer`` says of each case; AssertionError if a case ended it."""
     command = [sys.executable, script, *words]
-    done = subprocess.run(command, input=json.dumps(cases), capture_output=True, text=True, check=False)
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # as pytest has set them
+    done = subprocess.run(command, input=json.dumps(cases), capture_output=True, text=True, check=False, env=paths)
     results = [json.loads(line) for line in done.stdout.splitlines()]
     found = {(kind, name): code for kind, name, code in results}
     assert list(found) == list(cases), f"not the one after {list(found)[-1:]}: {done.stderr[-500:]}"
