@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import bisect
 import functools
-import sys
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
+
+import numpy as np
 
 from chimerac.compiler.ir.grammar import Bytes, Concat, Expression, Literal, choice
 
@@ -77,29 +79,33 @@ def difference(left: CharSet, right: CharSet) -> CharSet:
 
 
 @functools.cache
-def where(test: Callable[[str], bool]) -> CharSet:
-    """The characters for which a test holds."""
-    ranges: list[tuple[int, int]] = []
-    begin = -1
-    for point in range(sys.maxunicode + 2):
-        holds = point <= LAST and not 0xD800 <= point <= 0xDFFF and test(chr(point))
-        if holds and begin < 0:
-            begin = point
-        elif not holds and begin >= 0:
-            ranges.append((begin, point - 1))
-            begin = -1
-    return tuple(ranges)
-
-
-def is_word(c: str) -> bool:
-    """``\\w`` of Python's ``re``."""
-    return c.isalnum() or c == "_"
+def of_pattern(pattern: str) -> CharSet:
+    """The characters that a class of Python's ``re`` has, such as ``\\w``."""
+    return intersection(ALL, tuple((m.start(), m.end() - 1) for m in re.finditer(f"{pattern}+", _all())))
 
 
 @functools.cache
 def category(name: str) -> CharSet:
     """The characters of a Unicode general category, such as L or Lu; empty if there is none."""
-    return where(lambda c: unicodedata.category(c).startswith(name))
+    letters = _categories()
+    holds = np.ones(len(letters), bool)
+    for place, letter in enumerate(name.encode("ascii", "replace")):
+        holds &= letters[:, place] == letter if place < 2 else False
+    holds[0xD800:0xE000] = False
+    edges = np.flatnonzero(np.diff(holds, prepend=False, append=False))
+    return tuple(zip(edges[::2].tolist(), (edges[1::2] - 1).tolist(), strict=True))
+
+
+@functools.cache
+def _all() -> str:
+    """Every code point in order, surrogates too."""
+    return "".join(map(chr, range(LAST + 1)))
+
+
+@functools.cache
+def _categories() -> np.ndarray:
+    """The two letters of each code point's general category, u8[LAST + 1, 2]."""
+    return np.frombuffer("".join(map(unicodedata.category, _all())).encode(), np.uint8).reshape(-1, 2)
 
 
 @functools.cache

@@ -31,10 +31,6 @@ _CATEGORIES: Final = {
 }  # fmt: skip
 
 
-def _is_space(c: str) -> bool:
-    return c.isspace()
-
-
 @dataclass
 class Escapes:
     """A text with a position in it, and the sets of characters that stand there."""
@@ -147,9 +143,9 @@ class Escapes:
         if sign in "dD":
             found = ch.category("Nd") if unicode_ else _ASCII_DIGITS
         elif sign in "wW":
-            found = ch.where(ch.is_word) if unicode_ else _ASCII_WORD
+            found = ch.of_pattern(r"\w") if unicode_ else _ASCII_WORD
         elif sign in "sS":
-            found = ch.where(_is_space) if unicode_ else _ECMA_SPACE if self.dialect == "ecma" else _ASCII_SPACE
+            found = ch.of_pattern(r"\s") if unicode_ else _ECMA_SPACE if self.dialect == "ecma" else _ASCII_SPACE
         elif sign in "pP" and self.dialect == "ecma":
             self.position += 1
             found = self._property(at)
