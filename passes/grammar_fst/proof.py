@@ -261,28 +261,33 @@ class Prover:
 
     def _ends_above(self) -> bool:
         """Whether a frame over another one may end without a byte of its own."""
-        ends = np.flatnonzero(self.automaton.delta[:, -1] != REJECT).tolist()
         delta = self.automaton.delta[:, :-1]
         if ((delta != REJECT) & (delta & 0xFFFF == RETURN)).any():
             return True
-        lowest = set(self._lowest_frame())
-        return not lowest.issuperset(ends)
+        ends = set(np.flatnonzero(self.automaton.delta[:, -1] != REJECT).tolist())
+        return not ends.isdisjoint(self._upper_frames())
 
-    def _lowest_frame(self) -> list[int]:
-        """The states that the lowest frame may be in."""
-        order = [self.automaton.start]
-        seen = set(order)
-        for state in order:
+    def _upper_frames(self) -> set[int]:
+        """The states that a frame over another one may be in; equal states are one, so the lowest may be in them, too.
+
+        Counts are not looked at.
+        """
+        lowest, upper = {self.automaton.start}, set[int]()
+        queue = [self.automaton.start]
+        while queue:
+            state = queue.pop()
+            own = upper if state in upper else lowest
             for cell in set(self.automaton.delta[state, :-1].tolist()):
                 if cell == REJECT:
                     continue
                 actions = self._cells.actions(cell >> 16)
-                pushed = next((argument for kind, argument in actions if kind == PUSH), -1)
-                goal = pushed if pushed >= 0 else -1 if actions[-1:] == ((POP, 0),) else cell & 0xFFFF
-                if goal >= 0 and goal not in seen:
-                    seen.add(goal)
-                    order.append(goal)
-        return order
+                goals = [argument for kind, argument in actions if kind == PUSH]
+                if actions[-1:] != ((POP, 0),):
+                    goals.append(cell & 0xFFFF)
+                for found, reached in ((own, goals[:1]), (upper, goals[1:])):
+                    queue += [goal for goal in reached if goal not in upper and goal not in found]
+                    found.update(reached)
+        return upper
 
     def _below(self) -> Iterator[Stuck]:
         """Frames that wait for a byte which the states above them, though they may end, take for something else."""

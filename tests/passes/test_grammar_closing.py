@@ -89,6 +89,7 @@ def test_modes_end_from_everywhere(mode: str) -> None:
     [
         ('start: "a" start "a" | "a"', "aa"),
         ('start: "a" start "a" | "b" start "b" | "a" | "b"', "a"),
+        ('start: "a" start "a" | start "a" | "c"', "aaca"),  # minimised, the lowest frame has the states of others
         ('start: x "a"\nx: "a" x "a" | "b"', None),
         ('start: x "b" "c"\nx: "(" x ")" | x "b" | "a"', None),
     ],
