@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chimerac.compiler.build import pipeline
-from chimerac.compiler.build.importing import DEFAULT_BLOCK, import_described, model_of_module, read_description
+from chimerac.compiler.build.importing import (
+    DEFAULT_BLOCK,
+    MODULE_SOURCE,
+    import_described,
+    model_of_module,
+    module_of_source,
+    read_description,
+)
 from chimerac.compiler.build.lowering import LoweringOptions, start_build
 from chimerac.compiler.build.places import check_place
 from chimerac.compiler.build.timings import Progress, TimingLog, Timings
@@ -78,7 +85,9 @@ def build(
     """Build bundles of a model for some targets.
 
     Args:
-        config: path of a config, or the name of a built-in one.
+        config: path of a config, the name of a built-in one, or ``file.py:Class``, a PyTorch module as ``compile`` takes
+            it, of a file that is run and a class that needs no arguments; scale, overrides and weights are of configs
+            only.
         targets: names or aliases of targets, see ``chimerac targets``; None builds for this machine.
         out: folder that gets one bundle folder per target, ``<name>.<target>``; an older bundle there is replaced.
         scale: preset that shrinks the config: nano, tiny, small or full.
@@ -103,6 +112,23 @@ def build(
         UserError: CHM1xx config, CHM2xx model or weights, CHM3xx targets and tools, CHM4xx the finished bundle.
         InternalError: a bug of chimerac, naming the pass.
     """
+    if isinstance(config, str) and MODULE_SOURCE.fullmatch(config):
+        if scale is not None or overrides or weights is not None:
+            hint = "its class makes the module as it is, with its weights"
+            raise UserError("CHM219", f"{config} is a module, and takes no scale, settings or weights", hint=hint)
+        return compile(
+            module_of_source(config, seed),
+            targets=targets,
+            out=out,
+            tokenizer=tokenizer,
+            loops=loops,
+            without=without,
+            trits=trits,
+            dump_passes=dump_passes,
+            check=check,
+            jobs=jobs,
+            progress=progress,
+        )
     run = _Run(targets, out, LoweringOptions(loops, without, trits, dump_passes), check, jobs, progress)
     # what can be known to fail is refused before the minutes that a large model takes
     described = read_description(config, scale=scale, overrides=overrides, seed=seed, tell=run.log.tell)
@@ -114,7 +140,7 @@ def build(
 
 
 def compile(
-    module: nn.Module,
+    module: nn.Module | str,
     *,
     targets: Sequence[str] | None = None,
     out: str | Path = "dist",
@@ -135,7 +161,7 @@ def compile(
 
     Args:
         module: ``forward(tokens i32[T], position i32[]) -> logits f32[T, V]`` with its recurrent state in buffers that
-            forward overwrites: the export form of docs/architecture.md.
+            forward overwrites: the export form of docs/modules.md. Or ``file.py:Class``, as of ``explain``.
         name: of the model and its bundles; the class's, in lower case, when None.
         tokenizer: of as many tokens as V, or its file; one token per byte when None.
         grammars: what the bundle's grammar file holds; none when None.
@@ -150,6 +176,8 @@ def compile(
         InternalError: a bug of chimerac, naming the pass.
     """
     run = _Run(targets, out, LoweringOptions(loops, without, trits, dump_passes), check, jobs, progress)
+    if isinstance(module, str):
+        module = module_of_source(module)
     model = model_of_module(module, name=name, tokenizer=tokenizer, grammars=grammars, block=block, tell=run.log.tell)
     model = replace(model, generation=generation)
     run.claim(model, model.module.fewest_loops, model.module.loops[1])

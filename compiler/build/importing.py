@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 MOST_SEED = (1 << 64) - 1
+#: ``file.py:Class``, in place of a config.
+MODULE_SOURCE = re.compile(r".+\.py:[A-Za-z_]\w*")
 #: Most tokens of a call of a module that no family describes.
 DEFAULT_BLOCK = 16
 
@@ -60,9 +62,7 @@ def read_description(
     family = find_family(*(document.model_type or (DEFAULT,)))
     description = family.describe(document)
     if seed is not None:
-        if not 0 <= seed <= MOST_SEED:
-            raise UserError("CHM312", f"the seed {seed} is not a number from 0 to 2**64 - 1")
-        description = replace(description, shape=replace(description.shape, seed=seed))
+        description = replace(description, shape=replace(description.shape, seed=checked_seed(seed)))
     tell("config", f"{description.name}: {description.summary}", time.perf_counter() - begun)
     if scale is not None or overrides:
         return Described(family, description)
@@ -71,6 +71,13 @@ def read_description(
         return Described(family, description, tokenizer=tokenizer)
     weights, notes = shipped_file(config, ".safetensors"), shipped_file(config, ".md")
     return Described(family, description, weights, tokenizer, notes.read_text("utf-8") if notes else "")
+
+
+def checked_seed(seed: int) -> int:
+    """A seed; raises UserError CHM312 for another number."""
+    if not 0 <= seed <= MOST_SEED:
+        raise UserError("CHM312", f"the seed {seed} is not a number from 0 to 2**64 - 1")
+    return seed
 
 
 def import_model(
@@ -180,6 +187,17 @@ def model_of_module(
         remarks=tuple(_changes(notes)),
         provenance={"weights": origin},
     )
+
+
+def module_of_source(source: str, seed: int | None = None) -> nn.Module:
+    """The module of ``file.py:Class``; the seed is that of the random numbers that the class draws, 0 when None.
+
+    Raises:
+        UserError: CHM219, CHM312 for the seed.
+    """
+    from chimerac.frontends.export.source import load_source
+
+    return load_source(source, seed=checked_seed(seed or 0))
 
 
 def _changes(notes: Sequence[str]) -> Iterator[Remark]:

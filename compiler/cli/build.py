@@ -46,6 +46,7 @@ def build(
 ) -> None:
     """Build bundles of CONFIG, a file or the name of a built-in config.
 
+    CONFIG may also be file.py:Class, a PyTorch module: the file is run, and the class called without arguments.
     Without --target it builds for this machine.
     """
     from chimerac.compiler.build.build import build as build_bundles

@@ -10,7 +10,8 @@ from chimerac.compiler.cli.bench import bench
 from chimerac.compiler.cli.build import build
 from chimerac.compiler.cli.check import check
 from chimerac.compiler.cli.doctor import doctor
-from chimerac.compiler.cli.errors import explain
+from chimerac.compiler.cli.errors import explain as explain_error
+from chimerac.compiler.cli.explain import explain
 from chimerac.compiler.cli.grammar import grammar
 from chimerac.compiler.cli.inspect import inspect
 from chimerac.compiler.cli.output import finish_output, prepare_streams, say
@@ -22,7 +23,7 @@ from chimerac.compiler.cli.verify import verify
 from chimerac.version import __version__
 
 #: In the order in which a newcomer needs them.
-COMMANDS = (build, run, serve, bench, train, check, grammar, inspect, verify, targets, doctor)
+COMMANDS = (build, run, serve, bench, train, check, explain, grammar, inspect, verify, targets, doctor)
 
 
 class _Group(click.Group):
@@ -42,7 +43,7 @@ class _Group(click.Group):
         except Exception as error:
             if ctx.params.get("traceback"):
                 raise
-            text, exit_code = explain(error)
+            text, exit_code = explain_error(error)
             say(text, err=True)
             ctx.exit(exit_code)
 

@@ -23,7 +23,7 @@ from chimerac.compiler.ir.module import Graph, Module, Op, Parts, Value
 from chimerac.compiler.ir.types import TOKENS
 from chimerac.frontends.export.functional import Mutations
 from chimerac.frontends.export.look_ups import check_look_ups
-from chimerac.frontends.export.tracing import tensors_of, trace
+from chimerac.frontends.export.tracing import TracingError, tensors_of, trace
 from chimerac.frontends.export.walker import Walker
 
 #: What forward must look like.
@@ -95,13 +95,12 @@ def _trace(
     dimension = torch.export.Dim("T", min=1, max=block)
     try:
         return trace(module, (tokens, position), {}, ({0: dimension}, None))
-    except UserError as error:
-        if error.code != "CHM210":
-            raise
+    except TracingError as error:
         try:
             return trace(module, (tokens[None], position), {}, ({1: dimension}, None))
-        except UserError:
-            raise error from error.__cause__
+        except TracingError as second:
+            error.batched = second.error
+            raise error from error.error
 
 
 def _logits(walker: Walker, program: ExportedProgram, results: tuple[Value, ...]) -> Value | None:

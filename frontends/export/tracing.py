@@ -18,6 +18,21 @@ from chimerac.frontends.export.functional import Mutations, functional
 from chimerac.frontends.export.walker import KNOWN
 
 
+class TracingError(UserError):
+    """CHM210. ``error`` is PyTorch's; ``batched`` that of a second attempt, with an axis of one in front."""
+
+    def __init__(self, module: torch.nn.Module, error: Exception) -> None:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        super().__init__(
+            "CHM210",
+            f"torch.export cannot trace {type(module).__name__}: {first}",
+            hint="forward must be traceable with a dynamic number of tokens; `chimerac explain` shows all that PyTorch "
+            "says; see docs/modules.md",
+        )
+        self.error = error
+        self.batched: Exception | None = None
+
+
 def trace(
     module: torch.nn.Module, arguments: tuple[Any, ...], named: Mapping[str, Any], dynamic: Any
 ) -> tuple[ExportedProgram, Mutations]:
@@ -28,7 +43,7 @@ def trace(
         dynamic: as ``torch.export.export`` takes it; None where all shapes are fixed.
 
     Raises:
-        UserError: CHM210, PyTorch cannot trace it.
+        TracingError: CHM210, PyTorch cannot trace it.
     """
     _register_result(module)
     try:
@@ -39,11 +54,7 @@ def trace(
     except UserError:
         raise
     except Exception as error:
-        raise UserError(
-            "CHM210",
-            f"torch.export cannot trace {type(module).__name__}: {str(error).strip().splitlines()[0]}",
-            hint="forward must be traceable with a dynamic number of tokens; see docs/architecture.md",
-        ) from error
+        raise TracingError(module, error) from error
 
 
 def _register_result(module: torch.nn.Module) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch.export.graph_signature import InputKind, OutputKind
+from torch.export.graph_signature import InputKind, InputSpec, OutputKind
 from torch.fx import Node
 
 from chimerac.compiler.errors import UserError
@@ -18,6 +18,9 @@ from chimerac.compiler.ir.types import TensorType, i32
 from chimerac.frontends.export.functional import Mutations
 from chimerac.frontends.export.handler import element
 from chimerac.frontends.export.handlers import HANDLERS
+from chimerac.frontends.export.obstacles import Obstacle, ObstaclesError
+from chimerac.frontends.export.places import place_of
+from chimerac.frontends.export.rewrites import advice
 from chimerac.frontends.export.values import Scope, Values
 
 #: What PyTorch checks of sizes and types when it runs; here they are what they were when it traced.
@@ -36,6 +39,8 @@ SIZES: Mapping[Callable[..., Any], str] = {
 #: Ops that the importer takes as they are.
 _MARKS = ("chimera.loop_begin.default", "chimera.loop_end.default")
 KNOWN = frozenset({*HANDLERS, *CHECKS, *_MARKS, *map(str, SIZES)})
+#: In place of a value that has no form in the IR.
+_UNKNOWN = object()
 
 
 class Walker(Values):
@@ -60,30 +65,82 @@ class Walker(Values):
         self.names = names
         self.loop: Op | None = None
         self.loops = (1, 1)
+        self.errors: list[UserError] = []
+        self.obstacles: list[Obstacle] = []  #: of each error
 
     def run(self) -> tuple[Value, ...]:
-        """The results of the graph; the ops are in ``scopes[0]``."""
+        """The results of the graph; the ops are in ``scopes[0]``.
+
+        Raises:
+            ObstaclesError: with all that stands in the way. After an error the walk goes on, with a value of the type
+                that PyTorch has for the result, so that later nodes are judged as well.
+        """
         kinds = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs}
         results: tuple[Value, ...] = ()
         for node in self.program.graph.nodes:
-            if node.op == "placeholder":
-                spec = kinds[node.name]
-                if spec.kind == InputKind.USER_INPUT:
-                    self._input(node, len(self.inputs))
-                else:
-                    self.named[node.name] = str(spec.target)
-            elif node.op == "call_function":
-                self._follow(node)
-                self._call(node)
-                self._write_states(node)
-            elif node.op == "output":
-                if self.loop is not None:
-                    raise UserError("CHM214", "loop_begin without loop_end", hint=self.loop.location)
-                self._overwrite_states()
-                results = self._output(node)
+            try:
+                results = self._take(node, kinds) or results
+            except UserError as error:
+                self._note(error, node)
+                if error.code == "CHM214":
+                    break  # after a misplaced mark nobody knows what belongs to which region
+            except Exception:
+                if not self.errors:
+                    raise
+                self._stand_in(node)  # a handler may stumble over what stands in for another op's result
+        if self.errors:
+            raise ObstaclesError(self.errors[0], self.obstacles)
         for state, value in self.scopes[0].written:
             self.scopes[0].ops.append(Op("state.write", (value,), (), {"name": state}))
         return results
+
+    def _take(self, node: Node, kinds: Mapping[str, InputSpec]) -> tuple[Value, ...]:
+        """A node of the graph; the results where it is that."""
+        if node.op == "placeholder":
+            spec = kinds[node.name]
+            if spec.kind == InputKind.USER_INPUT:
+                self._input(node, len(self.inputs))
+            else:
+                self.named[node.name] = str(spec.target)
+        elif node.op == "call_function":
+            self._follow(node)
+            self._call(node)
+            self._write_states(node)
+        elif node.op == "output":
+            if self.loop is not None:
+                raise UserError("CHM214", "loop_begin without loop_end", hint=self.loop.location)
+            self._overwrite_states()
+            return self._output(node)
+        return ()
+
+    def _note(self, error: UserError, node: Node) -> None:
+        """An error of a node, which does not end the walk."""
+        op = str(node.target) if node.op == "call_function" else ""
+        help_ = "" if error.hint in (None, self.where(node)) else str(error.hint)
+        if not help_ and op not in KNOWN:
+            help_ = advice(op, HANDLERS)
+        place = place_of(node, self._path(node))
+        known = bool(op) and (place.path != "" or place.file != "")
+        self.errors.append(error)
+        self.obstacles.append(Obstacle(error.code, error.message, op, places=(place,) if known else (), advice=help_))
+        self._stand_in(node)
+
+    def _stand_in(self, node: Node) -> None:
+        """Values of the types that PyTorch has for a node's results, where it has got none."""
+        if node.op != "output" and node.name not in self.values:
+            try:
+                self.values[node.name] = self._alike(node.meta.get("val"), node)
+            except UserError:
+                self.values[node.name] = _UNKNOWN
+
+    def _alike(self, held: Any, node: Node) -> Any:
+        if isinstance(held, tuple | list):
+            return tuple(self._alike(one, node) for one in held)
+        if isinstance(held, torch.Tensor):
+            kind = element(held.dtype)
+            shape = self.dims(held, node) or ((1,) if kind == "f32" else ())
+            return Value(self.fresh(node.name), TensorType(kind, shape))
+        return held if isinstance(held, bool | int | float) else _UNKNOWN
 
     def in_range(self, ids: Value) -> bool:
         """Whether ids are the tokens or a constant: ``check_look_ups`` compares them with the tables."""
@@ -107,6 +164,9 @@ class Walker(Values):
         target = str(node.target)
         if target in CHECKS:
             return
+        if any(self.values.get(used.name) is _UNKNOWN for used in node.all_input_nodes):
+            self._unjudged(node)
+            return
         if node.target is operator.getitem:
             source, index = node.args
             assert isinstance(source, Node)
@@ -122,13 +182,22 @@ class Walker(Values):
         else:
             handler = HANDLERS.get(target)
             if handler is None:
-                raise UserError("CHM211", f"the PyTorch op {target} is not supported", hint=self.where(node))
+                raise self._unsupported(node)
             try:
                 self.values[node.name] = handler.handle(self, node, handler.makes)
             except UserError as error:
                 if error.hint is None:
                     error.hint = self.where(node)
                 raise
+
+    def _unsupported(self, node: Node) -> UserError:
+        return UserError("CHM211", f"the PyTorch op {node.target} is not supported", hint=self.where(node))
+
+    def _unjudged(self, node: Node) -> None:
+        """A node of which an operand has no form: nothing is known of its operands, only whether its op is."""
+        if isinstance(node.target, torch._ops.OpOverload) and str(node.target) not in KNOWN:
+            raise self._unsupported(node)
+        self._stand_in(node)
 
     def _size(self, node: Node) -> Any:
         """Arithmetic of sizes: a number where PyTorch knows it, or the tokens, or ops on integers."""
@@ -195,7 +264,8 @@ class Walker(Values):
     def _write_states(self, node: Node) -> None:
         """Note the states whose new value is this node, in the scope where it is computed."""
         for target in self.mutations.get(node.name, ()):
-            self._write_state(target, self.value(node))
+            if self.values.get(node.name) is not _UNKNOWN:
+                self._write_state(target, self.value(node))
 
     def _overwrite_states(self) -> None:
         """Note the states whose new value is a parameter or another buffer, which no node computes."""
@@ -229,5 +299,8 @@ class Walker(Values):
         return tuple(
             self.value(argument)
             for argument, spec in zip(outputs, specs, strict=True)
-            if spec.kind == OutputKind.USER_OUTPUT and argument is not None
+            if spec.kind == OutputKind.USER_OUTPUT and argument is not None and not self._unknown(argument)
         )
+
+    def _unknown(self, argument: Any) -> bool:
+        return isinstance(argument, Node) and self.values.get(argument.name) is _UNKNOWN

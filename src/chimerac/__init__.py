@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from chimerac.compiler.verbs.bundles import find_bundle
     from chimerac.compiler.verbs.check import check
     from chimerac.compiler.verbs.doctor import Diagnosis, doctor
+    from chimerac.compiler.verbs.explain import Explanation, explain
     from chimerac.compiler.verbs.grammar import GrammarReport, check_grammar
     from chimerac.compiler.verbs.inspect import BundleDescription, inspect, print_ir
     from chimerac.compiler.verbs.run import Answer, Conversation, run
@@ -44,6 +45,7 @@ _PLACES = {
     "ChimeracError": "compiler.errors:ChimeracError",
     "Conversation": "compiler.verbs.run:Conversation",
     "Diagnosis": "compiler.verbs.doctor:Diagnosis",
+    "Explanation": "compiler.verbs.explain:Explanation",
     "GrammarReport": "compiler.verbs.grammar:GrammarReport",
     "GrammarRequest": "compiler.model:GrammarRequest",
     "InternalError": "compiler.errors:InternalError",
@@ -58,6 +60,7 @@ _PLACES = {
     "compile_grammar": "compiler.packaging.grammar_packs:compile_grammar",
     "config_schema": "frontends.config:json_schema",
     "doctor": "compiler.verbs.doctor:doctor",
+    "explain": "compiler.verbs.explain:explain",
     "find_bundle": "compiler.verbs.bundles:find_bundle",
     "inspect": "compiler.verbs.inspect:inspect",
     "list_targets": "compiler.verbs.targets:list_targets",
@@ -79,6 +82,7 @@ __all__ = [
     "ChimeracError",
     "Conversation",
     "Diagnosis",
+    "Explanation",
     "GrammarReport",
     "GrammarRequest",
     "InternalError",
@@ -94,6 +98,7 @@ __all__ = [
     "compile_grammar",
     "config_schema",
     "doctor",
+    "explain",
     "find_bundle",
     "inspect",
     "list_targets",

@@ -1,0 +1,105 @@
+"""PyTorch ops that are not supported → what to write instead."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+_NUMBERS = "a compiled model has no random numbers: take them as an input, or out of forward"
+_ALONE = "compute it once outside of forward, and register the result as a buffer"
+_RECURRENT = "write the step of the recurrence with its state in a buffer, for each of the T tokens"
+_SHAPE = "its shape depends on values: use torch.where or a mask, which keep the shape"
+
+#: Name of an op, without its overload → advice.
+REWRITES: Mapping[str, str] = {
+    "aten.kthvalue": "torch.topk(x, k)[0][..., -1] is the k-th largest; of -x, negated, the k-th smallest",
+    "aten.median": "torch.sort(x)[0][..., n // 2]",
+    "aten.mode": "count with (x[..., None] == x[..., None, :]).sum(-1), and take topk",
+    "aten.argsort": "torch.sort(x)[1]",
+    "aten.cumprod": "torch.exp(torch.cumsum(torch.log(x), -1)) for positive x",
+    "aten.logcumsumexp": "torch.log(torch.cumsum(torch.exp(x - m), -1)) + m with m = x.amax(-1, keepdim=True)",
+    "aten.logsumexp": "torch.log(torch.sum(torch.exp(x - m), -1)) + m with m = x.amax(-1)",
+    "aten.digamma": _ALONE,
+    "aten.lgamma": _ALONE,
+    "aten.erfinv": _ALONE,
+    "aten.erfc": "1 - torch.erf(x)",
+    "aten.sinh": "(torch.exp(x) - torch.exp(-x)) / 2",
+    "aten.cosh": "(torch.exp(x) + torch.exp(-x)) / 2",
+    "aten.asinh": "torch.log(x + torch.sqrt(x * x + 1))",
+    "aten.acosh": "torch.log(x + torch.sqrt(x * x - 1))",
+    "aten.atanh": "0.5 * (torch.log1p(x) - torch.log1p(-x))",
+    "aten.atan2": "atan2 has no form; keep sine and cosine in place of the angle",
+    "aten.hypot": "torch.sqrt(x * x + y * y)",
+    "aten.fmod": "x - torch.trunc(x / y) * y",
+    "aten.logaddexp": "m + torch.log1p(torch.exp(-(x - y).abs())) with m = torch.maximum(x, y)",
+    "aten.linalg_qr": _ALONE,
+    "aten._linalg_svd": _ALONE,
+    "aten._linalg_eigh": _ALONE,
+    "aten.linalg_inv_ex": _ALONE,
+    "aten.linalg_cholesky_ex": _ALONE,
+    "aten._linalg_solve_ex": _ALONE,
+    "aten._linalg_det": _ALONE,
+    "aten.linalg_solve_triangular": _ALONE,
+    "aten._fft_r2c": "multiply by the matrix of the Fourier transform, a buffer: x @ cos and x @ sin",
+    "aten._fft_c2r": "multiply by the matrix of the inverse Fourier transform, a buffer",
+    "aten._fft_c2c": "multiply by the matrix of the Fourier transform, a buffer, real and imaginary parts apart",
+    "aten.complex": "keep real and imaginary parts in two tensors",
+    "aten.view_as_complex": "keep real and imaginary parts in two tensors; a rotation is x * cos + rotated(x) * sin",
+    "aten.view_as_real": "keep real and imaginary parts in two tensors",
+    "aten.polar": "keep cos and sin in two tensors",
+    "aten.nonzero": _SHAPE,
+    "aten.masked_select": _SHAPE,
+    "aten._unique2": _SHAPE,
+    "aten.bincount": "torch.nn.functional.one_hot(x, n).sum(0), which has a fixed size",
+    "aten.histc": "compare with the edges of the bins, and sum",
+    "aten.searchsorted": "(edges < x[..., None]).sum(-1)",
+    "aten.bucketize": "(edges < x[..., None]).sum(-1)",
+    "aten.scatter": "compare indices with torch.arange(n), and take torch.where over all places",
+    "aten.scatter_add": "one_hot(index, n).float().transpose(-1, -2) @ values",
+    "aten.scatter_reduce": "compare indices with torch.arange(n), and reduce over torch.where",
+    "aten.index_put": "torch.where(torch.arange(n) == index, new, old), or slice_scatter for a slice",
+    "aten.index_add": "one_hot(index, n).float().T @ values",
+    "aten.rand": _NUMBERS,
+    "aten.rand_like": _NUMBERS,
+    "aten.randn": _NUMBERS,
+    "aten.randn_like": _NUMBERS,
+    "aten.randint": _NUMBERS,
+    "aten.randint_like": _NUMBERS,
+    "aten.normal": _NUMBERS,
+    "aten.uniform": _NUMBERS,
+    "aten.bernoulli": _NUMBERS,
+    "aten.multinomial": "choose outside of the module: a bundle samples from the logits by itself",
+    "aten.native_dropout": "leave it out of forward, or call module.eval(): dropout does nothing then",
+    "aten.lstm": _RECURRENT,
+    "aten.gru": _RECURRENT,
+    "aten.rnn_tanh": _RECURRENT,
+    "aten.rnn_relu": _RECURRENT,
+    "aten.cdist": "torch.sqrt(((x[..., :, None, :] - y[..., None, :, :]) ** 2).sum(-1))",
+    "aten._cdist_forward": "torch.sqrt(((x[..., :, None, :] - y[..., None, :, :]) ** 2).sum(-1))",
+    "aten.upsample_bilinear2d": "repeat_interleave along both axes for whole factors, or a matrix along each axis",
+    "aten.grid_sampler_2d": "gather with indices that are computed, four times for a bilinear sample",
+    "aten._ctc_loss": "a loss is no part of a compiled model: return the logits",
+    "aten.nll_loss_forward": "a loss is no part of a compiled model: return the logits",
+}
+
+
+def advice(op: str, known: Iterable[str]) -> str:
+    """What to write in place of an op.
+
+    Args:
+        op: as PyTorch prints it, ``aten.kthvalue.default``.
+        known: the ops that are supported.
+    """
+    name = _name(op)
+    if name in REWRITES:
+        return REWRITES[name]
+    overloads = sorted(other for other in known if _name(other) == name)
+    if overloads:
+        return f"supported is {', '.join(overloads)}"
+    near = difflib.get_close_matches(name, sorted({_name(other) for other in known}), n=1, cutoff=0.75)
+    return f"the nearest that is supported by its name is {near[0]}" if near else ""
+
+
+def _name(op: str) -> str:
+    """``aten.add`` of ``aten.add.Tensor``."""
+    return op.rpartition(".")[0] if op.count(".") > 1 else op
