@@ -85,9 +85,9 @@ def build(
     """Build bundles of a model for some targets.
 
     Args:
-        config: path of a config, the name of a built-in one, or ``file.py:Class``, a PyTorch module as ``compile`` takes
-            it, of a file that is run and a class that needs no arguments; scale, overrides and weights are of configs
-            only.
+        config: path of a config, the name of a built-in one, or ``file.py:Class``, a PyTorch module as ``compile``
+            takes it, of a file that is run and a class that needs no arguments; scale, overrides and weights are of
+            configs only.
         targets: names or aliases of targets, see ``chimerac targets``; None builds for this machine.
         out: folder that gets one bundle folder per target, ``<name>.<target>``; an older bundle there is replaced.
         scale: preset that shrinks the config: nano, tiny, small or full.

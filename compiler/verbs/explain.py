@@ -140,6 +140,8 @@ def explain(
     module.eval()
     if example is None and not inspect.signature(module.forward).parameters:
         example = ()
+    if example is not None:
+        example = _given(example)
     places = Places(module)
     name, kind = type(module).__name__, "tokens" if example is None else "tensors"
     try:
@@ -204,14 +206,19 @@ def _imported(module: nn.Module, example: Sequence[Any] | Mapping[str, Any] | No
         return Explanation(name, "tokens", inputs, results, _ops(graph.ops), notes=tuple(notes))
     from chimerac.frontends.export.plain import import_plain
 
-    given = {key: _tensor(value) for key, value in example.items()} if isinstance(example, Mapping) else {}
-    placed = () if isinstance(example, Mapping) else tuple(_tensor(value) for value in example)
-    plain = import_plain(module, given or placed, name="module", block=block)
+    plain = import_plain(module, example, name="module", block=block)
     inputs, results = (
         tuple(f"{port.name} {port.dtype}[{','.join(map(str, port.shape))}]" for port in ports)
         for ports in (plain.inputs, plain.results)
     )
     return Explanation(name, "tensors", inputs, results, _ops(plain.module.graphs["call"].ops), notes=plain.notes)
+
+
+def _given(example: Sequence[Any] | Mapping[str, Any]) -> Sequence[Any] | Mapping[str, Any]:
+    """An example with tensors in place of texts."""
+    if isinstance(example, Mapping):
+        return {name: _tensor(value) for name, value in example.items()}
+    return tuple(_tensor(value) for value in example)
 
 
 def _tensor(value: Any) -> Any:

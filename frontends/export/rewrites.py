@@ -47,6 +47,7 @@ REWRITES: Mapping[str, str] = {
     "aten.view_as_complex": "keep real and imaginary parts in two tensors; a rotation is x * cos + rotated(x) * sin",
     "aten.view_as_real": "keep real and imaginary parts in two tensors",
     "aten.polar": "keep cos and sin in two tensors",
+    "aten._local_scalar_dense": "compute with the tensor in place of .item(), int() and float() of it",
     "aten.nonzero": _SHAPE,
     "aten.masked_select": _SHAPE,
     "aten._unique2": _SHAPE,

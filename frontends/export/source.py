@@ -96,7 +96,7 @@ def _importable(folder: Path) -> Iterator[None]:
 
 def _refuse(error: BaseException, what: str) -> NoReturn:
     """An error of the user's own code, with the last of its lines."""
-    message = f"{what} raises {''.join(traceback.format_exception_only(error)).strip().splitlines()[-1]}"
+    message = f"{what} raises {type(error).__name__}: {' '.join(str(error).split())}"
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         span = Span(shown(error.filename), error.lineno, error.offset or 1, text=(error.text or "").rstrip("\n"))
         raise UserError("CHM219", message, span=span) from None

@@ -50,6 +50,11 @@ def test_what_follows_a_value_without_a_form_is_judged_too() -> None:
     assert found["aten.erfinv.default"] == ("CHM211", 1, [("", at("erfinv"))])
 
 
+def test_a_number_taken_out_of_a_tensor() -> None:
+    code, _, places = seen(obstructed.Item())["aten._local_scalar_dense.default"]
+    assert (code, places[0]) == ("CHM211", ("", at("item")))
+
+
 def test_compiling_says_how_many_there_are() -> None:
     with pytest.raises(UserError, match=r"aten\.kthvalue\.default is not supported") as caught:
         import_module(obstructed.Several().eval(), name="several", block=4)
@@ -68,7 +73,6 @@ def test_a_module_that_compiles() -> None:
     ("module", "cause", "place"),
     [
         (obstructed.Branch, "a Python value is computed from data", "branch"),
-        (obstructed.Item, "a Python value is computed from data", "item"),
         (obstructed.Specialised, "the number of tokens became a constant", ""),
         (obstructed.Numpy, "NumPy or Python takes the numbers out of a tensor", "numpy"),
         (obstructed.Shapes, "shapes do not fit, neither for tokens [T] nor for [1,T]", "shapes"),
