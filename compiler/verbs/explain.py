@@ -18,6 +18,7 @@ from chimerac.compiler.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from chimerac.compiler.ir.module import Op
     from chimerac.frontends.export.obstacles import Obstacle
     from chimerac.frontends.export.places import Places
     from chimerac.frontends.export.tracing import TracingError
@@ -225,7 +226,7 @@ def _tensor(value: Any) -> Any:
     return example_tensor(value) if isinstance(value, str) else value
 
 
-def _ops(ops: Sequence[Any]) -> tuple[tuple[str, int], ...]:
+def _ops(ops: tuple[Op, ...]) -> tuple[tuple[str, int], ...]:
     from chimerac.compiler.ir.module import walk
 
     return tuple(Counter(op.name for op in walk(ops)).most_common())

@@ -17,8 +17,8 @@ class Mixer(nn.Module):
 
     def mix(self, x: Tensor) -> Tensor:
         smallest = torch.kthvalue(x, 1, -1, True)[0]  # kthvalue
-        within = lambda y: torch.digamma(y)  # noqa: E731  # digamma
-        result: Tensor = smallest + within(x)
+        (within,) = map(lambda y: torch.digamma(y), [x])  # noqa: C417  # digamma
+        result: Tensor = smallest + within
         return result
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ class Specialised(Base):
 
 class Item(Base):
     def body(self, x: Tensor, position: Tensor) -> Tensor:
-        return x * position.item()  # item
+        return torch.mul(x, position.item())  # item
 
 
 class Numpy(Base):
