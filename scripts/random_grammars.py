@@ -2,8 +2,9 @@
 
     python scripts/random_grammars.py --kind schemas --from 0 --to 10000 [--generations 20] [--jobs 16]
 
-Needs numpy, lark, jsonschema and, for the kind ``llguidance``, llguidance. Each seed is told of with its error, and one
-that takes over ``--seconds`` of the processor is a finding, too. Ends with 1 if there are findings.
+Needs numpy, lark, jsonschema, regex and, for the kind ``llguidance``, llguidance. Each seed is told of with its error,
+and one that takes over ``--seconds`` of the processor is a finding, too. "not judged" counts the expressions of which a
+text took its judge too long. Ends with 1 if there are findings.
 """
 
 from __future__ import annotations

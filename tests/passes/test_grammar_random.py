@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from grammar_checks import CHECKS
+from grammar_checks import CHECKS, NOT_JUDGED
 
 
 def refusals(kind: str, seeds: range, generations: int) -> int:
-    """The number of grammars that were refused."""
+    """The number of grammars that were refused; few may be left that could not be judged."""
     found = Counter(CHECKS[kind](seed, generations) for seed in seeds)
-    return found.total() - found[""]
+    assert found[NOT_JUDGED] <= 1 + len(seeds) // 20
+    return found.total() - found[""] - found[NOT_JUDGED]
 
 
 def test_schemas() -> None:
