@@ -15,6 +15,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node
 
+from chimerac.compiler.errors import UserError
 from chimerac.frontends.export.decompositions import table
 
 #: fx node name → the buffers whose new value it is.
@@ -62,6 +63,9 @@ def _unknown(program: ExportedProgram, known: Collection[str]) -> bool:
 def _declared(program: ExportedProgram) -> Mutations:
     mutations: Mutations = {}
     for spec in program.graph_signature.output_specs:
+        if spec.kind == OutputKind.PARAMETER_MUTATION:
+            hint = "what a call leaves for the next is a buffer: register_buffer"
+            raise UserError("CHM213", f"forward changes the parameter {spec.target}", hint=hint)
         if spec.kind == OutputKind.BUFFER_MUTATION:
             mutations.setdefault(spec.arg.name, []).append(str(spec.target))
     return mutations

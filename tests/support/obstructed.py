@@ -67,11 +67,6 @@ class Complex(Base):
         return torch.erfinv(z.real)  # erfinv
 
 
-class NearName(Base):
-    def body(self, x: Tensor, position: Tensor) -> Tensor:
-        return torch.special.i0(x) + torch.frac(torch.nextafter(x, x))  # type: ignore[no-any-return]  # nextafter
-
-
 class Branch(Base):
     def body(self, x: Tensor, position: Tensor) -> Tensor:
         if x.sum() > 3:  # branch

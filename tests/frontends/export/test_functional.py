@@ -12,6 +12,9 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.export import ExportedProgram
 
+from chimerac.compiler.errors import UserError
+from chimerac.frontends.export.importer import import_module
+
 
 def _sets(m: Small, x: Tensor, p: Tensor) -> Tensor:
     y = x + m.h
@@ -107,3 +110,19 @@ def test_states_hold_what_pytorch_holds(body: Body, decomposed: bool, monkeypatc
     with torch.no_grad():
         check(Small(body), (3, 1, 2, 1))
     assert bool(calls) == decomposed
+
+
+def test_a_parameter_that_forward_changes_is_refused() -> None:
+    class Grows(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.head = torch.nn.Embedding(300, 8), torch.nn.Linear(8, 300)
+
+        def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
+            self.head.weight.add_(1.0)
+            result: Tensor = self.head(self.embedding(tokens))
+            return result
+
+    with pytest.raises(UserError, match=r"the parameter head\.weight") as caught:
+        import_module(Grows().eval(), name="grows", block=4)
+    assert caught.value.code == "CHM213"

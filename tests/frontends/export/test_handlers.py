@@ -176,7 +176,8 @@ def test_what_is_not_supported(message: str) -> None:
     error = refused(Small(body, width))
     assert error.code == "CHM211"
     assert error.message.startswith(message)
-    assert error.hint == body_line()
+    assert error.hint is not None
+    assert error.hint.partition(";")[0] == body_line()
 
 
 @pytest.mark.parametrize(
@@ -188,4 +189,5 @@ def test_what_is_not_supported(message: str) -> None:
 def test_operands_that_an_op_does_not_take(body: Body, message: str) -> None:
     error = refused(Small(body))
     assert (error.code, error.message) == ("CHM213", message)
-    assert error.hint == body_line()
+    assert error.hint is not None
+    assert error.hint.partition(";")[0] == body_line()
