@@ -39,6 +39,13 @@ TYPES: Mapping[str, str] = {
 }
 
 
+#: What is said of a module whose every op has a form, by kind.
+IMPORTED = {
+    "tokens": "Nothing stands in the way: it compiles. A build then compares calls of some tokens with those of one.",
+    "tensors": "Every op has a form, but a module that is no language model is not compiled yet: no bundle takes it.",
+}
+
+
 @dataclass(frozen=True)
 class Explanation:
     """What a module is to the compiler.
@@ -48,7 +55,7 @@ class Explanation:
         kind: ``tokens`` (a language model by the contract of docs/modules.md) or ``tensors``.
         inputs, results: name and type of each, where they are known.
         ops: of the IR, by how often.
-        obstacles: all that stands in the way; empty if it can be compiled.
+        obstacles: all that stands in the way of its import; empty if every op has a form.
         traced: whether PyTorch could trace it. Where not, there is one obstacle, and others may show later.
         said: PyTorch's whole message where it could not.
         notes: parameters whose type is changed, one line each.
@@ -66,7 +73,8 @@ class Explanation:
 
     @property
     def compiles(self) -> bool:
-        return not self.obstacles
+        """Whether ``build`` takes it; it takes language models only so far."""
+        return not self.obstacles and self.kind == "tokens"
 
     def render(self) -> str:
         """A text for a terminal."""
@@ -81,8 +89,8 @@ class Explanation:
         if self.ops:
             yield f"  {'ops':<8}{sum(count for _, count in self.ops)} of {len(self.ops)} kinds"
         yield from (f"  {'note':<8}{note}" for note in self.notes)
-        if self.compiles:
-            yield "Nothing stands in the way: it compiles."
+        if not self.obstacles:
+            yield IMPORTED[self.kind]
             return
         count = len(self.obstacles)
         yield (

@@ -50,10 +50,16 @@ CHM211  1x  aten.lgamma.default    not supported
 
 
 def test_a_module_that_compiles(chimerac: Command) -> None:
-    found = chimerac("explain", f"{FILE}:Tensors", "--example", "1,16:f32", "--json")
+    found = chimerac("explain", f"{FILE}:Fine", "--json")
     assert found.code == 0
+    assert json.loads(found.out)["compiles"] is True
+
+
+def test_a_module_of_tensors_is_not_compiled_yet(chimerac: Command) -> None:
+    found = chimerac("explain", f"{FILE}:Tensors", "--example", "1,16:f32", "--json")
+    assert found.code == 1
     answer = json.loads(found.out)
-    assert answer["compiles"] is True
+    assert (answer["compiles"], answer["obstacles"]) == (False, [])
     assert answer["inputs"] == ["x float32[1,16]"]
 
 
