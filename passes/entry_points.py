@@ -32,6 +32,8 @@ class EntryPoints:
 
 def _last_row_early(graph: Graph) -> tuple[Graph, int]:
     """The graph giving one row of logits; the tail of ops after the cut sees a single token."""
+    if not graph.results[0].type.is_dynamic:  # the module itself takes the last row
+        return graph, 0
     counts = uses(graph)
     cut = graph.results[0]
     tail: list[Op] = []

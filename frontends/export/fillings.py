@@ -13,7 +13,7 @@ from chimerac.frontends.export.movement import broadcast
 
 
 def _arange(importer: Importer, node: Node, makes: str) -> Any:
-    """Of a fixed number of elements a constant, else the places of the tokens."""
+    """Of a fixed number of elements a constant, else the places of the tokens, in the text where that is known."""
     numbers = [importer.number(a) for a in node.args]
     start = numbers[0] if len(numbers) > 1 else node.kwargs.get("start", 0)
     step = numbers[2] if len(numbers) > 2 else node.kwargs.get("step", 1)
@@ -33,7 +33,10 @@ def _places(importer: Importer, node: Node, start: Any, step: Any) -> Any:
         return importer.constant("arange", data.astype(np.float32 if kind == "f32" else np.int32))
     if isinstance(extent, int):
         raise unsupported(node, "is supported from a fixed number, or for each token")
-    places = cast(importer, importer.emit("iota", [importer.dynamic(node)], {}, node), kind, node)
+    places = importer.emit("iota", [importer.dynamic(node)], {}, node)
+    if importer.whole_sequence:
+        places = importer.emit("int_add", [places, importer.position()], {}, node)
+    places = cast(importer, places, kind, node)
     prefix = "" if kind == "f32" else "int_"
     if step != 1:
         places = importer.emit(f"{prefix}mul", [places, importer.value(step, kind)], {}, node)

@@ -14,11 +14,21 @@ from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.module import Attribute, Op, Value
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.quantised import Kind
-from chimerac.compiler.ir.types import Dim
+from chimerac.compiler.ir.types import Dim, TensorType
+from chimerac.frontends.export.evaluated import Evaluated
 
 
 class Importer(Protocol):
-    """What a handler may ask of the importer."""
+    """What a handler may ask of the importer.
+
+    Attributes:
+        whole_sequence: whether the module sees a whole text at once, of which a call has a part (whole_sequence.py):
+            what runs along the tokens begins at the first token of the text, and goes on from call to call.
+        evaluated: values of nodes that no input decides.
+    """
+
+    whole_sequence: bool
+    evaluated: Evaluated
 
     def value(self, argument: Any, dtype: str = "f32") -> Value:
         """The value of an argument of a node; a number becomes a constant of the element type."""
@@ -28,6 +38,15 @@ class Importer(Protocol):
     def integers(self, codes: Any, scales: Any, kind: Kind, group: int) -> Value: ...
     def dynamic(self, node: Node) -> Value:
         """A value that says how many tokens there are; CHM215 if nothing does."""
+
+    def position(self) -> Value:
+        """Where the first token of a call is in the text, i32[], of a module that sees a whole text at once."""
+
+    def carried(self, hint: str, kind: TensorType) -> tuple[str, Value]:
+        """A state of zeros that the module does not name: its name, and its value at the beginning of a call."""
+
+    def carry(self, name: str, value: Value) -> None:
+        """What a state that ``carried`` made is for the next call."""
 
     def extent(self, size: Any, node: Node) -> Any:
         """What PyTorch's symbolic size is: ``TOKENS``, or a value i32[] that is computed."""

@@ -6,6 +6,9 @@ initial value is the buffer's content. A module may want an axis of one more in 
 out, and may return its logits beside other things, as ``logits`` or first of all. ``chimera::loop_begin`` and
 ``chimera::loop_end`` mark a region that runs several times per call: its states get one copy per iteration, except
 those that only ops guarded by ``write`` change.
+
+A module of another form, ``forward(tokens) -> logits``, sees a whole text at once (whole_sequence.py); it may give the
+logits of the last token only.
 """
 
 from __future__ import annotations
@@ -20,14 +23,15 @@ from torch.fx import Node
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.module import Graph, Module, Op, Parts, Value
-from chimerac.compiler.ir.types import TOKENS
+from chimerac.compiler.ir.types import TOKENS, Dim
 from chimerac.frontends.export.functional import Mutations
 from chimerac.frontends.export.look_ups import check_look_ups
 from chimerac.frontends.export.tracing import TracingError, tensors_of, trace
 from chimerac.frontends.export.walker import Walker
+from chimerac.frontends.export.whole_sequence import takes_whole_sequences
 
 #: What forward must look like.
-CONTRACT = "the contract is forward(tokens i32[T], position i32[]) -> logits f32[T,V]"
+CONTRACT = "the contract is forward(tokens i32[T], position i32[]) -> logits f32[T,V], or forward(tokens) -> logits"
 
 
 def import_module(
@@ -55,15 +59,18 @@ def import_module(
     """
     tokens = torch.zeros(min(3, block), dtype=torch.int32)
     position = torch.zeros((), dtype=torch.int32)
+    alone = takes_whole_sequences(module)
     try:
-        inspect.signature(module.forward).bind(tokens, position)
+        inspect.signature(module.forward).bind(tokens, *(() if alone else (position,)))
     except TypeError as error:
         raise UserError("CHM212", f"{type(module).__name__}.forward: {error}", hint=CONTRACT) from None
-    program, mutations = _trace(module, tokens, position, block)
-    walker = Walker(program, mutations, computed or {}, _input_name)
+    program, mutations = _trace(module, tokens, () if alone else (position,), block)
+    walker = Walker(program, mutations, computed or {}, _input_name, whole_sequence=alone and not mutations)
     results = walker.run()
     logits = _logits(walker, program, results)
     inputs = list(walker.inputs)
+    if alone:
+        inputs.append(walker.position())
     if len(inputs) != 2 or logits is None:
         returned = ", ".join(str(r.type) for r in results)
         raise UserError("CHM212", f"forward takes {len(inputs)} inputs and returns {returned}", hint=CONTRACT)
@@ -89,15 +96,20 @@ def _input_name(index: int, node: Node) -> str:
 
 
 def _trace(
-    module: torch.nn.Module, tokens: torch.Tensor, position: torch.Tensor, block: int
+    module: torch.nn.Module, tokens: torch.Tensor, position: tuple[torch.Tensor, ...], block: int
 ) -> tuple[ExportedProgram, Mutations]:
-    """The program for tokens [T], or [1, T] where it is that which forward takes."""
-    dimension = torch.export.Dim("T", min=1, max=block)
+    """The program for tokens [T], or [1, T] where it is that which forward takes.
+
+    A module without a position often asks whether there is more than one token, which does not matter to what it
+    computes; it is traced with more.
+    """
+    dimension = torch.export.Dim("T", min=1 if position else 2, max=max(block, 1 if position else 2))
+    fixed = (None,) * len(position)
     try:
-        return trace(module, (tokens, position), {}, ({0: dimension}, None))
+        return trace(module, (tokens, *position), {}, ({0: dimension}, *fixed))
     except TracingError as error:
         try:
-            return trace(module, (tokens[None], position), {}, ({1: dimension}, None))
+            return trace(module, (tokens[None], *position), {}, ({1: dimension}, *fixed))
         except TracingError as second:
             error.batched = second.error
             raise error from error.error
@@ -112,8 +124,10 @@ def _logits(walker: Walker, program: ExportedProgram, results: tuple[Value, ...]
         return None
     found = kept.get("logits", results[0] if results else None)
     batched = len(walker.inputs[0].type.shape) == 2 if walker.inputs else False
-    wanted = ((1, TOKENS) if batched else (TOKENS,)) if found is not None else ()
-    if found is None or found.type.dtype != "f32" or found.type.shape[:-1] != wanted:
+    wanted: list[tuple[Dim, ...]] = [(1, TOKENS) if batched else (TOKENS,)]
+    if walker.whole_sequence:
+        wanted.append((1, 1) if batched else (1,))
+    if found is None or found.type.dtype != "f32" or found.type.shape[:-1] not in wanted:
         return None
     return found
 

@@ -9,8 +9,9 @@ from typing import Any
 from torch.fx import Node
 
 from chimerac.compiler.ir.module import Value
+from chimerac.compiler.ir.types import TOKENS
 from chimerac.frontends.export.handler import Handler, Importer, dtype_of, reshape, unsupported
-from chimerac.frontends.export.movement import axis_of, cut, transpose
+from chimerac.frontends.export.movement import axis_of, cut, last_token, transpose
 
 
 def _embedding(importer: Importer, node: Node, makes: str) -> Any:
@@ -41,6 +42,8 @@ def _index(importer: Importer, node: Node, makes: str) -> Any:
     value, given = importer.value(node.args[0]), node.args[1]
     assert isinstance(given, list | tuple)
     axes = [axis for axis, ids in enumerate(given) if ids is not None]
+    if len(axes) == 1 and value.type.shape[axes[0]] == TOKENS and _is_last(importer, given[axes[0]]):
+        return last_token(importer, value, axes[0], node)
     if any(str(dtype_of(given[axis])) == "torch.bool" for axis in axes):
         raise unsupported(node, "with truth values is not supported: how many there are depends on data; use where")
     extents = [value.type.shape[axis] for axis in axes]
@@ -54,6 +57,14 @@ def _index(importer: Importer, node: Node, makes: str) -> Any:
     value = reshape(importer, value, (*shape[:first], math.prod(sizes), *shape[first + len(axes) :]), node)
     ids = _places(importer, [importer.value(ids) for ids in given if ids is not None], sizes, node)
     return reshape(importer, importer.emit(makes, [value, ids], {"axis": first}, node), importer.shape(node), node)
+
+
+def _is_last(importer: Importer, ids: Any) -> bool:
+    """Whether ids are the constant [-1]."""
+    if not importer.evaluated.is_free(ids):
+        return False
+    held = importer.evaluated.of(ids)
+    return tuple(held.shape) == (1,) and int(held[0]) == -1
 
 
 def _places(importer: Importer, ids: Sequence[Value], sizes: Sequence[int], node: Node) -> Value:

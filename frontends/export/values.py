@@ -15,8 +15,9 @@ from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.module import Attribute, Constant, Op, Parts, State, Value
 from chimerac.compiler.ir.ops import OPS, TypeRuleError
 from chimerac.compiler.ir.quantised import Kind, Quantised
-from chimerac.compiler.ir.types import TOKENS, Dim, TensorType, f32
+from chimerac.compiler.ir.types import TOKENS, Dim, TensorType, f32, i32
 from chimerac.frontends.export.arrays import array_of
+from chimerac.frontends.export.evaluated import Evaluated
 from chimerac.frontends.export.functional import Mutations
 from chimerac.frontends.export.integers import integer_weight
 from chimerac.frontends.export.parts import ModelParts
@@ -41,7 +42,11 @@ class Values:
     Attributes:
         computed: parameters whose values come from here when they are needed, not from the module, by name.
         notes: what was changed to import it, one line each.
+        whole_sequence: whether the module sees a whole text at once, of which a call has a part (whole_sequence.py).
+        evaluated: values of nodes that no input decides.
     """
+
+    whole_sequence = False
 
     def __init__(
         self, program: torch.export.ExportedProgram, mutations: Mutations, computed: Mapping[str, Parts]
@@ -59,8 +64,10 @@ class Values:
         self.owner = ""  #: module path of the parameter or buffer used last
         self.parts = ModelParts()
         self.mutable = {target for targets in self.mutations.values() for target in targets}
+        self.evaluated = Evaluated(program, self.mutable)
         self.ended: set[str] = set()  #: values that ended with their looped region
         self.notes: list[str] = []
+        self._position: Value | None = None
 
     def _follow(self, node: Node) -> None:
         """Remember whose parameter or buffer a node uses: a module called by other methods than forward leaves no
@@ -113,6 +120,9 @@ class Values:
                     raise UserError("CHM214", "a looped region's value is used after it; only loop_end passes one on")
                 return found
             if found == TOKENS:
+                if self.whole_sequence:
+                    message = "a number is computed from how long the text is, which no call of some tokens knows"
+                    raise UserError("CHM211", message, hint=self.where(argument))
                 count: Value = self.emit("token_count", [self.dynamic(argument)], {}, argument)
                 return count
             argument = found
@@ -143,6 +153,29 @@ class Values:
             if value.type.is_dynamic:
                 return value
         raise UserError("CHM215", f"{node.name} has as many elements as no input", hint=self.where(node))
+
+    def position(self) -> Value:
+        """Where the first token of a call is in the text, i32[]."""
+        if self._position is None:
+            self.taken.add("position")
+            self._position = Value("position", i32())
+        return self._position
+
+    def carried(self, hint: str, kind: TensorType) -> tuple[str, Value]:
+        """A state of zeros that the module does not name: its name, and its value at the beginning of a call."""
+        count = 1
+        name = hint
+        while name in self.states or name in self.program.state_dict:
+            count += 1
+            name = f"{hint}.{count}"
+        self.states[name] = State(kind)
+        value = Value(self.fresh(name), kind)
+        self.scopes[-1].ops.append(Op("state.read", (), (value,), {"name": name}))
+        return name, value
+
+    def carry(self, name: str, value: Value) -> None:
+        """What a state that ``carried`` made is for the next call."""
+        self.scopes[-1].written.append((name, value))
 
     def number(self, argument: Any) -> Any:
         """A number that is an argument of a node: itself, ``TOKENS``, or the node whose number is computed."""

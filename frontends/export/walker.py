@@ -49,6 +49,7 @@ class Walker(Values):
     Args:
         names: of its inputs.
         checked_ids: whether the first input is the tokens, whose tables are checked to have a row for each.
+        whole_sequence: whether the module sees a whole text at once (whole_sequence.py).
     """
 
     def __init__(
@@ -59,8 +60,10 @@ class Walker(Values):
         names: Callable[[int, Node], str],
         *,
         checked_ids: bool = True,
+        whole_sequence: bool = False,
     ) -> None:
         super().__init__(program, mutations, computed)
+        self.whole_sequence = whole_sequence
         self.checked_ids = checked_ids
         self.names = names
         self.loop: Op | None = None
