@@ -53,6 +53,10 @@ class Builder:
         self._taken = taken
         self.ops: list[Op] = []
 
+    def inside(self) -> Builder:
+        """A builder of a region's ops."""
+        return Builder(self._taken)
+
     def fresh(self, hint: str) -> str:
         """A new name that starts with ``hint``."""
         name, count = hint, 1

@@ -36,7 +36,7 @@ def _sweep(ops: tuple[Op, ...], live: set[str]) -> tuple[Op, ...]:
     """Ops that are needed, last to first; adds what they use to ``live``."""
     kept: list[Op] = []
     for op in reversed(ops):
-        if op.name != "state.write" and not op.regions and not any(r.name in live for r in op.results):
+        if op.name not in ("state.write", "loop") and not any(r.name in live for r in op.results):
             continue
         regions = []
         for region in op.regions:

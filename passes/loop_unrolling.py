@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from chimerac.compiler.errors import UserError
-from chimerac.compiler.ir.module import Constant, Module, Op, State, Value, walk
+from chimerac.compiler.ir.module import Constant, Module, Op, Region, State, Value, walk
 from chimerac.compiler.ir.types import TensorType, i32
 from chimerac.passes.base import Builder, Rewritten, rewrite
 
@@ -70,5 +70,18 @@ def _copy(op: Op, values: dict[str, Value], builder: Builder, iteration: int, st
         attributes["iteration"] = min(iteration, state.iterations - 1)
     results = tuple(replace(r, name=builder.fresh(f"{r.name}_i{iteration}")) for r in op.results)
     operands = tuple(values.get(v.name, v) for v in op.operands)
-    builder.ops.append(replace(op, operands=operands, results=results, attributes=attributes))
+    regions = tuple(_copy_region(region, dict(values), builder, iteration, states) for region in op.regions)
+    builder.ops.append(replace(op, operands=operands, results=results, attributes=attributes, regions=regions))
     values.update((old.name, new) for old, new in zip(op.results, results, strict=True))
+
+
+def _copy_region(
+    region: Region, values: dict[str, Value], builder: Builder, iteration: int, states: Mapping[str, State]
+) -> Region:
+    """A copy of the region of a scan."""
+    arguments = tuple(replace(a, name=builder.fresh(f"{a.name}_i{iteration}")) for a in region.arguments)
+    values.update((old.name, new) for old, new in zip(region.arguments, arguments, strict=True))
+    inside = builder.inside()
+    for op in region.ops:
+        _copy(op, values, inside, iteration, states)
+    return Region(arguments, tuple(inside.ops), tuple(values.get(v.name, v) for v in region.results))

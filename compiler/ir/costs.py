@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from chimerac.compiler.ir.module import Graph, Module, Op
 from chimerac.compiler.ir.ops import OPS
+from chimerac.compiler.ir.scans import Scan
 
 
 @dataclass(frozen=True)
@@ -92,4 +93,10 @@ def _visits(ops: tuple[Op, ...], visits: int, loops: int) -> Iterator[tuple[Op, 
     for op in ops:
         yield op, visits
         for region in op.regions:
-            yield from _visits(region.ops, visits * loops, loops)
+            yield from _visits(region.ops, visits * (loops if op.name == "loop" else _rows(op)), loops)
+
+
+def _rows(scan: Op) -> int:
+    """How often the region of a scan runs for a token."""
+    length = Scan.of(scan).length
+    return length if isinstance(length, int) else 1

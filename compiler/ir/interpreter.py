@@ -17,6 +17,7 @@ from chimerac.compiler.ir import numpy_math
 from chimerac.compiler.ir.layouts import unpack
 from chimerac.compiler.ir.module import Module, Op, Region, Role, Value, fewest_iterations
 from chimerac.compiler.ir.ops import OPS
+from chimerac.compiler.ir.scans import Scan
 from chimerac.compiler.ir.unpacking import PackedRows
 
 Environment = dict[str, np.ndarray]
@@ -146,6 +147,8 @@ class Session:
             return ()
         if op.name == "loop":
             return (self._loop(op, op.regions[0], environment),)
+        if op.name == "scan":
+            return self._scan(Scan.of(op), environment, iteration)
         reference = OPS[op.name].reference
         if reference is None:
             raise InternalError(f"op {op.name} has no reference")
@@ -163,6 +166,20 @@ class Session:
         if key not in self._unpacked:
             self._unpacked[key] = unpack(value.type, array, op.integer("rows"), op.integer("columns"))
         return self._unpacked[key]
+
+    def _scan(self, scan: Scan, environment: Environment, iteration: int) -> Sequence[np.ndarray]:
+        carried = [environment[v.name] for v in scan.begin]
+        sequences = [environment[v.name] for v in scan.sequences]
+        places = range(len(sequences[0]))
+        made: dict[int, list[np.ndarray]] = {}
+        for place in reversed(places) if scan.reverse else places:
+            environment.update(zip((v.name for v in scan.carried), carried, strict=True))
+            rows = (sequence[place : place + 1] for sequence in sequences)
+            environment.update(zip((v.name for v in scan.rows), rows, strict=True))
+            self._run(scan.region.ops, environment, iteration)
+            carried = [environment[v.name] for v in scan.following]
+            made[place] = [environment[v.name] for v in scan.made]
+        return (*carried, *(np.concatenate(rows) for rows in zip(*(made[place] for place in places), strict=True)))
 
     def _loop(self, op: Op, region: Region, environment: Environment) -> np.ndarray:
         carried = environment[op.operands[0].name]

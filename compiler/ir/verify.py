@@ -6,6 +6,7 @@ from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir.module import Graph, Module, Op, Region, Value
 from chimerac.compiler.ir.ops import OPS, OpDef, TypeRuleError
 from chimerac.compiler.ir.ops.definition import Stage
+from chimerac.compiler.ir.scans import problem_of, result_types
 from chimerac.compiler.ir.types import TensorType, i32
 
 
@@ -59,12 +60,12 @@ def _verify_ops(
         if len(op.operands) < least or (len(op.operands) > least and not variadic):
             raise InternalError(f"{where} has {len(op.operands)} operands, takes {', '.join(definition.operands)}")
         _verify_attributes(op, definition, where)
+        if len(op.regions) != definition.regions:
+            raise InternalError(f"{where} has {len(op.regions)} regions")
         expected = _result_types(module, op, where)
         actual = tuple(r.type for r in op.results)
         if expected != actual:
             raise InternalError(f"{where} gives {_types(expected)}, declared {_types(actual)}")
-        if len(op.regions) != definition.regions:
-            raise InternalError(f"{where} has {len(op.regions)} regions")
         for region in op.regions:
             _verify_region(module, graph, op, region, defined, stage, where)
         for value in op.results:
@@ -90,9 +91,9 @@ def _verify_region(
     where: str,
 ) -> None:
     carried = tuple(v.type for v in op.operands)
-    if tuple(a.type for a in region.arguments) != (i32(), *carried):
+    if op.name == "loop" and tuple(a.type for a in region.arguments) != (i32(), *carried):
         raise InternalError(f"{where}: region arguments do not match the carried values")
-    if tuple(r.type for r in region.results) != carried:
+    if op.name == "loop" and tuple(r.type for r in region.results) != carried:
         raise InternalError(f"{where}: region results do not match the carried values")
     inner = dict(defined)
     for argument in region.arguments:
@@ -123,6 +124,10 @@ def _result_types(module: Module, op: Op, where: str) -> tuple[TensorType, ...]:
         if op.operands[0].type != state.type:
             raise InternalError(f"{where}: {op.operands[0].type} written to state {name} of {state.type}")
         return ()
+    if op.name == "scan":
+        if (problem := problem_of(op)) is not None:
+            raise InternalError(f"{where}: {problem}")
+        return result_types(op)
     try:
         return OPS[op.name].infer([v.type for v in op.operands], op.attributes)
     except TypeRuleError as error:

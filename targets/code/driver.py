@@ -12,7 +12,8 @@ from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir.costs import decode_steps
 from chimerac.compiler.ir.module import Graph, Module, Op, Value, fewest_iterations, walk
 from chimerac.compiler.ir.ops import OPS
-from chimerac.compiler.ir.types import TensorType
+from chimerac.compiler.ir.scans import Scan
+from chimerac.compiler.ir.types import TOKENS, TensorType
 from chimerac.targets.code.places import (
     Arena,
     Copy,
@@ -22,8 +23,10 @@ from chimerac.targets.code.places import (
     Logits,
     MemoryPlan,
     Place,
+    Row,
     StateSlot,
     Weight,
+    following,
     numbered,
 )
 from chimerac.targets.code.variants import KernelSet, choice, declaration
@@ -153,6 +156,8 @@ class _Writer:
                 yield f"{indent}{self._copy(copy)}"
             if op.name == "loop":
                 yield from self._loop(op, here, indent)
+            elif op.name == "scan":
+                yield from self._scan(op, here, indent)
             elif op.name == "state.write":
                 yield from self._write_state(op, indent)
             elif OPS[op.name].has_kernel:
@@ -186,7 +191,24 @@ class _Writer:
         counts = ("n" if spec.dynamic else "1", str(spec.sharing.units), str(spec.sharing.work))
         return f"CHM_SHARE({spec.symbol}_part, {', '.join((*counts, *arguments))}); /* {comment} */"
 
+    def _scan(self, op: Op, here: int, indent: str) -> Iterator[str]:
+        scan, row = Scan.of(op), f"row{here}"
+        rows = "n" if scan.length == TOKENS else str(scan.length)
+        values = " ".join(str(r) for r in op.results)
+        comment = f"{values} {op.location}".strip().replace("*", "")
+        steps = f"{row} = {rows}; {row}-- > 0;" if scan.reverse else f"{row} = 0; {row} < {rows}; ++{row}"
+        yield f"{indent}for (int32_t {steps}) {{ /* {comment} */"
+        self.step = -1  # what ran before is another step for each row
+        yield from self._ops(scan.region.ops, here + 1, indent + "  ")
+        for copy in self.graph_plan.copies[following(op, here) - 1]:
+            yield f"{indent}  {self._copy(copy)}"
+        yield f"{indent}}}"
+        self.step = -1
+
     def _copy(self, copy: Copy) -> str:
+        if _is_scalar(copy.value.type):
+            number = self._argument_at(copy.source)
+            return f"*(int32_t *){self._pointer(copy.target)} = {number}; /* keep {copy.value} */"
         size = copy.value.type.bytes(self.graph.tokens)
         return f"memcpy({self._pointer(copy.target)}, {self._pointer(copy.source)}, {size}); /* keep {copy.value} */"
 
@@ -228,8 +250,10 @@ class _Writer:
 
     def _argument(self, value: Value) -> str:
         place = self._place(value)
-        if not _is_scalar(value.type):
-            return self._pointer(place)
+        return self._argument_at(place) if _is_scalar(value.type) else self._pointer(place)
+
+    def _argument_at(self, place: Place) -> str:
+        """An integer without axes, which kernels get by value."""
         if isinstance(place, Input):
             return f"call->{place.name}" if place.name == "position" else self.write
         if isinstance(place, Weight):
@@ -252,6 +276,8 @@ class _Writer:
                 return "(void *)call->logits"
             case LastRow(base, row_bytes):
                 return f"(void *)((uint8_t *){self._pointer(base)} + (size_t)(n - 1) * {row_bytes})"
+            case Row(base, row_bytes, scan):
+                return f"(void *)((uint8_t *){self._pointer(base)} + (size_t)row{scan} * {row_bytes})"
             case Input("tokens"):
                 return "call->tokens"
         raise InternalError(f"no pointer to {place}", stage="driver")

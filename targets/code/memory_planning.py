@@ -9,11 +9,12 @@ value; what is still needed after that is copied to the arena first. Offsets are
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir.module import Graph, Module, Op, Value, walk
 from chimerac.compiler.ir.ops import OPS
+from chimerac.compiler.ir.scans import Scan
 from chimerac.targets.code.places import (
     Arena,
     Copy,
@@ -23,6 +24,7 @@ from chimerac.targets.code.places import (
     Logits,
     MemoryPlan,
     Place,
+    Row,
     StateSlot,
     Weight,
     align,
@@ -81,6 +83,7 @@ class _Planner:
         self.writes: list[_Access] = []
         self.residents: list[_Access] = []  # values that live in a state's memory, in order of their making
         self.rows: dict[str, Value] = {}  # value name → the tensor whose last row it is
+        self.row_places: dict[str, Row] = {}  # value made in a scan → the row of a result where it is put at once
 
     def plan(self) -> GraphPlan:
         self._find_last_uses()
@@ -92,8 +95,13 @@ class _Planner:
         for name, buffer in self.buffers.items():
             self.places[name] = Arena(buffer.offset, buffer.bytes)
         self._place_relabelled()
+        self.places = {name: self._final(place) for name, place in self.places.items()}
         copies = {
-            index: tuple(Copy(self._final(c.source), self._final(c.target), c.value) for c in group)
+            index: tuple(
+                c
+                for c in (Copy(self._final(c.source), self._final(c.target), c.value) for c in group)
+                if c.source != c.target
+            )
             for index, group in self.copies.items()
         }
         return GraphPlan(self.places, copies, arena, sum(align(b.bytes) for b in buffers))
@@ -154,6 +162,8 @@ class _Planner:
         for here, op in numbered(ops, start):
             if op.name == "loop":
                 self._assign_loop(op, here)
+            elif op.name == "scan":
+                self._assign_scan(op, here, in_loop=in_loop)
             elif op.name == "constant":
                 self.places[op.results[0].name] = Weight(op.text("name"))
             elif op.name == "state.read":
@@ -200,6 +210,8 @@ class _Planner:
                 self._overwrite(op, op.operands[in_place[index]], result, here)
             elif result == self.graph.results[0]:
                 self.places[result.name] = Logits()
+            elif result.name in self.row_places:
+                self.places[result.name] = self.row_places[result.name]
             else:
                 self._allocate(result, here)
 
@@ -214,7 +226,7 @@ class _Planner:
         place = self.places.get(operand.name)
         twice = sum(self._origin(v) == self._origin(operand) for v in op.operands) > 1
         needed = twice or self._needed_until(operand) > here or operand.name in self.rows
-        fixed = isinstance(place, Weight | Input | Logits)
+        fixed = isinstance(place, Weight | Input | Logits | Row)
         if needed or fixed or (isinstance(place, StateSlot) and not self._may_change(place, operand, result, here)):
             self._allocate(result, here)
             source = place if place is not None else _Pending(operand.name)
@@ -255,10 +267,55 @@ class _Planner:
         if region.results[0].name not in self.buffers:
             raise InternalError("the result of a looped region must be computed in it", stage="memory_planning")
 
+    def _assign_scan(self, op: Op, here: int, *, in_loop: bool) -> None:
+        """Carried values have buffers of their own, into which the next ones are copied after each row; rows are where
+        the sequences are."""
+        scan, end = Scan.of(op), following(op, here) - 1
+        starts: list[Copy] = []
+        for begin, carried, final in zip(scan.begin, scan.carried, scan.end, strict=True):
+            buffer = self._allocate(carried, here)
+            buffer.last = max(end, self.last_use.get(final.name, end))
+            self.buffers[final.name] = buffer
+            starts.append(Copy(_Pending(begin.name), _Pending(carried.name), begin))
+        self.copies[here] = tuple(starts)
+        for sequence, row in zip(scan.sequences, scan.rows, strict=True):
+            self.places[row.name] = Row(_Pending(sequence.name), row.type.bytes(), here)
+        for stacked in scan.stacked:
+            buffer = self._allocate(stacked, here)
+            buffer.last = max(end, buffer.last)
+        targets = [Row(_Pending(s.name), v.type.bytes(), here) for s, v in zip(scan.stacked, scan.made, strict=True)]
+        made_here = {
+            r.name: o for o in scan.region.ops for i, r in enumerate(o.results) if i not in OPS[o.name].in_place
+        }
+        for value, target in zip(scan.made, targets, strict=True):
+            origin = self._origin(value)
+            if origin in made_here and OPS[made_here[origin].name].has_kernel:
+                self.row_places.setdefault(origin, target)
+        self._assign(scan.region.ops, here + 1, in_loop=in_loop)
+        ends = [Copy(_Pending(v.name), target, v) for v, target in zip(scan.made, targets, strict=True)]
+        self.copies[end] = (*ends, *self._carry(scan, end))
+
+    def _carry(self, scan: Scan, end: int) -> Iterator[Copy]:
+        """The copies that make the next carried values those of the next row: of what is overwritten, another first."""
+        own = {carried.name for carried in scan.carried}
+        ready: list[Copy] = []
+        for value, carried in zip(scan.following, scan.carried, strict=True):
+            source: Place = _Pending(value.name)
+            if self._origin(value) in own - {carried.name}:
+                apart = Value(f"{value.name} for {carried.name}", value.type)
+                self._allocate(apart, end)
+                yield Copy(source, _Pending(apart.name), value)
+                source = _Pending(apart.name)
+            if self._origin(value) != carried.name:
+                ready.append(Copy(source, _Pending(carried.name), value))
+        yield from ready
+
     # after packing ----------------------------------------------------------------------------------------------
 
     def _final(self, place: Place) -> Place:
-        return self.places[place.name] if isinstance(place, _Pending) else place
+        if isinstance(place, Row):
+            return replace(place, base=self._final(place.base))
+        return self._final(self.places[place.name]) if isinstance(place, _Pending) else place
 
     def _place_relabelled(self) -> None:
         for name, source in self.rows.items():

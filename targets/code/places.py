@@ -53,7 +53,20 @@ class LastRow:
     row_bytes: int
 
 
-Place = Arena | Weight | StateSlot | Input | Logits | LastRow
+@dataclass(frozen=True)
+class Row:
+    """The row of a running scan inside another place.
+
+    Attributes:
+        scan: number of the scan.
+    """
+
+    base: Place
+    row_bytes: int
+    scan: int
+
+
+Place = Arena | Weight | StateSlot | Input | Logits | LastRow | Row
 
 
 @dataclass(frozen=True)
@@ -91,7 +104,7 @@ class GraphPlan:
 
     Attributes:
         places: value name → place.
-        copies: number of an op (``numbered``) → copies to make before it.
+        copies: number of an op (``numbered``) → copies to make before it; of the end of a scan's region → after each row.
         arena_bytes: size of the arena.
         unshared_bytes: what the arena would be without reuse, for the report.
     """

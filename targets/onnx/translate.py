@@ -17,6 +17,7 @@ from chimerac.targets.onnx import (
     products,
     recurrent,
     reductions,
+    scans,
     structure,
 )
 from chimerac.targets.onnx.context import Translate
@@ -24,6 +25,7 @@ from chimerac.targets.onnx.context import Translate
 #: Op → its form that gives the bits of the other targets.
 EXACT: Mapping[str, Translate] = {
     **structure.TRANSLATORS,
+    **scans.TRANSLATORS,
     **elementwise.TRANSLATORS,
     **movement.TRANSLATORS,
     **reductions.TRANSLATORS,

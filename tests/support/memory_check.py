@@ -12,7 +12,21 @@ import numpy as np
 
 from chimerac.compiler.ir.module import Graph, Module, Op, Value
 from chimerac.compiler.ir.ops import OPS
-from chimerac.targets.code.places import Arena, GraphPlan, Input, LastRow, Logits, MemoryPlan, Place, StateSlot, Weight
+from chimerac.compiler.ir.scans import Scan
+from chimerac.compiler.ir.types import TOKENS, TensorType
+from chimerac.targets.code.places import (
+    Arena,
+    Copy,
+    GraphPlan,
+    Input,
+    LastRow,
+    Logits,
+    MemoryPlan,
+    Place,
+    Row,
+    StateSlot,
+    Weight,
+)
 
 
 def check_plan(module: Module, plan: MemoryPlan) -> None:
@@ -31,6 +45,7 @@ class _Run:
         self.meaning: dict[str, int] = {}  # value → number
         self.states: dict[tuple[str, int], int] = {}
         self.iteration = 0
+        self.row: dict[int, int] = {}  # scan → its running row
 
     def run(self) -> None:
         for name, state in self.module.states.items():
@@ -64,6 +79,10 @@ class _Run:
                 assert size == row_bytes
                 whole = Value(value.name, value.type.with_shape(("T", *value.type.shape[1:])))
                 return self.memory(base, whole)[-row_bytes:]
+            case Row(base, row_bytes, scan):
+                assert size <= row_bytes
+                rows = Value(value.name, TensorType("u8", ((self.row[scan] + 1) * row_bytes,)))
+                return self.memory(base, rows)[-row_bytes:][:size]
             case Logits():
                 return self.logits[:size]
         raise AssertionError(f"{value} cannot be written to {place}")
@@ -71,7 +90,7 @@ class _Run:
     def find(self, value: Value, where: str, place: Place | None = None) -> None:
         """Check that a value is where it should be."""
         place = place or self.places.places[value.name]
-        if isinstance(place, Input | Weight):
+        if isinstance(place, Input | Weight) or (isinstance(place, Row) and isinstance(place.base, Input | Weight)):
             return  # never written: `memory` refuses
         found = self.memory(place, value)
         assert (found == self.meaning[value.name]).all(), f"{where} does not find {value} in {place}"
@@ -83,15 +102,12 @@ class _Run:
     def ops(self, ops: tuple[Op, ...], index: int, *, in_loop: bool) -> int:
         for op in ops:
             for copy in self.places.copies.get(index, ()):
-                if isinstance(copy.source, Weight | Input):
-                    self.memory(copy.target, copy.value)[:] = self.meaning[copy.value.name]
-                else:
-                    if op.name != "state.read":
-                        self.find(copy.value, "a copy", copy.source)
-                    self.memory(copy.target, copy.value)[:] = self.memory(copy.source, copy.value)
+                self.copy(copy, check=op.name != "state.read")
             index += 1
             if op.name == "loop":
                 index = self.loop(op, index)
+            elif op.name == "scan":
+                index = self.scan(Scan.of(op), index)
             elif op.name == "constant":
                 self.meaning[op.results[0].name] = next(self.fresh)
             elif op.name in ("state.read", "state.write"):
@@ -101,6 +117,48 @@ class _Run:
             else:
                 self.kernel(op)
         return index
+
+    def copy(self, copy: Copy, *, check: bool = True) -> None:
+        if isinstance(copy.source, Weight | Input):
+            self.memory(copy.target, copy.value)[:] = self.meaning[copy.value.name]
+            return
+        if check:
+            self.find(copy.value, "a copy", copy.source)
+        if isinstance(copy.source, Row) and isinstance(copy.source.base, Input | Weight):
+            self.memory(copy.target, copy.value)[:] = self.meaning[copy.value.name]
+            return
+        self.memory(copy.target, copy.value)[:] = self.memory(copy.source, copy.value)
+
+    def scan(self, scan: Scan, index: int) -> int:
+        """Two rows; a sequence that is computed has one number, so each of its rows has."""
+        for begin, carried in zip(scan.begin, scan.carried, strict=True):
+            self.meaning[carried.name] = self.meaning[begin.name]
+        for sequence, row in zip(scan.sequences, scan.rows, strict=True):
+            self.find(sequence, "the scan")
+            self.meaning[row.name] = self.meaning[sequence.name]
+        numbers: list[list[int]] = []
+        end, first = index, index - 1
+        single = scan.length == 1 or (scan.length == TOKENS and self.graph.tokens == 1)
+        rows = [0] if single else [1, 0] if scan.reverse else [0, 1]
+        for self.row[first] in rows:
+            for carried in scan.carried:
+                self.find(carried, "a row")
+            end = self.ops(scan.region.ops, index, in_loop=False)
+            numbers.append([self.meaning[v.name] for v in scan.made])
+            for copy in self.places.copies[end]:
+                self.copy(copy)
+            following = [self.meaning[v.name] for v in scan.following]
+            self.meaning.update(zip((v.name for v in scan.carried), following, strict=True))
+        for carried, final in zip(scan.carried, scan.end, strict=True):
+            self.meaning[final.name] = self.meaning[carried.name]
+        for i, (stacked, row) in enumerate(zip(scan.stacked, scan.made, strict=True)):
+            for place, made in zip(rows, numbers, strict=True):
+                self.row[first] = place
+                where = Row(self.places.places[stacked.name], row.type.bytes(), first)
+                found = self.memory(where, row)
+                assert (found == made[i]).all(), f"row {place} of {stacked} is not there"
+            self.set(stacked, next(self.fresh))
+        return end + 1
 
     def access(self, op: Op, *, in_loop: bool) -> None:
         name = op.text("name")

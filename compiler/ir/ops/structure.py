@@ -45,4 +45,16 @@ OPS = [
         regions=1,
         replaced="unrolled",
     ),
+    OpDef(
+        "scan",
+        "runs its region for each row [1, ...] of some sequences [N, ...], the first row first or, with `reverse`, the"
+        " last: `carried` values go from row to row; results are these after all rows, then sequences of rows",
+        ("*carried_and_sequences",),
+        _declared_elsewhere,
+        None,
+        {"carried": int, "reverse": int},
+        optional=("reverse",),
+        structural=True,
+        regions=1,
+    ),
 ]
