@@ -16,7 +16,7 @@ def table(known: Collection[str]) -> dict[Any, Callable[..., Any]]:
     """Op → what computes it by others, of every op but those that are known."""
     whole = torch.export.default_decompositions()
     whole.update(OURS)
-    for op in [op for op in whole if str(op) in known or str(op) in WHOLE]:
+    for op in [op for op in whole if str(op) in known]:
         del whole[op]
     return whole
 
@@ -53,5 +53,3 @@ def attention(
 
 #: Our own forms, where PyTorch has none or one of its own kernels.
 OURS: dict[Any, Callable[..., Any]] = {aten.scaled_dot_product_attention.default: attention}
-#: Ops that are of no use in parts: unrolled over a number of steps that is not known.
-WHOLE = frozenset(f"aten.{name}.input" for name in ("lstm", "gru", "rnn_tanh", "rnn_relu"))

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Collection
+from typing import Any
 
 import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
-from torch.fx import Node
+from torch.fx import GraphModule, Node
 
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.export.decompositions import table
@@ -56,8 +57,14 @@ def functional(program: ExportedProgram, known: Collection[str]) -> tuple[Export
 
 def _unknown(program: ExportedProgram, known: Collection[str]) -> bool:
     """Whether a graph has an op that PyTorch may know how to write with others; copies are no such op."""
-    targets = (node.target for node in program.graph.nodes if node.op == "call_function")
+    targets = [node.target for node in program.graph.nodes if node.op == "call_function"] + _inner_targets(program)
     return any(isinstance(t, torch._ops.OpOverload) and t is not _COPY and str(t) not in known for t in targets)
+
+
+def _inner_targets(program: ExportedProgram) -> list[Any]:
+    """What the graphs that are arguments of nodes call."""
+    inner = [m for m in program.graph_module.modules() if isinstance(m, GraphModule) and m is not program.graph_module]
+    return [node.target for module in inner for node in module.graph.nodes if node.op == "call_function"]
 
 
 def _declared(program: ExportedProgram) -> Mutations:
@@ -80,6 +87,8 @@ def _buffers(program: ExportedProgram) -> dict[Node, str]:
 
 def _plain_copies(program: ExportedProgram, known: Collection[str]) -> list[Node] | None:
     """The copies of whole values into buffers, in order, if nothing else in the graph mutates anything, or sees it."""
+    if any(target is not operator.getitem and str(target) not in known for target in _inner_targets(program)):
+        return None
     buffers = _buffers(program)
     order = {node: index for index, node in enumerate(program.graph.nodes)}
     views: dict[Node, Node] = {}  # what may share the memory of a buffer → the buffer
@@ -115,6 +124,8 @@ def _is_view(node: Node) -> bool:
     """Whether a result may share memory with an operand."""
     if node.target is operator.getitem:
         return True
+    if isinstance(node.target, torch._ops.HigherOrderOperator):
+        return False
     assert isinstance(node.target, torch._ops.OpOverload)
     return any(returned.alias_info is not None for returned in node.target._schema.returns)
 

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch.fx import Node
+from torch.fx import GraphModule, Node
 
 from chimerac.compiler.errors import UserError
-from chimerac.compiler.ir.module import Attribute, Op, Value
+from chimerac.compiler.ir.module import Attribute, Op, Region, Value
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.quantised import Kind
 from chimerac.compiler.ir.types import Dim, TensorType
@@ -33,7 +33,34 @@ class Importer(Protocol):
     def value(self, argument: Any, dtype: str = "f32") -> Value:
         """The value of an argument of a node; a number becomes a constant of the element type."""
 
-    def emit(self, name: str, operands: Sequence[Value], attributes: Mapping[str, Attribute], node: Node) -> Any: ...
+    def emit(
+        self,
+        name: str,
+        operands: Sequence[Value],
+        attributes: Mapping[str, Attribute],
+        node: Node,
+        *,
+        types: Sequence[TensorType] | None = None,
+        regions: tuple[Region, ...] = (),
+    ) -> Any:
+        """Append an op; its result, or a tuple of results when it has several.
+
+        Args:
+            types: of the results, where they do not follow from the operands.
+        """
+
+    def given(self, argument: Any) -> Any:
+        """What the importer has for an argument: a value, a number, or several."""
+
+    def open_region(self, node: Node, types: Sequence[TensorType]) -> tuple[Value, ...]:
+        """Begin a region; its arguments."""
+
+    def follow(self, graph: GraphModule, arguments: Sequence[Any]) -> list[Value]:
+        """The results of a graph of its own."""
+
+    def close_region(self) -> tuple[Op, ...]:
+        """End the region that was begun last; its ops."""
+
     def constant(self, hint: str, data: np.ndarray) -> Value: ...
     def integers(self, codes: Any, scales: Any, kind: Kind, group: int) -> Value: ...
     def dynamic(self, node: Node) -> Value:

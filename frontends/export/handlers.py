@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chimerac.frontends.export import arithmetic, custom, fillings, indexing, movement, products, reductions
+from chimerac.frontends.export import arithmetic, custom, fillings, indexing, movement, products, reductions, scans
 from chimerac.frontends.export.handler import Handler
 
 #: PyTorch op, as PyTorch prints it → what it becomes.
@@ -15,5 +15,6 @@ HANDLERS: Mapping[str, Handler] = {
     **indexing.HANDLERS,
     **reductions.HANDLERS,
     **products.HANDLERS,
+    **scans.HANDLERS,
     **custom.HANDLERS,
 }

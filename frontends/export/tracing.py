@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.export.functional import Mutations, functional
+from chimerac.frontends.export.recurrent import WholeRecurrences
 from chimerac.frontends.export.walker import KNOWN
 
 
@@ -47,8 +48,9 @@ def trace(
     """
     _register_result(module)
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        with torch.no_grad(), warnings.catch_warnings(), WholeRecurrences():
             warnings.simplefilter("ignore", FutureWarning)  # torch's own, about its pytrees
+            warnings.filterwarnings("ignore", r"The tensor attribute.*_flat_weights", UserWarning)  # of its own layers
             program = torch.export.export(module, arguments, dict(named) or None, dynamic_shapes=dynamic)
             return functional(program, KNOWN)
     except UserError:

@@ -12,7 +12,7 @@ import torch
 from torch.fx import Node
 
 from chimerac.compiler.errors import UserError
-from chimerac.compiler.ir.module import Attribute, Constant, Op, Parts, State, Value
+from chimerac.compiler.ir.module import Attribute, Constant, Op, Parts, Region, State, Value
 from chimerac.compiler.ir.ops import OPS, TypeRuleError
 from chimerac.compiler.ir.quantised import Kind, Quantised
 from chimerac.compiler.ir.types import TOKENS, Dim, TensorType, f32, i32
@@ -96,15 +96,24 @@ class Values:
         self.taken.add(name)
         return name
 
-    def emit(self, name: str, operands: Sequence[Value], attributes: Mapping[str, Attribute], node: Node) -> Any:
+    def emit(
+        self,
+        name: str,
+        operands: Sequence[Value],
+        attributes: Mapping[str, Attribute],
+        node: Node,
+        *,
+        types: Sequence[TensorType] | None = None,
+        regions: tuple[Region, ...] = (),
+    ) -> Any:
         """Append an op; its result, or a tuple of results when it has several."""
         try:
-            types = OPS[name].infer([v.type for v in operands], attributes)
+            types = types or OPS[name].infer([v.type for v in operands], attributes)
         except TypeRuleError as error:
             raise UserError("CHM213", f"{name}: {error}", hint=self.where(node)) from None
         results = tuple(Value(self.fresh(node.name), t) for t in types)
         part = self.parts.of(self._path(node), look_up=OPS[name].work.one_row)
-        op = Op(name, tuple(operands), results, dict(attributes), part=part, location=self.where(node))
+        op = Op(name, tuple(operands), results, dict(attributes), regions, part, self.where(node))
         self.scopes[-1].ops.append(op)
         self.producers.update((r.name, (op, i)) for i, r in enumerate(results))
         return results[0] if len(results) == 1 else results

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch.export.graph_signature import InputKind, InputSpec, OutputKind
-from torch.fx import Node
+from torch.fx import GraphModule, Node
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.module import Attribute, Op, Parts, Region, State, Value
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.types import TensorType, i32
+from chimerac.frontends.export.arrays import array_of
 from chimerac.frontends.export.functional import Mutations
 from chimerac.frontends.export.handler import element
 from chimerac.frontends.export.handlers import HANDLERS
@@ -41,6 +43,7 @@ _MARKS = ("chimera.loop_begin.default", "chimera.loop_end.default")
 KNOWN = frozenset({*HANDLERS, *CHECKS, *_MARKS, *map(str, SIZES)})
 #: In place of a value that has no form in the IR.
 _UNKNOWN = object()
+_Taken = TypeVar("_Taken")
 
 
 class Walker(Values):
@@ -81,21 +84,26 @@ class Walker(Values):
         kinds = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs}
         results: tuple[Value, ...] = ()
         for node in self.program.graph.nodes:
-            try:
-                results = self._take(node, kinds) or results
-            except UserError as error:
-                self._note(error, node)
-                if error.code == "CHM214":
-                    break  # after a misplaced mark nobody knows what belongs to which region
-            except Exception:
-                if not self.errors:
-                    raise
-                self._stand_in(node)  # a handler may stumble over what stands in for another op's result
+            results = self._attempt(node, partial(self._take, node, kinds)) or results
+            if self.errors and self.errors[-1].code == "CHM214":
+                break  # after a misplaced mark nobody knows what belongs to which region
         if self.errors:
             raise ObstaclesError(self.errors[0], self.obstacles)
         for state, value in self.scopes[0].written:
             self.scopes[0].ops.append(Op("state.write", (value,), (), {"name": state}))
         return results
+
+    def _attempt(self, node: Node, take: Callable[[], _Taken]) -> _Taken | None:
+        """What is made of a node; None after an error, which does not end the walk."""
+        try:
+            return take()
+        except UserError as error:
+            self._note(error, node)
+        except Exception:
+            if not self.errors:
+                raise
+            self._stand_in(node)  # a handler may stumble over what stands in for another op's result
+        return None
 
     def _take(self, node: Node, kinds: Mapping[str, InputSpec]) -> tuple[Value, ...]:
         """A node of the graph; the results where it is that."""
@@ -192,6 +200,39 @@ class Walker(Values):
                 if error.hint is None:
                     error.hint = self.where(node)
                 raise
+
+    def given(self, argument: Any) -> Any:
+        """What there is for an argument: a value, a number, or several."""
+        named = isinstance(argument, Node) and argument.name in self.named
+        return self.values[argument.name] if isinstance(argument, Node) and not named else self.value(argument)
+
+    def open_region(self, node: Node, types: Sequence[TensorType]) -> tuple[Value, ...]:
+        """Begin a region; its arguments."""
+        self.scopes.append(Scope())
+        return tuple(Value(self.fresh(f"{node.name}_each"), kind) for kind in types)
+
+    def follow(self, graph: GraphModule, arguments: Sequence[Any]) -> list[Value]:
+        """The results of a graph of its own, whose nodes may have the names of others."""
+        outside, self.values = self.values, {}
+        named, self.named = self.named, {}
+        given = iter(arguments)
+        try:
+            for node in graph.graph.nodes:
+                if node.op == "placeholder":
+                    self.values[node.name] = next(given)
+                elif node.op == "get_attr" and isinstance(held := getattr(graph, str(node.target)), torch.Tensor):
+                    self.values[node.name] = self.constant(node.name, array_of(held, node.name))
+                elif node.op == "call_function":
+                    self._attempt(node, partial(self._call, node))
+                elif node.op == "output":
+                    return [self.value(result) for result in node.args[0]]
+        finally:
+            self.values, self.named = outside, named
+        return []
+
+    def close_region(self) -> tuple[Op, ...]:
+        """End the region that was begun last; its ops."""
+        return tuple(self.scopes.pop().ops)
 
     def _unsupported(self, node: Node) -> UserError:
         return UserError("CHM211", f"the PyTorch op {node.target} is not supported", hint=self.where(node))

@@ -104,7 +104,7 @@ class GraphPlan:
 
     Attributes:
         places: value name → place.
-        copies: number of an op (``numbered``) → copies to make before it; of the end of a scan's region → after each row.
+        copies: number of an op (``numbered``) → copies to make before it; of the end of a scan: after each row.
         arena_bytes: size of the arena.
         unshared_bytes: what the arena would be without reuse, for the report.
     """

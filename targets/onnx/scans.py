@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from onnx import TensorProto
 
@@ -27,7 +28,7 @@ def build_scan(context: Context, op: Op) -> tuple[str, ...]:
     results += [body.op("Squeeze", _typed(body, v, inner.value(v)), body.i64([0])) for v in scan.made]
     outputs = [untyped(body.op("Identity", name)) for name in results]  # each its own, and made in the body
     begin = [_typed(nodes, v, context.value(v)) for v in scan.begin]
-    directions = {
+    directions: dict[str, Any] = {
         f"scan_{what}_directions": [1] * len(values)
         for what, values in (("input", rows), ("output", scan.made))
         if scan.reverse and values

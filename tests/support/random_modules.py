@@ -25,6 +25,10 @@ REDUCTIONS: dict[str, dict[str, int | float | str]] = {
     "layer_norm": {"eps": 1e-5},
     "sort": {"descending": 1},
 }
+ROW = f32(1, WIDTH)
+#: What a scan may carry, and what is in one: things of the whole call as well.
+CARRIED = (f32(WIDTH), f32(3, WIDTH), f32(2, HEAD), f32(1, WIDTH))
+IN_SCANS = ("unary", "unary", "binary", "binary", "row_product", "row_norm", "row_parts", "row_shape", "constant")
 MATRICES = f32(HEADS, 2, HEAD, HEAD)
 
 CONSTANTS = {
@@ -97,7 +101,7 @@ class Maker:
     def step(self, *, in_loop: bool) -> None:
         kinds = ["unary", "binary", "binary", "constant", "repeat", "reshape", "read", "write", "conv", "anchor"]
         kinds += ["linear", "columns", "norm", "compare", "integers", "turn", "part", "reduce", "product", "places"]
-        kinds += [] if in_loop else ["loop"]
+        kinds += ["scan"] if in_loop else ["scan", "loop"]
         kind = self.draw(st.sampled_from(kinds))
         getattr(self, f"_{kind}")()
 
@@ -240,6 +244,48 @@ class Maker:
         attributes: dict[str, int | float | str] = {"default": 2, "maximum": 3, "exit_threshold": 0.0}
         self.ops.append(Op("loop", (carried,), (output,), attributes, (region,)))
         self.values.append(output)
+
+    def _scan(self) -> None:
+        """Carries a row and perhaps something else from token to token, or back."""
+        begin = [self.pick([v for v in self.values if v.type in CARRIED]) for _ in range(self.number(0, 2))]
+        sequences = [self.pick(self.of(ROWS)) for _ in range(self.number(1, 2))]
+        carried = [Value(self.name(), v.type) for v in begin]
+        rows = [Value(self.name(), ROW) for _ in sequences]
+        outer, self.ops = self.ops, []
+        known = list(self.values)
+        self.values += [*carried, *rows]
+        for _ in range(self.number(1, 7)):
+            getattr(self, f"_{self.draw(st.sampled_from(IN_SCANS))}")()
+        following = [self.pick(self.of(v.type)) for v in begin]
+        made = [self.pick(self.of(ROW)) for _ in range(self.number(1, 2))]
+        region = Region((*carried, *rows), tuple(self.ops), (*following, *made))
+        self.ops, self.values = outer, known
+        results = [Value(self.name(), kind) for kind in (*(v.type for v in begin), *[ROWS] * len(made))]
+        attributes: dict[str, int | float | str] = {"carried": len(begin)}
+        attributes |= {"reverse": 1} if self.draw(st.booleans()) else {}
+        self.ops.append(Op("scan", (*begin, *sequences), tuple(results), attributes, (region,)))
+        self.values += results
+
+    def number(self, low: int, high: int) -> int:
+        return int(str(self.draw(st.integers(low, high))))
+
+    def _row_product(self) -> None:
+        name = str(self.draw(st.sampled_from(["linear", "ternary_linear"])))
+        attributes = {"group": 8, "block": 4} if name == "ternary_linear" else {}
+        self.emit(name, self.pick(self.of(ROW)), self.constant("weight"), **attributes)
+
+    def _row_norm(self) -> None:
+        self.emit("rms_norm", self.pick(self.of(ROW)), self.constant("row"), eps=1e-6)
+
+    def _row_parts(self) -> None:
+        source = self.pick(self.of(ROW))
+        left, right = (self.emit("slice", source, start=a, stop=b)[0] for a, b in ((0, 3), (3, WIDTH)))
+        self.emit("concat", right, left)
+
+    def _row_shape(self) -> None:
+        self.emit("neg", self.emit("reshape", self.pick(self.of(ROW)), shape="2,4")[0])
+        (flat,) = self.emit("reshape", self.values[-1], shape="8")
+        self.emit("broadcast", flat, shape="1,8")
 
 
 @st.composite
