@@ -22,10 +22,18 @@ from chimerac.passes.fuse_norm_quantize import FuseNormQuantize
 from chimerac.passes.loop_unrolling import LoopUnrolling
 from chimerac.passes.moe_sort_dispatch import MoeSortDispatch
 from chimerac.passes.quantized_linear import QuantizedLinear
+from chimerac.passes.scan_hoisting import ScanHoisting
 
 #: Passes that change speed or size but never the numbers; any of them may be left out.
 OPTIONAL = frozenset(
-    {"constant_folding", "common_subexpressions", "fuse_norm_quantize", "fuse_elementwise", "dead_code"}
+    {
+        "scan_hoisting",
+        "constant_folding",
+        "common_subexpressions",
+        "fuse_norm_quantize",
+        "fuse_elementwise",
+        "dead_code",
+    }
 )
 
 
@@ -49,6 +57,7 @@ def passes(*, loops: int | None = None, packing: Sequence[Pass] = (), without: S
         EntryPoints(),  # decode and prefill; the head sees one row
         *unroll,  # before lowering, so that every iteration is lowered alike
         MoeSortDispatch(),  # experts to sorted rows
+        ScanHoisting(),  # before lowering, so that what is moved is lowered for all rows
         QuantizedLinear(),  # float weights to small integers
         ConstantFolding(),  # decay rates, reshaped parameters
         CommonSubexpressions(),  # one quantize for all layers that read the same input

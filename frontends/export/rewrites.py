@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 _NUMBERS = "a compiled model has no random numbers: take them as an input, or out of forward"
 _ALONE = "compute it once outside of forward, and register the result as a buffer"
-_RECURRENT = "write the step of the recurrence with its state in a buffer, for each of the T tokens"
+_RECURRENT = "give the layer a tensor [T, B, size], not a PackedSequence"
 _SHAPE = "its shape depends on values: use torch.where or a mask, which keep the shape"
 
 #: Name of an op, without its overload → advice.

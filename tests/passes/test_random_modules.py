@@ -20,6 +20,7 @@ from chimerac.passes.entry_points import EntryPoints
 from chimerac.passes.fuse_elementwise import FuseElementwise
 from chimerac.passes.fuse_norm_quantize import FuseNormQuantize
 from chimerac.passes.quantized_linear import QuantizedLinear
+from chimerac.passes.scan_hoisting import ScanHoisting
 
 ALONE: list[Pass] = [
     CommonSubexpressions(),
@@ -28,6 +29,7 @@ ALONE: list[Pass] = [
     FuseElementwise(),
     FuseNormQuantize(),
     QuantizedLinear(),
+    ScanHoisting(),
 ]
 quick = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 

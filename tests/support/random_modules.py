@@ -120,7 +120,7 @@ class Maker:
         self.constant(str(self.draw(st.sampled_from(["row", "pair", "one", "same", "start", "matrices"]))))
 
     def _repeat(self) -> None:
-        pure = [op for op in self.ops if op.name not in ("loop", "state.read", "state.write")]
+        pure = [op for op in self.ops if op.name not in ("loop", "scan", "state.read", "state.write")]
         if pure:
             op = pure[-1 - int(str(self.draw(st.integers(0, len(pure) - 1))))]
             self.append(op.name, op.operands, tuple(r.type for r in op.results), dict(op.attributes))
@@ -247,6 +247,7 @@ class Maker:
 
     def _scan(self) -> None:
         """Carries a row and perhaps something else from token to token, or back."""
+        self.constant(str(self.draw(st.sampled_from(["row", "start"]))))
         begin = [self.pick([v for v in self.values if v.type in CARRIED]) for _ in range(self.number(0, 2))]
         sequences = [self.pick(self.of(ROWS)) for _ in range(self.number(1, 2))]
         carried = [Value(self.name(), v.type) for v in begin]

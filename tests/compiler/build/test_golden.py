@@ -25,7 +25,8 @@ def test_every_pass_leaves_the_golden_text(loops: int | None, golden: Callable[[
         texts[record.name] = print_module(module)
 
     pipeline.run(golden_modules.imported(), golden_modules.passes(loops), note)
-    assert len(set(texts.values())) == len(texts), "every pass changes this module"
+    assert texts.pop("scan_hoisting") == texts["moe_sort_dispatch"], "there is no scan in it"
+    assert len(set(texts.values())) == len(texts), "every other pass changes this module"
     files = {f"{index:02}_{step}.ir": text for index, (step, text) in enumerate(texts.items())}
     for file, text in files.items():
         golden(f"ir/{name}/{file}", text)
