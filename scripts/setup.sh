@@ -9,10 +9,11 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
   exit 1
 fi
 [ -x .venv/bin/python ] || "$python" -m venv .venv
+# --no-compile: of thousands of files some hundreds are imported, and those are compiled then
 # torch first and alone: a range in another package must not pull a build with GPU libraries
-.venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extra]"
+.venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check torch==2.13.0
+.venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --editable ".[$extra]"
 if [ "$extra" = test ]; then
   # a peer that tests compare with; without its requirements, which are large and not needed for that
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps xgrammar==0.2.8
+  .venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --no-deps xgrammar==0.2.8
 fi

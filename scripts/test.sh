@@ -2,14 +2,16 @@
 # Set up and run every check: style, types, layers, tests. Arguments go to pytest.
 set -eu
 cd "$(dirname "$0")/.."
-scripts/setup.sh test
-# downloads, while the checks compute
+# what other package managers install, while pip does
 (scripts/setup-browser.sh && scripts/setup-qemu.sh) &
-downloads=$!
+others=$!
+scripts/setup.sh test
+wait "$others"
 export OMP_NUM_THREADS=1
+.venv/bin/mypy &
+types=$!
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
-.venv/bin/mypy
 .venv/bin/lint-imports
-wait "$downloads"
+wait "$types"
 exec .venv/bin/python -m pytest -n 2 --dist loadgroup -m "not slow" "$@"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from emulated import EmulatedKernels, emulator, link_server
 
 from chimerac.compiler.ir.module import Attribute, Op, Value
@@ -25,6 +26,8 @@ from chimerac.targets.isa import ISAS, Isa, load_isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.registry import find_target
 
+#: Compiling a kernel takes far longer than running it: all cases on every instruction set, or each set a share of them.
+IN_TURN = pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 3], ids=["all", "in turn"])
 GUARD = 64  #: bytes behind every result that a kernel must leave alone
 
 
@@ -274,6 +277,13 @@ def check(cases: Sequence[Case], isas: Sequence[str], directory: Path) -> None:
             for i, (a, b) in enumerate(zip(want, got, strict=True)):
                 assert_same_bits(a, b, f"{name}: result {i} of {spec.op} {tuple(map(str, spec.operands))} n={c.n}")
         library.close()
+
+
+def check_in_turn(cases: Sequence[Case], isas: Sequence[str], directory: Path, every: int) -> None:
+    """``check`` with each ISA taking every so-many-th case, the next ISA beginning one further; 1: all on all."""
+    for turn, name in enumerate(isas):
+        if mine := cases[turn % every :: every]:
+            check(mine, [name], directory)
 
 
 def check_kernel(

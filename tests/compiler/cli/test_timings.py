@@ -22,7 +22,7 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "dist"
 
 
-@pytest.mark.parametrize("jobs", [1, 3])
+@pytest.mark.parametrize("jobs", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_timings_of_a_build(
     chimerac: Command, document: Path, imported: Model, bundles: dict[str, Path], out: Path, tmp_path: Path, jobs: int
 ) -> None:

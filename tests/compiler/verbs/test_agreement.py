@@ -46,9 +46,9 @@ def changed(module: Module, name: str, factor: float) -> Module:
     "name",
     [
         "layers.0.mixer.q_conv.weight",
-        "layers.1.mixer.f_proj.bias",
-        "layers.3.mixer.persistent_v",
-        "loop.dt_bias",
+        pytest.param("layers.1.mixer.f_proj.bias", marks=pytest.mark.slow),
+        pytest.param("layers.3.mixer.persistent_v", marks=pytest.mark.slow),
+        pytest.param("loop.dt_bias", marks=pytest.mark.slow),
         "norm.weight",
     ],
 )

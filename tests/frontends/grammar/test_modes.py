@@ -123,7 +123,7 @@ CHECKS = {
 @pytest.mark.parametrize("mode", CHECKS)
 def test_random_texts_are_closed(mode: str, engines: dict[str, GrammarEngine]) -> None:
     generator = random.Random(mode)
-    for _ in range(250):
+    for _ in range(100):
         text = random_text(engines[mode], generator, generator.randrange(90), SIGNS[mode]).decode("utf-8")
         assert CHECKS[mode](text), text
 

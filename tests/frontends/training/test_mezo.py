@@ -73,7 +73,8 @@ def test_sparse_steps_move_no_zero_weight_but_a_twentieth() -> None:
     assert torch.equal(layer.weight.detach() != start, moved)
 
 
-@pytest.mark.parametrize("sparse", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("sparse", [False, True])
 def test_it_lowers_the_loss(sparse: bool) -> None:
     model = ChimeraModel(TINY)
     initialise(model, 0)

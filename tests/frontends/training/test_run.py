@@ -85,6 +85,7 @@ def test_a_run_leaves_weights_log_metrics_and_plan(plan: Plan, train: Train, tmp
             assert torch.equal(codes, ternary_codes(torch.from_numpy(packed[name]), group)[0]), name
 
 
+@pytest.mark.slow
 def test_a_float_model_is_trained_but_not_packed(plan: Plan, train: Train, tmp_path: Path) -> None:
     out = train(replace(plan, ternary=False), tmp_path / "run")
     assert not (out / PACKED_FILE).exists()
@@ -134,6 +135,7 @@ def test_a_killed_run_goes_on_bit_for_bit(
     assert rows_of(out) == rows_of(whole)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_by_time_goes_on_bit_for_bit(plan: Plan, train: Train, tmp_path: Path) -> None:
     whole = train(plan, tmp_path / "whole")
     out, calls = tmp_path / "stopped", 0

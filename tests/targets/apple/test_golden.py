@@ -15,9 +15,10 @@ from chimerac.targets.isa import load_isa
 CHIPS: dict[str, Chip] = {"neon": A9, "dotprod": M4, "amx": M1}
 
 
-@pytest.mark.parametrize("name", ["macos-arm64", "ios-arm64"])
-def test_golden_products(name: str, tmp_path: Path) -> None:
-    cases = load()
+@pytest.mark.parametrize("name", [pytest.param("macos-arm64", marks=pytest.mark.slow), "ios-arm64"])
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 3], ids=["all", "some"])
+def test_golden_products(name: str, every: int, tmp_path: Path) -> None:
+    cases = load()[::every]
     kernels = build_kernels([one.spec for one in cases], load_isa(name), tmp_path)
     assert {one.name for one in kernels.sets} == ({"dotprod", "amx"} if name == "macos-arm64" else set(CHIPS))
     for kernel_set in kernels.sets:

@@ -14,6 +14,8 @@ from apple_session import AppleSession, StatusError
 
 from chimerac.runtime.bundle_format import SelfTest
 
+pytestmark = pytest.mark.xdist_group("apple")  # the model is built once
+
 #: target, chip, and the kernels it takes
 MACHINES = {
     "macOS on M1": ("apple-amx", M1, "amx"),
@@ -41,7 +43,9 @@ def check(built: Built, machine: str) -> None:
     session.close()
 
 
-@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize(
+    "machine", [m if m in ("macOS on M1", "iOS on A9") else pytest.param(m, marks=pytest.mark.slow) for m in MACHINES]
+)
 def test_every_chip_computes_the_interpreters_bits(nano: Built, machine: str) -> None:
     check(nano, machine)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kernel_harness import Case, case, check, native_isas
+from kernel_harness import IN_TURN, Case, case, check, check_in_turn, native_isas
 
 RANDOM = np.random.default_rng(29)
 BLOCK = 16  #: rows of the ring beyond the window
@@ -32,17 +32,18 @@ def attention(
     return case("window_attention", operands, {"window": window, "scale": width**-0.5}, tokens=ROWS)
 
 
-def test_rope(tmp_path: Path) -> None:
+@IN_TURN
+def test_rope(every: int, tmp_path: Path) -> None:
     cases = []
     for heads, width, n in ((1, 4, 1), (2, 8, 5), (3, 16, 2), (1, 20, 16), (3, 32, 1), (2, 64, 2), (1, 2, 3)):
         for position in (0, 7, 2**31 - 17):
             operands = [normal(n, heads, width), np.array(position, np.int32)]
             cases.append(case("rope", operands, {"theta": 10000.0}, tokens=[0]))
     cases.append(case("rope", [normal(2, 2, 8), np.array(12345, np.int32)], {"theta": 500.0}, tokens=[0]))
-    check(cases, native_isas(), tmp_path)
+    check_in_turn(cases, native_isas(), tmp_path, every)
 
 
-@pytest.mark.parametrize("write", [0, 1])
+@pytest.mark.parametrize("write", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_window_attention(write: int, tmp_path: Path) -> None:
     cases = [
         attention(1, 4, 1, 3, 8, 0, write),

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 from element_cases import normal, special_case
-from kernel_harness import case, check, native_isas
+from kernel_harness import IN_TURN, case, check, check_in_turn, native_isas
 
 from chimerac.compiler.ir.ops.elementwise import ELEMENTWISE
 from chimerac.targets.kernels.elementwise import collapse
 
 
-def test_every_op_on_special_values(tmp_path: Path) -> None:
-    check([special_case(name) for name in ELEMENTWISE], native_isas(), tmp_path)
+@IN_TURN
+def test_every_op_on_special_values(every: int, tmp_path: Path) -> None:
+    check_in_turn([special_case(name) for name in ELEMENTWISE], native_isas(), tmp_path, every)
 
 
 def test_numbers_that_a_kernel_is_given(tmp_path: Path) -> None:

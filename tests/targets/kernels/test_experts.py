@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from kernel_harness import Case, case, check, native_isas
+from kernel_harness import IN_TURN, Case, case, check, native_isas
 
 from chimerac.compiler.ir.layouts import pack_scales, pack_ternary, scale_layout, ternary_layout
 from chimerac.compiler.ir.ops.experts import sort_pairs
@@ -97,12 +97,13 @@ def grouped_product(
     return replace(plain, types=tuple(types), packed={2: packed, 3: panels})
 
 
-def test_grouped_ternary_matmul(tmp_path: Path) -> None:
+@IN_TURN
+def test_grouped_ternary_matmul(every: int, tmp_path: Path) -> None:
     sizes = ((1, 4, 2, 8, 64), (5, 6, 2, 33, 128), (16, 3, 2, 9, 200), (16, 8, 4, 20, 72), (2, 1, 1, 7, 320))
-    for isa in native_isas():
+    for turn, isa in enumerate(native_isas()):
         cases = [
             grouped_product(n, chosen, experts, rows, columns, load_isa(isa).panel_rows)
             for n, experts, top_k, rows, columns in sizes
             for chosen in choices(n, experts, top_k)
         ]
-        check(cases, [isa], tmp_path)
+        check(cases[turn % every :: every], [isa], tmp_path)

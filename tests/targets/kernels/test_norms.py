@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from kernel_harness import Case, case, check, native_isas
+from kernel_harness import IN_TURN, Case, case, check, check_in_turn, native_isas
 
 RANDOM = np.random.default_rng(7)
 WIDTHS = (1, 7, 8, 9, 63, 64, 65, 127, 128, 129, 200, 320)
@@ -29,17 +29,19 @@ def rows() -> list[np.ndarray]:
     return matrices
 
 
-def test_rms_norm_and_l2_norm(tmp_path: Path) -> None:
+@IN_TURN
+def test_rms_norm_and_l2_norm(every: int, tmp_path: Path) -> None:
     cases: list[Case] = []
     for x in rows():
         cases.append(case("rms_norm", [x, normal(x.shape[1])], {"eps": 1e-6}, tokens=[0]))
         cases.append(case("l2_norm", [x], {"eps": 1e-6}, tokens=[0]))
     cases.append(case("l2_norm", [normal(3, 4, 12)], {"eps": 1e-5}, tokens=[0]))
     cases.append(case("rms_norm", [normal(2, 3, 20), normal(20)], {"eps": 1e-5}, tokens=[]))
-    check(cases, native_isas(), tmp_path)
+    check_in_turn(cases, native_isas(), tmp_path, every)
 
 
-def test_quantize(tmp_path: Path) -> None:
+@IN_TURN
+def test_quantize(every: int, tmp_path: Path) -> None:
     cases: list[Case] = []
     for x in rows():
         cases.append(case("quantize", [x], {"block": 64}, tokens=[0]))
@@ -48,17 +50,18 @@ def test_quantize(tmp_path: Path) -> None:
     ties = (np.arange(-127, 127, dtype=np.float32) + 0.5)[None]
     ties[0, ::64] = 127
     cases.append(case("quantize", [ties], {"block": 64}, tokens=[0]))
-    check(cases, native_isas(), tmp_path)
+    check_in_turn(cases, native_isas(), tmp_path, every)
 
 
-def test_linear(tmp_path: Path) -> None:
+@IN_TURN
+def test_linear(every: int, tmp_path: Path) -> None:
     cases: list[Case] = []
     for i, width in enumerate(WIDTHS):
         n, height = TOKENS[i % 4], (1, 3, 7, 8, 9, 31, 33)[i % 7]
         operands = [normal(n, width), normal(height, width)]
         cases.append(case("linear", operands, tokens=[0]))
         cases.append(case("linear", [*operands, normal(height)], tokens=[0]))
-    check(cases, native_isas(), tmp_path)
+    check_in_turn(cases, native_isas(), tmp_path, every)
 
 
 def test_movement(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kernel_harness import Case, case, check, native_isas, product_isas
+from kernel_harness import IN_TURN, Case, case, check, check_in_turn, product_isas
 
 from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir.layouts import FORMS, pack_scales, pack_ternary, scale_layout, ternary_layout
@@ -21,6 +21,8 @@ COLUMNS = (1, 7, 8, 9, 63, 64, 65, 127, 128, 129, 200, 320)
 ROWS = (1, 3, 7, 8, 9, 31, 33)
 COUNTS = (1, 2, 5, 16)
 PANEL_ROWS = 8
+#: As IN_TURN; kernels of products take longest.
+FEW_IN_TURN = pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 8], ids=["all", "in turn"])
 
 
 def normal(*shape: int) -> np.ndarray:
@@ -59,8 +61,9 @@ def sizes() -> list[tuple[int, int, int]]:
     return [*chosen, (1, 40, 256), (16, 72, 256), (7, 64, 384)]
 
 
+@FEW_IN_TURN
 @pytest.mark.parametrize("op", ["ternary_matmul", "int8_matmul"])
-def test_products(op: str, tmp_path: Path) -> None:
+def test_products(op: str, every: int, tmp_path: Path) -> None:
     cases = []
     for i, (n, rows, columns) in enumerate(sizes()):
         quantise = ternarise if op == "ternary_matmul" else quantise_rows
@@ -69,12 +72,11 @@ def test_products(op: str, tmp_path: Path) -> None:
     weights, scales = (ternarise if op == "ternary_matmul" else quantise_rows)(normal(9, 100), 96)
     cases.append(product(op, normal(3, 100), weights, scales, 96, 32, dynamic=True))
     cases.append(product(op, normal(2, 3, 100), weights, scales, 96, 32, dynamic=False))
-    check(cases, native_isas(), tmp_path)
-    # what variants share with the plain kernels need not be compiled at every size again
-    check(cases[::3], [name for name in product_isas() if name not in native_isas()], tmp_path)
+    check_in_turn(cases, product_isas(), tmp_path, every)
 
 
-def test_base_3(tmp_path: Path) -> None:
+@FEW_IN_TURN
+def test_base_3(every: int, tmp_path: Path) -> None:
     """Rows of whole periods of words and bytes, of parts of them, and groups of which five make a period or one."""
     cases = []
     for n, rows, columns, group, block in (
@@ -84,12 +86,13 @@ def test_base_3(tmp_path: Path) -> None:
         weights, scales = ternarise(normal(rows, columns), group)
         x = normal(n, columns)
         cases.append(product("ternary_matmul", x, weights, scales, group, block, dynamic=True, form="t5"))
-    check(cases, product_isas(), tmp_path)
+    check_in_turn(cases, product_isas(), tmp_path, every)
 
 
+@IN_TURN
 @pytest.mark.parametrize("op", ["ternary_matmul", "int8_matmul"])
-@pytest.mark.parametrize(("block", "group"), [(272, 544), (512, 512)])
-def test_blocks_beyond_the_room_of_a_sum(op: str, block: int, group: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("block", "group"), [pytest.param(272, 544, marks=pytest.mark.slow), (512, 512)])
+def test_blocks_beyond_the_room_of_a_sum(op: str, block: int, group: int, every: int, tmp_path: Path) -> None:
     """A whole block and a partial one, most products at their largest, so that a sum without room would show."""
     rows, columns = 9, block + 40
     weights = np.full((rows, columns), 1 if op == "ternary_matmul" else 127, np.int8)
@@ -100,7 +103,7 @@ def test_blocks_beyond_the_room_of_a_sum(op: str, block: int, group: int, tmp_pa
     cases = [product(op, x, weights, scales, group, block, dynamic=True)]
     if op == "ternary_matmul" and block == 512:
         cases.append(product(op, x[:1], weights, scales, group, block, dynamic=False, form="t5"))
-    check(cases, product_isas(), tmp_path)
+    check_in_turn(cases, product_isas(), tmp_path, every)
 
 
 @pytest.mark.parametrize("op", ["ternary_matmul", "int8_matmul"])

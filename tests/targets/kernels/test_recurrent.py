@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from kernel_harness import Case, case, check, native_isas
+from kernel_harness import IN_TURN, Case, case, check, check_in_turn, native_isas
 
 RANDOM = np.random.default_rng(23)
 #: (heads, head width, tokens): every edge size of each, not every combination
@@ -53,21 +53,23 @@ def test_causal_conv(tmp_path: Path) -> None:
     check(cases, native_isas(), tmp_path)
 
 
-def test_gated_delta(tmp_path: Path) -> None:
+@IN_TURN
+def test_gated_delta(every: int, tmp_path: Path) -> None:
     cases = [case("gated_delta", gated_delta(h, d, d, n), {"scale": d**-0.5}, tokens=GATES) for h, d, n in SIZES]
     cases.append(case("gated_delta", gated_delta(2, 8, 20, 3), {"scale": 0.3}, tokens=GATES))
     cases.append(case("gated_delta", gated_delta(1, 5, 130, 2), {"scale": 1.0}, tokens=GATES))
     cases.append(case("gated_delta", gated_delta(2, 12, 12, 1), {"scale": 1.0}, tokens=[]))
-    check(cases, native_isas(), tmp_path)
+    check_in_turn(cases, native_isas(), tmp_path, every)
 
 
-def test_mlstm(tmp_path: Path) -> None:
+@IN_TURN
+def test_mlstm(every: int, tmp_path: Path) -> None:
     cases = [case("mlstm", mlstm(h, d, d, n), {"scale": d**-0.5}, tokens=GATES) for h, d, n in SIZES]
     cases.append(case("mlstm", mlstm(2, 20, 7, 3), {"scale": 0.3}, tokens=GATES))
     first = mlstm(1, 8, 8, 2)
     first[5:] = [np.zeros_like(state) for state in first[5:]]  # the very first tokens of a session
     cases.append(case("mlstm", first, {"scale": 1.0}, tokens=GATES))
-    check(cases, native_isas(), tmp_path)
+    check_in_turn(cases, native_isas(), tmp_path, every)
 
 
 def special(arrays: list[np.ndarray]) -> list[np.ndarray]:
@@ -124,13 +126,15 @@ def test_titans_anchor(tmp_path: Path) -> None:
     check(cases, native_isas(), tmp_path)
 
 
-def test_titans_apply(tmp_path: Path) -> None:
+@IN_TURN
+def test_titans_apply(every: int, tmp_path: Path) -> None:
     cases = [case("titans_apply", [normal(n, h, d), normal(h, 2, d, d)], tokens=[0]) for h, d, n in SIZES]
-    check(cases, native_isas(), tmp_path)
+    check_in_turn(cases, native_isas(), tmp_path, every)
 
 
-def test_titans_update(tmp_path: Path) -> None:
+@IN_TURN
+def test_titans_update(every: int, tmp_path: Path) -> None:
     cases = [
         case("titans_update", titans_update(h, d, n, write), tokens=GATES) for h, d, n in SIZES for write in (0, 1)
     ]
-    check(cases, native_isas(), tmp_path)
+    check_in_turn(cases, native_isas(), tmp_path, every)

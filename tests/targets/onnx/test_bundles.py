@@ -67,7 +67,7 @@ def test_grammars_lead_to_the_native_text(wanted: Any, onnx_bundles: dict[str, P
 def test_one_call_at_a_time_that_can_be_interrupted(onnx_bundles: dict[str, Path]) -> None:
     """As for every session: tests/runtime/sessions."""
     with chimerac.load(onnx_bundles["onnx"]) as session:
-        tokens = session.encode(PROMPT) * 3
+        tokens = session.encode(PROMPT) * 2
         expected = outcome(session, tokens, max_tokens=6, repetition_penalty=1.3)
         first, second = (session.generate(PROMPT, max_tokens=6) for _ in range(2))
         pieces = [next(first)]

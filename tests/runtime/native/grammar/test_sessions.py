@@ -286,7 +286,11 @@ def weights(soft: np.ndarray, flags: int, history: list[int], generated: int) ->
 
 
 @pytest.mark.parametrize(
-    "flags", [FLAG_RHYTHM, FLAG_PARAGRAPH, FLAG_REPETITION, FLAG_RHYTHM | FLAG_PARAGRAPH | FLAG_REPETITION]
+    "flags",
+    [
+        *(pytest.param(flag, marks=pytest.mark.slow) for flag in (FLAG_RHYTHM, FLAG_PARAGRAPH, FLAG_REPETITION)),
+        FLAG_RHYTHM | FLAG_PARAGRAPH | FLAG_REPETITION,
+    ],
 )
 def test_weights_of_prose_are_added_to_the_logits(flags: int, model: Any, compiled: Get, tokenizer: Tokenizer) -> None:
     """The choice is that of the Python sampler for the sums, among what the grammar allows."""
