@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from torch.fx import Node
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.module import Graph, Module, Op, Parts, Value
 from chimerac.compiler.ir.types import TOKENS, Dim
+from chimerac.frontends.export.carried import going_on, is_carried
 from chimerac.frontends.export.functional import Mutations
 from chimerac.frontends.export.look_ups import check_look_ups
 from chimerac.frontends.export.tracing import TracingError, tensors_of, trace
@@ -64,8 +66,10 @@ def import_module(
         inspect.signature(module.forward).bind(tokens, *(() if alone else (position,)))
     except TypeError as error:
         raise UserError("CHM212", f"{type(module).__name__}.forward: {error}", hint=CONTRACT) from None
-    program, mutations = _trace(module, tokens, () if alone else (position,), block)
-    walker = Walker(program, mutations, computed or {}, _input_name, whole_sequence=alone and not mutations)
+    with going_on(module) if alone else nullcontext():
+        program, mutations = _trace(module, tokens, () if alone else (position,), block)
+    whole = alone and is_carried(name for names in mutations.values() for name in names)
+    walker = Walker(program, mutations, computed or {}, _input_name, whole_sequence=whole)
     results = walker.run()
     logits = _logits(walker, program, results)
     inputs = list(walker.inputs)

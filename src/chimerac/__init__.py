@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from chimerac.compiler.verbs.verify import Verified, verify
     from chimerac.frontends.config import json_schema as config_schema
     from chimerac.frontends.config import load as load_config
+    from chimerac.frontends.layers.scan import scan
     from chimerac.runtime.errors import BundleError
     from chimerac.runtime.sessions.interface import Session
     from chimerac.runtime.sessions.loading import load
@@ -68,6 +69,7 @@ _PLACES = {
     "load_config": "frontends.config:load",
     "print_ir": "compiler.verbs.inspect:print_ir",
     "run": "compiler.verbs.run:run",
+    "scan": "frontends.layers.scan:scan",
     "serve": "compiler.verbs.serve:serve",
     "train": "compiler.verbs.train:train",
     "verify": "compiler.verbs.verify:verify",
@@ -106,6 +108,7 @@ __all__ = [
     "load_config",
     "print_ir",
     "run",
+    "scan",
     "serve",
     "train",
     "verify",
