@@ -14,6 +14,7 @@ NAMES = (
     "pack",
     "state",
     "checkpoint",
+    "gguf",
     "config",
     "schema",
     "regex",

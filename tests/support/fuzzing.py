@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from bad_manifests import GOOD
+from gguf_files import small_gguf
 from numpy.typing import NDArray
 
 from chimerac.compiler.errors import UserError
@@ -28,6 +29,7 @@ from chimerac.frontends.grammar.choices import choices_grammar, read_choices
 from chimerac.frontends.grammar.lark_files import lark_grammar
 from chimerac.frontends.grammar.regex import regex_grammar
 from chimerac.frontends.grammar.schema import schema_grammar
+from chimerac.frontends.sources.gguf import open_gguf
 from chimerac.frontends.weights.files import open_checkpoint
 from chimerac.passes.grammar_fst import GrammarFst
 from chimerac.runtime import bundle_format as bf
@@ -236,6 +238,14 @@ def targets(folder: Path) -> list[Target]:
         for name in list(found.entries)[:4]:
             found.whole(name)
 
+    model = folder / "model.gguf"
+
+    def read_gguf(data: bytes) -> None:
+        model.write_bytes(data)
+        found = open_gguf(model)
+        for tensor in list(found.tensors.values())[:4]:
+            tensor.floats()
+
     def unverified(read: Callable[[bf.Container], object]) -> Callable[[bytes], object]:
         return lambda data: read(bf.parse_container(data, verify=False))
 
@@ -249,6 +259,7 @@ def targets(folder: Path) -> list[Target]:
         Target("pack", unverified(pack_of_container), (_pack(),), header=True),
         Target("state", lambda data: parse_state(FORM, data), (_state(),), header=True),
         Target("checkpoint", read_weights, (_weights(), _tokenizer()), header=True),
+        Target("gguf", read_gguf, (small_gguf().bytes(), small_gguf().but(version=2).bytes())),
         Target("config", text(loads), tuple(config.encode() for config in CONFIGS)),
         Target("schema", text(schema_grammar), tuple(json.dumps(schema).encode() for schema in SCHEMAS)),
         Target("regex", text(regex_grammar), tuple(pattern.encode() for pattern in PATTERNS)),
