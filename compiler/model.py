@@ -15,7 +15,7 @@ import numpy as np
 
 from chimerac.compiler.errors import Span
 from chimerac.compiler.ir.module import Module
-from chimerac.runtime.bundle_format import Generation
+from chimerac.runtime.bundle_format import Entry, Generation
 from chimerac.runtime.reference.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -88,9 +88,10 @@ class Model:
     Attributes:
         name: of the model and of its bundles.
         digest: SHA-256 of what the model was described by, in hexadecimal: a config, or the module itself.
-        module: the imported IR, graph ``main``, with its weights; those of a large model are computed part by part
-            (``Constant.parts``).
-        tokenizer: its table; as many entries as the logits have.
+        module: the imported IR with its weights; those of a large model are computed part by part
+            (``Constant.parts``). A language model has the graph ``main``, any other one graphs of the role call.
+        tokenizer: its table; as many entries as the logits have. None of a module that is no language model.
+        entries: of such a module: what callers of its graphs see, by the names of these.
         grammars: None for a model without.
         file_names: names that the description asks for, by the role of the file in a bundle (weights, tokenizer,
             grammar).
@@ -106,7 +107,8 @@ class Model:
     name: str
     digest: str
     module: Module
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None
+    entries: tuple[Entry, ...] = ()
     grammars: GrammarRequest | None = None
     file_names: Mapping[str, str] = field(default_factory=dict)
     generation: Generation | None = None

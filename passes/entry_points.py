@@ -1,4 +1,4 @@
-"""Makes the entries ``decode`` (one token) and ``prefill`` (a block of tokens) from the imported graph.
+"""Makes the entries ``decode`` (one token) and ``prefill`` (a block of tokens) of a language model from its only graph.
 
 Both give the logits of the last token only: the last row is taken before the final row-wise ops, so that the head runs
 once a call and not once a token. The two are the same ops, so they share their kernels; they differ in how many tokens
@@ -18,11 +18,13 @@ from chimerac.passes.base import Builder, Rewritten, graph_names, uses
 
 @dataclass(frozen=True)
 class EntryPoints:
-    """Replaces the graph of the role main."""
+    """Replaces the graph of the role main; a module without one has its entries already."""
 
     name: str = "entry_points"
 
     def run(self, module: Module) -> Rewritten:
+        if not module.has_tokens:
+            return Rewritten(module, (f"the entries stay: {', '.join(module.graphs)}",))
         main = replace(module.entry("main"), name="prefill", tokens=module.block, role="prefill")
         prefill, moved = _last_row_early(main)
         decode = replace(prefill, name="decode", tokens=1, role="decode")

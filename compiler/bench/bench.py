@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from chimerac.compiler.bench.calls import CallReport, bench_calls
 from chimerac.compiler.bench.figures import FirstToken, MemoryUse, Rate, ReadSpeed, Run, TokenTime, token_time
 from chimerac.compiler.bench.machine import Machine, Memory, Others, this_machine
 from chimerac.compiler.bench.report import BenchReport
@@ -16,6 +17,7 @@ from chimerac.compiler.bench.start import Start, start_fresh
 from chimerac.compiler.bench.subject import PROMPT_TOKENS, Subject, prompt_tokens, subject_of
 from chimerac.compiler.bench.times import repeats, summarise, take_turns
 from chimerac.compiler.errors import UserError, as_user_error
+from chimerac.runtime.bundle_format import read_manifest
 from chimerac.runtime.bundle_format.constants import MAX_THREADS
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.sessions.interface import Session
@@ -42,8 +44,8 @@ def bench(
     prompts: Sequence[int] = (16, 128),
     seconds: float = 8.0,
     progress: Progress | None = None,
-) -> BenchReport:
-    """Measure a bundle.
+) -> BenchReport | CallReport:
+    """Measure a bundle: of a language model how fast it runs tokens, of any other module how long a call takes.
 
     Args:
         bundle: folder.
@@ -59,6 +61,8 @@ def bench(
     _check(threads, prompts, seconds)
     try:
         with contextlib.ExitStack() as stack:
+            if read_manifest(bundle).entries:
+                return bench_calls(Path(bundle), threads, seconds, progress or (lambda _: None), stack)
             bench = _Bench(Path(bundle), prompts, seconds, progress or (lambda _: None))
             bench.open(threads, stack)
             return bench.measure(stack)

@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass, field
 
 from chimerac.compiler.bench.figures import MemoryUse, Run
 from chimerac.compiler.bench.machine import Machine
-from chimerac.compiler.bench.text import render
-from chimerac.compiler.units import binary_size
+from chimerac.compiler.bench.text import head_lines, render
 
 #: Version of the JSON; keys are added, not changed, within one version.
 SCHEMA = 1
@@ -51,16 +50,7 @@ class BenchReport:
         return json.dumps(value, indent=2, ensure_ascii=False)
 
     def __str__(self) -> str:
-        return render(self._head(), self.runs, self.decode_bytes, self.memory, self.notes)
-
-    def _head(self) -> list[str]:
-        machine = self.machine
-        facts = [machine.cpu, f"{machine.cores} core{'s' * (machine.cores != 1)}"]
-        facts += [f"{level} {binary_size(size)}" for level, size in machine.caches.items() if level != "L1d"]
-        facts += [binary_size(machine.memory_bytes)] if machine.memory_bytes else []
-        emulated = ", in an emulator" if self.emulated else ""
-        return [
-            f"{self.name} for {self.target}, kernels {self.kernels}{emulated}",
-            ", ".join([*facts, machine.system]),
-            f"{self.date[:16].replace('T', ' ')} UTC, chimerac {self.chimerac}; bundle made by {self.made_by}",
-        ]
+        head = head_lines(
+            self.name, self.target, self.kernels, self.emulated, self.machine, self.date, self.chimerac, self.made_by
+        )
+        return render(head, self.runs, self.decode_bytes, self.memory, self.notes)

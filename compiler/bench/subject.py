@@ -99,7 +99,7 @@ class NativeSubject(Subject):
 
     def __init__(self, session: NativeSession, clock: Clock = time.perf_counter) -> None:
         super().__init__(session, clock)
-        session.call("chm_session_set_stop_tokens", None, 0)
+        session.invoke("chm_session_set_stop_tokens", None, 0)
 
     def decode(self, count: int) -> list[float]:
         """Seconds of each ``chm_session_generate``: the model, the likeliest token, its text."""

@@ -7,10 +7,10 @@ once per target.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chimerac.compiler.build import pipeline
 from chimerac.compiler.build.importing import (
@@ -18,6 +18,7 @@ from chimerac.compiler.build.importing import (
     MODULE_SOURCE,
     import_described,
     model_of_module,
+    model_of_tensors,
     module_of_source,
     read_description,
 )
@@ -31,7 +32,7 @@ from chimerac.compiler.model import GrammarRequest, Model
 from chimerac.compiler.packaging.package import Naming
 from chimerac.compiler.packaging.registry import package_of
 from chimerac.passes.loop_unrolling import check_loops
-from chimerac.runtime.bundle_format import Generation, SelfTest
+from chimerac.runtime.bundle_format import CallTest, Generation, SelfTest
 from chimerac.runtime.reference.tokenizer import Tokenizer
 from chimerac.targets.code.kernel_queue import KernelQueue, usable_cores
 from chimerac.targets.code.runtime_ahead import RuntimeAhead
@@ -62,6 +63,7 @@ class BuildReport:
     seconds: float
     timings: Timings
     absent: tuple[str, ...] = ()  #: what the description enables and no compiler makes yet
+    has_tokens: bool = True  #: whether it is a language model
 
 
 def build(
@@ -81,6 +83,8 @@ def build(
     check: bool = True,
     jobs: int | None = None,
     progress: Progress | None = None,
+    example: Sequence[Any] | Mapping[str, Any] | None = None,
+    block: int | None = None,
 ) -> BuildReport:
     """Build bundles of a model for some targets.
 
@@ -104,6 +108,7 @@ def build(
         check: run the bundle's self-test at the end where this machine can.
         jobs: compilers that may run at a time; None takes one per core. The bundles do not depend on it.
         progress: told about every step.
+        example, block: of ``file.py:Class`` only, as of ``compile``.
 
     Returns:
         what was built.
@@ -128,7 +133,11 @@ def build(
             check=check,
             jobs=jobs,
             progress=progress,
+            example=example,
+            block=DEFAULT_BLOCK if block is None else block,
         )
+    if example is not None or block is not None:
+        raise UserError("CHM219", f"{config} is a config, and takes no example or block", hint="its family knows them")
     run = _Run(targets, out, LoweringOptions(loops, without, trits, dump_passes), check, jobs, progress)
     # what can be known to fail is refused before the minutes that a large model takes
     described = read_description(config, scale=scale, overrides=overrides, seed=seed, tell=run.log.tell)
@@ -149,6 +158,8 @@ def compile(
     grammars: GrammarRequest | None = None,
     generation: Generation | None = None,
     block: int = DEFAULT_BLOCK,
+    example: Sequence[Any] | Mapping[str, Any] | None = None,
+    dynamic_shapes: Any = None,
     loops: int | None = None,
     without: Sequence[str] = (),
     trits: str | None = None,
@@ -157,29 +168,49 @@ def compile(
     jobs: int | None = None,
     progress: Progress | None = None,
 ) -> BuildReport:
-    """Build bundles of a PyTorch module with its weights.
+    """Build bundles of a PyTorch module with its weights: of a language model, or of tensors to tensors.
 
     Args:
-        module: ``forward(tokens i32[T], position i32[]) -> logits f32[T, V]`` with its recurrent state in buffers that
-            forward overwrites: the export form of docs/modules.md. Or ``file.py:Class``, as of ``explain``.
+        module: of a language model ``forward(tokens i32[T], position i32[]) -> logits f32[T, V]`` with its recurrent
+            state in buffers that forward overwrites: the export form of docs/modules.md. Of any other module a forward
+            of tensors, for which there is an example. Or ``file.py:Class``, as of ``explain``.
+        example: the arguments of a call of a module that is no language model, by place or by name: tensors, whose
+            types and shapes are those of every call, or texts, ``"1,16:f32"``, ``"T,16:f32"`` where an axis varies.
+            None asks the module's methods ``example()`` and ``dynamic_shapes()``; one without is a language model.
+        dynamic_shapes: which axis varies, as ``torch.export.export`` takes it, where no text says it.
         name: of the model and its bundles; the class's, in lower case, when None.
-        tokenizer: of as many tokens as V, or its file; one token per byte when None.
+        tokenizer: of as many tokens as V, or its file; one token per byte when None. This and the next two are of
+            language models only.
         grammars: what the bundle's grammar file holds; none when None.
         generation: what a generation takes where its caller says nothing; greedy when None.
-        block: most tokens of a call, which never crosses a position that is a multiple of it.
+        block: most tokens of a call, which never crosses a position that is a multiple of it; or most elements of the
+            axis that varies.
 
     The other arguments and the result are those of ``build``.
 
     Raises:
-        UserError: CHM113 the name, CHM21x for what cannot be imported, CHM244 the tokenizer, CHM3xx targets and tools,
-            CHM4xx the finished bundle.
+        UserError: CHM113 the name, CHM21x for the example and what cannot be imported, CHM312 the block, CHM244 the
+            tokenizer, CHM3xx targets and tools, CHM4xx the finished bundle.
         InternalError: a bug of chimerac, naming the pass.
     """
     run = _Run(targets, out, LoweringOptions(loops, without, trits, dump_passes), check, jobs, progress)
     if isinstance(module, str):
         module = module_of_source(module)
-    model = model_of_module(module, name=name, tokenizer=tokenizer, grammars=grammars, block=block, tell=run.log.tell)
-    model = replace(model, generation=generation)
+    if block < 1:
+        raise UserError("CHM312", f"a block of {block}: a call has at least one element")
+    from chimerac.frontends.export.examples import example_of
+
+    found = example_of(module, example, dynamic_shapes, block)
+    if found is None:
+        model = model_of_module(
+            module, name=name, tokenizer=tokenizer, grammars=grammars, block=block, tell=run.log.tell
+        )
+        model = replace(model, generation=generation)
+    else:
+        if any(given is not None for given in (tokenizer, grammars, generation)):
+            message = f"{type(module).__name__} is no language model, and takes no tokenizer, grammars or generation"
+            raise UserError("CHM219", message, hint="a language model needs no example")
+        model = model_of_tensors(module, found, name=name, block=block, tell=run.log.tell)
     run.claim(model, model.module.fewest_loops, model.module.loops[1])
     return run.finish(lambda: model)
 
@@ -202,11 +233,11 @@ class _SelfTests:
 
     def __init__(self, model: Model, log: TimingLog) -> None:
         self.model, self.log = model, log
-        self.found: SelfTest | None = None
+        self.found: SelfTest | CallTest | None = None
 
-    def __call__(self, module: Module) -> SelfTest:
+    def __call__(self, module: Module) -> SelfTest | CallTest:
         if self.found is None:
-            self.found = make_self_test(self.model.tokenizer, module, self.log.tell)
+            self.found = make_self_test(self.model, module, self.log.tell)
         return self.found
 
 
@@ -262,4 +293,12 @@ class _Run:
                 size = sum(f.stat().st_size for f in path.iterdir())
                 bundles.append(BuiltBundle(made.target.name, path, size, seconds + time.perf_counter() - begun))
         timings = log.timings()
-        return BuildReport(model.name, model.weights, tuple(bundles), timings.seconds, timings, model.absent)
+        return BuildReport(
+            model.name,
+            model.weights,
+            tuple(bundles),
+            timings.seconds,
+            timings,
+            model.absent,
+            model.module.has_tokens,
+        )

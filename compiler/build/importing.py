@@ -24,11 +24,14 @@ from chimerac.frontends.config.model import NAME_PATTERN
 from chimerac.frontends.families.protocol import Description, Family
 from chimerac.frontends.families.registry import DEFAULT, find_family
 from chimerac.frontends.tokenizers import check_size, load_tokenizer
+from chimerac.runtime.bundle_format import Entry
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.reference.tokenizer import Tokenizer, byte_tokenizer
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from chimerac.frontends.export.examples import Example
 
 MOST_SEED = (1 << 64) - 1
 #: ``file.py:Class``, in place of a config.
@@ -154,9 +157,7 @@ def model_of_module(
     tell: Progress = silent,
 ) -> Model:
     """The model of a PyTorch module in export form; parameters and errors as of ``compile``."""
-    name = name if name is not None else type(module).__name__.lower().lstrip("_")
-    if not re.fullmatch(NAME_PATTERN, name):
-        raise UserError("CHM113", f"a model can't be called {name!r}", hint=f"its name must match {NAME_PATTERN}")
+    name = _checked_name(module, name)
     begun = time.perf_counter()
     import torch
 
@@ -177,7 +178,6 @@ def model_of_module(
         check_size(tokenizer, vocabulary, "the tokenizer")
     else:
         tokenizer = _read_tokenizer(tokenizer, vocabulary)
-    origin = f"{type(module).__module__}.{type(module).__qualname__}"
     return Model(
         name=imported.name,
         digest=module_digest(imported),
@@ -185,8 +185,50 @@ def model_of_module(
         tokenizer=tokenizer,
         grammars=grammars,
         remarks=tuple(_changes(notes)),
-        provenance={"weights": origin},
+        provenance={"weights": _origin(module)},
     )
+
+
+def model_of_tensors(
+    module: nn.Module,
+    example: Example,
+    *,
+    name: str | None = None,
+    block: int = DEFAULT_BLOCK,
+    tell: Progress = silent,
+) -> Model:
+    """The model of a PyTorch module that is no language model; parameters and errors as of ``compile``."""
+    name = _checked_name(module, name)
+    begun = time.perf_counter()
+    import torch
+
+    from chimerac.frontends.export.plain import import_plain
+
+    with torch.no_grad():
+        plain = import_plain(module.eval(), example.arguments, name=name, dynamic_shapes=example.dynamic, block=block)
+    verify(plain.module)
+    (graph,) = plain.module.graphs.values()
+    tell("export", f"{len(graph.ops)} ops", time.perf_counter() - begun)
+    return Model(
+        name=name,
+        digest=module_digest(plain.module),
+        module=plain.module,
+        tokenizer=None,
+        entries=(Entry(graph.name, graph.tokens, plain.inputs, plain.results),),
+        remarks=tuple(_changes(plain.notes)),
+        provenance={"weights": _origin(module)},
+    )
+
+
+def _checked_name(module: nn.Module, name: str | None) -> str:
+    name = name if name is not None else type(module).__name__.lower().lstrip("_")
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise UserError("CHM113", f"a model can't be called {name!r}", hint=f"its name must match {NAME_PATTERN}")
+    return name
+
+
+def _origin(module: nn.Module) -> str:
+    return f"{type(module).__module__}.{type(module).__qualname__}"
 
 
 def module_of_source(source: str, seed: int | None = None) -> nn.Module:

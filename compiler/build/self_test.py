@@ -1,4 +1,4 @@
-"""The self-test vector of a bundle: what the interpreter computes for a fixed prompt, greedily.
+"""The self-test vector of a bundle: what the interpreter computes for a fixed prompt, greedily, or for fixed tensors.
 
 Hashes are those of ``chm_session_logits_hash`` and ``chm_session_state_hash`` in the C runtime.
 """
@@ -10,16 +10,20 @@ from collections.abc import Sequence
 import numpy as np
 
 from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.costs import decode_costs
 from chimerac.compiler.ir.interpreter import Session
 from chimerac.compiler.ir.module import Module
-from chimerac.runtime.bundle_format import SelfTest
+from chimerac.runtime.bundle_format import CallRecord, CallTest, Entry, SelfTest
 from chimerac.runtime.bundle_format.constants import ROLE_CONTROL, ROLE_END
+from chimerac.runtime.bundle_format.entries import comparable, drawn, samples_of
 from chimerac.runtime.bundle_format.hashing import START, hash_words
 from chimerac.runtime.reference.tokenizer import Tokenizer
 from chimerac.targets.code.places import align
 
 #: Tokens that are run in one call and in a call each.
 COMPARED_TOKENS = 4
+#: Multiply-adds of a call from which on a test has fewer: seconds in the interpreter.
+DEAR = 1 << 27
 #: States that one message names.
 MOST_LISTED = 5
 GENERATED_ROLES = (ROLE_END, ROLE_CONTROL)
@@ -44,6 +48,32 @@ def self_test(
         if roles.get(tokens[-1]) == ROLE_END:
             break
     return SelfTest(tuple(prompt), tuple(tokens), f"{hash_words(logits.tobytes()):016x}", f"{state_hash(session):016x}")
+
+
+def call_test(module: Module, entry: Entry) -> CallTest:
+    """Call an entry some times, one after the other, with drawn numbers: what every runtime of the module must compute.
+
+    An axis that varies has its greatest extent, 1, and half of it. A module that takes the interpreter long is called
+    less often.
+    """
+    session = Session(module)
+    dear = sum(cost.multiply_adds for cost in decode_costs(module)) * entry.most > DEAR
+    extents: Sequence[int] = (entry.most, 1, (entry.most + 1) // 2)
+    if dear:
+        extents = extents[: 2 if module.states else 1]
+    records = []
+    for number, n in enumerate(extents):
+        types = [value.type.bind(n) for value in module.graphs[entry.name].inputs]
+        inputs = [x.reshape([int(d) for d in t.shape]) for x, t in zip(drawn(entry, number, n), types, strict=True)]
+        results = session.run(entry.name, inputs)
+        hashes = tuple(f"{hash_words(comparable(result)):016x}" for result in results)
+        records.append(CallRecord(n, hashes, tuple(_samples(result) for result in results)))
+    numbers = all(np.isfinite(held).all() for held in session.states.values())
+    return CallTest(entry.name, tuple(records), f"{state_hash(session):016x}" if numbers else "")
+
+
+def _samples(result: np.ndarray) -> tuple[float | None, ...]:
+    return tuple(value if np.isfinite(value) else None for value in samples_of(result).tolist())
 
 
 def check_calls(module: Module, prompt: Sequence[int]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from chimerac.compiler.build.known import note
 from chimerac.compiler.build.places import replace_folder
-from chimerac.compiler.build.self_test import check_calls, self_test
+from chimerac.compiler.build.self_test import call_test, check_calls, self_test
 from chimerac.compiler.build.timings import Progress, TimingLog
 from chimerac.compiler.build.workspace import ASIDE_NAME, workspace
 from chimerac.compiler.errors import UserError, as_user_error
@@ -17,9 +17,8 @@ from chimerac.compiler.ir.module import Module
 from chimerac.compiler.model import Model
 from chimerac.compiler.packaging.package import Build, Job
 from chimerac.compiler.packaging.registry import package_of
-from chimerac.runtime.bundle_format import SelfTest
+from chimerac.runtime.bundle_format import CallTest, SelfTest
 from chimerac.runtime.errors import BundleError
-from chimerac.runtime.reference.tokenizer import Tokenizer
 from chimerac.runtime.sessions.loading import load
 from chimerac.targets.registry import Target
 
@@ -30,12 +29,18 @@ SELF_TEST_TOKENS = 16
 LARGE_SELF_TEST = (8, 2)
 
 
-def make_self_test(tokenizer: Tokenizer, module: Module, tell: Progress) -> SelfTest:
+def make_self_test(model: Model, module: Module, tell: Progress) -> SelfTest | CallTest:
     """The self-test vector of a lowered module, computed by the interpreter.
 
     Raises UserError CHM218 for a module that depends on how its tokens are cut into calls.
     """
     begun = time.perf_counter()
+    tokenizer = model.tokenizer
+    if tokenizer is None:
+        (entry,) = model.entries
+        called = call_test(module, entry)
+        tell("self-test vector", f"{len(called.calls)} calls in the interpreter", time.perf_counter() - begun)
+        return called
     prompt, count = tokenizer.encode(SELF_TEST_PROMPT), SELF_TEST_TOKENS
     if is_large(module):
         prompt, count = prompt[: LARGE_SELF_TEST[0]], LARGE_SELF_TEST[1]
@@ -48,7 +53,13 @@ def make_self_test(tokenizer: Tokenizer, module: Module, tell: Progress) -> Self
 
 
 def write_bundle(
-    model: Model, build: Build, path: Path, self_test: Callable[[Module], SelfTest], log: TimingLog, *, check: bool
+    model: Model,
+    build: Build,
+    path: Path,
+    self_test: Callable[[Module], SelfTest | CallTest],
+    log: TimingLog,
+    *,
+    check: bool,
 ) -> None:
     """Make a bundle in a temporary folder beside ``path`` and rename it there when it is whole and tested.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from chimerac.compiler.cli.options import config_options
+from chimerac.compiler.cli.options import config_options, example_option
 from chimerac.compiler.cli.output import print_step, say
 from chimerac.compiler.units import decimal_size
 
@@ -21,6 +21,8 @@ from chimerac.compiler.units import decimal_size
 @click.option("--weights", type=click.Path(dir_okay=False), help="Trained weights (safetensors).")
 @click.option("--tokenizer", type=click.Path(dir_okay=False), help="Tokenizer: a container or a .tiktoken file.")
 @click.option("--seed", type=int, help="Seed of random weights.")
+@example_option
+@click.option("--block", type=click.IntRange(min=1), help="Most tokens, or elements along T, of a call of a module.")
 @click.option("--loops", type=int, help="Unroll looped layers this often.  [default: decided at run time]")
 @click.option("--without", multiple=True, metavar="PASS", help="Leave an optional pass out; repeatable.")
 @click.option(
@@ -39,6 +41,7 @@ def build(
     targets: tuple[str, ...],
     out: str,
     no_verify: bool,
+    example: tuple[str, ...],
     timings: str | None,
     verbose: bool,
     quiet: bool,
@@ -58,6 +61,7 @@ def build(
         targets=targets or None,
         out=out,
         check=not no_verify,
+        example=example or None,
         progress=None if quiet else print_step,
         **options,
     )
@@ -73,4 +77,5 @@ def build(
     for bundle in report.bundles:
         say(f"{bundle.path!s:<{width}}  {decimal_size(bundle.bytes):>8}  {bundle.seconds:6.1f} s")
     if not quiet:
-        say(f'Next: chimerac run {shlex.quote(str(report.bundles[0].path))} "some text"')
+        first = shlex.quote(str(report.bundles[0].path))
+        say(f'Next: chimerac run {first} "some text"' if report.has_tokens else f"Next: chimerac inspect {first}")

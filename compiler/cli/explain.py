@@ -7,17 +7,13 @@ import json
 
 import click
 
+from chimerac.compiler.cli.options import example_option
 from chimerac.compiler.cli.output import say
 
 
 @click.command()
 @click.argument("module", metavar="FILE.py:CLASS")
-@click.option(
-    "--example",
-    multiple=True,
-    metavar="SHAPE:TYPE",
-    help="An argument of forward of a module that is no language model, such as 1,16:f32; repeatable.",
-)
+@example_option
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_context
 def explain(ctx: click.Context, module: str, example: tuple[str, ...], as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""What one decoded token costs: multiply–adds and bytes of weights, by layer."""
+"""What one decoded token costs, or one call of tensors: multiply–adds and bytes of weights, by layer."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ class Cost:
 
 
 def decode_costs(module: Module) -> list[Cost]:
-    """Costs of the decoding graph by part, in order of execution."""
+    """Costs of the decoding graph by part, in order of execution; of a module without tokens those of a call, for one
+    element of the axis that varies.
+    """
     totals: dict[str, list[int]] = {}
     counted: set[tuple[str, str]] = set()  # unrolled iterations read the same weights
-    graph = module.entry("decode")
+    graph = module.usual
     constants = _constants(graph)
     for op, visits in _visits(graph.ops, 1, module.loops[0]):
         if op.name == "constant":
@@ -52,7 +54,7 @@ def decode_steps(module: Module) -> dict[tuple[str, str], int]:
     weights do not fit the processor's caches.
     """
     totals: dict[tuple[str, str], int] = {}
-    graph = module.entry("decode")
+    graph = module.usual
     constants = _constants(graph)
     for op, visits in _visits(graph.ops, 1, module.loops[0]):
         if op.name != "constant":

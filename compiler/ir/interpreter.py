@@ -15,7 +15,7 @@ import numpy as np
 from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir import numpy_math
 from chimerac.compiler.ir.layouts import unpack
-from chimerac.compiler.ir.module import Module, Op, Region, Role, Value, fewest_iterations
+from chimerac.compiler.ir.module import Graph, Module, Op, Region, Role, Value, fewest_iterations
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.scans import Scan
 from chimerac.compiler.ir.unpacking import PackedRows
@@ -45,10 +45,10 @@ class LoopControl:
 
 
 class Session:
-    """One stream of tokens through a module.
+    """One stream of tokens through a module, or of calls with tensors.
 
     Args:
-        module: verified module with graphs of the roles decode and prefill.
+        module: verified module with graphs of the roles decode and prefill, or of the role call.
         loops: iterations of looped regions; the module's default when None.
         exit_threshold: see ``LoopControl``.
         observe: called with (op, operands, results) after every op, for debugging and comparisons.
@@ -104,17 +104,37 @@ class Session:
             graph.inputs[0].name: tokens,
             graph.inputs[1].name: np.array(self.position, np.int32),
         }
+        self._enter(graph, environment)
+        self.position += len(tokens)
+        return environment[graph.results[0].name].reshape(-1)
+
+    def run(self, name: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """One call of a graph of the role call.
+
+        Args:
+            name: of the graph.
+            inputs: in its order, of the types and shapes that it says, but for the extent of the axis that varies.
+
+        Returns:
+            its results.
+        """
+        graph = self.module.graphs[name]
+        environment: Environment = {v.name: x for v, x in zip(graph.inputs, inputs, strict=True)}
+        self._enter(graph, environment)
+        self.position += 1
+        return [environment[value.name] for value in graph.results]
+
+    def _enter(self, graph: Graph, environment: Environment) -> None:
+        """Run the ops of a graph, given its inputs."""
         self._spread_states()
         self.iterations = self.module.loops[1] if self._unrolled else 1
         with np.errstate(all="ignore"):
             self._run(graph.ops, environment, 0)
-        self.position += len(tokens)
         self.deepest = max(self.deepest, self.iterations)
-        return environment[graph.results[0].name].reshape(-1)
 
     @property
     def _unrolled(self) -> bool:
-        return not any(op.name == "loop" for op in self.module.entry("decode").ops)
+        return not any(op.name == "loop" for op in self.module.usual.ops)
 
     def _spread_states(self) -> None:
         """Give iterations that no call has reached yet the state of the deepest one that was."""

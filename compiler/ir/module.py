@@ -176,6 +176,16 @@ class Module:
         raise InternalError(f"module {self.name} has no graph of the role {role}")
 
     @property
+    def has_tokens(self) -> bool:
+        """Whether it is a language model; if not, its graphs have the role call: tensors in, tensors out."""
+        return any(graph.role != "call" for graph in self.graphs.values())
+
+    @property
+    def usual(self) -> Graph:
+        """The graph of a call as most are, by which costs are told: one token, or the first graph of the role call."""
+        return self.entry("decode" if self.has_tokens else "call")
+
+    @property
     def fewest_loops(self) -> int:
         """Fewest iterations of the looped regions that a call may ask for, or leave them after."""
         ops = (op for graph in self.graphs.values() for op in walk(graph.ops) if op.name == "loop")

@@ -27,6 +27,7 @@ from chimerac.runtime.bundle_format import (
     KEY_CONFIG,
     KIND_WEIGHTS,
     MANIFEST_NAME,
+    CallTest,
     Manifest,
     Memory,
     SelfTest,
@@ -121,19 +122,22 @@ class _Writer:
         target, drivers, roles = self.target, {}, {}
         for file in {target.library: target.isa, **{m.file: m.isa for m in target.modules}}.items():
             name, isa = file[0], load_isa(file[1])
-            identity = driver.Identity(isa.name, self.model.digest, contents, shared, kernel_sets(isa))
+            identity = driver.Identity(
+                isa.name, self.model.digest, contents, shared, kernel_sets(isa), self.model.entries
+            )
             drivers[name] = driver.write_driver(self.module, self.plan, identity)
             roles[name] = "code" if name == target.library else "variant"
         if target.runner:
             grammar = self.names["grammar"] if self.model.grammars else ""
             defaults = generation_of(self.model, self.module)
-            names = runner_files(self.names["weights"], self.names["tokenizer"], grammar, defaults)
+            tokenizer = self.names["tokenizer"] if self.model.tokenizer else ""
+            names = runner_files(self.names["weights"], tokenizer, grammar, defaults)
             drivers[target.runner] = drivers[target.library] + names
             roles[target.runner] = "runtime"
         link_all(drivers, kernels, self.job)
         return roles
 
-    def _manifest(self, roles: Mapping[str, str], contents: str, shared: str, tested: SelfTest) -> Manifest:
+    def _manifest(self, roles: Mapping[str, str], contents: str, shared: str, tested: SelfTest | CallTest) -> Manifest:
         plan = self.plan
         return Manifest(
             name=self.model.name,
@@ -153,9 +157,12 @@ class _Writer:
             model_sha256=shared,
             provenance=self.model.provenance,
             generation=generation_of(self.model, self.module),
+            entries=self.model.entries,
         )
 
-    def _report(self, roles: Mapping[str, str], tested: SelfTest, kernels: Sequence[KernelObject]) -> ReportInput:
+    def _report(
+        self, roles: Mapping[str, str], tested: SelfTest | CallTest, kernels: Sequence[KernelObject]
+    ) -> ReportInput:
         module, calls = self.module, _calls(self.module)
         sections = [(name, module.constants[name].type) for name in driver.used_sections(module)]
         return ReportInput(
@@ -177,13 +184,14 @@ class _Writer:
                 for k in kernels
             ],
             findings=remark_rows(self.model),
+            unit="token" if module.has_tokens else "call",
         )
 
 
 def _calls(module: Module) -> dict[str, int]:
-    """Symbol of a kernel → calls in the graph ``decode``."""
+    """Symbol of a kernel → calls for a token, or for a call of tensors."""
     calls: dict[str, int] = {}
-    for op in walk(module.entry("decode").ops):
+    for op in walk(module.usual.ops):
         if OPS[op.name].has_kernel:
             symbol = KernelSpec.of(op).symbol
             calls[symbol] = calls.get(symbol, 0) + 1

@@ -41,11 +41,13 @@ def check_names(names: Mapping[str, str], taken: Iterable[str], place: Callable[
 
 
 def write_data(folder: Path, model: Model, names: Mapping[str, str]) -> dict[str, str]:
-    """Write the tokenizer and the grammars; name → role of each.
+    """Write the tokenizer and the grammars, of a language model; name → role of each.
 
     Raises:
         UserError: CHM280 to CHM286, and CHM287 where the tables exceed what the description allows.
     """
+    if model.tokenizer is None:
+        return {}
     write_tokenizer(folder / names["tokenizer"], model.tokenizer, config_sha256=model.digest)
     roles = {names["tokenizer"]: "tokenizer"}
     if model.grammars is not None:

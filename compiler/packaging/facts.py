@@ -18,13 +18,14 @@ class Facts:
     """Numbers of a lowered module.
 
     Attributes:
-        vocabulary: entries of the logits.
+        vocabulary: entries of the logits; 0 of a module that is no language model.
         carrying: op that changes state → how many the model has (those of a loop once).
         experts: of each mixture, how many there are and how many a token uses.
         loops: (default, maximum) iterations.
         block: most tokens of a call.
         state_bytes: of one stream.
-        multiply_adds, weight_bytes: of a decoded token, with the default number of iterations.
+        multiply_adds, weight_bytes: of a decoded token, with the default number of iterations; or of a call of tensors,
+            for one element of the axis that varies.
         constant_bytes: of all weights.
     """
 
@@ -40,7 +41,8 @@ class Facts:
 
     def lines(self) -> Iterator[str]:
         """The same as short sentences."""
-        yield f"vocabulary of {self.vocabulary:,} tokens"
+        if self.vocabulary:
+            yield f"vocabulary of {self.vocabulary:,} tokens"
         if self.carrying:
             yield "ops with state: " + ", ".join(f"{count} × {name}" for name, count in self.carrying.items())
         for (experts, chosen), count in Counter(self.experts).items():
@@ -48,18 +50,19 @@ class Facts:
         if self.loops != (1, 1):
             yield f"looped layers run {self.loops[0]} times by default, {self.loops[1]} at most"
         yield f"{self.constant_bytes:,} bytes of weights, {self.state_bytes:,} bytes of state for each stream"
-        yield f"{self.multiply_adds:,} multiply–adds per token"
-        yield f"{self.weight_bytes:,} bytes of weights per token, those that a loop reads again counted once"
+        unit = "token" if self.vocabulary else "call"
+        yield f"{self.multiply_adds:,} multiply–adds per {unit}"
+        yield f"{self.weight_bytes:,} bytes of weights per {unit}, those that a loop reads again counted once"
 
 
 def facts_of(module: Module) -> Facts:
     """The facts of a lowered module."""
-    graph = module.entry("decode")
+    graph = module.usual
     ops = list(walk(graph.ops))
     costs = decode_costs(module)
     carrying = Counter(op.name for op in ops if OPS[op.name].in_place)
     return Facts(
-        vocabulary=int(graph.results[0].type.shape[-1]),
+        vocabulary=int(graph.results[0].type.shape[-1]) if module.has_tokens else 0,
         carrying=dict(carrying),
         experts=tuple(_mixture(op) for op in ops if op.name == "route"),
         loops=module.loops,
@@ -73,7 +76,7 @@ def facts_of(module: Module) -> Facts:
 
 def generation_of(model: Model, module: Module) -> Generation | None:
     """The defaults of a bundle's generations; those of loops only where the lowered module still has one."""
-    looped = any(op.name == "loop" for op in module.graphs["decode"].ops)
+    looped = any(op.name == "loop" for op in module.usual.ops)
     if model.generation is None or looped:
         return model.generation
     left = replace(model.generation, exit_threshold=None, modes={})

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.model import Model
 from chimerac.compiler.packaging.facts import facts_of
 from chimerac.targets.registry import Target
+
+
+def _called(model: Model) -> Iterator[str]:
+    """What a module that is no language model is called with."""
+    for entry in model.entries:
+        yield f"takes {'; '.join(map(str, entry.inputs)) or 'nothing'}"
+        yield f"returns {'; '.join(map(str, entry.results)) or 'nothing'}"
+        if entry.varies:
+            yield f"T is from 1 to {entry.most}"
 
 
 def render_model_card(model: Model, module: Module, target: Target) -> str:
@@ -23,6 +34,7 @@ def render_model_card(model: Model, module: Module, target: Target) -> str:
         "",
         "## Architecture",
         "",
+        *(f"- {line}" for line in _called(model)),
         *(f"- {line}" for line in facts_of(module).lines()),
     ]
     return "\n".join([*lines, "", model.notes] if model.notes else [*lines, ""])

@@ -20,8 +20,16 @@ from chimerac.compiler.packaging.package import Job, Naming, Package
 from chimerac.compiler.packaging.report import ReportInput, common_facts, file_rows, remark_rows
 from chimerac.compiler.packaging.weights import model_sha256
 from chimerac.passes.base import Pass
-from chimerac.runtime.bundle_format import MANIFEST_NAME, Manifest, Memory, SelfTest, file_entry, write_manifest
-from chimerac.runtime.sessions.onnx import ONNX_FUSED
+from chimerac.runtime.bundle_format import (
+    MANIFEST_NAME,
+    CallTest,
+    Manifest,
+    Memory,
+    SelfTest,
+    file_entry,
+    write_manifest,
+)
+from chimerac.runtime.sessions.onnx_model import ONNX_FUSED
 from chimerac.targets.code.memory_planning import plan_memory
 from chimerac.targets.registry import Target
 from chimerac.version import __version__
@@ -51,7 +59,7 @@ class OnnxPackage:
 
         module, target, folder, model = job.build.module, job.build.target, job.folder, job.model
         tested, begun = job.self_test(module), time.perf_counter()
-        made = emit(module, fused=target.isa == ONNX_FUSED)
+        made = emit(module, model.entries, fused=target.isa == ONNX_FUSED)
         names = data_names(model.name, model.file_names, WEIGHTS)
         made.write(folder / target.library, WEIGHTS)
         roles = {target.library: "code", WEIGHTS: "weights", **write_data(folder, model, names)}
@@ -71,6 +79,7 @@ class OnnxPackage:
                 model_sha256=model_sha256(module),
                 provenance=model.provenance,
                 generation=generation_of(model, module),
+                entries=model.entries,
             ),
         )
         files = [*roles, MANIFEST_NAME]
@@ -89,7 +98,8 @@ class OnnxPackage:
         stored = onnx.load(str(bundle / code.name), load_external_data=False).graph.initializer
         places = {t.name: {e.key: e.value for e in t.external_data} for t in stored if t.external_data}
         data = np.memmap(bundle / weights.name, np.uint8, "r")
-        for name, array in emit(module, fused=manifest.target == ONNX_FUSED).weights.items():
+        made = emit(module, manifest.entries, fused=manifest.target == ONNX_FUSED)
+        for name, array in made.weights.items():
             if name in places:
                 start, size = int(places[name]["offset"]), int(places[name]["length"])
                 if data[start : start + size].tobytes() != array.tobytes():
@@ -97,7 +107,7 @@ class OnnxPackage:
                     raise UserError("CHM330", f"the bundle has other weights than {origin}: {name} differs", hint=hint)
 
 
-def _report(job: Job, made: OnnxModel, roles: Mapping[str, str], tested: SelfTest) -> ReportInput:
+def _report(job: Job, made: OnnxModel, roles: Mapping[str, str], tested: SelfTest | CallTest) -> ReportInput:
     module, target = job.build.module, job.build.target
     emitted = f"{made.count():,} nodes, operators of version {made.proto.opset_import[0].version}"
     *facts, self_test = common_facts(job.model, target, module, tested)
@@ -112,6 +122,7 @@ def _report(job: Job, made: OnnxModel, roles: Mapping[str, str], tested: SelfTes
         sections=[(name, f"{a.dtype}{list(a.shape)}", a.nbytes) for name, a in made.weights.items()],
         kernels=(),
         findings=remark_rows(job.model),
+        unit="token" if module.has_tokens else "call",
     )
 
 

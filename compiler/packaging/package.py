@@ -14,7 +14,7 @@ from chimerac.compiler.errors import Span
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.model import Model
 from chimerac.passes.base import Pass, PassRecord
-from chimerac.runtime.bundle_format import Manifest, SelfTest
+from chimerac.runtime.bundle_format import CallTest, Manifest, SelfTest
 from chimerac.targets.code.codegen import KernelObject
 from chimerac.targets.code.kernel_queue import KernelBatch
 from chimerac.targets.registry import Target
@@ -63,7 +63,7 @@ class Job:
     builds: tuple[Build, ...]
     folder: Path
     work: Path
-    self_test: Callable[[Module], SelfTest]
+    self_test: Callable[[Module], SelfTest | CallTest]
     steps: Steps
 
     @property

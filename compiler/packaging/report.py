@@ -5,16 +5,17 @@ It holds no times and no paths, so that equal builds give equal bytes; the comma
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Literal
 
 from chimerac.compiler.ir.costs import Cost
 from chimerac.compiler.ir.module import Module, walk
 from chimerac.compiler.model import Model
 from chimerac.passes.base import PassRecord
-from chimerac.runtime.bundle_format import SelfTest
+from chimerac.runtime.bundle_format import CallTest, SelfTest
 from chimerac.targets.code.places import MemoryPlan
 from chimerac.targets.registry import Target
 from chimerac.version import __version__
@@ -31,6 +32,7 @@ class ReportInput:
         sections: (name, type, bytes) of the weights file.
         kernels: (symbol, operands, uses in decode, object bytes).
         findings: (identifier, text) of the config check.
+        unit: what costs are of: a token that is generated, or a call of tensors.
     """
 
     title: str
@@ -43,9 +45,12 @@ class ReportInput:
     sections: Sequence[tuple[str, str, int]]
     kernels: Sequence[tuple[str, str, int, int]]
     findings: Sequence[tuple[str, str]]
+    unit: Literal["token", "call"] = "token"
 
 
-def common_facts(model: Model, target: Target, module: Module, tested: SelfTest) -> tuple[tuple[str, str], ...]:
+def common_facts(
+    model: Model, target: Target, module: Module, tested: SelfTest | CallTest
+) -> tuple[tuple[str, str], ...]:
     """What the head of every page says; the self-test comes last."""
     scale = model.provenance.get("scale")
     return (
@@ -55,10 +60,31 @@ def common_facts(model: Model, target: Target, module: Module, tested: SelfTest)
         *((("scale", scale),) if scale else ()),
         ("config SHA-256", model.digest),
         *((("enabled, not compiled yet", ", ".join(model.absent)),) if model.absent else ()),
-        ("tokens per call", f"1 to {module.block}"),
-        ("loop iterations", f"{module.loops[0]} by default, {module.loops[1]} at most"),
-        ("self-test", f"{len(tested.prompt)} + {len(tested.tokens)} tokens, logits {tested.logits_hash}"),
+        *_calls(model, module),
+        *((("loop iterations", _loops(module)),) if module.has_tokens or module.loops != (1, 1) else ()),
+        ("self-test", _tested(tested)),
     )
+
+
+def _calls(model: Model, module: Module) -> Iterator[tuple[str, str]]:
+    """What a call takes and gives."""
+    if module.has_tokens:
+        yield "tokens per call", f"1 to {module.block}"
+    for entry in model.entries:
+        yield "takes", "; ".join(map(str, entry.inputs)) or "nothing"
+        yield "returns", "; ".join(map(str, entry.results)) or "nothing"
+        if entry.varies:
+            yield "T", f"1 to {entry.most}"
+
+
+def _loops(module: Module) -> str:
+    return f"{module.loops[0]} by default, {module.loops[1]} at most"
+
+
+def _tested(tested: SelfTest | CallTest) -> str:
+    if isinstance(tested, SelfTest):
+        return f"{len(tested.prompt)} + {len(tested.tokens)} tokens, logits {tested.logits_hash}"
+    return f"{len(tested.calls)} calls, results {', '.join(tested.calls[-1].hashes)}"
 
 
 def file_rows(folder: Path, roles: Mapping[str, str]) -> list[tuple[str, str, int]]:
@@ -93,12 +119,15 @@ details > summary { cursor: pointer; color: var(--soft); margin: .4rem 0; }
 """
 
 
+_UNITS = {"token": "generated token", "call": "call, with T of 1"}
+
+
 def render_report(report: ReportInput) -> str:
     """The page as text."""
     body = [
         f"<h1>{escape(report.title)}</h1>",
-        "<p>Made by chimerac. Sizes in bytes; costs per generated token. Weights that a loop reads again count once"
-        " here; each time in the manifest's <code>decode_bytes</code> and in chimerac bench.</p>",
+        f"<p>Made by chimerac. Sizes in bytes; costs per {_UNITS[report.unit]}. Weights that a loop reads again count"
+        " once here; each time in the manifest's <code>decode_bytes</code> and in chimerac bench.</p>",
         f"<div class=facts>{_table(('', ''), [(escape(k), escape(v)) for k, v in report.facts])}</div>",
         "<h2>Files</h2>",
         "<p>Beside these the folder holds this page and <code>manifest.json</code>.</p>",
@@ -115,7 +144,7 @@ def render_report(report: ReportInput) -> str:
         "<h2>Kernels</h2>",
         _folded(
             f"{len(report.kernels)} kernels, {_number(sum(b for *_, b in report.kernels))} bytes of object files",
-            ("kernel", "operands", "#uses in decode", "#code bytes"),
+            ("kernel", "operands", "#uses in decode" if report.unit == "token" else "#uses in a call", "#code bytes"),
             [
                 (f"<code>{s}</code>", f"<code>{escape(w)}</code>", _number(c), _number(b))
                 for s, w, c, b in report.kernels

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import logging
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -16,9 +14,10 @@ from chimerac.compiler.build.importing import DEFAULT_BLOCK
 from chimerac.compiler.errors import UserError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from chimerac.compiler.ir.module import Op
+    from chimerac.frontends.export.examples import Example
     from chimerac.frontends.export.obstacles import Obstacle
     from chimerac.frontends.export.places import Places
     from chimerac.frontends.export.tracing import TracingError
@@ -27,22 +26,10 @@ if TYPE_CHECKING:
 SHOWN_PLACES = 4
 #: Characters of PyTorch's message that are kept.
 MOST_SAID = 8000
-#: Element types of examples.
-TYPES: Mapping[str, str] = {
-    "f32": "float32",
-    "f16": "float16",
-    "bf16": "bfloat16",
-    "f64": "float64",
-    "i32": "int32",
-    "i64": "int64",
-    "bool": "bool",
-}
-
-
 #: What is said of a module whose every op has a form, by kind.
 IMPORTED = {
     "tokens": "Nothing stands in the way: it compiles. A build then compares calls of some tokens with those of one.",
-    "tensors": "Every op has a form, but a module that is no language model is not compiled yet: no bundle takes it.",
+    "tensors": "Nothing stands in the way: it compiles.",
 }
 
 
@@ -73,8 +60,8 @@ class Explanation:
 
     @property
     def compiles(self) -> bool:
-        """Whether ``build`` takes it; it takes language models only so far."""
-        return not self.obstacles and self.kind == "tokens"
+        """Whether ``build`` takes it."""
+        return not self.obstacles
 
     def render(self) -> str:
         """A text for a terminal."""
@@ -124,21 +111,25 @@ def _places(obstacle: Obstacle) -> Iterator[str]:
 
 
 def explain(
-    module: nn.Module | str, example: Sequence[Any] | Mapping[str, Any] | None = None, *, block: int = DEFAULT_BLOCK
+    module: nn.Module | str,
+    example: Sequence[Any] | Mapping[str, Any] | None = None,
+    *,
+    dynamic_shapes: Any = None,
+    block: int = DEFAULT_BLOCK,
 ) -> Explanation:
     """Whether a PyTorch module can be compiled, and all that stands in the way; ``render()`` of the result is a text.
 
     Args:
         module: it is put in eval mode; or ``file.py:Class``, a file that is run and a class that needs no arguments.
-        example: the arguments of a call of a module that is no language model, by place or by name, as tensors or as
-            texts, ``"1,16:f32"``.
-        block: most tokens of a call.
+        example: the arguments of a call of a module that is no language model, as of ``compile``; None asks the module.
+        dynamic_shapes, block: as of ``compile``.
 
     Raises:
         UserError: CHM219 for a source or an example that cannot be used; obstacles of the module are no errors.
     """
     import torch
 
+    from chimerac.frontends.export.examples import example_of
     from chimerac.frontends.export.obstacles import Obstacle, ObstaclesError
     from chimerac.frontends.export.places import Places
     from chimerac.frontends.export.source import load_source
@@ -147,28 +138,25 @@ def explain(
     if isinstance(module, str):
         module = load_source(module)
     module.eval()
-    if example is None and not inspect.signature(module.forward).parameters:
-        example = ()
-    if example is not None:
-        example = _given(example)
+    found = example_of(module, example, dynamic_shapes, block)
     places = Places(module)
-    name, kind = type(module).__name__, "tokens" if example is None else "tensors"
+    name, kind = type(module).__name__, "tokens" if found is None else "tensors"
     try:
         with torch.no_grad(), _quiet(), places.kept():
-            return _imported(module, example, block)
+            return _imported(module, found, block)
     except ObstaclesError as error:
         return Explanation(name, kind, obstacles=error.obstacles)
     except TracingError as error:
         failed = error
         try:
             with torch.no_grad(), _quiet():  # once more, or PyTorch would name lines of ours
-                _imported(module, example, block)
+                _imported(module, found, block)
         except TracingError as alone:
             failed = alone
         return _untraced(name, kind, failed, places)
     except UserError as error:
         hint = error.hint or ""
-        if error.code == "CHM212" and example is None:
+        if error.code == "CHM212" and found is None:
             hint += "; of a module that is no language model, give example= (--example on the command line)"
         return Explanation(name, kind, obstacles=(Obstacle(error.code, error.message, advice=hint),))
 
@@ -185,23 +173,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def example_tensor(text: str) -> Tensor:
-    """Zeros of a shape and type: ``1,16:f32``; ``:i32`` is one number.
-
-    Raises:
-        UserError: CHM219 for another form.
-    """
-    import torch
-
-    found = re.fullmatch(r"((?:\d+(?:,\d+)*)?):(\w+)", text)
-    if found is None or found[2] not in TYPES:
-        hint = f"its sizes and its type, such as 1,16:f32; types are {', '.join(TYPES)}"
-        raise UserError("CHM219", f"{text!r} is no example of a tensor", hint=hint)
-    shape = [int(size) for size in found[1].split(",")] if found[1] else []
-    return torch.zeros(shape, dtype=getattr(torch, TYPES[found[2]]))
-
-
-def _imported(module: nn.Module, example: Sequence[Any] | Mapping[str, Any] | None, block: int) -> Explanation:
+def _imported(module: nn.Module, example: Example | None, block: int) -> Explanation:
     """Of a module that can be imported; errors as of ``import_module``."""
     name = type(module).__name__
     if example is None:
@@ -215,23 +187,9 @@ def _imported(module: nn.Module, example: Sequence[Any] | Mapping[str, Any] | No
         return Explanation(name, "tokens", inputs, results, _ops(graph.ops), notes=tuple(notes))
     from chimerac.frontends.export.plain import import_plain
 
-    plain = import_plain(module, example, name="module", block=block)
-    inputs, results = (
-        tuple(f"{port.name} {port.dtype}[{','.join(map(str, port.shape))}]" for port in ports)
-        for ports in (plain.inputs, plain.results)
-    )
+    plain = import_plain(module, example.arguments, name="module", dynamic_shapes=example.dynamic, block=block)
+    inputs, results = (tuple(map(str, ports)) for ports in (plain.inputs, plain.results))
     return Explanation(name, "tensors", inputs, results, _ops(plain.module.graphs["call"].ops), notes=plain.notes)
-
-
-def _given(example: Sequence[Any] | Mapping[str, Any]) -> Sequence[Any] | Mapping[str, Any]:
-    """An example with tensors in place of texts."""
-    if isinstance(example, Mapping):
-        return {name: _tensor(value) for name, value in example.items()}
-    return tuple(_tensor(value) for value in example)
-
-
-def _tensor(value: Any) -> Any:
-    return example_tensor(value) if isinstance(value, str) else value
 
 
 def _ops(ops: tuple[Op, ...]) -> tuple[tuple[str, int], ...]:

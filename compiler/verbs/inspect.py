@@ -33,6 +33,11 @@ class BundleDescription:
         yield f"{manifest.name} for {manifest.target}, made by chimerac {manifest.chimerac}"
         yield from (f"{key}: {value}" for key, value in manifest.provenance.items())
         yield f"config {manifest.config_sha256[:16]}…, contents of the weights {manifest.weights_sha256[:16]}…"
+        for entry in manifest.entries:
+            yield f"{entry.name} takes {'; '.join(map(str, entry.inputs)) or 'nothing'}"
+            yield f"{' ' * len(entry.name)} returns {'; '.join(map(str, entry.results)) or 'nothing'}"
+            if entry.varies:
+                yield f"T is from 1 to {entry.most}"
         if self.kernels:
             choice = " (the best that the processor runs; CHIMERA_CPU names another)" if self.kernels[1:] else ""
             yield f"kernels: {', '.join(self.kernels)}{choice}"

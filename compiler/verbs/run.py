@@ -100,6 +100,11 @@ class Conversation:
         options["grammar"] = chosen_grammar(bundle, grammar=grammar, schema=schema, choices=choices, regex=regex)
         self._folder = Path(bundle)
         self.session = open_bundle(bundle, threads)
+        try:
+            self.session.need_tokens()
+        except BundleError as error:
+            self.session.close()
+            raise as_user_error(error) from None
         own = self.session.manifest.generation
         if options.get("max_tokens") is None and (own is None or own.max_tokens is None):
             options["max_tokens"] = MAX_TOKENS

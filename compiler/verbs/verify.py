@@ -76,6 +76,9 @@ def verify(
             tell(_self_test(tested))
             tell(_kernels(session.kernels))
             found = Verified(len(manifest.files), tested, session.kernels)
+            if config is not None and manifest.entries:
+                hint = "its self-test has passed; `verify` without --config checks no more"
+                raise UserError("CHM330", "the bundle holds no language model, and was built from no config", hint=hint)
             prompt = session.encode(TEXT) if config is not None else []
     except BundleError as error:
         raise as_user_error(error) from None

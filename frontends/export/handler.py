@@ -84,6 +84,9 @@ class Importer(Protocol):
     def in_range(self, ids: Value) -> bool:
         """Whether ids are tokens or constants, which are checked to have rows in the tables that they number."""
 
+    def bound(self, ids: Value, low: int, high: int) -> None:
+        """Ids that are an input must be within these numbers, which whoever calls is told."""
+
     def shape(self, node: Node) -> tuple[Dim, ...]:
         """The shape of a node's tensor; CHM215 if another extent than that of the tokens varies."""
 

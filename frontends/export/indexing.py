@@ -9,7 +9,7 @@ from typing import Any
 from torch.fx import Node
 
 from chimerac.compiler.ir.module import Value
-from chimerac.compiler.ir.types import TOKENS
+from chimerac.compiler.ir.types import TOKENS, Dim
 from chimerac.frontends.export.handler import Handler, Importer, dtype_of, reshape, unsupported
 from chimerac.frontends.export.movement import axis_of, cut, last_token, transpose
 
@@ -17,6 +17,7 @@ from chimerac.frontends.export.movement import axis_of, cut, last_token, transpo
 def _embedding(importer: Importer, node: Node, makes: str) -> Any:
     """A look-up in a table that is known to have a row for each id, or one that takes the nearest row there is."""
     table, ids = (importer.value(a) for a in node.args[:2])
+    importer.bound(ids, 0, int(table.type.shape[0]) - 1)
     if importer.in_range(ids):
         return importer.emit(makes, [ids, table], {}, node)
     return importer.emit("gather", [table, ids], {"axis": 0}, node)
@@ -24,13 +25,22 @@ def _embedding(importer: Importer, node: Node, makes: str) -> Any:
 
 def _index_select(importer: Importer, node: Node, makes: str) -> Any:
     value, ids = importer.value(node.args[0]), importer.value(node.args[2])
-    return importer.emit(makes, [value, ids], {"axis": axis_of(node, node.args[1])}, node)
+    axis = axis_of(node, node.args[1])
+    _bound(importer, ids, value.type.shape[axis])
+    return importer.emit(makes, [value, ids], {"axis": axis}, node)
+
+
+def _bound(importer: Importer, ids: Value, extent: Dim) -> None:
+    """Ids number elements of an axis, if its extent is known."""
+    if isinstance(extent, int):
+        importer.bound(ids, 0, extent - 1)
 
 
 def _gather(importer: Importer, node: Node, makes: str) -> Any:
     """``gather``: along the other axes the operand may be longer than the ids."""
     value, ids = importer.value(node.args[0]), importer.value(node.args[2])
     axis = axis_of(node, node.args[1])
+    _bound(importer, ids, value.type.shape[axis])
     for other, extent in enumerate(ids.type.shape):
         if other != axis and value.type.shape[other] != extent and isinstance(extent, int):
             value = cut(importer, value, other, 0, extent, node)
@@ -71,6 +81,7 @@ def _places(importer: Importer, ids: Sequence[Value], sizes: Sequence[int], node
     """The numbers in one axis of what is numbered along several; those below 0 count from the end."""
     place: Value | None = None
     for number, size in zip(ids, sizes, strict=True):
+        importer.bound(number, -size, size - 1)
         below = importer.emit("int_less", [number, importer.value(0, "i32")], {}, node)
         wrapped = importer.emit("int_add", [number, importer.value(size, "i32")], {}, node)
         number = importer.emit("int_where", [below, wrapped, number], {}, node)

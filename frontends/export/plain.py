@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,28 +19,15 @@ from torch.fx import Node
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.module import Graph, Module
-from chimerac.compiler.ir.types import Dim
 from chimerac.frontends.export.tracing import tensors_of, trace
 from chimerac.frontends.export.walker import Walker
+from chimerac.runtime.bundle_format.constants import MAX_TENSORS
+from chimerac.runtime.bundle_format.entries import FLOATS, INTEGERS, Port, is_port_name
 
 #: The result of a module that returns one tensor.
 ONLY = "output"
-
-
-@dataclass(frozen=True)
-class Port:
-    """An input or a result as PyTorch has it.
-
-    Attributes:
-        name: of an argument of forward, and what it is called within: ``x``, ``batch.mask``; of a result ``logits``,
-            ``0``, ``hidden.0``, or ``output`` where it is the only one.
-        shape: ``"T"`` for the axis that varies. In the IR a float without axes has one of extent 1.
-        dtype: PyTorch's: ``float32``, ``int64``, ``bool``. In the IR floats are f32, all else is i32.
-    """
-
-    name: str
-    shape: tuple[Dim, ...]
-    dtype: str
+#: All that an i32 can be.
+WHOLE = (-(1 << 31), (1 << 31) - 1)
 
 
 @dataclass(frozen=True)
@@ -47,7 +35,8 @@ class Plain:
     """What came of a module.
 
     Attributes:
-        module: with a graph ``call`` of the role call, whose inputs and results are in the order of these.
+        module: with a graph ``call`` of the role call, whose inputs and results are in the order of these. In the IR
+            floats are f32, all else is i32, and a float without axes has one of extent 1.
         notes: a line for each parameter whose type was changed.
     """
 
@@ -90,8 +79,10 @@ def import_plain(
     values = walker.run()
     results = tuple(_results(walker, program))
     inputs = tuple(
-        _port(walker, label, node) for label, node in zip(names, _placeholders(walker, program), strict=True) if node
+        _input(walker, label, node) for label, node in zip(names, _placeholders(walker, program), strict=True) if node
     )
+    _check_names("an input", inputs)
+    _check_names("a result", results)
     tokens = block if any(value.type.is_dynamic for value in walker.inputs) else 1
     graph = Graph("call", tuple(walker.inputs), tuple(walker.scopes[0].ops), values, tokens, "call")
     made = Module(name, {"call": graph}, walker.constants, walker.states, tokens, walker.loops)
@@ -126,6 +117,30 @@ def _results(walker: Walker, program: torch.export.ExportedProgram) -> Iterator[
             raise UserError("CHM212", f"result {label or ONLY} is {node!r}, no tensor", hint="return tensors")
 
 
+def _input(walker: Walker, name: str, node: Node) -> Port:
+    """An input with the values that its integers may have: of its type, and of the tables that it numbers rows of."""
+    port = _port(walker, name, node)
+    low, high = INTEGERS.get(port.dtype) or WHOLE
+    for below, above in walker.bounds.get(walker.values[node.name].name, ()):
+        low, high = max(low, below), min(high, above)
+    return port if port.is_float or (low, high) == WHOLE else replace(port, values=(low, max(low, high)))
+
+
 def _port(walker: Walker, name: str, node: Node) -> Port:
-    held = node.meta["val"]
-    return Port(name, walker.shape(node), str(held.dtype).removeprefix("torch."))
+    dtype = str(node.meta["val"].dtype).removeprefix("torch.")
+    if dtype not in FLOATS and dtype not in INTEGERS:
+        hint = f"types are {', '.join((*FLOATS, *INTEGERS))}"
+        raise UserError("CHM212", f"{name} is of the type {dtype}, which no caller can give or take", hint=hint)
+    return Port(name, walker.shape(node), dtype)
+
+
+def _check_names(what: str, ports: Sequence[Port]) -> None:
+    """Raise UserError CHM212 for names that a manifest cannot hold, two of one name, or too many."""
+    for port in ports:
+        if not is_port_name(port.name):
+            raise UserError("CHM212", f"{what} is called {port.name!r}", hint="take up to 128 characters that print")
+    twice = [name for name, count in Counter(port.name for port in ports).items() if count > 1]
+    if twice:
+        raise UserError("CHM212", f"two tensors are called {twice[0]}", hint="a dot in a key makes names the same")
+    if len(ports) > MAX_TENSORS:
+        raise UserError("CHM212", f"there are {len(ports)} tensors; {MAX_TENSORS} are possible", hint="join some")

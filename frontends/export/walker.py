@@ -73,6 +73,7 @@ class Walker(Values):
         self.loops = (1, 1)
         self.errors: list[UserError] = []
         self.obstacles: list[Obstacle] = []  #: of each error
+        self.bounds: dict[str, list[tuple[int, int]]] = {}  #: value → (least, greatest) that look-ups by it take
 
     def run(self) -> tuple[Value, ...]:
         """The results of the graph; the ops are in ``scopes[0]``.
@@ -153,10 +154,19 @@ class Walker(Values):
             return Value(self.fresh(node.name), TensorType(kind, shape))
         return held if isinstance(held, bool | int | float) else _UNKNOWN
 
+    def bound(self, ids: Value, low: int, high: int) -> None:
+        """Ids that are an input must be within these numbers: see ``bounds``."""
+        self.bounds.setdefault(self._reshaped(ids).name, []).append((low, high))
+
+    def _reshaped(self, value: Value) -> Value:
+        """What a value is but another shape of."""
+        while value.name in self.producers and self.producers[value.name][0].name == "reshape":
+            value = self.producers[value.name][0].operands[0]
+        return value
+
     def in_range(self, ids: Value) -> bool:
         """Whether ids are the tokens or a constant: ``check_look_ups`` compares them with the tables."""
-        while ids.name in self.producers and self.producers[ids.name][0].name == "reshape":
-            ids = self.producers[ids.name][0].operands[0]
+        ids = self._reshaped(ids)
         constant = any(ids == held for scope in self.scopes for held in scope.constants.values())
         return self.checked_ids and (constant or ids == self.inputs[0])
 

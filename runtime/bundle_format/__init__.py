@@ -31,6 +31,7 @@ from chimerac.runtime.bundle_format.container import (
     read_container,
     write_container,
 )
+from chimerac.runtime.bundle_format.entries import AXIS, CallRecord, CallTest, Entry, Port
 from chimerac.runtime.bundle_format.manifest import (
     FILE_ROLES,
     FileEntry,
@@ -66,6 +67,7 @@ __all__ = [
     "ABI_MAJOR",
     "ABI_MINOR",
     "APPLE_DIRECTORY",
+    "AXIS",
     "C_FLAGS",
     "DTYPES",
     "FILE_ROLES",
@@ -88,11 +90,15 @@ __all__ = [
     "WASM_SOURCES",
     "WEB_DIRECTORY",
     "WEB_FILES",
+    "CallRecord",
+    "CallTest",
     "Container",
+    "Entry",
     "FileEntry",
     "Generation",
     "Manifest",
     "Memory",
+    "Port",
     "Section",
     "SectionView",
     "SelfTest",

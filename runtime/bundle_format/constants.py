@@ -30,6 +30,7 @@ MAX_TEXT_BYTES: Final = 1024  #: of one piece of generated text
 MAX_THREADS: Final = 64  #: that share the work of a call
 HISTORY_TOKENS: Final = 256  #: window of the repetition penalty
 MAX_PENDING: Final = 16  #: tokens that were chosen and not run yet
+MAX_TENSORS: Final = 256  #: inputs, and results, of an entry
 GRAMMAR_PLACE_BYTES: Final = 1032  #: of a place in a grammar: docs/fstpack.md
 
 #: dtype names of safetensors that chimerac writes, with their size in bytes

@@ -14,7 +14,17 @@ from typing import Any, Final
 
 from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.bundle_format.atomic import write_atomically
+from chimerac.runtime.bundle_format.checked import (
+    UNPRINTABLE,
+    InvalidError,
+    count_of,
+    list_of,
+    need,
+    object_of,
+    text_of,
+)
 from chimerac.runtime.bundle_format.compared import remember, was_compared
+from chimerac.runtime.bundle_format.entries import CallTest, Entry, read_call_test, read_entries
 from chimerac.runtime.bundle_format.regular import open_regular
 from chimerac.runtime.bundle_format.strict_json import nesting
 from chimerac.runtime.errors import BundleError
@@ -24,8 +34,6 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MODE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _HASH64 = re.compile(r"[0-9a-f]{16}")
-#: What could speak to a terminal, and halves of characters.
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -103,10 +111,11 @@ class Manifest:
     files: tuple[FileEntry, ...]
     memory: Memory
     cpu: tuple[str, ...] = ()
-    self_test: SelfTest | None = None
+    self_test: SelfTest | CallTest | None = None
     model_sha256: str = ""
     provenance: Mapping[str, str] = field(default_factory=dict)
     generation: Generation | None = None
+    entries: tuple[Entry, ...] = ()
     abi: str = c.ABI
     schema: int = c.MANIFEST_SCHEMA
 
@@ -131,6 +140,10 @@ def manifest_json(manifest: Manifest) -> bytes:
         "provenance": {key: _escaped(text) for key, text in sorted(manifest.provenance.items())},
     }
     generation = fields.pop("generation")
+    if not manifest.entries:
+        del fields["entries"]  # of a language model
+    for port in (p for e in fields.get("entries", ()) for p in (*e["inputs"], *e["results"]) if p["values"] is None):
+        del port["values"]
     if manifest.generation is not None:
         modes = {name: {"loops": loops} for name, loops in generation["modes"].items()}
         fields["generation"] = manifest.generation.options() | ({"modes": modes} if modes else {})
@@ -150,7 +163,7 @@ def manifest_json(manifest: Manifest) -> bytes:
 
 
 def _escaped(text: str) -> str:
-    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+    return UNPRINTABLE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def write_manifest(folder: str | Path, manifest: Manifest) -> None:
@@ -158,80 +171,47 @@ def write_manifest(folder: str | Path, manifest: Manifest) -> None:
     write_atomically(Path(folder) / c.MANIFEST_NAME, manifest_json(manifest))
 
 
-class _Invalid(Exception):
-    pass
-
-
-def _need(condition: bool, message: str) -> None:
-    if not condition:
-        raise _Invalid(message)
-
-
-def _object(value: object, what: str, keys: set[str]) -> dict[str, Any]:
-    _need(isinstance(value, dict), f"{what} is not an object")
-    assert isinstance(value, dict)
-    missing = sorted(keys - value.keys())
-    _need(not missing, f"{what} has no {', '.join(missing)}")
-    return value
-
-
-def _text(value: object, what: str, pattern: re.Pattern[str] | None = None) -> str:
-    _need(isinstance(value, str) and len(value) <= 4096, f"{what} is not a text")
-    assert isinstance(value, str)
-    _need(_UNPRINTABLE.search(value) is None, f"{what} has characters that are not printable")
-    _need(pattern is None or pattern.fullmatch(value) is not None, f"{what} {value[:70]!r} is not valid")
-    return value
-
-
-def _count(value: object, what: str) -> int:
-    _need(type(value) is int and 0 <= value < c.MAX_INTEGER, f"{what} is not a number in range")
-    assert isinstance(value, int)
-    return value
-
-
-def _list(value: object, what: str) -> list[object]:
-    _need(isinstance(value, list) and len(value) <= 65_536, f"{what} is not a list")
-    assert isinstance(value, list)
-    return value
-
-
 def _file(value: object) -> FileEntry:
-    row = _object(value, "a file", {"name", "role", "bytes", "sha256"})
-    name = _text(row["name"], "the file name", _FILE_NAME)
-    role = _text(row["role"], f"the role of {name}")
-    _need(role in FILE_ROLES, f"the role {role!r} of {name} is unknown")
-    return FileEntry(name, role, _count(row["bytes"], f"the size of {name}"), _text(row["sha256"], "a sha256", _SHA256))
+    row = object_of(value, "a file", {"name", "role", "bytes", "sha256"})
+    name = text_of(row["name"], "the file name", _FILE_NAME)
+    role = text_of(row["role"], f"the role of {name}")
+    need(role in FILE_ROLES, f"the role {role!r} of {name} is unknown")
+    return FileEntry(
+        name, role, count_of(row["bytes"], f"the size of {name}"), text_of(row["sha256"], "a sha256", _SHA256)
+    )
 
 
-def _self_test(value: object) -> SelfTest | None:
+def _self_test(value: object, entries: tuple[Entry, ...]) -> SelfTest | CallTest | None:
     if value is None:
         return None
-    row = _object(value, "self_test", {"prompt", "tokens", "logits_hash", "state_hash"})
-    prompt = tuple(_count(token, "a token") for token in _list(row["prompt"], "self_test.prompt"))
-    tokens = tuple(_count(token, "a token") for token in _list(row["tokens"], "self_test.tokens"))
-    _need(bool(prompt) and bool(tokens), "self_test has no tokens")
-    hashes = (_text(row["logits_hash"], "a hash", _HASH64), _text(row["state_hash"], "a hash", _HASH64))
+    if entries:
+        return read_call_test(object_of(value, "self_test", set()), entries, _HASH64)
+    row = object_of(value, "self_test", {"prompt", "tokens", "logits_hash", "state_hash"})
+    prompt = tuple(count_of(token, "a token") for token in list_of(row["prompt"], "self_test.prompt"))
+    tokens = tuple(count_of(token, "a token") for token in list_of(row["tokens"], "self_test.tokens"))
+    need(bool(prompt) and bool(tokens), "self_test has no tokens")
+    hashes = (text_of(row["logits_hash"], "a hash", _HASH64), text_of(row["state_hash"], "a hash", _HASH64))
     return SelfTest(prompt, tokens, *hashes)
 
 
 def _generation(value: object) -> Generation | None:
     if value is None:
         return None
-    row = _object(value, "generation", set())
+    row = object_of(value, "generation", set())
     numbers = {}
     for name, (low, high) in _GENERATION_RANGES.items():
         number = row.get(name)
         numeric = isinstance(number, int | float) and not isinstance(number, bool) and low <= number <= high
-        _need(number is None or numeric, f"generation.{name} is not a number from {low:g} to {high:g}")
+        need(number is None or numeric, f"generation.{name} is not a number from {low:g} to {high:g}")
         numbers[name] = None if number is None else float(number)
     most = row.get("max_tokens")
-    _need(most is None or (type(most) is int and 0 <= most < 1 << 31), "generation.max_tokens is not a number in range")
-    modes = _object(row.get("modes", {}), "generation.modes", set())
+    need(most is None or (type(most) is int and 0 <= most < 1 << 31), "generation.max_tokens is not a number in range")
+    modes = object_of(row.get("modes", {}), "generation.modes", set())
     loops = {}
     for name, mode in modes.items():
-        _text(name, "the name of a mode", _MODE)
-        loops[name] = _count(_object(mode, f"the mode {name}", {"loops"})["loops"], f"the loops of {name}")
-        _need(1 <= loops[name] < 1 << 31, f"the loops of {name} are not a number in range")
+        text_of(name, "the name of a mode", _MODE)
+        loops[name] = count_of(object_of(mode, f"the mode {name}", {"loops"})["loops"], f"the loops of {name}")
+        need(1 <= loops[name] < 1 << 31, f"the loops of {name} are not a number in range")
     return Generation(max_tokens=most, modes=loops, **numbers)
 
 
@@ -258,9 +238,9 @@ def parse_manifest(data: bytes, *, path: str | Path | None = None) -> Manifest:
         raise BundleError("CHM410", f"the manifest has more than {c.MAX_MANIFEST_BYTES} bytes, the limit", path=path)
     try:
         value = _json(data.decode("utf-8"))
-        row = _object(value, "the manifest", {"schema", "abi"})
-        schema, abi = _count(row["schema"], "schema"), _text(row["abi"], "abi")
-        made_by = _text(row.get("chimerac", "(unknown)"), "chimerac")
+        row = object_of(value, "the manifest", {"schema", "abi"})
+        schema, abi = count_of(row["schema"], "schema"), text_of(row["abi"], "abi")
+        made_by = text_of(row.get("chimerac", "(unknown)"), "chimerac")
         hint = f"the bundle was made by chimerac {made_by}; build it again or install that version"
         if schema != c.MANIFEST_SCHEMA:
             message = f"manifest version {schema}; this runtime reads version {c.MANIFEST_SCHEMA}"
@@ -268,43 +248,45 @@ def parse_manifest(data: bytes, *, path: str | Path | None = None) -> Manifest:
         if abi.split(".")[0] != str(c.ABI_MAJOR):
             raise BundleError("CHM405", f"bundle version {abi!r}; this runtime reads {c.ABI}", path=path, hint=hint)
         return _manifest(row, schema, abi)
-    except (_Invalid, ValueError) as error:
+    except (InvalidError, ValueError) as error:
         raise BundleError("CHM410", f"the manifest is not valid: {error}", path=path) from None
 
 
 def _manifest(row: dict[str, Any], schema: int, abi: str) -> Manifest:
     keys = {"name", "target", "config_sha256", "weights_sha256", "chimerac", "files", "memory", "cpu", "self_test"}
-    row = _object(row, "the manifest", keys | {"provenance"})
-    files = tuple(_file(entry) for entry in _list(row["files"], "files"))
+    row = object_of(row, "the manifest", keys | {"provenance"})
+    files = tuple(_file(entry) for entry in list_of(row["files"], "files"))
     names = [entry.name.lower() for entry in files]
-    _need(len(set(names)) == len(names), "a file is listed twice")
+    need(len(set(names)) == len(names), "a file is listed twice")
     roles = [entry.role for entry in files]
     for role in ("code", "weights"):
-        _need(roles.count(role) == 1, f"{roles.count(role)} files have the role {role}, not one")
-    _need(roles.count("tokenizer") <= 1, "more than one tokenizer")
-    memory = _object(row["memory"], "memory", {"weights_bytes", "state_bytes", "arena_bytes"})
-    provenance = _object(row["provenance"], "provenance", set())
+        need(roles.count(role) == 1, f"{roles.count(role)} files have the role {role}, not one")
+    need(roles.count("tokenizer") <= 1, "more than one tokenizer")
+    memory = object_of(row["memory"], "memory", {"weights_bytes", "state_bytes", "arena_bytes"})
+    provenance = object_of(row["provenance"], "provenance", set())
+    entries = read_entries(row.get("entries", []))
     return Manifest(
-        name=_text(row["name"], "name"),
-        target=_text(row["target"], "target"),
-        config_sha256=_text(row["config_sha256"], "config_sha256"),
-        weights_sha256=_text(row["weights_sha256"], "weights_sha256"),
-        chimerac=_text(row["chimerac"], "chimerac"),
+        name=text_of(row["name"], "name"),
+        target=text_of(row["target"], "target"),
+        config_sha256=text_of(row["config_sha256"], "config_sha256"),
+        weights_sha256=text_of(row["weights_sha256"], "weights_sha256"),
+        chimerac=text_of(row["chimerac"], "chimerac"),
         files=files,
         memory=Memory(
-            weights_bytes=_count(memory["weights_bytes"], "weights_bytes"),
-            state_bytes=_count(memory["state_bytes"], "state_bytes"),
-            arena_bytes=_count(memory["arena_bytes"], "arena_bytes"),
-            decode_bytes=_count(memory.get("decode_bytes", 0), "decode_bytes"),
+            weights_bytes=count_of(memory["weights_bytes"], "weights_bytes"),
+            state_bytes=count_of(memory["state_bytes"], "state_bytes"),
+            arena_bytes=count_of(memory["arena_bytes"], "arena_bytes"),
+            decode_bytes=count_of(memory.get("decode_bytes", 0), "decode_bytes"),
         ),
-        cpu=tuple(_text(feature, "a cpu feature") for feature in _list(row["cpu"], "cpu")),
-        self_test=_self_test(row["self_test"]),
-        model_sha256=_text(row.get("model_sha256", ""), "model_sha256"),
+        cpu=tuple(text_of(feature, "a cpu feature") for feature in list_of(row["cpu"], "cpu")),
+        self_test=_self_test(row["self_test"], entries),
+        model_sha256=text_of(row.get("model_sha256", ""), "model_sha256"),
         provenance={
-            _text(key, "a key of provenance"): _text(value, f"provenance.{key[:70]}")
+            text_of(key, "a key of provenance"): text_of(value, f"provenance.{key[:70]}")
             for key, value in provenance.items()
         },
         generation=_generation(row.get("generation")),
+        entries=entries,
         abi=abi,
         schema=schema,
     )

@@ -15,6 +15,7 @@ APPLE_DIRECTORY: Final = _RUNTIME / "apple"  #: C sources for Apple's processors
 
 _CORE = (
     "chm_bundle.c",
+    "chm_call.c",
     "chm_container.c",
     "chm_cpu.c",
     "chm_crc32.c",
@@ -71,6 +72,7 @@ SHARED_MEMORY_FLAGS: Final = (
 #: Files of ``runtime/web`` that a web bundle carries next to its data.
 WEB_FILES: Final = (
     "arguments.mjs",
+    "calls.mjs",
     "chimera.mjs",
     "chimera.d.mts",
     "errors.mjs",
@@ -122,7 +124,7 @@ def wasm_link_flags(*, shared: bool = False) -> tuple[str, ...]:
 _NUMBERS = (
     "ABI_MAJOR", "ABI_MINOR", "DATA_ALIGNMENT", "SECTION_ALIGNMENT", "MAX_HEADER_BYTES", "MAX_SECTIONS",
     "MAX_NAME_BYTES", "MAX_DIMENSIONS", "MAX_VOCABULARY", "MAX_SPECIALS", "MAX_STOP_TOKENS", "MAX_TEXT_BYTES",
-    "HISTORY_TOKENS", "MAX_THREADS", "MAX_PENDING", "GRAMMAR_PLACE_BYTES",
+    "HISTORY_TOKENS", "MAX_THREADS", "MAX_PENDING", "MAX_TENSORS", "GRAMMAR_PLACE_BYTES",
 )  # fmt: skip
 _STRINGS = (
     "ABI", "PAD_PREFIX", "KIND_WEIGHTS", "KIND_TOKENIZER", "KIND_GRAMMARS", "KIND_STATE", "KEY_KIND", "KEY_ABI",

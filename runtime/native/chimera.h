@@ -1,4 +1,5 @@
-/* The C interface of a chimera bundle: load the weights, open a session, generate text.
+/* The C interface of a chimera bundle: load the weights, open a session, generate text; or, of a module that is no language
+ * model, call it with tensors.
  *
  * Every function that can fail returns a chm_status: CHM_OK, CHM_FINISHED or an error; chm_last_error() then has the
  * whole sentence. No function prints, exits or keeps a pointer to an argument unless it says so. After a session is
@@ -30,7 +31,7 @@ extern "C" {
 #define CHM_SHARED_API CHM_API /* only in wasm modules with threads */
 
 typedef struct chm_bundle chm_bundle;   /* weights and tokenizer, read only */
-typedef struct chm_session chm_session; /* one sequence of tokens and its recurrent state */
+typedef struct chm_session chm_session; /* one sequence of tokens, or of calls, and its recurrent state */
 typedef struct chm_pack chm_pack;       /* grammars in a container, read only */
 typedef struct chm_grammar chm_grammar; /* one grammar, a place in a text, and masks that were made before */
 
@@ -48,6 +49,7 @@ CHM_API const char *chm_model_name(void);
 CHM_API const char *chm_model_target(void);
 CHM_API const char *chm_model_config_sha256(void);
 CHM_API const char *chm_model_weights_sha256(void);
+/* 0 of a module that is no language model: it has no tokens, and functions of tokens answer CHM_ERROR_STATE. */
 CHM_API int32_t chm_vocab_size(void);
 CHM_API int32_t chm_max_loops(void);
 CHM_API int32_t chm_default_loops(void);
@@ -162,7 +164,7 @@ CHM_API const uint8_t *chm_session_text(const chm_session *session, size_t *byte
 
 /* float[vocab] after the last token that was run, NULL before the first. Valid until the next token is run. */
 CHM_API const float *chm_session_logits(const chm_session *session);
-/* Number of tokens that were run. Of a call that runs, those up to now. */
+/* Number of tokens that were run, of a module without tokens that of calls. Of a call that runs, those up to now. */
 CHM_API int32_t chm_session_position(const chm_session *session);
 /* Loop iterations of the last call. */
 CHM_API int32_t chm_session_iterations(const chm_session *session);
@@ -180,6 +182,40 @@ CHM_API int32_t chm_session_logits_hash(chm_session *session, uint64_t *hash);
 CHM_API size_t chm_session_snapshot_bytes(const chm_session *session);
 CHM_API int32_t chm_session_snapshot(chm_session *session, void *snapshot, size_t bytes);
 CHM_API int32_t chm_session_restore(chm_session *session, const void *snapshot, size_t bytes);
+
+/* ---- Modules that are no language models: tensors in, tensors out, as often as somebody calls. ---- */
+
+typedef enum chm_element { CHM_FLOAT32 = 1, CHM_INT32 = 2 } chm_element; /* of 4 bytes each; truth values are 0 and 1 */
+
+/* An input or a result of an entry, in row-major order. */
+typedef struct chm_tensor_info {
+  const char *name;
+  int32_t element;      /* chm_element */
+  int32_t rank;
+  const int32_t *shape; /* [rank] extents, -1 for the axis that varies */
+  int32_t low, high;    /* of integers: least and greatest value that an input may have */
+} chm_tensor_info;
+
+/* A tensor of the caller, aligned to 4 bytes. */
+typedef struct chm_tensor {
+  const char *name;
+  void *data;   /* inputs are not written to */
+  size_t bytes; /* exact */
+} chm_tensor;
+
+/* Name of an entry by its number; NULL from the first number on that has none. A language model has none. */
+CHM_API const char *chm_entry_name(int32_t entry);
+/* Greatest extent of the axis that varies: 1 where none does; 0 if there is no such entry. */
+CHM_API int32_t chm_entry_most(int32_t entry);
+/* The inputs and results of an entry by their numbers; NULL from the first number on that has none. */
+CHM_API const chm_tensor_info *chm_entry_input(int32_t entry, int32_t index);
+CHM_API const chm_tensor_info *chm_entry_result(int32_t entry, int32_t index);
+/* Run an entry: every input and every result once, in any order; results get their values, and the session its next
+ * state. n: extent of the axis that varies, from 1 to chm_entry_most; 1 where none does. No result may overlap another
+ * tensor. CHM_ERROR_ARGUMENT, and nothing done: a name, a size, an alignment or n is wrong, or an integer of an input is
+ * outside of its range. */
+CHM_API int32_t chm_session_call(chm_session *session, const char *entry, const chm_tensor *inputs, size_t n_inputs,
+                                 const chm_tensor *results, size_t n_results, int32_t n);
 
 /* ---- Measuring: where the time goes, and what this machine can do. docs/bench.md shows what to make of it. ---- */
 

@@ -23,12 +23,15 @@ static const chm_entry_desc *find_entry(chm_role role, int32_t tokens) {
 /* The generated description is code and trusted as such; this finds a runtime and a compiler that do not fit. */
 static int32_t check_model(void) {
   if (chm_model.abi != CHM_MODEL_ABI) return wrong_model("its version");
-  if (chm_model.vocab < 1 || chm_model.vocab > (int32_t)CHM_MAX_VOCABULARY || chm_model.block < 1 ||
+  bool speaks = chm_model.vocab > 0;
+  if (chm_model.vocab < 0 || chm_model.vocab > (int32_t)CHM_MAX_VOCABULARY || chm_model.block < 1 ||
       chm_model.max_loops < 1 || chm_model.default_loops < 1 || chm_model.default_loops > chm_model.max_loops ||
       chm_model.n_sections < 0 || chm_model.n_states < 0)
     return wrong_model("a number is out of range");
-  if (!find_entry(CHM_ROLE_DECODE, 1)) return wrong_model("it has no entry for one token");
-  if (!find_entry(CHM_ROLE_PREFILL, chm_model.block)) return wrong_model("it has no entry for a block of tokens");
+  if (speaks && !find_entry(CHM_ROLE_DECODE, 1)) return wrong_model("it has no entry for one token");
+  if (speaks && !find_entry(CHM_ROLE_PREFILL, chm_model.block)) return wrong_model("it has no entry for a block of tokens");
+  for (int32_t i = 0; i < chm_model.n_entries; ++i)
+    if (!chm_entry_valid(&chm_model.entries[i])) return wrong_model(chm_model.entries[i].name);
   for (int32_t i = 0; i < chm_model.n_states; ++i) {
     const chm_state_desc *state = &chm_model.states[i];
     uint64_t end;

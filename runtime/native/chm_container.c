@@ -66,14 +66,14 @@ bool chm_section_name(const char *name) {
   return is_name(text) && !starts_with(text, "__");
 }
 
-typedef struct chm_tensor {
+typedef struct chm_parsed {
   chm_text dtype, shape;
   uint64_t elements, begin, end;
   uint32_t dimensions;
   bool too_large; /* the number of elements does not fit */
-} chm_tensor;
+} chm_parsed;
 
-static bool parse_shape(chm_json *json, chm_tensor *tensor) {
+static bool parse_shape(chm_json *json, chm_parsed *tensor) {
   bool more, zero = false;
   tensor->elements = 1;
   tensor->dimensions = 0;
@@ -98,12 +98,12 @@ static bool parse_shape(chm_json *json, chm_tensor *tensor) {
   return true;
 }
 
-static bool parse_offsets(chm_json *json, chm_tensor *tensor) {
+static bool parse_offsets(chm_json *json, chm_parsed *tensor) {
   return chm_json_take(json, '[') && chm_json_number(json, &tensor->begin) && chm_json_take(json, ',') &&
          chm_json_number(json, &tensor->end) && chm_json_take(json, ']');
 }
 
-static bool parse_tensor(chm_json *json, chm_tensor *tensor) {
+static bool parse_tensor(chm_json *json, chm_parsed *tensor) {
   bool more;
   uint32_t seen = 0;
   if (!chm_json_take(json, '{')) return false;
@@ -167,7 +167,7 @@ static int32_t invalid(const chm_header *header, const char *why) {
 
 /* Check one tensor against the one before it (which ends at *position) and fill its entry. */
 static int32_t check_tensor(const chm_header *header, chm_json *sections, bool *first_row, chm_text name,
-                            const chm_tensor *tensor, uint64_t *position, chm_entry *entry) {
+                            const chm_parsed *tensor, uint64_t *position, chm_entry *entry) {
   const char *what = header->what;
   uint64_t size = 0, end;
   uint32_t element = dtype_bytes(tensor->dtype);
@@ -223,7 +223,7 @@ static int32_t walk_tensors(const chm_header *header, chm_entry *entries, uint32
   if (!chm_json_next(&json, '}', &more)) return invalid(header, "its structure");
   while (more) {
     chm_text name;
-    chm_tensor tensor;
+    chm_parsed tensor;
     chm_entry entry;
     if (!chm_json_string(&json, &name) || !chm_json_take(&json, ':') || !parse_tensor(&json, &tensor))
       return invalid(header, "its structure");

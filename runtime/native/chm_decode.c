@@ -37,19 +37,6 @@ static void remember(chm_sequence *sequence, int32_t token) {
   sequence->history[sequence->seen++ % CHM_HISTORY_TOKENS] = token;
 }
 
-/* Give loop iterations that were never used the state of the deepest one that was. */
-static void spread_states(chm_session *session, int32_t loops) {
-  int32_t deepest = session->sequence.deepest;
-  if (!deepest || loops <= deepest) return;
-  for (int32_t i = 0; i < chm_model.n_states; ++i) {
-    const chm_state_desc *state = &chm_model.states[i];
-    uint64_t slice = state->bytes / (uint64_t)state->iterations;
-    uint8_t *start = session->state + state->offset;
-    for (int32_t to = deepest; to < loops && to < state->iterations; ++to)
-      memcpy(start + slice * (uint64_t)to, start + slice * (uint64_t)(deepest - 1), (size_t)slice);
-  }
-}
-
 /* Run checked tokens. A call never crosses a position divisible by the block; with an exit threshold each token is a
  * call of its own, because each finds its own depth. */
 static int32_t run(chm_session *session, const int32_t *tokens, size_t count) {
@@ -60,29 +47,8 @@ static int32_t run(chm_session *session, const int32_t *tokens, size_t count) {
     int32_t room = chm_model.block - sequence->position % chm_model.block;
     int32_t n = session->exit_threshold > 0.0f ? 1 : count < (size_t)room ? (int32_t)count : room;
     const chm_entry_desc *entry = n == 1 ? session->bundle->decode : session->bundle->prefill;
-    spread_states(session, session->loops);
-    chm_call call = {.weights = session->bundle->weights,
-                     .state = session->state,
-                     .arena = session->arena,
-                     .tokens = tokens,
-                     .logits = session->logits,
-                     .n = n,
-                     .position = sequence->position,
-                     .loops = session->loops,
-                     .exit_threshold = session->exit_threshold,
-                     .iterations = session->loops,
-                     .pool = chm_pool_of(session->bundle),
-                     .profile = &session->profile};
-#if CHM_HAS_CLOCK
-    if (session->profile.nanoseconds) {
-      entry->measured(&call);
-      chm_profile_step(call.profile, -1);
-    } else
-#endif
-      entry->run(&call);
-    int32_t iterations = call.iterations < 1 ? 1 : call.iterations > session->loops ? session->loops : call.iterations;
-    __atomic_store_n(&sequence->iterations, iterations, __ATOMIC_RELAXED); /* other threads may ask for it */
-    if (iterations > sequence->deepest) sequence->deepest = iterations;
+    chm_call call = {.tokens = tokens, .logits = session->logits, .n = n};
+    chm_session_run(session, entry, &call);
     __atomic_store_n(&sequence->position, sequence->position + n, __ATOMIC_RELAXED);
     tokens += n;
     count -= (size_t)n;
@@ -99,6 +65,7 @@ int32_t chm_session_settle(chm_session *session) {
 }
 
 static int32_t prefill(chm_session *session, const int32_t *tokens, size_t count) {
+  if (!chm_model.vocab) return chm_fail(CHM_ERROR_STATE, CHM_NO_TOKENS);
   if (!tokens && count) return chm_fail(CHM_ERROR_ARGUMENT, "chm_session_prefill: no tokens");
   int32_t status = chm_check_tokens(tokens, count);
   if (!status) status = chm_session_settle(session);
@@ -147,6 +114,7 @@ int32_t chm_session_prompt(chm_session *session, const uint8_t *text, size_t tex
 /* ---- generating ---- */
 
 static int32_t begin_generation(chm_session *session, int32_t max_tokens) {
+  if (!chm_model.vocab) return chm_fail(CHM_ERROR_STATE, CHM_NO_TOKENS);
   if (max_tokens < 0) return chm_fail(CHM_ERROR_ARGUMENT, "max_tokens is negative");
   if (session->grammar) {
     chm_configuration start;
@@ -211,6 +179,7 @@ static int32_t generate(chm_session *session, int32_t *token) {
   chm_sequence *sequence = &session->sequence;
   *token = -1;
   session->text_bytes = 0;
+  if (!chm_model.vocab) return chm_fail(CHM_ERROR_STATE, CHM_NO_TOKENS);
   if (!sequence->position) return chm_fail(CHM_ERROR_STATE, "nothing to continue: no token was run yet");
   if (sequence->finished) return CHM_FINISHED;
   if (!sequence->remaining) return finish(session);

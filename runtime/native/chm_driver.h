@@ -27,13 +27,15 @@ void *memcpy(void *target, const void *source, size_t size);
 #define CHM_GRAPH(name)                                                                       \
   static void name(chm_call *call) { name##_kernels(call, 0); }                               \
   __attribute__((cold)) static void name##_measured(chm_call *call) { name##_kernels(call, 1); }
-/* Its line in the descriptor. */
-#define CHM_ENTRY(name, role, tokens) {#name, role, tokens, name, name##_measured}
+/* Its line in the descriptor; of an entry of tensors with numbers and descriptions of inputs and results. */
+#define CHM_ENTRY(name, role, tokens) {#name, role, tokens, name, name##_measured, 0, 0, 0, 0}
+#define CHM_CALL_ENTRY(name, tokens, ...) {#name, CHM_ROLE_CALL, tokens, name, name##_measured, __VA_ARGS__}
 #else
 #define CHM_STEP(step) ((void)measured)
 #define CHM_GRAPH(name) \
   static void name(chm_call *call) { name##_kernels(call, 0); }
-#define CHM_ENTRY(name, role, tokens) {#name, role, tokens, name, 0}
+#define CHM_ENTRY(name, role, tokens) {#name, role, tokens, name, 0, 0, 0, 0, 0}
+#define CHM_CALL_ENTRY(name, tokens, ...) {#name, CHM_ROLE_CALL, tokens, name, 0, __VA_ARGS__}
 #endif
 /* A number, and a result, as such an argument, and back. */
 #define CHM_PASS(number) ((const void *)(intptr_t)(number))

@@ -182,6 +182,9 @@ int32_t chm_sample(const chm_sampling *sampling, const float *logits, int32_t vo
 
 /* ---- chm_bundle.c ---- */
 
+/* Of functions of tokens with a model that has none. */
+#define CHM_NO_TOKENS "the bundle holds no language model; call it with tensors"
+
 #define CHM_MAX_MAPPINGS 2
 
 struct chm_bundle {
@@ -195,7 +198,7 @@ struct chm_bundle {
   uint32_t n_stop_tokens;
   uint32_t sessions;
   int32_t calls; /* with sessions, that run; -1 while the number of threads is being changed */
-  const chm_entry_desc *decode, *prefill;
+  const chm_entry_desc *decode, *prefill; /* NULL of a model without tokens */
   chm_pool pool;
   struct {
     const void *start;

@@ -9,9 +9,10 @@
 
 #include <stdint.h>
 
+#include "chimera.h"
 #include "chm_cpu.h"
 
-#define CHM_MODEL_ABI 5u
+#define CHM_MODEL_ABI 6u
 #define CHM_NO_SECTION (-1)
 
 /* Whether a driver can be told to measure its steps: a wasm module has no clock. */
@@ -40,7 +41,8 @@ typedef struct chm_profile {
 /* A step begins, and the one that ran ends; -1: the call ends. */
 void chm_profile_step(chm_profile *profile, int32_t step);
 
-/* One forward call over n consecutive tokens, 1 <= n <= block, that crosses no absolute position divisible by block. */
+/* One forward call over n consecutive tokens, 1 <= n <= block, that crosses no absolute position divisible by block; or, of
+ * an entry of tensors, over tensors whose axis that varies has the extent n. */
 typedef struct chm_call {
   const uint8_t *const *weights; /* [n_sections] start of each section, 64-byte aligned */
   uint8_t *state;                /* [state_bytes] 64-byte aligned */
@@ -48,12 +50,14 @@ typedef struct chm_call {
   const int32_t *tokens;         /* [n] each in 0..vocab-1 */
   float *logits;                 /* [vocab] of the last of the n tokens */
   int32_t n;
-  int32_t position;              /* absolute position of tokens[0] */
+  int32_t position;              /* absolute position of tokens[0]; of tensors, the number of calls before this one */
   int32_t loops;                 /* iterations of the looped region, 1..max_loops */
   float exit_threshold;          /* > 0: leave the loop early when the iterate moves less than this, relatively */
   int32_t iterations;            /* out: iterations that were run */
   chm_pool *pool;                /* NULL: the calling thread alone */
   chm_profile *profile;          /* of the functions that measure */
+  const void *const *inputs;     /* [n_inputs] of an entry of tensors, aligned to their elements, like the next */
+  void *const *results;          /* [n_results] neither overlaps an input nor another one */
 } chm_call;
 
 typedef struct chm_section_desc {
@@ -78,13 +82,13 @@ typedef struct chm_step_desc {
   uint64_t weight_bytes; /* read for a decoded token with the default number of iterations; of experts the chosen ones */
 } chm_step_desc;
 
-/* What an entry computes. The runtime calls the entries of a model by their roles: it needs one for decode and one for
- * prefill. */
+/* What an entry computes. The runtime calls the entries of a language model by their roles: it needs one for decode and one
+ * for prefill. A model without these has tensors only: no vocabulary, and entries of the role call. */
 typedef enum chm_role {
   CHM_ROLE_DECODE = 1,  /* one token, its logits */
   CHM_ROLE_PREFILL = 2, /* some tokens, the logits of the last */
   CHM_ROLE_VERIFY = 3,  /* some tokens, the logits of each */
-  CHM_ROLE_CALL = 4     /* anything else; several entries may have this role, their names tell them apart */
+  CHM_ROLE_CALL = 4     /* tensors to tensors; several entries may have this role, their names tell them apart */
 } chm_role;
 
 typedef struct chm_entry_desc {
@@ -93,6 +97,9 @@ typedef struct chm_entry_desc {
   int32_t tokens; /* most of a call; decode: 1, prefill: the model's block */
   void (*run)(chm_call *call);
   void (*measured)(chm_call *call); /* as run, tells profile where its steps begin; NULL without CHM_HAS_CLOCK */
+  /* of entries of the role call */
+  int32_t n_inputs, n_results;
+  const chm_tensor_info *inputs, *results;
 } chm_entry_desc;
 
 typedef struct chm_model_desc {
@@ -102,7 +109,7 @@ typedef struct chm_model_desc {
   const char *config_sha256;
   const char *weights_sha256; /* digest over the names, sizes and contents the code was generated for */
   const char *model_sha256;   /* the same of the layout that targets share: what snapshots are tied to */
-  int32_t vocab, block;
+  int32_t vocab, block; /* vocab: 0 of a model without decode and prefill */
   int32_t min_loops, max_loops, default_loops; /* min_loops is max_loops where loops are unrolled */
   uint64_t state_bytes, arena_bytes;
   int32_t n_sections, n_states;

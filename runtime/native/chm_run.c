@@ -468,6 +468,55 @@ static int32_t serve_restore(char *line) {
   return status;
 }
 
+/* Bytes of a tensor of 4-byte elements. */
+static size_t tensor_bytes(const chm_tensor_info *tensor, int32_t n) {
+  size_t bytes = 4;
+  for (int32_t i = 0; i < tensor->rank; ++i) bytes *= (size_t)(tensor->shape[i] < 0 ? n : tensor->shape[i]);
+  return bytes;
+}
+
+/* Read the inputs of a call, in the entry's order; "-" is an empty one. Digits become bytes in place, and are moved back to
+ * where elements may be, over the end of what was read before. */
+static int32_t read_inputs(char *line, int32_t entry, chm_tensor *inputs, size_t *count) {
+  const chm_tensor_info *wanted;
+  for (*count = 0; *count < CHM_MAX_TENSORS && (wanted = chm_entry_input(entry, (int32_t)*count)); ++*count) {
+    char *word = next_word(&line);
+    size_t bytes = 0;
+    if (strcmp(word, "-") && (!*word || !from_hex(word, &bytes))) return BAD_REQUEST;
+    inputs[*count] = (chm_tensor){wanted->name, memmove(word - (uintptr_t)word % 4, word, bytes), bytes};
+  }
+  return *next_word(&line) ? BAD_REQUEST : CHM_OK;
+}
+
+/* call ENTRY N HEX…: inputs in the entry's order; the results in its order, too. */
+static int32_t serve_call(char *line) {
+  static chm_tensor inputs[CHM_MAX_TENSORS], results[CHM_MAX_TENSORS];
+  const char *name = next_word(&line);
+  const chm_tensor_info *wanted;
+  int32_t n, entry = 0;
+  size_t n_inputs, n_results = 0;
+  while (chm_entry_name(entry) && strcmp(chm_entry_name(entry), name)) ++entry;
+  if (!chm_entry_name(entry) || !read_i32(next_word(&line), &n) || n < 1 || n > chm_entry_most(entry)) return BAD_REQUEST;
+  int32_t status = read_inputs(line, entry, inputs, &n_inputs);
+  while (!status && (wanted = chm_entry_result(entry, (int32_t)n_results))) {
+    size_t bytes = tensor_bytes(wanted, n);
+    void *data = malloc(bytes + 4);
+    if (!data) status = NO_MEMORY;
+    else results[n_results++] = (chm_tensor){wanted->name, data, bytes};
+  }
+  if (!status) status = chm_session_call(session, chm_entry_name(entry), inputs, n_inputs, results, n_results, n);
+  if (!status) printf("ok");
+  for (size_t i = 0; i < n_results; ++i) {
+    if (!status) {
+      putchar(' ');
+      if (results[i].bytes) print_hex(results[i].data, results[i].bytes);
+      else putchar('-');
+    }
+    free(results[i].data);
+  }
+  return status;
+}
+
 static int32_t serve_special(char *line) {
   printf("ok %d", (int)chm_tokenizer_special(bundle, next_word(&line)));
   return CHM_OK;
@@ -496,6 +545,7 @@ static int32_t serve_one(char *line) {
   else if (!strcmp(request, "settings")) status = serve_settings(line);
   else if (!strcmp(request, "grammar")) status = serve_grammar(line);
   else if (!strcmp(request, "next")) status = serve_next();
+  else if (!strcmp(request, "call")) status = serve_call(line);
   else if (!strcmp(request, "state_hash")) status = serve_hash(chm_session_state_hash);
   else if (!strcmp(request, "logits_hash")) status = serve_hash(chm_session_logits_hash);
   else if (!strcmp(request, "snapshot")) status = serve_snapshot();

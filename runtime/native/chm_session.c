@@ -116,6 +116,45 @@ int32_t chm_session_reset(chm_session *session) {
   return chm_session_leave(session, CHM_OK);
 }
 
+/* ---- running ---- */
+
+/* Give loop iterations that were never used the state of the deepest one that was. */
+static void spread_states(chm_session *session, int32_t loops) {
+  int32_t deepest = session->sequence.deepest;
+  if (!deepest || loops <= deepest) return;
+  for (int32_t i = 0; i < chm_model.n_states; ++i) {
+    const chm_state_desc *state = &chm_model.states[i];
+    uint64_t slice = state->bytes / (uint64_t)state->iterations;
+    uint8_t *start = session->state + state->offset;
+    for (int32_t to = deepest; to < loops && to < state->iterations; ++to)
+      memcpy(start + slice * (uint64_t)to, start + slice * (uint64_t)(deepest - 1), (size_t)slice);
+  }
+}
+
+void chm_session_run(chm_session *session, const chm_entry_desc *entry, chm_call *call) {
+  chm_sequence *sequence = &session->sequence;
+  spread_states(session, session->loops);
+  call->weights = session->bundle->weights;
+  call->state = session->state;
+  call->arena = session->arena;
+  call->position = sequence->position;
+  call->loops = session->loops;
+  call->exit_threshold = session->exit_threshold;
+  call->iterations = session->loops;
+  call->pool = chm_pool_of(session->bundle);
+  call->profile = &session->profile;
+#if CHM_HAS_CLOCK
+  if (session->profile.nanoseconds) {
+    entry->measured(call);
+    chm_profile_step(call->profile, -1);
+  } else
+#endif
+    entry->run(call);
+  int32_t iterations = call->iterations < 1 ? 1 : call->iterations > session->loops ? session->loops : call->iterations;
+  __atomic_store_n(&sequence->iterations, iterations, __ATOMIC_RELAXED); /* other threads may ask for it */
+  if (iterations > sequence->deepest) sequence->deepest = iterations;
+}
+
 /* ---- settings ---- */
 
 int32_t chm_session_set_loops(chm_session *session, int32_t loops) {
@@ -218,7 +257,7 @@ const uint8_t *chm_session_text(const chm_session *session, size_t *bytes) {
 }
 
 const float *chm_session_logits(const chm_session *session) {
-  return session && session->sequence.position ? session->logits : NULL;
+  return session && chm_model.vocab && session->sequence.position ? session->logits : NULL;
 }
 
 /* These two may be asked while a call runs. */

@@ -57,6 +57,14 @@ int32_t chm_check_tokens(const int32_t *tokens, size_t count);
 /* Back to position 0: the model's initial state, zero logits, an empty sequence. */
 void chm_session_start(chm_session *session);
 
+/* Run an entry of the model in a call; the caller counts what was run in the position. */
+void chm_session_run(chm_session *session, const chm_entry_desc *entry, chm_call *call);
+
+/* ---- chm_call.c ---- */
+
+/* Whether the tensors of an entry of the role call are within the limits. */
+bool chm_entry_valid(const chm_entry_desc *entry);
+
 /* ---- chm_decode.c ---- */
 
 /* In a call: run the tokens that were chosen and not run yet. */

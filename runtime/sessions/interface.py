@@ -1,9 +1,9 @@
-"""What every kind of session offers: one sequence of tokens, whoever computes it. Its doors, and one call at a time."""
+"""What every kind of session offers: one sequence of tokens or calls, whoever computes it. Its doors, one at a time."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -12,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chimerac.runtime.arguments import checked_names, checked_text, checked_tokens, kind, nearest, shown
+from chimerac.runtime.bundle_format import CallRecord, CallTest, Entry, Manifest, SelfTest
 from chimerac.runtime.bundle_format import Generation as Defaults
-from chimerac.runtime.bundle_format import Manifest, SelfTest
+from chimerac.runtime.bundle_format.entries import comparable, drawn
+from chimerac.runtime.bundle_format.hashing import hash_words
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import NO_GRAMMAR, OPTION_NAMES, PLAIN, GenerateOptions
 from chimerac.runtime.sessions.guard import Generation, Guard
+from chimerac.runtime.sessions.tensors import as_given_back, checked_inputs, entry_of
 
 Prompt = str | bytes | Sequence[int]  #: text, the bytes of a text, or token ids
 CheckedPrompt = bytes | NDArray[np.int32]  #: the bytes of a text, or token ids of the vocabulary
@@ -41,6 +44,9 @@ class Piece:
 class Session(ABC):
     """An opened bundle with one sequence; close it, or use it in ``with``.
 
+    A bundle of a language model runs tokens: ``generate``, ``prefill``, ``logits``. One of any other module is called
+    with tensors: ``call``; then ``vocab_size`` is 0, and what is of tokens raises BundleError CHM421.
+
     Any thread may use it, by one call at a time: a second call while one runs raises BundleError CHM421 and does
     nothing, and so does a call that would change the sequence of a generation that has not ended. Several sessions of
     a bundle share its memory.
@@ -56,6 +62,8 @@ class Session(ABC):
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
+        if manifest.entries:
+            self.self_test_compares = "the interpreter's results and state"
         self._guard = Guard()
         self._tokens: list[int] = []  # of the last generation
         self._finish_reason: FinishReason | None = None
@@ -73,6 +81,7 @@ class Session(ABC):
         The generation has the session until it ends, is closed, or nobody refers to it any more. Raises BundleError
         CHM420 for a bad argument, CHM421 (from the first step) while another call or generation runs.
         """
+        self.need_tokens()
         checked_names(options, (*OPTION_NAMES, "mode", "on_progress"))
         given = {name: value for name, value in options.items() if value is not None}
         chosen = GenerateOptions.of({**self._defaults(mode), **given})
@@ -128,6 +137,7 @@ class Session(ABC):
 
     def prefill(self, tokens: Sequence[int], *, on_progress: Progress | None = None) -> None:
         """Run tokens through the model; all of them are checked first. ``on_progress`` as of ``generate``."""
+        self.need_tokens()
         tell = _checked_progress(on_progress)
         values = checked_tokens(tokens, self.vocab_size, "tokens")
         with self._guard.call(changes=True):
@@ -135,6 +145,36 @@ class Session(ABC):
 
     @abstractmethod
     def _prefill(self, tokens: NDArray[np.int32], tell: Progress) -> None: ...
+
+    def call(self, inputs: Mapping[str, Any], *, entry: str | None = None) -> dict[str, NDArray[Any]]:
+        """Results of a module that is no language model, by name; the only result of a module is ``output``.
+
+        Args:
+            inputs: name → array, of the types and shapes of ``manifest.entries``: floats are float32, whatever
+                PyTorch's type was, integers of any type with values that fit, truth values bool. An axis ``T`` may have
+                1 to ``most`` elements.
+            entry: name of what is called; None: the first, most often the only one.
+
+        State goes on from call to call; ``reset`` starts anew. A call cannot be interrupted. Raises BundleError CHM420
+        for names, types, shapes and values that do not fit, CHM421 where the bundle holds a language model.
+        """
+        chosen = entry_of(self.manifest.entries, entry)
+        arrays, n = checked_inputs(chosen, inputs)
+        with self._guard.call(changes=True):
+            return as_given_back(chosen, self._call_entry(chosen, arrays, n), n)
+
+    @abstractmethod
+    def _call_entry(self, entry: Entry, inputs: Sequence[NDArray[Any]], n: int) -> Sequence[NDArray[Any]]:
+        """Results in the order of the entry, float32 or int32, given such inputs in its order."""
+
+    def need_tokens(self) -> None:
+        """Raise BundleError CHM421 if the bundle holds no language model."""
+        if self.manifest.entries:
+            hint = f"call it with tensors: session.call({{{', '.join(self._example())}}})"
+            raise BundleError("CHM421", "the bundle holds no language model, and has no tokens", hint=hint)
+
+    def _example(self) -> Iterator[str]:
+        return (f"{port.name!r}: …" for port in self.manifest.entries[0].inputs)
 
     def reset(self) -> None:
         """Back to position 0 and the initial state."""
@@ -146,6 +186,7 @@ class Session(ABC):
 
     def logits(self) -> NDArray[np.float32] | None:
         """Copy of the logits, float32[vocab], after the last token that was run; None before the first."""
+        self.need_tokens()
         with self._guard.call():
             return self._logits()
 
@@ -169,7 +210,7 @@ class Session(ABC):
 
     @property
     def position(self) -> int:
-        """Number of tokens that were run."""
+        """Number of tokens that were run; of calls, where the bundle holds no language model."""
         with self._guard.call():
             return self._position()
 
@@ -186,6 +227,7 @@ class Session(ABC):
 
     def logits_hash(self) -> str:
         """64-bit hash of the logits, 16 hexadecimal digits."""
+        self.need_tokens()
         with self._guard.call():
             return self._logits_hash()
 
@@ -247,6 +289,9 @@ class Session(ABC):
         expected = self.manifest.self_test
         if expected is None:
             return False
+        if isinstance(expected, CallTest):
+            self._test_calls(expected)
+            return True
         found = self.record_self_test(expected.prompt, len(expected.tokens))
         for what in ("tokens", "logits_hash", "state_hash"):
             here, there = getattr(found, what), getattr(expected, what)
@@ -255,6 +300,25 @@ class Session(ABC):
                 raise BundleError("CHM450", message, hint="report this with the name of the processor")
         return True
 
+    def _test_calls(self, expected: CallTest) -> None:
+        """The self-test of a module that is no language model; raises BundleError CHM450 that names what differs."""
+        entry = entry_of(self.manifest.entries, expected.entry)
+        self.reset()
+        for number, record in enumerate(expected.calls):
+            with self._guard.call(changes=True):
+                results = self._call_entry(entry, drawn(entry, number, record.n), record.n)
+            self._compare_call(entry, number, record, results)
+        if expected.state_hash and self._is_exact:
+            _check_same("the state of the self-test", self.state_hash(), expected.state_hash)
+        self.reset()
+
+    _is_exact = True  #: whether it computes the bits of the interpreter
+
+    def _compare_call(self, entry: Entry, number: int, record: CallRecord, results: Sequence[NDArray[Any]]) -> None:
+        for port, there, result in zip(entry.results, record.hashes, results, strict=True):
+            here = f"{hash_words(comparable(result)):016x}"
+            _check_same(f"{port.name} of call {number} of the self-test", here, there)
+
     def __enter__(self) -> Self:
         return self
 
@@ -262,6 +326,12 @@ class Session(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _check_same(what: str, here: str, there: str) -> None:
+    if here != there:
+        message = f"{what} differs: {here} here, {there} when the bundle was built"
+        raise BundleError("CHM450", message, hint="report this with the name of the processor")
 
 
 def _checked_progress(on_progress: Progress | None) -> Progress:

@@ -13,6 +13,7 @@ from chimerac.runtime.errors import BundleError
 from chimerac.runtime.sessions.interface import Session
 from chimerac.runtime.sessions.native import NativeSession
 from chimerac.runtime.sessions.onnx import OnnxSession
+from chimerac.runtime.sessions.onnx_calls import OnnxCallSession
 from chimerac.runtime.sessions.runner import RUNNER_NAME, RunnerSession, find_emulator
 from chimerac.runtime.sessions.wasm import WasmSession
 
@@ -62,9 +63,11 @@ def load(folder: str | Path, *, verify: bool = True, threads: int = 1) -> Sessio
     )
 
 
-def _onnx_session(manifest: Manifest, folder: Path, threads: int) -> OnnxSession:
+def _onnx_session(manifest: Manifest, folder: Path, threads: int) -> Session:
     code, tokenizer, grammars = (manifest.file(role) for role in ("code", "tokenizer", "grammar"))
     assert code is not None  # parse_manifest demands code
+    if manifest.entries:
+        return OnnxCallSession(manifest, folder / code.name, threads=threads)
     return OnnxSession(
         manifest,
         folder / code.name,

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import ctypes as ct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chimerac.runtime.bundle_format import Manifest
+from chimerac.runtime.bundle_format import Entry, Manifest, Port
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import GenerateOptions
 from chimerac.runtime.sessions.native_bundle import NativeBundle, NativeFiles, close_shared, open_shared
 from chimerac.runtime.sessions.native_grammar import NativeGrammar, SessionGrammars
-from chimerac.runtime.sessions.native_library import NativeLibrary
+from chimerac.runtime.sessions.native_library import NativeLibrary, Tensor
 from chimerac.runtime.sessions.profile import Profile
 from chimerac.runtime.sessions.stepping import SteppingSession
 
 _PART_BYTES: Final = 1 << 16  #: of a text, which take some milliseconds to encode
+
+
+def _tensors(ports: Sequence[Port], arrays: Sequence[NDArray[Any]]) -> ct.Array[Tensor]:
+    """What C calls ``chm_tensor``; the arrays must outlive them."""
+    rows = [Tensor(p.name.encode(), a.ctypes.data, a.nbytes) for p, a in zip(ports, arrays, strict=True)]
+    return (Tensor * len(rows))(*rows)
 
 
 class NativeSession(SteppingSession):
@@ -168,7 +174,14 @@ class NativeSession(SteppingSession):
     def _restore(self, snapshot: bytes) -> None:
         self._library.call("chm_session_restore", self._session, snapshot, len(snapshot))
 
-    def call(self, name: str, *values: object) -> bool:
+    def _call_entry(self, entry: Entry, inputs: Sequence[NDArray[Any]], n: int) -> Sequence[NDArray[Any]]:
+        results = [np.empty(port.extents(n), port.computed) for port in entry.results]
+        given, wanted = _tensors(entry.inputs, inputs), _tensors(entry.results, results)
+        arguments = (entry.name.encode(), given, len(given), wanted, len(wanted), n)
+        self._library.call("chm_session_call", self._session, *arguments)
+        return results
+
+    def invoke(self, name: str, *values: object) -> bool:
         """Call a function of chimera.h with this session before other arguments, for what has no method here.
 
         True for CHM_FINISHED. Raises BundleError with the status' code.
@@ -194,12 +207,12 @@ class NativeSession(SteppingSession):
         BundleError CHM421 if the bundle's library is too old to measure.
         """
         profile = Profile(self._library)
-        self.call("chm_session_profile", profile.times, len(profile.times))
+        self.invoke("chm_session_profile", profile.times, len(profile.times))
         try:
             yield profile
         finally:
             if self._session:
-                self.call("chm_session_profile", None, 0)
+                self.invoke("chm_session_profile", None, 0)
 
     def _close(self) -> None:
         if self._session:

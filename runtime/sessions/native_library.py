@@ -98,6 +98,18 @@ _PART_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
 }
 
 
+#: The same, for modules that are no language models.
+_CALL_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "chm_session_call": (_I32, (_PTR, _STR, _PTR, _SIZE, _PTR, _SIZE, _I32)),
+}
+
+
+class Tensor(ct.Structure):
+    """``chm_tensor``: the name, the address and the bytes of an array of the caller."""
+
+    _fields_ = (("name", _STR), ("data", _PTR), ("bytes", _SIZE))
+
+
 class NativeLibrary:
     """A loaded libchimera; ``call`` for functions that return a status, ``get`` for the others."""
 
@@ -111,6 +123,7 @@ class NativeLibrary:
             signatures = _SIGNATURES | (_GRAMMAR_SIGNATURES if self.has_grammars else {})
             signatures |= _MEASURING_SIGNATURES if self.measures else {}
             signatures |= _PART_SIGNATURES if self.encodes_parts else {}
+            signatures |= _CALL_SIGNATURES if hasattr(self._library, "chm_session_call") else {}
             for name, (result, arguments) in signatures.items():
                 function = getattr(self._library, name)
                 function.restype, function.argtypes = result, arguments

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from chimerac.runtime.bundle_format import Entry
 from chimerac.runtime.errors import BundleError
 
+#: Target of bundles whose model need not give the bits of the other targets.
+ONNX_FUSED = "onnx-fused"
 #: Key of the model's metadata with block, loops and copies of states, as JSON.
 INTERFACE = "chimerac.interface"
 
@@ -22,6 +26,17 @@ class Interface:
     chooses_loops: bool
     copies: dict[str, int] = field(default_factory=dict)
     fewest_loops: int = 1
+
+
+@dataclass(frozen=True)
+class CallForm:
+    """The same of a module of tensors: the model's names of inputs and results, in the order of the entry, and that of
+    the number of calls before this one, where it asks for that.
+    """
+
+    inputs: tuple[str, ...]
+    results: tuple[str, ...]
+    position: str | None
 
 
 def import_onnxruntime() -> Any:
@@ -69,5 +84,25 @@ def read_interface(session: Any, model: Path) -> Interface:
         loops, chooses = (int(default), int(most)), bool(row["chooses_loops"])
         return Interface(int(row["block"]), loops, chooses, dict(row["copies"]), int(row.get("fewest_loops", 1)))
     except (KeyError, ValueError, TypeError) as error:
-        message = f"the model was not made by chimerac: its metadata has no valid {INTERFACE} ({error})"
-        raise BundleError("CHM414", message, path=model) from None
+        raise _no_interface(error, model) from None
+
+
+def _no_interface(why: object, model: Path) -> BundleError:
+    message = f"the model was not made by chimerac: its metadata has no valid {INTERFACE} ({why})"
+    return BundleError("CHM414", message, path=model)
+
+
+def read_call(session: Any, model: Path, entries: Sequence[Entry]) -> CallForm:
+    """How to call a module of tensors; raises BundleError CHM414 for a model that does not fit the only entry."""
+    try:
+        row = json.loads(session.get_modelmeta().custom_metadata_map[INTERFACE])["call"]
+        inputs, results = tuple(map(str, row["inputs"])), tuple(map(str, row["results"]))
+        form = CallForm(inputs, results, None if row["position"] is None else str(row["position"]))
+    except (KeyError, ValueError, TypeError) as error:
+        raise _no_interface(error, model) from None
+    counts = [(len(entry.inputs), len(entry.results)) for entry in entries]
+    names = {i.name for i in session.get_inputs()}, {o.name for o in session.get_outputs()}
+    known = names[0] >= {*inputs, *([form.position] if form.position else [])} and names[1] >= set(results)
+    if counts != [(len(inputs), len(results))] or not known:
+        raise _no_interface("other inputs or results than the manifest's", model)
+    return form

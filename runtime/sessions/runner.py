@@ -6,13 +6,15 @@ import itertools
 import os
 import shutil
 import struct
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chimerac.runtime.arguments import shown
-from chimerac.runtime.bundle_format import Manifest
+from chimerac.runtime.bundle_format import Entry, Manifest
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import NO_GRAMMAR, GenerateOptions
 from chimerac.runtime.sessions.child_process import Child
@@ -118,6 +120,14 @@ class RunnerSession(SteppingSession):
         if not wanted or not wanted.isascii() or not wanted.isprintable() or " " in wanted:
             raise BundleError("CHM431", f"there is no grammar {shown(wanted)}")
         return int(self._request("grammar", "name", wanted)[0])
+
+    def _call_entry(self, entry: Entry, inputs: Sequence[NDArray[Any]], n: int) -> Sequence[NDArray[Any]]:
+        given = (x.astype(x.dtype.newbyteorder("<"), copy=False).tobytes().hex() or "-" for x in inputs)
+        made = self._request("call", entry.name, n, *given)
+        return [
+            np.frombuffer(bytes.fromhex(digits.removeprefix("-")), port.computed.newbyteorder("<")).copy()
+            for port, digits in zip(entry.results, made, strict=False)
+        ]
 
     def _special(self, role: str) -> int:
         return int(self._request("special", role)[0])

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chimerac.runtime.bundle_format import WEB_DIRECTORY, Manifest
+from chimerac.runtime.bundle_format import WEB_DIRECTORY, Entry, Manifest
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import GenerateOptions
 from chimerac.runtime.sessions.child_process import Child
@@ -156,6 +156,11 @@ class WasmSession(Session):
         finally:
             exchange.close()
             self._generating = False
+
+    def _call_entry(self, entry: Entry, inputs: Sequence[NDArray[Any]], n: int) -> Sequence[NDArray[Any]]:
+        given = {port.name: _base64(array.tobytes()) for port, array in zip(entry.inputs, inputs, strict=True)}
+        made = self._request("call", entry=entry.name, n=n, inputs=given)["results"]
+        return [np.frombuffer(base64.b64decode(made[port.name]), port.computed).copy() for port in entry.results]
 
     def _encode(self, text: bytes, specials: bool) -> list[int]:
         answer = self._request("encode", text={"bytes": _base64(text)}, specials=specials)

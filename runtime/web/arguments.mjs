@@ -15,7 +15,7 @@ function shown(value) {
 const escaped = (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
 
 /** A value of the wrong type in a message: of objects the type. */
-function kind(value) {
+export function kind(value) {
   if (typeof value === "function") return "a function";
   if (value === null || typeof value !== "object") return shown(value);
   return `a value of type ${shown(value.constructor?.name ?? "object")}`;
@@ -60,7 +60,7 @@ export function instead(name, known, whose = "the bundle has") {
 
 export const unknown = (what, name) => `there is no ${what} ${shown(name)}`;
 
-function checkNames(given, known) {
+export function checkNames(given, known) {
   if (given === null || typeof given !== "object") refuse(`the options are ${kind(given)}, not an object`);
   for (const name of Object.keys(given)) {
     if (!known.includes(name)) refuse(`${unknown("option", name)}; ${instead(name, known, "there are")}`);

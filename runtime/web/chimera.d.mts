@@ -24,7 +24,12 @@ export interface Manifest {
   files: ManifestFile[];
   memory: { weights_bytes: number; state_bytes: number; arena_bytes: number };
   cpu: string[];
-  self_test: { prompt: number[]; tokens: number[]; logits_hash: string; state_hash: string } | null;
+  self_test:
+    | { prompt: number[]; tokens: number[]; logits_hash: string; state_hash: string }
+    | { entry: string; calls: { n: number; hashes: string[]; samples: (number | null)[][] }[]; state_hash: string }
+    | null;
+  /** Of a module that is no language model: what call() takes and gives. */
+  entries?: Entry[];
   provenance: Record<string, string>;
   /** What a generation takes where its caller says nothing; modes: name to loop iterations. */
   generation?: {
@@ -35,6 +40,34 @@ export interface Manifest {
     exit_threshold?: number;
     modes?: Record<string, { loops: number }>;
   };
+}
+
+/** An input or a result: floats are Float32Array, integers and truth values Int32Array. */
+export interface Port {
+  name: string;
+  /** "T" is the axis that varies. */
+  shape: (number | "T")[];
+  /** PyTorch's. */
+  dtype: string;
+  /** Least and greatest value that an integer of an input may have. */
+  values?: [number, number];
+}
+
+export interface Entry {
+  name: string;
+  /** Greatest extent of the axis that varies. */
+  most: number;
+  inputs: Port[];
+  results: Port[];
+}
+
+export type Tensor = Float32Array | Int32Array;
+
+export interface CallOptions {
+  /** What is called; default: the first entry. */
+  entry?: string;
+  /** Extent of the axis T where no input tells it. */
+  n?: number;
 }
 
 export interface Progress {
@@ -134,6 +167,8 @@ export declare class Model {
   readonly finishReason: FinishReason;
   readonly tokens: Int32Array;
   generate(prompt: string | Uint8Array | Iterable<number>, options?: GenerateOptions): AsyncGenerator<Piece, void, undefined>;
+  /** Results by name of a module that is no language model; "output" where there is one. */
+  call(inputs: Record<string, Tensor | (number | boolean)[]>, options?: CallOptions): Record<string, Tensor>;
   encode(text: string | Uint8Array, options?: { specials?: boolean }): Int32Array;
   prefill(tokens: Iterable<number>, options?: RunOptions): Promise<void>;
   reset(): void;

@@ -38,6 +38,13 @@ const bytesOf = (given) => new Uint8Array(Buffer.from(given, "base64"));
 const textOf = (given) => (typeof given?.bytes === "string" ? bytesOf(given.bytes) : given);
 const base64 = (array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString("base64");
 
+/** The elements of an input that came as bytes. */
+function elementsOf(model, entry, name, bytes) {
+  const copy = bytes.slice().buffer; // aligned
+  const port = model.manifest.entries?.find((one) => one.name === entry)?.inputs.find((one) => one.name === name);
+  return port?.dtype.includes("float") ? new Float32Array(copy) : new Int32Array(copy);
+}
+
 /** Compiled grammars come as { pack: base64 }; the same text gives the same array, so that it is opened once. */
 const compiled = new Map();
 function grammarOf(given) {
@@ -53,6 +60,10 @@ function answers(model) {
     info: () => ({ vocab_size: model.vocabSize, max_loops: model.maxLoops, threads: model.threads, variant: model.variant }),
     encode: ({ text, specials }) => ({ tokens: Array.from(model.encode(textOf(text), { specials })) }),
     reset: () => (model.reset(), {}),
+    call({ entry, n, inputs }) {
+      const given = Object.fromEntries(Object.entries(inputs).map(([name, data]) => [name, elementsOf(model, entry, name, bytesOf(data))]));
+      return { results: Object.fromEntries(Object.entries(model.call(given, { entry, n })).map(([name, array]) => [name, base64(array)])) };
+    },
     async prefill({ tokens }, send, signal) {
       await model.prefill(tokens, { signal, onProgress: (progress) => send({ progress }) });
       return {};

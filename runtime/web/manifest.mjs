@@ -14,6 +14,12 @@ const HASH64 = /^[0-9a-f]{16}$/;
 const MODE = /^[a-z][a-z0-9_]{0,31}$/;
 const UNPRINTABLE = /[\p{Cc}\p{Cs}]/u; // what could speak to a terminal, and halves of characters
 const ROLES = ["code", "variant", "weights", "tokenizer", "grammar", "data", "runtime", "document"];
+const ENTRY = /^[A-Za-z_][A-Za-z0-9_]{0,63}$/;
+const PORT = /^.{1,128}$/u;
+const DTYPES = ["float32", "float16", "bfloat16", "float64", "int32", "int64", "bool", "uint8", "int8", "int16"];
+const MAX_TENSORS = 256;
+const MAX_DIMENSIONS = 8;
+const SAMPLES = 8; // elements of a result that a self-test keeps
 const RANGES = { temperature: [0, 100], top_p: [0, 1], repetition_penalty: [0.1, 10], exit_threshold: [0, 1] };
 
 const refuse = (what) => {
@@ -99,7 +105,10 @@ export function checkManifest(manifest) {
   for (const key of ["weights_bytes", "state_bytes", "arena_bytes"]) count(memory[key], key);
   if (memory.decode_bytes !== undefined) count(memory.decode_bytes, "decode_bytes");
   for (const feature of list(manifest.cpu, "cpu")) text(feature, "a cpu feature");
-  checkSelfTest(manifest.self_test);
+  const entries = manifest.entries === undefined ? [] : list(manifest.entries, "entries").map(checkEntry);
+  distinct(entries, "an entry");
+  if (entries.length) checkCallTest(manifest.self_test, entries);
+  else checkSelfTest(manifest.self_test);
   if (manifest.model_sha256 !== undefined) text(manifest.model_sha256, "model_sha256");
   for (const [key, value] of Object.entries(object(manifest.provenance, "provenance"))) {
     text(key, "a key of provenance");
@@ -139,6 +148,55 @@ function checkSelfTest(value) {
     if (!test[key].length) refuse("self_test has no tokens");
   }
   for (const key of ["logits_hash", "state_hash"]) text(test[key], "a hash", HASH64);
+}
+
+// ---- modules that are no language models ----
+
+function distinct(named, what) {
+  if (new Set(named.map(({ name }) => name)).size !== named.length) refuse(`${what} is listed twice`);
+}
+
+function checkEntry(value) {
+  const entry = object(value, "an entry", ["name", "most", "inputs", "results"]);
+  text(entry.name, "the name of an entry", ENTRY);
+  if (!(count(entry.most, "the most of an entry") >= 1 && entry.most <= MAX_INT32)) refuse(`the most of ${entry.name} is not a number in range`);
+  for (const key of ["inputs", "results"]) {
+    for (const port of list(entry[key], key)) checkPort(port);
+    if (entry[key].length > MAX_TENSORS) refuse(`more than ${MAX_TENSORS} ${key}`);
+    distinct(entry[key], `one of the ${key}`);
+  }
+  if (entry.most > 1 && ![...entry.inputs, ...entry.results].some(({ shape }) => shape.includes("T"))) refuse(`no axis of ${entry.name} varies`);
+  return entry;
+}
+
+function checkPort(value) {
+  const { name, shape, dtype, values = null } = object(value, "a tensor", ["name", "shape", "dtype"]);
+  text(name, "the name of a tensor", PORT);
+  if (!DTYPES.includes(text(dtype, "a dtype"))) refuse(`the dtype ${dtype} of ${name} is unknown`);
+  if (list(shape, `the shape of ${name}`).length > MAX_DIMENSIONS) refuse(`${name} has more than ${MAX_DIMENSIONS} dimensions`);
+  const extents = shape.map((extent) => (extent === "T" ? 1 : count(extent, `an extent of ${name}`)));
+  if (!(extents.reduce((a, b) => a * b, 1) <= MAX_INT32)) refuse(`${name} is too large`);
+  if (values === null) return;
+  const whole = (bound) => Number.isInteger(bound) && bound >= -MAX_INT32 - 1 && bound <= MAX_INT32;
+  if (list(values, `the values of ${name}`).length !== 2 || !values.every(whole) || values[0] > values[1]) refuse(`the values of ${name}`);
+}
+
+function checkCallTest(value, entries) {
+  if (value === null) return;
+  const test = object(value, "self_test", ["entry", "calls", "state_hash"]);
+  const entry = entries.find(({ name }) => name === text(test.entry, "self_test.entry"));
+  if (!entry) refuse(`self_test is of an entry ${test.entry} that is not there`);
+  if (!list(test.calls, "self_test.calls").length) refuse("self_test has no calls");
+  for (const one of test.calls) {
+    const { n, hashes, samples } = object(one, "a call of self_test", ["n", "hashes", "samples"]);
+    if (!(count(n, "the n of a call") >= 1 && n <= entry.most)) refuse("the n of a call is not a number in range");
+    for (const hash of list(hashes, "hashes")) text(hash, "a hash", HASH64);
+    const wanted = entry.results.map(({ shape }) => Math.min(SAMPLES, shape.reduce((product, extent) => product * (extent === "T" ? n : extent), 1)));
+    const found = list(samples, "samples").map((some) => list(some, "samples").length);
+    if (hashes.length !== wanted.length || String(found) !== String(wanted)) refuse("a call of self_test has not the hash and samples of each result");
+    if (samples.flat().some((sample) => sample !== null && typeof sample !== "number")) refuse("a sample is not a number");
+  }
+  if (text(test.state_hash, "a hash") && !HASH64.test(test.state_hash)) refuse("self_test.state_hash is not a hash");
 }
 
 function checkGeneration(value) {

@@ -1,5 +1,6 @@
 // A loaded model with its one sequence: the decode loop, the tokenizer and the sampler are C in its module.
 import { checkBytes, checkEncodeOptions, checkGenerateOptions, checkPrompt, checkRunOptions, checkText, checkTokens, instead, unknown } from "./arguments.mjs";
+import { callEntry, checkCall, drawn, hashOf } from "./calls.mjs";
 import { ChimeraError } from "./errors.mjs";
 import { Grammars } from "./grammars.mjs";
 import { FINISHED } from "./module.mjs";
@@ -11,6 +12,8 @@ const PART_BYTES = 1 << 15; // of a text, which take some milliseconds to encode
 
 /** Options of a self-test: the likeliest tokens with all loop iterations, whatever the bundle's defaults. */
 const PLAIN = { temperature: 0, topP: 1, topK: 0, repetitionPenalty: 1, loops: 0, exitThreshold: 0, grammar: "none" };
+
+const hex = (value) => value.toString(16).padStart(16, "0");
 
 /** Generations that nobody refers to any more, which then have the model no longer. */
 const abandoned = new FinalizationRegistry((free) => free());
@@ -94,6 +97,7 @@ export class Model {
    * the tokens up to there were run.
    */
   async prefill(tokens, options = {}) {
+    this.#needTokens();
     const checked = checkRunOptions(options);
     const values = checkTokens(tokens, this.vocabSize, "tokens");
     checked.signal?.throwIfAborted();
@@ -168,6 +172,20 @@ export class Model {
     whole.set(tokens, first);
     if (answer >= 0) whole[whole.length - 1] = answer;
     return whole;
+  }
+
+  /**
+   * Results of a module that is no language model, by name: Float32Array or Int32Array, each in row-major order of the
+   * shape in manifest.entries. inputs: the same by name, or arrays of numbers; integers and truth values are Int32Array.
+   * options: entry, the name of what is called (default: the first); n, the extent of the axis T where no input tells it.
+   */
+  call(inputs, options = {}) {
+    const { entry, tensors, n } = checkCall(this.manifest.entries, inputs, options);
+    return callEntry(this.#free(), this.#session, entry, tensors, n);
+  }
+
+  #needTokens() {
+    if (this.manifest.entries?.length) throw new ChimeraError("CHM421", "the bundle holds no language model, and has no tokens; use call()");
   }
 
   /** Back to the start of a sequence. */
@@ -275,6 +293,7 @@ export class Model {
    * of the prompt was run. Aborting `options.signal` throws its reason; the model can be used again.
    */
   generate(prompt, options = {}) {
+    this.#needTokens();
     const turn = {};
     const steps = this.#generate(turn, prompt, options);
     abandoned.register(steps, () => this.#end(turn));
@@ -328,13 +347,30 @@ export class Model {
     const run = checkRunOptions(options);
     const expected = this.manifest.self_test;
     if (!expected) return false;
+    if (expected.calls) return this.#testCalls(expected);
     for await (const piece of this.generate(expected.prompt, { ...PLAIN, maxTokens: expected.tokens.length, ...run })) void piece;
-    const hex = (value) => value.toString(16).padStart(16, "0");
     const same = String(this.tokens) === String(expected.tokens) && hex(this.logitsHash()) === expected.logits_hash
       && hex(this.stateHash()) === expected.state_hash;
     this.reset();
-    if (!same) throw new ChimeraError("CHM450", "the model does not compute here what it computed when it was built");
+    this.#compare(same);
     return true;
+  }
+
+  #testCalls(expected) {
+    this.reset();
+    const entry = this.manifest.entries.find((one) => one.name === expected.entry);
+    let same = expected.calls.every(({ n, hashes }, number) => {
+      const results = this.call(drawn(entry, number, n), { entry: entry.name, n });
+      return entry.results.every(({ name }, index) => hex(hashOf(results[name])) === hashes[index]);
+    });
+    same &&= !expected.state_hash || hex(this.stateHash()) === expected.state_hash;
+    this.reset();
+    this.#compare(same);
+    return true;
+  }
+
+  #compare(same) {
+    if (!same) throw new ChimeraError("CHM450", "the model does not compute here what it computed when it was built");
   }
 
   /** Give the memory back (all of it when the last reference to the model is gone). */

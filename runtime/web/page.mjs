@@ -42,12 +42,16 @@ async function start() {
   find("title").textContent = model.manifest.name;
   if (model.manifest.provenance?.weights?.startsWith("random")) find("about").append(" Its weights are random: the text is noise.");
   find("info").textContent = describe(model);
+  find("loading").hidden = true;
+  if (model.manifest.entries?.length) {
+    find("about").textContent = "This bundle holds no language model: load it from a program, which calls it with tensors.";
+    return;
+  }
   const { temperature, max_tokens: most } = model.manifest.generation ?? {};
   find("temperature").value = temperature ?? 0;
   if (most !== undefined) find("tokens").value = Math.max(1, Math.min(most, find("tokens").max));
   find("loops").max = model.maxLoops;
   find("loops-label").hidden = model.maxLoops === 1;
-  find("loading").hidden = true;
   find("form").hidden = false;
   find("prompt").focus();
 }

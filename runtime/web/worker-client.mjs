@@ -1,5 +1,6 @@
 // The main thread's side of worker.mjs: the same shape as Model, computing in a worker so that the page stays smooth.
 import { checkGenerateOptions, checkLoadOptions, checkPrompt, checkRunOptions } from "./arguments.mjs";
+import { checkCall } from "./calls.mjs";
 import { ChimeraError } from "./errors.mjs";
 
 /** Generations that nobody refers to any more, which then have the model no longer. */
@@ -109,6 +110,17 @@ export class WorkerModel {
     } finally {
       await request.return();
     }
+  }
+
+  /** As Model.call, but a promise of its results. */
+  async call(inputs, options = {}) {
+    checkCall(this.manifest.entries, inputs, options);
+    return this.#result({ type: "call", inputs, options });
+  }
+
+  /** As Model.reset. */
+  async reset() {
+    await this.#result({ type: "reset" });
   }
 
   /** As Model.selfTest. */

@@ -17,6 +17,12 @@ const requests = {
     for await (const piece of model.generate(prompt, { ...options, signal, onProgress })) postMessage({ id, type: "piece", piece });
     return { finishReason: model.finishReason, position: model.position };
   },
+  async call(id, { inputs, options }) {
+    return model.call(inputs, options);
+  },
+  async reset() {
+    model.reset();
+  },
   async selfTest(id, details, signal) {
     return model.selfTest({ signal, onProgress: (progress) => postMessage({ id, type: "progress", progress }) });
   },

@@ -14,8 +14,11 @@ from chimerac.compiler.ir.module import Graph, Module, Op, Value, fewest_iterati
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.scans import Scan
 from chimerac.compiler.ir.types import TOKENS, TensorType
+from chimerac.runtime.bundle_format import Entry
+from chimerac.targets.code.descriptions import c_string, described_entry, tensor_array
 from chimerac.targets.code.places import (
     Arena,
+    Argument,
     Copy,
     GraphPlan,
     Input,
@@ -23,6 +26,7 @@ from chimerac.targets.code.places import (
     Logits,
     MemoryPlan,
     Place,
+    Result,
     Row,
     StateSlot,
     Weight,
@@ -38,6 +42,7 @@ class Identity:
     """What the descriptor says about where the code comes from, and the kernel variants to choose among.
 
     Attributes:
+        entries: of a module without tokens: what the callers of its graphs see, by their names.
         weights_sha256: of the weights file.
         model_sha256: of the weights in the layout that targets share.
     """
@@ -47,6 +52,7 @@ class Identity:
     weights_sha256: str
     model_sha256: str
     kernel_sets: tuple[KernelSet, ...] = ()
+    entries: tuple[Entry, ...] = ()
 
 
 def kernel_specs(module: Module) -> list[KernelSpec]:
@@ -64,6 +70,7 @@ def used_sections(module: Module) -> list[str]:
         names = {op.results[0].name: op.text("name") for op in walk(graph.ops) if op.name == "constant"}
         for op in walk(graph.ops):
             wanted.update(names[v.name] for v in op.operands if v.name in names and not _is_scalar(v.type))
+        wanted.update(names[v.name] for v in graph.results if v.name in names and not _is_scalar(v.type))
     return [name for name in module.constants if name in wanted]
 
 
@@ -106,7 +113,7 @@ def _prototypes(module: Module, sets: tuple[KernelSet, ...]) -> Iterator[str]:
 
 
 def _is_looped(module: Module) -> bool:
-    return any(op.name == "loop" for op in module.entry("decode").ops)
+    return any(op.name == "loop" for op in module.usual.ops)
 
 
 def _is_scalar(kind: TensorType) -> bool:
@@ -140,13 +147,33 @@ class _Writer:
         looped = any(op.name == "loop" for op in self.graph.ops)
         yield f"  call->iterations = {1 if looped else self.module.loops[1]};"
         yield from self._ops(self.graph.ops, 0, "  ")
-        result = self.graph.results[0]
-        if not isinstance(self._place(result), Logits):
-            size = result.type.bytes(1)
-            yield f"  memcpy(call->logits, {self._pointer(self._place(result))}, {size});"
+        yield from self._results()
         yield "}"
         yield f"CHM_GRAPH({self.graph.name})"
         yield ""
+
+    def _results(self) -> Iterator[str]:
+        """Copies of results that no op has written where the caller wants them."""
+        if self.graph.role != "call":
+            result = self.graph.results[0]
+            if self._place(result) != Logits():
+                yield f"  memcpy(call->logits, {self._pointer(self._place(result))}, {result.type.bytes(1)});"
+            return
+        for index, result in enumerate(self.graph.results):
+            place, target = self._place(result), f"call->results[{index}]"
+            if place == Result(index):
+                continue
+            if _is_scalar(result.type):
+                yield f"  *(int32_t *){target} = {self._argument(result)};"
+            else:
+                yield f"  memcpy({target}, {self._pointer(place)}, {self._bytes(result.type)});"
+
+    def _bytes(self, kind: TensorType) -> str:
+        """The size of a value: of tokens that of the most, of tensors that of what the caller has given."""
+        varying = kind.shape.count(TOKENS)
+        if self.graph.role != "call" or not varying:
+            return str(kind.bytes(self.graph.tokens))
+        return " * ".join([*["(size_t)n"] * varying, str(kind.bytes(1))])
 
     def _ops(self, ops: tuple[Op, ...], start: int, indent: str) -> Iterator[str]:
         for here, op in numbered(ops, start):
@@ -206,11 +233,10 @@ class _Writer:
         self.step = -1
 
     def _copy(self, copy: Copy) -> str:
+        target, source = self._pointer(copy.target), copy.source
         if _is_scalar(copy.value.type):
-            number = self._argument_at(copy.source)
-            return f"*(int32_t *){self._pointer(copy.target)} = {number}; /* keep {copy.value} */"
-        size = copy.value.type.bytes(self.graph.tokens)
-        return f"memcpy({self._pointer(copy.target)}, {self._pointer(copy.source)}, {size}); /* keep {copy.value} */"
+            return f"*(int32_t *){target} = {self._argument_at(source)}; /* keep {copy.value} */"
+        return f"memcpy({target}, {self._pointer(source)}, {self._bytes(copy.value.type)}); /* keep {copy.value} */"
 
     def _write_state(self, op: Op, indent: str) -> Iterator[str]:
         value, name = op.operands[0], op.text("name")
@@ -274,6 +300,10 @@ class _Writer:
                 return f"(void *)(state + {offset + iteration * size})"
             case Logits():
                 return "(void *)call->logits"
+            case Argument(index):
+                return f"call->inputs[{index}]"
+            case Result(index):
+                return f"call->results[{index}]"
             case LastRow(base, row_bytes):
                 return f"(void *)((uint8_t *){self._pointer(base)} + (size_t)(n - 1) * {row_bytes})"
             case Row(base, row_bytes, scan):
@@ -287,11 +317,11 @@ def _descriptor(
     module: Module, plan: MemoryPlan, identity: Identity, sections: list[str], steps: Mapping[tuple[str, str], int]
 ) -> Iterator[str]:
     index = {name: i for i, name in enumerate(sections)}
-    vocabulary = module.entry("decode").results[0].type.shape[-1]
+    vocabulary = module.usual.results[0].type.shape[-1] if module.has_tokens else 0
     if sections:
         yield "static const chm_section_desc sections[] = {"
         for name in sections:
-            yield f"  {{{_text(name)}, {module.constants[name].type.bytes()}}},"
+            yield f"  {{{c_string(name)}, {module.constants[name].type.bytes()}}},"
         yield "};"
     if module.states:
         yield "static const chm_state_desc states[] = {"
@@ -301,25 +331,32 @@ def _descriptor(
             copies = (state.iterations,) if state.iterations > 1 else ()
             shape = ",".join(str(int(extent)) for extent in (*copies, *state.type.shape))
             place = f"{plan.state_offsets[name]}, {size}, {initial}, {state.iterations}"
-            yield f"  {{{_text(name)}, {place}, {_text(state.type.dtype.upper())}, {_text(shape)}}},"
+            yield f"  {{{c_string(name)}, {place}, {c_string(state.type.dtype.upper())}, {c_string(shape)}}},"
         yield "};"
     if steps:
         yield "#if CHM_HAS_CLOCK"
         yield "static const chm_step_desc steps[] = {"
-        yield from (f"  {{{_text(part)}, {_text(op)}, {read}}}," for (part, op), read in steps.items())
+        yield from (f"  {{{c_string(part)}, {c_string(op)}, {read}}}," for (part, op), read in steps.items())
         yield "};"
         yield "#endif"
+    for entry in identity.entries:
+        yield from tensor_array(f"{entry.name}_inputs", entry.inputs)
+        yield from tensor_array(f"{entry.name}_results", entry.results)
+    described = {entry.name: described_entry(entry) for entry in identity.entries}
     yield "static const chm_entry_desc entries[] = {"
     for graph in module.graphs.values():
-        yield f"  CHM_ENTRY({graph.name}, CHM_ROLE_{graph.role.upper()}, {graph.tokens}),"
+        if graph.role == "call":
+            yield f"  CHM_CALL_ENTRY({graph.name}, {graph.tokens}, {described[graph.name]}),"
+        else:
+            yield f"  CHM_ENTRY({graph.name}, CHM_ROLE_{graph.role.upper()}, {graph.tokens}),"
     yield "};"
     fields: Mapping[str, object] = {
         "abi": "CHM_MODEL_ABI",
-        "name": _text(module.name),
-        "target": _text(identity.target),
-        "config_sha256": _text(identity.config_sha256),
-        "weights_sha256": _text(identity.weights_sha256),
-        "model_sha256": _text(identity.model_sha256),
+        "name": c_string(module.name),
+        "target": c_string(identity.target),
+        "config_sha256": c_string(identity.config_sha256),
+        "weights_sha256": c_string(identity.weights_sha256),
+        "model_sha256": c_string(identity.model_sha256),
         "vocab": vocabulary,
         "block": module.block,
         "min_loops": module.fewest_loops if _is_looped(module) else module.loops[1],
@@ -344,9 +381,3 @@ def _descriptor(
     yield from (f"  .n_steps = {len(steps)},", f"  .steps = {'steps' if steps else '0'},")
     yield "#endif"
     yield "};"
-
-
-def _text(text: str) -> str:
-    """A C string literal of the UTF-8 bytes; what is not plain ASCII is escaped in octal."""
-    plain = (chr(b) if 32 <= b < 127 and b not in b'"?\\' else f"\\{b:03o}" for b in text.encode())
-    return f'"{"".join(plain)}"'

@@ -109,10 +109,11 @@ def _with_shared_memory(isa: Isa) -> Isa:
 def runner_files(weights: str, tokenizer: str, grammars: str, generation: Generation | None = None) -> str:
     """C text that tells the runner the names of the data files beside it, and what it takes where nobody says more.
 
-    ``grammars`` may be "".
+    ``tokenizer`` and ``grammars`` may be "".
     """
-    files = {"weights": f'"{weights}"', "tokenizer": f'"{tokenizer}"', "grammars": f'"{grammars}"' if grammars else "0"}
-    names = "".join(f"const char *const chm_run_{key} = {name};\n" for key, name in files.items())
+    files = {"weights": weights, "tokenizer": tokenizer, "grammars": grammars}
+    quoted = {key: f'"{name}"' if name else "0" for key, name in files.items()}
+    names = "".join(f"const char *const chm_run_{key} = {name};\n" for key, name in quoted.items())
     return names + _runner_defaults(generation or Generation())
 
 

@@ -17,6 +17,7 @@ from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.scans import Scan
 from chimerac.targets.code.places import (
     Arena,
+    Argument,
     Copy,
     GraphPlan,
     Input,
@@ -24,6 +25,7 @@ from chimerac.targets.code.places import (
     Logits,
     MemoryPlan,
     Place,
+    Result,
     Row,
     StateSlot,
     Weight,
@@ -84,11 +86,13 @@ class _Planner:
         self.residents: list[_Access] = []  # values that live in a state's memory, in order of their making
         self.rows: dict[str, Value] = {}  # value name → the tensor whose last row it is
         self.row_places: dict[str, Row] = {}  # value made in a scan → the row of a result where it is put at once
+        self.wanted: dict[str, Place] = {}  # value name → where the caller wants it
 
     def plan(self) -> GraphPlan:
         self._find_last_uses()
-        for value in self.graph.inputs:
-            self.places[value.name] = Input(value.name)
+        self._find_wanted()
+        for index, value in enumerate(self.graph.inputs):
+            self.places[value.name] = Argument(index) if self.graph.role == "call" else Input(value.name)
         self._assign(self.graph.ops, 0, in_loop=False)
         buffers = list({id(b): b for b in self.buffers.values()}.values())
         arena = _pack(buffers)
@@ -142,6 +146,17 @@ class _Planner:
                 self.last_use[value.name] = end
             first = end + 1
         return first - 1
+
+    def _find_wanted(self) -> None:
+        """Which ops can write right where the caller wants their results, under any of the names of these."""
+        if self.graph.role != "call":
+            self.wanted = {self.graph.results[0].name: Logits()}
+            return
+        sizes = {v.name: v.type.elements(self.graph.tokens) for op in self.graph.ops for v in op.results}
+        for index, value in enumerate(self.graph.results):
+            origin = self._origin(value)
+            if sizes.get(origin) == value.type.elements(self.graph.tokens):  # a last row is a part of its origin
+                self.wanted.setdefault(origin, Result(index))
 
     def _origin(self, value: Value) -> str:
         return self.origin.get(value.name, value.name)
@@ -208,8 +223,8 @@ class _Planner:
         for index, result in enumerate(op.results):
             if index in in_place:
                 self._overwrite(op, op.operands[in_place[index]], result, here)
-            elif result == self.graph.results[0]:
-                self.places[result.name] = Logits()
+            elif result.name in self.wanted:
+                self.places[result.name] = self.wanted[result.name]
             elif result.name in self.row_places:
                 self.places[result.name] = self.row_places[result.name]
             else:
@@ -226,7 +241,7 @@ class _Planner:
         place = self.places.get(operand.name)
         twice = sum(self._origin(v) == self._origin(operand) for v in op.operands) > 1
         needed = twice or self._needed_until(operand) > here or operand.name in self.rows
-        fixed = isinstance(place, Weight | Input | Logits | Row)
+        fixed = isinstance(place, Weight | Input | Logits | Argument | Result | Row)
         if needed or fixed or (isinstance(place, StateSlot) and not self._may_change(place, operand, result, here)):
             self._allocate(result, here)
             source = place if place is not None else _Pending(operand.name)

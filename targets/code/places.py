@@ -46,6 +46,20 @@ class Logits:
 
 
 @dataclass(frozen=True)
+class Argument:
+    """An input of a call of tensors, by its number."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where the caller of tensors wants a result, by its number."""
+
+    index: int
+
+
+@dataclass(frozen=True)
 class LastRow:
     """The row of the last token inside another place."""
 
@@ -66,7 +80,7 @@ class Row:
     scan: int
 
 
-Place = Arena | Weight | StateSlot | Input | Logits | LastRow | Row
+Place = Arena | Weight | StateSlot | Input | Logits | Argument | Result | LastRow | Row
 
 
 @dataclass(frozen=True)

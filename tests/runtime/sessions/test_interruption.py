@@ -32,7 +32,7 @@ def whole(toy: Any) -> tuple[str, list[int]]:
     tokens = np.array(LONG, np.int32)
     with load(toy.folder) as session:
         assert isinstance(session, NativeSession)
-        session.call("chm_session_prefill", tokens.ctypes.data, len(tokens))
+        session.invoke("chm_session_prefill", tokens.ctypes.data, len(tokens))
         state = session.state_hash()
         list(session.generate([], reset=False, **OPTIONS))
         return state, session.tokens()

@@ -131,7 +131,7 @@ def test_misuse_is_refused(toy: Any) -> None:
         times = (ct.c_int64 * 3)()
         for count in (0, 1, 3):
             with pytest.raises(BundleError, match=f"room for {count} steps, the model has 2") as caught:
-                session.call("chm_session_profile", times, count)
+                session.invoke("chm_session_profile", times, count)
             assert caught.value.code == "CHM420"
         library = session.library
     with pytest.raises(BundleError, match="the session is NULL"):
