@@ -9,16 +9,13 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from chimerac.compiler.bench.calls import CallReport, bench_calls
 from chimerac.compiler.bench.figures import FirstToken, MemoryUse, Rate, ReadSpeed, Run, TokenTime, token_time
 from chimerac.compiler.bench.machine import Machine, Memory, Others, this_machine
 from chimerac.compiler.bench.report import BenchReport
 from chimerac.compiler.bench.start import Start, start_fresh
 from chimerac.compiler.bench.subject import PROMPT_TOKENS, Subject, prompt_tokens, subject_of
-from chimerac.compiler.bench.times import repeats, summarise, take_turns
+from chimerac.compiler.bench.times import check_seconds, check_threads, repeats, summarise, take_turns
 from chimerac.compiler.errors import UserError, as_user_error
-from chimerac.runtime.bundle_format import read_manifest
-from chimerac.runtime.bundle_format.constants import MAX_THREADS
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.sessions.interface import Session
 from chimerac.runtime.sessions.loading import load
@@ -44,8 +41,8 @@ def bench(
     prompts: Sequence[int] = (16, 128),
     seconds: float = 8.0,
     progress: Progress | None = None,
-) -> BenchReport | CallReport:
-    """Measure a bundle: of a language model how fast it runs tokens, of any other module how long a call takes.
+) -> BenchReport:
+    """Measure a bundle of a language model; ``bench_calls`` is for any other one.
 
     Args:
         bundle: folder.
@@ -56,13 +53,14 @@ def bench(
         progress: is told what is being measured.
 
     Raises:
-        UserError: CHM420, an argument out of range; CHM4xx, a bundle that does not open or fails.
+        UserError: CHM420, an argument out of range; CHM421 for a module that is no language model; CHM4xx, a bundle
+            that does not open or fails.
     """
-    _check(threads, prompts, seconds)
+    check_threads(threads)
+    check_seconds(seconds)
+    _check_prompts(prompts)
     try:
         with contextlib.ExitStack() as stack:
-            if read_manifest(bundle).entries:
-                return bench_calls(Path(bundle), threads, seconds, progress or (lambda _: None), stack)
             bench = _Bench(Path(bundle), prompts, seconds, progress or (lambda _: None))
             bench.open(threads, stack)
             return bench.measure(stack)
@@ -70,15 +68,10 @@ def bench(
         raise as_user_error(error) from None
 
 
-def _check(threads: Sequence[int], prompts: Sequence[int], seconds: float) -> None:
-    for count in threads:
-        if type(count) is not int or not 0 <= count <= MAX_THREADS:
-            raise UserError("CHM420", f"{count!r} threads; 1 to {MAX_THREADS} are possible, or 0 for the default")
+def _check_prompts(prompts: Sequence[int]) -> None:
     for count in prompts:
         if type(count) is not int or not 1 <= count <= MOST_PROMPT:
             raise UserError("CHM420", f"a prompt of {count!r} tokens; 1 to {MOST_PROMPT:,} are possible")
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= 3600:
-        raise UserError("CHM420", f"{seconds!r} seconds; more than 0 and at most 3600 are possible")
 
 
 class _Times:
@@ -107,6 +100,7 @@ class _Bench:
         """Compare the files with the manifest once, and open a session for each number of threads."""
         self._progress("comparing checksums")
         first = load(self._bundle, threads=0)
+        first.need_tokens()
         default = first.threads
         first.close()
         asked = [count or default for count in threads] or [1, default]

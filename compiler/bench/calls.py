@@ -17,14 +17,17 @@ from chimerac.compiler.bench.figures import MemoryUse, TokenTime, token_time
 from chimerac.compiler.bench.machine import Machine, this_machine
 from chimerac.compiler.bench.subject import Profiled
 from chimerac.compiler.bench.text import head_lines, row, speed_row, time_lines
-from chimerac.compiler.bench.times import repeats, summarise, take_turns
+from chimerac.compiler.bench.times import check_seconds, check_threads, repeats, summarise, take_turns
+from chimerac.compiler.errors import as_user_error
 from chimerac.compiler.units import decimal_size
 from chimerac.runtime.bundle_format import Entry
 from chimerac.runtime.bundle_format.entries import drawn
+from chimerac.runtime.errors import BundleError
 from chimerac.runtime.sessions.interface import Session
 from chimerac.runtime.sessions.loading import load
 from chimerac.runtime.sessions.native import NativeSession
 from chimerac.runtime.sessions.runner import RunnerSession
+from chimerac.runtime.sessions.tensors import entry_of
 from chimerac.runtime.sessions.wasm import WasmSession
 from chimerac.version import __version__
 
@@ -100,9 +103,35 @@ class CallReport:
 
 
 def bench_calls(
+    bundle: str | Path,
+    *,
+    threads: Sequence[int] = (),
+    seconds: float = 8.0,
+    progress: Callable[[str], None] | None = None,
+) -> CallReport:
+    """Measure calls of a bundle that holds no language model.
+
+    Args:
+        bundle: folder.
+        threads, progress: as of ``bench``.
+        seconds: for which calls take turns; each is measured once at least.
+
+    Raises:
+        UserError: CHM420, an argument out of range; CHM421 for a language model; CHM4xx, a bundle that does not open or
+            fails.
+    """
+    check_threads(threads)
+    check_seconds(seconds)
+    try:
+        with contextlib.ExitStack() as stack:
+            return _measured(Path(bundle), threads, seconds, progress or (lambda _: None), stack)
+    except BundleError as error:
+        raise as_user_error(error) from None
+
+
+def _measured(
     bundle: Path, threads: Sequence[int], seconds: float, progress: Callable[[str], None], stack: contextlib.ExitStack
 ) -> CallReport:
-    """Measure a bundle whose manifest has entries; arguments and errors as of ``bench``."""
     progress("comparing checksums")
     first = load(bundle, threads=0)
     default = first.threads
@@ -112,7 +141,7 @@ def bench_calls(
         session = stack.enter_context(load(bundle, verify=False, threads=count))
         sessions.setdefault(session.threads, session)
     session = next(iter(sessions.values()))
-    entry = session.manifest.entries[0]
+    entry = entry_of(session.manifest.entries, None)
     progress("calls take turns")
     times: dict[tuple[int, int], list[float]] = {}
     tasks = []

@@ -111,11 +111,11 @@ class NativeSubject(Subject):
         session, clock, token = self.session, self._clock, ct.byref(ct.c_int32())
         session.reset()
         session.prefill(prompt_tokens(session, PROMPT_TOKENS))
-        session.call("chm_session_begin_generation", count + 1)
-        session.call("chm_session_generate", token)  # of the prompt: the model is not run
+        session.invoke("chm_session_begin_generation", count + 1)
+        session.invoke("chm_session_generate", token)  # of the prompt: the model is not run
         yield clock()
         for _ in range(count):
-            session.call("chm_session_generate", token)
+            session.invoke("chm_session_generate", token)
             yield clock()
 
     def profile(self, count: int) -> Profiled | None:

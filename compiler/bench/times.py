@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from chimerac.compiler.errors import UserError
+from chimerac.runtime.bundle_format.constants import MAX_THREADS
+
 Clock = Callable[[], float]  #: seconds from any start
 
 
@@ -28,6 +31,19 @@ def summarise(times: Sequence[float]) -> Summary:
     count = len(ordered)
     middle = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
     return Summary(middle, ordered[0], ordered[math.ceil(0.9 * count) - 1], count)
+
+
+def check_threads(threads: Sequence[int]) -> None:
+    """Raise UserError CHM420 for a number of threads that is out of range."""
+    for count in threads:
+        if type(count) is not int or not 0 <= count <= MAX_THREADS:
+            raise UserError("CHM420", f"{count!r} threads; 1 to {MAX_THREADS} are possible, or 0 for the default")
+
+
+def check_seconds(seconds: float) -> None:
+    """Raise UserError CHM420 for seconds that are out of range."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= 3600:
+        raise UserError("CHM420", f"{seconds!r} seconds; more than 0 and at most 3600 are possible")
 
 
 def take_turns(

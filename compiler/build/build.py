@@ -29,10 +29,10 @@ from chimerac.compiler.build.writing import make_self_test, write_bundle
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.model import GrammarRequest, Model
-from chimerac.compiler.packaging.package import Naming
+from chimerac.compiler.packaging.package import Naming, Tested
 from chimerac.compiler.packaging.registry import package_of
 from chimerac.passes.loop_unrolling import check_loops
-from chimerac.runtime.bundle_format import CallTest, Generation, SelfTest
+from chimerac.runtime.bundle_format import Generation
 from chimerac.runtime.reference.tokenizer import Tokenizer
 from chimerac.targets.code.kernel_queue import KernelQueue, usable_cores
 from chimerac.targets.code.runtime_ahead import RuntimeAhead
@@ -233,9 +233,9 @@ class _SelfTests:
 
     def __init__(self, model: Model, log: TimingLog) -> None:
         self.model, self.log = model, log
-        self.found: SelfTest | CallTest | None = None
+        self.found: Tested | None = None
 
-    def __call__(self, module: Module) -> SelfTest | CallTest:
+    def __call__(self, module: Module) -> Tested:
         if self.found is None:
             self.found = make_self_test(self.model, module, self.log.tell)
         return self.found

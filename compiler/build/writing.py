@@ -15,9 +15,8 @@ from chimerac.compiler.errors import UserError, as_user_error
 from chimerac.compiler.ir.interpreter import is_large
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.model import Model
-from chimerac.compiler.packaging.package import Build, Job
+from chimerac.compiler.packaging.package import Build, Job, Tested
 from chimerac.compiler.packaging.registry import package_of
-from chimerac.runtime.bundle_format import CallTest, SelfTest
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.sessions.loading import load
 from chimerac.targets.registry import Target
@@ -29,7 +28,7 @@ SELF_TEST_TOKENS = 16
 LARGE_SELF_TEST = (8, 2)
 
 
-def make_self_test(model: Model, module: Module, tell: Progress) -> SelfTest | CallTest:
+def make_self_test(model: Model, module: Module, tell: Progress) -> Tested:
     """The self-test vector of a lowered module, computed by the interpreter.
 
     Raises UserError CHM218 for a module that depends on how its tokens are cut into calls.
@@ -56,7 +55,7 @@ def write_bundle(
     model: Model,
     build: Build,
     path: Path,
-    self_test: Callable[[Module], SelfTest | CallTest],
+    self_test: Callable[[Module], Tested],
     log: TimingLog,
     *,
     check: bool,

@@ -28,14 +28,23 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -
 def bench(bundle: str | None, as_json: bool, **options: Any) -> None:
     """Measure BUNDLE: tokens per second, time to the first token, where the time goes, memory.
 
+    Of a bundle that holds no language model it measures calls; --prompts is not for these.
+
     Without a bundle it takes the one built last in dist/.
     """
     from chimerac.compiler.bench.bench import bench as bench_bundle
+    from chimerac.compiler.bench.calls import CallReport, bench_calls
+    from chimerac.compiler.bench.report import BenchReport
     from chimerac.compiler.cli.code import announce_code
-    from chimerac.compiler.verbs.bundles import find_bundle
+    from chimerac.compiler.verbs.bundles import find_bundle, has_tokens
 
     chosen = bundle or find_bundle()
     announce_code(chosen)
     with passing_line() as progress:
-        report = bench_bundle(chosen, progress=progress, **options)
+        report: BenchReport | CallReport
+        if has_tokens(chosen):
+            report = bench_bundle(chosen, progress=progress, **options)
+        else:
+            del options["prompts"]
+            report = bench_calls(chosen, progress=progress, **options)
     say(report.json() if as_json else str(report))

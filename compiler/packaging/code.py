@@ -17,7 +17,7 @@ from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.packaging.ahead import made_ahead
 from chimerac.compiler.packaging.data_files import check_names, data_names, write_card, write_data, write_report
 from chimerac.compiler.packaging.facts import generation_of
-from chimerac.compiler.packaging.package import Build, Job, Naming
+from chimerac.compiler.packaging.package import Build, Job, Naming, Tested, test_fields
 from chimerac.compiler.packaging.report import ReportInput, common_facts, file_rows, remark_rows
 from chimerac.compiler.packaging.weights import model_sha256, weight_sections
 from chimerac.passes.base import Pass
@@ -27,10 +27,8 @@ from chimerac.runtime.bundle_format import (
     KEY_CONFIG,
     KIND_WEIGHTS,
     MANIFEST_NAME,
-    CallTest,
     Manifest,
     Memory,
-    SelfTest,
     file_entry,
     read_container,
     write_container,
@@ -137,7 +135,7 @@ class _Writer:
         link_all(drivers, kernels, self.job)
         return roles
 
-    def _manifest(self, roles: Mapping[str, str], contents: str, shared: str, tested: SelfTest | CallTest) -> Manifest:
+    def _manifest(self, roles: Mapping[str, str], contents: str, shared: str, tested: Tested) -> Manifest:
         plan = self.plan
         return Manifest(
             name=self.model.name,
@@ -153,16 +151,14 @@ class _Writer:
                 sum(decode_steps(self.module).values()),
             ),
             cpu=self.target.cpu,
-            self_test=tested,
+            **test_fields(tested),
             model_sha256=shared,
             provenance=self.model.provenance,
             generation=generation_of(self.model, self.module),
             entries=self.model.entries,
         )
 
-    def _report(
-        self, roles: Mapping[str, str], tested: SelfTest | CallTest, kernels: Sequence[KernelObject]
-    ) -> ReportInput:
+    def _report(self, roles: Mapping[str, str], tested: Tested, kernels: Sequence[KernelObject]) -> ReportInput:
         module, calls = self.module, _calls(self.module)
         sections = [(name, module.constants[name].type) for name in driver.used_sections(module)]
         return ReportInput(

@@ -16,16 +16,14 @@ from chimerac.compiler.ir.costs import decode_costs
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.packaging.data_files import check_names, data_names, write_card, write_data, write_report
 from chimerac.compiler.packaging.facts import generation_of
-from chimerac.compiler.packaging.package import Job, Naming, Package
+from chimerac.compiler.packaging.package import Job, Naming, Package, Tested, test_fields
 from chimerac.compiler.packaging.report import ReportInput, common_facts, file_rows, remark_rows
 from chimerac.compiler.packaging.weights import model_sha256
 from chimerac.passes.base import Pass
 from chimerac.runtime.bundle_format import (
     MANIFEST_NAME,
-    CallTest,
     Manifest,
     Memory,
-    SelfTest,
     file_entry,
     write_manifest,
 )
@@ -35,7 +33,7 @@ from chimerac.targets.registry import Target
 from chimerac.version import __version__
 
 if TYPE_CHECKING:
-    from chimerac.targets.onnx.model import OnnxModel
+    from chimerac.targets.onnx.assembly import OnnxModel
 
 #: The weights, which the model file names.
 WEIGHTS: Final = "model.onnx.data"
@@ -75,7 +73,7 @@ class OnnxPackage:
                 chimerac=__version__,
                 files=tuple(file_entry(folder / file, role) for file, role in roles.items()),
                 memory=Memory((folder / WEIGHTS).stat().st_size, plan_memory(module).state_bytes, 0),
-                self_test=tested,
+                **test_fields(tested),
                 model_sha256=model_sha256(module),
                 provenance=model.provenance,
                 generation=generation_of(model, module),
@@ -107,7 +105,7 @@ class OnnxPackage:
                     raise UserError("CHM330", f"the bundle has other weights than {origin}: {name} differs", hint=hint)
 
 
-def _report(job: Job, made: OnnxModel, roles: Mapping[str, str], tested: SelfTest | CallTest) -> ReportInput:
+def _report(job: Job, made: OnnxModel, roles: Mapping[str, str], tested: Tested) -> ReportInput:
     module, target = job.build.module, job.build.target
     emitted = f"{made.count():,} nodes, operators of version {made.proto.opset_import[0].version}"
     *facts, self_test = common_facts(job.model, target, module, tested)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from chimerac.compiler.errors import Span
 from chimerac.compiler.ir.module import Module
@@ -48,6 +48,15 @@ class Steps(Protocol):
     def link(self, target: str, file: str, seconds: float) -> None: ...
 
 
+#: What a bundle's self-test finds again: of a language model, or of any other module.
+Tested = SelfTest | CallTest
+
+
+def test_fields(tested: Tested) -> dict[str, Any]:
+    """The fields of a manifest that hold it."""
+    return {"self_test": tested} if isinstance(tested, SelfTest) else {"call_test": tested}
+
+
 @dataclass(frozen=True)
 class Job:
     """A bundle to write.
@@ -63,7 +72,7 @@ class Job:
     builds: tuple[Build, ...]
     folder: Path
     work: Path
-    self_test: Callable[[Module], SelfTest | CallTest]
+    self_test: Callable[[Module], Tested]
     steps: Steps
 
     @property

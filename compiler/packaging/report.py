@@ -14,8 +14,9 @@ from typing import Literal
 from chimerac.compiler.ir.costs import Cost
 from chimerac.compiler.ir.module import Module, walk
 from chimerac.compiler.model import Model
+from chimerac.compiler.packaging.package import Tested
 from chimerac.passes.base import PassRecord
-from chimerac.runtime.bundle_format import CallTest, SelfTest
+from chimerac.runtime.bundle_format import SelfTest
 from chimerac.targets.code.places import MemoryPlan
 from chimerac.targets.registry import Target
 from chimerac.version import __version__
@@ -48,9 +49,7 @@ class ReportInput:
     unit: Literal["token", "call"] = "token"
 
 
-def common_facts(
-    model: Model, target: Target, module: Module, tested: SelfTest | CallTest
-) -> tuple[tuple[str, str], ...]:
+def common_facts(model: Model, target: Target, module: Module, tested: Tested) -> tuple[tuple[str, str], ...]:
     """What the head of every page says; the self-test comes last."""
     scale = model.provenance.get("scale")
     return (
@@ -81,7 +80,7 @@ def _loops(module: Module) -> str:
     return f"{module.loops[0]} by default, {module.loops[1]} at most"
 
 
-def _tested(tested: SelfTest | CallTest) -> str:
+def _tested(tested: Tested) -> str:
     if isinstance(tested, SelfTest):
         return f"{len(tested.prompt)} + {len(tested.tokens)} tokens, logits {tested.logits_hash}"
     return f"{len(tested.calls)} calls, results {', '.join(tested.calls[-1].hashes)}"
@@ -208,7 +207,7 @@ def _files(files: Sequence[tuple[str, str, int]]) -> str:
 
 
 def _costs(costs: Sequence[Cost]) -> str:
-    most = max((c.multiply_adds for c in costs), default=1)
+    most = max((c.multiply_adds for c in costs), default=0) or 1
     rows = [
         (
             f"<code>{escape(c.part)}</code>",

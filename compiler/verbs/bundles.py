@@ -24,6 +24,18 @@ def open_bundle(bundle: str | Path, threads: int = 1) -> Session:
         raise as_user_error(error) from None
 
 
+def has_tokens(bundle: str | Path) -> bool:
+    """Whether a bundle holds a language model.
+
+    Raises:
+        UserError: CHM4xx, its manifest cannot be read.
+    """
+    try:
+        return not read_manifest(bundle).entries
+    except BundleError as error:
+        raise as_user_error(error) from None
+
+
 def find_bundle(folder: str | Path = "dist", *, web: bool = False) -> Path:
     """The bundle in ``folder`` that this user built last and that runs here; with ``web`` the last one for browsers.
 

@@ -210,29 +210,31 @@ def _values(value: object, name: str) -> tuple[int, int] | None:
     return low, high
 
 
-def read_call_test(row: dict[str, Any], entries: tuple[Entry, ...], hashed: re.Pattern[str]) -> CallTest:
-    """``self_test`` of a manifest with entries; raises InvalidError."""
-    row = object_of(row, "self_test", {"entry", "calls", "state_hash"})
-    name = text_of(row["entry"], "self_test.entry")
+def read_call_test(value: object, entries: tuple[Entry, ...], hashed: re.Pattern[str]) -> CallTest | None:
+    """``call_test`` of a manifest, None where it has none; raises InvalidError."""
+    if value is None:
+        return None
+    row = object_of(value, "call_test", {"entry", "calls", "state_hash"})
+    name = text_of(row["entry"], "call_test.entry")
     entry = next((one for one in entries if one.name == name), None)
-    need(entry is not None, f"self_test is of an entry {name!r} that is not there")
+    need(entry is not None, f"call_test is of an entry {name!r} that is not there")
     assert entry is not None
-    calls = tuple(_record(one, entry, hashed) for one in list_of(row["calls"], "self_test.calls"))
-    need(bool(calls), "self_test has no calls")
+    calls = tuple(_record(one, entry, hashed) for one in list_of(row["calls"], "call_test.calls"))
+    need(bool(calls), "call_test has no calls")
     state_hash = text_of(row["state_hash"], "a hash")
-    need(not state_hash or hashed.fullmatch(state_hash) is not None, "self_test.state_hash is not a hash")
+    need(not state_hash or hashed.fullmatch(state_hash) is not None, "call_test.state_hash is not a hash")
     return CallTest(name, calls, state_hash)
 
 
 def _record(value: object, entry: Entry, hashed: re.Pattern[str]) -> CallRecord:
-    row = object_of(value, "a call of self_test", {"n", "hashes", "samples"})
+    row = object_of(value, "a call of call_test", {"n", "hashes", "samples"})
     n = count_of(row["n"], "the n of a call")
     need(1 <= n <= entry.most, "the n of a call is not a number in range")
     hashes = tuple(text_of(one, "a hash", hashed) for one in list_of(row["hashes"], "hashes"))
     samples = tuple(_samples(one) for one in list_of(row["samples"], "samples"))
-    need(len(hashes) == len(samples) == len(entry.results), "a call of self_test has not a hash for each result")
+    need(len(hashes) == len(samples) == len(entry.results), "a call of call_test has not a hash for each result")
     wanted = [min(_SAMPLES, port.elements(n)) for port in entry.results]
-    need([len(one) for one in samples] == wanted, "a call of self_test has not the samples of each result")
+    need([len(one) for one in samples] == wanted, "a call of call_test has not the samples of each result")
     return CallRecord(n, hashes, samples)
 
 

@@ -101,7 +101,7 @@ _GENERATION_RANGES: Final = {
 
 @dataclass(frozen=True)
 class Manifest:
-    """See docs/bundle.md for each field."""
+    """See docs/bundle.md for each field. ``entries`` and ``call_test`` are of modules that are no language models."""
 
     name: str
     target: str
@@ -111,11 +111,12 @@ class Manifest:
     files: tuple[FileEntry, ...]
     memory: Memory
     cpu: tuple[str, ...] = ()
-    self_test: SelfTest | CallTest | None = None
+    self_test: SelfTest | None = None
     model_sha256: str = ""
     provenance: Mapping[str, str] = field(default_factory=dict)
     generation: Generation | None = None
     entries: tuple[Entry, ...] = ()
+    call_test: CallTest | None = None
     abi: str = c.ABI
     schema: int = c.MANIFEST_SCHEMA
 
@@ -140,8 +141,8 @@ def manifest_json(manifest: Manifest) -> bytes:
         "provenance": {key: _escaped(text) for key, text in sorted(manifest.provenance.items())},
     }
     generation = fields.pop("generation")
-    if not manifest.entries:
-        del fields["entries"]  # of a language model
+    if not manifest.entries:  # a language model
+        del fields["entries"], fields["call_test"]
     for port in (p for e in fields.get("entries", ()) for p in (*e["inputs"], *e["results"]) if p["values"] is None):
         del port["values"]
     if manifest.generation is not None:
@@ -181,11 +182,9 @@ def _file(value: object) -> FileEntry:
     )
 
 
-def _self_test(value: object, entries: tuple[Entry, ...]) -> SelfTest | CallTest | None:
+def _self_test(value: object) -> SelfTest | None:
     if value is None:
         return None
-    if entries:
-        return read_call_test(object_of(value, "self_test", set()), entries, _HASH64)
     row = object_of(value, "self_test", {"prompt", "tokens", "logits_hash", "state_hash"})
     prompt = tuple(count_of(token, "a token") for token in list_of(row["prompt"], "self_test.prompt"))
     tokens = tuple(count_of(token, "a token") for token in list_of(row["tokens"], "self_test.tokens"))
@@ -279,7 +278,7 @@ def _manifest(row: dict[str, Any], schema: int, abi: str) -> Manifest:
             decode_bytes=count_of(memory.get("decode_bytes", 0), "decode_bytes"),
         ),
         cpu=tuple(text_of(feature, "a cpu feature") for feature in list_of(row["cpu"], "cpu")),
-        self_test=_self_test(row["self_test"], entries),
+        self_test=_self_test(row["self_test"]),
         model_sha256=text_of(row.get("model_sha256", ""), "model_sha256"),
         provenance={
             text_of(key, "a key of provenance"): text_of(value, f"provenance.{key[:70]}")
@@ -287,6 +286,7 @@ def _manifest(row: dict[str, Any], schema: int, abi: str) -> Manifest:
         },
         generation=_generation(row.get("generation")),
         entries=entries,
+        call_test=read_call_test(row.get("call_test"), entries, _HASH64),
         abi=abi,
         schema=schema,
     )

@@ -163,9 +163,9 @@ class Session(ABC):
         with self._guard.call(changes=True):
             return as_given_back(chosen, self._call_entry(chosen, arrays, n), n)
 
-    @abstractmethod
     def _call_entry(self, entry: Entry, inputs: Sequence[NDArray[Any]], n: int) -> Sequence[NDArray[Any]]:
         """Results in the order of the entry, float32 or int32, given such inputs in its order."""
+        raise BundleError("CHM421", "this session takes no tensors")
 
     def need_tokens(self) -> None:
         """Raise BundleError CHM421 if the bundle holds no language model."""
@@ -282,16 +282,16 @@ class Session(ABC):
         return recorded
 
     def self_test(self) -> bool:
-        """Compute the manifest's self-test here; False if it has none. Starts a new sequence.
+        """Compute the manifest's self-test here, or its call test; False if it has none. Starts a new sequence.
 
         Raises BundleError CHM450 that names what differs.
         """
+        if self.manifest.call_test is not None:
+            self._test_calls(self.manifest.call_test)
+            return True
         expected = self.manifest.self_test
         if expected is None:
             return False
-        if isinstance(expected, CallTest):
-            self._test_calls(expected)
-            return True
         found = self.record_self_test(expected.prompt, len(expected.tokens))
         for what in ("tokens", "logits_hash", "state_hash"):
             here, there = getattr(found, what), getattr(expected, what)

@@ -141,8 +141,7 @@ class OnnxCallSession(Session):
     def _generate(
         self, prompt: CheckedPrompt, options: GenerateOptions, tell: Progress
     ) -> Generator[Piece, None, None]:
-        raise NotImplementedError
-        yield
+        yield from ()
 
     def _encode(self, text: bytes, specials: bool) -> list[int]:
         raise BundleError("CHM421", "the bundle has no tokenizer")

@@ -24,10 +24,9 @@ export interface Manifest {
   files: ManifestFile[];
   memory: { weights_bytes: number; state_bytes: number; arena_bytes: number };
   cpu: string[];
-  self_test:
-    | { prompt: number[]; tokens: number[]; logits_hash: string; state_hash: string }
-    | { entry: string; calls: { n: number; hashes: string[]; samples: (number | null)[][] }[]; state_hash: string }
-    | null;
+  self_test: { prompt: number[]; tokens: number[]; logits_hash: string; state_hash: string } | null;
+  /** The self-test of a module that is no language model. */
+  call_test?: { entry: string; calls: { n: number; hashes: string[]; samples: (number | null)[][] }[]; state_hash: string } | null;
   /** Of a module that is no language model: what call() takes and gives. */
   entries?: Entry[];
   provenance: Record<string, string>;

@@ -107,8 +107,8 @@ export function checkManifest(manifest) {
   for (const feature of list(manifest.cpu, "cpu")) text(feature, "a cpu feature");
   const entries = manifest.entries === undefined ? [] : list(manifest.entries, "entries").map(checkEntry);
   distinct(entries, "an entry");
-  if (entries.length) checkCallTest(manifest.self_test, entries);
-  else checkSelfTest(manifest.self_test);
+  checkSelfTest(manifest.self_test);
+  checkCallTest(manifest.call_test ?? null, entries);
   if (manifest.model_sha256 !== undefined) text(manifest.model_sha256, "model_sha256");
   for (const [key, value] of Object.entries(object(manifest.provenance, "provenance"))) {
     text(key, "a key of provenance");
@@ -183,20 +183,20 @@ function checkPort(value) {
 
 function checkCallTest(value, entries) {
   if (value === null) return;
-  const test = object(value, "self_test", ["entry", "calls", "state_hash"]);
-  const entry = entries.find(({ name }) => name === text(test.entry, "self_test.entry"));
-  if (!entry) refuse(`self_test is of an entry ${test.entry} that is not there`);
-  if (!list(test.calls, "self_test.calls").length) refuse("self_test has no calls");
+  const test = object(value, "call_test", ["entry", "calls", "state_hash"]);
+  const entry = entries.find(({ name }) => name === text(test.entry, "call_test.entry"));
+  if (!entry) refuse(`call_test is of an entry ${test.entry} that is not there`);
+  if (!list(test.calls, "call_test.calls").length) refuse("call_test has no calls");
   for (const one of test.calls) {
-    const { n, hashes, samples } = object(one, "a call of self_test", ["n", "hashes", "samples"]);
+    const { n, hashes, samples } = object(one, "a call of call_test", ["n", "hashes", "samples"]);
     if (!(count(n, "the n of a call") >= 1 && n <= entry.most)) refuse("the n of a call is not a number in range");
     for (const hash of list(hashes, "hashes")) text(hash, "a hash", HASH64);
     const wanted = entry.results.map(({ shape }) => Math.min(SAMPLES, shape.reduce((product, extent) => product * (extent === "T" ? n : extent), 1)));
     const found = list(samples, "samples").map((some) => list(some, "samples").length);
-    if (hashes.length !== wanted.length || String(found) !== String(wanted)) refuse("a call of self_test has not the hash and samples of each result");
+    if (hashes.length !== wanted.length || String(found) !== String(wanted)) refuse("a call of call_test has not the hash and samples of each result");
     if (samples.flat().some((sample) => sample !== null && typeof sample !== "number")) refuse("a sample is not a number");
   }
-  if (text(test.state_hash, "a hash") && !HASH64.test(test.state_hash)) refuse("self_test.state_hash is not a hash");
+  if (text(test.state_hash, "a hash") && !HASH64.test(test.state_hash)) refuse("call_test.state_hash is not a hash");
 }
 
 function checkGeneration(value) {

@@ -345,9 +345,9 @@ export class Model {
   /** Compute the manifest's self-test; throws ChimeraError CHM450 if anything differs. False if there is none. */
   async selfTest(options = {}) {
     const run = checkRunOptions(options);
+    if (this.manifest.call_test) return this.#testCalls(this.manifest.call_test);
     const expected = this.manifest.self_test;
     if (!expected) return false;
-    if (expected.calls) return this.#testCalls(expected);
     for await (const piece of this.generate(expected.prompt, { ...PLAIN, maxTokens: expected.tokens.length, ...run })) void piece;
     const same = String(this.tokens) === String(expected.tokens) && hex(this.logitsHash()) === expected.logits_hash
       && hex(this.stateHash()) === expected.state_hash;

@@ -13,6 +13,7 @@ from chimerac.version import __version__
 
 if TYPE_CHECKING:
     from chimerac.compiler.bench.bench import bench
+    from chimerac.compiler.bench.calls import CallReport, bench_calls
     from chimerac.compiler.bench.report import BenchReport
     from chimerac.compiler.build.build import BuildReport, build, compile
     from chimerac.compiler.errors import ChimeracError, InternalError, UserError
@@ -43,6 +44,7 @@ _PLACES = {
     "BuildReport": "compiler.build.build:BuildReport",
     "BundleDescription": "compiler.verbs.inspect:BundleDescription",
     "BundleError": "runtime.errors:BundleError",
+    "CallReport": "compiler.bench.calls:CallReport",
     "ChimeracError": "compiler.errors:ChimeracError",
     "Conversation": "compiler.verbs.run:Conversation",
     "Diagnosis": "compiler.verbs.doctor:Diagnosis",
@@ -54,6 +56,7 @@ _PLACES = {
     "UserError": "compiler.errors:UserError",
     "Verified": "compiler.verbs.verify:Verified",
     "bench": "compiler.bench.bench:bench",
+    "bench_calls": "compiler.bench.calls:bench_calls",
     "build": "compiler.build.build:build",
     "check": "compiler.verbs.check:check",
     "check_grammar": "compiler.verbs.grammar:check_grammar",
@@ -81,6 +84,7 @@ __all__ = [
     "BuildReport",
     "BundleDescription",
     "BundleError",
+    "CallReport",
     "ChimeracError",
     "Conversation",
     "Diagnosis",
@@ -93,6 +97,7 @@ __all__ = [
     "Verified",
     "__version__",
     "bench",
+    "bench_calls",
     "build",
     "check",
     "check_grammar",

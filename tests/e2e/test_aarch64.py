@@ -54,6 +54,7 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     config = folder / "model.chimera"
     config.write_text(SMALL_CONFIGS[request.param])
     source, target = import_model(config), find_target("arm64")
+    assert source.tokenizer is not None
     path = folder / f"{request.param}.aarch64-neon"
     module = build_model(source, target, path, check=False)
     expected = {

@@ -33,6 +33,7 @@ def source(document: Path) -> Model:
 
 def interpreter_run(source: Model, loops: int, *, count: int = 64, unroll: bool = False) -> tuple[list[int], str, str]:
     """Greedy tokens after PROMPT, and the hashes of logits and state, from the interpreter."""
+    assert source.tokenizer is not None
     module, _ = lower(source.module, find_target("wasm"), loops=loops if unroll else None)
     found = self_test(module, prompt=PROMPT, count=count, tokenizer=source.tokenizer, loops=loops)
     return list(found.tokens), found.logits_hash, found.state_hash

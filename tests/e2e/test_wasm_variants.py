@@ -62,6 +62,7 @@ def case(request: pytest.FixtureRequest, document: Path, tmp_path_factory: pytes
         odd = replace(described.description, shape=odd_shape(described.description.shape), specials=())
         described = replace(described, description=odd)
     source = import_described(described)
+    assert source.tokenizer is not None
     target = find_target("wasm")
     folder = tmp_path_factory.mktemp("variants") / request.param
     module = build_model(source, target, folder, check=False)

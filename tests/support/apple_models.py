@@ -46,6 +46,7 @@ def build_apple(name: str, folder: Path, loops: Sequence[int] = ()) -> Built:
     expected = {DEFAULT: of_bundle}
     if loops:
         source = import_model(config)
+        assert source.tokenizer is not None
         module, _ = lower(source.module, find_target("apple-amx"))
         for count in loops:
             expected[count] = self_test(module, prompt=PROMPT, count=COUNT, tokenizer=source.tokenizer, loops=count)

@@ -11,9 +11,9 @@ from onnx import helper, numpy_helper
 
 from chimerac.compiler.ir.interpreter import evaluate
 from chimerac.compiler.ir.module import Module
+from chimerac.targets.onnx.assembly import IR_VERSION, OPSET
 from chimerac.targets.onnx.context import Context
 from chimerac.targets.onnx.graph import Nodes, Pool, tensor
-from chimerac.targets.onnx.model import IR_VERSION, OPSET
 from chimerac.targets.onnx.translate import find_translator
 
 LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_ALL")

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.types import f32, i32
-from chimerac.frontends.export.plain import Port, import_plain
+from chimerac.frontends.export.plain import import_plain
+from chimerac.runtime.bundle_format import Port
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 

@@ -10,9 +10,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from chimerac.compiler.ir import numerics, numpy_math
+from chimerac.targets.onnx.assembly import IR_VERSION, OPSET
 from chimerac.targets.onnx.functions import FUNCTIONS, call
 from chimerac.targets.onnx.graph import Nodes, Pool
-from chimerac.targets.onnx.model import IR_VERSION, OPSET
 
 REFERENCES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "exp": numpy_math.exp_f32,
