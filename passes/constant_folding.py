@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,9 @@ from chimerac.compiler.ir.module import Constant, Module, Op, Value
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.types import TensorType
 from chimerac.passes.base import Builder, Rewritten, rewrite
+
+#: Characters of the name of a folded constant; longer ones become a hash, for names of sections are bounded.
+MOST_NAME = 96
 
 
 @dataclass(frozen=True)
@@ -57,4 +61,7 @@ def _equal(constant: Constant, data: np.ndarray) -> bool:
 def _name(op: Op, operands: Sequence[str]) -> str:
     """A name that is the same in every graph where the same thing is folded."""
     options = "".join(f".{v}" for _, v in sorted(op.attributes.items())).replace(",", "x")
-    return f"{'.'.join(operands)}.{op.name}{options}"
+    name = f"{'.'.join(operands)}.{op.name}{options}"
+    if len(name) <= MOST_NAME:
+        return name
+    return f"folded.{hashlib.sha256(name.encode()).hexdigest()[:16]}.{op.name}"

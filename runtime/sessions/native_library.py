@@ -100,6 +100,10 @@ _PART_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
 
 #: The same, for modules that are no language models.
 _CALL_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "chm_entry_name": (_STR, (_I32,)),
+    "chm_entry_most": (_I32, (_I32,)),
+    "chm_entry_input": (_PTR, (_I32, _I32)),
+    "chm_entry_result": (_PTR, (_I32, _I32)),
     "chm_session_call": (_I32, (_PTR, _STR, _PTR, _SIZE, _PTR, _SIZE, _I32)),
 }
 

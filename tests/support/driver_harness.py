@@ -53,6 +53,8 @@ class _Call(ct.Structure):
         ("iterations", ct.c_int32),
         ("pool", ct.c_void_p),
         ("profile", ct.c_void_p),
+        ("inputs", ct.c_void_p),
+        ("results", ct.c_void_p),
     )
 
 

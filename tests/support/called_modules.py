@@ -1,0 +1,100 @@
+"""PyTorch modules that are no language models, of each kind that a bundle may hold: a user's file."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Mlp(nn.Module):
+    """Features to probabilities, a batch of two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(12, 20), nn.GELU(), nn.LayerNorm(20), nn.Linear(20, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.layers(x).softmax(-1)
+        return result
+
+    def example(self) -> tuple[Tensor]:
+        return (torch.zeros(2, 12),)
+
+
+class ConvNet(nn.Module):
+    """An image to scores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 6, 3), nn.ReLU()
+        )
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        result: Tensor = self.head(self.features(image).mean((2, 3)))
+        return result
+
+    def example(self) -> tuple[Tensor]:
+        return (torch.zeros(1, 2, 8, 8),)
+
+
+class Classifier(nn.Module):
+    """Ids of any number to scores, those that are kept; it counts its calls."""
+
+    seen: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.head = nn.Embedding(10, 8), nn.Linear(8, 3)
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, ids: Tensor, kept: Tensor, scale: Tensor) -> dict[str, Tensor]:
+        rows = torch.tanh(self.table(ids)) * scale * kept[:, None]
+        scores = self.head(rows)
+        self.seen.add_(1)
+        return {"scores": scores, "rows": rows, "best": scores.argmax(-1), "any": rows.sum(1) > 0, "seen": self.seen}
+
+    def example(self) -> dict[str, Tensor]:
+        return {
+            "ids": torch.zeros(5, dtype=torch.int64),
+            "kept": torch.ones(5, dtype=torch.bool),
+            "scale": torch.ones(()),
+        }
+
+    def dynamic_shapes(self) -> dict[str, object]:
+        axis = torch.export.Dim("T", min=1, max=8)
+        return {"ids": {0: axis}, "kept": {0: axis}, "scale": None}
+
+
+class Filter(nn.Module):
+    """A running mean that starts from one half, and how often it was called; what it was given comes back, too."""
+
+    mean: Tensor
+    calls: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.full((3,), 0.5))
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        self.mean.mul_(0.75).add_(0.25 * x)
+        self.calls.add_(1)
+        return self.mean, self.calls, x
+
+    def example(self) -> tuple[Tensor]:
+        return (torch.zeros(3),)
+
+
+class Constant(nn.Module):
+    """Nothing in, a table and a number out."""
+
+    table: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.arange(6.0).reshape(2, 3))
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        return self.table, torch.tensor(7)
