@@ -15,7 +15,7 @@ from chimerac.compiler.ir.types import TensorType
 from chimerac.passes.base import Builder, Rewritten, rewrite
 
 #: Characters of the name of a folded constant; longer ones become a hash, for names of sections are bounded.
-MOST_NAME = 96
+MOST_NAME = 120
 
 
 @dataclass(frozen=True)

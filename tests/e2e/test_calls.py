@@ -50,7 +50,10 @@ def test_calls_are_those_of_the_interpreter_and_of_pytorch(kind: str, target: st
             found = session.call(given)
             assert session.position == number + 1
             types = [value.type.bind(n) for value in lowered.graphs["call"].inputs]
-            flat = [given[p.name].astype(p.computed).reshape(t.shape) for p, t in zip(entry.inputs, types, strict=True)]
+            flat = [
+                given[p.name].astype(p.computed).reshape([int(d) for d in t.shape])
+                for p, t in zip(entry.inputs, types, strict=True)
+            ]
             expected = reference.run("call", flat)
             torched = module(*[torch.from_numpy(np.asarray(value)) for value in given.values()])
             near = [t for _, t in sorted(torched.items())] if isinstance(torched, dict) else torched
