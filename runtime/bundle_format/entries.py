@@ -1,6 +1,6 @@
 """What a module that is no language model is called with, as its manifest says it: entries, their tensors, their test.
 
-docs/bundle.md is the contract; ``web/calls.mjs`` reads the same.
+docs/bundle.md is the contract; ``web/tensors.mjs`` reads the same.
 """
 
 from __future__ import annotations

@@ -72,7 +72,6 @@ SHARED_MEMORY_FLAGS: Final = (
 #: Files of ``runtime/web`` that a web bundle carries next to its data.
 WEB_FILES: Final = (
     "arguments.mjs",
-    "calls.mjs",
     "chimera.mjs",
     "chimera.d.mts",
     "errors.mjs",
@@ -83,6 +82,7 @@ WEB_FILES: Final = (
     "module.mjs",
     "sha256.mjs",
     "slices.mjs",
+    "tensors.mjs",
     "thread.mjs",
     "threads.mjs",
     "variants.mjs",

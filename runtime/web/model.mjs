@@ -1,6 +1,6 @@
 // A loaded model with its one sequence: the decode loop, the tokenizer and the sampler are C in its module.
 import { checkBytes, checkEncodeOptions, checkGenerateOptions, checkPrompt, checkRunOptions, checkText, checkTokens, instead, unknown } from "./arguments.mjs";
-import { callEntry, checkCall, drawn, hashOf } from "./calls.mjs";
+import { callEntry, checkCall, drawn, hashOf } from "./tensors.mjs";
 import { ChimeraError } from "./errors.mjs";
 import { Grammars } from "./grammars.mjs";
 import { FINISHED } from "./module.mjs";

@@ -1,6 +1,6 @@
 // The main thread's side of worker.mjs: the same shape as Model, computing in a worker so that the page stays smooth.
 import { checkGenerateOptions, checkLoadOptions, checkPrompt, checkRunOptions } from "./arguments.mjs";
-import { checkCall } from "./calls.mjs";
+import { checkCall } from "./tensors.mjs";
 import { ChimeraError } from "./errors.mjs";
 
 /** Generations that nobody refers to any more, which then have the model no longer. */
