@@ -32,6 +32,7 @@ INTEGERS: Final[dict[str, tuple[int, int] | None]] = {
 _DRAWN: Final = (0, 7)
 #: Elements of a result that a test keeps beside its hash.
 _SAMPLES: Final = 8
+_LARGEST: Final = 2**128  #: above all float32
 _NAN: Final = np.uint32(0x7FC00000)
 _NAME = re.compile(r".{1,128}")
 _ENTRY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -240,6 +241,7 @@ def _record(value: object, entry: Entry, hashed: re.Pattern[str]) -> CallRecord:
 
 def _samples(value: object) -> tuple[float | None, ...]:
     found = list_of(value, "samples")
-    numbers = all(one is None or (isinstance(one, int | float) and not isinstance(one, bool)) for one in found)
-    need(numbers, "a sample is not a number")
+    numbers = (one for one in found if one is not None)
+    fits = (isinstance(n, int | float) and not isinstance(n, bool) and abs(n) <= _LARGEST for n in numbers)
+    need(all(fits), "a sample is not a number in range")
     return tuple(None if one is None else float(one) for one in found if one is None or isinstance(one, int | float))

@@ -15,10 +15,11 @@ const MODE = /^[a-z][a-z0-9_]{0,31}$/;
 const UNPRINTABLE = /[\p{Cc}\p{Cs}]/u; // what could speak to a terminal, and halves of characters
 const ROLES = ["code", "variant", "weights", "tokenizer", "grammar", "data", "runtime", "document"];
 const ENTRY = /^[A-Za-z_][A-Za-z0-9_]{0,63}$/;
-const PORT = /^.{1,128}$/u;
+const PORT = /^[^]{1,128}$/u;
 const DTYPES = ["float32", "float16", "bfloat16", "float64", "int32", "int64", "bool", "uint8", "int8", "int16"];
 const MAX_TENSORS = 256;
 const MAX_DIMENSIONS = 8;
+const MAX_SAMPLE = 2 ** 128; // above all float32
 const SAMPLES = 8; // elements of a result that a self-test keeps
 const RANGES = { temperature: [0, 100], top_p: [0, 1], repetition_penalty: [0.1, 10], exit_threshold: [0, 1] };
 
@@ -194,7 +195,7 @@ function checkCallTest(value, entries) {
     const wanted = entry.results.map(({ shape }) => Math.min(SAMPLES, shape.reduce((product, extent) => product * (extent === "T" ? n : extent), 1)));
     const found = list(samples, "samples").map((some) => list(some, "samples").length);
     if (hashes.length !== wanted.length || String(found) !== String(wanted)) refuse("a call of call_test has not the hash and samples of each result");
-    if (samples.flat().some((sample) => sample !== null && typeof sample !== "number")) refuse("a sample is not a number");
+    if (samples.flat().some((sample) => sample !== null && !(typeof sample === "number" && Math.abs(sample) <= MAX_SAMPLE))) refuse("a sample is not a number");
   }
   if (text(test.state_hash, "a hash") && !HASH64.test(test.state_hash)) refuse("call_test.state_hash is not a hash");
 }

@@ -31,6 +31,49 @@ GOOD: Row = {
     "generation": {"temperature": 0.5, "top_p": 0.9, "max_tokens": 8, "modes": {"fast": {"loops": 1}}},
 }
 
+#: That of a module that is no language model.
+CALLED: Row = {key: value for key, value in GOOD.items() if key != "generation"} | {
+    "self_test": None,
+    "entries": [
+        {
+            "name": "call",
+            "most": 4,
+            "inputs": [
+                {"name": "x", "shape": ["T", 3], "dtype": "float32"},
+                {"name": "ids", "shape": [2], "dtype": "int64", "values": [0, 9]},
+            ],
+            "results": [{"name": "output", "shape": ["T"], "dtype": "float16"}],
+        }
+    ],
+    "call_test": {
+        "entry": "call",
+        "calls": [{"n": 2, "hashes": ["0" * 16], "samples": [[0.5, None]]}],
+        "state_hash": "f" * 16,
+    },
+}
+_INPUTS = ("entries", 0, "inputs")
+_CALL = ("call_test", "calls", 0)
+
+#: Place in it → values that are wrong there.
+CALLED_WRONG: dict[tuple[str | int, ...], list[Any]] = {
+    ("entries",): [None, 1, {}, [1], [CALLED["entries"][0]] * 2],
+    ("entries", 0, "name"): [None, 1, "", "2nd", "a b", "a" * 65, "a\n"],
+    ("entries", 0, "most"): [None, 0, -1, 1.5, 2**31, "4"],
+    _INPUTS: [None, 1, {}, [CALLED["entries"][0]["inputs"][0]] * 2, [{"name": "x"}]],
+    (*_INPUTS, 0, "name"): [None, 1, "", "a" * 129, "\x1b[2J", "ids"],
+    (*_INPUTS, 0, "dtype"): [None, 1, "", "float", "complex64", "constructor"],
+    (*_INPUTS, 0, "shape"): [None, 1, "T", {}, [-1], [0.5], ["N"], [None], [2] * 9, [2**31], [2**16, 2**15]],
+    (*_INPUTS, 1, "values"): [1, [], [0], [0, 1, 2], [1, 0], [0, 0.5], ["0", "1"], [0, 2**31], [-(2**31) - 1, 0]],
+    ("entries", 0, "results"): [None, [], [CALLED["entries"][0]["results"][0] | {"shape": [3]}]],
+    ("call_test",): [1, [], {}, {"entry": "call"}],
+    ("call_test", "entry"): [None, 1, "", "other"],
+    ("call_test", "calls"): [None, 1, [], [1], [{}]],
+    (*_CALL, "n"): [None, 0, 5, 1, "2"],
+    (*_CALL, "hashes"): [None, [], ["0" * 15], ["0" * 16] * 2, [1]],
+    (*_CALL, "samples"): [None, [], [[0.5]], [["0.5", 1]], [[True, 1]], [[0.5, 1], []], [[10**400, 1]], [[-1e39, 1]]],
+    ("call_test", "state_hash"): [None, 1, "0", "g" * 16],
+}
+
 #: Place in the manifest → what values it takes.
 PLACES: dict[tuple[str | int, ...], str] = {
     **{(key,): "text" for key in ("name", "target", "config_sha256", "weights_sha256", "chimerac", "model_sha256")},
@@ -94,9 +137,9 @@ WRONG: dict[str, list[Any]] = {
 }
 
 
-def changed(place: tuple[str | int, ...], value: Any) -> Row:
-    """The good manifest with another value at a place."""
-    row: Any = copy.deepcopy(GOOD)
+def changed(place: tuple[str | int, ...], value: Any, good: Row = GOOD) -> Row:
+    """A good manifest with another value at a place."""
+    row: Any = copy.deepcopy(good)
     at = row
     for key in place[:-1]:
         at = at[key]
@@ -199,9 +242,16 @@ def _files() -> Iterator[Case]:
     yield "a key of provenance", _written(changed(("provenance",), {"\x1b[2J": "x"})), "CHM410"
 
 
+def _called() -> Iterator[Case]:
+    for place, values in CALLED_WRONG.items():
+        for number, value in enumerate(values):
+            yield f"{place} is wrong: {number}", _written(changed(place, value, CALLED)), "CHM410"
+    yield "a test of calls without entries", _written(GOOD | {"call_test": CALLED["call_test"]}), "CHM410"
+
+
 def bad_manifests() -> list[Case]:
     """Name, bytes and code of every one."""
-    return [*_versions(), *_texts(), *_files(), *_values()]
+    return [*_versions(), *_texts(), *_files(), *_values(), *_called()]
 
 
 def good_manifests() -> list[tuple[str, bytes]]:
@@ -219,6 +269,11 @@ def good_manifests() -> list[tuple[str, bytes]]:
         "the largest number": changed(("files", 1, "bytes"), 2**53 - 1),
         "no memory of a token": without(("memory", "decode_bytes")),
         "another minor version": changed(("abi",), "1.999"),
+        "a module of tensors": CALLED,
+        "no test of it": changed(("call_test",), None, CALLED),
+        "no hash of its state": changed(("call_test", "state_hash"), "", CALLED),
+        "unusual names of tensors": changed((*_INPUTS, 0, "name"), "\u2028\U0001f600" * 64, CALLED),
+        "an empty tensor": changed((*_INPUTS, 0, "shape"), [0, 2**40], CALLED),
     }
     texts = {name: _written(row) for name, row in rows.items()}
     good = _written(GOOD)
