@@ -9,17 +9,18 @@ from __future__ import annotations
 import inspect
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch.export.graph_signature import OutputKind
 from torch.fx import Node
+from torch.utils import _pytree as pytree
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.module import Graph, Module
-from chimerac.frontends.export.tracing import tensors_of, trace
+from chimerac.frontends.export.tracing import leaves_of, trace
 from chimerac.frontends.export.walker import Walker
 from chimerac.runtime.bundle_format.constants import MAX_TENSORS
 from chimerac.runtime.bundle_format.entries import FLOATS, INTEGERS, Port, is_port_name
@@ -73,14 +74,14 @@ def import_plain(
     except TypeError as error:
         hint = "give one value for each argument of forward"
         raise UserError("CHM212", f"{type(module).__name__}.forward: {error}", hint=hint) from None
+    arguments, named = _apart((arguments, named))
     program, mutations = trace(module, arguments, named, dynamic_shapes)
-    names = list(tensors_of(dict(bound.arguments)))
-    walker = Walker(program, mutations, {}, lambda index, node: _identifier(names[index]), checked_ids=False)
+    names = [name for name, leaf in leaves_of(dict(bound.arguments)) if isinstance(leaf, torch.Tensor)]
+    within = list(_identifiers(names))
+    walker = Walker(program, mutations, {}, lambda index, node: within[index], checked_ids=False)
     values = walker.run()
     results = tuple(_results(walker, program))
-    inputs = tuple(
-        _input(walker, label, node) for label, node in zip(names, _placeholders(walker, program), strict=True) if node
-    )
+    inputs = tuple(_input(walker, label, node) for label, node in zip(names, _placeholders(program), strict=True))
     _check_names("an input", inputs)
     _check_names("a result", results)
     tokens = block if any(value.type.is_dynamic for value in walker.inputs) else 1
@@ -89,22 +90,35 @@ def import_plain(
     return Plain(made, inputs, results, tuple(walker.notes))
 
 
-def _identifier(name: str) -> str:
-    return re.sub(r"\W", "_", name)
+def _apart(example: tuple[tuple[Any, ...], dict[str, Any]]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Every tensor on its own: PyTorch takes two arguments that are one tensor for one input."""
+    apart: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_map_only(torch.Tensor, torch.clone, example)
+    return apart
 
 
-def _placeholders(walker: Walker, program: torch.export.ExportedProgram) -> Iterator[Node | None]:
-    """The nodes of the inputs in order; None of those that are no tensors."""
+def _identifiers(names: Iterable[str]) -> Iterator[str]:
+    """Names of values of the IR, all different."""
+    taken: set[str] = set()
+    for name in names:
+        found = plain = re.sub(r"\W", "_", name, flags=re.ASCII)
+        while found in taken:
+            found = f"{plain}_{len(taken)}"
+        taken.add(found)
+        yield found
+
+
+def _placeholders(program: torch.export.ExportedProgram) -> Iterator[Node]:
+    """The nodes of the inputs that are tensors, in order."""
     taken = set(program.graph_signature.user_inputs)
     for node in program.graph.nodes:
-        if node.op == "placeholder" and node.name in taken:
-            yield node if isinstance(node.meta.get("val"), torch.Tensor) else None
+        if node.op == "placeholder" and node.name in taken and isinstance(node.meta.get("val"), torch.Tensor):
+            yield node
 
 
 def _results(walker: Walker, program: torch.export.ExportedProgram) -> Iterator[Port]:
     spec = program.call_spec.out_spec
     assert spec is not None
-    labels = list(tensors_of(spec.unflatten(list(range(spec.num_leaves)))))
+    labels = [label for label, _ in leaves_of(spec.unflatten(list(range(spec.num_leaves))))]
     (output,) = (node for node in program.graph.nodes if node.op == "output")
     kinds = [s.kind for s in program.graph_signature.output_specs]
     if OutputKind.USER_INPUT_MUTATION in kinds:

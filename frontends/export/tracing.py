@@ -71,8 +71,13 @@ def _register_result(module: torch.nn.Module) -> None:
 
 def tensors_of(value: Any) -> dict[str, Any]:
     """The leaves of a result or an argument by name: ``logits``, ``0``, ``hidden.0``; "" where it is one leaf."""
+    return dict(leaves_of(value))
+
+
+def leaves_of(value: Any) -> list[tuple[str, Any]]:
+    """The same in order; keys with dots may make names the same."""
     leaves, _ = pytree.tree_flatten_with_path(value)
-    return {".".join(_key(part) for part in path): leaf for path, leaf in leaves}
+    return [(".".join(_key(part) for part in path), leaf) for path, leaf in leaves]
 
 
 def _key(part: Any) -> str:

@@ -117,6 +117,88 @@ def test_ids_of_unknown_size_are_bounded() -> None:
     assert first.tolist() == second.tolist() == [[9, 10, 11], [9, 10, 11]]
 
 
+class Indexed(nn.Module):
+    """Look-ups of every kind, each by an input of its own; of one the number is computed, one is for two tables."""
+
+    def forward(
+        self, a: Tensor, b: Tensor, c: Tensor, d: Tensor, e: Tensor, flag: Tensor, small: Tensor
+    ) -> tuple[Tensor, ...]:
+        table, longer = torch.arange(12.0).reshape(4, 3), torch.arange(30.0).reshape(10, 3)
+        both = nn.functional.embedding(e, table) + nn.functional.embedding(e, longer)
+        taken = torch.gather(table, 1, c), table[:, d], nn.functional.embedding(a.reshape(1, 2), longer)
+        return (*taken, table.index_select(1, b), both, table[a + 1], flag, small)
+
+
+def test_look_ups_bound_the_inputs_that_number_them() -> None:
+    a, b, d, e = (torch.full((2,), i) for i in range(4))
+    c, flag, small = torch.zeros(4, 2, dtype=torch.int64), torch.zeros(2, dtype=torch.bool), a.to(torch.uint8)
+    example = (a, b, c, d, e, flag, small)
+    found = import_plain(Indexed(), example, name="indexed")
+    assert {port.name: port.values for port in found.inputs} == {
+        "a": (0, 9),
+        "b": (0, 2),
+        "c": (0, 2),
+        "d": (-3, 2),
+        "e": (0, 3),
+        "flag": (0, 1),
+        "small": (0, 255),
+    }
+    assert all(port.values is None for port in found.results)
+
+
+class Difference(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x - y
+
+
+def test_one_tensor_as_two_arguments_is_two_inputs() -> None:
+    x = torch.zeros(3)
+    found = import_plain(Difference(), (x, x), name="difference")
+    (result,) = run_plain(found.module, [torch.tensor([5.0, 6, 7]), torch.tensor([1.0, 2, 3])])
+    assert result.tolist() == [4, 4, 4]
+
+
+class Nested(nn.Module):
+    def forward(self, count: int, x: Tensor, more: dict[str, Any]) -> Tensor:
+        result: Tensor = x * count + more["y"]["z"] - more["y_z"]
+        return result
+
+
+def test_numbers_among_arguments_and_names_that_are_alike() -> None:
+    """A number is that of the example; names that differ in a sign only are two inputs."""
+    one, two, x = (torch.full((2,), float(i)) for i in (1, 2, 7))
+    found = import_plain(Nested(), (3, x, {"y": {"z": two}, "y_z": one}), name="nested")
+    assert [port.name for port in found.inputs] == ["x", "more.y.z", "more.y_z"]
+    assert [value.name for value in found.module.entry("call").inputs] == ["x", "more_y_z", "more_y_z_2"]
+    (result,) = run_plain(found.module, [x, two, one])
+    assert result.tolist() == [22, 22]
+
+
+class Gives(nn.Module):
+    def __init__(self, result: Any) -> None:
+        super().__init__()
+        self.result = result
+
+    def forward(self, x: Tensor) -> Any:
+        return self.result(x)
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (lambda x: {"a.b": x, "a": {"b": x + 1}}, "two tensors are called a.b"),
+        (lambda x: {"a\nb": x}, r"a result is called 'a\nb'"),
+        (lambda x: {"a" * 129: x}, f"a result is called {'a' * 129!r}"),
+        (lambda x: [x + i for i in range(257)], "there are 257 tensors; 256 are possible"),
+        (lambda x: x.to(torch.uint16), "output is of the type uint16, which no caller can give or take"),
+    ],
+)
+def test_names_and_types_that_no_manifest_has(result: Any, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        import_plain(Gives(result).eval(), (torch.zeros(2),), name="m")
+    assert (caught.value.code, caught.value.message) == ("CHM212", message)
+
+
 class Changes(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x.add_(1)
