@@ -229,13 +229,23 @@ def finish_kernels(build: Build, folder: Path, job: Job) -> dict[str, list[Kerne
 
 def link_all(drivers: Mapping[str, str], kernels: Mapping[str, Sequence[KernelObject]], job: Job) -> None:
     """Make all files of code of a bundle, each in a thread that runs a compiler; ``drivers`` by the file's name."""
-    target = job.build.target
+    target, tensors = job.build.target, not job.build.module.has_tokens
 
     def make(file: CodeFile) -> None:
         begun = time.perf_counter()
         objects = [k.object_path for k in kernels[file.isa.name]]
         output = job.folder / file.name
-        link_library(drivers[file.name], objects, target, file.isa, job.work, output, threads=file.threads, run=run)
+        link_library(
+            drivers[file.name],
+            objects,
+            target,
+            file.isa,
+            job.work,
+            output,
+            threads=file.threads,
+            tensors=tensors,
+            run=run,
+        )
         job.steps.link(target.name, file.name, time.perf_counter() - begun)
 
     with ThreadPoolExecutor(job.steps.jobs, thread_name_prefix="link") as pool, ZigRuns() as run:

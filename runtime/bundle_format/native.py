@@ -95,15 +95,17 @@ WEB_FILES: Final = (
 )
 
 
-def exported_functions(*, wasm: bool, shared: bool = False) -> tuple[str, ...]:
+def exported_functions(*, wasm: bool, shared: bool = False, tensors: bool = False) -> tuple[str, ...]:
     """Names of the functions of chimera.h, in the order of the header.
 
     Args:
         wasm: memory functions in place of files.
         shared: of a module whose memory is shared by threads.
+        tensors: of a module that is called with tensors; native libraries always have these functions.
     """
     header = (NATIVE_DIRECTORY / "chimera.h").read_text(encoding="utf-8")
     present = {"CHM_API", "CHM_WASM_API" if wasm else "CHM_POSIX_API", *(["CHM_SHARED_API"] if shared else [])}
+    present |= {"CHM_TENSOR_API"} if tensors or not wasm else set()
     found = re.findall(r"^(CHM_(?:\w+_)?API)\b[^;(]*?\b(chm_\w+)\(", header, re.MULTILINE)
     return tuple(name for marker, name in found if marker in present)
 

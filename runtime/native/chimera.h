@@ -29,6 +29,7 @@ extern "C" {
 #define CHM_POSIX_API CHM_API /* absent from wasm modules */
 #define CHM_WASM_API CHM_API  /* only in wasm modules */
 #define CHM_SHARED_API CHM_API /* only in wasm modules with threads */
+#define CHM_TENSOR_API CHM_API /* absent from wasm modules of language models */
 
 typedef struct chm_bundle chm_bundle;   /* weights and tokenizer, read only */
 typedef struct chm_session chm_session; /* one sequence of tokens, or of calls, and its recurrent state */
@@ -204,18 +205,18 @@ typedef struct chm_tensor {
 } chm_tensor;
 
 /* Name of an entry by its number; NULL from the first number on that has none. A language model has none. */
-CHM_API const char *chm_entry_name(int32_t entry);
+CHM_TENSOR_API const char *chm_entry_name(int32_t entry);
 /* Greatest extent of the axis that varies: 1 where none does; 0 if there is no such entry. */
-CHM_API int32_t chm_entry_most(int32_t entry);
+CHM_TENSOR_API int32_t chm_entry_most(int32_t entry);
 /* The inputs and results of an entry by their numbers; NULL from the first number on that has none. */
-CHM_API const chm_tensor_info *chm_entry_input(int32_t entry, int32_t index);
-CHM_API const chm_tensor_info *chm_entry_result(int32_t entry, int32_t index);
+CHM_TENSOR_API const chm_tensor_info *chm_entry_input(int32_t entry, int32_t index);
+CHM_TENSOR_API const chm_tensor_info *chm_entry_result(int32_t entry, int32_t index);
 /* Run an entry: every input and every result once, in any order; results get their values, and the session its next
  * state. n: extent of the axis that varies, from 1 to chm_entry_most; 1 where none does. No result may overlap another
  * tensor. CHM_ERROR_ARGUMENT, and nothing done: a name, a size, an alignment or n is wrong, or an integer of an input is
  * outside of its range. */
-CHM_API int32_t chm_session_call(chm_session *session, const char *entry, const chm_tensor *inputs, size_t n_inputs,
-                                 const chm_tensor *results, size_t n_results, int32_t n);
+CHM_TENSOR_API int32_t chm_session_call(chm_session *session, const char *entry, const chm_tensor *inputs,
+                                        size_t n_inputs, const chm_tensor *results, size_t n_results, int32_t n);
 
 /* ---- Measuring: where the time goes, and what this machine can do. docs/bench.md shows what to make of it. ---- */
 

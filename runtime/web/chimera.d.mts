@@ -153,7 +153,10 @@ export interface Piece {
 
 export type FinishReason = "stop" | "length" | null;
 
-/** One prefill, generation or self-test at a time: CHM421 for a second one. Prompts are texts, their bytes, or token ids. */
+/**
+ * One prefill, generation or self-test at a time: CHM421 for a second one. Prompts are texts, their bytes, or token ids.
+ * `call` is for modules that are no language models: results by name, "output" where there is one.
+ */
 export declare class Model {
   private constructor();
   readonly manifest: Manifest;
@@ -166,7 +169,6 @@ export declare class Model {
   readonly finishReason: FinishReason;
   readonly tokens: Int32Array;
   generate(prompt: string | Uint8Array | Iterable<number>, options?: GenerateOptions): AsyncGenerator<Piece, void, undefined>;
-  /** Results by name of a module that is no language model; "output" where there is one. */
   call(inputs: Record<string, Tensor | (number | boolean)[]>, options?: CallOptions): Record<string, Tensor>;
   encode(text: string | Uint8Array, options?: { specials?: boolean }): Int32Array;
   prefill(tokens: Iterable<number>, options?: RunOptions): Promise<void>;

@@ -57,6 +57,7 @@ def link_library(
     output: Path,
     *,
     threads: bool = False,
+    tensors: bool = False,
     run: RunZig | None = None,
 ) -> None:
     """Compile ``driver`` (the text of model.c) and link everything into ``output``: the library, or the runner.
@@ -66,6 +67,7 @@ def link_library(
         objects: the kernels' object files.
         work: folder for intermediate files; several outputs of one build may share it.
         threads: of a wasm module: whether several threads share its memory; native libraries always have threads.
+        tensors: of a wasm module: whether it is called with tensors, not with tokens.
         run: what runs zig, as of ``link``.
 
     Raises:
@@ -90,7 +92,7 @@ def link_library(
         [model, *sources, *special],
         _with_shared_memory(isa) if threads else isa,
         linked,
-        exported_functions(wasm=web, shared=threads),
+        exported_functions(wasm=web, shared=threads, tensors=tensors),
         list(dict.fromkeys([NATIVE_DIRECTORY, *(path.parent for path in special)])),
         WASM_C_FLAGS if web else (),
         run,
