@@ -84,10 +84,18 @@ def import_plain(
     inputs = tuple(_input(walker, label, node) for label, node in zip(names, _placeholders(program), strict=True))
     _check_names("an input", inputs)
     _check_names("a result", results)
-    tokens = block if any(value.type.is_dynamic for value in walker.inputs) else 1
+    tokens = _most(program, block) if any(value.type.is_dynamic for value in walker.inputs) else 1
     graph = Graph("call", tuple(walker.inputs), tuple(walker.scopes[0].ops), values, tokens, "call")
     made = Module(name, {"call": graph}, walker.constants, walker.states, tokens, walker.loops)
     return Plain(made, inputs, results, tuple(walker.notes))
+
+
+def _most(program: torch.export.ExportedProgram, block: int) -> int:
+    """Most elements of the axis that varies: the block, or what PyTorch was told where that is less."""
+    for bounds in program.range_constraints.values():
+        if bounds.upper < block:  # which an infinity is not
+            block = int(bounds.upper)
+    return block
 
 
 def _apart(example: tuple[tuple[Any, ...], dict[str, Any]]) -> tuple[tuple[Any, ...], dict[str, Any]]:

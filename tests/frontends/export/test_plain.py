@@ -98,6 +98,14 @@ def test_an_axis_that_varies() -> None:
         np.testing.assert_array_equal(run_plain(found.module, [x, scale])[0], Rows()(x, scale).numpy())
 
 
+def test_no_more_elements_than_pytorch_was_told() -> None:
+    example = {"x": torch.zeros(5, 4), "scale": torch.ones(4)}
+    for most, block, tokens in ((8, 16, 8), (None, 16, 16)):
+        shapes = {"x": {0: torch.export.Dim("T", min=1, max=most)}, "scale": None}
+        found = import_plain(Rows(), example, name="rows", dynamic_shapes=shapes, block=block)
+        assert found.module.entry("call").tokens == tokens
+
+
 class Pair(NamedTuple):
     first: Tensor
     second: Tensor
