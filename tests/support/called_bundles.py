@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from called_modules import Classifier, Constant, ConvNet, Filter, Mlp
+from called_modules import Aliases, Classifier, Constant, ConvNet, Filter, Mlp
 from made_once import Once
 from torch import nn
 
@@ -21,7 +21,14 @@ from chimerac.runtime.sessions.runner import find_emulator
 
 NATIVE, WASM, ARM, ONNX = "x86_64-avx2", "wasm", "aarch64-neon", "onnx"
 TARGETS = (NATIVE, WASM, ARM, ONNX)
-KINDS = {"mlp": Mlp, "convnet": ConvNet, "classifier": Classifier, "filter": Filter, "constant": Constant}
+KINDS = {
+    "aliases": Aliases,
+    "mlp": Mlp,
+    "convnet": ConvNet,
+    "classifier": Classifier,
+    "filter": Filter,
+    "constant": Constant,
+}
 #: Kinds that are built for every target; the others, but in slow runs, for these two.
 EVERYWHERE, FEW = ("classifier",), (NATIVE, ONNX)
 MISSING = {

@@ -98,3 +98,44 @@ class Constant(nn.Module):
 
     def forward(self) -> tuple[Tensor, Tensor]:
         return self.table, torch.tensor(7)
+
+
+class Aliases(nn.Module):
+    """Results that share memory with inputs, states, weights and each other, before and after a state changes."""
+
+    held: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.register_buffer("held", torch.arange(4.0))
+        self.register_buffer("count", torch.zeros(1, dtype=torch.int64))
+
+    def forward(self, x: Tensor, step: Tensor) -> dict[str, Tensor]:
+        before, counted = self.held.clone(), self.count.clone()
+        y = torch.tanh(self.linear(x))
+        after = before * 0.5 + y[-1]
+        self.held.copy_(after)
+        self.count.add_(step)
+        inputs = {"x": x, "step": step, "x in pairs": x.reshape(-1, 2, 2)}
+        rows = {
+            "y": y,
+            "y once more": y,
+            "y with an axis": y.reshape(1, -1, 4),
+            "last": y[-1],
+            "more": torch.relu(y) + 1,
+        }
+        states = {"before": before, "after": after, "held": self.held, "counted": counted, "count": self.count}
+        return (
+            inputs
+            | rows
+            | states
+            | {"weight": self.linear.weight, "square": after.reshape(2, 2), "ones": torch.ones(2)}
+        )
+
+    def example(self) -> tuple[Tensor, Tensor]:
+        return torch.zeros(5, 4), torch.tensor(1)
+
+    def dynamic_shapes(self) -> dict[str, object]:
+        return {"x": {0: torch.export.Dim("T", min=1, max=8)}, "step": None}
