@@ -76,8 +76,10 @@ def import_module(
     if alone:
         inputs.append(walker.position())
     if len(inputs) != 2 or logits is None:
-        returned = ", ".join(str(r.type) for r in results)
-        raise UserError("CHM212", f"forward takes {len(inputs)} inputs and returns {returned}", hint=CONTRACT)
+        returned = ", ".join(str(r.type) for r in results) or "nothing"
+        taken = ", ".join(str(v.type) for v in walker.inputs) or "nothing"
+        message = f"{type(module).__name__}.forward takes {taken} and returns {returned}"
+        raise UserError("CHM212", message, hint=CONTRACT)
     ops = walker.scopes[0].ops
     if len(inputs[0].type.shape) == 2:
         inputs[0] = _without_batch(walker, inputs[0], ops)
