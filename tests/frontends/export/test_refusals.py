@@ -132,9 +132,9 @@ class Wide(Small):
     [
         (Nothing, "Nothing.forward: too many positional arguments"),
         (Three, "Three.forward: missing a required argument: 'more'"),
-        (Pair, "forward takes i32[T], i32[] and returns f32[T,10], f32[T,10]"),
-        (Fixed, "forward takes i32[T], i32[] and returns f32[10,8]"),
-        (Wide, "forward takes i32[T], i32[] and returns f32[T,2,5]"),
+        (Pair, "Pair.forward takes i32[T], i32[] and returns f32[T,10], f32[T,10]"),
+        (Fixed, "Fixed.forward takes i32[T], i32[] and returns f32[10,8]"),
+        (Wide, "Wide.forward takes i32[T], i32[] and returns f32[T,2,5]"),
     ],
 )
 def test_another_signature(kind: type[Small], message: str) -> None:
