@@ -39,7 +39,7 @@ class ScanHoisting:
             return work.rebuilt(op)
 
         changed = module.map_graphs(lambda graph: rewrite(graph, hoist))
-        return Rewritten(changed, (f"moved {moved} ops out of {scans} scans",) if scans else ())
+        return Rewritten(changed, (f"moved {moved} ops out of {scans} scans" if scans else "there are no scans",))
 
 
 @dataclass

@@ -14,4 +14,4 @@ types=$!
 .venv/bin/ruff format --check .
 .venv/bin/lint-imports
 wait "$types"
-exec .venv/bin/python -m pytest -n 2 --dist loadgroup -m "not slow" "$@"
+exec .venv/bin/python -m pytest -n 2 -m "not slow" "$@"

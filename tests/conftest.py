@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,6 +67,34 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         torch.manual_seed(seed)
     if isinstance(item, pytest.Function) and hasattr(item.module, "RANDOM"):
         item.module.RANDOM = np.random.default_rng(seed)
+
+
+#: Files and folders whose tests share something that takes long to make: one worker runs all of them.
+#: Beginning with the largest, so that no worker is left alone with one of them in the end.
+TOGETHER = (
+    "tests/targets/apple/",
+    "tests/e2e/test_aarch64.py",
+    "tests/hostile/test_c_fuzz.py",
+    "tests/e2e/test_wasm_variants.py",
+    "tests/frontends/training/recipes/",
+    "tests/frontends/export/test_modules.py",
+    "tests/frontends/families/chimera/test_stateful.py",
+    "tests/compiler/verbs/test_agreement.py",
+    "tests/e2e/test_bundles.py",
+    "tests/e2e/test_second_family.py",
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Spreads tests one by one over the workers, but for those of TOGETHER."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return next((path for path in TOGETHER if nodeid.startswith(path)), nodeid)
+
+    return Scheduling(config, log)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

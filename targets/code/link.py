@@ -19,6 +19,9 @@ from chimerac.targets.isa import Isa
 
 RunZig = Callable[[Sequence[str]], None]
 
+#: A library needs the system's libc and nothing of the compiler's own, which zig would first compile for each system.
+SYSTEM_ONLY = {".so": ("-nostdlib", "-lc", "-lm", "-Wl,-z,defs"), ".dylib": ("-nostdlib", "-lc")}
+
 #: no fast-math and no fused multiply-add: C code computes the same bits as the kernels
 COMPILE_FLAGS = ("-std=c11", "-O3", "-ffp-contract=off", "-fno-fast-math", "-ffunction-sections", "-fdata-sections")
 
@@ -50,6 +53,7 @@ def link(
             *(_ios_flags() if "-ios" in isa.triple else ()),
             *map(str, c_sources),
             *map(str, _prepared(isa, Path(work), objects, exports)),
+            *(SYSTEM_ONLY.get(isa.suffix, ()) if "-shared" in isa.link_flags else ()),
             *("-o", str(output)),
         ]
         (run or run_zig)(["cc", *command])

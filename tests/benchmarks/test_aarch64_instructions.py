@@ -25,6 +25,7 @@ def instructions() -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "tokens", "most", "product", "lanes"),
     [

@@ -74,6 +74,7 @@ def test_page_shows_the_text_of_the_native_bundle(bundles: dict[str, Path]) -> N
     assert "MB \u00b7 WebAssembly relaxed SIMD \u00b7 " in shown["info"]
 
 
+@pytest.mark.slow
 def test_without_the_headers_the_page_has_one_thread_and_says_why(bundles: dict[str, Path]) -> None:
     apart, together = (open_page(bundles["wasm"], REQUEST, isolated=isolated) for isolated in (False, True))
     assert apart["messages"] == []

@@ -29,7 +29,6 @@ from chimerac.targets.registry import find_target
 
 QEMU = find_emulator("aarch64")
 pytestmark = [
-    pytest.mark.xdist_group("aarch64"),  # the bundle is built once
     pytest.mark.skipif(QEMU is None, reason="needs qemu-aarch64: scripts/setup-qemu.sh"),
     pytest.mark.skipif(platform.machine() == "aarch64", reason="nothing is emulated here"),
 ]
@@ -81,6 +80,7 @@ def test_processors_compute_the_interpreters_bits(
             assert found(session, loops) == expected
 
 
+@pytest.mark.slow
 def test_decoding_token_by_token_equals_prefill(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     for processor in PROCESSORS:
         monkeypatch.setenv("QEMU_CPU", processor)

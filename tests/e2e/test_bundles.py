@@ -49,6 +49,7 @@ def test_interpreter_native_and_wasm_agree_bit_for_bit(source: Model, bundles: d
             assert (session.tokens(), session.logits_hash(), session.state_hash()) == expected, target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("targets", [TARGETS[:1], pytest.param(TARGETS, marks=pytest.mark.slow)], ids=len)
 def test_unrolled_bundle_agrees_with_the_interpreter(
     document: Path, source: Model, tmp_path: Path, targets: list[str]

@@ -19,6 +19,7 @@ def weights(folder: Path) -> Path:
     return folder / entry.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "section", "bits"),
     [

@@ -81,8 +81,9 @@ def available() -> tuple[str, ...]:
     return tuple(t for t in targets if not t.startswith("aarch64") or find_emulator("aarch64"))
 
 
-def test_random_models_agree_on_every_target(tmp_path: Path) -> None:
-    compare(6, tmp_path, available())
+def test_random_models_agree(tmp_path: Path) -> None:
+    """AArch64 has no op of its own, and takes qemu longer: see the test of hundreds."""
+    compare(6, tmp_path, ("x86_64-avx2", "wasm32-simd128"))
 
 
 @pytest.mark.slow

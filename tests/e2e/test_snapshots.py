@@ -140,6 +140,7 @@ def test_forged_snapshots_change_nothing(sessions: dict[str, Session], document:
     assert caught.value.code == "CHM407"
 
 
+@pytest.mark.slow
 def test_the_digest_of_a_model_does_not_depend_on_the_target(document: Path, bundles: dict[str, Path]) -> None:
     module = import_model(document, scale="nano").module
     expected = bf.read_manifest(bundles["wasm"]).model_sha256

@@ -32,9 +32,6 @@ MODULES = (
 Result = tuple[list[int], str, str]
 
 
-pytestmark = pytest.mark.xdist_group("wasm variants")  # the bundle is built once
-
-
 @dataclass(frozen=True)
 class Case:
     """A web bundle and what the interpreter computes for PROMPT."""

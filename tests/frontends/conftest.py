@@ -54,7 +54,12 @@ def odd() -> ChimeraShape:
     return ODD
 
 
-@pytest.fixture(params=["nano", "odd", "no loop", "float32 embedding", "ternary embedding", "bfloat16 embedding"])
+SLOW_SHAPES = ("no loop", "float32 embedding", "bfloat16 embedding")
+
+
+@pytest.fixture(
+    params=["nano", "odd", "ternary embedding", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_SHAPES)]
+)
 def shape(request: pytest.FixtureRequest) -> ChimeraShape:
     return {
         "nano": NANO,

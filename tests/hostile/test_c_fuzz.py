@@ -13,8 +13,6 @@ from pathlib import Path
 import pytest
 from c_fuzzing import GCC, SOURCES, TARGETS, build, run
 
-pytestmark = pytest.mark.xdist_group("c fuzzing")  # the programs are compiled once
-
 #: A million, some fifteen seconds each.
 MANY = {
     "container": 600_000,

@@ -48,6 +48,7 @@ def test_every_prefix_is_refused(
         assert python_status(form, good[:size]) in (401, 402, 404)
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_is_noticed_or_harmless(
     good: bytes, run_driver: Callable[..., list[int]], tmp_path: Path
 ) -> None:

@@ -72,6 +72,7 @@ _ENDS = {
 }
 
 
+@pytest.mark.slow
 def test_bombs_are_refused_within_bounds_of_time_and_memory() -> None:
     def limits() -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))

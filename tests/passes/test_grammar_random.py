@@ -19,7 +19,7 @@ def refusals(kind: str, seeds: range, generations: int) -> int:
 
 
 def test_schemas() -> None:
-    assert refusals("schemas", range(30), 5) <= 1
+    assert refusals("schemas", range(20), 5) <= 1
 
 
 def test_regular_expressions() -> None:
@@ -27,7 +27,7 @@ def test_regular_expressions() -> None:
 
 
 def test_lark_grammars() -> None:
-    assert refusals("lark", range(14), 5) < 10
+    assert refusals("lark", range(7), 5) < 6
 
 
 @pytest.mark.slow

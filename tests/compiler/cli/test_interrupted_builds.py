@@ -51,6 +51,7 @@ def quick(build: Build, bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatc
         out: Path,
         *,
         threads: bool = False,
+        tensors: bool = False,
         run: object = None,
     ) -> None:
         shutil.copyfile(bundles["wasm"] / out.name, out)
@@ -169,6 +170,7 @@ def test_a_linker_that_fails_shows_what_it_said(build: Build, dist: Path, monkey
     assert list(dist.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_killed_builds_leave_nothing_under_the_name(build: Build, bundles: dict[str, Path], dist: Path) -> None:
     """SIGKILL at times spread over a whole build, then a build that works."""
     name = bundles["wasm"].name
@@ -196,6 +198,7 @@ def test_killed_builds_leave_nothing_under_the_name(build: Build, bundles: dict[
     assert contents(dist / name) == contents(bundles["wasm"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [pytest.param("config", marks=pytest.mark.slow), "self-test vector"])
 def test_ctrl_c_while_building(document: Path, tmp_path: Path, step: str) -> None:
     with start("build", document, "--scale", "nano", "-t", "wasm", "-o", tmp_path / "dist") as process:

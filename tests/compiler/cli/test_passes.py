@@ -11,6 +11,7 @@ from chimerac.compiler.ir.text import print_module
 from chimerac.compiler.model import Model
 
 
+@pytest.mark.slow
 def test_dumped_passes_are_what_inspect_shows(
     chimerac: Command, document: Path, imported: Model, tmp_path: Path
 ) -> None:

@@ -42,6 +42,7 @@ def good(document: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_file_and_its_seed_give_the_same_weights(
     chimerac: Command, document: Path, bundles: dict[str, Path], good: Path, tmp_path: Path
 ) -> None:
@@ -63,6 +64,7 @@ def test_a_file_and_its_seed_give_the_same_weights(
     assert "learnt nothing" not in (filed / "MODEL_CARD.md").read_text()
 
 
+@pytest.mark.slow
 def test_verify_compares_with_pytorch(
     chimerac: Command, document: Path, bundles: dict[str, Path], imported: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

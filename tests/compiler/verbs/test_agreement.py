@@ -49,7 +49,7 @@ def changed(module: Module, name: str, factor: float) -> Module:
         pytest.param("layers.1.mixer.f_proj.bias", marks=pytest.mark.slow),
         pytest.param("layers.3.mixer.persistent_v", marks=pytest.mark.slow),
         pytest.param("loop.dt_bias", marks=pytest.mark.slow),
-        "norm.weight",
+        pytest.param("norm.weight", marks=pytest.mark.slow),
     ],
 )
 def test_a_weight_that_differs_by_two_percent_is_noticed(source: Model, name: str) -> None:

@@ -78,7 +78,7 @@ class Chains(Small):
         return torch.cat(results, -1)
 
 
-@pytest.mark.parametrize("seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 51))])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 51))])
 def test_random_chains(seed: int, tmp_path: Path) -> None:
     module = Chains(seed).eval()
     imported = load(module)

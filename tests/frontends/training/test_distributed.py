@@ -82,6 +82,7 @@ def spread_by(parallel: str, plan: Plan) -> Plan:
     return replace(plan, parallel=parallel, phases=phases, ternary=False)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_two_processes_train_like_one_and_go_on_bit_for_bit(
     parallel: str, plan: Plan, folder: DataFolder, data_path: Path, tmp_path: Path

@@ -43,6 +43,7 @@ def test_bits_per_byte_is_the_sum_over_all_tokens(model: ChimeraModel, measuring
     assert found == pytest.approx(total / math.log(2) / 100, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_greedy_batches_equal_single_prompts(model: ChimeraModel) -> None:
     prompts = [[1, 2, 3], [200], [7] * 11, [5, 6], [9, 9, 9, 9]]
     expected = []

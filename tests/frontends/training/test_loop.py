@@ -110,6 +110,7 @@ def test_sparse_gradients_leave_small_weights_where_they_are(make_plan: Make, fo
         assert 0.5 < float(moved.float().mean()) / float(large.float().mean()) <= 1
 
 
+@pytest.mark.slow
 def test_balancing_evens_out_the_experts(make_plan: Make, folder: DataFolder) -> None:
     def last_imbalance(rate: float) -> float:
         runner = runner_of(make_plan(bias_rate=rate, steps=20, learning_rate=1e-4), folder)

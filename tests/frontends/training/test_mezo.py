@@ -30,6 +30,7 @@ class Quadratic(nn.Module):
         return ((self.x.detach() - self.target) ** 2).sum() / 2
 
 
+@pytest.mark.slow
 def test_the_mean_of_many_steps_is_the_gradient() -> None:
     model = Quadratic()
     start = model.x.detach().clone()

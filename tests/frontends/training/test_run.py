@@ -92,6 +92,7 @@ def test_a_float_model_is_trained_but_not_packed(plan: Plan, train: Train, tmp_p
     assert json.loads((out / METRICS_FILE).read_text())["ternary"] is False
 
 
+@pytest.mark.slow
 def test_a_run_depends_on_its_plan_only(plan: Plan, train: Train, tmp_path: Path) -> None:
     first, second = train(plan, tmp_path / "a"), train(plan, tmp_path / "b")
     other = train(replace(plan, seed=1), tmp_path / "c")
@@ -146,6 +147,7 @@ def test_a_run_stopped_by_time_goes_on_bit_for_bit(plan: Plan, train: Train, tmp
     assert (out / WEIGHTS_FILE).read_bytes() == (whole / WEIGHTS_FILE).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_process_killed_by_the_system_goes_on_bit_for_bit(
     plan: Plan, train: Train, tmp_path: Path, data_path: Path
 ) -> None:
@@ -278,6 +280,7 @@ def test_a_save_appears_whole_or_not_at_all(
     assert (out / STATE_FILE).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_preferences_go_on_with_their_first_reference(
     make_plan: Callable[..., Plan], train: Train, tmp_path: Path
 ) -> None:

@@ -218,6 +218,7 @@ def sanitized(
     return run
 
 
+@pytest.mark.slow
 def test_no_data_races(sanitized: Callable[..., list[str]]) -> None:
     """Two sessions in two threads with pools of every size."""
     lines = sanitized()

@@ -20,8 +20,6 @@ from chimerac.runtime.bundle_format import APPLE_DIRECTORY
 from chimerac.targets.isa import apple_arm64, load_isa
 from chimerac.targets.kernel_spec import KernelSpec
 
-pytestmark = pytest.mark.xdist_group("apple")  # the kernels are compiled once
-
 ISA = load_isa("macos-arm64")
 PANEL = ISA.panel_rows
 LEAST = 4  #: CHM_AMX_LEAST

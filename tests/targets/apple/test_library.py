@@ -24,8 +24,6 @@ from chimerac.targets.code.macho import hide_symbols
 from chimerac.targets.isa import load_isa
 from chimerac.targets.registry import TARGETS, find_target
 
-pytestmark = pytest.mark.xdist_group("apple")  # the model is built once
-
 #: target → platform and oldest version
 SYSTEMS = {"apple-amx": ("macos", (11, 0)), "ios-arm64": ("ios", (15, 0))}
 LINKERS_OWN = {"__mh_dylib_header", "___dso_handle"}

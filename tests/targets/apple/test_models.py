@@ -14,8 +14,6 @@ from apple_session import AppleSession, StatusError
 
 from chimerac.runtime.bundle_format import SelfTest
 
-pytestmark = pytest.mark.xdist_group("apple")  # the model is built once
-
 #: target, chip, and the kernels it takes
 MACHINES = {
     "macOS on M1": ("apple-amx", M1, "amx"),
@@ -74,6 +72,7 @@ def test_prefill_of_one_token_after_another_equals_all_at_once(nano: Built) -> N
     session.close()
 
 
+@pytest.mark.slow
 def test_sampling_does_not_depend_on_the_kernels(nano: Built) -> None:
     session = AppleSession(nano.paths["ios-arm64"], M1)
     runs = []

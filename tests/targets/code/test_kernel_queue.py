@@ -148,6 +148,7 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path, queue: KernelQueue, cach
     assert not list(cache.glob(f"*{codegen.UNFINISHED}"))
 
 
+@pytest.mark.slow
 def test_a_kernel_that_crashes_its_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice, so that it is not an accident; the others are compiled all the same."""
     (tmp_path / "crashing_compiler.py").write_text(

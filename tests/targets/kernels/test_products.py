@@ -89,6 +89,7 @@ def test_base_3(every: int, tmp_path: Path) -> None:
     check_in_turn(cases, product_isas(), tmp_path, every)
 
 
+@pytest.mark.slow
 @IN_TURN
 @pytest.mark.parametrize("op", ["ternary_matmul", "int8_matmul"])
 @pytest.mark.parametrize(("block", "group"), [pytest.param(272, 544, marks=pytest.mark.slow), (512, 512)])

@@ -37,12 +37,12 @@ def outcome(session: Session, prompt: str | list[int] = PROMPT, **options: Any) 
 @pytest.mark.parametrize(
     "options",
     [
-        {"max_tokens": 64},
-        {"max_tokens": 24, "loops": 1},
-        {"max_tokens": 24, "loops": 3},
-        {"max_tokens": 24, "loops": 6, "exit_threshold": 0.3},
-        {"max_tokens": 40, "temperature": 0.8, "top_p": 0.9, "repetition_penalty": 1.1, "seed": 2**40 + 7, "stream": 3},
-        {"max_tokens": 40, "temperature": 1.3, "top_k": 20},
+        pytest.param({"max_tokens": 64}, marks=pytest.mark.slow),
+        pytest.param({"max_tokens": 24, "loops": 1}, marks=pytest.mark.slow),
+        pytest.param({"max_tokens": 24, "loops": 3}, marks=pytest.mark.slow),
+        {"max_tokens": 12, "loops": 6, "exit_threshold": 0.3},
+        {"max_tokens": 24, "temperature": 0.8, "top_p": 0.9, "repetition_penalty": 1.1, "seed": 2**40 + 7, "stream": 3},
+        pytest.param({"max_tokens": 40, "temperature": 1.3, "top_k": 20}, marks=pytest.mark.slow),
         {"max_tokens": 0},
     ],
 )
@@ -55,7 +55,13 @@ def test_bits_are_those_of_the_native_bundle(
         assert outcome(ours, " And", **again) == outcome(native, " And", **again)
 
 
-@pytest.mark.parametrize("wanted", ["json", "markdown", "none", {"regex": "[a-f]{3}-[0-9]+"}])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("json", "markdown", "none")),
+        {"regex": "[a-f]{3}-[0-9]+"},
+    ],
+)
 def test_grammars_lead_to_the_native_text(wanted: Any, onnx_bundles: dict[str, Path], bundles: dict[str, Path]) -> None:
     grammar = chimerac.compile_grammar(**wanted) if isinstance(wanted, dict) else wanted
     options: dict[str, Any] = {"grammar": grammar, "max_tokens": 24, "temperature": 1.5, "seed": 3}
@@ -112,6 +118,7 @@ def test_prompt_in_pieces_equals_prompt_at_once(onnx_bundles: dict[str, Path]) -
         assert (session.logits_hash(), session.state_hash()) == whole
 
 
+@pytest.mark.slow
 def test_threads_do_not_change_the_bits(onnx_bundles: dict[str, Path]) -> None:
     found = []
     for threads in (1, 2):
@@ -183,6 +190,7 @@ def nodes_of(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     return [*graph.node, *(node for g in inner for node in nodes_of(g))]
 
 
+@pytest.mark.slow
 def test_builds_are_reproducible(document: Path, onnx_bundles: dict[str, Path], tmp_path: Path) -> None:
     build(document, scale="nano", targets=list(onnx_bundles), out=tmp_path, check=False)
     for path in onnx_bundles.values():
@@ -191,6 +199,7 @@ def test_builds_are_reproducible(document: Path, onnx_bundles: dict[str, Path], 
         assert [n for n in names if not filecmp.cmp(path / n, tmp_path / path.name / n, shallow=False)] == []
 
 
+@pytest.mark.slow
 def test_unrolled_bundle_takes_no_other_count(document: Path, tmp_path: Path) -> None:
     built = build(document, scale="nano", targets=["onnx"], out=tmp_path, loops=2).bundles[0]  # runs the self-test
     with chimerac.load(built.path) as session:

@@ -53,6 +53,7 @@ def test_every_parameter_gets_a_gradient(shape: ChimeraShape, make_model: Make) 
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(nano: ChimeraShape, make_model: Make) -> None:
     model = make_model(nano)
     tokens = torch.arange(33).remainder(7)[None].expand(2, -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -39,21 +40,24 @@ def exported(module: Stateful) -> ExportedProgram:
 @pytest.fixture(scope="module")
 def programs(
     nano: ChimeraShape, odd: ChimeraShape, make_model: Make
-) -> dict[str, tuple[ChimeraModel, Stateful, ExportedProgram]]:
+) -> Callable[[str], tuple[ChimeraModel, Stateful, ExportedProgram]]:
+    """Those of a shape; made when they are asked for."""
     shapes = {"nano": nano, "odd": odd, "plain": replace(odd, loop=None, efla=False, embedding_format="float32")}
-    found = {}
-    for name, shape in shapes.items():
-        model = make_model(shape)
+
+    @cache
+    def made(name: str) -> tuple[ChimeraModel, Stateful, ExportedProgram]:
+        model = make_model(shapes[name])
         module = Stateful(model)
-        found[name] = (model, module, exported(module))
-    return found
+        return model, module, exported(module)
+
+    return made
 
 
-@pytest.fixture(params=["nano", "odd", "plain"])
+@pytest.fixture(params=["nano", *(pytest.param(name, marks=pytest.mark.slow) for name in ("odd", "plain"))])
 def program(
-    request: pytest.FixtureRequest, programs: dict[str, tuple[ChimeraModel, Stateful, ExportedProgram]]
+    request: pytest.FixtureRequest, programs: Callable[[str], tuple[ChimeraModel, Stateful, ExportedProgram]]
 ) -> tuple[ChimeraModel, Stateful, ExportedProgram]:
-    return programs[request.param]
+    return programs(request.param)
 
 
 def calls(program: ExportedProgram) -> Iterator[str]:
@@ -110,15 +114,19 @@ def test_only_states_are_mutated_and_weights_keep_their_names(
     assert all(b.dtype == torch.float32 for n, b in module.named_buffers() if n in module.state_names)
 
 
-def test_state_names_hold_one_iteration(programs: dict[str, tuple[ChimeraModel, Stateful, ExportedProgram]]) -> None:
-    _, module, _ = programs["nano"]
+def test_state_names_hold_one_iteration(
+    programs: Callable[[str], tuple[ChimeraModel, Stateful, ExportedProgram]],
+) -> None:
+    _, module, _ = programs("nano")
     titans = {f"layers.3.mixer.{name}" for name in ("ring_k", "ring_v", "anchor", "memory", "momentum")}
     assert titans <= set(module.state_names)
     assert len(module.state_names) == len(set(module.state_names)) == 5 * 4 + 2 * 3 + 5
 
 
-def test_the_looped_region_stands_once(programs: dict[str, tuple[ChimeraModel, Stateful, ExportedProgram]]) -> None:
-    _, _, graph = programs["nano"]
+def test_the_looped_region_stands_once(
+    programs: Callable[[str], tuple[ChimeraModel, Stateful, ExportedProgram]],
+) -> None:
+    _, _, graph = programs("nano")
     nodes = list(graph.graph.nodes)
     (begin,) = [n for n in nodes if str(n.target) == "chimera.loop_begin.default"]
     (end,) = [n for n in nodes if str(n.target) == "chimera.loop_end.default"]

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from chimerac.frontends.training.recipes.home.make_data import make_data
 from chimerac.runtime.reference.tokenizer import read_tokenizer
@@ -74,6 +75,7 @@ def test_description(data: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_same_arguments_same_bytes(data: Path, prose: list[str], words: list[str], tmp_path: Path) -> None:
     make_data(tmp_path, prose, words=words, sentences=300, validation=50, seed=3, vocabulary=700)
     assert {file.name for file in tmp_path.iterdir()} == {file.name for file in data.iterdir()}

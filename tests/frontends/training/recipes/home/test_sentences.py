@@ -7,6 +7,8 @@ import random
 import re
 from collections import Counter
 
+import pytest
+
 from chimerac.frontends.training.recipes.home import negatives
 from chimerac.frontends.training.recipes.home import words as w
 from chimerac.frontends.training.recipes.home.names import NameMaker, made_up_words, vocabularies
@@ -89,6 +91,7 @@ def test_refusals(splits: Splits) -> None:
         assert any(row.intent == negatives.INTENT for row in rows)
 
 
+@pytest.mark.slow
 def test_same_seed_same_rows(prose: list[str], words: list[str]) -> None:
     first, second, other = (make_splits(80, 45, seed, prose, words) for seed in (1, 1, 2))
     assert first == second
