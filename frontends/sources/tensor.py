@@ -86,6 +86,10 @@ class StoredTensor:
         codes, scales = self._read().integers(data)
         return codes.reshape(*lead, -1), scales.reshape(*lead, -1)
 
+    def raw(self, start: int = 0, end: int | None = None) -> np.ndarray:
+        """Part of a matrix as its bytes, u8 [rows, bytes of a row]; errors as of ``floats``, but for the type."""
+        return self._rows(start, end)[0]
+
     def _read(self) -> Encoding:
         if self.encoding is None:
             message = f"{self.file}: {self.name} is of type {self.type_name}, which chimerac does not read"

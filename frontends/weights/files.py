@@ -18,30 +18,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from chimerac.compiler.errors import UserError
+from chimerac.frontends.sources.other_files import known
 
 MAX_HEADER = 100_000_000  #: bytes; what safetensors itself allows, and more than any index has
 DTYPES = ("F32", "F16", "BF16", "F64")  #: what becomes float32
 INDEX = "model.safetensors.index.json"  #: names the files of a checkpoint in parts
 SINGLE = "model.safetensors"
-
-#: First bytes → what such a file is, and how its weights get here.
-_SAFE = "save the weights as safetensors: safetensors.torch.save_file(model.state_dict(), path)"
-MAGICS: Mapping[bytes, tuple[str, str]] = {
-    b"GGUF": ("a GGUF file of llama.cpp", "take the safetensors files that it was converted from"),
-    b"lmgg": ("a GGML file of llama.cpp", "take the safetensors files that it was converted from"),
-    b"tjgg": ("a GGML file of llama.cpp", "take the safetensors files that it was converted from"),
-    b"PK\x03\x04": ("a pickle or zip file, which chimerac does not open", _SAFE),
-    b"PK\x05\x06": ("an empty zip file", _SAFE),
-    b"\x80": ("a pickle or zip file, which chimerac does not open", _SAFE),
-    b"\x89HDF\r\n\x1a\n": ("an HDF5 file", _SAFE),
-    b"\x93NUMPY": ("a numpy array", _SAFE),
-    b"version https://git-lfs": ("a pointer of Git LFS to the file that is meant", "fetch the file: git lfs pull"),
-    b"<!DOCTYPE": ("a web page", "the download gave a page and not the file; its address may need a login"),
-    b"<html": ("a web page", "the download gave a page and not the file; its address may need a login"),
-    b"\x1f\x8b": ("packed with gzip", "unpack it"),
-    b"\x28\xb5\x2f\xfd": ("packed with zstd", "unpack it"),
-    b"\xfd7zXZ": ("packed with xz", "unpack it"),
-}
 
 
 @dataclass(frozen=True)
@@ -147,11 +129,8 @@ def check_frame(file: Path) -> None:
             begin = stream.read(32)
     except OSError as error:
         raise UserError("CHM240", f"can't read {file}: {error.strerror or error}") from error
-    # the byte after the header's length tells: a safetensors header starts with a brace, whatever its length
-    if begin[8:9] != b"{":
-        for magic, (what, hint) in MAGICS.items():
-            if begin.startswith(magic):
-                raise UserError("CHM240", f"{file} is {what}", hint=hint)
+    if other := known(begin):
+        raise UserError("CHM240", f"{file} is {other[0]}", hint=other[1])
     if len(begin) < 9:
         raise UserError("CHM240", f"{file} is no valid safetensors file: it has {size} bytes and no header")
     header = int.from_bytes(begin[:8], "little")
