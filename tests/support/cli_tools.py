@@ -43,7 +43,7 @@ class Outcome:
 
 Command = Callable[..., Outcome]
 
-COMMAND_LINE = (sys.executable, "-c", "from chimerac.compiler.cli.main import main; main(prog_name='chimerac')")
+COMMAND_LINE = (sys.executable, "-m", "chimerac")
 
 
 def environment(**changes: str) -> dict[str, str]:
