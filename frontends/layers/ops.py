@@ -2,8 +2,8 @@
 
 All are unbatched (T tokens first), float32, functional (no argument is changed) and return fresh tensors (no result
 shares memory with an argument). They are for inference: training uses the differentiable batch forms of the layers.
-The recurrences are in ``ops_recurrent``, attention and neural memory in ``ops_memory``; importing this module
-registers them all.
+The recurrences are in ``ops_recurrent``, attention with a cache in ``ops_attention``, the Titans mixer's in
+``ops_memory``; importing this module registers them all.
 
 The eager forms define the maths, not the bits: the order of float additions is free here except in the quantised
 products (see quantization.quantized_product).
@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from chimerac.frontends.layers import ops_memory, ops_recurrent
+from chimerac.frontends.layers import ops_attention, ops_memory, ops_recurrent
 from chimerac.frontends.layers.op_shapes import like, product, table_rows
 from chimerac.frontends.layers.quantization import dequantize, quantized_product, weight_codes
 
@@ -26,6 +26,7 @@ window_attention = ops_memory.window_attention
 titans_anchor = ops_memory.titans_anchor
 titans_apply = ops_memory.titans_apply
 titans_update = ops_memory.titans_update
+cached_attention = ops_attention.cached_attention
 
 
 def rms_norm_reference(x: Tensor, weight: Tensor, eps: float) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from chimerac.targets.kernels import (
+    cached_attention,
     causal_conv,
     elementwise,
     experts,
@@ -26,6 +27,7 @@ from chimerac.targets.kernels.tensorir import Build
 
 #: Op → what builds its kernel.
 KERNELS: Mapping[str, Build] = {
+    **cached_attention.KERNELS,
     **causal_conv.KERNELS,
     **elementwise.KERNELS,
     **experts.KERNELS,

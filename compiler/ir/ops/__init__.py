@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from chimerac.compiler.ir.ops import (
     attention,
+    cached_attention,
     elementwise,
     experts,
     linear,
@@ -32,6 +33,7 @@ OPS: Mapping[str, OpDef] = MappingProxyType(
             tables,
             recurrent,
             attention,
+            cached_attention,
             experts,
         )
         for op in module.OPS

@@ -1,0 +1,264 @@
+"""Kernel of cached_attention: a chunk of rows at a time for all query heads, and some tokens, that read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from tvm import tirx
+
+from chimerac.compiler.ir import numerics
+from chimerac.compiler.ir.ops.cached_attention import CHUNK, LARGEST_HALF, LEAST
+from chimerac.targets.isa import Isa
+from chimerac.targets.kernel_spec import KernelSpec
+from chimerac.targets.kernels.arithmetic import TirOps
+from chimerac.targets.kernels.halves import decode, encode
+from chimerac.targets.kernels.tensorir import Build, Expr, KernelBuilder, Memory, integer, shuffle, splat, strips
+from chimerac.targets.kernels.vectors import float_lanes, lanes8_tree, panels, row_sums
+
+MINUS_INFINITY = -0x00800000  #: bits of the float32
+QUERIES = 16  #: rows of q that pass by a chunk while it is in the cache, if one token has not more of them
+ROWS_PER_VISIT = 16  #: value rows that one query adds before the next one does
+
+
+def build(spec: KernelSpec, isa: Isa) -> Any:
+    """Attention of q[T,H,d] over caches [G,R,d] and [G,R,dv], which take k[T,G,d] and v[T,G,dv] first.
+
+    Position p lies in row p mod R. The result doubles as the weighted sums so far.
+    """
+    return _Attention(spec, isa).build()
+
+
+class _Attention:
+    def __init__(self, spec: KernelSpec, isa: Isa) -> None:
+        self.isa = isa
+        self.b = b = KernelBuilder(spec, isa)
+        self.q, self.k, self.v, self.keys, self.values, self.position = b.operands
+        self.out = b.results[0]
+        self.tokens = b.extent(spec.operands[0].shape[:1])
+        self.heads = int(spec.operands[0].shape[1])
+        self.kept, self.rows, self.key_width = (int(d) for d in spec.operands[3].shape)
+        self.value_width = int(spec.operands[4].shape[2])
+        self.group = self.heads // self.kept
+        self.window = spec.integer("window") or self.rows
+        self.scale = float(np.float32(spec.number("scale")))
+        self.halves = spec.operands[3].dtype == "f16"
+        self.lanes = float_lanes(isa)
+        self.tile = max(1, QUERIES // self.group)  #: tokens that pass by a chunk together
+        queries = self.tile * self.group
+        self.scores = b.local("float32", queries * CHUNK)
+        self.tops, self.totals = (b.local("float32", queries) for _ in range(2))
+        widest = max(self.lanes * self.key_width, ROWS_PER_VISIT * self.value_width)
+        self.decoded = b.local("float32", widest) if self.halves else None
+
+    def build(self) -> Any:
+        b = self.b
+        with b.units() as head:
+            with b.loop(self.tokens) as t:
+                row = b.let(tirx.truncmod(self.position + t, integer(self.rows)))
+                for cache, new, width in ((self.keys, self.k, self.key_width), (self.values, self.v, self.value_width)):
+                    place, own = (head * self.rows + row) * width, (t * self.kept + head) * width
+                    self._keep(cache, new, b.let(place), b.let(own), width)
+            tokens = integer(self.tokens)
+            with b.loop(b.let(tirx.truncdiv(tokens + (self.tile - 1), integer(self.tile)))) as i:
+                first = b.let(i * self.tile)
+                _Tile(self, head, first, b.let(tirx.Min(tokens - first, integer(self.tile)))).run()
+        return b.finish()
+
+    def _keep(self, cache: Memory, new: Memory, place: Expr, own: Expr, width: int) -> None:
+        """Put a row into a cache."""
+        b = self.b
+
+        def copy(start: Expr, lanes: int) -> None:
+            value = new.load(own + start, lanes)
+            if self.halves:
+                ops = TirOps(b, lanes)
+                bounded = numerics.minimum(ops, b.let(value), ops.f32(LARGEST_HALF))
+                value = encode(b, numerics.maximum(ops, bounded, ops.f32(-LARGEST_HALF)), lanes)
+            b.store(cache, place + start, value)
+
+        strips(b, width, copy, self.lanes)
+
+    def rows_of(self, cache: Memory, places: list[Expr], width: int) -> tuple[Memory, list[Expr]]:
+        """Rows of a cache as float32, given where they begin: where they are now."""
+        if self.decoded is None:
+            return cache, places
+        b, decoded = self.b, self.decoded
+        for r, place in enumerate(places):
+
+            def unpack(start: Expr, lanes: int, r: int = r, place: Expr = place) -> None:
+                b.store(decoded, r * width + start, decode(b, cache.load(place + start, lanes), lanes))
+
+            strips(b, width, unpack, self.lanes)
+        return decoded, [integer(r * width) for r in range(len(places))]
+
+
+class _Tile:
+    """Some tokens and one head of the cache."""
+
+    def __init__(self, whole: _Attention, head: Expr, first: Expr, count: Expr) -> None:
+        self.whole, self.b, self.head, self.first = whole, whole.b, head, first
+        b = self.b
+        self.queries = b.let(count * whole.group)
+        self.last = b.let(whole.position + (first + count - 1))  #: the last position that the last token sees
+        self.begin = b.let(self._begin(whole.position + first))  #: the first position that the first token sees
+
+    def run(self) -> None:
+        b, whole = self.b, self.whole
+        with b.loop(self.queries) as i:
+            b.store(whole.tops, i, TirOps(b, 1).f32(LEAST))
+            b.store(whole.totals, i, TirOps(b, 1).f32(0.0))
+            out = b.let(self._row(i) * whole.value_width)
+            strips(b, whole.value_width, lambda s, n: b.store(whole.out, out + s, TirOps(b, n).f32(0.0)), whole.lanes)
+        first = b.let(tirx.truncdiv(self.begin, integer(CHUNK)))
+        with b.loop(b.let(tirx.truncdiv(self.last, integer(CHUNK)) - first + 1)) as i:
+            self._chunk(b.let((first + i) * CHUNK))
+        with b.loop(self.queries) as i:
+            self._finish(i)
+
+    def _begin(self, position: Expr) -> Expr:
+        """The first position that the token at this one sees."""
+        return tirx.Max(position - (self.whole.window - 1), integer(0))
+
+    def _row(self, query: Expr) -> Expr:
+        """The row of q and of the result."""
+        group = self.whole.group
+        token = self.first + tirx.truncdiv(query, integer(group))
+        return self.b.let(token * self.whole.heads + self.head * group + tirx.truncmod(query, integer(group)))
+
+    def _chunk(self, base: Expr) -> None:
+        b, whole = self.b, self.whole
+        low = b.let(tirx.Max(base, self.begin))
+        high = b.let(tirx.Min(base + (CHUNK - 1), self.last))
+        start = b.let(tirx.truncmod(low, integer(whole.rows)))
+        self._scores(base, low, high, start)
+        with b.loop(self.queries) as i:
+            self._softmax(i, base)
+        self._mix(base, low, high, start)
+
+    def _place(self, position: Expr, low: Expr, start: Expr, width: int) -> Expr:
+        """Where the row of a position of a chunk begins in a cache; ``start`` is the row of ``low``."""
+        b, rows = self.b, self.whole.rows
+        row = b.let(start + (position - low))
+        wrapped = tirx.Select(row >= rows, row - rows, row) if rows >= CHUNK else tirx.truncmod(row, integer(rows))
+        return b.let((self.head * rows + wrapped) * width)
+
+    def _scores(self, base: Expr, low: Expr, high: Expr, start: Expr) -> None:
+        """Scaled scores of each query with the rows low to high; what a group has beyond repeats one of them."""
+        b, whole = self.b, self.whole
+        lanes, width = whole.lanes, whole.key_width
+        begin = b.let(tirx.truncdiv(low - base, integer(lanes)))
+        with b.loop(b.let(tirx.truncdiv(high - base, integer(lanes)) - begin + 1)) as i:
+            at = b.let((begin + i) * lanes)
+            inside = [tirx.Max(tirx.Min(base + at + r, high), low) for r in range(lanes)]
+            memory, places = whole.rows_of(
+                whole.keys, [self._place(position, low, start, width) for position in inside], width
+            )
+            with b.loop(self.queries) as query:
+                own = b.let(self._row(query) * width)
+
+                def terms(first: Expr, lanes: int, own: Expr = own) -> list[Expr]:
+                    q = b.let(whole.q.load(own + first, lanes))
+                    ops = TirOps(b, lanes)
+                    return [ops.mul(q, memory.load(place + first, lanes)) for place in places]
+
+                ops = TirOps(b, lanes)
+                scaled = ops.mul(row_sums(b, terms, lanes, width), ops.f32(whole.scale))
+                b.store(whole.scores, query * CHUNK + at, scaled)
+
+    def _seen(self, query: Expr, base: Expr) -> tuple[Expr, Expr]:
+        """The first and the last row of a chunk that a query sees, counted from its beginning; last < first: none."""
+        b, whole = self.b, self.whole
+        position = b.let(whole.position + self.first + tirx.truncdiv(query, integer(whole.group)))
+        first = b.let(tirx.Max(self._begin(position) - base, integer(0)))
+        return first, b.let(tirx.Min(position - base, integer(CHUNK - 1)))
+
+    def _softmax(self, query: Expr, base: Expr) -> None:
+        """Scores of a query to weights, with its maximum, sum, and the weighted sums so far."""
+        b, scores = self.b, self.whole.scores
+        ops, scalar = TirOps(b, 8), TirOps(b, 1)
+        low, high = self._seen(query, base)
+        own = b.let(query * CHUNK)
+        minus_infinity = b.let(scalar.from_bits(scalar.i32(MINUS_INFINITY)))
+        first = b.let(tirx.truncdiv(low, integer(8)))
+        with b.when(low <= high):
+            groups = b.let(tirx.truncdiv(high, integer(8)) - first + 1)
+            for begin, end in ((first * 8, low), (high + 1, (first + groups) * 8)):
+                with b.loop(b.let(end - begin)) as j:
+                    b.store(scores, own + begin + j, minus_infinity)
+            largest = b.cell(splat(minus_infinity, 8))
+            with b.loop(groups) as i:
+                there = b.let(own + (first + i) * 8)
+                largest.set(numerics.maximum(ops, b.let(scores.load(there, 8)), largest.get()))
+            before = b.let(self.whole.tops.load(query))
+            lanes, top = largest.get(), before
+            for lane in range(8):
+                top = numerics.maximum(scalar, b.let(shuffle([lanes], [lane])), top)
+            b.store(self.whole.tops, query, top)
+            total = b.cell(ops.f32(0.0))
+            with b.loop(groups) as i:
+                there = b.let(own + (first + i) * 8)
+                weights = numerics.exp(ops, ops.sub(b.let(scores.load(there, 8)), splat(top, 8)))
+                b.store(scores, there, weights)
+                total.set(ops.add(total.get(), weights))
+            fading = numerics.exp(scalar, scalar.sub(before, top))
+            kept = scalar.mul(b.let(self.whole.totals.load(query)), fading)
+            b.store(self.whole.totals, query, scalar.add(kept, lanes8_tree(b, [total.get()])))
+            with b.when(tirx.Not(scalar.equal(fading, scalar.f32(1.0)))):
+                self._each(query, lambda values, lanes: TirOps(b, lanes).mul(values, splat(fading, lanes)))
+
+    def _each(self, query: Expr, change: Callable[[Expr, int], Expr]) -> None:
+        """Change the sums of a query."""
+        b, whole = self.b, self.whole
+        out = b.let(self._row(query) * whole.value_width)
+
+        def some(start: Expr, lanes: int) -> None:
+            b.store(whole.out, out + start, change(b.let(whole.out.load(out + start, lanes)), lanes))
+
+        strips(b, whole.value_width, some, whole.lanes)
+
+    def _mix(self, base: Expr, low: Expr, high: Expr, start: Expr) -> None:
+        """Add the weighted value rows of a chunk, in order, to the sums of each query."""
+        b, whole = self.b, self.whole
+        width = whole.value_width
+        begin = b.let(tirx.truncdiv(low - base, integer(ROWS_PER_VISIT)))
+        with b.loop(b.let(tirx.truncdiv(high - base, integer(ROWS_PER_VISIT)) - begin + 1)) as i:
+            at = b.let((begin + i) * ROWS_PER_VISIT)
+            decoded: Memory | None = None
+            if whole.decoded is not None:
+                inside = [tirx.Max(tirx.Min(base + at + r, high), low) for r in range(ROWS_PER_VISIT)]
+                places = [self._place(position, low, start, width) for position in inside]
+                decoded, _ = whole.rows_of(whole.values, places, width)
+            with b.loop(self.queries) as query:
+                first, last = self._seen(query, base)
+                first = b.let(tirx.Max(first, at))
+                count = b.let(tirx.Min(last, at + (ROWS_PER_VISIT - 1)) - first + 1)
+                with b.when(count > 0):
+                    out = b.let(self._row(query) * width)
+                    for panel in panels(width, whole.isa):
+                        cells = [b.cell(whole.out.load(out + s, lanes)) for s, lanes in panel]
+                        with b.loop(count) as j:
+                            place = b.let(first + j)
+                            weight = b.let(whole.scores.load(query * CHUNK + place))
+                            row = (
+                                self._place(base + place, low, start, width)
+                                if decoded is None
+                                else b.let((place - at) * width)
+                            )
+                            rows = whole.values if decoded is None else decoded
+                            for cell, (s, lanes) in zip(cells, panel, strict=True):
+                                ops = TirOps(b, lanes)
+                                product = ops.mul(splat(weight, lanes), rows.load(row + s, lanes))
+                                cell.set(ops.add(cell.get(), product))
+                        for cell, (s, _) in zip(cells, panel, strict=True):
+                            b.store(whole.out, out + s, cell.get())
+
+    def _finish(self, query: Expr) -> None:
+        """Divide the sums of a query by the sum of its weights."""
+        b = self.b
+        total = b.let(self.whole.totals.load(query))
+        self._each(query, lambda values, lanes: TirOps(b, lanes).div(values, splat(total, lanes)))
+
+
+KERNELS: Mapping[str, Build] = {"cached_attention": build}

@@ -1,0 +1,113 @@
+"""Attention with a cache against softmax attention in float64 over explicit windows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from ir_tools import assert_same_bits, draw, run_op, scalar
+
+from chimerac.compiler.ir.ops import OPS, TypeRuleError
+from chimerac.compiler.ir.ops.cached_attention import LARGEST_HALF
+from chimerac.compiler.ir.types import TensorType, f32, i32
+
+TOKENS = 150  #: more than two chunks
+
+
+def caches(kept: int, rows: int, width: int, value_width: int, dtype: type = np.float32) -> list[np.ndarray]:
+    """Caches of which nothing may be read that was not written."""
+    return [np.full((kept, rows, w), np.nan, dtype) for w in (width, value_width)]
+
+
+def run(parts: list[int], given: list[np.ndarray], held: list[np.ndarray], window: int) -> list[np.ndarray]:
+    """All results, and the caches, after calls of so many tokens."""
+    found, start = [], 0
+    for count in parts:
+        part = [a[start : start + count] for a in given]
+        y, *held = run_op("cached_attention", *part, *held, scalar(start), scale=0.4, window=window)
+        found.append(y)
+        start += count
+    return [np.concatenate(found), *held]
+
+
+def blocks(tokens: int, size: int) -> list[int]:
+    return [min(size, tokens - start) for start in range(0, tokens, size)]
+
+
+def drawn(heads: int, kept: int, width: int, value_width: int) -> list[np.ndarray]:
+    return [draw(i, TOKENS, h, w) for i, (h, w) in enumerate([(heads, width), (kept, width), (kept, value_width)])]
+
+
+@pytest.mark.parametrize(("heads", "kept", "width", "value_width"), [(1, 1, 6, 6), (4, 2, 5, 8), (3, 1, 16, 4)])
+@pytest.mark.parametrize(("window", "rows"), [(0, TOKENS), (1, 17), (5, 20), (70, 90)])
+def test_softmax_over_what_is_seen(heads: int, kept: int, width: int, value_width: int, window: int, rows: int) -> None:
+    given = drawn(heads, kept, width, value_width)
+    y, *held = run(blocks(TOKENS, 16), given, caches(kept, rows, width, value_width), window)
+    q, k, v = (torch.from_numpy(a).double() for a in given)
+    k, v = (x.repeat_interleave(heads // kept, dim=1) for x in (k, v))
+    for t in range(TOKENS):
+        seen = slice(max(0, t + 1 - (window or TOKENS)), t + 1)
+        weights = torch.softmax(0.4 * torch.einsum("hd,nhd->hn", q[t], k[seen]), -1)
+        truth = torch.einsum("hn,nhd->hd", weights, v[seen]).numpy()
+        np.testing.assert_allclose(y[t], truth, rtol=1e-4, atol=1e-5)
+    for position in range(max(0, TOKENS - rows), TOKENS):
+        for cache, new in zip(held, given[1:], strict=True):
+            assert_same_bits(cache[:, position % rows], new[position])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize(("window", "rows"), [(0, TOKENS), (70, 90)])
+def test_blocks_are_single_tokens(window: int, rows: int, dtype: type) -> None:
+    given = drawn(4, 2, 8, 8)
+    single = run(blocks(TOKENS, 1), given, caches(2, rows, 8, 8, dtype), window)
+    for parts in (blocks(TOKENS, 16), [3, 60, 1, 20, 21, 45]):
+        if window == 0 or max(parts) <= rows - window + 1:
+            for a, b in zip(run(parts, given, caches(2, rows, 8, 8, dtype), window), single, strict=True):
+                assert_same_bits(a, b)
+
+
+def test_half_caches_hold_rounded_rows() -> None:
+    """As a float32 cache of numbers that fp16 has; what is too large is its largest number."""
+    q, k, v = drawn(2, 1, 8, 8)
+    k[3, 0, :3] = 1e6, -1e6, np.nan
+    rounded = [
+        np.nan_to_num(np.clip(a, -LARGEST_HALF, LARGEST_HALF), nan=LARGEST_HALF).astype(np.float16) for a in (k, v)
+    ]
+    y, *held = run([TOKENS], [q, k, v], caches(1, TOKENS, 8, 8, np.float16), 0)
+    wide = [a.astype(np.float32) for a in rounded]
+    assert_same_bits(y, run([TOKENS], [q, *wide], caches(1, TOKENS, 8, 8), 0)[0])
+    for cache, rows in zip(held, rounded, strict=True):
+        assert_same_bits(cache[0], rows[:, 0])
+
+
+def test_large_scores_do_not_overflow() -> None:
+    """Of the tokens before, the one with the same key gets all the weight."""
+    k = np.eye(8, dtype=np.float32)[:, None, :] * np.float32(1e4)
+    y, *_ = run([8], [k, k, draw(1, 8, 1, 4)], caches(1, 8, 8, 4), 0)
+    assert_same_bits(y, draw(1, 8, 1, 4))
+
+
+def test_type_rule() -> None:
+    infer = OPS["cached_attention"].infer
+    q, k, v, keys, values = f32("T", 4, 8), f32("T", 2, 8), f32("T", 2, 6), f32(2, 32, 8), f32(2, 32, 6)
+    every = {"scale": 1.0, "window": 0}
+    assert infer((q, k, v, keys, values, i32()), every) == (f32("T", 4, 6), keys, values)
+    halves = [TensorType("f16", t.shape) for t in (keys, values)]
+    assert infer((q, k, v, *halves, i32()), every) == (f32("T", 4, 6), *halves)
+    for wrong in (
+        (f32("T", 3, 8), k, v, keys, values, i32()),
+        (q, k, f32("T", 1, 6), keys, values, i32()),
+        (q, f32(3, 2, 8), v, keys, values, i32()),
+        (f32("T", 4, 6), k, v, keys, values, i32()),
+        (q, k, v, keys, f32(2, 31, 6), i32()),
+        (q, k, v, keys, halves[1], i32()),
+        (q, k, v, f32(2, 32, 6), values, i32()),
+        (q, k, v, f32(2, "T", 8), f32(2, "T", 6), i32()),
+        (q, k, v, f32(2, 1 << 27, 8), f32(2, 1 << 27, 6), i32()),
+        (q, k, v, keys, values, i32(1)),
+    ):
+        with pytest.raises(TypeRuleError):
+            infer(wrong, every)
+    for window in (-1, 33):
+        with pytest.raises(TypeRuleError):
+            infer((q, k, v, keys, values, i32()), {"scale": 1.0, "window": window})

@@ -1,0 +1,84 @@
+"""Kernels of cached_attention against the numpy reference: at edges of chunks, tiles of tokens, and the ring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kernel_harness import IN_TURN, Case, case, check, check_in_turn, native_isas
+
+RANDOM = np.random.default_rng(31)
+NEW = (0, 1, 2)  #: operands with a token dimension
+
+
+def attention(
+    heads: tuple[int, int],
+    widths: tuple[int, int],
+    rows: int,
+    position: int,
+    n: int = 1,
+    window: int = 0,
+    dtype: type = np.float32,
+    scale: float = 2.0,
+) -> Case:
+    """A call of ``n`` tokens with so many heads of queries and of the cache, whose rows all hold something."""
+    (queries, kept), (width, value_width) = heads, widths
+    shapes = (
+        (n, queries, width),
+        (n, kept, width),
+        (n, kept, value_width),
+        (kept, rows, width),
+        (kept, rows, value_width),
+    )
+    arrays = [(RANDOM.standard_normal(shape) * scale).astype(np.float32) for shape in shapes]
+    operands = [*arrays[:3], *(a.astype(dtype) for a in arrays[3:]), np.array(position, np.int32)]
+    return case("cached_attention", operands, {"window": window, "scale": width**-0.5}, tokens=NEW)
+
+
+@IN_TURN
+def test_caches(every: int, tmp_path: Path) -> None:
+    cases = [
+        attention((1, 1), (4, 4), 8, 0),
+        attention((4, 2), (8, 8), 40, 9, 5),
+        attention((2, 1), (20, 12), 130, 127, 2, dtype=np.float16),
+        attention((6, 2), (16, 24), 130, 58, 16),
+        attention((3, 3), (5, 7), 200, 195, 3, dtype=np.float16),
+        attention((32, 1), (8, 8), 70, 60, 4),
+        attention((4, 1), (64, 64), 150, 120, 16, dtype=np.float16),
+        attention((2, 2), (128, 128), 66, 64, 2),
+        attention((1, 1), (136, 80), 64, 62, 2),
+    ]
+    check_in_turn(cases, native_isas(), tmp_path, every)
+
+
+@IN_TURN
+def test_windows(every: int, tmp_path: Path) -> None:
+    """Rings shorter and longer than a chunk, at every part of a chunk and of the ring."""
+    cases = [
+        attention((2, 1), (8, 8), rows, position, n, window, dtype)
+        for window, rows, dtype in ((12, 28, np.float32), (100, 115, np.float32), (12, 28, np.float16))
+        for position in (0, 5, 55, 63, 120, 2**30 + 41)
+        for n in (1, 16)
+    ]
+    check_in_turn(cases, native_isas(), tmp_path, every)
+
+
+def test_special_values(tmp_path: Path) -> None:
+    """Scores that overflow, underflow, are equal, infinite or not a number; numbers that fp16 has only roughly."""
+    cases = [attention((2, 1), (8, 8), 80, 66, 2, scale=scale) for scale in (0.0, 1e-30, 30.0, 1e10, 1e25)]
+    cases += [attention((2, 1), (8, 8), 80, 66, 2, scale=s, dtype=np.float16) for s in (1e-7, 1e-5, 3e-5, 300.0)]
+    for value in (np.nan, np.inf, -np.inf, -0.0):
+        made = attention((2, 1), (8, 8), 80, 66, 2)
+        made.arrays[0][0, 1, 3] = made.arrays[4][0, 5, 2] = value
+        cases.append(made)
+    largest = attention((2, 1), (8, 8), 80, 66, 2, dtype=np.float16)
+    largest.arrays[1][0, 0, :4] = 65519.0, 65520.0, -1e30, 6e-8
+    check([*cases, largest], native_isas(), tmp_path)
+
+
+@pytest.mark.parametrize("rows", [3, 70])
+def test_beyond_the_cache_memory_is_safe(rows: int, tmp_path: Path) -> None:
+    """Runtimes refuse such calls. A cache without a window is a ring of all its rows."""
+    cases = [attention((2, 1), (8, 8), rows, position) for position in (rows, 5 * rows + 2)]
+    check(cases, native_isas()[:1], tmp_path)
