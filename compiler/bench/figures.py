@@ -13,6 +13,7 @@ _MIXERS = {
     "gated_delta": "Gated DeltaNet",
     "mlstm": "mLSTM",
     "window_attention": "window attention",
+    "cached_attention": "attention",
 }
 
 

@@ -13,6 +13,7 @@ MICROSOFT = "com.microsoft"
 
 ONNX_TYPES: dict[str, int] = {
     "float32": TensorProto.FLOAT,
+    "float16": TensorProto.FLOAT16,
     "int32": TensorProto.INT32,
     "int64": TensorProto.INT64,
     "int8": TensorProto.INT8,

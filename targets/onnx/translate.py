@@ -8,6 +8,7 @@ from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.module import Op
 from chimerac.targets.onnx import (
     attention,
+    cached_attention,
     elementwise,
     experts,
     fused,
@@ -34,6 +35,7 @@ EXACT: Mapping[str, Translate] = {
     **products.TRANSLATORS,
     **recurrent.TRANSLATORS,
     **attention.TRANSLATORS,
+    **cached_attention.TRANSLATORS,
     **experts.TRANSLATORS,
 }
 #: Op → its form of large operators, where it has another.

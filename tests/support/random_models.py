@@ -13,6 +13,7 @@ from chimerac.compiler.ir.module import Module, State, Value
 from chimerac.compiler.ir.types import f32
 
 WIDE, EXPERTS, EXPERT_WIDTH, PERSISTENT, RING = 40, 3, 20, 2, 9
+CACHE = 9  #: rows: a window of 5 and a block
 QUANTISED = {"group": 32, "block": 16}  #: 40 columns end in a short group and a short block
 HEAD_ROWS = f32("T", HEADS, HEAD)
 
@@ -39,8 +40,10 @@ MODEL_STATES = {
     "momentum": State(MATRICES, 1),
     "ring_k": State(f32(RING, HEADS, HEAD), 1),
     "ring_v": State(f32(RING, HEADS, HEAD), 1),
+    "cache_k": State(f32(1, CACHE, HEAD), 1),
+    "cache_v": State(f32(1, CACHE, HEAD), 1),
 }
-LAYERS = ("ternary", "int8", "delta", "mlstm", "titans", "attention", "experts")
+LAYERS = ("ternary", "int8", "delta", "mlstm", "titans", "attention", "cached", "experts")
 
 
 class ModelMaker(Maker):
@@ -130,6 +133,16 @@ class ModelMaker(Maker):
         y, *after = self.emit("window_attention", *operands, window=5, scale=0.5)
         for side, value in zip("kv", after, strict=True):
             self._write_state(f"ring_{side}", value)
+        self._flat(y)
+
+    def _cached(self) -> None:
+        """All heads of queries read one head of the cache."""
+        k, v = (self.emit("slice", self._heads(), start=0, stop=1, axis=1)[0] for _ in range(2))
+        caches = [self._read_state(f"cache_{side}") for side in "kv"]
+        operands = (self._heads(), k, v, *caches, self.flags[0])
+        y, *after = self.emit("cached_attention", *operands, scale=0.5, window=5)
+        for side, value in zip("kv", after, strict=True):
+            self._write_state(f"cache_{side}", value)
         self._flat(y)
 
     def _experts(self) -> None:

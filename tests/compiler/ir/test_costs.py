@@ -82,4 +82,7 @@ def test_multiply_adds_of_single_ops() -> None:
     assert multiply_adds(op("causal_conv", f32("T", 8), f32(8, 4), f32(3, 8))) == 32
     attention = op("window_attention", q, q, q, f32(3, 2, 4), f32(3, 2, 4), q, ring, ring, i32(), i32(), window=5)
     assert multiply_adds(attention) == 2 * (5 + 3 + 1) * 8
+    caches = (f32("T", 4, 8), f32("T", 2, 8), f32("T", 2, 6), f32(2, 30, 8), f32(2, 30, 6), i32())
+    assert multiply_adds(op("cached_attention", *caches, window=0)) == 30 * 4 * (8 + 6)
+    assert multiply_adds(op("cached_attention", *caches, window=9)) == 9 * 4 * (8 + 6)
     assert multiply_adds(op("silu", f32("T", 8))) == 0

@@ -38,6 +38,8 @@ def arguments() -> dict[str, tuple[object, ...]]:
         "mlstm": (heads, heads, heads, gates, gates, state, torch.randn(H, D), torch.zeros(H), 0.5),
         "rope": (heads, scalar(7), 1e4),
         "window_attention": (heads, heads, heads, heads, heads, heads, ring, ring + 1, scalar(0), scalar(1), W, 0.5),
+        "cached_attention": (torch.randn(T, 2 * H, D), heads, heads, torch.zeros(H, 9, D), torch.ones(H, 9, D),
+                             scalar(4), 0.5, 0),
         "titans_anchor": (memory, memory + 1, scalar(16), scalar(1), 16),
         "titans_apply": (heads, memory),
         "titans_update": (heads, heads, gates, gates, gates, memory, memory + 1, memory - 1, scalar(1)),
@@ -119,6 +121,21 @@ def test_window_attention_equals_masked_softmax_over_all_tokens() -> None:
             for head in range(H):
                 weights = torch.softmax(0.7 * keys[:, head] @ q[t, head], 0)
                 torch.testing.assert_close(y[t - start, head], weights @ values[:, head])
+
+
+@pytest.mark.parametrize(("window", "rows"), [(0, 11), (4, 8)])
+def test_cached_attention_equals_masked_softmax_over_all_tokens(window: int, rows: int) -> None:
+    """Eleven tokens in calls of up to five, with two query heads for each head of the cache."""
+    q, k, v = torch.randn(11, 2 * H, D), torch.randn(11, H, D), torch.randn(11, H, D + 1)
+    caches, found = [torch.zeros(H, rows, D), torch.zeros(H, rows, D + 1)], []
+    for part in (slice(0, 5), slice(5, 6), slice(6, 11)):
+        y, *caches = ops.cached_attention(q[part], k[part], v[part], *caches, scalar(part.start), 0.3, window)
+        found.append(y)
+    ages = torch.arange(11)[:, None] - torch.arange(11)
+    mask = (ages >= 0) & (ages < (window or 11))
+    inputs = (q.transpose(0, 1), k.repeat_interleave(2, 1).transpose(0, 1), v.repeat_interleave(2, 1).transpose(0, 1))
+    truth = torch.nn.functional.scaled_dot_product_attention(*inputs, attn_mask=mask, scale=0.3)
+    torch.testing.assert_close(torch.cat(found), truth.transpose(0, 1))
 
 
 def test_anchor_moves_only_at_chunk_starts_of_writing_calls() -> None:
