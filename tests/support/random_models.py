@@ -49,7 +49,7 @@ LAYERS = ("ternary", "int8", "delta", "mlstm", "titans", "attention", "cached", 
 class ModelMaker(Maker):
     """Draws ops and layers."""
 
-    constants, states = MODEL_CONSTANTS, MODEL_STATES
+    constants, states, quantised = MODEL_CONSTANTS, MODEL_STATES, QUANTISED
 
     def step(self, *, in_loop: bool) -> None:
         if self.draw(st.booleans()):

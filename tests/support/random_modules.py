@@ -61,6 +61,7 @@ class Maker:
 
     constants: Mapping[str, np.ndarray] = CONSTANTS
     states: Mapping[str, State] = STATES
+    quantised: Mapping[str, int] = {"group": 8, "block": 4}
 
     def __init__(self, draw: Callable[..., object]) -> None:
         self.draw = draw
@@ -165,7 +166,7 @@ class Maker:
     def _norm(self) -> None:
         self.emit("rms_norm", self.pick(self.of(ROWS)), self.constant("row"), eps=1e-6)
         if self.draw(st.booleans()):
-            self.emit("ternary_linear", self.values[-1], self.constant("weight"), group=8, block=4)
+            self.emit("ternary_linear", self.values[-1], self.constant("weight"), **self.quantised)
 
     def _columns(self) -> None:
         source = self.pick(self.of(ROWS))
@@ -272,7 +273,7 @@ class Maker:
 
     def _row_product(self) -> None:
         name = str(self.draw(st.sampled_from(["linear", "ternary_linear"])))
-        attributes = {"group": 8, "block": 4} if name == "ternary_linear" else {}
+        attributes = self.quantised if name == "ternary_linear" else {}
         self.emit(name, self.pick(self.of(ROW)), self.constant("weight"), **attributes)
 
     def _row_norm(self) -> None:
