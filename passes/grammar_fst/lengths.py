@@ -26,31 +26,45 @@ ENDLESS: Final = 1 << 40
 
 
 def min_length(expression: Expression, lengths: dict[str, int]) -> int:
-    """Fewest bytes of an expression, given those of the rules."""
-    match expression:
+    """Fewest bytes of an expression, given those of the rules. Parts that occur more than once are measured once."""
+    known: dict[int, int] = {}
+
+    def of(item: Expression) -> int:
+        if isinstance(item, Literal | Bytes | Call):
+            return _plain(item, lengths)
+        found = known.get(id(item))
+        if found is None:
+            found = known[id(item)] = min(ENDLESS, whole(item))
+        return found
+
+    def whole(item: Expression) -> int:
+        match item:
+            case Concat(parts):
+                return sum(map(of, parts))
+            case Choice(options):
+                return min(map(of, options), default=ENDLESS)
+            case Repeat(inner, minimum, _):
+                return minimum * of(inner) if minimum else 0
+            case Space(inner):
+                return of(inner)
+            case Counted(opening, inner, separator, closing, minimum, _):
+                edges = of(opening) + of(closing)
+                return edges + minimum * of(inner) + (minimum - 1) * of(separator) if minimum else edges
+            case Graph():
+                return graphs.min_length(item, of)
+        raise AssertionError(item)
+
+    return of(expression)
+
+
+def _plain(item: Literal | Bytes | Call, lengths: dict[str, int]) -> int:
+    match item:
         case Literal(data):
             return len(data)
         case Bytes(ranges):
             return 1 if ranges else ENDLESS
-        case Concat(parts):
-            return min(ENDLESS, sum(min_length(part, lengths) for part in parts))
-        case Choice(options):
-            return min((min_length(option, lengths) for option in options), default=ENDLESS)
-        case Repeat(item, minimum, _):
-            return min(ENDLESS, minimum * min_length(item, lengths)) if minimum else 0
-        case Space(item):
-            return min_length(item, lengths)
-        case Counted(opening, item, separator, closing, minimum, _):
-            edges = min_length(opening, lengths) + min_length(closing, lengths)
-            if not minimum:
-                return min(ENDLESS, edges)
-            inner = minimum * min_length(item, lengths) + (minimum - 1) * min_length(separator, lengths)
-            return min(ENDLESS, edges + inner)
-        case Graph():
-            return graphs.min_length(expression, lambda item: min_length(item, lengths))
         case Call(rule):
             return lengths[rule]
-    raise AssertionError(expression)
 
 
 def rule_lengths(grammar: Grammar) -> dict[str, int]:
@@ -76,11 +90,33 @@ def rule_lengths(grammar: Grammar) -> dict[str, int]:
 def called_rules(expression: Expression) -> set[str]:
     """The rules that an expression names."""
     found: set[str] = set()
+    seen: set[int] = set()
     stack = [expression]
     while stack:
         item = stack.pop()
         if isinstance(item, Call):
             found.add(item.rule)
-        else:
-            stack += children(item)
+        elif id(item) not in seen:  # parts may occur more than once
+            inner = children(item)
+            if inner:
+                seen.add(id(item))
+                stack += inner
+    return found
+
+
+def calling(expression: Expression) -> set[int]:
+    """The ids of all parts of an expression, itself among them, that name a rule."""
+    found: set[int] = set()
+    seen: set[int] = set()
+    stack: list[tuple[Expression, bool]] = [(expression, False)]
+    while stack:
+        item, done = stack.pop()
+        if isinstance(item, Call) or (done and any(id(inner) in found for inner in children(item))):
+            found.add(id(item))
+        elif not done and id(item) not in seen:
+            inner = children(item)
+            if inner:
+                seen.add(id(item))
+                stack.append((item, True))
+                stack += [(part, False) for part in inner]
     return found

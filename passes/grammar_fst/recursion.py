@@ -27,7 +27,7 @@ from chimerac.compiler.ir.grammar import (
     star,
 )
 from chimerac.passes.grammar_fst.components import components
-from chimerac.passes.grammar_fst.lengths import called_rules, min_length, rule_lengths
+from chimerac.passes.grammar_fst.lengths import called_rules, calling, min_length, rule_lengths
 
 _RULE_WORK: Final = 8  #: for a rule whenever circles are looked for
 #: Kinds of frames by their first byte; 0 for others.
@@ -102,9 +102,12 @@ def _reachable(rules: Mapping[str, Expression], start: str) -> dict[str, Express
 
 def _calls(expression: Expression, tail: bool) -> Iterator[tuple[str, bool]]:
     """The calls in an expression, each with whether it is the last thing of the rule."""
+    relevant = calling(expression)
     stack = [(expression, tail)]
     while stack:
         item, last = stack.pop()
+        if id(item) not in relevant:
+            continue
         match item:
             case Call(rule):
                 yield rule, last

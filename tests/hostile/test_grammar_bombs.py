@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from limited import answer, outcomes
+from limited import MEMORY, answer, outcomes
 
 from chimerac.compiler.errors import UserError
 
@@ -84,34 +84,43 @@ LARKS: dict[str, Callable[[], str]] = {
 }
 
 
-def read(kind: str, name: str) -> str:
-    """Read one source; the code of the error that refuses it, or ""."""
+def read(kind: str, name: str, compiled: bool = False) -> str:
+    """Read one source, and compile it; the code of the error that refuses it, or ""."""
     from chimerac.frontends.grammar.lark_files import lark_grammar
     from chimerac.frontends.grammar.regex import regex_grammar
     from chimerac.frontends.grammar.schema import schema_grammar
+    from chimerac.passes.grammar_fst import GrammarFst
 
     try:
         if kind == "schema":
-            schema_grammar(SCHEMAS[name]())
+            grammar = schema_grammar(SCHEMAS[name]())
         elif kind == "regex":
-            regex_grammar(EXPRESSIONS[name]())
+            grammar = regex_grammar(EXPRESSIONS[name]())
         else:
-            lark_grammar(LARKS[name]())
+            grammar = lark_grammar(LARKS[name]())
+        if compiled:
+            GrammarFst().compile(grammar)
     except UserError as error:
         return error.code
     return ""
 
 
-def child() -> None:
+def child(compiled: bool) -> None:
     """Read the sources that the test asks for."""
-    for kind, name in (("schema", "itself"), ("regex", "brackets"), ("lark", "itself")):
-        read(kind, name)  # imports
-    answer(read)
+    for kind, name in (("schema", "itself"), ("regex", "empty"), ("lark", "itself")):
+        read(kind, name, True)  # imports
+    answer(lambda kind, name: read(kind, name, compiled), 2 * MEMORY if compiled else MEMORY)
 
 
 #: What is small after all, and read.
 ACCEPTED = {
     *(("schema", name) for name in ("itself", "itself in each", "objects", "tuple", "2,000 optional")),
+    *(("regex", name) for name in ("optional", "repetitions", "classes", "empty")),
+    ("lark", "itself"),
+}
+#: What of that is refused when it is compiled: too large, of two readings, without an end.
+TOO_LARGE = {
+    *(("schema", name) for name in ("objects", "tuple")),
     *(("regex", name) for name in ("optional", "repetitions", "classes", "empty")),
     ("lark", "itself"),
 }
@@ -126,5 +135,13 @@ def test_nothing_takes_much_time_or_memory() -> None:
     assert set(found.values()) == {"", "CHM280", "CHM281", "CHM282"}
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of Linux")
+def test_what_can_be_read_compiles_or_is_refused() -> None:
+    found = outcomes(__file__, sorted(ACCEPTED), "compiled")
+    assert {case for case, code in found.items() if code} == TOO_LARGE
+    assert {found[case] for case in TOO_LARGE} <= {"CHM282", "CHM283", "CHM284"}
+
+
 if __name__ == "__main__":
-    child()
+    child("compiled" in sys.argv)
