@@ -1,4 +1,4 @@
-"""A scan over the brackets of a text: how deep they nest, and the first one that has no partner."""
+"""A scan over a text before it is parsed: its size, how deep brackets nest, and the first one that has no partner."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from chimerac.compiler.errors import UserError
 from chimerac.frontends.config.source import Source
 
 MAX_DEPTH = 64  #: deepest accepted nesting of objects and lists
+MAX_MARKS = 40_000  #: most brackets, commas, colons, strings and comments, which the parser takes one by one
 
-_TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"?|(?://|#)[^\n]*|/\*(?:[^*]|\*(?!/))*(?:\*/)?|[\[\]{}]')
+_TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"?|(?://|#)[^\n]*|/\*(?:[^*]|\*(?!/))*(?:\*/)?|[\[\]{},:]')
 _PARTNER = {"}": "{", "]": "["}
 
 
@@ -19,12 +20,16 @@ def scan(source: Source) -> tuple[int, UserError] | None:
     The scan is one pass with an explicit stack, so a text of brackets only can't exhaust the interpreter's stack.
 
     Raises:
-        UserError: CHM101 at once for nesting over ``MAX_DEPTH``.
+        UserError: CHM101 at once for nesting over ``MAX_DEPTH``, or over ``MAX_MARKS``.
     """
     opened: list[tuple[str, int]] = []
     mistake: tuple[int, UserError] | None = None
-    for match in _TOKEN.finditer(source.text):
+    for number, match in enumerate(_TOKEN.finditer(source.text)):
         token, at = match.group(), match.start()
+        if number == MAX_MARKS:
+            message = f"the config has more than {MAX_MARKS:,} brackets, commas, colons, strings and comments"
+            hint = "a config holds settings; weights and corpora are files of their own"
+            raise UserError("CHM101", message, span=source.span(at), hint=hint)
         if token.startswith("/*") and not (len(token) >= 4 and token.endswith("*/")):
             error = UserError("CHM102", "this comment is never closed", span=source.span(at, at + 2), hint="add '*/'")
             return mistake or (at, error)

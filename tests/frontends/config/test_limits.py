@@ -12,7 +12,7 @@ from config_fixtures import SMALL
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.config import load, loads
 from chimerac.frontends.config.source import MAX_BYTES, decode
-from chimerac.frontends.config.structure import MAX_DEPTH
+from chimerac.frontends.config.structure import MAX_DEPTH, MAX_MARKS
 
 
 def _error(text: str) -> UserError:
@@ -65,6 +65,17 @@ def test_size() -> None:
         error = _error(text)
         assert error.code == "CHM101"
         assert "1,048,57" in error.message
+
+
+@pytest.mark.parametrize("piece", ["1,", "[],", "#\n", '"a":', "1:"])
+def test_marks(piece: str) -> None:
+    """A short text can have many parts, which take time each."""
+    over = _error("{auto_map: [" + piece * MAX_MARKS + "]}")
+    assert over.code == "CHM101"
+    assert f"{MAX_MARKS:,}" in over.message
+    assert over.span is not None
+    most = MAX_MARKS - 10 if piece == "#\n" else MAX_MARKS // 4
+    assert _error("{auto_map: [" + piece * most + "1]}").code != "CHM101"
 
 
 def test_file_size_is_not_read_whole(tmp_path: Path) -> None:
