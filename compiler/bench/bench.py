@@ -102,6 +102,9 @@ class _Bench:
         first = load(self._bundle, threads=0)
         first.need_tokens()
         default = first.threads
+        for length in (length for length in self._prompts if length > first.context):
+            self._notes.append(f"a prompt of {length} tokens does not fit the context of {first.context}: left out")
+        self._prompts = tuple(length for length in self._prompts if length <= first.context)
         first.close()
         asked = [count or default for count in threads] or [1, default]
         for count in dict.fromkeys(asked):

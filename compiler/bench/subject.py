@@ -103,8 +103,12 @@ class NativeSubject(Subject):
 
     def decode(self, count: int) -> list[float]:
         """Seconds of each ``chm_session_generate``: the model, the likeliest token, its text."""
-        times = list(self._tokens(count))
+        times = list(self._tokens(self._fitting(count)))
         return [after - before for before, after in itertools.pairwise(times)]
+
+    def _fitting(self, count: int) -> int:
+        """So many tokens, or as many as the context has room for after the prompt."""
+        return min(count, self.session.context - PROMPT_TOKENS - 1)
 
     def _tokens(self, count: int) -> Iterator[float]:
         """The time before each token, and after the last."""
@@ -121,6 +125,7 @@ class NativeSubject(Subject):
     def profile(self, count: int) -> Profiled | None:
         if not self.session.measures:
             return None
+        count = self._fitting(count)
         with self.session.profile() as profile:
             seconds = self._profiled(profile, count)
             return Profiled(profile.steps(), seconds, count)

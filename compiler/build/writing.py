@@ -12,6 +12,7 @@ from chimerac.compiler.build.self_test import call_test, check_calls, self_test
 from chimerac.compiler.build.timings import Progress, TimingLog
 from chimerac.compiler.build.workspace import ASIDE_NAME, workspace
 from chimerac.compiler.errors import UserError, as_user_error
+from chimerac.compiler.ir.context import context_of
 from chimerac.compiler.ir.interpreter import is_large
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.model import Model
@@ -43,7 +44,9 @@ def make_self_test(model: Model, module: Module, tell: Progress) -> Tested:
     prompt, count = tokenizer.encode(SELF_TEST_PROMPT), SELF_TEST_TOKENS
     if is_large(module):
         prompt, count = prompt[: LARGE_SELF_TEST[0]], LARGE_SELF_TEST[1]
-    else:
+    if context := context_of(module):
+        prompt, count = prompt[: (context + 1) // 2], min(count, context // 2)
+    if not is_large(module):
         check_calls(module, prompt)
     found = self_test(module, prompt=prompt, count=count, tokenizer=tokenizer)
     what = f"{len(prompt)} + {len(found.tokens)} tokens in the interpreter"

@@ -14,6 +14,7 @@ import numpy as np
 
 from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir import numpy_math
+from chimerac.compiler.ir.context import context_of
 from chimerac.compiler.ir.layouts import unpack
 from chimerac.compiler.ir.module import Graph, Module, Op, Region, Role, Value, fewest_iterations
 from chimerac.compiler.ir.ops import OPS
@@ -68,6 +69,7 @@ class Session:
             allowed = f"within {module.fewest_loops} and {module.loops[1]}"
             raise ValueError(f"loops must be {allowed}, not {self.control.loops}")
         self.position = 0
+        self.context = context_of(module)
         self.iterations = 0  #: of the last call
         self.deepest = 0  #: iterations whose states are in use
         self._observe = observe
@@ -100,6 +102,8 @@ class Session:
         graph = self.module.entry(role)
         if len(tokens) > graph.tokens:
             raise ValueError(f"{graph.name} takes {graph.tokens} tokens at most, not {len(tokens)}")
+        if self.context and self.position + len(tokens) > self.context:
+            raise ValueError(f"{len(tokens)} tokens after {self.position} in a context of {self.context}")
         environment: Environment = {
             graph.inputs[0].name: tokens,
             graph.inputs[1].name: np.array(self.position, np.int32),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.context import context_of
 from chimerac.compiler.ir.costs import decode_costs, decode_steps
 from chimerac.compiler.ir.module import Module, walk
 from chimerac.compiler.ir.ops import OPS
@@ -155,6 +156,7 @@ class _Writer:
             model_sha256=shared,
             provenance=self.model.provenance,
             generation=generation_of(self.model, self.module),
+            context=context_of(self.module),
             entries=self.model.entries,
         )
 

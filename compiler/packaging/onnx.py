@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.context import context_of
 from chimerac.compiler.ir.costs import decode_costs
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.packaging.data_files import check_names, data_names, write_card, write_data, write_report
@@ -77,6 +78,7 @@ class OnnxPackage:
                 model_sha256=model_sha256(module),
                 provenance=model.provenance,
                 generation=generation_of(model, module),
+                context=context_of(module),
                 entries=model.entries,
             ),
         )

@@ -23,6 +23,7 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 
 from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.context import check_caches
 from chimerac.compiler.ir.module import Graph, Module, Op, Parts, Value
 from chimerac.compiler.ir.types import TOKENS, Dim
 from chimerac.frontends.export.carried import going_on, is_carried
@@ -57,7 +58,8 @@ def import_module(
         UserError: CHM210 for a module that torch.export cannot trace, CHM211 for an op that the IR has not, CHM212 for
             a signature other than the contract's, CHM213 for operands that an op does not take, CHM214 for misplaced
             marks of looped regions, CHM215 for a second size that varies, CHM216 for a parameter or buffer that is
-            neither a float nor an integer of 32 bits, CHM217 for a table with fewer rows than there are tokens.
+            neither a float nor an integer of 32 bits, CHM217 for a table with fewer rows than there are tokens, CHM223
+            for a cache that is not written at the position of the call, or has too few rows.
     """
     tokens = torch.zeros(min(3, block), dtype=torch.int32)
     position = torch.zeros((), dtype=torch.int32)
@@ -90,6 +92,7 @@ def import_module(
     graph = Graph("main", tuple(inputs), tuple(ops), (logits,), block)
     made = Module(name, {"main": graph}, walker.constants, walker.states, block, walker.loops)
     check_look_ups(made)
+    check_caches(made)
     if notes is not None:
         notes += walker.notes
     return made

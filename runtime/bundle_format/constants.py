@@ -122,6 +122,7 @@ STATUSES: Final = (
     Status(421, "STATE", "the call does not fit the state of the session"),
     Status(422, "MEMORY", "out of memory"),
     Status(423, "NO_TOKEN", "no token can be chosen: every logit is excluded or not a number"),
+    Status(424, "CONTEXT", "the text would be longer than the model's context"),
     Status(430, "TOKENIZER", "the tokenizer is not valid"),
     Status(431, "GRAMMAR", "the grammar is not valid, or for another tokenizer"),
     Status(432, "GRAMMAR_TOKEN", "the grammar does not allow the token"),

@@ -101,7 +101,11 @@ _GENERATION_RANGES: Final = {
 
 @dataclass(frozen=True)
 class Manifest:
-    """See docs/bundle.md for each field. ``entries`` and ``call_test`` are of modules that are no language models."""
+    """See docs/bundle.md for each field.
+
+    ``context`` is 0 where a sequence may have 2**31 - 1 tokens. ``entries`` and ``call_test`` are of modules that are
+    no language models.
+    """
 
     name: str
     target: str
@@ -115,6 +119,7 @@ class Manifest:
     model_sha256: str = ""
     provenance: Mapping[str, str] = field(default_factory=dict)
     generation: Generation | None = None
+    context: int = 0
     entries: tuple[Entry, ...] = ()
     call_test: CallTest | None = None
     abi: str = c.ABI
@@ -141,6 +146,8 @@ def manifest_json(manifest: Manifest) -> bytes:
         "provenance": {key: _escaped(text) for key, text in sorted(manifest.provenance.items())},
     }
     generation = fields.pop("generation")
+    if not manifest.context:
+        del fields["context"]
     if not manifest.entries:  # a language model
         del fields["entries"], fields["call_test"]
     for port in (p for e in fields.get("entries", ()) for p in (*e["inputs"], *e["results"]) if p["values"] is None):
@@ -214,6 +221,12 @@ def _generation(value: object) -> Generation | None:
     return Generation(max_tokens=most, modes=loops, **numbers)
 
 
+def _context(value: object) -> int:
+    context = count_of(value, "context")
+    need(context < 1 << 31, "context is not a number in range")
+    return context
+
+
 def _json(text: str) -> object:
     """JSON as JavaScript reads it too: bounded nesting, no NaN, and 1.0 is 1."""
     if nesting(text, c.MAX_MANIFEST_DEPTH)[0] > c.MAX_MANIFEST_DEPTH:
@@ -285,6 +298,7 @@ def _manifest(row: dict[str, Any], schema: int, abi: str) -> Manifest:
             for key, value in provenance.items()
         },
         generation=_generation(row.get("generation")),
+        context=_context(row.get("context", 0)),
         entries=entries,
         call_test=read_call_test(row.get("call_test"), entries, _HASH64),
         abi=abi,

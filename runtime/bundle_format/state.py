@@ -90,6 +90,7 @@ class StateForm:
         config_sha256: of the bundle's manifest, like the next.
         shapes: name of a state → its shape, the copies of loop iterations first.
         integers: names of the states of int32; the others are float32.
+        context: most tokens of a sequence.
         max_loops: most loop iterations.
     """
 
@@ -99,6 +100,7 @@ class StateForm:
     max_loops: int
     shapes: Mapping[str, tuple[int, ...]]
     integers: frozenset[str] = frozenset()
+    context: int = MAX_REMAINING
 
     def sections(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Name → dtype and shape, in the order of the file."""
@@ -184,6 +186,8 @@ def _sequence(form: StateForm, container: Container) -> SequenceState | None:
     pending = tuple(container.array("sequence.pending")[: numbers["n_pending"]].tolist())
     text = bytes(container.raw("sequence.text")[: numbers["n_text"]])
     started = numbers["position"] > 0
+    if numbers["position"] + len(pending) > form.context:
+        return None
     if started != (numbers["deepest"] > 0) or (pending and not started) or not _is_part_of_a_character(text):
         return None
     if not all(0 <= token < form.vocabulary for token in (*history, *pending)):

@@ -54,6 +54,8 @@ CHM_API const char *chm_model_weights_sha256(void);
 CHM_API int32_t chm_vocab_size(void);
 CHM_API int32_t chm_max_loops(void);
 CHM_API int32_t chm_default_loops(void);
+/* Most tokens of a sequence, prompts and answers together; 0: 2^31 - 1. */
+CHM_API int32_t chm_context(void);
 /* Bytes that chm_session_open allocates, in one block; 0 if they do not fit the address space. */
 CHM_API size_t chm_session_bytes(void);
 
@@ -142,7 +144,8 @@ CHM_API int32_t chm_session_set_sampling(chm_session *session, float temperature
 /* Tokens that end a generation, instead of the tokenizer's specials of role "end"; count <= CHM_MAX_STOP_TOKENS. */
 CHM_API int32_t chm_session_set_stop_tokens(chm_session *session, const int32_t *tokens, size_t count);
 
-/* Run tokens through the model. All of them are checked first. Any way of cutting a prompt gives the same bits: who wants
+/* Run tokens through the model. All of them are checked first; CHM_ERROR_CONTEXT, and nothing done: they are more than
+ * the sequence has room for. Any way of cutting a prompt gives the same bits: who wants
  * to be able to stop, or to tell how far it is, runs some tokens a call, best up to the next multiple of 64 of the
  * position. */
 CHM_API int32_t chm_session_prefill(chm_session *session, const int32_t *tokens, size_t count);
@@ -153,7 +156,9 @@ CHM_API int32_t chm_session_decode(chm_session *session, int32_t token);
  * use chm_session_prefill. */
 CHM_API int32_t chm_session_prompt(chm_session *session, const uint8_t *text, size_t text_bytes);
 
-/* Allow max_tokens more tokens to be generated, 0..2^31-1, and forget that a generation has finished. */
+/* Allow max_tokens more tokens to be generated, 0..2^31-1, and forget that a generation has finished. At the end of the
+ * context a generation finishes as at max_tokens. CHM_ERROR_CONTEXT, and nothing done: what is left of it may not do for the
+ * grammar's shortest text. */
 CHM_API int32_t chm_session_begin_generation(chm_session *session, int32_t max_tokens);
 /* Choose the next token. CHM_OK: *token was chosen. CHM_FINISHED: *token is the stop token that was chosen, or -1 at
  * max_tokens; the text of the call is what was left of an unfinished character. Needs a token run before. The chosen
@@ -167,6 +172,8 @@ CHM_API const uint8_t *chm_session_text(const chm_session *session, size_t *byte
 CHM_API const float *chm_session_logits(const chm_session *session);
 /* Number of tokens that were run, of a module without tokens that of calls. Of a call that runs, those up to now. */
 CHM_API int32_t chm_session_position(const chm_session *session);
+/* Tokens that the sequence has room for: those of the context less those that were run or chosen. */
+CHM_API int32_t chm_session_room(const chm_session *session);
 /* Loop iterations of the last call. */
 CHM_API int32_t chm_session_iterations(const chm_session *session);
 

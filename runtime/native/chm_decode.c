@@ -68,6 +68,7 @@ static int32_t prefill(chm_session *session, const int32_t *tokens, size_t count
   if (!chm_model.vocab) return chm_fail(CHM_ERROR_STATE, CHM_NO_TOKENS);
   if (!tokens && count) return chm_fail(CHM_ERROR_ARGUMENT, "chm_session_prefill: no tokens");
   int32_t status = chm_check_tokens(tokens, count);
+  if (!status) status = chm_session_check_room(session, count);
   if (!status) status = chm_session_settle(session);
   if (!status) status = run(session, tokens, count);
   if (status) return status;
@@ -123,6 +124,8 @@ static int32_t begin_generation(chm_session *session, int32_t max_tokens) {
     int64_t closing = chm_configuration_closing(session->grammar, &start);
     if (closing > max_tokens)
       return chm_fail(CHM_ERROR_ARGUMENT, "max_tokens is %d; the grammar's shortest text may need %d", (int64_t)max_tokens, closing);
+    int32_t status = chm_session_check_room(session, (size_t)closing);
+    if (status) return status;
   }
   session->sequence.remaining = max_tokens;
   session->sequence.finished = 0;
@@ -183,6 +186,8 @@ static int32_t generate(chm_session *session, int32_t *token) {
   if (!chm_model.vocab) return chm_fail(CHM_ERROR_STATE, CHM_NO_TOKENS);
   if (!sequence->position) return chm_fail(CHM_ERROR_STATE, "nothing to continue: no token was run yet");
   if (sequence->finished) return CHM_FINISHED;
+  int32_t room = chm_session_room(session); /* what is chosen can be run, too */
+  if (chm_model.context && sequence->remaining > room) sequence->remaining = room;
   if (!sequence->remaining) return finish(session);
   chm_bundle *bundle = session->bundle;
   chm_allowed allowed = {NULL, 2, -1};

@@ -92,6 +92,7 @@ typedef enum chm_status {
   CHM_ERROR_STATE = 421, /* the call does not fit the state of the session */
   CHM_ERROR_MEMORY = 422, /* out of memory */
   CHM_ERROR_NO_TOKEN = 423, /* no token can be chosen: every logit is excluded or not a number */
+  CHM_ERROR_CONTEXT = 424, /* the text would be longer than the model's context */
   CHM_ERROR_TOKENIZER = 430, /* the tokenizer is not valid */
   CHM_ERROR_GRAMMAR = 431, /* the grammar is not valid, or for another tokenizer */
   CHM_ERROR_GRAMMAR_TOKEN = 432, /* the grammar does not allow the token */
@@ -118,6 +119,7 @@ typedef enum chm_status {
   X(CHM_ERROR_STATE, "the call does not fit the state of the session") \
   X(CHM_ERROR_MEMORY, "out of memory") \
   X(CHM_ERROR_NO_TOKEN, "no token can be chosen: every logit is excluded or not a number") \
+  X(CHM_ERROR_CONTEXT, "the text would be longer than the model's context") \
   X(CHM_ERROR_TOKENIZER, "the tokenizer is not valid") \
   X(CHM_ERROR_GRAMMAR, "the grammar is not valid, or for another tokenizer") \
   X(CHM_ERROR_GRAMMAR_TOKEN, "the grammar does not allow the token") \

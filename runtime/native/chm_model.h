@@ -12,7 +12,7 @@
 #include "chimera.h"
 #include "chm_cpu.h"
 
-#define CHM_MODEL_ABI 6u
+#define CHM_MODEL_ABI 7u
 #define CHM_NO_SECTION (-1)
 
 /* Whether a driver can be told to measure its steps: a wasm module has no clock. */
@@ -110,6 +110,7 @@ typedef struct chm_model_desc {
   const char *weights_sha256; /* digest over the names, sizes and contents the code was generated for */
   const char *model_sha256;   /* the same of the layout that targets share: what snapshots are tied to */
   int32_t vocab, block; /* vocab: 0 of a model without decode and prefill */
+  int32_t context;      /* most tokens of a sequence; 0: as many as there are positions */
   int32_t min_loops, max_loops, default_loops; /* min_loops is max_loops where loops are unrolled */
   uint64_t state_bytes, arena_bytes;
   int32_t n_sections, n_states;

@@ -249,6 +249,22 @@ int32_t chm_session_profile(chm_session *session, int64_t *nanoseconds, size_t c
 }
 #endif
 
+/* ---- the context ---- */
+
+int32_t chm_context(void) { return chm_model.context; }
+
+int32_t chm_session_room(const chm_session *session) {
+  if (!session) return 0;
+  return (chm_model.context ? chm_model.context : INT32_MAX) - chm_session_position(session) - session->sequence.n_pending;
+}
+
+int32_t chm_session_check_room(const chm_session *session, size_t count) {
+  int32_t room = chm_session_room(session);
+  if (!chm_model.context || count <= (size_t)room) return CHM_OK;
+  return chm_fail(CHM_ERROR_CONTEXT, "%u tokens more; of the context of %d, %d are left", (uint64_t)count,
+                  (int64_t)chm_model.context, (int64_t)room);
+}
+
 /* ---- looking ---- */
 
 const uint8_t *chm_session_text(const chm_session *session, size_t *bytes) {

@@ -48,6 +48,9 @@ struct chm_session {
 
 /* ---- chm_session.c ---- */
 
+/* CHM_ERROR_CONTEXT unless the sequence has room for so many tokens more, and nothing done. */
+int32_t chm_session_check_room(const chm_session *session, size_t count);
+
 /* Begin a call; CHM_ERROR_STATE, and nothing done, while another one runs. */
 int32_t chm_session_enter(chm_session *session);
 /* End it; returns status. */

@@ -141,6 +141,7 @@ static bool is_valid(const chm_stored *stored) {
          s[N_HISTORY] <= (int32_t)CHM_HISTORY_TOKENS && are_tokens(stored->history, s[N_HISTORY]) && s[N_PENDING] >= 0 &&
          s[N_PENDING] <= (int32_t)CHM_MAX_PENDING && (s[POSITION] || !s[N_PENDING]) &&
          are_tokens(stored->pending, s[N_PENDING]) && s[N_TEXT] >= 0 && s[N_TEXT] <= 3 &&
+         (!chm_model.context || s[POSITION] <= chm_model.context - s[N_PENDING]) &&
          chm_utf8_push(&decoder, stored->text, (size_t)s[N_TEXT], text) == 0 && decoder.count == (uint32_t)s[N_TEXT];
 }
 

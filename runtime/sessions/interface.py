@@ -79,7 +79,9 @@ class Session(ABC):
 
         Yields pieces as they come. Afterwards ``tokens()`` and ``finish_reason`` tell what was made and why it ended.
         The generation has the session until it ends, is closed, or nobody refers to it any more. Raises BundleError
-        CHM420 for a bad argument, CHM421 (from the first step) while another call or generation runs.
+        CHM420 for a bad argument, CHM421 (from the first step) while another call or generation runs, and CHM424,
+        before anything changes, for a prompt that does not fit the context, at whose end a generation ends
+        (``"length"``).
         """
         self.need_tokens()
         checked_names(options, (*OPTION_NAMES, "mode", "on_progress"))
@@ -90,6 +92,11 @@ class Session(ABC):
         else:
             checked = checked_tokens(prompt, self.vocab_size)
         return Generation(self._guard, self._generate(checked, chosen, _checked_progress(on_progress)))
+
+    @property
+    def context(self) -> int:
+        """Most tokens of a sequence, prompts and answers together."""
+        return self.manifest.context or 2**31 - 1
 
     def _defaults(self, mode: str | None) -> dict[str, Any]:
         """The bundle's options of a mode; raises BundleError CHM420 if there is none of that name."""
@@ -338,6 +345,13 @@ def _checked_progress(on_progress: Progress | None) -> Progress:
     if on_progress is not None and not callable(on_progress):
         raise BundleError("CHM420", f"on_progress is {kind(on_progress)}, not a function")
     return on_progress or (lambda done, total: None)
+
+
+def check_room(count: int, room: int, context: int) -> None:
+    """Raises BundleError CHM424 if so many tokens more are too many for what is left of a context."""
+    if count > room:
+        message = f"{count} tokens more; of the context of {context}, {room} are left"
+        raise BundleError("CHM424", message, hint="shorten the text, or build the bundle with a larger context")
 
 
 def check_long_enough(closing: int, max_tokens: int) -> None:

@@ -145,6 +145,11 @@ class NativeSession(SteppingSession):
         self._guard.check()
         return str(self._library.get("chm_cpu_selected").decode())
 
+    def _room(self) -> int:
+        if not self._library.has_context:
+            return super()._room()
+        return int(self._library.get("chm_session_room", self._session))
+
     def _position(self) -> int:
         return int(self._library.get("chm_session_position", self._session))
 

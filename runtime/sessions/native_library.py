@@ -108,6 +108,13 @@ _CALL_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
 }
 
 
+#: The same, for what a sequence has room for.
+_CONTEXT_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "chm_context": (_I32, ()),
+    "chm_session_room": (_I32, (_PTR,)),
+}
+
+
 class Tensor(ct.Structure):
     """``chm_tensor``: the name, the address and the bytes of an array of the caller."""
 
@@ -124,9 +131,11 @@ class NativeLibrary:
             self.has_grammars = hasattr(self._library, "chm_pack_open")
             self.measures = hasattr(self._library, "chm_session_profile")
             self.encodes_parts = hasattr(self._library, "chm_tokenizer_encode_part")
+            self.has_context = hasattr(self._library, "chm_session_room")
             signatures = _SIGNATURES | (_GRAMMAR_SIGNATURES if self.has_grammars else {})
             signatures |= _MEASURING_SIGNATURES if self.measures else {}
             signatures |= _PART_SIGNATURES if self.encodes_parts else {}
+            signatures |= _CONTEXT_SIGNATURES if self.has_context else {}
             signatures |= _CALL_SIGNATURES if hasattr(self._library, "chm_session_call") else {}
             for name, (result, arguments) in signatures.items():
                 function = getattr(self._library, name)

@@ -92,7 +92,13 @@ class OnnxSession(SteppingSession):
         self._loops, self._exit_threshold = self._interface.loops[0], 0.0
         shapes = {name.removeprefix("state."): tuple(shape) for name, shape in self._shapes.items()}
         self._form = StateForm(
-            manifest.config_sha256, manifest.model_sha256, self.vocab_size, self.max_loops, shapes, integers
+            manifest.config_sha256,
+            manifest.model_sha256,
+            self.vocab_size,
+            self.max_loops,
+            shapes,
+            integers,
+            self.context,
         )
         self._sequence = self._start()
         self._chosen: GrammarRun | None = None  # for the generation that is about to begin
@@ -199,6 +205,10 @@ class OnnxSession(SteppingSession):
 
     def _next(self) -> tuple[bool, int, str]:
         decoder, token = self._decoder, -1
+        remaining = min(self._sequence.remaining, self._room())  # what is chosen can be run, too
+        self._sequence = replace(self._sequence, remaining=remaining)
+        if self._run_of_grammar is not None:
+            self._run_of_grammar.left = min(self._run_of_grammar.left, remaining)
         if self._sequence.remaining:
             token = self._choose(self._options, self._run_of_grammar)
         if token < 0 or token in self._ends:  # nothing may follow, or nothing more is wanted
@@ -284,6 +294,9 @@ class OnnxSession(SteppingSession):
     def kernels(self) -> str:
         """ONNX Runtime chooses its kernels itself."""
         return f"onnxruntime {self._runtime.__version__}"
+
+    def _room(self) -> int:
+        return self.context - self._sequence.position - len(self._sequence.pending)
 
     def _position(self) -> int:
         return self._sequence.position

@@ -13,7 +13,7 @@ from chimerac.runtime.bundle_format import Manifest
 from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import GenerateOptions
-from chimerac.runtime.sessions.interface import CheckedPrompt, Piece, Progress, Session, check_long_enough
+from chimerac.runtime.sessions.interface import CheckedPrompt, Piece, Progress, Session, check_long_enough, check_room
 from chimerac.runtime.sessions.slices import Slices
 
 
@@ -27,27 +27,34 @@ class SteppingSession(Session):
     def _generate(
         self, prompt: CheckedPrompt, options: GenerateOptions, tell: Progress
     ) -> Generator[Piece, None, None]:
-        check_long_enough(self._configure(options), options.max_tokens)
+        closing = self._configure(options)
+        check_long_enough(closing, options.max_tokens)
         self._tokens, self._finish_reason = [], None
+        room = self.context if options.reset else self._room()
+        tokens = self._prompt_tokens(prompt, room == self.context) if isinstance(prompt, bytes) else prompt
+        check_room(len(tokens) + closing, room, self.context)
         if options.reset:
             self._reset()
-        self._prefill(self._prompt_tokens(prompt) if isinstance(prompt, bytes) else prompt, tell)
+        self._prefill(tokens, tell)
         self._begin(options)
         while True:
             finished, token, text = self._next()
             if token >= 0:
                 self._tokens.append(token)
             if finished:
-                ended = token >= 0 or len(self._tokens) < options.max_tokens  # the latter: nothing may follow
-                self._finish_reason = "stop" if ended else "length"
+                limited = len(self._tokens) == options.max_tokens or not self._room()  # else nothing may follow
+                self._finish_reason = "stop" if token >= 0 or not limited else "length"
                 if text or token >= 0:
                     yield Piece(text, token)
                 return
             yield Piece(text, token)
 
-    def _prompt_tokens(self, text: bytes) -> NDArray[np.int32]:
+    def _room(self) -> int:
+        """Tokens that the sequence has room for."""
+        return self.context - self._position()
+
+    def _prompt_tokens(self, text: bytes, at_start: bool) -> NDArray[np.int32]:
         """As ``chm_session_prompt``: a begin token before the text that starts a sequence, an answer token after it."""
-        at_start = self._position() == 0
         begin = self._special(c.ROLE_BEGIN) if at_start else -1
         answer = self._special(c.ROLE_ANSWER)
         tokens = self._encode(text, False)
@@ -56,6 +63,7 @@ class SteppingSession(Session):
         return np.array([*([begin] if begin >= 0 else []), *tokens, *([answer] if answer >= 0 else [])], np.int32)
 
     def _prefill(self, tokens: NDArray[np.int32], tell: Progress) -> None:
+        check_room(len(tokens), self._room(), self.context)
         if not len(tokens):
             self._run_slice(tokens)  # what was chosen and not run yet
         done = 0

@@ -30,6 +30,8 @@ export interface Manifest {
   /** Of a module that is no language model: what call() takes and gives. */
   entries?: Entry[];
   provenance: Record<string, string>;
+  /** Most tokens of a sequence; absent: 2**31 - 1. */
+  context?: number;
   /** What a generation takes where its caller says nothing; modes: name to loop iterations. */
   generation?: {
     temperature?: number;
@@ -155,6 +157,7 @@ export type FinishReason = "stop" | "length" | null;
 
 /**
  * One prefill, generation or self-test at a time: CHM421 for a second one. Prompts are texts, their bytes, or token ids.
+ * `context`: most tokens of a sequence, prompts and answers together; a prompt that does not fit throws CHM424.
  * `call` is for modules that are no language models: results by name, "output" where there is one.
  */
 export declare class Model {
@@ -162,6 +165,7 @@ export declare class Model {
   readonly manifest: Manifest;
   readonly vocabSize: number;
   readonly maxLoops: number;
+  readonly context: number;
   readonly variant: string;
   readonly threads: number;
   readonly position: number;

@@ -106,6 +106,7 @@ export function checkManifest(manifest) {
   for (const key of ["weights_bytes", "state_bytes", "arena_bytes"]) count(memory[key], key);
   if (memory.decode_bytes !== undefined) count(memory.decode_bytes, "decode_bytes");
   for (const feature of list(manifest.cpu, "cpu")) text(feature, "a cpu feature");
+  if (manifest.context !== undefined && count(manifest.context, "context") > MAX_INT32) refuse("context is not a number in range");
   const entries = manifest.entries === undefined ? [] : list(manifest.entries, "entries").map(checkEntry);
   distinct(entries, "an entry");
   checkSelfTest(manifest.self_test);

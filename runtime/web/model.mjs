@@ -43,6 +43,7 @@ export class Model {
     this.manifest = manifest;
     this.vocabSize = module.exports.chm_vocab_size();
     this.maxLoops = module.exports.chm_max_loops();
+    this.context = module.exports.chm_context?.() || 0x7fffffff; // a module of before has no limit
     this.variant = variant;
     this.threads = module.threads;
   }
@@ -102,6 +103,7 @@ export class Model {
     const values = checkTokens(tokens, this.vocabSize, "tokens");
     checked.signal?.throwIfAborted();
     this.#free();
+    this.#checkRoom(values.length, this.#room());
     const turn = {};
     this.#turn = turn;
     try {
@@ -109,6 +111,16 @@ export class Model {
     } finally {
       this.#end(turn);
     }
+  }
+
+  /** Tokens that the sequence has room for. */
+  #room() {
+    const { exports } = this.#live();
+    return exports.chm_session_room?.(this.#session) ?? this.context - this.position;
+  }
+
+  #checkRoom(count, room) {
+    if (count > room) throw new ChimeraError("CHM424", `${count} tokens more; of the context of ${this.context}, ${room} are left`);
   }
 
   async #run(tokens, { signal, onProgress }) {
@@ -159,10 +171,9 @@ export class Model {
   }
 
   /** Tokens of a prompt: with the begin token before a text that starts a sequence, and the answer token after it. */
-  async #promptTokens(text, signal) {
+  async #promptTokens(text, atStart, signal) {
     const module = this.#live();
     const special = (role) => module.withBytes(new TextEncoder().encode(`${role}\0`), (pointer) => module.exports.chm_tokenizer_special(this.#bundle, pointer));
-    const atStart = this.position === 0;
     const [begin, answer] = [atStart ? special("begin") : -1, special("answer")];
     const tokens = text.length > PART_BYTES ? await this.#encodeParts(text, signal) : this.#encode(text, false);
     if (!text.length && atStart && begin < 0) throw new ChimeraError("CHM420", "the prompt is empty");
@@ -284,7 +295,7 @@ export class Model {
     const { maxTokens = MAX_TOKENS } = options;
     if (closing > maxTokens) throw new ChimeraError("CHM420", `maxTokens is ${maxTokens}; the grammar's shortest text may need ${closing}`);
     module.call("chm_session_set_grammar", this.#session, grammar);
-    return maxTokens;
+    return { maxTokens, closing };
   }
 
   /**
@@ -308,11 +319,15 @@ export class Model {
     const module = this.#free();
     this.#turn = turn;
     try {
-      const maxTokens = this.#configure(options);
+      const { maxTokens, closing } = this.#configure(options);
       this.#finishReason = null;
       this.#tokens = [];
+      const room = reset ? this.context : this.#room();
+      const tokens = checked instanceof Uint8Array ? await this.#promptTokens(checked, room === this.context, signal) : checked;
+      this.#live(); // it may have been disposed meanwhile
+      this.#checkRoom(tokens.length + closing, room);
       if (reset) module.call("chm_session_reset", this.#session);
-      await this.#run(checked instanceof Uint8Array ? await this.#promptTokens(checked, signal) : checked, options);
+      await this.#run(tokens, options);
       this.#live().call("chm_session_begin_generation", this.#session, maxTokens);
       const pause = pauses();
       for (;;) {
@@ -323,8 +338,8 @@ export class Model {
         if (token >= 0) this.#tokens.push(token);
         const text = this.#text();
         if (status === FINISHED) {
-          const ended = token >= 0 || this.#tokens.length < maxTokens; // the latter: the grammar allows no more
-          this.#finishReason = ended ? "stop" : "length";
+          const limited = this.#tokens.length === maxTokens || !this.#room(); // else the grammar allows no more
+          this.#finishReason = token >= 0 || !limited ? "stop" : "length";
           if (text || token >= 0) yield { text, token };
           return;
         }

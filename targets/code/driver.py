@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from chimerac.compiler.errors import InternalError
+from chimerac.compiler.ir.context import context_of
 from chimerac.compiler.ir.costs import decode_steps
 from chimerac.compiler.ir.module import Graph, Module, Op, Value, fewest_iterations, walk
 from chimerac.compiler.ir.ops import OPS
@@ -359,6 +360,7 @@ def _descriptor(
         "model_sha256": c_string(identity.model_sha256),
         "vocab": vocabulary,
         "block": module.block,
+        **({"context": context} if (context := context_of(module)) else {}),
         "min_loops": module.fewest_loops if _is_looped(module) else module.loops[1],
         "max_loops": module.loops[1],
         "default_loops": module.loops[0],

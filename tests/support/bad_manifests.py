@@ -28,6 +28,7 @@ GOOD: Row = {
     "self_test": {"prompt": [1, 2], "tokens": [3], "logits_hash": "0" * 16, "state_hash": "f" * 16},
     "model_sha256": "ef" * 32,
     "provenance": {"weights": "random"},
+    "context": 4096,
     "generation": {"temperature": 0.5, "top_p": 0.9, "max_tokens": 8, "modes": {"fast": {"loops": 1}}},
 }
 
@@ -94,6 +95,7 @@ PLACES: dict[tuple[str | int, ...], str] = {
     ("self_test", "tokens", 0): "count",
     ("self_test", "logits_hash"): "hash",
     ("self_test", "state_hash"): "hash",
+    ("context",): "context",
     ("provenance",): "object",
     ("provenance", "weights"): "text",
     ("generation",): "object",
@@ -106,7 +108,7 @@ PLACES: dict[tuple[str | int, ...], str] = {
 }
 #: Keys that may be missing, or null.
 OPTIONAL: set[tuple[str | int, ...]] = {("model_sha256",), ("generation",), ("self_test",)}
-OPTIONAL |= {("provenance", "weights"), ("memory", "decode_bytes")}
+OPTIONAL |= {("provenance", "weights"), ("memory", "decode_bytes"), ("context",)}
 OPTIONAL |= {
     place for place in PLACES if place[0] == "generation" and place != ("generation", "modes", "fast", "loops")
 }
@@ -129,6 +131,7 @@ WRONG: dict[str, list[Any]] = {
     "hash": _NO_HASHES,
     "number": [True, "0.5", [], {}, -0.001, 1e9, 100.5],
     "loops": [*_NO_COUNTS, 0, 2**31],
+    "context": [*_NO_COUNTS, 2**31],
     "role": [*_NO_TEXTS[:5], "", "Code", "weights ", "constructor", "__proto__"],
     "name": [
         *(*_NO_TEXTS[:5], "", ".", "..", ".hidden", "-rf", "a/b", "../weights.chm", "a\\b", "/etc/passwd", "C:weights"),

@@ -110,6 +110,11 @@ def _rows(operands: Types, attributes: Attributes) -> int:
     return attribute_int(attributes, "window") or int(operands[3].shape[1])
 
 
+def _context(operands: Types, attributes: Attributes) -> int:
+    """As many tokens as the cache has rows, which a window uses again and again."""
+    return 0 if attribute_int(attributes, "window") else int(operands[3].shape[1])
+
+
 def _products(operands: Types, attributes: Attributes) -> int:
     heads, widths = int(operands[0].shape[1]), int(operands[3].shape[2]) + int(operands[4].shape[2])
     return _rows(operands, attributes) * heads * widths
@@ -132,6 +137,7 @@ OPS = [
         {"scale": float, "window": int},
         torch="chimera.cached_attention.default",
         in_place={1: 3, 2: 4},
+        context=_context,
         work=Work(_products, Shared(lambda operands, attributes: int(operands[3].shape[0]), _work)),
     ),
 ]

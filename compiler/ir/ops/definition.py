@@ -103,6 +103,7 @@ class OpDef:
         guard: name of the ``write`` operand of an op that returns its states unchanged when it is 0: such states
             are written in the first iteration of a looped region only, and have one copy for all iterations.
         packed: weights that are packed for a target.
+        context: most tokens of a sequence, from operand types and attributes, 0 for any number; None: any number.
         work: what it costs.
     """
 
@@ -125,6 +126,7 @@ class OpDef:
     in_place: Mapping[int, int] = field(default_factory=dict)
     guard: str | None = None
     packed: Packed | None = None
+    context: Count | None = None
     work: Work = Work()
 
     @property

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from export_tools import VOCABULARY, Body, Small, body_line, check, line_of, refused
 from torch import Tensor, nn
 
+from chimerac.compiler.errors import UserError
 from chimerac.frontends.export.importer import CONTRACT, import_module
 from chimerac.frontends.layers import ops
 
@@ -203,3 +204,38 @@ def test_tables_with_more_rows_than_tokens_are_taken() -> None:
     module = Small()
     module.table = torch.nn.Parameter(torch.cat([module.table, module.table]), requires_grad=False)
     check(module)
+
+
+class Cached(nn.Module):
+    """Attention whose cache of keys and values alike, position and window a test chooses."""
+
+    cache: Tensor
+
+    def __init__(self, rows: int, window: int = 0, later: int = 0) -> None:
+        super().__init__()
+        self.table, self.head = nn.Embedding(VOCABULARY, 8), nn.Linear(8, VOCABULARY)
+        self.window, self.later = window, later
+        self.register_buffer("cache", torch.zeros(1, rows, 8))
+
+    def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
+        x = self.table(tokens)[:, None]
+        place = position + self.later if self.later else position
+        y, new, _ = ops.cached_attention(x, x, x, self.cache, self.cache, place, 0.5, self.window)
+        self.cache.copy_(new)
+        result: Tensor = self.head(y[:, 0])
+        return result
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (Cached(1), "a cache of 1 rows"),
+        (Cached(40, later=1), "the cache is not written at the position of the call"),
+        (Cached(18, window=4), "a cache of 18 rows for a window of 4 tokens"),
+    ],
+    ids=["one row", "later", "window"],
+)
+def test_caches_that_runtimes_cannot_keep(module: Cached, message: str) -> None:
+    with pytest.raises(UserError, match=message, check=lambda error: error.code == "CHM223"):
+        import_module(module.eval(), name="m", block=16)
+    import_module(Cached(19, window=4).eval(), name="m", block=16)

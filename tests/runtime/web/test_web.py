@@ -408,6 +408,7 @@ def test_types_name_what_the_module_has(server: Server) -> None:
         "manifest",
         "vocabSize",
         "maxLoops",
+        "context",
         "variant",
         "threads",
     }

@@ -1,0 +1,106 @@
+"""A text ends with the context: every kind of session refuses what does not fit, before anything changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from attention_models import CachedModel
+from made_once import made_once
+
+import chimerac
+from chimerac.runtime.bundle_format import read_manifest
+from chimerac.runtime.errors import BundleError
+from chimerac.runtime.options import NO_GRAMMAR, PLAIN
+from chimerac.runtime.sessions.interface import Session
+
+CONTEXT = 40
+TARGETS = ("x86_64-avx2", "wasm", "onnx")
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def make(folder: Path) -> None:
+        chimerac.compile(CachedModel(CONTEXT).eval(), name="cached", targets=TARGETS, out=folder)
+
+    return made_once(tmp_path_factory, "a model with a context", make)
+
+
+@pytest.fixture(params=TARGETS)
+def session(request: pytest.FixtureRequest, bundles: Path) -> Iterator[Session]:
+    name = {"wasm": "wasm32-simd128"}.get(request.param, request.param)
+    folders = [path for path in bundles.iterdir() if name.startswith(path.name.partition(".")[2])]
+    with chimerac.load(folders[0]) as opened:
+        yield opened
+
+
+def refused(message: str) -> pytest.RaisesExc[BundleError]:
+    return pytest.raises(BundleError, match=message, check=lambda error: error.code == "CHM424")
+
+
+def test_what_does_not_fit_changes_nothing(session: Session) -> None:
+    assert session.context == session.manifest.context == CONTEXT
+    session.prefill(list(range(30)))
+    before = session.state_hash()
+    with refused("11 tokens more; of the context of 40, 10 are left"):
+        session.prefill(list(range(11)))
+    with refused("12 tokens more"):
+        list(session.generate("a long prompt"[:12], reset=False, grammar=NO_GRAMMAR, **PLAIN))
+    with refused("41 tokens more; of the context of 40, 40 are left"):
+        list(session.generate(list(range(41)), grammar=NO_GRAMMAR, **PLAIN))
+    assert (session.position, session.state_hash()) == (30, before)
+    session.prefill(list(range(10)))
+    with refused("1 tokens more; of the context of 40, 0 are left"):
+        session.prefill([1])
+    assert session.position == 40
+    session.reset()
+    session.prefill(list(range(40)))
+
+
+@pytest.mark.parametrize("prompt", [1, 25, 39, 40])
+def test_a_generation_ends_with_the_context(session: Session, prompt: int) -> None:
+    pieces = list(session.generate(list(range(prompt)), max_tokens=100, **PLAIN))
+    assert sum(piece.token >= 0 for piece in pieces) == len(session.tokens()) == CONTEXT - prompt
+    assert session.finish_reason == "length"
+    session.state_hash()  # runs what was chosen
+    assert session.position == CONTEXT
+    assert not [piece for piece in session.generate([], reset=False, max_tokens=5, **PLAIN) if piece.token >= 0]
+    assert session.finish_reason == "length"
+
+
+def test_chosen_tokens_count_before_they_are_run(session: Session) -> None:
+    for _ in session.generate(list(range(30)), max_tokens=4, **PLAIN):
+        pass
+    with refused("7 tokens more; of the context of 40, 6 are left"):
+        session.prefill([1] * 7)
+    session.prefill([1] * 6)
+    assert session.position == CONTEXT
+
+
+def test_a_grammar_that_does_not_fit_is_refused(session: Session) -> None:
+    grammar = chimerac.compile_grammar(regex="[ab]{12}")
+    with refused("of the context of 40"):
+        list(session.generate(list(range(29)), grammar=grammar, max_tokens=30))
+    text = "".join(piece.text for piece in session.generate(list(range(28)), grammar=grammar, max_tokens=30))
+    assert len(text) == 12
+
+
+def test_snapshots_end_with_the_context(session: Session) -> None:
+    session.prefill(list(range(CONTEXT)))
+    snapshot = session.snapshot()
+    session.reset()
+    session.restore(snapshot)
+    assert session.position == CONTEXT
+    with refused("0 are left"):
+        session.prefill([1])
+
+
+def test_all_runtimes_compute_the_same(bundles: Path) -> None:
+    found = set()
+    for folder in bundles.iterdir():
+        assert read_manifest(folder).context == CONTEXT
+        with chimerac.load(folder) as session:
+            session.prefill(list(range(3, 37)))
+            found.add((session.state_hash(), session.logits_hash(), len(session.snapshot())))
+    assert len(found) == 1
