@@ -1,0 +1,244 @@
+"""The config.json of a Llama-like model as a shape; keys that are not known are refused, for they may mean anything."""
+
+# ruff: noqa: RUF009  (key() makes a dataclasses.field)
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from chimerac.compiler.errors import Span, UserError
+from chimerac.frontends.config.fields import fields_of, key
+from chimerac.frontends.config.reader import Reader, nearest_place
+from chimerac.frontends.config.tree import Object
+from chimerac.frontends.published.kinds import KINDS, PARTICULAR, Kind
+from chimerac.frontends.published.rotary import Linear, Llama3, Rotary, Scaling, Yarn, yarn_attention
+from chimerac.frontends.published.rotary_keys import RotaryKeys
+from chimerac.frontends.published.shape import Activation, LlamaShape
+from chimerac.frontends.sources.folder import CONFIG, ModelFolder
+
+#: Keys that say nothing of what the model computes when it runs, or that the tokenizer's reader asks for.
+SILENT: Final = frozenset(
+    {
+        "_attn_implementation_autoset",
+        "_name_or_path",
+        "architectures",
+        "attention_dropout",
+        "auto_map",
+        "bos_token_id",
+        "chunk_size_feed_forward",
+        "dtype",
+        "eos_token_id",
+        "id2label",
+        "initializer_range",
+        "label2id",
+        "model_type",
+        "output_attentions",
+        "output_hidden_states",
+        "pad_token_id",
+        "pretraining_tp",
+        "problem_type",
+        "return_dict",
+        "torch_dtype",
+        "transformers_version",
+        "unk_token_id",
+        "unsloth_fixed",
+        "unsloth_version",
+        "use_cache",
+        "max_window_layers",
+        "quantization_config",
+        "is_llama_config",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LlamaKeys:
+    """What Llama-like configs say; a default that differs between them is None here."""
+
+    vocab_size: int = key("Rows of the embedding.", minimum=1, maximum=1 << 24)
+    hidden_size: int = key("Channels between layers.", minimum=2, maximum=1 << 20)
+    intermediate_size: int = key("Channels of the gated network.", minimum=1, maximum=1 << 22)
+    num_hidden_layers: int = key("Layers.", minimum=1, maximum=1 << 12)
+    num_attention_heads: int = key("Heads of queries.", minimum=1, maximum=1 << 14)
+    num_key_value_heads: int | None = key("Heads of keys and values.", default=None, minimum=1, maximum=1 << 14)
+    head_dim: int | None = key("Channels of a head.", default=None, minimum=2, maximum=1 << 12)
+    hidden_act: str | None = key("What the gate goes through.", default=None)
+    max_position_embeddings: int = key("Positions the model was made for.", default=2048, minimum=1, maximum=1 << 30)
+    rms_norm_eps: float | None = key("Epsilon of all norms.", default=None, above=0, maximum=1)
+    tie_word_embeddings: bool | None = key("Whether the embedding is the head.", default=None)
+    attention_bias: bool | None = key("Whether projections of attention add a bias.", default=None)
+    mlp_bias: bool = key("Whether the gated network's do.", default=False)
+    rope_theta: float | None = key("Base of the frequencies.", default=None, above=1)
+    rope_scaling: RotaryKeys | None = key("How positions are scaled.", default=None)
+    rope_parameters: RotaryKeys | None = key("Base and scaling.", default=None)
+    rope_interleaved: bool = key("Pairs are the two halves of a head.", default=False, only=False)
+    is_encoder_decoder: bool = key("The model is a decoder.", default=False, only=False)
+    use_sliding_window: bool | None = key("Whether some layers see a window only.", default=None)
+    sliding_window: int | None = key("Positions of the window.", default=None, minimum=1)
+    layer_types: tuple[str, ...] | None = key("What each layer is.", default=None)
+    no_rope_layers: tuple[int, ...] | None = key("0 for layers whose heads do not turn.", default=None)
+    no_rope_layer_interval: int | None = key("Every so many layers one does not turn.", default=None, minimum=2)
+
+
+_COMMON: Final = frozenset(item.name for item in fields_of(LlamaKeys)) - PARTICULAR
+ACTIVATIONS: Mapping[str, Activation] = {"silu": "silu", "swish": "silu", "relu2": "relu2"}
+
+
+def shape_of_folder(folder: ModelFolder, *, product_norms: float | None = None) -> LlamaShape:
+    """The shape that a folder's config.json describes.
+
+    Args:
+        product_norms: epsilon of norms in projections, where its ``quantization_config`` has them.
+
+    Raises:
+        UserError: CHM234, a ``model_type`` or a key that is not known, or a value that is not supported; CHM111 to
+            CHM113, keys that are missing, of another type or out of range; CHM235, sizes that contradict each other.
+    """
+    name = folder.model_type
+    if name not in KINDS:
+        node = folder.config.get("model_type")
+        message = f"models of the type {name[:80]!r} are not supported"
+        hint = f"supported are {', '.join(KINDS)}"
+        raise UserError("CHM234", message, span=node.span if node else None, hint=hint)
+    return _Reading(name, KINDS[name], folder.config).shape(folder.config, product_norms)
+
+
+class _Reading:
+    """One config.json being read."""
+
+    def __init__(self, name: str, kind: Kind, tree: Object) -> None:
+        self.name, self.kind = name, kind
+        self._refuse_unknown(tree)
+        reader = Reader()
+        self.keys: LlamaKeys = reader.read(LlamaKeys, tree.without(*SILENT))
+        self.places = reader.places
+
+    def _refuse_unknown(self, tree: Object) -> None:
+        known = SILENT | _COMMON | self.kind.keys
+        for name, entry in tree.entries.items():
+            if name not in known:
+                message = f"{CONFIG} says {name[:80]!r}, which chimerac does not know for {self.name}"
+                hint = "it may change what the model computes, so it is not ignored"
+                raise UserError("CHM234", message, span=entry.span, hint=hint)
+
+    def shape(self, tree: Object, product_norms: float | None) -> LlamaShape:
+        keys, kind = self.keys, self.kind
+        heads = keys.num_attention_heads
+        pairs = heads if keys.num_key_value_heads is None else keys.num_key_value_heads
+        if heads % pairs:
+            raise self._contradiction("num_key_value_heads", f"{heads} heads do not share {pairs} keys equally")
+        if keys.head_dim is None and keys.hidden_size % heads:
+            raise self._contradiction("hidden_size", f"{keys.hidden_size} channels do not make {heads} heads")
+        width = keys.head_dim or keys.hidden_size // heads
+        if width % 2:
+            raise self._contradiction("head_dim", f"heads of {width} channels have no pairs")
+        if kind.sub_norms and heads * width != keys.hidden_size:
+            raise self._contradiction("head_dim", f"{heads} heads of {width} are not {keys.hidden_size} channels")
+        rotary, bias = self._rotary(), bool(keys.attention_bias)
+        return LlamaShape(
+            architecture=self.name,
+            vocabulary=keys.vocab_size,
+            hidden=keys.hidden_size,
+            inner=keys.intermediate_size,
+            heads=heads,
+            kv_heads=pairs,
+            head_width=width,
+            epsilon=kind.epsilon if keys.rms_norm_eps is None else keys.rms_norm_eps,
+            context=self._context(tree),
+            rotary=rotary,
+            rotated=self._rotated(),
+            activation=self._activation(),
+            qkv_bias=kind.fixed_bias or bias,
+            out_bias=bias and not kind.fixed_bias,
+            inner_bias=keys.mlp_bias,
+            head_norms=kind.head_norms,
+            sub_norms=kind.sub_norms,
+            product_norms=product_norms,
+            tied=kind.tied if keys.tie_word_embeddings is None else keys.tie_word_embeddings,
+        )
+
+    def _activation(self) -> Activation:
+        given = self.keys.hidden_act or self.kind.activation
+        if given not in ACTIVATIONS:
+            raise self._unsupported("hidden_act", f"the activation {given[:80]!r}", f"one of {', '.join(ACTIVATIONS)}")
+        return ACTIVATIONS[given]
+
+    def _context(self, tree: Object) -> int:
+        """Positions up to which every layer sees all tokens before: those of the model, or of its window."""
+        keys = self.keys
+        for number, kind in enumerate(keys.layer_types or ()):
+            if kind not in ("full_attention", "sliding_attention"):
+                raise self._unsupported(f"layer_types.{number}", f"a layer of the type {kind[:80]!r}")
+        if keys.layer_types is not None and len(keys.layer_types) != keys.num_hidden_layers:
+            raise self._contradiction(
+                "layer_types", f"it has {len(keys.layer_types)} of {keys.num_hidden_layers} layers"
+            )
+        window = keys.sliding_window if "sliding_window" in tree.entries else self.kind.window
+        if window is None or keys.use_sliding_window is False:
+            return keys.max_position_embeddings
+        return min(window, keys.max_position_embeddings)
+
+    def _rotated(self) -> tuple[bool, ...]:
+        layers, given = self.keys.num_hidden_layers, self.keys.no_rope_layers
+        if given is not None:
+            if len(given) != layers:
+                raise self._contradiction("no_rope_layers", f"it has {len(given)} of {layers} layers")
+            return tuple(bool(turns) for turns in given)
+        every = self.keys.no_rope_layer_interval or self.kind.unrotated_every
+        return tuple(not every or (layer + 1) % every != 0 for layer in range(layers))
+
+    def _rotary(self) -> Rotary:
+        keys = self.keys
+        path = "rope_scaling" if keys.rope_parameters is None else "rope_parameters"
+        given = (keys.rope_scaling if keys.rope_parameters is None else keys.rope_parameters) or RotaryKeys()
+        bases = {base for base in (given.rope_theta, keys.rope_theta) if base is not None}
+        if len(bases) > 1:
+            raise self._contradiction("rope_theta", "it is there twice, with different values")
+        if given.type is not None and given.rope_type is not None and given.type != given.rope_type:
+            raise self._contradiction(path, f"it is of the type {given.type!r} and {given.rope_type!r}")
+        theta = bases.pop() if bases else self.kind.theta
+        return Rotary(theta, self._scaling(given, path))
+
+    def _scaling(self, given: RotaryKeys, path: str) -> Scaling | None:
+        kind = given.rope_type or given.type or "default"
+        if kind == "default":
+            return None
+        if kind == "linear":
+            return Linear(self._need(given.factor, f"{path}.factor"))
+        if kind == "llama3":
+            low = self._need(given.low_freq_factor, f"{path}.low_freq_factor")
+            high = self._need(given.high_freq_factor, f"{path}.high_freq_factor")
+            if low >= high:
+                raise self._contradiction(path, f"low_freq_factor {low:g} is not below high_freq_factor {high:g}")
+            return Llama3(self._need(given.factor, f"{path}.factor"), low, high, self._original(given))
+        if kind == "yarn":
+            return self._yarn(given, path)
+        raise self._unsupported(path, f"positions of the type {kind[:80]!r}", "default, linear, llama3 or yarn")
+
+    def _original(self, given: RotaryKeys) -> float:
+        return given.original_max_position_embeddings or float(self.keys.max_position_embeddings)
+
+    def _yarn(self, given: RotaryKeys, path: str) -> Yarn:
+        factor = self._need(given.factor, f"{path}.factor")
+        attention = given.attention_factor
+        if attention is None and given.mscale and given.mscale_all_dim:
+            attention = yarn_attention(factor, given.mscale) / yarn_attention(factor, given.mscale_all_dim)
+        return Yarn(
+            factor, self._original(given), given.beta_fast or 32.0, given.beta_slow or 1.0, attention, given.truncate
+        )
+
+    def _need(self, value: float | None, path: str) -> float:
+        if value is None:
+            raise UserError("CHM111", f"the key {path!r} is missing", span=self._place(path))
+        return value
+
+    def _place(self, path: str) -> Span | None:
+        return nearest_place(self.places, path)
+
+    def _unsupported(self, path: str, what: str, hint: str | None = None) -> UserError:
+        return UserError("CHM234", f"{what} is not supported", span=self._place(path), hint=hint)
+
+    def _contradiction(self, path: str, what: str) -> UserError:
+        return UserError("CHM235", f"{CONFIG} contradicts itself: {what}", span=self._place(path))

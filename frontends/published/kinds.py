@@ -1,0 +1,47 @@
+"""The kinds of Llama-like models by the ``model_type`` of their configs: what each means beyond its keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from chimerac.frontends.published.shape import Activation
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a ``model_type`` means beyond its keys.
+
+    Attributes:
+        keys: of ``PARTICULAR``, those that its configs may have.
+        fixed_bias: queries, keys and values have biases, whatever the keys say.
+        window: positions that attention sees of configs that say nothing of windows; None for all.
+        unrotated_every: every so many layers there is one whose heads do not turn; 0 for none.
+    """
+
+    keys: frozenset[str] = frozenset()
+    epsilon: float = 1e-6
+    theta: float = 10_000.0
+    activation: Activation = "silu"
+    tied: bool = False
+    head_norms: bool = False
+    sub_norms: bool = False
+    fixed_bias: bool = False
+    window: int | None = None
+    unrotated_every: int = 0
+
+
+_WINDOWS: Final = frozenset({"use_sliding_window", "sliding_window", "layer_types"})
+_BIASES: Final = frozenset({"attention_bias", "mlp_bias"})
+_UNROTATED: Final = frozenset({"no_rope_layers", "no_rope_layer_interval"})
+#: Keys that configs of some kinds may have, of others not.
+PARTICULAR: Final = _WINDOWS | _BIASES | _UNROTATED
+KINDS: Final[Mapping[str, Kind]] = {
+    "llama": Kind(_BIASES),
+    "mistral": Kind(frozenset({"sliding_window"}), window=4096),
+    "qwen2": Kind(_WINDOWS, fixed_bias=True),
+    "qwen3": Kind(_WINDOWS | {"attention_bias"}, head_norms=True),
+    "smollm3": Kind(_WINDOWS | _BIASES | _UNROTATED, theta=2e6, tied=True, unrotated_every=4),
+    "bitnet": Kind(frozenset({"attention_bias"}), epsilon=1e-5, theta=5e5, activation="relu2", sub_norms=True),
+}

@@ -1,0 +1,138 @@
+"""The module of a Llama-like model as frontends/export takes it: a call of a few tokens, keys and values in buffers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from chimerac.frontends.layers import ops
+from chimerac.frontends.layers.norm import RMSNorm
+from chimerac.frontends.layers.ops_memory import rotate
+from chimerac.frontends.published.forms import Form
+from chimerac.frontends.published.products import Projection, Weight
+from chimerac.frontends.published.rotary import TURN
+from chimerac.frontends.published.shape import LlamaShape
+
+#: Cosines and sines of a call's positions, [T, d/2] each.
+Turned = tuple[Tensor, Tensor]
+
+
+class Attention(nn.Module):
+    """Causal attention over all tokens before, whose keys and values are in buffers of ``context`` rows."""
+
+    def __init__(self, shape: LlamaShape, layer: int, forms: Mapping[str, Form], context: int) -> None:
+        super().__init__()
+        self.shape, self.rotated = shape, shape.rotated[layer]
+        width, path = shape.head_width, f"layers.{layer}.mixer."
+        queries, pairs = shape.heads * width, shape.kv_heads * width
+        norm = shape.product_norms
+        for name, rows in (("q_proj", queries), ("k_proj", pairs), ("v_proj", pairs)):
+            form = forms[f"{path}{name}.weight"]
+            self.add_module(name, Projection(rows, shape.hidden, form, bias=shape.qkv_bias, norm=norm))
+        form = forms[f"{path}o_proj.weight"]
+        self.o_proj = Projection(shape.hidden, queries, form, bias=shape.out_bias, norm=norm)
+        self.q_norm = RMSNorm(width, shape.epsilon) if shape.head_norms else None
+        self.k_norm = RMSNorm(width, shape.epsilon) if shape.head_norms else None
+        self.sub_norm = RMSNorm(queries, shape.epsilon) if shape.sub_norms else None
+        self.scale = shape.rotary.attention**2 / math.sqrt(width) if self.rotated else 1 / math.sqrt(width)
+        self.register_buffer("keys", torch.zeros(shape.kv_heads, context, width))
+        self.register_buffer("values", torch.zeros(shape.kv_heads, context, width))
+
+    def forward(self, x: Tensor, position: Tensor, turned: Turned | None) -> Tensor:
+        """x: [T, D]; position: i32 []; turned: None where ``rope`` finds the angles -> [T, D]."""
+        width = self.shape.head_width
+        q, k, v = (self.get_submodule(name)(x).unflatten(-1, (-1, width)) for name in ("q_proj", "k_proj", "v_proj"))
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm.step(q), self.k_norm.step(k)
+        if self.rotated:
+            q, k = (self._turn(part, position, turned) for part in (q, k))
+        keys, values = self.get_buffer("keys"), self.get_buffer("values")
+        y, new_keys, new_values = ops.cached_attention(q, k, v, keys, values, position, self.scale, 0)
+        keys.copy_(new_keys)
+        values.copy_(new_values)
+        y = y.flatten(1)
+        out: Tensor = self.o_proj(y if self.sub_norm is None else self.sub_norm.step(y))
+        return out
+
+    def _turn(self, x: Tensor, position: Tensor, turned: Turned | None) -> Tensor:
+        if turned is not None:
+            return rotate(x, *turned)
+        y: Tensor = ops.rope(x, position, self.shape.rotary.theta)
+        return y
+
+
+class GatedNetwork(nn.Module):
+    """down(act(gate(x)) * up(x))."""
+
+    def __init__(self, shape: LlamaShape, layer: int, forms: Mapping[str, Form]) -> None:
+        super().__init__()
+        norm = shape.product_norms
+        sizes = {"gate_proj": (shape.inner, shape.hidden), "up_proj": (shape.inner, shape.hidden)}
+        for name, (rows, columns) in (sizes | {"down_proj": (shape.hidden, shape.inner)}).items():
+            form = forms[f"layers.{layer}.ffn.{name}.weight"]
+            self.add_module(name, Projection(rows, columns, form, bias=shape.inner_bias, norm=norm))
+        self.sub_norm = RMSNorm(shape.inner, shape.epsilon) if shape.sub_norms else None
+        self.squared = shape.activation == "relu2"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [T, D] -> [T, D]."""
+        gate = self.get_submodule("gate_proj")(x)
+        gate = torch.relu(gate).square() if self.squared else F.silu(gate)
+        inner = gate * self.get_submodule("up_proj")(x)
+        out: Tensor = self.get_submodule("down_proj")(inner if self.sub_norm is None else self.sub_norm.step(inner))
+        return out
+
+
+class Layer(nn.Module):
+    """Attention and a gated network, each added to what it reads behind a norm."""
+
+    def __init__(self, shape: LlamaShape, layer: int, forms: Mapping[str, Form], context: int) -> None:
+        super().__init__()
+        self.mixer_norm, self.ffn_norm = (RMSNorm(shape.hidden, shape.epsilon) for _ in range(2))
+        self.mixer = Attention(shape, layer, forms, context)
+        self.ffn = GatedNetwork(shape, layer, forms)
+
+    def forward(self, x: Tensor, position: Tensor, turned: Turned | None) -> Tensor:
+        x = x + self.mixer(self.mixer_norm.step(x), position, turned)
+        y: Tensor = x + self.ffn(self.ffn_norm.step(x))
+        return y
+
+
+class LlamaLike(nn.Module):
+    """The model; ``names.py`` says what its parameters are called in files.
+
+    Args:
+        forms: of every matrix, by the name of the parameter.
+        context: most tokens of a text.
+    """
+
+    phases: Tensor
+
+    def __init__(self, shape: LlamaShape, forms: Mapping[str, Form], context: int) -> None:
+        super().__init__()
+        self.shape, self.context = shape, context
+        self.embedding = Weight(shape.vocabulary, shape.hidden, forms["embedding.weight"])
+        self.layers = nn.ModuleList(Layer(shape, layer, forms, context) for layer in range(shape.layers))
+        self.norm = RMSNorm(shape.hidden, shape.epsilon)
+        self.head = None if shape.tied else Projection(shape.vocabulary, shape.hidden, forms["head.weight"])
+        phases = torch.tensor(shape.rotary.phases(shape.head_width), dtype=torch.int32)
+        self.register_buffer("phases", phases, persistent=False)
+
+    def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
+        """tokens: i32 [T]; position: i32 [] -> logits [T, V]."""
+        x = self.embedding.rows(tokens)
+        turned = None if self.shape.rotary.scaling is None else self._turned(tokens, position)
+        for layer in self.layers:
+            x = layer(x, position, turned)
+        x = self.norm.step(x)
+        return self.embedding.product(x) if self.head is None else self.head(x)
+
+    def _turned(self, tokens: Tensor, position: Tensor) -> Turned:
+        """Integers of 32 bits wrap, and so does a turn: phases are exact at any position."""
+        places = position + torch.arange(tokens.shape[0], dtype=torch.int32)
+        angles = (places[:, None] * self.phases).to(torch.float32) * (2 * math.pi / TURN)
+        return torch.cos(angles), torch.sin(angles)
