@@ -1,7 +1,5 @@
 """``quantization_config`` of a config.json: how the numbers of BitNet's projections are stored."""
 
-# ruff: noqa: RUF009  (key() makes a dataclasses.field)
-
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -13,8 +11,8 @@ from chimerac.frontends.config.reader import Reader
 from chimerac.frontends.config.tree import Object, Scalar
 from chimerac.frontends.sources.folder import ModelFolder
 
-#: What becomes of a stored matrix: its trits divided by ``weight_scale``, or multiplied with it, or its floats rounded to
-#: trits by the mean of their magnitudes.
+#: What becomes of a stored matrix: its trits divided by ``weight_scale``, or multiplied with it, or its floats rounded
+#: to trits by the mean of their magnitudes.
 Rule = Literal["divided", "multiplied", "online"]
 
 

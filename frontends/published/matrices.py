@@ -12,7 +12,7 @@ from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.quantised import check_codes, check_scales, dequantise
 from chimerac.frontends.published.bit_linear import Rule
 from chimerac.frontends.published.forms import GROUP, Form, Kind
-from chimerac.frontends.published.stored import Packed, Rows
+from chimerac.frontends.published.stored import PACKED, Packed, Rows
 from chimerac.frontends.published.ternary_floats import Found, find
 from chimerac.frontends.sources.safetensors import FLOATS
 from chimerac.frontends.sources.tensor import StoredTensor
@@ -29,6 +29,7 @@ class Matrix:
 
     Attributes:
         name: of its parameter.
+        place: the file that it is in and its name there, for messages.
         told: how the file has it and what became of it, in words.
         floats: rows as float32, without the factor.
         codes: rows as they are multiplied, where the file has them as integers or as floats that are some; None where
@@ -38,6 +39,7 @@ class Matrix:
     """
 
     name: str
+    place: str
     size: tuple[int, int]
     form: Form
     told: str
@@ -57,7 +59,9 @@ class Matrix:
         for start, end in self.ranges():
             part = self.floats(start, end)
             if not np.isfinite(part).all():
-                raise UserError("CHM242", f"{self.name} has numbers that are NaN or infinite, in rows {start} to {end - 1}")
+                raise UserError(
+                    "CHM242", f"{self.place} has numbers that are NaN or infinite, in rows {start} to {end - 1}"
+                )
             yield part
 
 
@@ -70,33 +74,33 @@ def matrix(name: str, tensor: StoredTensor, rows: Rows, wanted: Kind) -> Matrix:
     Raises:
         UserError: CHM233, its type is not read; CHM242, its scale is not a number.
     """
-    size = (tensor.shape[0], tensor.shape[1])
+    place, size = _place(tensor), (tensor.shape[0], tensor.shape[1])
     encoding = tensor.encoding
     if encoding is not None and encoding.codes is not None and encoding.most <= 2:
-        return _of_codes(name, size, tensor, rows)
+        return _of_codes(name, place, size, tensor, rows)
     if encoding in FLOATS.values():
-        plain = Matrix(name, size, Form(wanted), f"{tensor.type_name} as {wanted}", rows.floats, step=rows.step)
+        plain = Matrix(name, place, size, Form(wanted), f"{tensor.type_name} as {wanted}", rows.floats, step=rows.step)
         found = find(plain.parts())
         if found is not None:
             return _of_found(plain, found, tensor.type_name)
         return plain
-    return Matrix(name, size, Form(wanted), f"{tensor.type_name} as {wanted}", rows.floats, step=rows.step)
+    return Matrix(name, place, size, Form(wanted), f"{tensor.type_name} as {wanted}", rows.floats, step=rows.step)
 
 
-def _of_codes(name: str, size: tuple[int, int], tensor: StoredTensor, rows: Rows) -> Matrix:
+def _of_codes(name: str, place: str, size: tuple[int, int], tensor: StoredTensor, rows: Rows) -> Matrix:
     encoding, scale = tensor.encoding, tensor.scale
     assert encoding is not None
     form = Form("ternary", encoding.weights, "none" if scale is None else "tensor")
 
     def codes(start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
         found, scales = rows.integers(start, end)
-        check_codes(found, "trits", tensor.name)
-        check_scales(scales, tensor.name)
+        check_codes(found, "trits", place)
+        check_scales(scales, place)
         return found, scales
 
     told = f"{tensor.type_name} as it is"
     factor = None if scale is None else np.array([scale], np.float32)
-    return Matrix(name, size, form, told, _floats_of(codes, form.group), codes, factor, rows.step)
+    return Matrix(name, place, size, form, told, _floats_of(codes, form.group), codes, factor, rows.step)
 
 
 def _of_found(plain: Matrix, found: Found, type_name: str) -> Matrix:
@@ -106,21 +110,23 @@ def _of_found(plain: Matrix, found: Found, type_name: str) -> Matrix:
         group = found.group or GROUP
         codes = _signs(plain.floats, group)
         told = f"{type_name} that is ternary with scales {what}, as it is"
-        return Matrix(plain.name, plain.size, Form("ternary", group), told, plain.floats, codes, step=plain.step)
+        return Matrix(
+            plain.name, plain.place, plain.size, Form("ternary", group), told, plain.floats, codes, step=plain.step
+        )
     if found.rows is None:
         told = f"{plain.told}: ternary with scales {what} that float16 has not"
-        return Matrix(plain.name, plain.size, plain.form, told, plain.floats, step=plain.step)
+        return Matrix(plain.name, plain.place, plain.size, plain.form, told, plain.floats, step=plain.step)
     told = f"{type_name} that is ternary with a float32 scale {what}, as it is"
     factor = found.rows.max(keepdims=True) if found.one else found.rows
     form = Form("ternary", GROUP, "tensor" if found.one else "row")
     codes = _signs(plain.floats, GROUP, ones=True)
-    return Matrix(plain.name, plain.size, form, told, _floats_of(codes, GROUP), codes, factor, plain.step)
+    return Matrix(plain.name, plain.place, plain.size, form, told, _floats_of(codes, GROUP), codes, factor, plain.step)
 
 
 def packed(name: str, tensor: StoredTensor, scale: np.float32, rule: Rule) -> Matrix:
     """BitNet's trits of two bits, with one scale for all."""
     rows = Packed(tensor)
-    size = (tensor.shape[0] * 4, tensor.shape[1])
+    place, size = _place(tensor), (tensor.shape[0] * PACKED, tensor.shape[1])
     factor = np.array([np.float32(1) / scale if rule == "divided" else scale], np.float32)
     form = Form("ternary", GROUP, "tensor")
 
@@ -128,13 +134,13 @@ def packed(name: str, tensor: StoredTensor, scale: np.float32, rule: Rule) -> Ma
         found, _ = rows.integers(start, end)
         return found, np.ones((end - start, -(-size[1] // GROUP)), np.float16)
 
-    return Matrix(name, size, form, "BitNet's packed trits as they are", _floats_of(codes, GROUP), codes, factor)
+    return Matrix(name, place, size, form, "BitNet's packed trits as they are", _floats_of(codes, GROUP), codes, factor)
 
 
 def rounded(name: str, tensor: StoredTensor) -> Matrix:
     """Floats that BitNet rounds at each use: round(w / s) within one of zero, with the mean magnitude s of all."""
-    size = (tensor.shape[0], tensor.shape[1])
-    masters = Matrix(name, size, Form("ternary", GROUP, "tensor"), "", tensor.floats)
+    place, size = _place(tensor), (tensor.shape[0], tensor.shape[1])
+    masters = Matrix(name, place, size, Form("ternary", GROUP, "tensor"), "", tensor.floats)
     total = sum(float(np.abs(part).sum(dtype=np.float64)) for part in masters.parts())
     scale = np.float32(1) / np.float32(max(total / (size[0] * size[1]), 1e-5))
 
@@ -144,7 +150,7 @@ def rounded(name: str, tensor: StoredTensor) -> Matrix:
 
     told = f"{tensor.type_name} rounded to trits by its mean magnitude, as the config says"
     factor = np.array([np.float32(1) / scale], np.float32)
-    return Matrix(name, size, masters.form, told, _floats_of(codes, GROUP), codes, factor)
+    return Matrix(name, place, size, masters.form, told, _floats_of(codes, GROUP), codes, factor)
 
 
 def scaled(found: Matrix, scale: np.float32) -> Matrix:
@@ -153,7 +159,11 @@ def scaled(found: Matrix, scale: np.float32) -> Matrix:
         return found
     factor = np.array([scale], np.float32) if found.factor is None else found.factor * scale
     form = Form(found.form.kind, found.form.group, "tensor" if len(factor) == 1 else "row")
-    return Matrix(found.name, found.size, form, found.told, found.floats, found.codes, factor, found.step)
+    return Matrix(found.name, found.place, found.size, form, found.told, found.floats, found.codes, factor, found.step)
+
+
+def _place(tensor: StoredTensor) -> str:
+    return f"{tensor.file}: {tensor.name}"
 
 
 def _signs(floats: Callable[[int, int], np.ndarray], group: int, *, ones: bool = False) -> Codes:

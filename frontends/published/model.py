@@ -13,7 +13,7 @@ from chimerac.frontends.layers import ops
 from chimerac.frontends.layers.norm import RMSNorm
 from chimerac.frontends.layers.ops_memory import rotate
 from chimerac.frontends.published.forms import Form
-from chimerac.frontends.published.products import Projection, Weight
+from chimerac.frontends.published.products import Projection, Weight, untouched
 from chimerac.frontends.published.rotary import TURN
 from chimerac.frontends.published.shape import LlamaShape
 
@@ -39,8 +39,8 @@ class Attention(nn.Module):
         self.k_norm = RMSNorm(width, shape.epsilon) if shape.head_norms else None
         self.sub_norm = RMSNorm(queries, shape.epsilon) if shape.sub_norms else None
         self.scale = shape.rotary.attention**2 / math.sqrt(width) if self.rotated else 1 / math.sqrt(width)
-        self.register_buffer("keys", torch.zeros(shape.kv_heads, context, width))
-        self.register_buffer("values", torch.zeros(shape.kv_heads, context, width))
+        self.register_buffer("keys", untouched(shape.kv_heads, context, width))
+        self.register_buffer("values", untouched(shape.kv_heads, context, width))
 
     def forward(self, x: Tensor, position: Tensor, turned: Turned | None) -> Tensor:
         """x: [T, D]; position: i32 []; turned: None where ``rope`` finds the angles -> [T, D]."""

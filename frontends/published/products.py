@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,13 +12,18 @@ from chimerac.frontends.layers.norm import RMSNorm
 from chimerac.frontends.published.forms import BLOCK, Form
 
 
+def untouched(*shape: int) -> Tensor:
+    """Zeros float32, whose memory is taken only where something else is written: what is large may never be."""
+    return torch.from_numpy(np.zeros(shape, np.float32))
+
+
 class Weight(nn.Module):
     """A matrix [N, K] in a form: ``weight`` holds its floats, without what ``factor`` holds."""
 
     def __init__(self, rows: int, columns: int, form: Form) -> None:
         super().__init__()
         self.form = form
-        self.weight = nn.Parameter(torch.zeros(rows, columns), requires_grad=False)
+        self.weight = nn.Parameter(untouched(rows, columns), requires_grad=False)
         count = {"none": 0, "tensor": 1, "row": rows}[form.factor]
         self.factor = nn.Parameter(torch.ones(count), requires_grad=False) if count else None
 

@@ -83,18 +83,18 @@ class Rotary:
 
     def radians(self, width: int) -> np.ndarray:
         """Of each pair of a head of ``width`` channels, for one position: float64 [width / 2]."""
-        plain = self.theta ** (-2.0 * np.arange(width // 2) / width)
+        plain: np.ndarray = self.theta ** (-2.0 * np.arange(width // 2) / width)
+        scaled = plain
         match self.scaling:
-            case None:
-                return plain
             case Linear(factor):
-                return plain / factor
+                scaled = plain / factor
             case Factors(factors):
-                return plain / np.array(factors)
+                scaled = plain / np.array(factors)
             case Llama3():
-                return _llama3(plain, self.scaling)
+                scaled = _llama3(plain, self.scaling)
             case Yarn():
-                return _yarn(plain, self.scaling, self.theta)
+                scaled = _yarn(plain, self.scaling, self.theta)
+        return scaled
 
     def phases(self, width: int) -> Sequence[int]:
         """The same in 2^-32 turns, as integers of 32 bits with a sign."""

@@ -1,0 +1,84 @@
+"""The module of a published model with its weights, in memory or read part by part when they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import numpy as np
+import torch
+
+from chimerac.compiler.ir.module import Constant, Parts
+from chimerac.compiler.ir.quantised import Quantised
+from chimerac.compiler.ir.types import TensorType
+from chimerac.frontends.published.matrices import Matrix
+from chimerac.frontends.published.model import LlamaLike
+from chimerac.frontends.published.reading import Published
+
+MOST_IN_MEMORY: Final = 100_000_000  #: parameters of a model whose floats are held whole
+
+
+@dataclass(frozen=True)
+class FilledModel:
+    """A module in eval mode.
+
+    Attributes:
+        computed: parameters whose values come from here when they are needed, by name: codes and scales, or floats that
+            are not in the module.
+        whole: whether the module has all floats, so that PyTorch can run it.
+    """
+
+    module: LlamaLike
+    computed: Mapping[str, Parts]
+    whole: bool
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers there are."""
+        return sum(parameter.numel() for parameter in self.module.parameters())
+
+
+def filled(published: Published, context: int) -> FilledModel:
+    """The module of a model for texts of at most ``context`` tokens.
+
+    Raises:
+        UserError: CHM230, a file that can't be read any more; CHM242, numbers that no model can use; both when they are
+            read, which may be later.
+    """
+    whole = sum(m.size[0] * m.size[1] for m in published.matrices.values()) <= MOST_IN_MEMORY
+    module = LlamaLike(published.shape, published.forms, context).eval()
+    computed: dict[str, Parts] = {}
+    with torch.no_grad():
+        for name, numbers in published.vectors.items():
+            module.get_parameter(name).copy_(torch.from_numpy(numbers))
+        for name, matrix in published.matrices.items():
+            weight, path = module.get_parameter(name), name.removesuffix("weight")
+            if matrix.factor is not None:
+                module.get_parameter(f"{path}factor").copy_(torch.from_numpy(matrix.factor))
+            if whole:
+                for (start, end), part in zip(matrix.ranges(), matrix.parts(), strict=True):
+                    weight[start:end] = torch.from_numpy(part)
+            if matrix.codes is not None:
+                computed[name] = _integers(matrix, whole=whole)
+            elif not whole:
+                computed[name] = matrix.parts
+    return FilledModel(module, computed, whole)
+
+
+def _integers(matrix: Matrix, *, whole: bool) -> Quantised:
+    """Codes and scales of a matrix that the file has as such."""
+    rows, columns = matrix.size
+    groups = -(-columns // matrix.form.group)
+    types = TensorType("i8", (rows, columns)), TensorType("f16", (rows, groups))
+    codes, scales = (Constant(kind, partial(_parts, matrix, index)) for index, kind in enumerate(types))
+    if whole:
+        codes, scales = (Constant(constant.type, constant.data) for constant in (codes, scales))
+    return Quantised("trits", matrix.form.group, codes, scales)
+
+
+def _parts(matrix: Matrix, index: int) -> Iterator[np.ndarray]:
+    assert matrix.codes is not None
+    for start, end in matrix.ranges():
+        yield matrix.codes(start, end)[index]

@@ -1,0 +1,185 @@
+"""The metadata of a GGUF file of a Llama-like model as a shape; keys that are not known are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from chimerac.compiler.errors import UserError
+from chimerac.frontends.published.kinds import KINDS, Kind
+from chimerac.frontends.published.rotary import Factors, Linear, Rotary, Scaling, Yarn
+from chimerac.frontends.published.shape import LlamaShape
+from chimerac.frontends.sources.gguf import GgufFile
+
+EMBEDDING: Final = "token_embd.weight"
+HEAD: Final = "output.weight"
+ROTARY_FACTORS: Final = "rope_freqs.weight"
+#: Keys of these say nothing of what the model computes, or are read with the tokenizer.
+SILENT: Final = ("general.", "tokenizer.", "quantize.", "split.")
+MOST: Final = 1 << 24  #: of any size
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What ``general.architecture`` means.
+
+    Attributes:
+        interleaved: the rows of queries and keys have the halves of each head interleaved.
+    """
+
+    kind: Kind
+    interleaved: bool = False
+
+
+#: "llama" are also mistral, SmolLM2 and others whose converter calls them so.
+ARCHITECTURES: Final[Mapping[str, Architecture]] = {
+    "llama": Architecture(KINDS["llama"], interleaved=True),
+    "qwen2": Architecture(KINDS["qwen2"]),
+    "qwen3": Architecture(KINDS["qwen3"]),
+    "smollm3": Architecture(KINDS["smollm3"], interleaved=True),
+    "bitnet-b1.58": Architecture(KINDS["bitnet"]),
+}
+_KEYS: Final = frozenset(
+    """
+    vocab_size context_length embedding_length block_count feed_forward_length attention.head_count
+    attention.head_count_kv attention.key_length attention.value_length attention.layer_norm_rms_epsilon
+    attention.sliding_window rope.dimension_count rope.freq_base rope.scaling.type rope.scaling.factor
+    rope.scaling.original_context_length rope.scaling.attn_factor rope.scaling.finetuned
+    rope.scaling.yarn_beta_fast rope.scaling.yarn_beta_slow
+    """.split()  # noqa: SIM905  (a list of so many words is read more easily so)
+)
+
+
+def architecture(file: GgufFile) -> Architecture:
+    """The architecture of a file; raises UserError CHM234 if it is not known."""
+    name = file.architecture
+    if name not in ARCHITECTURES:
+        hint = f"supported are {', '.join(ARCHITECTURES)}"
+        raise UserError("CHM234", f"{file.path}: models of the architecture {name[:80]!r} are not supported", hint=hint)
+    return ARCHITECTURES[name]
+
+
+def shape_of_gguf(file: GgufFile) -> LlamaShape:
+    """The shape that a file's metadata describe.
+
+    Raises:
+        UserError: CHM234, an architecture or a key that is not known, or a value that is not supported; CHM231, keys
+            that are missing or of another type; CHM235, sizes that contradict each other.
+    """
+    return _Reading(file, architecture(file).kind).shape()
+
+
+class _Reading:
+    """One file being read."""
+
+    def __init__(self, file: GgufFile, kind: Kind) -> None:
+        self.file, self.kind, self.prefix = file, kind, f"{file.architecture}."
+        for name in file.metadata:
+            known = name.startswith(SILENT) or name.removeprefix(self.prefix) in _KEYS
+            if not known:
+                hint = "it may change what the model computes, so it is not ignored"
+                raise self._unsupported(f"it says {name[:80]}, which chimerac does not know", hint)
+
+    def shape(self) -> LlamaShape:
+        hidden, heads = self._size("embedding_length"), self._size("attention.head_count")
+        pairs = self._size("attention.head_count_kv", heads)
+        if heads % pairs:
+            raise self._contradiction(f"{heads} heads do not share {pairs} keys equally")
+        if hidden % heads and f"{self.prefix}attention.key_length" not in self.file.metadata:
+            raise self._contradiction(f"{hidden} channels do not make {heads} heads")
+        width = self._size("attention.key_length", hidden // heads)
+        if width % 2:
+            raise self._contradiction(f"heads of {width} channels have no pairs")
+        for key in ("attention.value_length", "rope.dimension_count"):
+            if self._size(key, width) != width:
+                raise self._unsupported(f"{self.prefix}{key} is {self._size(key)}, and heads have {width} channels")
+        if self.kind.sub_norms and heads * width != hidden:
+            raise self._contradiction(f"{heads} heads of {width} are not {hidden} channels")
+        layers, every = self._size("block_count", most=1 << 12), self.kind.unrotated_every
+        table = self.file.tensors.get(EMBEDDING)
+        if table is None or len(table.shape) != 2:
+            raise UserError("CHM241", f"{self.file.path} has no matrix {EMBEDDING}")
+        context = self._size("context_length", most=1 << 30)
+        return LlamaShape(
+            architecture=self.file.architecture,
+            vocabulary=table.shape[0],
+            hidden=hidden,
+            inner=self._size("feed_forward_length"),
+            heads=heads,
+            kv_heads=pairs,
+            head_width=width,
+            epsilon=self._number("attention.layer_norm_rms_epsilon", low=0.0, high=1.0),
+            context=min(context, self._size("attention.sliding_window", context, most=1 << 30)),
+            rotary=self._rotary(width),
+            rotated=tuple(not every or (layer + 1) % every != 0 for layer in range(layers)),
+            activation=self.kind.activation,
+            qkv_bias=self.kind.fixed_bias,
+            head_norms=self.kind.head_norms,
+            sub_norms=self.kind.sub_norms,
+            tied=HEAD not in self.file.tensors,
+        )
+
+    def _rotary(self, width: int) -> Rotary:
+        theta = self._number("rope.freq_base", 10_000.0, low=1.0)
+        factors = self.file.tensors.get(ROTARY_FACTORS)
+        scaling = self._scaling()
+        if factors is None:
+            return Rotary(theta, scaling)
+        if scaling is not None:
+            raise self._contradiction(f"it has {ROTARY_FACTORS} and {self.prefix}rope.scaling")
+        if factors.shape != (width // 2,):
+            shape = list(factors.shape)
+            raise UserError("CHM241", f"{self.file.path}: {ROTARY_FACTORS} has shape {shape}, expected [{width // 2}]")
+        numbers = factors.floats()
+        if not np.isfinite(numbers).all() or (numbers <= 0).any():
+            raise UserError("CHM242", f"{self.file.path}: {ROTARY_FACTORS} has numbers that do not stretch")
+        return Rotary(theta, Factors(tuple(float(number) for number in numbers)))
+
+    def _scaling(self) -> Scaling | None:
+        kind = self.file.metadata.get(f"{self.prefix}rope.scaling.type", str)
+        if kind in (None, "none"):
+            return None
+        factor = self._number("rope.scaling.factor", low=0.0)
+        if kind == "linear":
+            return Linear(factor)
+        if kind == "yarn":
+            original = self._size("rope.scaling.original_context_length", self._size("context_length", most=1 << 30))
+            fast, slow = (
+                self._number(f"rope.scaling.yarn_beta_{which}", default, low=0.0)
+                for which, default in (("fast", 32.0), ("slow", 1.0))
+            )
+            given = self._number("rope.scaling.attn_factor", 1.0, low=0.0)
+            scaling = Yarn(factor, float(original), fast, slow)
+            return Yarn(factor, float(original), fast, slow, given * Rotary(2.0, scaling).attention)
+        raise self._unsupported(f"positions of the type {kind[:80]!r}", "none, linear or yarn")
+
+    def _size(self, key: str, default: int | None = None, *, most: int = MOST) -> int:
+        name = f"{self.prefix}{key}"
+        value = self.file.metadata.get(name, int)
+        if value is None and default is None:
+            value = self.file.metadata.need(name, int)
+        size = default if value is None else value
+        assert size is not None
+        if not 1 <= size <= most:
+            raise UserError("CHM231", f"{self.file.path}: {name} is {size}, not 1 to {most}")
+        return size
+
+    def _number(self, key: str, default: float | None = None, *, low: float, high: float = np.inf) -> float:
+        name = f"{self.prefix}{key}"
+        value = self.file.metadata.get(name, float)
+        if value is None and default is None:
+            value = self.file.metadata.need(name, float)
+        number = default if value is None else value
+        assert number is not None
+        if not low < number < high:
+            raise UserError("CHM231", f"{self.file.path}: {name} is {number:g}, not between {low:g} and {high:g}")
+        return number
+
+    def _unsupported(self, what: str, hint: str | None = None) -> UserError:
+        return UserError("CHM234", f"{self.file.path}: {what}; this is not supported", hint=hint)
+
+    def _contradiction(self, what: str) -> UserError:
+        return UserError("CHM235", f"{self.file.path} contradicts itself: {what}")

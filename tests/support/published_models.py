@@ -1,0 +1,176 @@
+"""Small random models as others publish them: folders of transformers, GGUF files that the gguf package writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import gguf
+import numpy as np
+import torch
+import transformers
+from torch import Tensor, nn
+
+with patch.object(torch, "compile", lambda function: function):  # which would compile each of these layers
+    from transformers.integrations import bitnet as bitnet
+
+SIZES: Mapping[str, int] = {
+    "vocab_size": 300,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 5e5,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64}
+YARN_TUNED = YARN | {"beta_fast": 24.0, "beta_slow": 2.0, "mscale": 0.8, "mscale_all_dim": 1.2, "truncate": False}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kind of model with what its config says beside the sizes."""
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def make(self) -> nn.Module:
+        """A model of transformers with seeded weights, in float32, with eager attention."""
+        config_type = getattr(transformers, f"{self.name}Config")
+        tokens = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+        model: Any = getattr(transformers, f"{self.name}ForCausalLM")(
+            config_type(**{**SIZES, **tokens, **self.settings})
+        )
+        model = model.float().eval()
+        model.set_attn_implementation("eager")
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(torch.randn_like(parameter) * 0.1 + (1.0 if parameter.ndim == 1 else 0.0))
+        made: nn.Module = model
+        return made
+
+
+CASES: Mapping[str, Case] = {
+    "llama": Case("Llama"),
+    "llama with biases": Case("Llama", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
+    "llama 3": Case("Llama", {"rope_parameters": LLAMA3}),
+    "llama, linear": Case("Llama", {"rope_parameters": LINEAR}),
+    "mistral": Case("Mistral", {"sliding_window": None, "head_dim": 24}),
+    "qwen 2": Case("Qwen2"),
+    "qwen 3": Case("Qwen3", {"head_dim": 32, "tie_word_embeddings": True}),
+    "qwen 3, yarn": Case("Qwen3", {"head_dim": 32, "rope_parameters": YARN}),
+    "qwen 3, yarn of another kind": Case("Qwen3", {"head_dim": 32, "rope_parameters": YARN_TUNED}),
+    "smollm 3": Case("SmolLM3", {"num_hidden_layers": 4}),
+    "bitnet": Case("BitNet", {"tie_word_embeddings": True}),
+}
+
+
+def save(model: nn.Module, folder: Path, **settings: Any) -> Path:
+    """A folder of a model; ``settings`` change its config.json, None removes a key."""
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    saving: Any = model
+    saving.save_pretrained(folder)
+    if settings:
+        change_config(folder, **settings)
+    return folder
+
+
+def change_config(folder: Path, **settings: Any) -> None:
+    """Keys of its config.json changed; None removes one."""
+    file = folder / "config.json"
+    config = json.loads(file.read_text()) | settings
+    file.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+
+
+def logits_of(model: nn.Module, tokens: Tensor) -> Tensor:
+    """Of a whole text by a model of transformers: [T, V]."""
+    with torch.no_grad():
+        found: Tensor = model(tokens[None]).logits[0]
+    return found
+
+
+#: Of a layer: name of transformers → of llama.cpp.
+_LAYER = {
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+    "self_attn.attn_sub_norm": "attn_sub_norm",
+    "mlp.ffn_sub_norm": "ffn_sub_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+_WHOLE = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+
+#: Given the name in the file and the tensor: the type that it is written in.
+Types = Callable[[str, np.ndarray], gguf.GGMLQuantizationType]
+
+
+def plain_types(name: str, tensor: np.ndarray) -> gguf.GGMLQuantizationType:
+    """Everything in float32."""
+    return gguf.GGMLQuantizationType.F32
+
+
+def write_gguf(
+    model: nn.Module,
+    path: Path,
+    architecture: str,
+    types: Types = plain_types,
+    keys: Callable[[gguf.GGUFWriter], None] = lambda writer: None,
+) -> Path:
+    """A GGUF file of a model of transformers, as llama.cpp's converter makes it; ``keys`` writes more metadata."""
+    config: Any = model.config
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    if getattr(config, "head_dim", None):
+        writer.add_key_length(config.head_dim)
+        writer.add_value_length(config.head_dim)
+    keys(writer)
+    for name, tensor in model.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        theirs, array = _gguf_name(name), tensor.float().numpy()
+        heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}.get(theirs.split(".")[-2])
+        if heads and architecture in ("llama", "smollm3"):  # whose converter interleaves the halves of each head
+            halves = array.reshape(heads, 2, -1, *array.shape[1:])
+            array = np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(array.shape)
+        kind = types(theirs, array)
+        writer.add_tensor(theirs, gguf.quants.quantize(array, kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _gguf_name(name: str) -> str:
+    module, _, what = name.rpartition(".")
+    if module in _WHOLE:
+        return f"{_WHOLE[module]}.{what}"
+    _, _, layer, rest = module.split(".", 3)
+    return f"blk.{layer}.{_LAYER[rest]}.{what}"
