@@ -24,6 +24,7 @@ from chimerac.compiler.build.importing import (
 )
 from chimerac.compiler.build.lowering import LoweringOptions, start_build
 from chimerac.compiler.build.places import check_place
+from chimerac.compiler.build.published import import_published, open_published
 from chimerac.compiler.build.timings import Progress, TimingLog, Timings
 from chimerac.compiler.build.writing import make_self_test, write_bundle
 from chimerac.compiler.errors import UserError
@@ -31,6 +32,7 @@ from chimerac.compiler.ir.module import Module
 from chimerac.compiler.model import GrammarRequest, Model
 from chimerac.compiler.packaging.package import Naming, Tested
 from chimerac.compiler.packaging.registry import package_of
+from chimerac.frontends.published.reading import is_published
 from chimerac.passes.loop_unrolling import check_loops
 from chimerac.runtime.bundle_format import Generation
 from chimerac.runtime.reference.tokenizer import Tokenizer
@@ -85,13 +87,15 @@ def build(
     progress: Progress | None = None,
     example: Sequence[Any] | Mapping[str, Any] | None = None,
     block: int | None = None,
+    context: int | None = None,
+    weights_format: str | None = None,
 ) -> BuildReport:
     """Build bundles of a model for some targets.
 
     Args:
         config: path of a config, the name of a built-in one, or ``file.py:Class``, a PyTorch module as ``compile``
             takes it, of a file that is run and a class that needs no arguments; scale, overrides and weights are of
-            configs only.
+            configs only. Or a published model: a folder of the Hugging Face hub, or a GGUF file.
         targets: names or aliases of targets, see ``chimerac targets``; None builds for this machine.
         out: folder that gets one bundle folder per target, ``<name>.<target>``; an older bundle there is replaced.
         scale: preset that shrinks the config: nano, tiny, small or full.
@@ -109,6 +113,9 @@ def build(
         jobs: compilers that may run at a time; None takes one per core. The bundles do not depend on it.
         progress: told about every step.
         example, block: of ``file.py:Class`` only, as of ``compile``.
+        context: most tokens of a text, of a published model; None for what it was made for, 4096 at most.
+        weights_format: what becomes of a published model's weights that are not ternary: int8, which is the default,
+            bf16 or f32.
 
     Returns:
         what was built.
@@ -117,6 +124,26 @@ def build(
         UserError: CHM1xx config, CHM2xx model or weights, CHM3xx targets and tools, CHM4xx the finished bundle.
         InternalError: a bug of chimerac, naming the pass.
     """
+    options = LoweringOptions(loops, without, trits, dump_passes)
+    if is_published(Path(config)):
+        given = {
+            "scale": scale,
+            "--set": overrides,
+            "weights": weights,
+            "seed": seed,
+            "example": example,
+            "block": block,
+        }
+        if said := [name for name, value in given.items() if value]:
+            hint = "its files say what it is"
+            raise UserError("CHM219", f"{config} is a published model, and takes no {', '.join(said)}", hint=hint)
+        run = _Run(targets, out, options, check, jobs, progress)
+        opened = open_published(config, context=context, weights_format=weights_format or "int8", tell=run.log.tell)
+        run.claim(opened, 1, 1)
+        return run.finish(lambda: import_published(opened, tokenizer=tokenizer, tell=run.log.tell))
+    if context is not None or weights_format is not None:
+        hint = "it is said by its config, or by its class"
+        raise UserError("CHM219", f"{config} is no published model, and takes no context or format", hint=hint)
     if isinstance(config, str) and MODULE_SOURCE.fullmatch(config):
         if scale is not None or overrides or weights is not None:
             hint = "its class makes the module as it is, with its weights"
@@ -138,7 +165,7 @@ def build(
         )
     if example is not None or block is not None:
         raise UserError("CHM219", f"{config} is a config, and takes no example or block", hint="its family knows them")
-    run = _Run(targets, out, LoweringOptions(loops, without, trits, dump_passes), check, jobs, progress)
+    run = _Run(targets, out, options, check, jobs, progress)
     # what can be known to fail is refused before the minutes that a large model takes
     described = read_description(config, scale=scale, overrides=overrides, seed=seed, tell=run.log.tell)
     run.claim(described.description, described.description.fewest_loops, described.description.loops)

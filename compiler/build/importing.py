@@ -177,7 +177,7 @@ def model_of_module(
     elif isinstance(tokenizer, Tokenizer):
         check_size(tokenizer, vocabulary, "the tokenizer")
     else:
-        tokenizer = _read_tokenizer(tokenizer, vocabulary)
+        tokenizer = read_tokenizer_file(tokenizer, vocabulary)
     return Model(
         name=imported.name,
         digest=module_digest(imported),
@@ -264,11 +264,11 @@ def tokenizer_of(described: Described, path: str | Path | None = None) -> Tokeni
     vocabulary = description.shape.vocabulary
     path = path or described.tokenizer
     if path is not None:
-        return _read_tokenizer(path, vocabulary)
+        return read_tokenizer_file(path, vocabulary)
     return description.own_tokenizer() or byte_tokenizer(vocabulary, description.specials)
 
 
-def _read_tokenizer(path: str | Path, vocabulary: int) -> Tokenizer:
+def read_tokenizer_file(path: str | Path, vocabulary: int) -> Tokenizer:
     try:
         return load_tokenizer(path, vocabulary)
     except BundleError as error:

@@ -23,6 +23,14 @@ from chimerac.compiler.units import decimal_size
 @click.option("--seed", type=int, help="Seed of random weights.")
 @example_option
 @click.option("--block", type=click.IntRange(min=1), help="Most tokens, or elements along T, of a call of a module.")
+@click.option(
+    "--context", type=click.IntRange(min=2), help="Most tokens of a text.  [default: the model's, up to 4096]"
+)
+@click.option(
+    "--weights-format",
+    type=click.Choice(["int8", "bf16", "f32"]),
+    help="What weights of a published model become that are not ternary.  [default: int8]",
+)
 @click.option("--loops", type=int, help="Unroll looped layers this often.  [default: decided at run time]")
 @click.option("--without", multiple=True, metavar="PASS", help="Leave an optional pass out; repeatable.")
 @click.option(
@@ -49,7 +57,8 @@ def build(
 ) -> None:
     """Build bundles of CONFIG, a file or the name of a built-in config.
 
-    CONFIG may also be file.py:Class, a PyTorch module: the file is run, and the class called without arguments.
+    CONFIG may also be a folder of the Hugging Face hub, a GGUF file, or file.py:Class, a PyTorch module: the file is
+    run, and the class called without arguments.
     Without --target it builds for this machine.
     """
     from chimerac.compiler.build.build import build as build_bundles

@@ -13,6 +13,7 @@ from chimerac.runtime.bundle_format import Manifest, read_manifest, verify_files
 from chimerac.runtime.errors import BundleError
 
 if TYPE_CHECKING:
+    from chimerac.compiler.model import Model
     from chimerac.compiler.verbs.agreement import Agreement
 
 #: Text that the comparison with PyTorch runs.
@@ -58,7 +59,7 @@ def verify(
 
     Args:
         bundle: folder.
-        config: compare with the PyTorch model of this config.
+        config: compare with the PyTorch model of this config, published model folder or GGUF file.
         scale, overrides, weights, seed: of the PyTorch model, as of ``build``.
         tell: is told each line of the result as it comes.
 
@@ -102,6 +103,32 @@ def _kernels(names: str) -> str:
     return f"kernels: {names}"
 
 
+def _model(
+    manifest: Manifest,
+    config: str | Path,
+    scale: str | None,
+    overrides: Sequence[str],
+    weights: str | Path | None,
+    seed: int | None,
+) -> Model:
+    """The model that a bundle must be of; raises UserError CHM330 if it was built from another description."""
+    from chimerac.compiler.build.importing import import_described, read_description
+    from chimerac.compiler.build.published import import_of_bundle
+    from chimerac.frontends.published.reading import is_published
+
+    hint = "give the --scale and --set options of the build"
+    if is_published(Path(config)):
+        model = import_of_bundle(config, manifest)
+        if model.digest == manifest.config_sha256:
+            return model
+        hint = "give the folder or file of the build"
+    else:
+        described = read_description(config, scale=scale, overrides=overrides, seed=seed)
+        if described.description.digest == manifest.config_sha256:
+            return import_described(described, weights=weights)
+    raise UserError("CHM330", f"the bundle was built from another config than {config}", hint=hint)
+
+
 def _compare(
     bundle: Path,
     manifest: Manifest,
@@ -113,17 +140,12 @@ def _compare(
     prompt: Sequence[int],
 ) -> Agreement:
     """How closely the bundle's model and PyTorch agree; raises UserError unless closely enough."""
-    from chimerac.compiler.build.importing import import_described, read_description
     from chimerac.compiler.build.lowering import lower
     from chimerac.compiler.packaging.registry import package_of
     from chimerac.compiler.verbs.agreement import compare
     from chimerac.targets.registry import TARGETS
 
-    described = read_description(config, scale=scale, overrides=overrides, seed=seed)
-    if described.description.digest != manifest.config_sha256:
-        hint = "give the --scale and --set options of the build"
-        raise UserError("CHM330", f"the bundle was built from another config than {config}", hint=hint)
-    model = import_described(described, weights=weights)
+    model = _model(manifest, config, scale, overrides, weights, seed)
     target = next(target for target in TARGETS.values() if target.isa == manifest.target)
     lowered, _ = lower(model.module, target)
     package_of(target).check_weights(bundle, manifest, lowered, model.weights)

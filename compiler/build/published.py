@@ -1,0 +1,148 @@
+"""Folders and files of published models to ``Model``."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from chimerac.compiler.build.importing import read_tokenizer_file
+from chimerac.compiler.build.timings import Progress, silent
+from chimerac.compiler.errors import Span, UserError
+from chimerac.compiler.ir.verify import verify
+from chimerac.compiler.model import Model, Reference, ReferenceSession, Remark, nowhere
+from chimerac.frontends.published.forms import BLOCK, Kind
+from chimerac.frontends.published.generation import generation_of
+from chimerac.frontends.published.reading import Source, open_source, read_published, shape_of
+from chimerac.frontends.published.rounding import summary
+from chimerac.frontends.published.shape import LlamaShape
+from chimerac.frontends.sources.folder import ModelFolder
+from chimerac.runtime.bundle_format import Manifest
+from chimerac.runtime.reference.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from chimerac.frontends.published.filled import FilledModel
+
+CONTEXT: Final = 4096  #: most tokens of a text, where nothing says how many and the model was made for so many
+TOKENS: Final = 16  #: most of a call
+#: What weights that are not ternary become, by its name on the command line.
+FORMATS: Final[Mapping[str, Kind]] = {"int8": "int8", "bf16": "bfloat16", "f32": "float32"}
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A published model whose files were looked at: what can be known to fail has failed.
+
+    Attributes:
+        context: most tokens of a text.
+        weights_format: a key of ``FORMATS``.
+        file_names, place: as of ``Model``.
+    """
+
+    name: str
+    source: Source
+    shape: LlamaShape
+    context: int
+    weights_format: str
+    file_names: Mapping[str, str] = field(default_factory=dict)
+    place: Callable[[str], Span | None] = nowhere
+
+
+def open_published(
+    path: str | Path, *, context: int | None = None, weights_format: str = "int8", tell: Progress = silent
+) -> Opened:
+    """A model folder or GGUF file; parameters and errors as of ``build``."""
+    begun = time.perf_counter()
+    if weights_format not in FORMATS:
+        hint = f"there are {', '.join(FORMATS)}"
+        raise UserError("CHM236", f"{weights_format!r} is no format of weights", hint=hint)
+    source = open_source(path)
+    shape = shape_of(source)
+    if context is not None and not 2 <= context <= shape.context:
+        hint = f"take 2 to {shape.context}"
+        raise UserError(
+            "CHM236", f"a context of {context} tokens, and the model was made for {shape.context}", hint=hint
+        )
+    found = Opened(_name(Path(path)), source, shape, context or min(shape.context, CONTEXT), weights_format)
+    said = f"{shape.architecture}, {shape.layers} layers, {shape.hidden} channels, context {found.context}"
+    tell("config", f"{found.name}: {said}", time.perf_counter() - begun)
+    return found
+
+
+def import_published(opened: Opened, *, tokenizer: str | Path | None = None, tell: Progress = silent) -> Model:
+    """The model of a source, with its weights; parameters and errors as of ``build``."""
+    if tokenizer is None:
+        hint = "give it as a container with --tokenizer"
+        raise UserError("CHM244", f"the tokenizer of {opened.source.path} is not read yet", hint=hint)
+    return _import(opened, read_tokenizer_file(tokenizer, opened.shape.vocabulary), tell)
+
+
+def import_of_bundle(path: str | Path, manifest: Manifest) -> Model:
+    """The model of a source as a bundle has it, without its tokenizer; errors as of ``build``."""
+    weights_format = manifest.provenance.get("weights_format", "int8")
+    opened = open_published(path, context=manifest.context or None, weights_format=weights_format)
+    return _import(opened, None, silent)
+
+
+def _import(opened: Opened, table: Tokenizer | None, tell: Progress) -> Model:
+    begun = time.perf_counter()
+    import torch
+
+    from chimerac.frontends.export.importer import import_module
+    from chimerac.frontends.layers.quantization import product_inputs
+    from chimerac.frontends.published.filled import filled
+
+    published = read_published(opened.source, FORMATS[opened.weights_format])
+    model = filled(published, opened.context)
+    read = "" if model.whole else ", read as needed"
+    tell("model", f"{model.parameters:,} parameters ({opened.source.path.name}){read}", time.perf_counter() - begun)
+
+    begun = time.perf_counter()
+    with torch.no_grad():
+        module = import_module(model.module, name=opened.name, block=TOKENS, computed=model.computed)
+    verify(module)
+    tell("export", f"{len(module.entry('main').ops)} ops", time.perf_counter() - begun)
+    told = tuple(summary(published.matrices.values()))
+    return Model(
+        name=opened.name,
+        digest=published.digest,
+        module=module,
+        tokenizer=table,
+        generation=generation_of(opened.source),
+        remarks=tuple(Remark("weights", line) for line in told),
+        provenance=_provenance(opened),
+        notes=_notes(told),
+        reference=Reference(_sessions(model), product_inputs) if model.whole else None,
+    )
+
+
+def _sessions(model: FilledModel) -> Callable[[int | None], ReferenceSession]:
+    from chimerac.frontends.published.session import PublishedSession
+
+    return lambda loops: PublishedSession(model.module)
+
+
+def _provenance(opened: Opened) -> dict[str, str]:
+    kind = "a Hugging Face folder" if isinstance(opened.source, ModelFolder) else "a GGUF file"
+    return {
+        "weights": opened.source.path.resolve().name,
+        "source": f"{opened.shape.architecture} from {kind}",
+        "weights_format": opened.weights_format,
+    }
+
+
+def _notes(told: tuple[str, ...]) -> str:
+    lines = (f"- {line}" for line in told)
+    activations = f"Products of integers take activations of 8 bits, with a scale for each {BLOCK} channels."
+    return "\n".join(["## Matrices", "", *lines, "", activations, ""])
+
+
+def _name(path: Path) -> str:
+    """The name of the folder, or of the file without its ending, as bundles may be called."""
+    path = path.resolve()
+    name = path.name if path.is_dir() else path.name.removesuffix(".gguf")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-")[:64]
+    return name or "model"

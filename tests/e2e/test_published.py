@@ -1,0 +1,162 @@
+"""Published models as bundles: the tokens and logits of transformers, of folders and of GGUF files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from published_models import CASES, Case, logits_of, plain_types, save, write_gguf
+
+import chimerac
+from chimerac.compiler.build.build import build
+from chimerac.compiler.errors import UserError
+from chimerac.compiler.verbs.verify import verify
+from chimerac.runtime.bundle_format import read_manifest
+from chimerac.runtime.options import NO_GRAMMAR, PLAIN
+from chimerac.runtime.reference.tokenizer import byte_tokenizer, write_tokenizer
+
+torch.set_num_threads(1)
+
+#: A model whose prompts and texts are as long as its context.
+CONTEXT, PROMPT = 48, 20
+TERNARY = Case("Llama", {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 8})
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """A tokenizer of as many tokens as the models have, one per byte."""
+    path = tmp_path / "bytes.tokenizer"
+    write_tokenizer(path, byte_tokenizer(300))
+    return path
+
+
+def greedy(model: torch.nn.Module, prompt: list[int], count: int) -> list[int]:
+    """The likeliest tokens after a prompt, by transformers."""
+    tokens = list(prompt)
+    for _ in range(count):
+        tokens.append(int(logits_of(model, torch.tensor(tokens))[-1].argmax()))
+    return tokens[len(prompt) :]
+
+
+def check_floats(name: str, target: str, folder: Path, table: Path) -> None:
+    """A bundle with float32 weights continues a prompt as transformers does, up to its context."""
+    model = CASES[name].make()
+    save(model, folder / "any model")
+    report = build(
+        folder / "any model", targets=[target], out=folder, tokenizer=table, context=CONTEXT, weights_format="f32"
+    )
+    bundle = report.bundles[0].path
+    assert bundle.name.startswith("any-model.")
+    prompt = np.random.default_rng(2).integers(3, 300, PROMPT).tolist()
+    with chimerac.load(bundle) as session:
+        session.prefill(prompt)
+        mine, theirs = session.logits(), logits_of(model, torch.tensor(prompt))[-1].numpy()
+        assert mine is not None
+        assert np.abs(mine - theirs).max() < 1e-3 * np.ptp(theirs)
+        list(session.generate(prompt, max_tokens=100, grammar=NO_GRAMMAR, **PLAIN))
+        expected = greedy(model, prompt, CONTEXT - PROMPT)
+        assert session.tokens()[: len(expected)] == expected
+        assert session.context == CONTEXT
+
+
+@pytest.mark.parametrize("name", ["qwen 3, yarn", "smollm 3"])
+def test_bundles_of_folders_continue_as_transformers_does(name: str, tmp_path: Path, table: Path) -> None:
+    check_floats(name, "onnx", tmp_path, table)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["x86_64-avx2", "wasm"])
+@pytest.mark.parametrize("name", CASES)
+def test_all_kinds_continue_as_transformers_does(name: str, target: str, tmp_path: Path, table: Path) -> None:
+    check_floats(name, target, tmp_path, table)
+
+
+def ternary_file(folder: Path) -> Path:
+    """A GGUF file in TQ2_0, its table in Q8_0 and its head in float16."""
+    kinds = {"token_embd.weight": "Q8_0", "output.weight": "F16"}
+
+    def types(name: str, tensor: np.ndarray) -> gguf.GGMLQuantizationType:
+        if tensor.ndim < 2:
+            return plain_types(name, tensor)
+        return gguf.GGMLQuantizationType[kinds.get(name, "TQ2_0")]
+
+    return write_gguf(TERNARY.make(), folder / "small.gguf", "llama", types)
+
+
+def check_integers(target: str, folder: Path, table: Path) -> None:
+    """Bundle and PyTorch agree when their activations are rounded alike; the bundle says what it was made of."""
+    path = ternary_file(folder)
+    bundle = build(path, targets=[target], out=folder / "dist", tokenizer=table, context=128).bundles[0].path
+    manifest = read_manifest(bundle)
+    assert dict(manifest.provenance) == {
+        "weights": "small.gguf",
+        "source": "llama from a GGUF file",
+        "weights_format": "int8",
+    }
+    card = (bundle / "MODEL_CARD.md").read_text()
+    assert "14 × TQ2_0 as it is" in card
+    assert "1 × Q8_0 as int8, rounded by 0." in card
+    found = verify(bundle, config=path)
+    assert found.agreement is not None
+    assert found.agreement.holds
+
+
+def test_a_bundle_of_a_ternary_file(tmp_path: Path, table: Path) -> None:
+    check_integers("onnx", tmp_path, table)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["x86_64-avx2", "wasm"])
+def test_code_of_a_ternary_file(target: str, tmp_path: Path, table: Path) -> None:
+    check_integers(target, tmp_path, table)
+
+
+@pytest.mark.slow
+def test_other_targets_are_built(tmp_path: Path, table: Path) -> None:
+    targets = ["aarch64", "onnx-fused", "ios-arm64"]
+    path = ternary_file(tmp_path)
+    build(path, targets=targets, out=tmp_path / "dist", tokenizer=table, context=64)
+
+
+def test_another_file_than_that_of_the_bundle(tmp_path: Path, table: Path) -> None:
+    bundle = build(ternary_file(tmp_path), targets=["onnx"], out=tmp_path, tokenizer=table).bundles[0].path
+    assert read_manifest(bundle).context == 256  # what the model was made for
+    other = write_gguf(CASES["llama"].make(), tmp_path / "other.gguf", "llama")
+    with pytest.raises(UserError, match="another config") as caught:
+        verify(bundle, config=other)
+    assert caught.value.code == "CHM330"
+
+
+#: Arguments of ``build`` → the error's code, words of its message.
+REFUSED: list[tuple[dict[str, Any], str, str]] = [
+    ({"context": 1}, "CHM236", "a context of 1 tokens"),
+    ({"context": 257}, "CHM236", "the model was made for 256"),
+    ({"weights_format": "int4"}, "CHM236", "'int4' is no format"),
+    ({"scale": "tiny"}, "CHM219", "takes no scale"),
+    ({"overrides": ["a=1"]}, "CHM219", "takes no --set"),
+    ({"weights": "other.safetensors"}, "CHM219", "takes no weights"),
+    ({"seed": 3}, "CHM219", "takes no seed"),
+    ({"block": 8}, "CHM219", "takes no block"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "words"), REFUSED, ids=[str(arguments) for arguments, *_ in REFUSED])
+def test_arguments_that_a_published_model_does_not_take(
+    arguments: dict[str, Any], code: str, words: str, tmp_path: Path, table: Path
+) -> None:
+    save(CASES["llama"].make(), tmp_path / "model")
+    with pytest.raises(UserError, match=words) as caught:
+        build(tmp_path / "model", targets=["onnx"], out=tmp_path / "dist", tokenizer=table, **arguments)
+    assert caught.value.code == code
+    assert not (tmp_path / "dist").exists()
+
+
+@pytest.mark.parametrize("arguments", [{"context": 64}, {"weights_format": "int8"}], ids=str)
+def test_arguments_of_published_models_only(arguments: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is no published model") as caught:
+        build("home", targets=["onnx"], out=tmp_path, **arguments)
+    assert caught.value.code == "CHM219"
