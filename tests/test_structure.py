@@ -17,6 +17,7 @@ SOURCE = r".*\.(py|c|h|mjs|js|ts|swift)"
 LONG = {
     "compiler/ir/ops/linear.py": "products in all formats share rounding and packing",
     "runtime/bundle_format/container.py": "what is written and what is refused when it is read, side by side",
+    "runtime/native/chm_normal_tables.h": "tables",
     "runtime/native/chm_run.c": "one program",
     "runtime/native/chm_state.c": "snapshots: writing and reading share one description of the sections",
     "runtime/native/chm_unicode.h": "tables",

@@ -25,6 +25,7 @@ MAX_MANIFEST_BYTES: Final = 1 << 20
 MAX_MANIFEST_DEPTH: Final = 32
 MAX_VOCABULARY: Final = 262_144
 MAX_SPECIALS: Final = 4096
+MAX_MERGES: Final = 1 << 22  #: of a tokenizer
 MAX_STOP_TOKENS: Final = 16
 MAX_TEXT_BYTES: Final = 1024  #: of one piece of generated text
 MAX_THREADS: Final = 64  #: that share the work of a call
@@ -64,6 +65,10 @@ SECTION_TOKEN_LENGTHS: Final = "len"  #: U8[n]: bytes of each token, 0 for speci
 SECTION_TOKEN_BYTES: Final = "bytes"  #: U8[sum of lengths]: the tokens' bytes in id order
 SECTION_SPECIALS: Final = "special"  #: U8[m]: JSON list of {"name", "id", "role"}
 SECTION_PATTERN: Final = "pattern"  #: U8[p], may be absent: one of PATTERNS
+SECTION_RULES: Final = "rules"  #: U8[r], may be absent: JSON list of RULES
+SECTION_MERGES: Final = "merge"  #: U32[k], may be absent: the token that each merge makes, the first merge first
+SECTION_SPLITS: Final = "split"  #: U8[k], may be absent: bytes of the left one of the two that a merge joins
+SECTION_BYTES: Final = "byte"  #: U32[256], may be absent: tokens of single bytes that no merge joins
 
 #: Sections of a sequence that every model has: name, dtype, number of elements. docs/bundle.md has their meaning.
 STATE_SECTIONS: Final[dict[str, tuple[str, int]]] = {
@@ -80,7 +85,41 @@ EXTRA_PREFIX: Final = "extra."  #: of sections that no continuation depends on
 
 PATTERN_NONE: Final = "none"  #: text is not cut before merging
 PATTERN_O200K: Final = "o200k"  #: text is cut as by o200k_base
-PATTERNS: Final = (PATTERN_NONE, PATTERN_O200K)
+PATTERN_GPT2: Final = "gpt2"
+PATTERN_GPT2_DIGITS: Final = "gpt2-digits"  #: each number by itself, the rest as by gpt2
+PATTERN_GPT2_DIGITS3: Final = "gpt2-digits3"  #: numbers in threes, the rest as by gpt2
+PATTERN_LLAMA3: Final = "llama3"
+PATTERN_QWEN2: Final = "qwen2"
+PATTERN_QWEN35: Final = "qwen35"
+PATTERN_SPACES: Final = "spaces"  #: before each space
+PATTERNS: Final = (
+    PATTERN_NONE,
+    PATTERN_O200K,
+    PATTERN_GPT2,
+    PATTERN_GPT2_DIGITS,
+    PATTERN_GPT2_DIGITS3,
+    PATTERN_LLAMA3,
+    PATTERN_QWEN2,
+    PATTERN_QWEN35,
+    PATTERN_SPACES,
+)
+
+RULE_NFC: Final = "nfc"  #: text is brought to Unicode's normalization form C
+RULE_UNDERLINE: Final = "underline"  #: U+2581 in text is a space
+RULE_PREFIX: Final = "prefix"  #: a space is put before each text
+RULE_PREFIX_MISSING: Final = "prefix-missing"  #: before each text that does not begin with one
+RULE_PREFIX_FIRST: Final = "prefix-first"  #: before a text that begins a sequence and does not begin with one
+RULE_WHOLE: Final = "whole"  #: a piece that is a token is taken whole; so it is without merges
+RULE_DROP: Final = "drop"  #: bytes that are no token are left out of a piece; else each byte is one
+RULES: Final = (
+    RULE_NFC,
+    RULE_UNDERLINE,
+    RULE_PREFIX,
+    RULE_PREFIX_MISSING,
+    RULE_PREFIX_FIRST,
+    RULE_WHOLE,
+    RULE_DROP,
+)
 
 ROLE_BEGIN: Final = "begin"  #: put before a text that starts a session
 ROLE_END: Final = "end"  #: ends a generation

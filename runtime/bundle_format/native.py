@@ -28,6 +28,8 @@ _CORE = (
     "chm_grammar_soft.c",
     "chm_grammar_vocabulary.c",
     "chm_grammar_walk.c",
+    "chm_merges.c",
+    "chm_normal.c",
     "chm_pretokenizer.c",
     "chm_sampler.c",
     "chm_session.c",
@@ -83,6 +85,7 @@ WEB_FILES: Final = (
     "sha256.mjs",
     "slices.mjs",
     "tensors.mjs",
+    "texts.mjs",
     "thread.mjs",
     "threads.mjs",
     "variants.mjs",
@@ -125,16 +128,21 @@ def wasm_link_flags(*, shared: bool = False) -> tuple[str, ...]:
 #: The constants that C has too, with CHM_ before their names, in the order of the header.
 _NUMBERS = (
     "ABI_MAJOR", "ABI_MINOR", "DATA_ALIGNMENT", "SECTION_ALIGNMENT", "MAX_HEADER_BYTES", "MAX_SECTIONS",
-    "MAX_NAME_BYTES", "MAX_DIMENSIONS", "MAX_VOCABULARY", "MAX_SPECIALS", "MAX_STOP_TOKENS", "MAX_TEXT_BYTES",
-    "HISTORY_TOKENS", "MAX_THREADS", "MAX_PENDING", "MAX_TENSORS", "GRAMMAR_PLACE_BYTES",
+    "MAX_NAME_BYTES", "MAX_DIMENSIONS", "MAX_VOCABULARY", "MAX_SPECIALS", "MAX_MERGES", "MAX_STOP_TOKENS",
+    "MAX_TEXT_BYTES", "HISTORY_TOKENS", "MAX_THREADS", "MAX_PENDING", "MAX_TENSORS", "GRAMMAR_PLACE_BYTES",
 )  # fmt: skip
 _STRINGS = (
     "ABI", "PAD_PREFIX", "KIND_WEIGHTS", "KIND_TOKENIZER", "KIND_GRAMMARS", "KIND_STATE", "KEY_KIND", "KEY_ABI",
     "KEY_CONFIG", "KEY_CONTENTS", "KEY_SECTIONS", "KEY_TOKENIZER", "KEY_MODEL", "SECTION_TOKEN_LENGTHS",
-    "SECTION_TOKEN_BYTES", "SECTION_SPECIALS", "SECTION_PATTERN", "SECTION_LOGITS", "STATE_PREFIX", "EXTRA_PREFIX",
-    "PATTERN_NONE", "PATTERN_O200K", "ROLE_BEGIN", "ROLE_END", "ROLE_CONTROL", "ROLE_PAD", "ROLE_RESERVED",
-    "ROLE_ANSWER",
+    "SECTION_TOKEN_BYTES", "SECTION_SPECIALS", "SECTION_PATTERN", "SECTION_RULES", "SECTION_MERGES", "SECTION_SPLITS",
+    "SECTION_BYTES", "SECTION_LOGITS", "STATE_PREFIX", "EXTRA_PREFIX", "ROLE_BEGIN", "ROLE_END", "ROLE_CONTROL",
+    "ROLE_PAD", "ROLE_RESERVED", "ROLE_ANSWER",
 )  # fmt: skip
+
+
+def _names(title: str, texts: tuple[str, ...]) -> list[str]:
+    rows = (f'  X({text.upper().replace("-", "_")}, "{text}")' for text in texts)
+    return [f"#define CHM_{title}(X) \\", " \\\n".join(rows)]
 
 
 def c_header() -> str:
@@ -153,6 +161,10 @@ def c_header() -> str:
         define("MAX_INTEGER", "ull"),
         "",
         *map(define, _STRINGS),
+        "",
+        "/* X(name, text): what a tokenizer may cut text by, and what it may do with text before and after */",
+        *_names("PATTERNS", c.PATTERNS),
+        *_names("RULES", c.RULES),
         "",
         "/* X(name, bytes of one element) */",
         "#define CHM_DTYPES(X) \\",

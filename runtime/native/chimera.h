@@ -108,14 +108,20 @@ CHM_API int32_t chm_bundle_threads(const chm_bundle *bundle);
  * then nothing but *count is written and the result is CHM_ERROR_LIMIT. tokens may be NULL if capacity is 0. */
 CHM_API int32_t chm_tokenizer_encode(chm_bundle *bundle, const uint8_t *text, size_t text_bytes, int32_t *tokens,
                                      size_t capacity, size_t *count);
-/* The same, but names of special tokens in the text, as `<|endoftext|>`, become these tokens: the first, of several there
+/* The same for a text that follows special tokens, or another text: some tokenizers put a space before a text that begins
+ * a sequence, and none before this one. */
+CHM_API int32_t chm_tokenizer_encode_more(chm_bundle *bundle, const uint8_t *text, size_t text_bytes, int32_t *tokens,
+                                          size_t capacity, size_t *count);
+/* As chm_tokenizer_encode, but names of special tokens in the text, as `<|endoftext|>`, become these tokens: the first, of several there
  * the longest. Only for text of your own: a stranger's could end turns and speak as the system. */
 CHM_API int32_t chm_tokenizer_encode_with_specials(chm_bundle *bundle, const uint8_t *text, size_t text_bytes,
                                                    int32_t *tokens, size_t capacity, size_t *count);
+/* Tokens that a text of so many bytes has at most. */
+CHM_API size_t chm_tokenizer_room(const chm_bundle *bundle, size_t text_bytes);
 /* Encode a long text in parts, in time for something else between two of them: the pieces of it (no merge crosses their
  * ends) that begin in the most_bytes from *at on, at least one. *at moves on to the first piece that is left, and is
- * text_bytes after the last. There must be room for a token a byte that is left. Together the parts give the tokens of
- * chm_tokenizer_encode. */
+ * text_bytes after the last. There must be room for chm_tokenizer_room of the bytes that are left. Together the parts
+ * give the tokens of chm_tokenizer_encode. A text that the tokenizer changes before it cuts it is one part. */
 CHM_API int32_t chm_tokenizer_encode_part(chm_bundle *bundle, const uint8_t *text, size_t text_bytes, size_t *at,
                                           size_t most_bytes, int32_t *tokens, size_t capacity, size_t *count);
 /* Bytes of a token: points into the tokenizer; 0 bytes for specials, holes and unknown ids. */

@@ -92,13 +92,15 @@ static int32_t prompt(chm_session *session, const uint8_t *text, size_t text_byt
   size_t count = 0, first = begin >= 0;
   if (!chm_model.vocab) return chm_fail(CHM_ERROR_STATE, CHM_NO_TOKENS);
   if (!bundle->has_tokenizer) return chm_fail(CHM_ERROR_STATE, "the bundle has no tokenizer");
-  if (!text_bytes && at_start && !first) return chm_fail(CHM_ERROR_ARGUMENT, "the prompt is empty");
   if (text_bytes > (size_t)1 << 28) return chm_fail(CHM_ERROR_ARGUMENT, "the text is over 256 MiB");
-  uint64_t scratch_bytes = ((uint64_t)text_bytes + 2) * sizeof(int32_t);
+  size_t room = chm_tokenizer_room(bundle, text_bytes);
+  uint64_t scratch_bytes = ((uint64_t)room + 2) * sizeof(int32_t);
   int32_t *tokens = chm_allocate(&bundle->allocator, scratch_bytes);
   if (!tokens) return CHM_ERROR_MEMORY;
   tokens[0] = begin;
-  int32_t status = chm_tokenizer_encode(bundle, text, text_bytes, tokens + first, text_bytes, &count);
+  int32_t status = (at_start ? chm_tokenizer_encode : chm_tokenizer_encode_more)(bundle, text, text_bytes, tokens + first,
+                                                                                 room, &count);
+  if (!status && !count && at_start && !first) status = chm_fail(CHM_ERROR_ARGUMENT, "the prompt is empty");
   if (!status) {
     count += first;
     if (answer >= 0) tokens[count++] = answer;

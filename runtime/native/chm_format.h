@@ -12,6 +12,7 @@
 #define CHM_MAX_DIMENSIONS 8u
 #define CHM_MAX_VOCABULARY 262144u
 #define CHM_MAX_SPECIALS 4096u
+#define CHM_MAX_MERGES 4194304u
 #define CHM_MAX_STOP_TOKENS 16u
 #define CHM_MAX_TEXT_BYTES 1024u
 #define CHM_HISTORY_TOKENS 256u
@@ -38,17 +39,39 @@
 #define CHM_SECTION_TOKEN_BYTES "bytes"
 #define CHM_SECTION_SPECIALS "special"
 #define CHM_SECTION_PATTERN "pattern"
+#define CHM_SECTION_RULES "rules"
+#define CHM_SECTION_MERGES "merge"
+#define CHM_SECTION_SPLITS "split"
+#define CHM_SECTION_BYTES "byte"
 #define CHM_SECTION_LOGITS "logits"
 #define CHM_STATE_PREFIX "state."
 #define CHM_EXTRA_PREFIX "extra."
-#define CHM_PATTERN_NONE "none"
-#define CHM_PATTERN_O200K "o200k"
 #define CHM_ROLE_BEGIN "begin"
 #define CHM_ROLE_END "end"
 #define CHM_ROLE_CONTROL "control"
 #define CHM_ROLE_PAD "pad"
 #define CHM_ROLE_RESERVED "reserved"
 #define CHM_ROLE_ANSWER "answer"
+
+/* X(name, text): what a tokenizer may cut text by, and what it may do with text before and after */
+#define CHM_PATTERNS(X) \
+  X(NONE, "none") \
+  X(O200K, "o200k") \
+  X(GPT2, "gpt2") \
+  X(GPT2_DIGITS, "gpt2-digits") \
+  X(GPT2_DIGITS3, "gpt2-digits3") \
+  X(LLAMA3, "llama3") \
+  X(QWEN2, "qwen2") \
+  X(QWEN35, "qwen35") \
+  X(SPACES, "spaces")
+#define CHM_RULES(X) \
+  X(NFC, "nfc") \
+  X(UNDERLINE, "underline") \
+  X(PREFIX, "prefix") \
+  X(PREFIX_MISSING, "prefix-missing") \
+  X(PREFIX_FIRST, "prefix-first") \
+  X(WHOLE, "whole") \
+  X(DROP, "drop")
 
 /* X(name, bytes of one element) */
 #define CHM_DTYPES(X) \

@@ -114,18 +114,40 @@ bool chm_section_name(const char *name);
 
 /* ---- chm_pretokenizer.c ---- */
 
-/* End of the piece of o200k_base that starts at a place before the end. */
-size_t chm_o200k_piece(const uint8_t *text, size_t at, size_t end);
+#define CHM_X(name, text) CHM_SPLIT_##name,
+typedef enum chm_split { CHM_PATTERNS(CHM_X) } chm_split; /* into pieces that no merge crosses */
+#undef CHM_X
+
+/* End of the piece that starts at a place before the end. */
+size_t chm_piece(chm_split split, const uint8_t *text, size_t at, size_t end);
+/* End of the white space that starts at a place; start of the white space that ends there, begin at the lowest. */
+size_t chm_spaces_after(const uint8_t *text, size_t at, size_t end);
+size_t chm_spaces_before(const uint8_t *text, size_t begin, size_t at);
+
+/* ---- chm_normal.c ---- */
+
+/* Whether a text is seen at a glance to be in Unicode's normalization form C. */
+bool chm_is_normal(const uint8_t *text, size_t bytes);
+/* Bring a text to it: out has room for 3 * bytes, *size are used. Bytes that are no UTF-8 stay as they are. */
+int32_t chm_normalize(const uint8_t *text, size_t bytes, const chm_allocator *allocator, uint8_t *out, size_t *size);
 
 /* ---- chm_tokenizer.c ---- */
 
-typedef enum chm_split { CHM_SPLIT_NONE, CHM_SPLIT_O200K } chm_split; /* into pieces that no merge crosses */
+#define CHM_X(name, text) CHM_RULE_BIT_##name,
+enum { CHM_RULES(CHM_X) CHM_N_RULES };
+#undef CHM_X
+#define CHM_X(name, text) CHM_RULE_##name = 1 << CHM_RULE_BIT_##name,
+enum { CHM_RULES(CHM_X) CHM_RULES_PREFIX = CHM_RULE_PREFIX | CHM_RULE_PREFIX_MISSING | CHM_RULE_PREFIX_FIRST };
+#undef CHM_X
+
+enum { CHM_STRIP_LEFT = 1, CHM_STRIP_RIGHT = 2 };
 
 typedef struct chm_special {
   const uint8_t *name; /* not zero-terminated */
   size_t name_bytes;   /* > 0 */
   int32_t id;
   uint8_t role; /* 0 begin, 1 end, 2 control, 3 pad, 4 reserved, 5 answer */
+  uint8_t strip; /* CHM_STRIP_…: the white space on these sides of its name is part of it */
 } chm_special;
 
 typedef struct chm_tokenizer {
@@ -137,8 +159,15 @@ typedef struct chm_tokenizer {
   uint32_t table_mask;
   uint32_t longest;        /* bytes of the longest token */
   chm_split pattern;
+  uint32_t rules;          /* bits CHM_RULE_… */
+  bool has_merges;         /* else any two parts that make a token may merge, and its id is its rank */
+  bool has_bytes;          /* parts are characters to begin with; others are bytes, whose tokens are no other's part */
+  uint32_t n_merges;
+  const uint8_t *merges;   /* [n_merges] u32: the token that each makes, by rank */
+  uint32_t *first;         /* [count + 1] where a token's merges begin in ranks; NULL without merges */
+  uint32_t *ranks;         /* [n_merges] rank << 8 | bytes of the left part, by token; 0 bytes: any */
   uint32_t *joined;        /* [65536 bits] a * 256 + b: a, b stand next to each other in a token; NULL if not needed */
-  int32_t of_byte[256];    /* token of each single byte */
+  int32_t of_byte[256];    /* token of each byte that is a part by itself */
   const uint8_t *contents; /* chimera.contents_sha256 of the container, in its header */
   size_t contents_bytes;
   chm_special *specials;   /* [n_specials] */
@@ -150,8 +179,21 @@ typedef struct chm_tokenizer {
 int32_t chm_tokenizer_open(const void *file, size_t bytes, int32_t vocab, uint32_t flags,
                            const chm_allocator *allocator, chm_tokenizer *tokenizer);
 void chm_tokenizer_close(chm_tokenizer *tokenizer, const chm_allocator *allocator);
-/* Id of the token with these bytes, or -1. */
+/* Id of the token with these bytes, or -1; of two with the same bytes, that which is not for single bytes only. */
 int32_t chm_tokenizer_find(const chm_tokenizer *tokenizer, const uint8_t *data, uint32_t bytes);
+
+/* ---- chm_merges.c ---- */
+
+/* Check what there is of merges in the container, and of tokens of single bytes; nothing is allocated. */
+int32_t chm_merges_open(const chm_container *container, chm_tokenizer *tokenizer);
+/* Bytes that chm_merges_prepare needs. */
+uint64_t chm_merges_bytes(const chm_tokenizer *tokenizer);
+/* Fill first and ranks, in zeroed memory. */
+int32_t chm_merges_prepare(const chm_container *container, chm_tokenizer *tokenizer, uint32_t *memory);
+/* Rank of the merge of two parts side by side, the left one of so many bytes, lowest first; -1: they do not merge. */
+int32_t chm_merges_rank(const chm_tokenizer *tokenizer, const uint8_t *data, uint32_t bytes, uint32_t left);
+/* The token that the merge of a rank makes. */
+int32_t chm_merges_token(const chm_tokenizer *tokenizer, int32_t rank);
 
 /* ---- chm_utf8.c ---- */
 
@@ -159,6 +201,23 @@ typedef struct chm_utf8 {
   uint8_t held[4]; /* start of a character that is not complete */
   uint32_t count;
 } chm_utf8;
+
+/* Bytes of the well-formed character at a place before the end, 0 if there is none. */
+static inline size_t chm_utf8_character(const uint8_t *text, size_t at, size_t end, uint32_t *code) {
+  static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
+  uint32_t lead = *code = text[at];
+  if (lead < 0x80) return 1;
+  size_t bytes = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+  if (lead < 0xc2 || lead > 0xf4 || end - at < bytes) return 0;
+  uint32_t value = lead & (0xffu >> (bytes + 1));
+  for (size_t i = 1; i < bytes; ++i) {
+    if ((text[at + i] & 0xc0) != 0x80) return 0;
+    value = value << 6 | (text[at + i] & 0x3fu);
+  }
+  if (value < least[bytes] || value > 0x10ffff || (value >= 0xd800 && value < 0xe000)) return 0;
+  *code = value;
+  return bytes;
+}
 
 /* Append bytes; write what is complete, at most 3 * (bytes + 3) bytes, and return its size. */
 size_t chm_utf8_push(chm_utf8 *decoder, const uint8_t *data, size_t bytes, uint8_t *out);

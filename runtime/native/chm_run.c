@@ -385,9 +385,10 @@ static int32_t serve_encode(char *line, int32_t (*encode)(chm_bundle *, const ui
   size_t bytes, count;
   char *text = next_word(&line);
   if (!from_hex(text, &bytes)) return BAD_REQUEST;
-  int32_t *tokens = malloc((bytes + 1) * sizeof *tokens);
+  size_t room = chm_tokenizer_room(bundle, bytes);
+  int32_t *tokens = malloc((room + 1) * sizeof *tokens);
   if (!tokens) return NO_MEMORY;
-  int32_t status = encode(bundle, (const uint8_t *)text, bytes, tokens, bytes, &count);
+  int32_t status = encode(bundle, (const uint8_t *)text, bytes, tokens, room, &count);
   if (!status) {
     printf("ok");
     for (size_t i = 0; i < count; ++i) printf(" %d", (int)tokens[i]);
@@ -539,6 +540,7 @@ static int32_t serve_one(char *line) {
            chm_cpu_selected());
   else if (!strcmp(request, "prefill")) status = serve_prefill(line);
   else if (!strcmp(request, "encode")) status = serve_encode(line, chm_tokenizer_encode);
+  else if (!strcmp(request, "encode_more")) status = serve_encode(line, chm_tokenizer_encode_more);
   else if (!strcmp(request, "encode_with_specials")) status = serve_encode(line, chm_tokenizer_encode_with_specials);
   else if (!strcmp(request, "special")) status = serve_special(line);
   else if (!strcmp(request, "echo")) status = serve_echo(line);

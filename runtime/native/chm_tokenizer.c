@@ -48,7 +48,7 @@ static int32_t fill_table(chm_tokenizer *tokenizer, uint64_t section_bytes) {
     const uint8_t *data = tokenizer->bytes + offset;
     offset += bytes;
     if (!bytes) continue;
-    if (bytes == 1 && tokenizer->of_byte[data[0]] < 0) tokenizer->of_byte[data[0]] = (int32_t)id;
+    if (bytes == 1 && tokenizer->has_bytes && tokenizer->of_byte[data[0]] == (int32_t)id) continue;
     uint32_t probes = 0, hash = hash_bytes(data, bytes), slot = hash;
     for (uint32_t entry; (entry = tokenizer->table[slot & tokenizer->table_mask]); ++slot) {
       if (is_token(tokenizer, entry, hash, data, bytes)) return invalid("two tokens have the same bytes");
@@ -58,8 +58,14 @@ static int32_t fill_table(chm_tokenizer *tokenizer, uint64_t section_bytes) {
     if (tokenizer->joined) mark_joined(tokenizer->joined, data, bytes);
   }
   if (offset != section_bytes) return invalid("the lengths add up to less than the bytes");
-  for (int byte = 0; byte < 256; ++byte)
-    if (tokenizer->of_byte[byte] < 0) return invalid("not every single byte is a token");
+  for (int value = 0; value < 256; ++value) {
+    uint8_t byte = (uint8_t)value;
+    int32_t token = chm_tokenizer_find(tokenizer, &byte, 1), only = tokenizer->of_byte[value];
+    if (only >= 0 && (tokenizer->lengths[only] != 1 || tokenizer->bytes[tokenizer->offsets[only]] != byte))
+      return invalid("a token of a single byte has other bytes");
+    if (token >= 0) tokenizer->of_byte[value] = token;
+    else if (only < 0 && !(tokenizer->rules & CHM_RULE_DROP)) return invalid("not every single byte is a token");
+  }
   return CHM_OK;
 }
 
@@ -73,39 +79,69 @@ static int parse_role(chm_text text) {
   return -1;
 }
 
-/* One {"name": …, "id": …, "role": …}. */
-static bool parse_special(chm_json *json, uint32_t count, chm_special *special, chm_text *name) {
+static int digit(uint8_t c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; }
+
+static bool is_hex(chm_text text) {
+  for (size_t i = 0; i < text.bytes; ++i)
+    if (digit(text.start[i]) < 0) return false;
+  return text.bytes % 2 == 0;
+}
+
+enum { NAME = 1, ID = 2, ROLE = 4, STRIP = 8, HEX = 16 };
+
+static uint32_t key_of(chm_text key) {
+  static const char *const keys[] = {"name", "id", "role", "strip", "hex"};
+  for (uint32_t k = 0; k < sizeof keys / sizeof *keys; ++k)
+    if (chm_text_is(key, keys[k])) return 1u << k;
+  return 0;
+}
+
+/* One {"name": …, "id": …, "role": …}, perhaps with "strip": CHM_STRIP_… or "hex": 1, its name in hexadecimal digits. */
+static bool parse_special(chm_json *json, uint32_t count, chm_special *special, chm_text *name, bool *hex) {
   bool more;
   uint32_t seen = 0;
   if (!chm_json_take(json, '{')) return false;
   do {
     chm_text key, text;
-    uint64_t id = 0;
+    uint64_t number = 0;
     if (!chm_json_string(json, &key) || !chm_json_take(json, ':')) return false;
-    uint32_t bit = chm_text_is(key, "name") ? 1u : chm_text_is(key, "id") ? 2u : chm_text_is(key, "role") ? 4u : 0;
+    uint32_t bit = key_of(key);
     if (!bit || seen & bit) return false;
     seen |= bit;
-    if (bit == 2 ? !chm_json_number(json, &id) || id >= count : !chm_json_string(json, &text)) return false;
-    if (bit == 1) *name = text;
-    if (bit == 2) special->id = (int32_t)id;
-    if (bit == 4) {
+    if (bit & (NAME | ROLE) ? !chm_json_string(json, &text) : !chm_json_number(json, &number)) return false;
+    if ((bit == ID && number >= count) || (bit == STRIP && number > 3) || (bit == HEX && number != 1)) return false;
+    if (bit == NAME) *name = text;
+    if (bit == ID) special->id = (int32_t)number;
+    if (bit == STRIP) special->strip = (uint8_t)number;
+    if (bit == ROLE) {
       int role = parse_role(text);
       if (role < 0) return false;
       special->role = (uint8_t)role;
     }
     if (!chm_json_next(json, '}', &more)) return false;
   } while (more);
-  return seen == 7;
+  *hex = seen & HEX;
+  return (seen & (NAME | ID | ROLE)) == (NAME | ID | ROLE) && (!*hex || is_hex(*name));
 }
 
-/* Copy a JSON string without its escapes; returns the bytes written. */
-static size_t unescape(chm_text text, uint8_t *out) {
+/* Copy a JSON string without its escapes, or the bytes of digits; returns the bytes written. */
+static size_t unescape(chm_text text, bool hex, uint8_t *out) {
   size_t used = 0;
+  for (size_t i = 0; hex && i < text.bytes; i += 2)
+    out[used++] = (uint8_t)(digit(text.start[i]) << 4 | digit(text.start[i + 1]));
+  if (hex) return used;
   for (size_t i = 0; i < text.bytes; ++i) {
     if (text.start[i] == '\\') ++i;
     out[used++] = text.start[i];
   }
   return used;
+}
+
+static bool is_utf8(const uint8_t *text, size_t bytes) {
+  uint32_t code;
+  for (size_t at = 0, step; at < bytes; at += step)
+    if (!(step = chm_utf8_character(text, at, bytes, &code))) return false;
+  return true;
 }
 
 /* Walk over the specials; specials NULL: only count them. names: room for all names, no more than the text. */
@@ -119,14 +155,16 @@ static int32_t walk_specials(const chm_tokenizer *tokenizer, const uint8_t *text
   while (more) {
     chm_special special = {0};
     chm_text name = {NULL, 0};
-    if (!parse_special(&json, tokenizer->count, &special, &name) || !name.bytes) return invalid("a special token");
+    bool hex = false;
+    if (!parse_special(&json, tokenizer->count, &special, &name, &hex) || !name.bytes) return invalid("a special token");
     if (tokenizer->lengths[special.id]) return invalid("a special token has bytes");
     if (found == CHM_MAX_SPECIALS) return chm_fail(CHM_ERROR_LIMIT, "tokenizer: too many special tokens");
     if (specials) {
       for (uint32_t k = 0; k < found; ++k)
         if (specials[k].id == special.id) return invalid("two special tokens have the same id");
       special.name = names;
-      special.name_bytes = unescape(name, names);
+      special.name_bytes = unescape(name, hex, names);
+      if (!is_utf8(names, special.name_bytes)) return invalid("a special token's name is not UTF-8");
       names += special.name_bytes;
       specials[found] = special;
     }
@@ -139,17 +177,52 @@ static int32_t walk_specials(const chm_tokenizer *tokenizer, const uint8_t *text
   return CHM_OK;
 }
 
+static int32_t find_name(chm_text name, const char *const *names, size_t count) {
+  for (size_t k = 0; k < count; ++k)
+    if (chm_text_is(name, names[k])) return (int32_t)k;
+  return -1;
+}
+
+#define CHM_X(name, text) text,
+
 /* What text is cut by; a container without the section cuts nothing. */
 static int32_t read_pattern(const chm_container *container, chm_split *pattern) {
+  static const char *const names[] = {CHM_PATTERNS(CHM_X)};
   const chm_entry *entry = chm_container_find(container, CHM_SECTION_PATTERN);
   *pattern = CHM_SPLIT_NONE;
   if (!entry) return CHM_OK;
   if (entry->element_bytes != 1) return invalid("a section has the wrong dtype");
   chm_text name = {container->file + entry->begin, (size_t)entry->bytes};
-  if (chm_text_is(name, CHM_PATTERN_O200K)) *pattern = CHM_SPLIT_O200K;
-  else if (!chm_text_is(name, CHM_PATTERN_NONE)) return invalid("the pattern is not one that this runtime knows");
+  int32_t found = find_name(name, names, sizeof names / sizeof *names);
+  if (found < 0) return invalid("the pattern is not one that this runtime knows");
+  *pattern = (chm_split)found;
   return CHM_OK;
 }
+
+/* The names of what is done with text; without the section nothing is. */
+static int32_t read_rules(const chm_container *container, uint32_t *rules) {
+  static const char *const names[] = {CHM_RULES(CHM_X)};
+  const chm_entry *entry = chm_container_find(container, CHM_SECTION_RULES);
+  *rules = 0;
+  if (!entry) return CHM_OK;
+  if (entry->element_bytes != 1) return invalid("a section has the wrong dtype");
+  chm_json json = {container->file + entry->begin, container->file + entry->begin + entry->bytes, false};
+  bool more = chm_json_take(&json, '[');
+  if (!more) return invalid("the list of rules");
+  do {
+    chm_text name;
+    int32_t rule = chm_json_string(&json, &name) ? find_name(name, names, CHM_N_RULES) : -1;
+    if (rule < 0) return invalid("a rule is not one that this runtime knows");
+    if (*rules & 1u << rule) return invalid("a rule is there twice");
+    *rules |= 1u << rule;
+    if (!chm_json_next(&json, ']', &more)) return invalid("the list of rules");
+  } while (more);
+  chm_json_spaces(&json);
+  if (json.at != json.end) return invalid("text after the list of rules");
+  uint32_t prefix = *rules & CHM_RULES_PREFIX;
+  return prefix & (prefix - 1) ? invalid("more than one rule for what is before a text") : CHM_OK;
+}
+#undef CHM_X
 
 static int32_t open_sections(const chm_container *container, int32_t vocab, const chm_allocator *allocator,
                              chm_tokenizer *tokenizer) {
@@ -177,13 +250,16 @@ static int32_t open_sections(const chm_container *container, int32_t vocab, cons
   const uint8_t *text = container->file + special->begin;
   int32_t status = walk_specials(tokenizer, text, special->bytes, NULL, NULL, &tokenizer->n_specials);
   if (!status) status = read_pattern(container, &tokenizer->pattern);
+  if (!status) status = read_rules(container, &tokenizer->rules);
+  if (!status) status = chm_merges_open(container, tokenizer);
   if (status) return status;
   uint64_t table_size = 2;
   while (table_size < 2 * (uint64_t)tokenizer->count) table_size *= 2;
   uint64_t special_bytes = (uint64_t)tokenizer->n_specials * sizeof(chm_special);
   uint64_t joined_bytes = tokenizer->pattern == CHM_SPLIT_NONE && tokenizer->longest > 1 ? 65536 / 8 : 0;
   uint64_t words = (uint64_t)tokenizer->count + table_size;
-  tokenizer->allocated = special_bytes + joined_bytes + words * 4 + special->bytes;
+  uint64_t merge_bytes = chm_merges_bytes(tokenizer);
+  tokenizer->allocated = special_bytes + joined_bytes + words * 4 + merge_bytes + special->bytes;
   tokenizer->block = chm_allocate(allocator, tokenizer->allocated);
   if (!tokenizer->block) return CHM_ERROR_MEMORY;
   memset(tokenizer->block, 0, (size_t)tokenizer->allocated);
@@ -193,9 +269,11 @@ static int32_t open_sections(const chm_container *container, int32_t vocab, cons
   tokenizer->table = joined + joined_bytes / 4;
   tokenizer->table_mask = (uint32_t)table_size - 1;
   tokenizer->offsets = tokenizer->table + table_size;
-  uint8_t *names = (uint8_t *)(tokenizer->offsets + tokenizer->count);
+  uint32_t *merges = tokenizer->offsets + tokenizer->count;
+  uint8_t *names = (uint8_t *)merges + merge_bytes;
   status = walk_specials(tokenizer, text, special->bytes, tokenizer->specials, names, &tokenizer->n_specials);
   if (!status) status = fill_table(tokenizer, bytes->bytes);
+  if (!status) status = chm_merges_prepare(container, tokenizer, merges);
   if (status) chm_tokenizer_close(tokenizer, allocator);
   return status;
 }

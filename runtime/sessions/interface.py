@@ -127,20 +127,25 @@ class Session(ABC):
         """Tokens of the last generation, the stop token included."""
         return list(self._tokens)
 
-    def encode(self, text: str | bytes, *, specials: bool = False) -> list[int]:
+    def encode(self, text: str | bytes, *, specials: bool = False, begins: bool = True) -> list[int]:
         """Tokens of a text, without a begin token.
 
         With ``specials`` the names of special tokens in it become these tokens: only for text of your own, because a
-        stranger's could end turns and speak as the system. Raises BundleError CHM420 for what is no text.
+        stranger's could end turns and speak as the system. Some tokenizers put a space before a text; without
+        ``begins``, of a text that follows others, those do not that put it before the first only. Raises BundleError
+        CHM420 for what is no text, and for ``specials`` in a text that does not begin.
         """
         data = checked_text(text, "the text")
-        if not isinstance(specials, bool):
-            raise BundleError("CHM420", f"specials is {kind(specials)}, not True or False")
+        for name, value in (("specials", specials), ("begins", begins)):
+            if not isinstance(value, bool):
+                raise BundleError("CHM420", f"{name} is {kind(value)}, not True or False")
+        if specials and not begins:
+            raise BundleError("CHM420", "specials are for a text that begins")
         with self._guard.call():
-            return self._encode(data, specials)
+            return self._encode(data, specials, begins)
 
     @abstractmethod
-    def _encode(self, text: bytes, specials: bool) -> list[int]: ...
+    def _encode(self, text: bytes, specials: bool, begins: bool) -> list[int]: ...
 
     def prefill(self, tokens: Sequence[int], *, on_progress: Progress | None = None) -> None:
         """Run tokens through the model; all of them are checked first. ``on_progress`` as of ``generate``."""

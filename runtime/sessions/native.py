@@ -103,12 +103,16 @@ class NativeSession(SteppingSession):
     def _special(self, role: str) -> int:
         return int(self._library.get("chm_tokenizer_special", self._bundle, role.encode()))
 
-    def _encode(self, text: bytes, specials: bool) -> list[int]:
-        tokens, count = np.empty(max(1, len(text)), np.int32), ct.c_size_t()
-        if not specials and self._library.encodes_parts:
+    def _encode(self, text: bytes, specials: bool, begins: bool) -> list[int]:
+        library = self._library
+        room = library.get("chm_tokenizer_room", self._bundle, len(text)) if library.has_rules else len(text)
+        tokens, count = np.empty(max(1, room), np.int32), ct.c_size_t()
+        if not specials and begins and library.encodes_parts:
             return list(tokens[: self._encode_parts(text, tokens)].tolist())
         name = "chm_tokenizer_encode_with_specials" if specials else "chm_tokenizer_encode"
-        self._library.call(name, self._bundle, text, len(text), tokens.ctypes.data, len(text), ct.byref(count))
+        if not begins and library.has_rules:
+            name = "chm_tokenizer_encode_more"
+        library.call(name, self._bundle, text, len(text), tokens.ctypes.data, room, ct.byref(count))
         return list(tokens[: count.value].tolist())
 
     def _encode_parts(self, text: bytes, tokens: NDArray[np.int32]) -> int:

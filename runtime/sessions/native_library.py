@@ -98,6 +98,13 @@ _PART_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
 }
 
 
+#: The same, for tokenizers that change a text before they cut it.
+_RULE_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "chm_tokenizer_room": (_SIZE, (_PTR, _SIZE)),
+    "chm_tokenizer_encode_more": (_I32, (_PTR, _STR, _SIZE, _PTR, _SIZE, _PTR)),
+}
+
+
 #: The same, for modules that are no language models.
 _CALL_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "chm_entry_name": (_STR, (_I32,)),
@@ -132,10 +139,12 @@ class NativeLibrary:
             self.measures = hasattr(self._library, "chm_session_profile")
             self.encodes_parts = hasattr(self._library, "chm_tokenizer_encode_part")
             self.has_context = hasattr(self._library, "chm_session_room")
+            self.has_rules = hasattr(self._library, "chm_tokenizer_room")
             signatures = _SIGNATURES | (_GRAMMAR_SIGNATURES if self.has_grammars else {})
             signatures |= _MEASURING_SIGNATURES if self.measures else {}
             signatures |= _PART_SIGNATURES if self.encodes_parts else {}
             signatures |= _CONTEXT_SIGNATURES if self.has_context else {}
+            signatures |= _RULE_SIGNATURES if self.has_rules else {}
             signatures |= _CALL_SIGNATURES if hasattr(self._library, "chm_session_call") else {}
             for name, (result, arguments) in signatures.items():
                 function = getattr(self._library, name)

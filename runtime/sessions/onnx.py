@@ -271,8 +271,8 @@ class OnnxSession(SteppingSession):
                 raise BundleError("CHM420", problem)
         self._loops, self._exit_threshold = options.loops or default, float(options.exit_threshold)
 
-    def _encode(self, text: bytes, specials: bool) -> list[int]:
-        return self._text_tokenizer().encode(text, specials=specials)
+    def _encode(self, text: bytes, specials: bool, begins: bool) -> list[int]:
+        return self._text_tokenizer().encode(text, specials=specials, begins=begins)
 
     # ---- looking ----
 

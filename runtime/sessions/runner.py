@@ -132,8 +132,8 @@ class RunnerSession(SteppingSession):
     def _special(self, role: str) -> int:
         return int(self._request("special", role)[0])
 
-    def _encode(self, text: bytes, specials: bool) -> list[int]:
-        request = "encode_with_specials" if specials else "encode"
+    def _encode(self, text: bytes, specials: bool, begins: bool) -> list[int]:
+        request = "encode_with_specials" if specials else "encode" if begins else "encode_more"
         return [int(token) for token in self._request(request, text.hex()) if token]
 
     def _run_slice(self, tokens: NDArray[np.int32]) -> None:

@@ -57,8 +57,8 @@ class SteppingSession(Session):
         """As ``chm_session_prompt``: a begin token before the text that starts a sequence, an answer token after it."""
         begin = self._special(c.ROLE_BEGIN) if at_start else -1
         answer = self._special(c.ROLE_ANSWER)
-        tokens = self._encode(text, False)
-        if not text and at_start and begin < 0:
+        tokens = self._encode(text, False, at_start)
+        if not tokens and at_start and begin < 0:
             raise BundleError("CHM420", "the prompt is empty")
         return np.array([*([begin] if begin >= 0 else []), *tokens, *([answer] if answer >= 0 else [])], np.int32)
 

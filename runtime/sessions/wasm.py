@@ -162,8 +162,8 @@ class WasmSession(Session):
         made = self._request("call", entry=entry.name, n=n, inputs=given)["results"]
         return [np.frombuffer(base64.b64decode(made[port.name]), port.computed).copy() for port in entry.results]
 
-    def _encode(self, text: bytes, specials: bool) -> list[int]:
-        answer = self._request("encode", text={"bytes": _base64(text)}, specials=specials)
+    def _encode(self, text: bytes, specials: bool, begins: bool) -> list[int]:
+        answer = self._request("encode", text={"bytes": _base64(text)}, specials=specials, begins=begins)
         return [int(token) for token in answer["tokens"]]
 
     def _prefill(self, tokens: NDArray[np.int32], tell: Progress) -> None:

@@ -120,7 +120,14 @@ function checked(given, rules) {
 export const checkGenerateOptions = (given) => checked(given, GENERATE);
 export const checkRunOptions = (given) => checked(given, RUN);
 export const checkLoadOptions = (given) => checked(given, LOAD);
-export const checkEncodeOptions = (given) => checked(given, { specials: ofType("boolean", "true or false") });
+
+/** Options of encode: { specials, begins }. */
+export function checkEncodeOptions(given) {
+  const boolean = ofType("boolean", "true or false");
+  const found = { specials: false, begins: true, ...checked(given, { specials: boolean, begins: boolean }) };
+  if (found.specials && !found.begins) refuse("specials are for a text that begins");
+  return found;
+}
 
 // ---- texts and tokens ----
 

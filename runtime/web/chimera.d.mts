@@ -174,7 +174,7 @@ export declare class Model {
   readonly tokens: Int32Array;
   generate(prompt: string | Uint8Array | Iterable<number>, options?: GenerateOptions): AsyncGenerator<Piece, void, undefined>;
   call(inputs: Record<string, Tensor | (number | boolean)[]>, options?: CallOptions): Record<string, Tensor>;
-  encode(text: string | Uint8Array, options?: { specials?: boolean }): Int32Array;
+  encode(text: string | Uint8Array, options?: { specials?: boolean; begins?: boolean }): Int32Array;
   prefill(tokens: Iterable<number>, options?: RunOptions): Promise<void>;
   reset(): void;
   logits(): Float32Array | null;

@@ -58,7 +58,7 @@ function grammarOf(given) {
 function answers(model) {
   return {
     info: () => ({ vocab_size: model.vocabSize, max_loops: model.maxLoops, threads: model.threads, variant: model.variant }),
-    encode: ({ text, specials }) => ({ tokens: Array.from(model.encode(textOf(text), { specials })) }),
+    encode: ({ text, specials, begins }) => ({ tokens: Array.from(model.encode(textOf(text), { specials, begins })) }),
     reset: () => (model.reset(), {}),
     call({ entry, n, inputs }) {
       const given = Object.fromEntries(Object.entries(inputs).map(([name, data]) => [name, elementsOf(model, entry, name, bytesOf(data))]));

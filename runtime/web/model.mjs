@@ -5,10 +5,9 @@ import { ChimeraError } from "./errors.mjs";
 import { Grammars } from "./grammars.mjs";
 import { FINISHED } from "./module.mjs";
 import { nextTask, pauses, Slices } from "./slices.mjs";
+import { encodeInParts, encodeText } from "./texts.mjs";
 
 const MAX_TOKENS = 256; // where neither the caller nor the bundle says how many
-
-const PART_BYTES = 1 << 15; // of a text, which take some milliseconds to encode
 
 /** Options of a self-test: the likeliest tokens with all loop iterations, whatever the bundle's defaults. */
 const PLAIN = { temperature: 0, topP: 1, topK: 0, repetitionPenalty: 1, loops: 0, exitThreshold: 0, grammar: "none" };
@@ -70,27 +69,12 @@ export class Model {
 
   /**
    * Tokens of a text (or of UTF-8 bytes), without a begin token. With `specials` the names of special tokens in it become
-   * these tokens: only for text of your own, because a stranger's could end turns and speak as the system.
+   * these tokens: only for text of your own, because a stranger's could end turns and speak as the system. Some tokenizers
+   * put a space before a text; with `begins: false`, of a text that follows others, some put none.
    */
   encode(text, options = {}) {
-    const { specials = false } = checkEncodeOptions(options);
-    return this.#encode(checkText(text, "the text"), specials);
-  }
-
-  #encode(bytes, specials) {
-    const module = this.#live();
-    return module.withBytes(bytes, (pointer) => {
-      const room = 4 * Math.max(1, bytes.length);
-      const tokens = module.allocate(room);
-      try {
-        const name = specials ? "chm_tokenizer_encode_with_specials" : "chm_tokenizer_encode";
-        module.call(name, this.#bundle, pointer, bytes.length, tokens, bytes.length, this.#scratch);
-        const count = this.#view(4).getUint32(0, true);
-        return new Int32Array(module.memory.buffer, tokens, count).slice();
-      } finally {
-        module.release(tokens, room);
-      }
-    });
+    const { specials, begins } = checkEncodeOptions(options);
+    return encodeText(this.#live(), this.#bundle, this.#scratch, checkText(text, "the text"), { specials, begins });
   }
 
   /**
@@ -146,37 +130,13 @@ export class Model {
     }
   }
 
-  /** Tokens of a long text, in parts between which the event loop has its turn. */
-  async #encodeParts(text, signal) {
-    const module = this.#live();
-    if (!module.exports.chm_tokenizer_encode_part) return this.#encode(text, false); // a module of before
-    const [source, tokens] = [module.allocate(text.length), module.allocate(4 * text.length)];
-    try {
-      module.bytes(source, text.length).set(text);
-      const pause = pauses();
-      const [at, count] = [this.#scratch, this.#scratch + 4];
-      for (let place = 0, done = 0; ;) {
-        new DataView(module.memory.buffer).setUint32(at, place, true);
-        module.call("chm_tokenizer_encode_part", this.#bundle, source, text.length, at, PART_BYTES, tokens + 4 * done, text.length - done, count);
-        [place, done] = [module.number(at), done + module.number(count)];
-        if (place === text.length) return new Int32Array(module.memory.buffer, tokens, done).slice();
-        await pause();
-        signal?.throwIfAborted();
-        this.#live();
-      }
-    } finally {
-      module.release(tokens, 4 * text.length);
-      module.release(source, text.length);
-    }
-  }
-
   /** Tokens of a prompt: with the begin token before a text that starts a sequence, and the answer token after it. */
   async #promptTokens(text, atStart, signal) {
     const module = this.#live();
     const special = (role) => module.withBytes(new TextEncoder().encode(`${role}\0`), (pointer) => module.exports.chm_tokenizer_special(this.#bundle, pointer));
     const [begin, answer] = [atStart ? special("begin") : -1, special("answer")];
-    const tokens = text.length > PART_BYTES ? await this.#encodeParts(text, signal) : this.#encode(text, false);
-    if (!text.length && atStart && begin < 0) throw new ChimeraError("CHM420", "the prompt is empty");
+    const tokens = await encodeInParts(() => this.#live(), this.#bundle, this.#scratch, text, { begins: atStart, signal });
+    if (!tokens.length && atStart && begin < 0) throw new ChimeraError("CHM420", "the prompt is empty");
     const first = begin < 0 ? 0 : 1;
     const whole = new Int32Array(first + tokens.length + (answer < 0 ? 0 : 1));
     if (first) whole[0] = begin;

@@ -18,6 +18,7 @@ from toy_bundles import VOCAB, toy_tokenizer, toy_weights
 from chimerac.compiler.packaging.grammar_packs import compile_grammar
 from chimerac.passes.grammar_fst.masks import with_masks
 from chimerac.runtime import bundle_format as bf
+from chimerac.runtime.bundle_format.constants import PATTERNS
 from chimerac.runtime.bundle_format.fstpack import (
     END,
     FLAG_DEFAULT,
@@ -33,6 +34,7 @@ from chimerac.runtime.bundle_format.fstpack import (
 )
 from chimerac.runtime.bundle_format.grammar_trie import vocabulary_of
 from chimerac.runtime.bundle_format.state import SequenceState, StateForm, state_bytes
+from chimerac.runtime.reference.merging import Merges
 from chimerac.runtime.reference.tokenizer import Special, Tokenizer, tokenizer_sections
 
 BLOCK: Final = 16
@@ -66,6 +68,22 @@ def _tokenizer(pieces: tuple[bytes, ...], pattern: str = "none") -> Tokenizer:
     roles = (("<end>", "end"), ("<|begin|>", "begin"), ("<p>", "pad"))
     specials = tuple(Special(name, len(tokens) - 3 + i, role) for i, (name, role) in enumerate(roles))
     return Tokenizer(tokens, specials, pattern)
+
+
+def _with_merges() -> Iterator[Tokenizer]:
+    """Tokenizers of every pattern, with merges and rules of every kind."""
+    plain = _tokenizer(_MERGED)
+    ids = {token: id for id, token in enumerate(plain.tokens)}
+    ranked = [ids[token] for token in _MERGED[:7]]
+    merges = Merges(tuple(ranked), (1, 1, 2, 2, 1, 2, 1))
+    stripped = tuple(replace(special, strip=3) for special in plain.specials)
+    yield replace(plain, merges=Merges(tuple(ranked)), rules=("nfc",))
+    yield replace(plain, merges=merges, byte_tokens=tuple(range(256)), rules=("underline", "prefix"), specials=stripped)
+    rules = (("whole", "nfc"), ("prefix-missing",), ("underline", "prefix-first"))
+    for number, pattern in enumerate(PATTERNS[1:]):
+        yield replace(plain, merges=merges, pattern=pattern, rules=rules[number % 3])
+    without = (b"", *plain.tokens[1:107], b"", *plain.tokens[108:])
+    yield replace(plain, tokens=without, merges=merges, pattern="gpt2", rules=("drop",))
 
 
 def _container(tokenizer: Tokenizer) -> bytes:
@@ -113,6 +131,7 @@ def make_seeds() -> Seeds:
     tokenizers = (
         *(tokenizer, replace(tokenizer, pattern="o200k"), toy_tokenizer()),
         *(_tokenizer(_MERGED), _tokenizer(_MERGED, "o200k"), _tokenizer((*_MERGED, *_PIECES))),
+        *_with_merges(),
     )
     packs = (
         *(pack_bytes(Pack((automaton,))) for automaton in automata.values()),

@@ -36,8 +36,10 @@ from chimerac.runtime import bundle_format as bf
 from chimerac.runtime.bundle_format.fstpack import Pack, pack_bytes, pack_of_container
 from chimerac.runtime.bundle_format.state import SequenceState, StateForm, parse_state, state_bytes
 from chimerac.runtime.errors import BundleError
+from chimerac.runtime.reference.merging import Merges
 from chimerac.runtime.reference.tokenizer import (
     Special,
+    Tokenizer,
     byte_tokenizer,
     tokenizer_of_container,
     tokenizer_sections,
@@ -255,7 +257,7 @@ def targets(folder: Path) -> list[Target]:
     return [
         Target("manifest", bf.parse_manifest, (json.dumps(GOOD).encode(),)),
         Target("container", bf.parse_container, (_weights(), _tokenizer()), header=True),
-        Target("tokenizer", unverified(tokenizer_of_container), (_tokenizer(),), header=True),
+        Target("tokenizer", unverified(tokenizer_of_container), (_tokenizer(), _merging_tokenizer()), header=True),
         Target("pack", unverified(pack_of_container), (_pack(),), header=True),
         Target("state", lambda data: parse_state(FORM, data), (_state(),), header=True),
         Target("checkpoint", read_weights, (_weights(), _tokenizer()), header=True),
@@ -295,6 +297,19 @@ FORM = StateForm("cd" * 32, "ab" * 32, 40, 4, {"trace": (8,)})
 def _state() -> bytes:
     states, logits = {"trace": np.ones(8, np.float32)}, np.zeros(40, np.float32)
     return state_bytes(FORM, SequenceState(states=states, logits=logits, position=3, deepest=2, iterations=2, text=b""))
+
+
+def _merging_tokenizer() -> bytes:
+    tokens = (*(bytes([byte]) for byte in range(256)), b"ab", b"abc", b"")
+    made = Tokenizer(
+        tokens,
+        (Special("<é>", 258, "end", 2),),
+        "llama3",
+        Merges((256, 257), (1, 2)),
+        tuple(range(256)),
+        ("nfc", "whole"),
+    )
+    return bf.container_bytes(bf.KIND_TOKENIZER, tokenizer_sections(made))
 
 
 def _tokenizer() -> bytes:

@@ -124,7 +124,7 @@ class Timed(Session):
         self._clock.wait(0.0)
         yield Piece("left", -1)
 
-    def _encode(self, text: bytes, specials: bool) -> list[int]:
+    def _encode(self, text: bytes, specials: bool, begins: bool) -> list[int]:
         return list(range(10, 30))
 
     def _prefill(self, tokens: NDArray[np.int32], tell: Progress) -> None:

@@ -56,10 +56,16 @@ EXPORT int32_t test_sample(float temperature, float top_p, int32_t top_k, float 
 }
 
 /* ends of the pieces of a text; returns their number */
-EXPORT size_t test_pieces(const uint8_t *text, size_t bytes, uint64_t *ends) {
+EXPORT size_t test_pieces(int32_t split, const uint8_t *text, size_t bytes, uint64_t *ends) {
   size_t count = 0;
-  for (size_t at = 0; at < bytes;) ends[count++] = at = chm_o200k_piece(text, at, bytes);
+  for (size_t at = 0; at < bytes;) ends[count++] = at = chm_piece((chm_split)split, text, at, bytes);
   return count;
+}
+
+/* the normalized text in out[3 * bytes]; its size, SIZE_MAX without memory */
+EXPORT size_t test_normalize(const uint8_t *text, size_t bytes, uint8_t *out) {
+  size_t size;
+  return chm_normalize(text, bytes, &chm_default_allocator, out, &size) ? SIZE_MAX : size;
 }
 
 /* a bundle with nothing but a tokenizer, whose file has to stay where it is; NULL if it cannot be opened */

@@ -31,6 +31,7 @@ static void use_bundle(chm_bundle *bundle) {
     uint8_t *copy = exact_copy((const uint8_t *)text, size);
     chm_tokenizer_encode(bundle, copy, size, tokens, 64, &count);
     chm_tokenizer_encode_with_specials(bundle, copy, size, tokens, 64, &count);
+    chm_tokenizer_encode_more(bundle, copy, size, tokens, 64, &count);
     free(copy);
   }
   for (int32_t id = -1; id < chm_vocab_size() + 1; ++id) {

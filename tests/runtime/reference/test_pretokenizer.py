@@ -1,4 +1,4 @@
-"""Splitting as o200k_base: Python and C give the pieces of the pattern, and its character classes."""
+"""Splitting: Python and C give the pieces of each pattern, and its character classes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from texts import O200K_PATTERN, STRANGE, random_texts
 
 from chimerac.frontends.tokenizers import unicode_tables
+from chimerac.frontends.tokenizers.components import REGEX_OF
+from chimerac.runtime.bundle_format.constants import PATTERNS
 from chimerac.runtime.reference import unicode_classes
 from chimerac.runtime.reference.pretokenizer import pieces
 from chimerac.runtime.reference.unicode_classes import class_table, unicode_version
@@ -31,17 +33,17 @@ CLASSES = {
 }
 EVERY = "".join(chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000)
 
-Cut = Callable[[bytes], list[bytes]]
+Cut = Callable[..., list[bytes]]
 
 
 @pytest.fixture(scope="module")
 def in_c(internals: ct.CDLL) -> Cut:
     internals.test_pieces.restype = ct.c_size_t
-    internals.test_pieces.argtypes = [ct.c_char_p, ct.c_size_t, ct.c_void_p]
+    internals.test_pieces.argtypes = [ct.c_int32, ct.c_char_p, ct.c_size_t, ct.c_void_p]
 
-    def cut(text: bytes) -> list[bytes]:
+    def cut(text: bytes, pattern: str = "o200k") -> list[bytes]:
         ends = (ct.c_uint64 * max(1, len(text)))()
-        found = [0, *ends[: internals.test_pieces(text, len(text), ends)]]
+        found = [0, *ends[: internals.test_pieces(PATTERNS.index(pattern), text, len(text), ends)]]
         return [text[a:b] for a, b in pairwise(found)]
 
     return cut
@@ -100,38 +102,58 @@ def known_to_regex() -> frozenset[str]:
     return frozenset(same) | frozenset(map(chr, range(0xDC80, 0xDD00)))
 
 
-def test_pieces_are_those_of_the_pattern(known_to_regex: frozenset[str]) -> None:
+#: Regular expressions of the patterns, one after the other; each cuts what the one before has cut.
+CUTS = {
+    "o200k": [O200K_PATTERN],
+    **{pattern: [REGEX_OF[pattern]] for pattern in ("gpt2", "llama3", "qwen2", "qwen35")},
+    "gpt2-digits": [r"\p{N}|[^\p{N}]+", REGEX_OF["gpt2"]],
+    "gpt2-digits3": [r"\p{N}{1,3}|[^\p{N}]+", REGEX_OF["gpt2"]],
+    "spaces": [r" [^ ]*|[^ ]+"],
+}
+
+
+def test_every_pattern_has_its_expressions() -> None:
+    assert {"none", *CUTS} == set(PATTERNS)
+
+
+@pytest.mark.parametrize("pattern", CUTS)
+def test_pieces_are_those_of_the_pattern(pattern: str, known_to_regex: frozenset[str]) -> None:
     """Bytes that are no UTF-8 are lone surrogates to Python: characters that are no letter, mark, number or space."""
-    pattern = regex.compile(O200K_PATTERN)
+    compiled = [regex.compile(one) for one in CUTS[pattern]]
     compared = 0
-    for data in random_texts(1, 6000, 20):
+    for data in random_texts(1, 6000 if pattern == "o200k" else 2000, 20):
         text = data.decode("utf-8", "surrogateescape")
         if known_to_regex.issuperset(text):
-            expected = [match.group().encode("utf-8", "surrogateescape") for match in pattern.finditer(text)]
-            assert list(pieces(data)) == expected, data
+            parts = [text]
+            for one in compiled:
+                parts = [match.group() for part in parts for match in one.finditer(part)]
+            assert list(pieces(data, pattern)) == [part.encode("utf-8", "surrogateescape") for part in parts], data
             compared += 1
-    assert compared > 4000
+    assert compared > 1200
 
 
-def test_c_cuts_as_python(in_c: Cut) -> None:
-    for data in random_texts(2, 10_000):
-        assert in_c(data) == list(pieces(data)), data
+@pytest.mark.parametrize("pattern", CUTS)
+def test_c_cuts_as_python(in_c: Cut, pattern: str) -> None:
+    for data in random_texts(2, 10_000 if pattern == "o200k" else 2000):
+        assert in_c(data, pattern) == list(pieces(data, pattern)), data
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.one_of(st.binary(max_size=60), st.text(max_size=40).map(str.encode)))
 def test_pieces_are_the_text(data: bytes) -> None:
-    assert b"".join(pieces(data)) == data
-    assert all(pieces(data))
+    for pattern in CUTS:
+        assert b"".join(pieces(data, pattern)) == data
+        assert all(pieces(data, pattern))
 
 
 @pytest.mark.parametrize("character", ["a", "A", "é", "日", "\u0301", " ", "\n", "\t", "=", "\x80", "😀", "'"])
 def test_runs_are_cut_in_linear_time(in_c: Cut, character: str) -> None:
     """A scanner that reads the rest of the run again for each piece would take hours."""
     data = character.encode("utf-8") * 1_000_000
-    found = in_c(data)
-    assert b"".join(found) == data
-    assert len(found) <= 2
+    for pattern in PATTERNS[1:]:
+        found = in_c(data, pattern)
+        assert b"".join(found) == data
+        assert len(found) <= 2 or (character, pattern) == (" ", "spaces")
 
 
 @pytest.mark.parametrize(
@@ -139,9 +161,10 @@ def test_runs_are_cut_in_linear_time(in_c: Cut, character: str) -> None:
 )
 def test_alternations_are_cut_in_linear_time(in_c: Cut, unit: str) -> None:
     short = unit * 50
-    assert in_c(short.encode()) == list(pieces(short.encode()))
-    data = unit.encode() * 300_000
-    assert b"".join(in_c(data)) == data
+    for pattern in PATTERNS[1:]:
+        assert in_c(short.encode(), pattern) == list(pieces(short.encode(), pattern))
+        data = unit.encode() * 100_000
+        assert b"".join(in_c(data, pattern)) == data
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,117 @@
+"""Generates ``runtime/native/chm_normal_tables.h``: what Unicode's normalization form C needs to know of characters.
+
+    python -m chimerac.frontends.tokenizers.normal_tables
+
+Needs ``unicodedata2`` of the version of ``unicode_tables``. Hangul syllables are not in the tables: they are computed.
+
+What counts is how the text was normalized that models have learnt from: by the library ``tokenizers``, whose tables are
+those of Unicode 9. Characters that came later are left out, because it leaves them as they are; it is asked which.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from tokenizers.normalizers import NFC
+
+from chimerac.frontends.tokenizers.unicode_tables import UNICODE_VERSION
+from chimerac.runtime.bundle_format import NATIVE_DIRECTORY
+
+HEADER: Final = NATIVE_DIRECTORY / "chm_normal_tables.h"
+_HANGUL: Final = range(0xAC00, 0xD7A4)
+_PLANE: Final = 0x10000
+
+
+class Known:
+    """A module like ``unicodedata``, less what ``tokenizers`` does not know."""
+
+    def __init__(self, database: Any) -> None:
+        self._database, self._nfc = database, NFC()
+
+    def _is_known(self, text: str) -> bool:
+        return bool(self._nfc.normalize_str(text) == self._database.normalize("NFC", text))
+
+    def combining(self, code: int) -> int:
+        """The combining class of a character; while it is asked for, marks of other classes stand on both sides."""
+        kind: int = self._database.combining(chr(code))
+        return kind if kind and self._is_known(f"a\u0315{chr(code)}\u0334b") else 0
+
+    def decomposition(self, code: int) -> tuple[int, int] | None:
+        """The two of a character's canonical decomposition by one step, the second 0 where it is one."""
+        text = self._database.decomposition(chr(code))
+        if not text or text.startswith("<") or code in _HANGUL:
+            return None
+        first, *second = (int(part, 16) for part in text.split())
+        parts = chr(first) + (chr(second[0]) if second else "")
+        return (first, second[0] if second else 0) if self._is_known(chr(code)) and self._is_known(parts) else None
+
+    def is_composed(self, code: int) -> bool:
+        """Whether its two become it."""
+        return bool(self._database.normalize("NFC", chr(code)) == chr(code))
+
+
+def header_text(database: Any) -> str:
+    """The text of the header, made of a module like ``unicodedata``."""
+    known = Known(database)
+    parts = {code: pair for code in range(0x110000) if (pair := known.decomposition(code))}
+    small = {code: pair for code, pair in parts.items() if max(code, *pair) < _PLANE}
+    large = {code: pair for code, pair in parts.items() if code not in small}
+    numbers = {code: number for number, code in enumerate((*small, *large))}
+    composed = [code for code in parts if known.is_composed(code)]
+    composed.sort(key=parts.__getitem__)
+    runs = _class_runs([known.combining(code) for code in range(0x110000)])
+    lines = [
+        "/* Normalization of the characters of Unicode 9.",
+        " * Made by frontends/tokenizers/normal_tables.py; do not edit. */",
+        "#ifndef CHM_NORMAL_TABLES_H",
+        "#define CHM_NORMAL_TABLES_H",
+        "",
+        "#include <stdint.h>",
+        "",
+        "/* code << 8 | combining class, of the code and those after it, up to the next entry */",
+        *_array("uint32_t", "chm_classes", runs),
+        "/* character, and the two that it is made of, the second 0 where it is one; in order */",
+        *_array("uint16_t", "chm_small", [n for code, pair in small.items() for n in (code, *pair)]),
+        *_array("uint32_t", "chm_large", [n for code, pair in large.items() for n in (code, *pair)]),
+        "/* places in the two tables, one after the other, of characters that two become, in the order of the two */",
+        *_array("uint16_t", "chm_composed", [numbers[code] for code in composed]),
+        "",
+        "#endif",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _class_runs(classes: Sequence[int]) -> list[int]:
+    runs, before = [], -1
+    for code, kind in enumerate(classes):
+        if kind != before:
+            runs.append(code << 8 | kind)
+        before = kind
+    return runs
+
+
+def _array(kind: str, name: str, values: Sequence[int]) -> list[str]:
+    rows = [",".join(map(str, values[at : at + 20])) for at in range(0, len(values), 20)]
+    return [f"static const {kind} {name}[{len(values)}] = {{", *(f"  {row}," for row in rows), "};"]
+
+
+def main() -> Path:
+    """Write the header.
+
+    Raises:
+        ModuleNotFoundError: unicodedata2 is not installed.
+        ValueError: it is of another version.
+    """
+    database = importlib.import_module("unicodedata2")
+    if database.unidata_version != UNICODE_VERSION:
+        raise ValueError(f"unicodedata2 has Unicode {database.unidata_version}, not {UNICODE_VERSION}")
+    HEADER.write_text(header_text(database), "utf-8")
+    return HEADER
+
+
+if __name__ == "__main__":
+    print(main())
