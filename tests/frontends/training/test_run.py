@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -216,6 +217,33 @@ def test_a_kill_at_any_file_operation_loses_nothing(
         assert (out / WEIGHTS_FILE).read_bytes() == (whole / WEIGHTS_FILE).read_bytes(), k
         assert rows_of(out) == rows_of(whole), k
     print(f"{last} operations")
+
+
+@pytest.mark.slow
+def test_a_hundred_kills_at_any_time_lose_nothing(plan: Plan, train: Train, tmp_path: Path) -> None:
+    """SIGKILL after a random time, again and again until the run is whole, then from the beginning."""
+    began = time.monotonic()
+    whole, out = train(plan, tmp_path / "whole"), tmp_path / "killed"
+    longest = time.monotonic() - began
+    kills = runs = 0
+    while kills < 100:
+        child = os.fork()
+        if child == 0:
+            try:
+                train(plan, out)
+            finally:
+                os._exit(0)
+        time.sleep(random.uniform(0, longest))
+        os.kill(child, signal.SIGKILL)
+        killed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        kills += killed
+        if not killed or kills == 100:
+            train(plan, out)  # changes nothing where the run is whole
+            assert (out / WEIGHTS_FILE).read_bytes() == (whole / WEIGHTS_FILE).read_bytes()
+            assert rows_of(out) == rows_of(whole)
+            shutil.rmtree(out)
+            runs += 1
+    print(f"{kills} kills, {runs} whole runs")
 
 
 class Clock:
