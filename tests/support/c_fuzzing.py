@@ -25,7 +25,9 @@ from chimerac.runtime import bundle_format as bf
 
 SOURCES: Final = TESTS / "hostile" / "fuzz"
 CORPUS: Final = TESTS / "hostile" / "corpus"  #: a folder a target: every input that found something
-TARGETS: Final = ("container", "tokenizer", "pack", "snapshot", "session", "runner")
+TARGETS: Final = ("container", "tokenizer", "pack", "snapshot", "session", "runner", "calls")
+#: Targets with a model in their file, in place of the toy model.
+OWN_MODEL: Final = frozenset({"calls"})
 #: In whose place ``fuzz.c`` has something that mutated inputs get past.
 CHECKSUMS: Final = ("chm_crc32.c", "chm_sha256.c")
 _SANITIZERS: Final = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g1", "-O1")
@@ -71,7 +73,8 @@ def build(
         del flags[bf.NATIVE_DIRECTORY / name]
     flags |= {SOURCES / f"fuzz_{target}.c": (*_SANITIZERS, *tools.coverage) for target in targets}
     flags[SOURCES / "fuzz.c"] = _SANITIZERS
-    flags[NATIVE_TESTS / "toy_model.c"] = ("-fsanitize=address",)  # in which most of the time would go by
+    toy_model = NATIVE_TESTS / "toy_model.c"
+    flags[toy_model] = ("-fsanitize=address",)  # in which most of the time would go by
     if tools.driver:
         flags[SOURCES / "fuzz_driver.c"] = ()
 
@@ -82,12 +85,15 @@ def build(
 
     with ThreadPoolExecutor(2) as pool:
         objects = dict(zip(flags, pool.map(compile_one, flags), strict=True))
-        own = {target: objects.pop(SOURCES / f"fuzz_{target}.c") for target in targets}
+        own = {target: [objects.pop(SOURCES / f"fuzz_{target}.c")] for target in targets}
+        model = objects.pop(toy_model)
+        for target in own.keys() - OWN_MODEL:
+            own[target].append(model)
 
         def link(target: str) -> Path:
             program = folder / f"fuzz_{target}"
             linker = [tools.compiler, *_SANITIZERS, *tools.link, *more, "-pthread"]
-            _run([*linker, own[target], *objects.values(), "-o", str(program)])
+            _run([*linker, *own[target], *objects.values(), "-o", str(program)])
             return program
 
         return dict(zip(targets, pool.map(link, targets), strict=True))

@@ -149,7 +149,7 @@ def make_seeds() -> Seeds:
         without_checksums(_container(tokenizer)),
         without_checksums(pack),
         {name: tuple(map(without_checksums, found)) for name, found in inputs.items()}
-        | {"session": SESSIONS, "runner": tuple(_requests(inputs["snapshot"][0], packs[0]))},
+        | {"session": SESSIONS, "calls": CALLS, "runner": tuple(_requests(inputs["snapshot"][0], packs[0]))},
     )
 
 
@@ -216,6 +216,12 @@ SESSIONS: Final = (
     bytes((23, 16, 26, 2, 200, 0, 26, 1, 123, 26, 2, 20, 26, 3, 26, 4, 26, 5, 4, 0, 2, 26, 7, 26, 8, 25)),
     bytes((31, 63, 0, 34, 5, 7, 1, 49, 0, 18, 0, 19, 0, 5, 200, 18, 0, 28, 29, 0, 4, *b"thth", 50, 3)),
     bytes((30, 1, 5, 3, *b"abc", 30, 1, 63, 0, 30, 1, 23, 0, 22, 0, 2, 5, 1, 1, 22, 1, 14, 3, 5, 1, 1)),
+)
+#: Right calls of fuzz_calls.c: the entry, n, then for inputs and for results an order and each tensor's five bytes.
+CALLS: Final = (
+    bytes((0, 0, 4, 1, *(0, 0, 7, 1, 0) * 2, 1, *(0,) * 10, 0, 1, 0, 1, *(0, 0, 9, 255, 0), 1, *(0,) * 5)),
+    bytes((0, 2, 0, 1, 1, *(0,) * 5, 245, 0, 2, 0, 1, 1, *(0,) * 5, 250, 0, 0, 2, 0, *(0,) * 10, 0, *(0,) * 10, 255)),
+    bytes((0, 1, 0, 0, 0, 0, 3, 0, 0, 0, 0, 249, 0, 0, 0, 0, 0, 3, 0, *(0, 0, 0, 255, 0) * 2, 1, *(0,) * 10)),
 )
 
 
