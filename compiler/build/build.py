@@ -28,6 +28,7 @@ from chimerac.compiler.build.published import import_published, open_published
 from chimerac.compiler.build.timings import Progress, TimingLog, Timings
 from chimerac.compiler.build.writing import make_self_test, write_bundle
 from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.caches import CACHE_TYPES
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.model import GrammarRequest, Model
 from chimerac.compiler.packaging.package import Naming, Tested
@@ -88,6 +89,7 @@ def build(
     example: Sequence[Any] | Mapping[str, Any] | None = None,
     block: int | None = None,
     context: int | None = None,
+    cache: str | None = None,
     weights_format: str | None = None,
 ) -> BuildReport:
     """Build bundles of a model for some targets.
@@ -113,7 +115,9 @@ def build(
         jobs: compilers that may run at a time; None takes one per core. The bundles do not depend on it.
         progress: told about every step.
         example, block: of ``file.py:Class`` only, as of ``compile``.
-        context: most tokens of a text, of a published model; None for what it was made for, 4096 at most.
+        context: most tokens of a text, of a published model; None for what it was made for, 4096 at most. Of
+            ``file.py:Class`` as of ``compile``.
+        cache: how attention of these holds keys and values, as of ``compile``.
         weights_format: what becomes of a published model's weights that are not ternary: int8, which is the default,
             bf16 or f32.
 
@@ -137,13 +141,13 @@ def build(
         if said := [name for name, value in given.items() if value]:
             hint = "its files say what it is"
             raise UserError("CHM219", f"{config} is a published model, and takes no {', '.join(said)}", hint=hint)
-        run = _Run(targets, out, options, check, jobs, progress)
+        run, held = _Run(targets, out, options, check, jobs, progress), cache or CACHE_TYPES[0]
         opened = open_published(config, context=context, weights_format=weights_format or "int8", tell=run.log.tell)
         run.claim(opened, 1, 1)
-        return run.finish(lambda: import_published(opened, tokenizer=tokenizer, tell=run.log.tell))
-    if context is not None or weights_format is not None:
+        return run.finish(lambda: import_published(opened, tokenizer=tokenizer, cache=held, tell=run.log.tell))
+    if weights_format is not None:
         hint = "it is said by its config, or by its class"
-        raise UserError("CHM219", f"{config} is no published model, and takes no context or format", hint=hint)
+        raise UserError("CHM219", f"{config} is no published model, and takes no format of weights", hint=hint)
     if isinstance(config, str) and MODULE_SOURCE.fullmatch(config):
         if scale is not None or overrides or weights is not None:
             hint = "its class makes the module as it is, with its weights"
@@ -162,9 +166,13 @@ def build(
             progress=progress,
             example=example,
             block=DEFAULT_BLOCK if block is None else block,
+            context=context,
+            cache=cache,
         )
-    if example is not None or block is not None:
-        raise UserError("CHM219", f"{config} is a config, and takes no example or block", hint="its family knows them")
+    chosen = {"example": example, "block": block, "context": context, "cache": cache}
+    if names := [name for name, value in chosen.items() if value is not None]:
+        message = f"{config} is a config, and takes no {' or '.join(names)}"
+        raise UserError("CHM219", message, hint="its family knows them")
     run = _Run(targets, out, options, check, jobs, progress)
     # what can be known to fail is refused before the minutes that a large model takes
     described = read_description(config, scale=scale, overrides=overrides, seed=seed, tell=run.log.tell)
@@ -185,6 +193,8 @@ def compile(
     grammars: GrammarRequest | None = None,
     generation: Generation | None = None,
     block: int = DEFAULT_BLOCK,
+    context: int | None = None,
+    cache: str | None = None,
     example: Sequence[Any] | Mapping[str, Any] | None = None,
     dynamic_shapes: Any = None,
     loops: int | None = None,
@@ -212,12 +222,15 @@ def compile(
         generation: what a generation takes where its caller says nothing; greedy when None.
         block: most tokens of a call, which never crosses a position that is a multiple of it; or most elements of the
             axis that varies.
+        context: most tokens of a text, prompt and answer together, of a language model with attention to all of it that
+            does not say how many there can be. By default the length of its table of positions.
+        cache: how attention holds keys and values: "f32" (None), or "f16", half as large and a little less exact.
 
     The other arguments and the result are those of ``build``.
 
     Raises:
-        UserError: CHM113 the name, CHM21x for the example and what cannot be imported, CHM312 the block, CHM244 the
-            tokenizer, CHM3xx targets and tools, CHM4xx the finished bundle.
+        UserError: CHM113 the name, CHM21x, CHM223 and CHM224 for the example and what cannot be imported, CHM312 the
+            block, CHM244 the tokenizer, CHM3xx targets and tools, CHM4xx the finished bundle.
         InternalError: a bug of chimerac, naming the pass.
     """
     run = _Run(targets, out, LoweringOptions(loops, without, trits, dump_passes), check, jobs, progress)
@@ -228,14 +241,24 @@ def compile(
     from chimerac.frontends.export.examples import example_of
 
     found = example_of(module, example, dynamic_shapes, block)
+    if context is not None and context < 2:
+        raise UserError("CHM224", f"a context of {context} tokens: a text and its answer have two at least")
     if found is None:
         model = model_of_module(
-            module, name=name, tokenizer=tokenizer, grammars=grammars, block=block, tell=run.log.tell
+            module,
+            name=name,
+            tokenizer=tokenizer,
+            grammars=grammars,
+            block=block,
+            context=context,
+            cache=cache or CACHE_TYPES[0],
+            tell=run.log.tell,
         )
         model = replace(model, generation=generation)
     else:
-        if any(given is not None for given in (tokenizer, grammars, generation)):
-            message = f"{type(module).__name__} is no language model, and takes no tokenizer, grammars or generation"
+        if any(given is not None for given in (tokenizer, grammars, generation, context, cache)):
+            what = "takes no tokenizer, grammars, generation, context or cache"
+            message = f"{type(module).__name__} is no language model, and {what}"
             raise UserError("CHM219", message, hint="a language model needs no example")
         model = model_of_tensors(module, found, name=name, block=block, tell=run.log.tell)
     run.claim(model, model.module.fewest_loops, model.module.loops[1])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from chimerac.compiler.build.timings import Progress, silent
 from chimerac.compiler.errors import UserError, as_user_error
+from chimerac.compiler.ir.caches import CACHE_TYPES, with_caches
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.ir.text import print_module
 from chimerac.compiler.ir.verify import verify
@@ -154,6 +155,8 @@ def model_of_module(
     tokenizer: str | Path | Tokenizer | None = None,
     grammars: GrammarRequest | None = None,
     block: int = DEFAULT_BLOCK,
+    context: int | None = None,
+    cache: str = CACHE_TYPES[0],
     tell: Progress = silent,
 ) -> Model:
     """The model of a PyTorch module in export form; parameters and errors as of ``compile``."""
@@ -165,7 +168,8 @@ def model_of_module(
 
     notes: list[str] = []
     with torch.no_grad():
-        imported = import_module(module.eval(), name=name, block=block, notes=notes)
+        imported = import_module(module.eval(), name=name, block=block, notes=notes, context=context)
+        imported = with_caches(imported, cache)
     verify(imported)
     tell("export", f"{len(imported.entry('main').ops)} ops", time.perf_counter() - begun)
     vocabulary = int(imported.entry("main").results[0].type.shape[-1])

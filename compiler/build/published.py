@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from chimerac.compiler.build.importing import read_tokenizer_file
 from chimerac.compiler.build.timings import Progress, silent
 from chimerac.compiler.errors import Span, UserError
+from chimerac.compiler.ir.caches import CACHE_TYPES, with_caches
 from chimerac.compiler.ir.verify import verify
 from chimerac.compiler.model import Model, Reference, ReferenceSession, Remark, nowhere
 from chimerac.frontends.published.forms import BLOCK, Kind
@@ -72,22 +73,28 @@ def open_published(
     return found
 
 
-def import_published(opened: Opened, *, tokenizer: str | Path | None = None, tell: Progress = silent) -> Model:
+def import_published(
+    opened: Opened,
+    *,
+    tokenizer: str | Path | None = None,
+    cache: str = CACHE_TYPES[0],
+    tell: Progress = silent,
+) -> Model:
     """The model of a source, with its weights; parameters and errors as of ``build``."""
     if tokenizer is None:
         hint = "give it as a container with --tokenizer"
         raise UserError("CHM244", f"the tokenizer of {opened.source.path} is not read yet", hint=hint)
-    return _import(opened, read_tokenizer_file(tokenizer, opened.shape.vocabulary), tell)
+    return _import(opened, read_tokenizer_file(tokenizer, opened.shape.vocabulary), cache, tell)
 
 
 def import_of_bundle(path: str | Path, manifest: Manifest) -> Model:
     """The model of a source as a bundle has it, without its tokenizer; errors as of ``build``."""
     weights_format = manifest.provenance.get("weights_format", "int8")
     opened = open_published(path, context=manifest.context or None, weights_format=weights_format)
-    return _import(opened, None, silent)
+    return _import(opened, None, manifest.provenance.get("cache", CACHE_TYPES[0]), silent)
 
 
-def _import(opened: Opened, table: Tokenizer | None, tell: Progress) -> Model:
+def _import(opened: Opened, table: Tokenizer | None, cache: str, tell: Progress) -> Model:
     begun = time.perf_counter()
     import torch
 
@@ -103,6 +110,7 @@ def _import(opened: Opened, table: Tokenizer | None, tell: Progress) -> Model:
     begun = time.perf_counter()
     with torch.no_grad():
         module = import_module(model.module, name=opened.name, block=TOKENS, computed=model.computed)
+        module = with_caches(module, cache)
     verify(module)
     tell("export", f"{len(module.entry('main').ops)} ops", time.perf_counter() - begun)
     told = tuple(summary(published.matrices.values()))
@@ -113,7 +121,7 @@ def _import(opened: Opened, table: Tokenizer | None, tell: Progress) -> Model:
         tokenizer=table,
         generation=generation_of(opened.source),
         remarks=tuple(Remark("weights", line) for line in told),
-        provenance=_provenance(opened),
+        provenance=_provenance(opened) | ({} if cache == CACHE_TYPES[0] else {"cache": cache}),
         notes=_notes(told),
         reference=Reference(_sessions(model), product_inputs) if model.whole else None,
     )

@@ -116,13 +116,14 @@ def explain(
     *,
     dynamic_shapes: Any = None,
     block: int = DEFAULT_BLOCK,
+    context: int | None = None,
 ) -> Explanation:
     """Whether a PyTorch module can be compiled, and all that stands in the way; ``render()`` of the result is a text.
 
     Args:
         module: it is put in eval mode; or ``file.py:Class``, a file that is run and a class that needs no arguments.
         example: the arguments of a call of a module that is no language model, as of ``compile``; None asks the module.
-        dynamic_shapes, block: as of ``compile``.
+        dynamic_shapes, block, context: as of ``compile``.
 
     Raises:
         UserError: CHM219 for a source or an example that cannot be used; obstacles of the module are no errors.
@@ -143,14 +144,14 @@ def explain(
     name, kind = type(module).__name__, "tokens" if found is None else "tensors"
     try:
         with torch.no_grad(), _quiet(), places.kept():
-            return _imported(module, found, block)
+            return _imported(module, found, block, context)
     except ObstaclesError as error:
         return Explanation(name, kind, obstacles=error.obstacles)
     except TracingError as error:
         failed = error
         try:
             with torch.no_grad(), _quiet():  # once more, or PyTorch would name lines of ours
-                _imported(module, found, block)
+                _imported(module, found, block, context)
         except TracingError as alone:
             failed = alone
         return _untraced(name, kind, failed, places)
@@ -173,14 +174,14 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _imported(module: nn.Module, example: Example | None, block: int) -> Explanation:
+def _imported(module: nn.Module, example: Example | None, block: int, context: int | None) -> Explanation:
     """Of a module that can be imported; errors as of ``import_module``."""
     name = type(module).__name__
     if example is None:
         from chimerac.frontends.export.importer import import_module
 
         notes: list[str] = []
-        made = import_module(module, name="module", block=block, notes=notes)
+        made = import_module(module, name="module", block=block, notes=notes, context=context)
         graph = made.graphs["main"]
         inputs = tuple(f"{value.name} {value.type}" for value in graph.inputs)
         results = tuple(f"logits {value.type}" for value in graph.results)

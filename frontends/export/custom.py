@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from torch.fx import Node
 
-from chimerac.compiler.ir.module import Attribute
+from chimerac.compiler.ir.module import Attribute, Value
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.quantised import Kind
-from chimerac.frontends.export.handler import Handle, Handler, Importer
+from chimerac.compiler.ir.types import f32
+from chimerac.frontends.export.handler import Handle, Handler, Importer, reshape
 
 
 def _custom(importer: Importer, node: Node, makes: str) -> Any:
@@ -37,10 +39,36 @@ def _codes(kind: Kind) -> Handle:
     return handle
 
 
+def _causal_attention(importer: Importer, node: Node, makes: str) -> Any:
+    """Attention over a text, of which a call has a part: keys and values of the parts before are in a cache."""
+    *tensors, scale, window, rows = node.args
+    q, k, v = (_by_token(importer, importer.value(argument), node) for argument in tensors)
+    states = [
+        importer.carried(f"{side}_cache", f32(*x.type.shape[1:2], int(str(rows)), *x.type.shape[2:]))
+        for side, x in (("key", k), ("value", v))
+    ]
+    attributes: dict[str, Attribute] = {"scale": float(str(scale)), "window": int(str(window))}
+    operands = [q, k, v, *(value for _, value in states), importer.position()]
+    y, *after = importer.emit(makes, operands, attributes, node)
+    for (name, _), value in zip(states, after, strict=True):
+        importer.carry(name, value)
+    y = importer.emit("transpose", [y], {"perm": "1,0,2"}, node)
+    return reshape(importer, y, importer.shape(node), node)
+
+
+def _by_token(importer: Importer, x: Value, node: Node) -> Value:
+    """[..., H, T, d] as [T, H, d]."""
+    heads, (tokens, width) = math.prod(int(d) for d in x.type.shape[:-2]), x.type.shape[-2:]
+    flat = reshape(importer, x, (heads, tokens, width), node)
+    found: Value = importer.emit("transpose", [flat], {"perm": "1,0,2"}, node)
+    return found
+
+
 HANDLERS: Mapping[str, Handler] = {
     "chimera.ternary_codes_linear.default": Handler(_codes("trits"), "ternary_linear"),
     "chimera.int8_codes_linear.default": Handler(_codes("int8"), "int8_linear"),
     "chimera.ternary_codes_embedding.default": Handler(_codes("trits"), "ternary_embedding"),
     "chimera.int8_codes_embedding.default": Handler(_codes("int8"), "int8_embedding"),
+    "chimera.causal_attention.default": Handler(_causal_attention, "cached_attention", ("transpose", "reshape")),
     **{op.torch: Handler(_custom, op.name) for op in OPS.values() if op.torch is not None},
 }

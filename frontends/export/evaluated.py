@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -22,10 +23,16 @@ class Evaluated:
     Args:
         program: its graph.
         changed: buffers that forward changes, which are not free.
+        given: inputs with a value, by the name of their node, which are free.
     """
 
-    def __init__(self, program: torch.export.ExportedProgram, changed: Collection[str]) -> None:
-        self._tensors: dict[str, torch.Tensor] = {}
+    def __init__(
+        self,
+        program: torch.export.ExportedProgram,
+        changed: Collection[str],
+        given: Mapping[str, torch.Tensor] = MappingProxyType({}),
+    ) -> None:
+        self._tensors: dict[str, torch.Tensor] = dict(given)
         for spec in program.graph_signature.input_specs:
             if spec.kind != InputKind.USER_INPUT and spec.target not in changed:
                 held = program.state_dict.get(str(spec.target))
@@ -34,9 +41,11 @@ class Evaluated:
                     self._tensors[spec.arg.name] = found
         self._free: set[Node] = set()
         for node in program.graph.nodes:
-            sizes = str(node.target).rpartition(".")[0] in _SIZES_ONLY or not hasattr(node.meta.get("val"), "shape")
-            given = node.op == "placeholder" and node.name in self._tensors
-            if given or (node.op == "call_function" and (sizes or self._free.issuperset(node.all_input_nodes))):
+            held = node.meta.get("val")  # a list is of tensors
+            number = not isinstance(held, torch.Tensor | list | tuple)
+            sizes = number or str(node.target).rpartition(".")[0] in _SIZES_ONLY
+            known = node.op == "placeholder" and node.name in self._tensors
+            if known or (node.op == "call_function" and (sizes or self._free.issuperset(node.all_input_nodes))):
                 self._free.add(node)
 
     def is_free(self, argument: Any) -> bool:
@@ -46,6 +55,10 @@ class Evaluated:
     def of(self, argument: Any, tokens: int = 2) -> Any:
         """A free argument for a text of so many tokens."""
         return self._value(argument, tokens, {})
+
+    def extents(self, node: Node, tokens: int) -> list[int]:
+        """The shape of a node's tensor for a text of so many tokens."""
+        return [int(_number(extent, tokens)) for extent in node.meta["val"].shape]
 
     def _value(self, argument: Any, tokens: int, known: dict[Node, Any]) -> Any:
         if not isinstance(argument, Node):

@@ -26,6 +26,7 @@ from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.context import check_caches
 from chimerac.compiler.ir.module import Graph, Module, Op, Parts, Value
 from chimerac.compiler.ir.types import TOKENS, Dim
+from chimerac.frontends.export.attention import recognise
 from chimerac.frontends.export.carried import going_on, is_carried
 from chimerac.frontends.export.functional import Mutations
 from chimerac.frontends.export.look_ups import check_look_ups
@@ -44,6 +45,7 @@ def import_module(
     block: int,
     computed: Mapping[str, Parts] | None = None,
     notes: list[str] | None = None,
+    context: int | None = None,
 ) -> Module:
     """The IR of a PyTorch module.
 
@@ -53,13 +55,15 @@ def import_module(
         block: most tokens of one call.
         computed: parameters whose values come from here when they are needed, not from the module, by name.
         notes: gets a line for each parameter whose type was changed.
+        context: most tokens of a text, of a module that looks back at all of it and does not say how long it may be.
 
     Raises:
         UserError: CHM210 for a module that torch.export cannot trace, CHM211 for an op that the IR has not, CHM212 for
             a signature other than the contract's, CHM213 for operands that an op does not take, CHM214 for misplaced
             marks of looped regions, CHM215 for a second size that varies, CHM216 for a parameter or buffer that is
             neither a float nor an integer of 32 bits, CHM217 for a table with fewer rows than there are tokens, CHM223
-            for a cache that is not written at the position of the call, or has too few rows.
+            for a cache that is not written at the position of the call, or has too few rows, CHM224 for
+            attention that has no form with a cache, or nothing that says how long a text may be.
     """
     tokens = torch.zeros(min(3, block), dtype=torch.int32)
     position = torch.zeros((), dtype=torch.int32)
@@ -70,6 +74,7 @@ def import_module(
         raise UserError("CHM212", f"{type(module).__name__}.forward: {error}", hint=CONTRACT) from None
     with going_on(module) if alone else nullcontext():
         program, mutations = _trace(module, tokens, () if alone else (position,), block)
+    recognise(program, mutations, block, context, alone)
     whole = alone and is_carried(name for names in mutations.values() for name in names)
     walker = Walker(program, mutations, computed or {}, _input_name, whole_sequence=whole)
     results = walker.run()

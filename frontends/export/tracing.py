@@ -52,11 +52,21 @@ def trace(
             warnings.simplefilter("ignore", FutureWarning)  # torch's own, about its pytrees
             warnings.filterwarnings("ignore", r"The tensor attribute.*_flat_weights", UserWarning)  # of its own layers
             program = torch.export.export(module, arguments, dict(named) or None, dynamic_shapes=dynamic)
+            _loosen_views(program)
             return functional(program, KNOWN)
     except UserError:
         raise
     except Exception as error:
         raise TracingError(module, error) from error
+
+
+def _loosen_views(program: ExportedProgram) -> None:
+    """Let views of results of attention be copies: PyTorch's kernels lay these out otherwise than other products."""
+    aten = torch.ops.aten
+    if any(node.target is aten.scaled_dot_product_attention.default for node in program.graph.nodes):
+        for node in program.graph.nodes:
+            if node.target is aten.view.default:
+                node.target = aten.reshape.default
 
 
 def _register_result(module: torch.nn.Module) -> None:

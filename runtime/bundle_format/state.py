@@ -89,7 +89,7 @@ class StateForm:
     Attributes:
         config_sha256: of the bundle's manifest, like the next.
         shapes: name of a state → its shape, the copies of loop iterations first.
-        integers: names of the states of int32; the others are float32.
+        dtypes: name of a state → its dtype; those that are left out are F32.
         context: most tokens of a sequence.
         max_loops: most loop iterations.
     """
@@ -99,7 +99,7 @@ class StateForm:
     vocabulary: int
     max_loops: int
     shapes: Mapping[str, tuple[int, ...]]
-    integers: frozenset[str] = frozenset()
+    dtypes: Mapping[str, str] = field(default_factory=dict)
     context: int = MAX_REMAINING
 
     def sections(self) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -107,10 +107,7 @@ class StateForm:
         return {
             **{name: (dtype, (count,)) for name, (dtype, count) in c.STATE_SECTIONS.items()},
             c.SECTION_LOGITS: ("F32", (self.vocabulary,)),
-            **{
-                c.STATE_PREFIX + name: ("I32" if name in self.integers else "F32", shape)
-                for name, shape in self.shapes.items()
-            },
+            **{c.STATE_PREFIX + name: (self.dtypes.get(name, "F32"), shape) for name, shape in self.shapes.items()},
         }
 
 

@@ -30,6 +30,7 @@ from chimerac.runtime.reference.tokenizer import StreamDecoder, Tokenizer, read_
 from chimerac.runtime.sessions.onnx_model import (
     ONNX_FUSED,
     first_line,
+    held_states,
     import_onnxruntime,
     open_model,
     read_interface,
@@ -81,23 +82,20 @@ class OnnxSession(SteppingSession):
         self._session: Any = open_model(self._runtime, model, self._threads, exact=self._exact)
         self._interface = read_interface(self._session, model)
         self._outputs = [output.name for output in self._session.get_outputs()]
-        held = [i for i in self._session.get_inputs() if i.name.startswith("state.")]
-        self._shapes = {i.name: i.shape for i in held}
-        integers = frozenset(i.name.removeprefix("state.") for i in held if i.type == "tensor(int32)")
+        self._held = held_states(self._session)
         self.vocab_size = int(self._session.get_outputs()[0].shape[0])
         self.max_loops = self._interface.loops[1]
         self._tokenizer = None if tokenizer is None else read_tokenizer(tokenizer)
         self._excluded = _excluded(self._tokenizer, self.vocab_size)
         self._grammars = PythonGrammars(self._tokenizer, grammars)
         self._loops, self._exit_threshold = self._interface.loops[0], 0.0
-        shapes = {name.removeprefix("state."): tuple(shape) for name, shape in self._shapes.items()}
         self._form = StateForm(
             manifest.config_sha256,
             manifest.model_sha256,
             self.vocab_size,
             self.max_loops,
-            shapes,
-            integers,
+            {name: held.shape for name, held in self._held.items()},
+            {name: held.stored for name, held in self._held.items()},
             self.context,
         )
         self._sequence = self._start()
@@ -112,11 +110,7 @@ class OnnxSession(SteppingSession):
     def _start(self) -> OnnxSequence:
         """The model itself puts the initial states in place at position 0."""
         value = self._runtime.OrtValue.ortvalue_from_numpy
-        integers = {f"state.{name}" for name in self._form.integers}
-        states = {
-            name: value(np.zeros(shape, np.int32 if name in integers else np.float32))
-            for name, shape in self._shapes.items()
-        }
+        states = {f"state.{name}": value(np.zeros(held.shape, held.type)) for name, held in self._held.items()}
         return OnnxSequence(states=states)
 
     def _run(self, tokens: Sequence[int], *, chosen: bool = False) -> None:

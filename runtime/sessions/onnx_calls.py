@@ -20,6 +20,7 @@ from chimerac.runtime.sessions.interface import CheckedPrompt, Piece, Progress, 
 from chimerac.runtime.sessions.onnx_model import (
     ONNX_FUSED,
     first_line,
+    held_states,
     import_onnxruntime,
     open_model,
     read_call,
@@ -47,20 +48,17 @@ class OnnxCallSession(Session):
             self.self_test_compares = f"the interpreter's results, within {SELF_TEST_TOLERANCE:.0%} of the largest"
         self._session: Any = open_model(self._runtime, model, self._threads, exact=self._is_exact)
         self._form_of_call = read_call(self._session, model, manifest.entries)
-        held = [i for i in self._session.get_inputs() if i.name.startswith("state.")]
-        shapes = {i.name.removeprefix("state."): tuple(i.shape) for i in held}
-        integers = frozenset(i.name.removeprefix("state.") for i in held if i.type == "tensor(int32)")
-        self._form = StateForm(manifest.config_sha256, manifest.model_sha256, 0, self.max_loops, shapes, integers)
+        self._held = held_states(self._session)
+        shapes = {name: held.shape for name, held in self._held.items()}
+        dtypes = {name: held.stored for name, held in self._held.items()}
+        self._form = StateForm(manifest.config_sha256, manifest.model_sha256, 0, self.max_loops, shapes, dtypes)
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._count = 0
         self._states = self._zeros()
 
     def _zeros(self) -> dict[str, NDArray[Any]]:
         """States before the first call; the model itself puts initial values in place."""
-        return {
-            name: np.zeros(shape, np.int32 if name in self._form.integers else np.float32)
-            for name, shape in self._form.shapes.items()
-        }
+        return {name: np.zeros(held.shape, held.type) for name, held in self._held.items()}
 
     def _call_entry(self, entry: Entry, inputs: Sequence[NDArray[Any]], n: int) -> Sequence[NDArray[Any]]:
         form = self._form_of_call

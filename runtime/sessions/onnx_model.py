@@ -39,6 +39,29 @@ class CallForm:
     position: str | None
 
 
+@dataclass(frozen=True)
+class HeldState:
+    """A state of a model: its shape, numpy's name of its type, and that of containers."""
+
+    shape: tuple[int, ...]
+    type: str
+    stored: str
+
+
+#: Types of states, as ONNX Runtime names them.
+_STATE_TYPES = {
+    "tensor(float)": ("float32", "F32"),
+    "tensor(float16)": ("float16", "F16"),
+    "tensor(int32)": ("int32", "I32"),
+}
+
+
+def held_states(session: Any) -> dict[str, HeldState]:
+    """The states of a model, in its order."""
+    inputs = [i for i in session.get_inputs() if i.name.startswith("state.")]
+    return {i.name.removeprefix("state."): HeldState(tuple(i.shape), *_STATE_TYPES[i.type]) for i in inputs}
+
+
 def import_onnxruntime() -> Any:
     """The package; raises BundleError CHM414 if there is none."""
     try:

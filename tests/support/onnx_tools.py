@@ -35,7 +35,7 @@ class OnnxModule:
         self.outputs = [o.name for o in self.session.get_outputs()]
         self.position, self.deepest = 0, 0
         self.states: dict[str, np.ndarray] = {
-            n: np.zeros(i.shape, np.int32 if i.type == "tensor(int32)" else np.float32)
+            n: np.zeros(i.shape, {"tensor(int32)": "i4", "tensor(float16)": "f2"}.get(i.type, "f4"))
             for n, i in self.inputs.items()
             if n.startswith("state.")
         }

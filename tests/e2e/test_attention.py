@@ -1,0 +1,137 @@
+"""Attention with a cache: the interpreter's bits on every target, PyTorch's numbers, and caches of half the size."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from attention_models import CachedModel
+from attention_modules import STEPPED, WHOLE
+from onnx_tools import assert_agrees
+from project import ROOT
+from replay import Program, Recorded
+
+import chimerac
+from chimerac.compiler.build import pipeline
+from chimerac.compiler.build.importing import module_of_source
+from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.caches import with_caches
+from chimerac.compiler.ir.interpreter import Session
+from chimerac.compiler.ir.module import Module
+from chimerac.frontends.export.importer import import_module
+from chimerac.runtime.sessions.runner import find_emulator
+
+CALLS = (tuple(range(8)), (3,), (1, 2, 3), *((i,) for i in range(4)), *(tuple(range(i, i + 8)) for i in range(6)), (5,))
+TARGETS = ("x86_64-avx2", "wasm32-simd128", "aarch64-neon")
+#: Forms with a table of positions, grouped heads and rotations, a ring, and a cache of float16.
+FORMS = ("filled", "expanded", "window", "f16")
+
+
+@cache
+def lowered(form: str) -> Module:
+    module = CachedModel(72).eval() if form == "f16" else WHOLE[form]().eval()
+    context = 72 if form == "expanded" else None
+    made = import_module(module.requires_grad_(False), name=form, block=8, context=context)
+    return pipeline.run(with_caches(made, "f16") if form == "f16" else made, pipeline.passes())[0]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_targets_give_the_interpreters_bits(target: str, tmp_path: Path) -> None:
+    if target == "aarch64-neon" and not find_emulator("aarch64"):
+        pytest.skip("needs qemu-aarch64: scripts/setup-qemu.sh")
+    recorded = [Recorded(lowered(form), CALLS, 1) for form in FORMS]
+    found = Program(target, recorded, tmp_path / "program").run(0, "cortex-a53" if target == "aarch64-neon" else "")
+    for ours, one in zip(found, recorded, strict=True):
+        for got, wanted in zip(ours, one.expected(), strict=True):
+            assert {name: array.tobytes() for name, array in got.items()} == {
+                name: array.tobytes() for name, array in wanted.items()
+            }
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_onnx_gives_the_interpreters_bits(form: str, tmp_path: Path) -> None:
+    assert_agrees(lowered(form), tmp_path, CALLS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["window", "MultiheadAttention"])
+def test_pytorchs_numbers_over_two_hundred_tokens(name: str) -> None:
+    module = WHOLE[name]().eval().requires_grad_(False)
+    if name == "MultiheadAttention":
+        module.places = torch.nn.Embedding(256, 32)
+    made = pipeline.run(import_module(module, name="m", block=16), pipeline.passes())[0]
+    tokens = np.random.default_rng(2).integers(0, 256, 200 if name != "window" else 72)
+    session = Session(made)
+    found = np.stack([session.forward([token]) for token in tokens.tolist()])
+    np.testing.assert_allclose(found, module(torch.from_numpy(tokens)[None])[0].numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_halves_are_near() -> None:
+    """Rounding keys and values to float16 moves logits by less than a thousandth of their range."""
+    module = import_module(CachedModel(72).eval().requires_grad_(False), name="m", block=8)
+    tokens = np.random.default_rng(3).integers(0, 256, 70).tolist()
+    logits = []
+    for dtype in ("f32", "f16"):
+        session = Session(pipeline.run(with_caches(module, dtype), pipeline.passes())[0])
+        logits.append(np.stack([session.forward([token]) for token in tokens]))
+        assert sum(s.nbytes for s in session.states.values()) == 4 * 2 * 72 * 8 * (4 if dtype == "f32" else 2)
+    difference = np.abs(logits[0] - logits[1]).max() / np.ptp(logits[0])
+    assert 0 < difference < 1e-3
+
+
+def test_bundles_with_a_context_and_halves(tmp_path: Path) -> None:
+    """Each is compared with the interpreter when it is built; snapshots go from one to the other."""
+    report = chimerac.compile(
+        WHOLE["expanded"](), name="halves", targets=["x86_64-avx2", "onnx"], out=tmp_path, context=40, cache="f16"
+    )
+    snapshots = set()
+    for bundle in report.bundles:
+        with chimerac.load(bundle.path) as session:
+            assert session.context == 40
+            for _ in session.generate([1, 2, 3], max_tokens=20):
+                pass
+            session.state_hash()
+            snapshots.add(session.snapshot())
+            session.restore(session.snapshot())
+    assert len(snapshots) == 1
+
+
+def test_the_gpt_of_the_page(tmp_path: Path) -> None:
+    """docs/modules.md: it is compiled as it stands, and gives PyTorch's logits."""
+    page = (ROOT / "docs" / "modules.md").read_text("utf-8")
+    (source,) = re.findall(r"^`gpt.py`:\n\n```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "gpt.py").write_text(source)
+    module = module_of_source(f"{tmp_path / 'gpt.py'}:GPT").eval().requires_grad_(False)
+    made = pipeline.run(import_module(module, name="gpt", block=16), pipeline.passes())[0]
+    tokens = np.random.default_rng(4).integers(0, 256, 50)
+    session = Session(made)
+    found = np.stack([session.forward([token]) for token in tokens.tolist()])
+    np.testing.assert_allclose(found, module(torch.from_numpy(tokens)[None])[0].numpy(), rtol=1e-4, atol=1e-4)
+    assert (session.context, sum(op.name == "cached_attention" for op in made.entry("decode").ops)) == (256, 2)
+
+
+def test_what_caches_there_are() -> None:
+    module = import_module(CachedModel(72).eval(), name="m", block=8)
+    assert with_caches(module, "f32") is module
+    stepped = import_module(STEPPED["copy_"]().eval(), name="m", block=8)
+    assert {str(state.type) for state in with_caches(stepped, "f16").states.values()} == {"f16[4,72,8]"}
+    for made, dtype, message in (
+        (module, "f64", "there are no caches of f64"),
+        (import_module(torch.nn.Sequential(torch.nn.Embedding(9, 9)).eval(), name="m", block=8), "f16", "no attention"),
+    ):
+        with pytest.raises(UserError, match=message, check=lambda error: error.code == "CHM223"):
+            with_caches(made, dtype)
+
+
+def test_contexts_are_of_language_models() -> None:
+    for given in ({"context": 8}, {"cache": "f16"}):
+        with pytest.raises(UserError, match="takes no", check=lambda error: error.code == "CHM219"):
+            chimerac.build("home", **given)
+        with pytest.raises(UserError, match="no language model", check=lambda error: error.code == "CHM219"):
+            chimerac.compile(torch.nn.Linear(2, 2), example=["2:f32"], **given)
+    with pytest.raises(UserError, match="a context of 1 tokens", check=lambda error: error.code == "CHM224"):
+        chimerac.compile(WHOLE["flash"](), context=1)
