@@ -33,7 +33,7 @@ from chimerac.compiler.ir.module import Module
 from chimerac.compiler.model import GrammarRequest, Model
 from chimerac.compiler.packaging.package import Naming, Tested
 from chimerac.compiler.packaging.registry import package_of
-from chimerac.frontends.published.reading import is_published
+from chimerac.frontends.sources.recognised import is_published
 from chimerac.passes.loop_unrolling import check_loops
 from chimerac.runtime.bundle_format import Generation
 from chimerac.runtime.reference.tokenizer import Tokenizer

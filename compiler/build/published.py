@@ -21,6 +21,7 @@ from chimerac.frontends.published.reading import Source, open_source, read_publi
 from chimerac.frontends.published.rounding import summary
 from chimerac.frontends.published.shape import LlamaShape
 from chimerac.frontends.sources.folder import ModelFolder
+from chimerac.frontends.tokenizers import read_folder, read_gguf
 from chimerac.runtime.bundle_format import Manifest
 from chimerac.runtime.reference.tokenizer import Tokenizer
 
@@ -81,10 +82,18 @@ def import_published(
     tell: Progress = silent,
 ) -> Model:
     """The model of a source, with its weights; parameters and errors as of ``build``."""
-    if tokenizer is None:
-        hint = "give it as a container with --tokenizer"
-        raise UserError("CHM244", f"the tokenizer of {opened.source.path} is not read yet", hint=hint)
-    return _import(opened, read_tokenizer_file(tokenizer, opened.shape.vocabulary), cache, tell)
+    return _import(opened, _tokenizer(opened, tokenizer, tell), cache, tell)
+
+
+def _tokenizer(opened: Opened, path: str | Path | None, tell: Progress) -> Tokenizer:
+    """That of a file of the user, or of the model."""
+    vocabulary = opened.shape.vocabulary
+    if path is not None:
+        return read_tokenizer_file(path, vocabulary)
+    begun, source = time.perf_counter(), opened.source
+    parts = read_folder(source.path, vocabulary) if isinstance(source, ModelFolder) else read_gguf(source, vocabulary)
+    tell("tokenizer", f"{len(parts.tokenizer.tokens):,} tokens; {parts.comparison}", time.perf_counter() - begun)
+    return parts.tokenizer
 
 
 def import_of_bundle(path: str | Path, manifest: Manifest) -> Model:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from chimerac.compiler.cli.options import config_options
@@ -24,9 +26,10 @@ def inspect(
     target: str,
     loops: int | None,
 ) -> None:
-    """Show what is in SUBJECT: a bundle, or with --ir or --after the IR of a config."""
+    """Show what is in SUBJECT: a bundle, a model folder or GGUF file, or with --ir or --after the IR of a config."""
     from chimerac.compiler.verbs.inspect import inspect as inspect_bundle
     from chimerac.compiler.verbs.inspect import print_ir
+    from chimerac.frontends.sources.recognised import is_published
 
     if stage is not None and after is not None:
         raise click.UsageError("--ir and --after exclude each other.")
@@ -34,6 +37,11 @@ def inspect(
     if stage is None:
         if scale or overrides or loops is not None:
             raise click.UsageError("--scale, --set and --loops need --ir or --after.")
-        say(inspect_bundle(subject).render())
+        if is_published(Path(subject)):
+            from chimerac.compiler.verbs.inspect_published import inspect_published
+
+            say(inspect_published(subject).render())
+        else:
+            say(inspect_bundle(subject).render())
     else:
         say(print_ir(subject, stage, scale=scale, overrides=overrides, target=target, loops=loops), end="")

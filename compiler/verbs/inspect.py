@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chimerac.compiler.errors import UserError, as_user_error
+from chimerac.compiler.verbs.columns import columns
 from chimerac.runtime.bundle_format import Manifest, SectionView, read_container, read_manifest, verify_files
 from chimerac.runtime.errors import BundleError
 
@@ -42,7 +43,7 @@ class BundleDescription:
             choice = " (the best that the processor runs; CHIMERA_CPU names another)" if self.kernels[1:] else ""
             yield f"kernels: {', '.join(self.kernels)}{choice}"
         yield ""
-        yield from _columns([(f.name, f.role, f"{f.bytes:,}") for f in manifest.files], ("file", "role", "bytes"))
+        yield from columns([(f.name, f.role, f"{f.bytes:,}") for f in manifest.files], ("file", "role", "bytes"))
         yield ""
         memory = manifest.memory
         arena = f", {memory.arena_bytes:,} bytes of arena" if memory.arena_bytes else ""
@@ -50,7 +51,7 @@ class BundleDescription:
         if self.sections:
             yield ""
             rows = [(s.name, f"{s.dtype}{list(s.shape)}", f"{s.bytes:,}") for s in self.sections]
-            yield from _columns(rows, ("section", "type", "bytes"))
+            yield from columns(rows, ("section", "type", "bytes"))
 
 
 def inspect(bundle: str | Path) -> BundleDescription:
@@ -122,8 +123,3 @@ def print_ir(
     elif stage != "imported":
         module = pipeline.run_until(module, steps, stage)
     return print_module(module)
-
-
-def _columns(rows: Sequence[tuple[str, str, str]], head: tuple[str, str, str]) -> list[str]:
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(3)]
-    return [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}" for a, b, c in (head, *rows)]

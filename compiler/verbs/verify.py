@@ -114,7 +114,7 @@ def _model(
     """The model that a bundle must be of; raises UserError CHM330 if it was built from another description."""
     from chimerac.compiler.build.importing import import_described, read_description
     from chimerac.compiler.build.published import import_of_bundle
-    from chimerac.frontends.published.reading import is_published
+    from chimerac.frontends.sources.recognised import is_published
 
     hint = "give the --scale and --set options of the build"
     if is_published(Path(config)):

@@ -16,7 +16,8 @@ from chimerac.frontends.published.kinds import KINDS, PARTICULAR, Kind
 from chimerac.frontends.published.rotary import Linear, Llama3, Rotary, Scaling, Yarn, yarn_attention
 from chimerac.frontends.published.rotary_keys import RotaryKeys
 from chimerac.frontends.published.shape import Activation, LlamaShape
-from chimerac.frontends.sources.folder import CONFIG, ModelFolder
+from chimerac.frontends.sources.folder import ModelFolder
+from chimerac.frontends.sources.recognised import CONFIG
 
 #: Keys that say nothing of what the model computes when it runs, or that the tokenizer's reader asks for.
 SILENT: Final = frozenset(

@@ -19,8 +19,8 @@ from chimerac.frontends.published.matrices import Matrix, matrix, packed, rounde
 from chimerac.frontends.published.names import Parameter, parameters
 from chimerac.frontends.published.shape import LlamaShape
 from chimerac.frontends.published.stored import PACKED, InOrder, Interleaved
-from chimerac.frontends.sources.folder import ModelFolder, is_model_folder, open_folder
-from chimerac.frontends.sources.gguf import MAGIC, GgufFile, open_gguf
+from chimerac.frontends.sources.folder import ModelFolder, open_folder
+from chimerac.frontends.sources.gguf import GgufFile, open_gguf
 from chimerac.frontends.sources.safetensors import FLOATS
 from chimerac.frontends.sources.tensor import StoredTensor
 
@@ -56,17 +56,6 @@ class Published:
     def digest(self) -> str:
         """SHA-256 of what the files say of the model, in hexadecimal; its numbers have a digest of their own."""
         return hashlib.sha256(repr((self.shape, sorted(self.forms.items()))).encode()).hexdigest()
-
-
-def is_published(path: Path) -> bool:
-    """Whether a path is a model folder or a GGUF file."""
-    if is_model_folder(path):
-        return True
-    try:
-        with path.open("rb") as file:
-            return path.is_file() and file.read(len(MAGIC)) == MAGIC
-    except (OSError, ValueError):
-        return False
 
 
 def open_source(path: str | Path) -> Source:

@@ -12,10 +12,10 @@ from chimerac.compiler.errors import UserError
 from chimerac.frontends.config.locate import read
 from chimerac.frontends.config.parse import parse
 from chimerac.frontends.config.tree import Object, Scalar, kind
+from chimerac.frontends.sources.recognised import CONFIG, is_model_folder
 from chimerac.frontends.sources.safetensors import open_safetensors, unique
 from chimerac.frontends.sources.tensor import StoredTensor
 
-CONFIG: Final = "config.json"
 GENERATION: Final = "generation_config.json"
 SINGLE: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
@@ -46,11 +46,6 @@ class ModelFolder:
             return node.value
         what = "has no model_type" if node is None else f"has a model_type that is {kind(node)}"
         raise UserError("CHM231", f"{self.path / CONFIG} {what}", span=self.config.span if node is None else node.span)
-
-
-def is_model_folder(path: Path) -> bool:
-    """Whether there is a folder with a config.json; a bundle has none."""
-    return path.is_dir() and (path / CONFIG).is_file()
 
 
 def open_folder(path: str | Path) -> ModelFolder:

@@ -15,9 +15,9 @@ from chimerac.frontends.encodings.i2_s import I2_S, TAIL
 from chimerac.frontends.encodings.registry import NAMED, READ
 from chimerac.frontends.sources.gguf_metadata import SHOWN, Cursor, Metadata, read_metadata
 from chimerac.frontends.sources.mapped import mapped_file
+from chimerac.frontends.sources.recognised import MAGIC
 from chimerac.frontends.sources.tensor import StoredTensor
 
-MAGIC: Final = b"GGUF"
 VERSIONS: Final = (2, 3)
 MAX_TENSORS: Final = 1 << 16
 MAX_NAME_BYTES: Final = 1024

@@ -9,6 +9,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from public_tokenizers import document_of, library_of
 from published_models import CASES, Case, logits_of, plain_types, save, write_gguf
 
 import chimerac
@@ -35,10 +36,10 @@ def table(tmp_path: Path) -> Path:
 
 
 def greedy(model: torch.nn.Module, prompt: list[int], count: int) -> list[int]:
-    """The likeliest tokens after a prompt, by transformers."""
+    """The likeliest tokens after a prompt, by transformers; those that the tokenizer has not are never generated."""
     tokens = list(prompt)
     for _ in range(count):
-        tokens.append(int(logits_of(model, torch.tensor(tokens))[-1].argmax()))
+        tokens.append(int(logits_of(model, torch.tensor(tokens))[-1, :256].argmax()))
     return tokens[len(prompt) :]
 
 
@@ -120,6 +121,51 @@ def test_other_targets_are_built(tmp_path: Path, table: Path) -> None:
     targets = ["aarch64", "onnx-fused", "ios-arm64"]
     path = ternary_file(tmp_path)
     build(path, targets=targets, out=tmp_path / "dist", tokenizer=table, context=64)
+
+
+#: A vocabulary with room for the tokenizers of ``public_tokenizers``.
+ROOMY = {"vocab_size": 1000}
+
+
+def test_the_tokenizer_of_a_folder(tmp_path: Path) -> None:
+    library = library_of("qwen2")
+    save(Case("Qwen3", {**CASES["qwen 3"].settings, **ROOMY}).make(), tmp_path / "model")
+    library.save(str(tmp_path / "model" / "tokenizer.json"))
+    bundle = build(tmp_path / "model", targets=["onnx"], out=tmp_path).bundles[0].path
+    with chimerac.load(bundle) as session:
+        text = "the count of tokens; it's 日本語"
+        assert session.encode(text) == library.encode(text, add_special_tokens=False).ids
+
+
+def test_the_tokenizer_of_a_gguf_file(tmp_path: Path) -> None:
+    document, library = document_of("qwen2"), library_of("qwen2")
+    names = {id: token for token, id in document["model"]["vocab"].items()}
+    added = {row["id"]: row["content"] for row in document["added_tokens"]}
+
+    def keys(writer: gguf.GGUFWriter) -> None:
+        ids = range(max(names.keys() | added.keys()) + 1)
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre("qwen2")
+        writer.add_token_list([(names | added).get(id, f"[PAD{id}]") for id in ids])
+        kinds = (gguf.TokenType.CONTROL, gguf.TokenType.NORMAL, gguf.TokenType.UNUSED)
+        writer.add_token_types([kinds[0] if id in added else kinds[1] if id in names else kinds[2] for id in ids])
+        writer.add_token_merges([" ".join(pair) for pair in document["model"]["merges"]])
+        writer.add_eos_token_id(max(added))
+
+    model = Case("Llama", {**TERNARY.settings, **ROOMY}).make()
+    path = write_gguf(model, tmp_path / "m.gguf", "llama", keys=keys)
+    bundle = build(path, targets=["onnx"], out=tmp_path).bundles[0].path
+    with chimerac.load(bundle) as session:
+        text = "returns the tokens in a tokenizer слово"
+        assert session.encode(text) == library.encode(text, add_special_tokens=False).ids
+
+
+def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
+    save(CASES["llama"].make(), tmp_path / "model")
+    with pytest.raises(UserError, match=r"tokenizer.json") as caught:
+        build(tmp_path / "model", targets=["onnx"], out=tmp_path / "dist")
+    assert caught.value.code == "CHM260"
+    assert not (tmp_path / "dist").exists()
 
 
 def test_another_file_than_that_of_the_bundle(tmp_path: Path, table: Path) -> None:

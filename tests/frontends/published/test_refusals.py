@@ -15,7 +15,8 @@ from published_models import CASES, change_config, save, write_gguf
 from safetensors.torch import load_file, save_file
 
 from chimerac.compiler.errors import UserError
-from chimerac.frontends.published.reading import is_published, open_source, read_published, shape_of
+from chimerac.frontends.published.reading import open_source, read_published, shape_of
+from chimerac.frontends.sources.recognised import is_published
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ from safetensors_files import SMALL_DATA, file_of, small_header, write_folder
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from chimerac.compiler.errors import UserError
-from chimerac.frontends.sources.folder import INDEX, SINGLE, is_model_folder, open_folder
+from chimerac.frontends.sources.folder import INDEX, SINGLE, open_folder
+from chimerac.frontends.sources.recognised import is_model_folder
 
 FILE = file_of(small_header(), SMALL_DATA)
 OTHER = file_of({"d": {"dtype": "U8", "shape": [2], "data_offsets": [0, 2]}}, b"xy")

@@ -1,0 +1,108 @@
+"""``chimerac inspect`` of a model that others published: what its files say, and what a build would make of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from chimerac.compiler.errors import UserError
+from chimerac.compiler.verbs.columns import columns
+from chimerac.frontends.published.bit_linear import bit_linear
+from chimerac.frontends.published.reading import Source, open_source, read_published
+from chimerac.frontends.published.rounding import summary
+from chimerac.frontends.published.shape import LlamaShape
+from chimerac.frontends.sources.gguf import GgufFile
+from chimerac.frontends.sources.gguf_metadata import Strings
+
+
+@dataclass(frozen=True)
+class PublishedDescription:
+    """What is in a folder or a file.
+
+    Attributes:
+        shape: None where the model is not supported, for the reason in ``refusal``.
+        becomes: a line for each way in which its matrices are kept.
+    """
+
+    source: Source
+    shape: LlamaShape | None
+    becomes: tuple[str, ...]
+    refusal: UserError | None
+
+    def render(self) -> str:
+        """The same as aligned text."""
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        source = self.source
+        gguf = isinstance(source, GgufFile)
+        name = source.architecture if isinstance(source, GgufFile) else source.model_type
+        kind = f"GGUF file of version {source.version}" if isinstance(source, GgufFile) else "Hugging Face folder"
+        yield f"{source.path.resolve().name}: {name}, a {kind}"
+        if self.shape is not None:
+            yield from _of_shape(self.shape)
+        yield f"tokenizer: {_tokenizer(source)}"
+        if not gguf and self.shape is not None:
+            yield f"quantisation: {_quantisation(source)}"
+        yield ""
+        yield from columns(_types(source), ("type", "tensors", "bytes"))
+        yield ""
+        if self.refusal is not None:
+            yield f"not supported: {self.refusal.code} {self.refusal.message}"
+        yield from (f"becomes {line}" for line in self.becomes)
+        yield ""
+        rows = [(t.name, f"{t.type_name}{list(t.shape)}", f"{t.size:,}") for t in source.tensors.values()]
+        yield from columns(rows, ("tensor", "type", "bytes"))
+
+
+def inspect_published(path: str | Path) -> PublishedDescription:
+    """What a model folder or GGUF file holds, and what ``build`` would make of it.
+
+    Raises:
+        UserError: CHM230 to CHM233, CHM240, a folder or file that cannot be read; CHM231, it says nothing of its kind.
+            What is read and not supported is in the result.
+    """
+    source = open_source(path)
+    _ = source.architecture if isinstance(source, GgufFile) else source.model_type
+    try:
+        published = read_published(source)
+        return PublishedDescription(source, published.shape, tuple(summary(published.matrices.values())), None)
+    except UserError as error:
+        return PublishedDescription(source, None, (), error)
+
+
+def _of_shape(shape: LlamaShape) -> Iterator[str]:
+    heads = f"{shape.heads} heads of {shape.head_width} channels that share {shape.kv_heads} keys"
+    yield f"{shape.layers} layers of {shape.hidden} channels, {heads}, {shape.inner} channels within"
+    tied = "which is the head" if shape.tied else "and a head of its own"
+    yield f"vocabulary of {shape.vocabulary:,} tokens, {tied}; made for {shape.context:,} tokens"
+
+
+def _tokenizer(source: Source) -> str:
+    if not isinstance(source, GgufFile):
+        found = [n for n in ("tokenizer.json", "tokenizer_config.json") if (source.path / n).is_file()]
+        return ", ".join(found) or "none"
+    model = source.metadata.get("tokenizer.ggml.model", str)
+    pre = source.metadata.get("tokenizer.ggml.pre", str)
+    tokens = source.metadata.get("tokenizer.ggml.tokens", Strings)
+    return f"{model}, cut as {pre or 'nothing says'}, {len(tokens or ()):,} tokens" if model is not None else "none"
+
+
+def _quantisation(source: Source) -> str:
+    assert not isinstance(source, GgufFile)
+    rule = bit_linear(source)
+    if rule is None:
+        return "none"
+    norms = "" if rule.norms is None else ", norms before each projection"
+    return f"BitNet, trits {rule.rule}{norms}" if rule.rule != "online" else f"BitNet, floats rounded to trits{norms}"
+
+
+def _types(source: Source) -> list[tuple[str, str, str]]:
+    """Of each type how many tensors there are, and their bytes, the most bytes first."""
+    counts, sizes = Counter[str](), Counter[str]()
+    for tensor in source.tensors.values():
+        counts[tensor.type_name] += 1
+        sizes[tensor.type_name] += tensor.size
+    return [(name, f"{counts[name]}", f"{size:,}") for name, size in sizes.most_common()]

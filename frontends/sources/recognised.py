@@ -1,0 +1,25 @@
+"""Whether a path is a model that others published, without reading more than its first bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+CONFIG: Final = "config.json"
+MAGIC: Final = b"GGUF"
+
+
+def is_model_folder(path: Path) -> bool:
+    """Whether there is a folder with a config.json; a bundle has none."""
+    return path.is_dir() and (path / CONFIG).is_file()
+
+
+def is_published(path: Path) -> bool:
+    """Whether a path is a model folder or a GGUF file."""
+    if is_model_folder(path):
+        return True
+    try:
+        with path.open("rb") as file:
+            return path.is_file() and file.read(len(MAGIC)) == MAGIC
+    except (OSError, ValueError):
+        return False
