@@ -6,7 +6,8 @@ never cross a multiple of ``block``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,7 +17,17 @@ from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir import numpy_math
 from chimerac.compiler.ir.context import context_of
 from chimerac.compiler.ir.layouts import unpack
-from chimerac.compiler.ir.module import Graph, Module, Op, Region, Role, Value, fewest_iterations
+from chimerac.compiler.ir.module import (
+    Graph,
+    Module,
+    Op,
+    Region,
+    Role,
+    Value,
+    fewest_iterations,
+    used_values,
+    walk,
+)
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.scans import Scan
 from chimerac.compiler.ir.unpacking import PackedRows
@@ -73,6 +84,7 @@ class Session:
         self.iterations = 0  #: of the last call
         self.deepest = 0  #: iterations whose states are in use
         self._observe = observe
+        self._overwritten = frozenset[str]() if observe is not None else frozenset(_overwritten(module))
         self._keep_unpacked = not is_large(module)
         self._unpacked: dict[tuple[int, int, int], np.ndarray] = {}
         self.states: dict[str, np.ndarray] = {}
@@ -166,14 +178,19 @@ class Session:
             copies = self.states[op.text("name")]
             index = op.integer("iteration") if "iteration" in op.attributes else min(iteration, len(copies) - 1)
             if op.name == "state.read":
-                return (copies[index].copy(),)
-            copies[index] = environment[op.operands[0].name]
+                return (copies[index] if op.results[0].name in self._overwritten else copies[index].copy(),)
+            value = environment[op.operands[0].name]
+            if value.base is not copies:
+                copies[index] = value
             return ()
         if op.name == "loop":
             return (self._loop(op, op.regions[0], environment),)
         if op.name == "scan":
             return self._scan(Scan.of(op), environment, iteration)
-        reference = OPS[op.name].reference
+        definition = OPS[op.name]
+        reference = definition.reference
+        if self._overwritten.intersection(op.operands[i].name for i in definition.in_place.values()):
+            reference = definition.overwriting
         if reference is None:
             raise InternalError(f"op {op.name} has no reference")
         return reference(op, [self._operand(op, v, environment) for v in op.operands])
@@ -219,6 +236,22 @@ class Session:
             if threshold > 0 and enough and converged(carried, before, threshold):
                 break
         return carried
+
+
+def _overwritten(module: Module) -> Iterator[str]:
+    """Values that are the memory of their states: read once, by an op that overwrites all of its states."""
+    for graph in module.graphs.values():
+        ops = list(walk(graph.ops))
+        reads = {op.results[0].name: dict(op.attributes) for op in ops if op.name == "state.read"}
+        writes = {op.operands[0].name: dict(op.attributes) for op in ops if op.name == "state.write"}
+        uses = Counter(value.name for value in (*used_values(graph.ops), *graph.results))
+        once = [state for state in reads.values() if list(reads.values()).count(state) == 1]
+        for op in ops:
+            if OPS[op.name].overwriting is not None:
+                pairs = [(op.operands[i].name, op.results[r].name) for r, i in OPS[op.name].in_place.items()]
+                states = [(reads.get(a), writes.get(b), uses[a], uses[b]) for a, b in pairs]
+                if all(read == written and read in once and (m, n) == (1, 1) for read, written, m, n in states):
+                    yield from (a for a, _ in pairs)
 
 
 def converged(now: np.ndarray, before: np.ndarray, threshold: float) -> bool:

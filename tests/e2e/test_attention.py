@@ -70,6 +70,21 @@ def test_pytorchs_numbers_over_two_hundred_tokens(name: str) -> None:
     np.testing.assert_allclose(found, module(torch.from_numpy(tokens)[None])[0].numpy(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("form", ["expanded", "f16"])
+def test_the_interpreter_overwrites_caches(form: str) -> None:
+    """But for a session that is observed, which sees what ops are given: to the same bits."""
+    made, seen = lowered(form), []
+    plain = Session(made)
+    observed = Session(made, observe=lambda op, operands, results: seen.append((op.name, operands, results)))
+    caches = {name: copies.ctypes.data for name, copies in plain.states.items()}
+    for tokens in ([1, 2, 3], [4], [5, 6]):
+        assert plain.forward(tokens).tobytes() == observed.forward(tokens).tobytes()
+        assert plain.state_bytes() == observed.state_bytes()
+    assert {name: copies.ctypes.data for name, copies in plain.states.items()} == caches
+    given, made_of = next((operands[3], results[1]) for name, operands, results in seen if name == "cached_attention")
+    assert given.tobytes() != made_of.tobytes()
+
+
 def test_halves_are_near() -> None:
     """Rounding keys and values to float16 moves logits by less than a thousandth of their range."""
     module = import_module(CachedModel(72).eval().requires_grad_(False), name="m", block=8)

@@ -51,9 +51,13 @@ def stored(rows: np.ndarray, dtype: np.dtype[np.generic]) -> np.ndarray:
 
 def _cached_attention(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
     q, k, v, key_cache, value_cache, position = arrays
+    return _overwriting(op, (q, k, v, key_cache.copy(), value_cache.copy(), position))
+
+
+def _overwriting(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    q, k, v, key_cache, value_cache, position = arrays
     scale, start, rows = F32(op.number("scale")), int(position), key_cache.shape[1]
     window = op.integer("window") or rows
-    key_cache, value_cache = key_cache.copy(), value_cache.copy()
     for t in range(q.shape[0]):
         for cache, new in ((key_cache, k), (value_cache, v)):
             cache[:, (start + t) % rows] = stored(new[t], cache.dtype)
@@ -138,6 +142,7 @@ OPS = [
         torch="chimera.cached_attention.default",
         in_place={1: 3, 2: 4},
         context=_context,
+        overwriting=_overwriting,
         work=Work(_products, Shared(lambda operands, attributes: int(operands[3].shape[0]), _work)),
     ),
 ]

@@ -104,6 +104,7 @@ class OpDef:
             are written in the first iteration of a looped region only, and have one copy for all iterations.
         packed: weights that are packed for a target.
         context: most tokens of a sequence, from operand types and attributes, 0 for any number; None: any number.
+        overwriting: a ``reference`` that overwrites the operands of ``in_place``, where these are large.
         work: what it costs.
     """
 
@@ -127,6 +128,7 @@ class OpDef:
     guard: str | None = None
     packed: Packed | None = None
     context: Count | None = None
+    overwriting: Reference | None = None
     work: Work = Work()
 
     @property
