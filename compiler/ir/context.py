@@ -20,6 +20,23 @@ def _context(op: Op) -> int:
     return 0 if count is None else count([value.type for value in op.operands], op.attributes)
 
 
+def cache_axes(module: Module) -> dict[str, int]:
+    """States with a row for each position, those that no token has reached being zeros: name → axis of the rows.
+
+    Copies of loop iterations, where there are several, are the first axis.
+    """
+    axes: dict[str, int] = {}
+    for graph in module.graphs.values():
+        ops = list(walk(graph.ops))
+        made = {result.name for op in ops if op.name == "cached_attention" for result in op.results[1:]}
+        for op in ops:
+            if op.name == "state.write":
+                state = module.states[op.text("name")]
+                rows = op.operands[0].name in made and state.initial is None
+                axes[op.text("name")] = (1 + (state.iterations > 1)) if rows and axes.get(op.text("name"), 1) else 0
+    return {name: axis for name, axis in axes.items() if axis}
+
+
 def check_caches(module: Module) -> None:
     """Raise UserError CHM223 unless the caches of an imported module are used as runtimes keep them.
 

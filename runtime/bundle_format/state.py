@@ -91,6 +91,8 @@ class StateForm:
         shapes: name of a state → its shape, the copies of loop iterations first.
         dtypes: name of a state → its dtype; those that are left out are F32.
         context: most tokens of a sequence.
+        rows: name of a cache with a row for each position → the axis of the rows; those of positions that no token
+            has reached are zeros, and not in a snapshot.
         max_loops: most loop iterations.
     """
 
@@ -101,13 +103,22 @@ class StateForm:
     shapes: Mapping[str, tuple[int, ...]]
     dtypes: Mapping[str, str] = field(default_factory=dict)
     context: int = MAX_REMAINING
+    rows: Mapping[str, int] = field(default_factory=dict)
 
-    def sections(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Name → dtype and shape, in the order of the file."""
+    def used(self, name: str, position: int) -> tuple[slice, ...]:
+        """The part of a state that is in the snapshot of a sequence at a position."""
+        ends = list(self.shapes[name])
+        if name in self.rows:
+            ends[self.rows[name]] = min(position, ends[self.rows[name]])
+        return tuple(map(slice, ends))
+
+    def sections(self, position: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Name → dtype and shape, in the order of the file, of a sequence at a position."""
+        shapes = {name: tuple(int(part.stop) for part in self.used(name, position)) for name in self.shapes}
         return {
             **{name: (dtype, (count,)) for name, (dtype, count) in c.STATE_SECTIONS.items()},
             c.SECTION_LOGITS: ("F32", (self.vocabulary,)),
-            **{c.STATE_PREFIX + name: (self.dtypes.get(name, "F32"), shape) for name, shape in self.shapes.items()},
+            **{c.STATE_PREFIX + name: (self.dtypes.get(name, "F32"), shape) for name, shape in shapes.items()},
         }
 
 
@@ -126,7 +137,10 @@ def state_bytes(form: StateForm, state: SequenceState) -> bytes:
         array_section("grammar", words),
         Section("grammar.place", "U8", (c.GRAMMAR_PLACE_BYTES,), state.grammar.place),
         array_section(c.SECTION_LOGITS, state.logits),
-        *(array_section(c.STATE_PREFIX + name, state.states[name]) for name in form.shapes),
+        *(
+            array_section(c.STATE_PREFIX + name, np.ascontiguousarray(array[form.used(name, state.position)]))
+            for name, array in ((name, state.states[name]) for name in form.shapes)
+        ),
     ]
     return container_bytes(c.KIND_STATE, sections, {c.KEY_CONFIG: form.config_sha256, c.KEY_MODEL: form.model_sha256})
 
@@ -158,10 +172,14 @@ def parse_state(form: StateForm, data: bytes) -> SequenceState:
 
 
 def _check_sections(form: StateForm, container: Container) -> None:
-    wanted = form.sections()
+    wanted = form.sections(0)
     for name in container.sections:
         if name not in wanted and not name.startswith(c.EXTRA_PREFIX):
             raise BundleError("CHM405", f"snapshot: this runtime does not know section {name!r}")
+    _check_shapes({name: wanted[name] for name in c.STATE_SECTIONS}, container)
+
+
+def _check_shapes(wanted: Mapping[str, tuple[str, tuple[int, ...]]], container: Container) -> None:
     for name, (dtype, shape) in wanted.items():
         view = container.sections.get(name)
         if view is None:
@@ -189,8 +207,9 @@ def _sequence(form: StateForm, container: Container) -> SequenceState | None:
         return None
     if not all(0 <= token < form.vocabulary for token in (*history, *pending)):
         return None
+    _check_shapes(form.sections(numbers["position"]), container)
     low, high, sentence, paragraph = container.array("grammar").tolist()
-    states = {name: container.array(c.STATE_PREFIX + name) for name in form.shapes}
+    states = {name: _whole_state(form, container, name, numbers["position"]) for name in form.shapes}
     logits = container.array(c.SECTION_LOGITS)
     if not started:  # the initial states are the model's, whatever the file says
         states, logits = {name: np.zeros_like(state) for name, state in states.items()}, np.zeros_like(logits)
@@ -207,6 +226,15 @@ def _sequence(form: StateForm, container: Container) -> SequenceState | None:
         text=text,
         grammar=GrammarPlace(high << 32 | low, (sentence, paragraph), bytes(container.raw("grammar.place"))),
     )
+
+
+def _whole_state(form: StateForm, container: Container, name: str, position: int) -> NDArray[Any]:
+    found = container.array(c.STATE_PREFIX + name)
+    if name not in form.rows:
+        return found
+    whole = np.zeros(form.shapes[name], found.dtype)
+    whole[form.used(name, position)] = found
+    return whole
 
 
 def _is_part_of_a_character(text: bytes) -> bool:

@@ -190,7 +190,7 @@ CHM_API int32_t chm_session_logits_hash(chm_session *session, uint64_t *hash);
 
 /* The sequence (state, logits, position, history; not the settings) as a container of kind "state", docs/bundle.md, that
  * every runtime of the same config and weights restores and continues to the same bits. The size is the same for all
- * sequences of a model. Nothing is allocated. A snapshot that is refused changes nothing: CHM_ERROR_NOT_A_CONTAINER to
+ * sequences of a model, but for caches of attention, of which the rows of the text are in it: ask again after tokens. Nothing is allocated. A snapshot that is refused changes nothing: CHM_ERROR_NOT_A_CONTAINER to
  * CHM_ERROR_CHECKSUM for bytes that are none, CHM_ERROR_MISMATCH for another model, CHM_ERROR_ARGUMENT for numbers out of
  * range. */
 CHM_API size_t chm_session_snapshot_bytes(const chm_session *session);

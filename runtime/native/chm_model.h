@@ -75,6 +75,14 @@ typedef struct chm_state_desc {
   const char *shape;    /* extents with commas between them, the copies first where there are several: "4,8" */
 } chm_state_desc;
 
+/* A state with a row for each position, those that no token has reached being zeros. */
+typedef struct chm_cache_desc {
+  int32_t state;      /* its number */
+  int32_t rows;       /* extent of the axis of the rows */
+  int32_t axis;       /* number of that axis */
+  uint64_t row_bytes; /* of all extents after it */
+} chm_cache_desc;
+
 /* All kernels of one op in one part of the model. */
 typedef struct chm_step_desc {
   const char *part;      /* "embedding", "layers.3.mixer", ..., "head" */
@@ -116,6 +124,8 @@ typedef struct chm_model_desc {
   int32_t n_sections, n_states;
   const chm_section_desc *sections;
   const chm_state_desc *states;
+  int32_t n_caches;
+  const chm_cache_desc *caches; /* [n_caches] of states, in their order */
   int32_t n_entries;
   const chm_entry_desc *entries;
   int32_t n_kernel_sets;             /* 1 where there is nothing to choose */

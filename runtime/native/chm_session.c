@@ -54,10 +54,27 @@ size_t chm_session_bytes(void) {
   return lay_out(&layout) ? (size_t)layout.total : 0;
 }
 
+const chm_cache_desc *chm_cache_of(int32_t state) {
+  for (int32_t i = 0; i < chm_model.n_caches; ++i)
+    if (chm_model.caches[i].state == state) return &chm_model.caches[i];
+  return NULL;
+}
+
+chm_rows chm_state_rows(int32_t state, int32_t position) {
+  const chm_cache_desc *cache = chm_cache_of(state);
+  uint64_t bytes = chm_model.states[state].bytes;
+  if (!cache) return (chm_rows){1, bytes, bytes};
+  uint64_t stride = (uint64_t)cache->rows * cache->row_bytes;
+  int32_t used = position < cache->rows ? position : cache->rows;
+  return (chm_rows){bytes / stride, stride, (uint64_t)used * cache->row_bytes};
+}
+
 void chm_session_start(chm_session *session) {
-  memset(session->state, 0, (size_t)chm_model.state_bytes);
   for (int32_t i = 0; i < chm_model.n_states; ++i) {
     const chm_state_desc *state = &chm_model.states[i];
+    chm_rows used = chm_state_rows(i, session->sequence.position);
+    for (uint64_t block = 0; block < used.blocks; ++block)
+      memset(session->state + state->offset + block * used.stride, 0, (size_t)used.bytes);
     if (state->init_section == CHM_NO_SECTION) continue;
     uint64_t slice = state->bytes / (uint64_t)state->iterations;
     for (int32_t iteration = 0; iteration < state->iterations; ++iteration)

@@ -48,6 +48,14 @@ struct chm_session {
 
 /* ---- chm_session.c ---- */
 
+/* The memory of a state that is in use: of a cache the rows of positions that were reached. */
+typedef struct chm_rows {
+  uint64_t blocks, stride, bytes; /* so many pieces of so many bytes, each a stride after the one before */
+} chm_rows;
+chm_rows chm_state_rows(int32_t state, int32_t position);
+/* NULL of a state that is none. */
+const chm_cache_desc *chm_cache_of(int32_t state);
+
 /* CHM_ERROR_CONTEXT unless the sequence has room for so many tokens more, and nothing done. */
 int32_t chm_session_check_room(const chm_session *session, size_t count);
 

@@ -36,12 +36,15 @@ enum { POSITION, DEEPEST, ITERATIONS, FINISHED, REMAINING, N_HISTORY, N_PENDING,
 
 /* ---- the sections of this model ---- */
 
+#define CHM_SHAPE_BYTES 128u /* eight extents with commas */
+
 typedef struct chm_item {
   char name[CHM_MAX_NAME_BYTES + 1];
-  char extent[24];
-  const char *dtype, *shape; /* the shape as in chm_state_desc */
+  char shape[CHM_SHAPE_BYTES]; /* as in chm_state_desc */
+  const char *dtype;
   uint8_t *data;
-  uint64_t bytes;
+  uint64_t bytes; /* in the snapshot */
+  chm_rows rows;  /* where they are in data */
 } chm_item;
 
 static uint32_t count_items(void) { return LOGITS + 1 + (uint32_t)chm_model.n_states; }
@@ -72,23 +75,43 @@ static void write_name(const char *prefix, const char *name, char *to) {
   *to = 0;
 }
 
-static void describe(const chm_session *session, chm_stored *stored, uint32_t index, chm_item *item) {
+/* The shape of a state; of a cache with the rows of the text. */
+static void write_shape(const char *shape, const chm_cache_desc *cache, int32_t position, char *to) {
+  size_t room = CHM_SHAPE_BYTES - 24;
+  int32_t axis = 0;
+  for (const char *from = shape; *from && room; --room) {
+    if (cache && axis == cache->axis && (from == shape || from[-1] == ',')) {
+      write_number((uint64_t)(position < cache->rows ? position : cache->rows), to);
+      to += text_bytes(to);
+      while (*from && *from != ',') ++from;
+      if (!*from) break;
+    }
+    if (*from == ',') ++axis;
+    *to++ = *from++;
+  }
+  *to = 0;
+}
+
+/* The item of a sequence at a position. */
+static void describe(const chm_session *session, chm_stored *stored, int32_t position, uint32_t index, chm_item *item) {
   if (index > LOGITS) {
-    const chm_state_desc *state = &chm_model.states[index - LOGITS - 1];
+    int32_t number = (int32_t)(index - LOGITS - 1);
+    const chm_state_desc *state = &chm_model.states[number];
     write_name(CHM_STATE_PREFIX, state->name, item->name);
     item->dtype = state->dtype;
-    item->shape = state->shape;
+    write_shape(state->shape, chm_cache_of(number), position, item->shape);
     item->data = session->state + state->offset;
-    item->bytes = state->bytes;
+    item->rows = chm_state_rows(number, position);
+    item->bytes = item->rows.blocks * item->rows.bytes;
     return;
   }
   bool logits = index == LOGITS;
   write_name("", logits ? CHM_SECTION_LOGITS : fixed[index].name, item->name);
-  write_number(logits ? (uint64_t)chm_model.vocab : fixed[index].elements, item->extent);
-  item->shape = item->extent;
+  write_number(logits ? (uint64_t)chm_model.vocab : fixed[index].elements, item->shape);
   item->dtype = logits ? "F32" : fixed[index].dtype;
   item->data = logits ? (uint8_t *)session->logits : (uint8_t *)stored + fixed[index].offset;
   item->bytes = logits ? (uint64_t)chm_model.vocab * 4 : fixed[index].bytes;
+  item->rows = (chm_rows){1, item->bytes, item->bytes};
 }
 
 bool chm_state_names(void) {
@@ -233,6 +256,7 @@ static void put_tensor(chm_out *out, const char *name, const char *dtype, const 
 }
 
 static void put_tensors(chm_out *out, const chm_session *session, chm_stored *stored) {
+  int32_t position = session->sequence.position;
   uint64_t offset = 0, pads = 0;
   chm_item item;
   for (uint32_t i = 0; i < count_items(); ++i) {
@@ -244,7 +268,7 @@ static void put_tensors(chm_out *out, const chm_session *session, chm_stored *st
       write_number(gap, number);
       put_tensor(out, item.name, "U8", number, offset, offset + gap);
     }
-    describe(session, stored, i, &item);
+    describe(session, stored, position, i, &item);
     put_tensor(out, item.name, item.dtype, item.shape, offset + gap, offset + gap + item.bytes);
     offset += gap + item.bytes;
   }
@@ -269,7 +293,7 @@ static void put_header(chm_out *out, const chm_session *session, chm_stored *sto
   put_text(out, "\",\"" CHM_KEY_SECTIONS "\":\"{");
   uint64_t offset = 0;
   for (uint32_t i = 0; i < count_items(); ++i) {
-    describe(session, stored, i, &item);
+    describe(session, stored, session->sequence.position, i, &item);
     offset += gap_at(offset);
     if (i) put_text(out, ",");
     put_row(out, &item, data ? data + offset : NULL, &tables, &all);
@@ -295,7 +319,7 @@ size_t chm_session_snapshot_bytes(const chm_session *session) {
   chm_item item;
   uint64_t offset = 0;
   for (uint32_t i = 0; i < count_items(); ++i) {
-    describe(session, &stored, i, &item);
+    describe(session, &stored, session->sequence.position, i, &item);
     offset += gap_at(offset) + item.bytes;
   }
   return (size_t)(header_bytes(session, &stored) + offset);
@@ -312,11 +336,13 @@ static void write_snapshot(const chm_session *session, void *snapshot) {
   for (uint32_t i = 0; i < count_items(); ++i) {
     uint64_t gap = gap_at(offset);
     memset(data + offset, 0, (size_t)gap);
-    describe(session, &stored, i, &item);
+    describe(session, &stored, session->sequence.position, i, &item);
     offset += gap;
     /* the initial states are the model's, and not in snapshots */
     if (i > LOGITS && !session->sequence.position) memset(data + offset, 0, (size_t)item.bytes);
-    else memcpy(data + offset, item.data, (size_t)item.bytes);
+    else
+      for (uint64_t block = 0; block < item.rows.blocks; ++block)
+        memcpy(data + offset + block * item.rows.bytes, item.data + block * item.rows.stride, (size_t)item.rows.bytes);
     offset += item.bytes;
   }
   chm_out out = {file, 8};
@@ -358,7 +384,7 @@ static bool is_shape(const uint8_t *found, size_t bytes, const char *expected) {
 static bool is_item(const chm_session *session, chm_stored *stored, const chm_entry *entry) {
   chm_item item;
   for (uint32_t i = 0; i < count_items(); ++i) {
-    describe(session, stored, i, &item);
+    describe(session, stored, 0, i, &item);
     if (is_text(entry->name, entry->name_bytes, item.name)) return true;
   }
   return false;
@@ -395,19 +421,26 @@ static int32_t restore(chm_session *session, const chm_container *container) {
       !is_text(container->model, container->model_bytes, chm_model.model_sha256))
     return chm_fail(CHM_ERROR_MISMATCH, "the snapshot is of another model");
   int32_t status = check_names(session, &stored, container);
-  for (uint32_t i = 0; !status && i < count_items(); ++i) {
-    describe(session, &stored, i, &item);
+  for (uint32_t i = 0; !status && i < LOGITS; ++i) {
+    describe(session, &stored, 0, i, &item);
     status = find_item(container, &item, &data);
-    if (!status && i < LOGITS) memcpy(item.data, data, (size_t)item.bytes);
+    if (!status) memcpy(item.data, data, (size_t)item.bytes);
   }
   if (status) return status;
   if (!is_valid(&stored)) return chm_fail(CHM_ERROR_ARGUMENT, "the snapshot is damaged: a number is out of range");
+  int32_t position = stored.sequence[POSITION];
+  for (uint32_t i = LOGITS; !status && i < count_items(); ++i) {
+    describe(session, &stored, position, i, &item);
+    status = find_item(container, &item, &data);
+  }
+  if (status) return status;
   chm_session_start(session);
   load(&stored, &session->sequence);
-  for (uint32_t i = LOGITS; i < count_items() && session->sequence.position; ++i) {
-    describe(session, &stored, i, &item);
+  for (uint32_t i = LOGITS; i < count_items() && position; ++i) {
+    describe(session, &stored, position, i, &item);
     status = find_item(container, &item, &data);
-    if (!status) memcpy(item.data, data, (size_t)item.bytes);
+    for (uint64_t block = 0; !status && block < item.rows.blocks; ++block)
+      memcpy(item.data + block * item.rows.stride, data + block * item.rows.bytes, (size_t)item.rows.bytes);
   }
   return status;
 }

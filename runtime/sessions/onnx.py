@@ -97,6 +97,7 @@ class OnnxSession(SteppingSession):
             {name: held.shape for name, held in self._held.items()},
             {name: held.stored for name, held in self._held.items()},
             self.context,
+            self._interface.rows,
         )
         self._sequence = self._start()
         self._chosen: GrammarRun | None = None  # for the generation that is about to begin

@@ -19,13 +19,14 @@ INTERFACE = "chimerac.interface"
 
 @dataclass(frozen=True)
 class Interface:
-    """The model's metadata: tokens per call, (default, maximum) loop iterations, and copies of each state."""
+    """The model's metadata: tokens per call, (default, maximum) loop iterations, copies of states, axes of rows."""
 
     block: int
     loops: tuple[int, int]
     chooses_loops: bool
     copies: dict[str, int] = field(default_factory=dict)
     fewest_loops: int = 1
+    rows: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ def read_interface(session: Any, model: Path) -> Interface:
         row = json.loads(session.get_modelmeta().custom_metadata_map[INTERFACE])
         default, most = row["loops"]
         loops, chooses = (int(default), int(most)), bool(row["chooses_loops"])
-        return Interface(int(row["block"]), loops, chooses, dict(row["copies"]), int(row.get("fewest_loops", 1)))
+        fewest, rows = int(row.get("fewest_loops", 1)), dict(row.get("rows", {}))
+        return Interface(int(row["block"]), loops, chooses, dict(row["copies"]), fewest, rows)
     except (KeyError, ValueError, TypeError) as error:
         raise _no_interface(error, model) from None
 

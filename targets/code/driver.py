@@ -5,11 +5,12 @@ One line per op, with the value and the layer it comes from in a comment, so tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from chimerac.compiler.errors import InternalError
-from chimerac.compiler.ir.context import context_of
+from chimerac.compiler.ir.context import cache_axes, context_of
 from chimerac.compiler.ir.costs import decode_steps
 from chimerac.compiler.ir.module import Graph, Module, Op, Value, fewest_iterations, walk
 from chimerac.compiler.ir.ops import OPS
@@ -334,6 +335,9 @@ def _descriptor(
             place = f"{plan.state_offsets[name]}, {size}, {initial}, {state.iterations}"
             yield f"  {{{c_string(name)}, {place}, {c_string(state.type.dtype.upper())}, {c_string(shape)}}},"
         yield "};"
+    caches = list(_caches(module))
+    if caches:
+        yield from ("static const chm_cache_desc caches[] = {", *caches, "};")
     if steps:
         yield "#if CHM_HAS_CLOCK"
         yield "static const chm_step_desc steps[] = {"
@@ -370,6 +374,7 @@ def _descriptor(
         "n_states": len(module.states),
         "sections": "sections" if sections else "0",
         "states": "states" if module.states else "0",
+        **({"n_caches": len(caches), "caches": "caches"} if caches else {}),
         "n_entries": len(module.graphs),
         "entries": "entries",
     }
@@ -383,3 +388,13 @@ def _descriptor(
     yield from (f"  .n_steps = {len(steps)},", f"  .steps = {'steps' if steps else '0'},")
     yield "#endif"
     yield "};"
+
+
+def _caches(module: Module) -> Iterator[str]:
+    """Rows of the table of states that have a row for each position."""
+    axes = cache_axes(module)
+    for number, (name, state) in enumerate(module.states.items()):
+        if axis := axes.get(name):
+            extents = [state.iterations] * (state.iterations > 1) + [int(extent) for extent in state.type.shape]
+            size = math.prod(extents[axis + 1 :]) * state.type.numpy.itemsize
+            yield f"  {{{number}, {extents[axis]}, {axis}, {size}}},"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from chimerac.compiler.ir.context import context_of
+from chimerac.compiler.ir.context import cache_axes, context_of
 from chimerac.compiler.ir.module import Module, walk
 from chimerac.runtime.bundle_format import Entry
 from chimerac.targets.onnx.assembly import OnnxModel, States, assemble
@@ -65,5 +65,6 @@ def _interface(module: Module, fused: bool) -> dict[str, object]:
         **({"fewest_loops": module.fewest_loops} if module.fewest_loops > 1 else {}),
         **({"context": context} if (context := context_of(module)) else {}),
         "exact": not fused,
+        **({"rows": axes} if (axes := cache_axes(module)) else {}),
         "copies": {name: state.iterations for name, state in module.states.items()},
     }

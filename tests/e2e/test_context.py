@@ -10,7 +10,8 @@ from attention_models import CachedModel
 from made_once import made_once
 
 import chimerac
-from chimerac.runtime.bundle_format import read_manifest
+from chimerac.runtime.bundle_format import Section, parse_container, read_manifest
+from chimerac.runtime.bundle_format.container import container_bytes
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import NO_GRAMMAR, PLAIN
 from chimerac.runtime.sessions.interface import Session
@@ -84,6 +85,47 @@ def test_a_grammar_that_does_not_fit_is_refused(session: Session) -> None:
         list(session.generate(list(range(29)), grammar=grammar, max_tokens=30))
     text = "".join(piece.text for piece in session.generate(list(range(28)), grammar=grammar, max_tokens=30))
     assert len(text) == 12
+
+
+def test_snapshots_have_the_rows_of_the_text(session: Session) -> None:
+    """What lies beyond is zero again after a reset, and after going back."""
+    empty = session.state_hash()
+    sizes, hashes = [], []
+    for count in (0, 5, 5, 30):
+        if count:
+            session.prefill(list(range(count)))
+        sizes.append(parse_container(session.snapshot()).sections["state.key_0"].shape)
+        hashes.append(session.state_hash())
+    assert sizes == [(2, 0, 8), (2, 5, 8), (2, 10, 8), (2, 40, 8)]
+    session.reset()
+    assert session.state_hash() == hashes[0] == empty
+    session.prefill(list(range(5)))
+    snapshot = session.snapshot()
+    session.prefill(list(range(20)))
+    session.restore(snapshot)
+    assert session.state_hash() == hashes[1]
+    assert session.snapshot() == snapshot
+
+
+@pytest.mark.parametrize("position", [0, 4, 6, 40])
+def test_snapshots_with_other_rows_are_refused(session: Session, position: int) -> None:
+    """A header that claims another position than the rows are of; checksums are right."""
+    session.prefill(list(range(5)))
+    container = parse_container(session.snapshot())
+    numbers = container.array("sequence").copy()
+    numbers[:3] = position, position > 0, position > 0
+    sections = [
+        Section(name, view.dtype, view.shape, container.array(name) if name != "sequence" else numbers)
+        for name, view in container.sections.items()
+    ]
+    keys = {key: container.metadata[key] for key in ("chimera.config_sha256", "chimera.model_sha256")}
+    before = session.state_hash()
+    with pytest.raises(BundleError, match="is not F32", check=lambda error: error.code == "CHM404"):
+        session.restore(container_bytes("state", sections, keys))
+    numbers[0] = 41
+    with pytest.raises(BundleError, check=lambda error: error.code == "CHM420"):
+        session.restore(container_bytes("state", sections, keys))
+    assert (session.position, session.state_hash()) == (5, before)
 
 
 def test_snapshots_end_with_the_context(session: Session) -> None:
