@@ -15,7 +15,7 @@ import numpy as np
 
 from chimerac.compiler.errors import Span
 from chimerac.compiler.ir.module import Module
-from chimerac.runtime.bundle_format import Entry, Generation
+from chimerac.runtime.bundle_format import Chat, Entry, Generation
 from chimerac.runtime.reference.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ class Model:
         file_names: names that the description asks for, by the role of the file in a bundle (weights, tokenizer,
             grammar).
         generation: what a generation takes where its caller says nothing; None leaves it to the runtime.
+        chat: how a conversation is put into tokens; None of a model without.
         remarks: what the frontend found in the description.
         absent: paths of what the description enables and no compiler makes yet.
         provenance: where the weights come from (``weights``), and what else the manifest says of the origin.
@@ -112,6 +113,7 @@ class Model:
     grammars: GrammarRequest | None = None
     file_names: Mapping[str, str] = field(default_factory=dict)
     generation: Generation | None = None
+    chat: Chat | None = None
     remarks: tuple[Remark, ...] = ()
     absent: tuple[str, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)

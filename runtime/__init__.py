@@ -2,7 +2,8 @@
 
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import GenerateOptions
+from chimerac.runtime.sessions.conversation import ChatPiece
 from chimerac.runtime.sessions.interface import Piece, Session
 from chimerac.runtime.sessions.loading import load
 
-__all__ = ["BundleError", "GenerateOptions", "Piece", "Session", "load"]
+__all__ = ["BundleError", "ChatPiece", "GenerateOptions", "Piece", "Session", "load"]

@@ -34,8 +34,9 @@ from chimerac.compiler.model import GrammarRequest, Model
 from chimerac.compiler.packaging.package import Naming, Tested
 from chimerac.compiler.packaging.registry import package_of
 from chimerac.frontends.sources.recognised import is_published
+from chimerac.frontends.tokenizers import checked_chat
 from chimerac.passes.loop_unrolling import check_loops
-from chimerac.runtime.bundle_format import Generation
+from chimerac.runtime.bundle_format import Chat, Generation
 from chimerac.runtime.reference.tokenizer import Tokenizer
 from chimerac.targets.code.kernel_queue import KernelQueue, usable_cores
 from chimerac.targets.code.runtime_ahead import RuntimeAhead
@@ -192,6 +193,7 @@ def compile(
     tokenizer: str | Path | Tokenizer | None = None,
     grammars: GrammarRequest | None = None,
     generation: Generation | None = None,
+    chat: Chat | None = None,
     block: int = DEFAULT_BLOCK,
     context: int | None = None,
     cache: str | None = None,
@@ -216,10 +218,11 @@ def compile(
             None asks the module's methods ``example()`` and ``dynamic_shapes()``; one without is a language model.
         dynamic_shapes: which axis varies, as ``torch.export.export`` takes it, where no text says it.
         name: of the model and its bundles; the class's, in lower case, when None.
-        tokenizer: of as many tokens as V, or its file; one token per byte when None. This and the next two are of
+        tokenizer: of as many tokens as V, or its file; one token per byte when None. This and the next three are of
             language models only.
         grammars: what the bundle's grammar file holds; none when None.
         generation: what a generation takes where its caller says nothing; greedy when None.
+        chat: how conversations are put into tokens; none when None, and prompts are raw.
         block: most tokens of a call, which never crosses a position that is a multiple of it; or most elements of the
             axis that varies.
         context: most tokens of a text, prompt and answer together, of a language model with attention to all of it that
@@ -230,7 +233,7 @@ def compile(
 
     Raises:
         UserError: CHM113 the name, CHM21x, CHM223 and CHM224 for the example and what cannot be imported, CHM312 the
-            block, CHM244 the tokenizer, CHM3xx targets and tools, CHM4xx the finished bundle.
+            block, CHM244 the tokenizer, CHM263 the chat, CHM3xx targets and tools, CHM4xx the finished bundle.
         InternalError: a bug of chimerac, naming the pass.
     """
     run = _Run(targets, out, LoweringOptions(loops, without, trits, dump_passes), check, jobs, progress)
@@ -254,10 +257,10 @@ def compile(
             cache=cache or CACHE_TYPES[0],
             tell=run.log.tell,
         )
-        model = replace(model, generation=generation)
+        model = replace(model, generation=generation, chat=checked_chat(chat, model.tokenizer))
     else:
-        if any(given is not None for given in (tokenizer, grammars, generation, context, cache)):
-            what = "takes no tokenizer, grammars, generation, context or cache"
+        if any(given is not None for given in (tokenizer, grammars, generation, chat, context, cache)):
+            what = "takes no tokenizer, grammars, generation, chat, context or cache"
             message = f"{type(module).__name__} is no language model, and {what}"
             raise UserError("CHM219", message, hint="a language model needs no example")
         model = model_of_tensors(module, found, name=name, block=block, tell=run.log.tell)

@@ -22,7 +22,7 @@ from chimerac.frontends.published.rounding import summary
 from chimerac.frontends.published.shape import LlamaShape
 from chimerac.frontends.sources.folder import ModelFolder
 from chimerac.frontends.tokenizers import read_folder, read_gguf
-from chimerac.runtime.bundle_format import Manifest
+from chimerac.runtime.bundle_format import Chat, Manifest
 from chimerac.runtime.reference.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -82,28 +82,37 @@ def import_published(
     tell: Progress = silent,
 ) -> Model:
     """The model of a source, with its weights; parameters and errors as of ``build``."""
-    return _import(opened, _tokenizer(opened, tokenizer, tell), cache, tell)
+    return _import(opened, _text(opened, tokenizer, tell), cache, tell)
 
 
-def _tokenizer(opened: Opened, path: str | Path | None, tell: Progress) -> Tokenizer:
-    """That of a file of the user, or of the model."""
+@dataclass(frozen=True)
+class Text:
+    """A model's tokenizer and chat, and what is to be said of them."""
+
+    tokenizer: Tokenizer | None = None
+    chat: Chat | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _text(opened: Opened, path: str | Path | None, tell: Progress) -> Text:
+    """Those of the model; of a file of the user there is no chat."""
     vocabulary = opened.shape.vocabulary
     if path is not None:
-        return read_tokenizer_file(path, vocabulary)
+        return Text(read_tokenizer_file(path, vocabulary))
     begun, source = time.perf_counter(), opened.source
     parts = read_folder(source.path, vocabulary) if isinstance(source, ModelFolder) else read_gguf(source, vocabulary)
     tell("tokenizer", f"{len(parts.tokenizer.tokens):,} tokens; {parts.comparison}", time.perf_counter() - begun)
-    return parts.tokenizer
+    return Text(parts.tokenizer, parts.chat, parts.notes)
 
 
 def import_of_bundle(path: str | Path, manifest: Manifest) -> Model:
     """The model of a source as a bundle has it, without its tokenizer; errors as of ``build``."""
     weights_format = manifest.provenance.get("weights_format", "int8")
     opened = open_published(path, context=manifest.context or None, weights_format=weights_format)
-    return _import(opened, None, manifest.provenance.get("cache", CACHE_TYPES[0]), silent)
+    return _import(opened, Text(), manifest.provenance.get("cache", CACHE_TYPES[0]), silent)
 
 
-def _import(opened: Opened, table: Tokenizer | None, cache: str, tell: Progress) -> Model:
+def _import(opened: Opened, text: Text, cache: str, tell: Progress) -> Model:
     begun = time.perf_counter()
     import torch
 
@@ -127,9 +136,10 @@ def _import(opened: Opened, table: Tokenizer | None, cache: str, tell: Progress)
         name=opened.name,
         digest=published.digest,
         module=module,
-        tokenizer=table,
+        tokenizer=text.tokenizer,
         generation=generation_of(opened.source),
-        remarks=tuple(Remark("weights", line) for line in told),
+        chat=text.chat,
+        remarks=(*(Remark("weights", line) for line in told), *(Remark("text", line) for line in text.notes)),
         provenance=_provenance(opened) | ({} if cache == CACHE_TYPES[0] else {"cache": cache}),
         notes=_notes(told),
         reference=Reference(_sessions(model), product_inputs) if model.whole else None,

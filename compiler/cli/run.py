@@ -33,12 +33,16 @@ if TYPE_CHECKING:
 @click.option("--schema", metavar="FILE", help="Generate JSON that fits this JSON Schema.")
 @click.option("--choices", metavar="A,B,…", help="Generate one of these texts.")
 @click.option("--regex", metavar="PATTERN", help="Generate a text that this regular expression matches.")
+@click.option("--chat", is_flag=True, help="Answer messages, as the model's chat template puts them.")
+@click.option("--system", metavar="TEXT", help="With --chat: what the system says before the first message.")
 @click.option("--tokens", "show_tokens", is_flag=True, help="Print token numbers, one JSON list, in place of text.")
 def run(
     bundle: str | None,
     prompt: str | None,
     show_tokens: bool,
     choices: str | None,
+    chat: bool,
+    system: str | None,
     **options: Any,
 ) -> None:
     """Generate text with BUNDLE after PROMPT.
@@ -51,11 +55,18 @@ def run(
     from chimerac.compiler.verbs.run import Conversation
     from chimerac.compiler.verbs.run import run as generate
 
+    if system is not None and not chat:
+        raise click.UsageError("--system needs --chat.")
     options["choices"] = None if choices is None else read_choices(choices)
     chosen = Path(bundle) if bundle else find_bundle()
     announce_code(chosen)
     with plain_warnings():
-        if prompt is None:
+        if chat:
+            if show_tokens:
+                raise click.UsageError("--tokens and --chat do not go together.")
+            with Conversation(chosen, chat=True, system=system, **options) as conversation:
+                _chat(conversation, chosen, prompt)
+        elif prompt is None:
             if show_tokens:
                 raise click.UsageError("--tokens needs a PROMPT.")
             with Conversation(chosen, **options) as conversation:
@@ -80,6 +91,29 @@ def _converse(conversation: Conversation, bundle: Path) -> None:
         check_text(line, f"line {number} of the input")
         for piece in conversation.answer(line):
             _say(piece.text)
+        say()
+
+
+def _chat(conversation: Conversation, bundle: Path, message: str | None) -> None:
+    """Answer a message, or standard input line by line; Ctrl-C ends an answer. Thinking goes to standard error."""
+    from chimerac.compiler.verbs.run import check_text
+
+    if message is None and sys.stdin.isatty():
+        name = conversation.session.manifest.name
+        say(f"{name} ({bundle}). Type a message and press Enter; Ctrl-C ends an answer, Ctrl-D all.", err=True)
+    for number, line in enumerate(_lines() if message is None else [message], 1):
+        if not line:
+            continue
+        check_text(line, f"line {number} of the input")
+        try:
+            for piece in conversation.reply(line):
+                if piece.part == "answer":
+                    _say(piece.text)
+                else:
+                    say(piece.text, err=True, end="")
+        except KeyboardInterrupt:
+            if not sys.stdin.isatty():
+                raise
         say()
 
 

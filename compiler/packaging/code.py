@@ -156,6 +156,7 @@ class _Writer:
             model_sha256=shared,
             provenance=self.model.provenance,
             generation=generation_of(self.model, self.module),
+            chat=self.model.chat,
             context=context_of(self.module),
             entries=self.model.entries,
         )

@@ -78,6 +78,7 @@ class OnnxPackage:
                 model_sha256=model_sha256(module),
                 provenance=model.provenance,
                 generation=generation_of(model, module),
+                chat=model.chat,
                 context=context_of(module),
                 entries=model.entries,
             ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from chimerac.compiler.verbs.bundles import open_bundle
 from chimerac.compiler.verbs.grammars import chosen_grammar
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.reference.tokenizer import read_tokenizer
+from chimerac.runtime.sessions.conversation import ChatPiece, checked_messages
 from chimerac.runtime.sessions.interface import FinishReason, Piece, Prompt
 
 MAX_TOKENS: Final = 64  #: of an answer, where nobody says more
@@ -82,7 +83,8 @@ class Conversation:
     """Prompts to one session of a bundle, one after the other. Use it in ``with``.
 
     Each continues what was said before, except with a model that was trained to answer one request at a time (its
-    tokenizer has a token that asks for the answer).
+    tokenizer has a token that asks for the answer). ``reply`` takes messages, which are put together as the model's
+    chat template does.
     """
 
     def __init__(
@@ -94,14 +96,24 @@ class Conversation:
         choices: Sequence[str] | None = None,
         regex: str | None = None,
         threads: int = 1,
+        chat: bool = False,
+        system: str | None = None,
         **options: Any,
     ) -> None:
-        """Open the bundle; arguments and errors as of ``run``."""
+        """Open the bundle; arguments and errors as of ``run``, and CHM421 for ``chat`` with a bundle that has none.
+
+        Args:
+            chat: whether ``reply`` will be called.
+            system: what the system says before them.
+        """
         options["grammar"] = chosen_grammar(bundle, grammar=grammar, schema=schema, choices=choices, regex=regex)
         self._folder = Path(bundle)
         self.session = open_bundle(bundle, threads)
         try:
             self.session.need_tokens()
+            self._messages = [] if system is None else [{"role": "system", "content": system}]
+            if chat:
+                checked_messages([*self._messages, {"role": "user", "content": ""}], self.session.manifest.chat)
         except BundleError as error:
             self.session.close()
             raise as_user_error(error) from None
@@ -120,6 +132,24 @@ class Conversation:
         except BundleError as error:
             raise as_user_error(error) from None
         self._begun = True
+
+    def reply(self, message: str) -> Generator[ChatPiece, None, None]:
+        """Pieces of the answer to a message of the user, with the part that each is of; an answer that is left early
+        stays as far as it came. Errors as of ``run``, CHM421 if the bundle has no chat.
+        """
+        check_text(message, "the message")
+        messages = [*self._messages, {"role": "user", "content": message}]
+        text, begun = "", False
+        try:
+            for piece in self.session.chat(messages, **self._options):
+                begun = True
+                text += piece.text if piece.part == "answer" else ""
+                yield piece
+        except BundleError as error:
+            raise as_user_error(error) from None
+        finally:
+            if begun:
+                self._messages = [*messages, {"role": "assistant", "content": text}]
 
     @cached_property
     def _single(self) -> bool:

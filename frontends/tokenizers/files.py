@@ -8,6 +8,7 @@ from typing import Final
 
 from chimerac.compiler.errors import Span, UserError
 from chimerac.frontends.tokenizers import o200k
+from chimerac.runtime.bundle_format import Chat
 from chimerac.runtime.reference.tokenizer import Tokenizer, read_tokenizer
 
 _RANK_LINE: Final = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\r?\n")
@@ -36,6 +37,16 @@ def check_size(tokenizer: Tokenizer, vocabulary: int, what: str) -> None:
     if len(tokenizer.tokens) != vocabulary:
         message = f"{what} has {len(tokenizer.tokens)} tokens, the model {vocabulary}"
         raise UserError("CHM244", message, hint="give the tokenizer that the weights were trained with")
+
+
+def checked_chat(chat: Chat | None, tokenizer: Tokenizer | None) -> Chat | None:
+    """The chat; raises UserError CHM263 if it names a token that is no special one of the tokenizer."""
+    specials = {special.id for special in tokenizer.specials} if tokenizer else set()
+    strangers = sorted(set(chat.tokens()) - specials) if chat else []
+    if strangers:
+        message = f"the chat names the token {strangers[0]}, which is no special token of the tokenizer"
+        raise UserError("CHM263", message, hint="take the chat and the tokenizer of one model")
+    return chat
 
 
 def tokenizer_of(vocabulary: int, token_ids: tuple[int, ...] = (), place: Span | None = None) -> Tokenizer | None:

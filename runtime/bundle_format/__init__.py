@@ -1,6 +1,7 @@
 """The bundle format, shared by the writer (targets) and the reader (runtime): constants, containers, the manifest."""
 
 from chimerac.runtime.bundle_format.atomic import write_atomically
+from chimerac.runtime.bundle_format.chat import Chat, ChatPieces
 from chimerac.runtime.bundle_format.compared import cache_directory
 from chimerac.runtime.bundle_format.constants import (
     ABI,
@@ -92,6 +93,8 @@ __all__ = [
     "WEB_FILES",
     "CallRecord",
     "CallTest",
+    "Chat",
+    "ChatPieces",
     "Container",
     "Entry",
     "FileEntry",

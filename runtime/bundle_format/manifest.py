@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.bundle_format.atomic import write_atomically
+from chimerac.runtime.bundle_format.chat import Chat, chat_fields, read_chat
 from chimerac.runtime.bundle_format.checked import (
     UNPRINTABLE,
     InvalidError,
@@ -119,6 +120,7 @@ class Manifest:
     model_sha256: str = ""
     provenance: Mapping[str, str] = field(default_factory=dict)
     generation: Generation | None = None
+    chat: Chat | None = None
     context: int = 0
     entries: tuple[Entry, ...] = ()
     call_test: CallTest | None = None
@@ -146,6 +148,9 @@ def manifest_json(manifest: Manifest) -> bytes:
         "provenance": {key: _escaped(text) for key, text in sorted(manifest.provenance.items())},
     }
     generation = fields.pop("generation")
+    del fields["chat"]
+    if manifest.chat is not None:
+        fields["chat"] = chat_fields(manifest.chat)
     if not manifest.context:
         del fields["context"]
     if not manifest.entries:  # a language model
@@ -298,6 +303,7 @@ def _manifest(row: dict[str, Any], schema: int, abi: str) -> Manifest:
             for key, value in provenance.items()
         },
         generation=_generation(row.get("generation")),
+        chat=read_chat(row.get("chat")),
         context=_context(row.get("context", 0)),
         entries=entries,
         call_test=read_call_test(row.get("call_test"), entries, _HASH64),

@@ -74,6 +74,7 @@ SHARED_MEMORY_FLAGS: Final = (
 #: Files of ``runtime/web`` that a web bundle carries next to its data.
 WEB_FILES: Final = (
     "arguments.mjs",
+    "chat.mjs",
     "chimera.mjs",
     "chimera.d.mts",
     "errors.mjs",

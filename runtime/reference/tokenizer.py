@@ -123,7 +123,7 @@ class Tokenizer:
         if not specials or not self.specials:
             return self._encode_ordinary(data, begins)
         result: list[int] = []
-        for part in self._parted(data):
+        for part in self.parted(data):
             if isinstance(part, int):
                 result.append(part)
             else:
@@ -131,7 +131,7 @@ class Tokenizer:
             begins = False
         return result
 
-    def _parted(self, data: bytes) -> Iterator[bytes | int]:
+    def parted(self, data: bytes) -> Iterator[bytes | int]:
         """Special tokens and the texts between them."""
         text = data.decode("utf-8", "surrogateescape")
         by_name = {special.name: special for special in reversed(self.specials)}

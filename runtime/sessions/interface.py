@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -14,17 +14,20 @@ from numpy.typing import NDArray
 from chimerac.runtime.arguments import checked_names, checked_text, checked_tokens, kind, nearest, shown
 from chimerac.runtime.bundle_format import CallRecord, CallTest, Entry, Manifest, SelfTest
 from chimerac.runtime.bundle_format import Generation as Defaults
+from chimerac.runtime.bundle_format.chat import Chat
+from chimerac.runtime.bundle_format.conversation import Message, continued, tokens_of, whole
 from chimerac.runtime.bundle_format.entries import comparable, drawn
 from chimerac.runtime.bundle_format.hashing import hash_words
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import NO_GRAMMAR, OPTION_NAMES, PLAIN, GenerateOptions
+from chimerac.runtime.sessions.checks import Progress, check_same, checked_progress
+from chimerac.runtime.sessions.conversation import ChatPiece, Held, Parts, checked_messages
 from chimerac.runtime.sessions.guard import Generation, Guard
 from chimerac.runtime.sessions.tensors import as_given_back, checked_inputs, entry_of
 
 Prompt = str | bytes | Sequence[int]  #: text, the bytes of a text, or token ids
 CheckedPrompt = bytes | NDArray[np.int32]  #: the bytes of a text, or token ids of the vocabulary
 FinishReason = Literal["stop", "length"]
-Progress = Callable[[int, int], object]  #: is told how many tokens of a prompt were run, and of how many
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Session(ABC):
             self.self_test_compares = "the interpreter's results and state"
         self._guard = Guard()
         self._tokens: list[int] = []  # of the last generation
+        self._conversation: Held | None = None
         self._finish_reason: FinishReason | None = None
 
     def generate(
@@ -85,18 +89,68 @@ class Session(ABC):
         """
         self.need_tokens()
         checked_names(options, (*OPTION_NAMES, "mode", "on_progress"))
+        self._conversation = None
         given = {name: value for name, value in options.items() if value is not None}
         chosen = GenerateOptions.of({**self._defaults(mode), **given})
         if isinstance(prompt, str | bytes | bytearray | memoryview):
             checked: CheckedPrompt = checked_text(prompt, "the prompt")
         else:
             checked = checked_tokens(prompt, self.vocab_size)
-        return Generation(self._guard, self._generate(checked, chosen, _checked_progress(on_progress)))
+        return Generation(self._guard, self._generate(checked, chosen, checked_progress(on_progress)))
 
     @property
     def context(self) -> int:
         """Most tokens of a sequence, prompts and answers together."""
         return self.manifest.context or 2**31 - 1
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        mode: str | None = None,
+        on_progress: Progress | None = None,
+        **options: Any,
+    ) -> Generation[ChatPiece]:
+        """Answer a conversation.
+
+        Args:
+            messages: mappings with ``role`` and ``content``: perhaps one of the system, then of the user and the
+                assistant in turns, the user's last. If all but the last are those of the call before with the answer
+                (the text of its parts ``answer``), only the last is run.
+
+        Other arguments are those of ``generate``, but for ``reset``. Yields pieces with the part of the answer that
+        they are of: answer, thinking or tool_call. Text of messages becomes no special token. Raises BundleError CHM420
+        for other messages, CHM421 if the bundle has no chat.
+        """
+        checked = checked_messages(messages, self.manifest.chat)
+        assert self.manifest.chat is not None
+        checked_names(options, tuple(name for name in (*OPTION_NAMES, "mode", "on_progress") if name != "reset"))
+        given = {name: value for name, value in options.items() if value is not None}
+        chosen = GenerateOptions.of({**self._defaults(mode), **given})
+        return Generation(self._guard, self._chat(self.manifest.chat, checked, chosen, checked_progress(on_progress)))
+
+    def _chat(
+        self, chat: Chat, messages: tuple[Message, ...], options: GenerateOptions, tell: Progress
+    ) -> Generator[ChatPiece, None, None]:
+        assert chat.pieces is not None
+        held, self._conversation = self._conversation, None
+        continues = held is not None and held.messages == messages[:-1]
+        items = continued(chat.pieces, messages[-1], held.end) if held and continues else whole(chat.pieces, messages)
+        tokens = tokens_of(items, lambda text, begins: self._encode(text.encode(), False, begins), begins=not continues)
+        prompt = checked_tokens(tokens, self.vocab_size, "the conversation")
+        parts, text = Parts(chat, chat.pieces.prompt), ""
+        steps = self._generate(prompt, replace(options, reset=not continues), tell)
+        answered = False
+        try:
+            for step in steps:
+                piece, answered = parts.piece(step.text, step.token), True
+                text += piece.text if piece.part == "answer" else ""
+                yield piece
+        finally:
+            steps.close()
+            if answered:
+                end = self._tokens[-1] if self._finish_reason == "stop" and self._tokens else None
+                self._conversation = Held((*messages, Message("assistant", text)), end)
 
     def _defaults(self, mode: str | None) -> dict[str, Any]:
         """The bundle's options of a mode; raises BundleError CHM420 if there is none of that name."""
@@ -150,8 +204,9 @@ class Session(ABC):
     def prefill(self, tokens: Sequence[int], *, on_progress: Progress | None = None) -> None:
         """Run tokens through the model; all of them are checked first. ``on_progress`` as of ``generate``."""
         self.need_tokens()
-        tell = _checked_progress(on_progress)
+        tell = checked_progress(on_progress)
         values = checked_tokens(tokens, self.vocab_size, "tokens")
+        self._conversation = None
         with self._guard.call(changes=True):
             self._prefill(values, tell)
 
@@ -190,6 +245,7 @@ class Session(ABC):
 
     def reset(self) -> None:
         """Back to position 0 and the initial state."""
+        self._conversation = None
         with self._guard.call(changes=True):
             self._reset()
 
@@ -264,6 +320,7 @@ class Session(ABC):
         """
         if not isinstance(snapshot, bytes | bytearray | memoryview):
             raise BundleError("CHM420", f"the snapshot is {kind(snapshot)}, not bytes")
+        self._conversation = None
         with self._guard.call(changes=True):
             self._restore(bytes(snapshot))
 
@@ -321,7 +378,7 @@ class Session(ABC):
                 results = self._call_entry(entry, drawn(entry, number, record.n), record.n)
             self._compare_call(entry, number, record, results)
         if expected.state_hash and self._is_exact:
-            _check_same("the state of the self-test", self.state_hash(), expected.state_hash)
+            check_same("the state of the self-test", self.state_hash(), expected.state_hash)
         self.reset()
 
     _is_exact = True  #: whether it computes the bits of the interpreter
@@ -329,7 +386,7 @@ class Session(ABC):
     def _compare_call(self, entry: Entry, number: int, record: CallRecord, results: Sequence[NDArray[Any]]) -> None:
         for port, there, result in zip(entry.results, record.hashes, results, strict=True):
             here = f"{hash_words(comparable(result)):016x}"
-            _check_same(f"{port.name} of call {number} of the self-test", here, there)
+            check_same(f"{port.name} of call {number} of the self-test", here, there)
 
     def __enter__(self) -> Self:
         return self
@@ -338,29 +395,3 @@ class Session(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _check_same(what: str, here: str, there: str) -> None:
-    if here != there:
-        message = f"{what} differs: {here} here, {there} when the bundle was built"
-        raise BundleError("CHM450", message, hint="report this with the name of the processor")
-
-
-def _checked_progress(on_progress: Progress | None) -> Progress:
-    if on_progress is not None and not callable(on_progress):
-        raise BundleError("CHM420", f"on_progress is {kind(on_progress)}, not a function")
-    return on_progress or (lambda done, total: None)
-
-
-def check_room(count: int, room: int, context: int) -> None:
-    """Raises BundleError CHM424 if so many tokens more are too many for what is left of a context."""
-    if count > room:
-        message = f"{count} tokens more; of the context of {context}, {room} are left"
-        raise BundleError("CHM424", message, hint="shorten the text, or build the bundle with a larger context")
-
-
-def check_long_enough(closing: int, max_tokens: int) -> None:
-    """Raises BundleError CHM420 if ``max_tokens`` may not do for a text of a grammar, which takes ``closing``."""
-    if closing > max_tokens:
-        message = f"max_tokens is {max_tokens}; the grammar's shortest text may need {closing}"
-        raise BundleError("CHM420", message, hint=f"give max_tokens of at least {closing}")

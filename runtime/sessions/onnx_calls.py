@@ -16,7 +16,8 @@ from chimerac.runtime.bundle_format.hashing import hash_words
 from chimerac.runtime.bundle_format.state import MAX_REMAINING, SequenceState, StateForm, parse_state, state_bytes
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import GenerateOptions
-from chimerac.runtime.sessions.interface import CheckedPrompt, Piece, Progress, Session
+from chimerac.runtime.sessions.checks import Progress
+from chimerac.runtime.sessions.interface import CheckedPrompt, Piece, Session
 from chimerac.runtime.sessions.onnx_model import (
     ONNX_FUSED,
     first_line,

@@ -13,7 +13,8 @@ from chimerac.runtime.bundle_format import Manifest
 from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import GenerateOptions
-from chimerac.runtime.sessions.interface import CheckedPrompt, Piece, Progress, Session, check_long_enough, check_room
+from chimerac.runtime.sessions.checks import Progress, check_long_enough, check_room
+from chimerac.runtime.sessions.interface import CheckedPrompt, Piece, Session
 from chimerac.runtime.sessions.slices import Slices
 
 

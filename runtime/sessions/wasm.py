@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from chimerac.runtime.bundle_format import WEB_DIRECTORY, Entry, Manifest
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import GenerateOptions
+from chimerac.runtime.sessions.checks import Progress
 from chimerac.runtime.sessions.child_process import Child
-from chimerac.runtime.sessions.interface import CheckedPrompt, Piece, Progress, Session
+from chimerac.runtime.sessions.interface import CheckedPrompt, Piece, Session
 
 _MIN_NODE = 20
 

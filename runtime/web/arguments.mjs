@@ -118,6 +118,11 @@ function checked(given, rules) {
 }
 
 export const checkGenerateOptions = (given) => checked(given, GENERATE);
+/** Options of chat: those of generate, but for reset. */
+export function checkChatOptions(given) {
+  const { reset: none, ...rules } = GENERATE;
+  return checked(given, rules);
+}
 export const checkRunOptions = (given) => checked(given, RUN);
 export const checkLoadOptions = (given) => checked(given, LOAD);
 

@@ -41,7 +41,34 @@ export interface Manifest {
     exit_threshold?: number;
     modes?: Record<string, { loops: number }>;
   };
+  /** How conversations are put into tokens: docs/bundle.md. */
+  chat?: {
+    pieces?: {
+      opening: (number | string)[];
+      answer: (number | string)[];
+      next: (number | string)[];
+      prompt: (number | string)[];
+      system: [(number | string)[], (number | string)[]] | null;
+      trim: "none" | "left" | "right" | "both";
+    };
+    template?: string;
+    marks: { thinking?: [number, number]; tool_call?: [number, number] };
+    space: boolean;
+  };
 }
+
+export interface Message {
+  role: "system" | "user" | "assistant";
+  content: string;
+}
+
+/** A step of an answer. The tokens that begin and end thinking and calls of tools have no text. */
+export interface ChatPiece extends Piece {
+  part: "answer" | "thinking" | "tool_call";
+}
+
+/** Options of chat: those of a generation, but for reset. */
+export type ChatOptions = Omit<GenerateOptions, "reset">;
 
 /** An input or a result: floats are Float32Array, integers and truth values Int32Array. */
 export interface Port {
@@ -173,6 +200,7 @@ export declare class Model {
   readonly finishReason: FinishReason;
   readonly tokens: Int32Array;
   generate(prompt: string | Uint8Array | Iterable<number>, options?: GenerateOptions): AsyncGenerator<Piece, void, undefined>;
+  chat(messages: Message[], options?: ChatOptions): AsyncGenerator<ChatPiece, void, undefined>;
   call(inputs: Record<string, Tensor | (number | boolean)[]>, options?: CallOptions): Record<string, Tensor>;
   encode(text: string | Uint8Array, options?: { specials?: boolean; begins?: boolean }): Int32Array;
   prefill(tokens: Iterable<number>, options?: RunOptions): Promise<void>;

@@ -18,6 +18,11 @@ const ENTRY = /^[A-Za-z_][A-Za-z0-9_]{0,63}$/;
 const PORT = /^[^]{1,128}$/u;
 const DTYPES = ["float32", "float16", "bfloat16", "float64", "int32", "int64", "bool", "uint8", "int8", "int16"];
 const MAX_TENSORS = 256;
+const MAX_VOCABULARY = 262144;
+const MAX_CHAT_TEXT = 1 << 17;
+const MAX_ITEMS = 256;
+const TRIMS = ["none", "left", "right", "both"];
+const MARKS = ["thinking", "tool_call"];
 const MAX_DIMENSIONS = 8;
 const MAX_SAMPLE = 2 ** 128; // above all float32
 const SAMPLES = 8; // elements of a result that a self-test keeps
@@ -117,6 +122,7 @@ export function checkManifest(manifest) {
     text(value, `provenance.${key}`);
   }
   checkGeneration(manifest.generation ?? null);
+  checkChat(manifest.chat ?? null);
   if (!manifest.target.startsWith("wasm32")) {
     throw new ChimeraError("CHM413", `the bundle is for ${manifest.target}, not for wasm`);
   }
@@ -215,6 +221,48 @@ function checkGeneration(value) {
     const loops = count(object(mode, `the mode ${name}`, ["loops"]).loops, `the loops of ${name}`);
     if (!(loops >= 1 && loops <= MAX_INT32)) refuse(`the loops of ${name} are not a number in range`);
   }
+}
+
+// ---- conversations ----
+
+function chatText(value, what) {
+  const isText = typeof value === "string" && value.length > 0 && [...value].length <= MAX_CHAT_TEXT;
+  if (!isText || UNPRINTABLE.test(value.replace(/[\t\n\r]/g, ""))) refuse(`${what} is not a text`);
+  return [...value].length;
+}
+
+function chatToken(value) {
+  if (count(value, "a token of chat") >= MAX_VOCABULARY) refuse("a token of chat is not a number in range");
+}
+
+/** Characters of the texts among the items of a piece. */
+function checkItems(value, name) {
+  if (list(value, `chat.pieces.${name}`).length > MAX_ITEMS) refuse(`chat.pieces.${name} has more than ${MAX_ITEMS} items`);
+  return value.reduce((sum, item) => sum + (typeof item === "string" ? chatText(item, `chat.pieces.${name}`) : (chatToken(item), 0)), 0);
+}
+
+function checkPieces(value) {
+  const pieces = object(value, "chat.pieces", ["opening", "answer", "next", "prompt", "system", "trim"]);
+  if (!TRIMS.includes(pieces.trim)) refuse("chat.pieces.trim is unknown");
+  let characters = ["opening", "answer", "next", "prompt"].reduce((sum, name) => sum + checkItems(pieces[name], name), 0);
+  if (pieces.system === null) return characters;
+  if (list(pieces.system, "chat.pieces.system").length !== 2) refuse("chat.pieces.system is not two lists");
+  for (const items of pieces.system) characters += checkItems(items, "system");
+  return characters;
+}
+
+function checkChat(value) {
+  if (value === null) return;
+  const chat = object(value, "chat", ["marks", "space"]);
+  let characters = (chat.pieces ?? null) === null ? 0 : checkPieces(chat.pieces);
+  if ((chat.template ?? null) !== null) characters += chatText(chat.template, "chat.template");
+  for (const [name, pair] of Object.entries(object(chat.marks, "chat.marks"))) {
+    if (!MARKS.includes(name)) refuse("chat.marks has another name than thinking and tool_call");
+    if (list(pair, "a mark of chat").length !== 2) refuse("a mark of chat is not two tokens");
+    pair.forEach(chatToken);
+  }
+  if (typeof chat.space !== "boolean") refuse("chat.space is not true or false");
+  if (characters > MAX_CHAT_TEXT) refuse("the texts of chat are too long");
 }
 
 export const fileOf = (manifest, role) => manifest.files.find((file) => file.role === role);

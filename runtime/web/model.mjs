@@ -1,5 +1,6 @@
 // A loaded model with its one sequence: the decode loop, the tokenizer and the sampler are C in its module.
-import { checkBytes, checkEncodeOptions, checkGenerateOptions, checkPrompt, checkRunOptions, checkText, checkTokens, instead, unknown } from "./arguments.mjs";
+import { checkBytes, checkChatOptions, checkEncodeOptions, checkGenerateOptions, checkPrompt, checkRunOptions, checkText, checkTokens, instead, unknown } from "./arguments.mjs";
+import { answerParts, checkMessages, itemsOf, tokensOf } from "./chat.mjs";
 import { callEntry, checkCall, drawn, hashOf } from "./tensors.mjs";
 import { ChimeraError } from "./errors.mjs";
 import { Grammars } from "./grammars.mjs";
@@ -31,6 +32,7 @@ export class Model {
   #turn = null; // of the prefill or generation that has the model
   #finishReason = null;
   #tokens = [];
+  #held = null; // a conversation that is in the sequence: { messages, end }
 
   constructor(module, manifest, bundle, session, scratch, variant, grammars) {
     this.#grammars = new Grammars(module, bundle, scratch, grammars);
@@ -88,6 +90,7 @@ export class Model {
     checked.signal?.throwIfAborted();
     this.#free();
     this.#checkRoom(values.length, this.#room());
+    this.#held = null;
     const turn = {};
     this.#turn = turn;
     try {
@@ -162,6 +165,7 @@ export class Model {
   /** Back to the start of a sequence. */
   reset() {
     this.#free().call("chm_session_reset", this.#session);
+    this.#held = null;
   }
 
   get position() {
@@ -219,6 +223,7 @@ export class Model {
   restore(snapshot) {
     const bytes = checkBytes(snapshot, "the snapshot");
     const module = this.#free();
+    this.#held = null;
     module.withBytes(bytes, (pointer) => module.call("chm_session_restore", this.#session, pointer, bytes.length));
   }
 
@@ -259,12 +264,41 @@ export class Model {
   }
 
   /**
+   * Answer a conversation: messages { role, content }, perhaps one of the system, then of the user and the assistant in
+   * turns. If all but the last are those of the call before with the answer (the text of its parts "answer"), only the
+   * last is run. Options are generate's, but for reset. Yields { text, token, part }; part: answer, thinking or tool_call.
+   */
+  chat(messages, options = {}) {
+    this.#needTokens();
+    const turn = {};
+    const steps = this.#chat(turn, messages, options);
+    abandoned.register(steps, () => this.#end(turn));
+    return steps;
+  }
+
+  async *#chat(turn, given, options) {
+    const chat = this.manifest.chat;
+    const messages = checkMessages(given, chat);
+    checkChatOptions(options);
+    const module = this.#free();
+    const { items, more } = itemsOf(chat.pieces, messages, this.#held);
+    const encode = (text, begins) => encodeText(module, this.#bundle, this.#scratch, checkText(text, "the text"), { specials: false, begins });
+    const steps = this.#generate(turn, tokensOf(items, encode, !more), { ...options, reset: !more });
+    this.#held = null;
+    yield* answerParts(chat, steps, (content) => {
+      const end = this.#finishReason === "stop" ? this.#tokens.at(-1) : undefined;
+      this.#held = { messages: [...messages, { role: "assistant", content }], end };
+    });
+  }
+
+  /**
    * Run a prompt (a text, its bytes as Uint8Array, or token ids) and generate; yields { text, token }, and ends with
    * finishReason set. token is -1 for text that was left over at the end. `onProgress({ tokens, total })` is told how much
    * of the prompt was run. Aborting `options.signal` throws its reason; the model can be used again.
    */
   generate(prompt, options = {}) {
     this.#needTokens();
+    this.#held = null;
     const turn = {};
     const steps = this.#generate(turn, prompt, options);
     abandoned.register(steps, () => this.#end(turn));

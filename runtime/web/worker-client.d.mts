@@ -1,5 +1,5 @@
 /** Types of worker-client.mjs. */
-import type { CallOptions, FinishReason, GenerateOptions, LoadOptions, Manifest, Piece, RunOptions, Tensor } from "./chimera.mjs";
+import type { CallOptions, ChatOptions, ChatPiece, FinishReason, GenerateOptions, LoadOptions, Manifest, Message, Piece, RunOptions, Tensor } from "./chimera.mjs";
 
 /** A model in a worker. */
 export declare class WorkerModel {
@@ -11,6 +11,7 @@ export declare class WorkerModel {
   readonly variant: string;
   readonly finishReason: FinishReason;
   generate(prompt: string | Uint8Array | Iterable<number>, options?: GenerateOptions): AsyncGenerator<Piece, void, undefined>;
+  chat(messages: Message[], options?: ChatOptions): AsyncGenerator<ChatPiece, void, undefined>;
   call(inputs: Record<string, Tensor | (number | boolean)[]>, options?: CallOptions): Promise<Record<string, Tensor>>;
   reset(): Promise<void>;
   selfTest(options?: RunOptions): Promise<boolean>;

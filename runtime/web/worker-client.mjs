@@ -1,5 +1,6 @@
 // The main thread's side of worker.mjs: the same shape as Model, computing in a worker so that the page stays smooth.
-import { checkGenerateOptions, checkLoadOptions, checkPrompt, checkRunOptions } from "./arguments.mjs";
+import { checkChatOptions, checkGenerateOptions, checkLoadOptions, checkPrompt, checkRunOptions } from "./arguments.mjs";
+import { checkMessages } from "./chat.mjs";
 import { checkCall } from "./tensors.mjs";
 import { ChimeraError } from "./errors.mjs";
 
@@ -87,15 +88,25 @@ export class WorkerModel {
 
   /** As Model.generate; always from the start of a sequence unless options.reset is false. */
   generate(prompt, options = {}) {
+    return this.#steps(() => ({ type: "generate", prompt: checkPrompt(prompt, this.vocabSize) }), () => checkGenerateOptions(options));
+  }
+
+  /** As Model.chat. */
+  chat(messages, options = {}) {
+    return this.#steps(() => ({ type: "chat", messages: checkMessages(messages, this.manifest.chat) }), () => checkChatOptions(options));
+  }
+
+  /** Pieces of a generation; what is asked for is checked when the first is wanted. */
+  #steps(ask, check) {
     const turn = { end() {}, abort() {} };
-    const steps = this.#generate(turn, prompt, options);
+    const steps = this.#generate(turn, ask, check);
     abandoned.register(steps, () => { turn.abort(); turn.end(); });
     return steps;
   }
 
-  async *#generate(turn, prompt, given) {
-    const { signal, onProgress, ...options } = checkGenerateOptions(given);
-    const request = this.#request(turn, { type: "generate", prompt: checkPrompt(prompt, this.vocabSize), options }, signal);
+  async *#generate(turn, ask, check) {
+    const { signal, onProgress, ...options } = check();
+    const request = this.#request(turn, { ...ask(), options }, signal);
     try {
       this.finishReason = null;
       for (;;) {

@@ -6,17 +6,21 @@ const aborts = new Map();
 
 const describe = (error) => ({ name: error.name, code: error.code ?? null, message: error.message });
 
+/** Send the pieces of a generation as they come. */
+async function steps(id, signal, options, begin) {
+  const onProgress = (progress) => postMessage({ id, type: "progress", progress });
+  for await (const piece of begin({ ...options, signal, onProgress })) postMessage({ id, type: "piece", piece });
+  return { finishReason: model.finishReason, position: model.position };
+}
+
 const requests = {
   async load(id, { url, options }, signal) {
     model = await load(url, { ...options, signal, onProgress: (progress) => postMessage({ id, type: "progress", progress }) });
     const { manifest, vocabSize, maxLoops, threads, variant } = model;
     return { manifest, vocabSize, maxLoops, threads, variant };
   },
-  async generate(id, { prompt, options }, signal) {
-    const onProgress = (progress) => postMessage({ id, type: "progress", progress });
-    for await (const piece of model.generate(prompt, { ...options, signal, onProgress })) postMessage({ id, type: "piece", piece });
-    return { finishReason: model.finishReason, position: model.position };
-  },
+  generate: (id, { prompt, options }, signal) => steps(id, signal, options, (all) => model.generate(prompt, all)),
+  chat: (id, { messages, options }, signal) => steps(id, signal, options, (all) => model.chat(messages, all)),
   async call(id, { inputs, options }) {
     return model.call(inputs, options);
   },

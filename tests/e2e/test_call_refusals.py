@@ -151,7 +151,7 @@ class Sum(nn.Module):
             ("2:f32", "2:f32"),
             {"tokenizer": "x"},
             "CHM219",
-            "Sum is no language model, and takes no tokenizer, grammars, generation, context or cache",
+            "Sum is no language model, and takes no tokenizer, grammars, generation, chat, context or cache",
         ),
         (({"a": torch.zeros(1)}, "2:f32"), {"name": "Über"}, "CHM113", "a model can't be called 'Über'"),
     ],

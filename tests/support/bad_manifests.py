@@ -29,6 +29,18 @@ GOOD: Row = {
     "model_sha256": "ef" * 32,
     "provenance": {"weights": "random"},
     "context": 4096,
+    "chat": {
+        "pieces": {
+            "opening": [1, "user\n"],
+            "answer": [2],
+            "next": [],
+            "prompt": [2, "\n\tassistant\n", 1],
+            "system": [["system"], []],
+            "trim": "both",
+        },
+        "marks": {"thinking": [5, 6]},
+        "space": False,
+    },
     "generation": {"temperature": 0.5, "top_p": 0.9, "max_tokens": 8, "modes": {"fast": {"loops": 1}}},
 }
 
@@ -73,6 +85,20 @@ CALLED_WRONG: dict[tuple[str | int, ...], list[Any]] = {
     (*_CALL, "hashes"): [None, [], ["0" * 15], ["0" * 16] * 2, [1]],
     (*_CALL, "samples"): [None, [], [[0.5]], [["0.5", 1]], [[True, 1]], [[0.5, 1], []], [[10**400, 1]], [[-1e39, 1]]],
     ("call_test", "state_hash"): [None, 1, "0", "g" * 16],
+}
+
+_PIECES = ("chat", "pieces")
+#: Of the chat: place → values that are wrong there.
+CHAT_WRONG: dict[tuple[str | int, ...], list[Any]] = {
+    ("chat",): [1, [], {}, {"marks": {}}, {"space": True}],
+    ("chat", "space"): [None, 1, "true"],
+    ("chat", "marks"): [None, 1, [], {"answer": [1, 2]}, *({"thinking": pair} for pair in ([1], [1, 2**18], "ab"))],
+    ("chat", "template"): [1, "", "\x1b[2J", "\ud800", "a" * (1 << 17) + "a", []],
+    _PIECES: [1, [], {}, {"opening": []}],
+    (*_PIECES, "trim"): [None, 1, "", "all", ["both"]],
+    (*_PIECES, "system"): [1, [], [[]], [[], [], []], [[], None], "ab"],
+    (*_PIECES, "opening"): [None, 1, "text", {}, [None], [1.5], [-1], [2**18], [""], ["\x1b"], [[]], [True], [1] * 257],
+    (*_PIECES, "prompt"): [["a" * (1 << 16), "b" * (1 << 16)]],
 }
 
 #: Place in the manifest → what values it takes.
@@ -249,6 +275,9 @@ def _called() -> Iterator[Case]:
     for place, values in CALLED_WRONG.items():
         for number, value in enumerate(values):
             yield f"{place} is wrong: {number}", _written(changed(place, value, CALLED)), "CHM410"
+    for place, values in CHAT_WRONG.items():
+        for number, value in enumerate(values):
+            yield f"{place} is wrong: {number}", _written(changed(place, value)), "CHM410"
     yield "a test of calls without entries", _written(GOOD | {"call_test": CALLED["call_test"]}), "CHM410"
 
 
@@ -263,6 +292,11 @@ def good_manifests() -> list[tuple[str, bytes]]:
         "good": GOOD,
         "unknown keys": GOOD | {"x": [1, {"y": None}]},
         "no self-test": changed(("self_test",), None),
+        "no chat": without(("chat",)),
+        "null chat": changed(("chat",), None),
+        "a template alone": changed(_PIECES, None) | {"chat": {"template": "{{ x }}\n", "marks": {}, "space": True}},
+        "no system message": changed((*_PIECES, "system"), None),
+        "long texts of a chat": changed((*_PIECES, "opening"), ["\U0001f600" * (1 << 16)]),
         "no defaults": without(("generation",)),
         "null defaults": changed(("generation",), None),
         "an empty mode list": changed(("generation", "modes"), {}),

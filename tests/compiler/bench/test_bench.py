@@ -28,7 +28,8 @@ from chimerac.compiler.errors import UserError
 from chimerac.runtime import BundleError
 from chimerac.runtime.bundle_format import FileEntry, Manifest, Memory
 from chimerac.runtime.options import GenerateOptions
-from chimerac.runtime.sessions.interface import CheckedPrompt, Piece, Progress, Session
+from chimerac.runtime.sessions.checks import Progress
+from chimerac.runtime.sessions.interface import CheckedPrompt, Piece, Session
 from chimerac.runtime.sessions.profile import Step
 
 # ---- times ----

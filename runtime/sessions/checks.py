@@ -1,0 +1,36 @@
+"""What sessions of all kinds refuse in the same words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chimerac.runtime.arguments import kind
+from chimerac.runtime.errors import BundleError
+
+Progress = Callable[[int, int], object]  #: is told how many tokens of a prompt were run, and of how many
+
+
+def check_same(what: str, here: str, there: str) -> None:
+    if here != there:
+        message = f"{what} differs: {here} here, {there} when the bundle was built"
+        raise BundleError("CHM450", message, hint="report this with the name of the processor")
+
+
+def checked_progress(on_progress: Progress | None) -> Progress:
+    if on_progress is not None and not callable(on_progress):
+        raise BundleError("CHM420", f"on_progress is {kind(on_progress)}, not a function")
+    return on_progress or (lambda done, total: None)
+
+
+def check_room(count: int, room: int, context: int) -> None:
+    """Raises BundleError CHM424 if so many tokens more are too many for what is left of a context."""
+    if count > room:
+        message = f"{count} tokens more; of the context of {context}, {room} are left"
+        raise BundleError("CHM424", message, hint="shorten the text, or build the bundle with a larger context")
+
+
+def check_long_enough(closing: int, max_tokens: int) -> None:
+    """Raises BundleError CHM420 if ``max_tokens`` may not do for a text of a grammar, which takes ``closing``."""
+    if closing > max_tokens:
+        message = f"max_tokens is {max_tokens}; the grammar's shortest text may need {closing}"
+        raise BundleError("CHM420", message, hint=f"give max_tokens of at least {closing}")
