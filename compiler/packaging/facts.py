@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from chimerac.compiler.ir.context import cache_axes, context_of
 from chimerac.compiler.ir.costs import decode_costs
 from chimerac.compiler.ir.module import Module, Op, walk
 from chimerac.compiler.ir.ops import OPS
@@ -27,6 +28,8 @@ class Facts:
         multiply_adds, weight_bytes: of a decoded token, with the default number of iterations; or of a call of tensors,
             for one element of the axis that varies.
         constant_bytes: of all weights.
+        context: most tokens of a sequence; 0 for any number.
+        cache_bytes: of the keys and values that attention keeps, all of them and those of one token.
     """
 
     vocabulary: int
@@ -38,6 +41,8 @@ class Facts:
     multiply_adds: int
     weight_bytes: int
     constant_bytes: int
+    context: int = 0
+    cache_bytes: tuple[int, int] = (0, 0)
 
     def lines(self) -> Iterator[str]:
         """The same as short sentences."""
@@ -50,6 +55,10 @@ class Facts:
         if self.loops != (1, 1):
             yield f"looped layers run {self.loops[0]} times by default, {self.loops[1]} at most"
         yield f"{self.constant_bytes:,} bytes of weights, {self.state_bytes:,} bytes of state for each stream"
+        whole, row = self.cache_bytes
+        if whole:
+            room = f"a context of {self.context:,} tokens" if self.context else "the windows"
+            yield f"{row:,} bytes of keys and values per token, {whole:,} bytes for {room}"
         unit = "token" if self.vocabulary else "call"
         yield f"{self.multiply_adds:,} multiply–adds per {unit}"
         yield f"{self.weight_bytes:,} bytes of weights per {unit}, those that a loop reads again counted once"
@@ -71,7 +80,19 @@ def facts_of(module: Module) -> Facts:
         multiply_adds=sum(c.multiply_adds for c in costs),
         weight_bytes=sum(c.weight_bytes for c in costs),
         constant_bytes=sum(c.type.bytes() for c in module.constants.values()),
+        context=context_of(module),
+        cache_bytes=_cache_bytes(module),
     )
+
+
+def _cache_bytes(module: Module) -> tuple[int, int]:
+    """Of all caches of attention, and of their rows for one token."""
+    whole = row = 0
+    for name, axis in cache_axes(module).items():
+        state = module.states[name]
+        size = state.type.bytes() * state.iterations
+        whole, row = whole + size, row + size // int(state.type.shape[axis - (state.iterations > 1)])
+    return whole, row
 
 
 def generation_of(model: Model, module: Module) -> Generation | None:

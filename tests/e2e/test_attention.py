@@ -22,6 +22,7 @@ from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.caches import with_caches
 from chimerac.compiler.ir.interpreter import Session
 from chimerac.compiler.ir.module import Module
+from chimerac.compiler.packaging.facts import facts_of
 from chimerac.frontends.export.importer import import_module
 from chimerac.runtime.sessions.runner import find_emulator
 
@@ -127,6 +128,17 @@ def test_the_gpt_of_the_page(tmp_path: Path) -> None:
     found = np.stack([session.forward([token]) for token in tokens.tolist()])
     np.testing.assert_allclose(found, module(torch.from_numpy(tokens)[None])[0].numpy(), rtol=1e-4, atol=1e-4)
     assert (session.context, sum(op.name == "cached_attention" for op in made.entry("decode").ops)) == (256, 2)
+
+
+def test_facts_say_what_is_kept() -> None:
+    """Bytes of a token and of all rows: keys and values of 8 numbers, of the heads and layers that there are."""
+    expected = {
+        "filled": "256 bytes of keys and values per token, 18,432 bytes for a context of 72 tokens",
+        "window": "256 bytes of keys and values per token, 4,608 bytes for the windows",
+        "f16": "128 bytes of keys and values per token, 9,216 bytes for a context of 72 tokens",
+    }
+    for form, line in expected.items():
+        assert line in list(facts_of(lowered(form)).lines())
 
 
 def test_what_caches_there_are() -> None:
