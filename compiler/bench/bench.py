@@ -39,6 +39,7 @@ def bench(
     *,
     threads: Sequence[int] = (),
     prompts: Sequence[int] = (16, 128),
+    after: Sequence[int] = (),
     seconds: float = 8.0,
     progress: Progress | None = None,
 ) -> BenchReport:
@@ -48,6 +49,7 @@ def bench(
         bundle: folder.
         threads: numbers of threads, 0 for the default one; none: 1 and the default one.
         prompts: lengths of prompts in tokens.
+        after: lengths of texts, in tokens, after which decode is measured, too: attention takes longer after long ones.
         seconds: for which decode, prompts and reading memory take turns; each is measured once at least. The rest
             (checksums, warming up, profiles, fresh processes) takes some seconds more.
         progress: is told what is being measured.
@@ -58,10 +60,10 @@ def bench(
     """
     check_threads(threads)
     check_seconds(seconds)
-    _check_prompts(prompts)
+    _check_prompts((*prompts, *after))
     try:
         with contextlib.ExitStack() as stack:
-            bench = _Bench(Path(bundle), prompts, seconds, progress or (lambda _: None))
+            bench = _Bench(Path(bundle), prompts, after, seconds, progress or (lambda _: None))
             bench.open(threads, stack)
             return bench.measure(stack)
     except BundleError as error:
@@ -80,6 +82,7 @@ class _Times:
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
         self.decode: list[float] = []
+        self.after: dict[int, list[float]] = {}
         self.prefill: dict[int, list[float]] = {}
         self.read: dict[int, list[float]] = {streams: [] for streams in STREAMS}
         self.starts: list[Start] = []
@@ -89,8 +92,11 @@ class _Times:
 class _Bench:
     """One run of the benchmark."""
 
-    def __init__(self, bundle: Path, prompts: Sequence[int], seconds: float, progress: Progress) -> None:
+    def __init__(
+        self, bundle: Path, prompts: Sequence[int], after: Sequence[int], seconds: float, progress: Progress
+    ) -> None:
         self._bundle, self._prompts, self._seconds = bundle, tuple(dict.fromkeys(prompts)), seconds
+        self._after = tuple(dict.fromkeys(after))
         self._progress = progress
         self._notes: list[str] = []
         self._times: dict[int, _Times] = {}
@@ -102,9 +108,8 @@ class _Bench:
         first = load(self._bundle, threads=0)
         first.need_tokens()
         default = first.threads
-        for length in (length for length in self._prompts if length > first.context):
-            self._notes.append(f"a prompt of {length} tokens does not fit the context of {first.context}: left out")
-        self._prompts = tuple(length for length in self._prompts if length <= first.context)
+        self._prompts = tuple(self._fitting(self._prompts, first.context))
+        self._after = tuple(self._fitting(self._after, first.context - _LEAST_TOKENS - 1))
         first.close()
         asked = [count or default for count in threads] or [1, default]
         for count in dict.fromkeys(asked):
@@ -112,6 +117,13 @@ class _Bench:
             if session.threads != count:
                 self._notes.append(f"{count} threads were asked for, this bundle uses {session.threads} here")
             self._times.setdefault(session.threads, _Times(subject_of(session)))
+
+    def _fitting(self, lengths: Sequence[int], most: int) -> Iterator[int]:
+        for length in lengths:
+            if length <= most:
+                yield length
+            else:
+                self._notes.append(f"a text of {length} tokens does not fit the context: left out")
 
     @property
     def _session(self) -> Session:
@@ -175,6 +187,9 @@ class _Bench:
                     )
                 else:
                     prompts[length, count] = expected
+        for length in self._after:
+            for times in self._times.values():
+                yield _decoding_after(times, length, least)
         for length in self._prompts:
             for count, times in self._times.items():
                 if (length, count) in prompts:
@@ -205,7 +220,8 @@ class _Bench:
             read = ReadSpeed(*(statistics.median(times.read[streams]) for streams in STREAMS))
         size = self._session.manifest.memory.decode_bytes
         streamed = size / decode.seconds if decode and size else None
-        return Run(threads, decode, prefill, _first_token(times.starts), streamed, read, times.time)
+        after = [_rate(length, found, after=True) for length, found in times.after.items() if found]
+        return Run(threads, decode, prefill, _first_token(times.starts), streamed, read, times.time, after)
 
     def _memory(self) -> MemoryUse:
         session = self._session
@@ -232,6 +248,11 @@ def _decoding(times: _Times, count: int) -> Callable[[], None]:
     return lambda: times.decode.extend(times.subject.decode(count))
 
 
+def _decoding_after(times: _Times, length: int, count: int) -> Callable[[], None]:
+    found = times.after.setdefault(length, [])
+    return lambda: found.extend(times.subject.decode(count, length))
+
+
 def _prompting(times: _Times, length: int, count: int) -> Callable[[], None]:
     found = times.prefill.setdefault(length, [])
     return lambda: found.extend(times.subject.prefill(length) for _ in range(count))
@@ -245,10 +266,11 @@ def _starting(times: _Times, bundle: Path, threads: int, prompt: Sequence[int]) 
     return lambda: times.starts.append(start_fresh(bundle, threads, prompt))
 
 
-def _rate(tokens: int, times: Sequence[float]) -> Rate:
-    """Times of runs of so many tokens as tokens per second; no time is shorter than a nanosecond."""
+def _rate(tokens: int, times: Sequence[float], *, after: bool = False) -> Rate:
+    """Times of runs of so many tokens, or of one after so many, as tokens per second; none is under a nanosecond."""
     found = summarise([max(1e-9, seconds) for seconds in times])
-    return Rate(tokens, tokens / found.median, tokens / found.best, found.median, found.p90, found.count)
+    count = 1 if after else tokens
+    return Rate(tokens, count / found.median, count / found.best, found.median, found.p90, found.count)
 
 
 def _first_token(starts: Sequence[Start]) -> FirstToken:

@@ -22,7 +22,7 @@ class Rate:
     """How fast tokens are run: the median, and the best.
 
     Attributes:
-        tokens: in a run: the length of the prompt; 1 for decode.
+        tokens: in a run: the length of the prompt; 1 for decode; of decode after a text, the length of the text.
         seconds: for a run, in the median.
         p90_seconds: what nine of ten runs do not exceed.
         runs: that were measured.
@@ -121,6 +121,7 @@ class Run:
     weight_bytes_per_second: float | None
     read_bytes_per_second: ReadSpeed | None
     time: TokenTime | None
+    decode_after: Sequence[Rate] = ()
 
     @property
     def part_of_read_speed(self) -> float | None:

@@ -61,23 +61,24 @@ class Subject:
         self.session.prefill(tokens)
         return self._clock() - begun
 
-    def decode(self, count: int) -> list[float]:
-        """Seconds that a token took, after a prompt, for each of some generations of ``count`` tokens together.
+    def decode(self, count: int, after: int = PROMPT_TOKENS) -> list[float]:
+        """Seconds that a token took, after a prompt of so many tokens, for each of some generations of ``count`` tokens
+        together.
 
         Empty if the model ends every text at once.
         """
         times: list[float] = []
         made = futile = 0
         while made < count and futile < ATTEMPTS:
-            seconds, tokens = self._generate(count - made)
+            seconds, tokens = self._generate(count - made, after)
             made += tokens
             futile += not tokens
             times += [seconds / tokens] if tokens else []
         return times
 
-    def _generate(self, count: int) -> tuple[float, int]:
+    def _generate(self, count: int, after: int) -> tuple[float, int]:
         """Seconds and number of the tokens of a generation after its first token."""
-        prompt = prompt_tokens(self.session, PROMPT_TOKENS + self._attempt)[self._attempt :]
+        prompt = prompt_tokens(self.session, after + self._attempt)[self._attempt :]
         self._attempt = (self._attempt + 1) % (2 * ATTEMPTS)
         pieces = self.session.generate(prompt, max_tokens=count + 1, grammar=NO_GRAMMAR, **PLAIN)
         if next(pieces, None) is None:
@@ -99,22 +100,26 @@ class NativeSubject(Subject):
 
     def __init__(self, session: NativeSession, clock: Clock = time.perf_counter) -> None:
         super().__init__(session, clock)
+        self._read: dict[int, bytes] = {}  # snapshots after prompts, by their length
         session.invoke("chm_session_set_stop_tokens", None, 0)
 
-    def decode(self, count: int) -> list[float]:
+    def decode(self, count: int, after: int = PROMPT_TOKENS) -> list[float]:
         """Seconds of each ``chm_session_generate``: the model, the likeliest token, its text."""
-        times = list(self._tokens(self._fitting(count)))
+        times = list(self._tokens(self._fitting(count, after), after))
         return [after - before for before, after in itertools.pairwise(times)]
 
-    def _fitting(self, count: int) -> int:
+    def _fitting(self, count: int, after: int = PROMPT_TOKENS) -> int:
         """So many tokens, or as many as the context has room for after the prompt."""
-        return min(count, self.session.context - PROMPT_TOKENS - 1)
+        return min(count, self.session.context - after - 1)
 
-    def _tokens(self, count: int) -> Iterator[float]:
+    def _tokens(self, count: int, after: int = PROMPT_TOKENS) -> Iterator[float]:
         """The time before each token, and after the last."""
         session, clock, token = self.session, self._clock, ct.byref(ct.c_int32())
-        session.reset()
-        session.prefill(prompt_tokens(session, PROMPT_TOKENS))
+        if after not in self._read:
+            session.reset()
+            session.prefill(prompt_tokens(session, after))
+            self._read[after] = session.snapshot()
+        session.restore(self._read[after])
         session.invoke("chm_session_begin_generation", count + 1)
         session.invoke("chm_session_generate", token)  # of the prompt: the model is not run
         yield clock()

@@ -26,6 +26,10 @@ def _speed(runs: Sequence[Run]) -> list[str]:
         row("    best", [_rate(run.decode.best_tokens_per_second if run.decode else None) for run in runs]),
         row("    90 % of tokens within ms", [_milli(run.decode.p90_seconds if run.decode else None) for run in runs]),
     ]
+    for length in dict.fromkeys(rate.tokens for run in runs for rate in run.decode_after):
+        rates = [next((rate for rate in run.decode_after if rate.tokens == length), None) for run in runs]
+        found = [_rate(rate.tokens_per_second if rate else None) for rate in rates]
+        lines.append(row(f"  decode after {length}: tokens/s", found))
     lengths = dict.fromkeys(rate.tokens for run in runs for rate in run.prefill)
     for length in lengths:
         rates = [next((rate for rate in run.prefill if rate.tokens == length), None) for run in runs]

@@ -23,12 +23,13 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, text: str | None) -
 @click.option(
     "--prompts", callback=_numbers, default="16,128", metavar="N,…", show_default=True, help="Prompt lengths."
 )
+@click.option("--after", callback=_numbers, metavar="N,…", help="Measure decode after texts of these lengths, too.")
 @click.option("--seconds", default=8.0, show_default=True, help="Measure speeds for that long.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result for programs.")
 def bench(bundle: str | None, as_json: bool, **options: Any) -> None:
     """Measure BUNDLE: tokens per second, time to the first token, where the time goes, memory.
 
-    Of a bundle that holds no language model it measures calls; --prompts is not for these.
+    Of a bundle that holds no language model it measures calls; --prompts and --after are not for these.
 
     Without a bundle it takes the one built last in dist/.
     """
@@ -45,6 +46,6 @@ def bench(bundle: str | None, as_json: bool, **options: Any) -> None:
         if has_tokens(chosen):
             report = bench_bundle(chosen, progress=progress, **options)
         else:
-            del options["prompts"]
+            del options["prompts"], options["after"]
             report = bench_calls(chosen, progress=progress, **options)
     say(report.json() if as_json else str(report))

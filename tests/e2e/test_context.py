@@ -138,6 +138,19 @@ def test_snapshots_end_with_the_context(session: Session) -> None:
         session.prefill([1])
 
 
+def test_bench_measures_decode_after_texts(bundles: Path) -> None:
+    folder = next(path for path in bundles.iterdir() if "x86_64" in path.name)
+    report = chimerac.bench(folder, threads=(1,), prompts=(16, 100), after=(20, 39), seconds=0.05)
+    (run,) = report.runs
+    assert [(rate.tokens, rate.runs > 0, rate.tokens_per_second > 0) for rate in run.decode_after] == [(20, True, True)]
+    assert [rate.tokens for rate in run.prefill] == [16]
+    assert [note for note in report.notes if "does not fit" in note] == [
+        "a text of 100 tokens does not fit the context: left out",
+        "a text of 39 tokens does not fit the context: left out",
+    ]
+    assert "  decode after 20: tokens/s" in str(report)
+
+
 def test_all_runtimes_compute_the_same(bundles: Path) -> None:
     found = set()
     for folder in bundles.iterdir():
