@@ -33,6 +33,7 @@ from chimerac.compiler.ir.module import Module
 from chimerac.compiler.model import GrammarRequest, Model
 from chimerac.compiler.packaging.package import Naming, Tested
 from chimerac.compiler.packaging.registry import package_of
+from chimerac.frontends.config.locate import builtin_names
 from chimerac.frontends.sources.recognised import is_published
 from chimerac.frontends.tokenizers import checked_chat
 from chimerac.passes.loop_unrolling import check_loops
@@ -130,7 +131,7 @@ def build(
         InternalError: a bug of chimerac, naming the pass.
     """
     options = LoweringOptions(loops, without, trits, dump_passes)
-    if is_published(Path(config)):
+    if str(config) not in builtin_names() and is_published(Path(config)):
         given = {
             "scale": scale,
             "--set": overrides,
@@ -139,7 +140,7 @@ def build(
             "example": example,
             "block": block,
         }
-        if said := [name for name, value in given.items() if value]:
+        if said := [name for name, value in given.items() if value is not None and value != ()]:
             hint = "its files say what it is"
             raise UserError("CHM219", f"{config} is a published model, and takes no {', '.join(said)}", hint=hint)
         run, held = _Run(targets, out, options, check, jobs, progress), cache or CACHE_TYPES[0]
