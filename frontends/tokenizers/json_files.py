@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from chimerac.compiler.errors import UserError
-from chimerac.runtime.bundle_format.strict_json import nesting
 
-MAX_BYTES: Final = 128 << 20  #: a tokenizer of 256,000 tokens has 35 MB
-MAX_DEPTH: Final = 64
-MAX_BRANCHES: Final = 1 << 21  #: each merge of a newer tokenizer.json is a list
+MAX_BYTES: Final = 96 << 20  #: a tokenizer of 256,000 tokens has 35 MB
+MAX_BRANCHES: Final = 1 << 22  #: brackets, those in texts among them; each merge of a newer tokenizer.json is a list
 
 
 def invalid(where: str, why: str, hint: str | None = None) -> UserError:
@@ -42,11 +40,12 @@ def read_text(path: Path, most: int = MAX_BYTES) -> str:
 def read_object(path: Path) -> dict[str, Any]:
     """The object that a file of JSON holds; raises UserError CHM260."""
     text = read_text(path)
-    depth, branches = nesting(text, MAX_DEPTH)
-    if depth > MAX_DEPTH or branches > MAX_BRANCHES:
-        raise invalid(str(path), "it is nested too deep, or has too many lists")
+    if text.count("[") + text.count("{") > MAX_BRANCHES:
+        raise invalid(str(path), f"it has more than {MAX_BRANCHES:,} lists and objects")
     try:
         value = json.loads(text)
+    except RecursionError:
+        raise invalid(str(path), "it is nested too deep") from None
     except ValueError as error:
         raise invalid(str(path), f"it is not JSON: {error}") from None
     if not isinstance(value, dict):

@@ -86,7 +86,8 @@ class Parts:
             if self.shape.pattern == c.PATTERN_NONE:
                 raise unsupported(self.where, "ignore_merges without a pre-tokenizer that cuts")
             rules.append(c.RULE_WHOLE)
-        if not only_bytes and any(bytes([byte]) not in set(table) for byte in range(256)):
+        present = set(table)
+        if not only_bytes and any(bytes([byte]) not in present for byte in range(256)):
             if self.shape.pattern == c.PATTERN_NONE:
                 raise unsupported(self.where, "a vocabulary without a token for each byte, and no pre-tokenizer")
             rules.append(c.RULE_DROP)

@@ -24,6 +24,26 @@ function showError(error) {
 
 let model = null;
 let running = null;
+let messages = []; // of the conversation, where the bundle holds such
+
+const chats = () => Boolean(model.manifest.chat?.pieces);
+const PARTS = { thinking: "Thinking", tool_call: "Call of a tool" };
+
+/** A new place in the output for text of a kind. */
+function placeFor(kind) {
+  const place = document.createElement("div");
+  place.className = kind;
+  if (PARTS[kind]) place.title = PARTS[kind];
+  find("output").append(place);
+  return place;
+}
+
+function restart() {
+  messages = [];
+  find("output").textContent = "";
+  find("speed").textContent = "";
+  find("prompt").focus();
+}
 
 async function start() {
   if (location.protocol === "file:") {
@@ -52,8 +72,53 @@ async function start() {
   if (most !== undefined) find("tokens").value = Math.max(1, Math.min(most, find("tokens").max));
   find("loops").max = model.maxLoops;
   find("loops-label").hidden = model.maxLoops === 1;
+  if (chats()) {
+    find("prompt-label").textContent = "Message";
+    find("prompt").placeholder = "Ask something";
+    find("keys").textContent = "Enter sends, Shift and Enter begin a new line.";
+    find("generate").textContent = "Send";
+    find("restart").hidden = false;
+  }
   find("form").hidden = false;
   find("prompt").focus();
+}
+
+/** Show what is generated after a prompt; yields its tokens. */
+async function* prompted(prompt, options) {
+  find("output").textContent = "";
+  for await (const { text, token } of model.generate(prompt, { ...options, signal: running.signal })) {
+    find("output").append(text);
+    yield token;
+  }
+}
+
+/** Show a message and its answer, part by part; yields the answer's tokens. */
+async function* converse(content, options) {
+  const asked = [...messages, { role: "user", content }];
+  const question = placeFor("user");
+  question.textContent = content;
+  find("prompt").value = "";
+  let begun = false;
+  let answer = "";
+  let place = null;
+  let kind = "";
+  try {
+    for await (const { text, token, part } of model.chat(asked, { ...options, signal: running.signal })) {
+      begun = true;
+      if (part !== kind && text) place = placeFor((kind = part));
+      place?.append(text);
+      if (part === "answer") answer += text;
+      place?.scrollIntoView({ block: "nearest" });
+      yield token;
+    }
+  } finally {
+    if (begun) {
+      messages = [...asked, { role: "assistant", content: answer }];
+    } else {
+      question.remove();
+      find("prompt").value = content;
+    }
+  }
 }
 
 async function generate() {
@@ -65,16 +130,15 @@ async function generate() {
     loops: find("loops").valueAsNumber,
   };
   running = new AbortController();
+  const steps = chats() ? converse(find("prompt").value, options) : prompted(find("prompt").value, options);
   find("error").hidden = true;
-  find("output").textContent = "";
   find("speed").textContent = "";
   find("generate").disabled = true;
   find("stop").disabled = false;
   let tokens = 0;
   let first = 0;
   try {
-    for await (const { text, token } of model.generate(find("prompt").value, { ...options, signal: running.signal })) {
-      find("output").append(text);
+    for await (const token of steps) {
       if (token < 0) continue;
       tokens += 1;
       if (tokens === 1) first = performance.now();
@@ -93,6 +157,9 @@ async function generate() {
 find("form").addEventListener("submit", (event) => {
   event.preventDefault();
   if (!running && event.target.reportValidity()) generate();
+});
+find("restart").addEventListener("click", () => {
+  if (!running) restart();
 });
 find("stop").addEventListener("click", () => running?.abort());
 find("prompt").addEventListener("keydown", (event) => {

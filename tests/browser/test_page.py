@@ -16,8 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 import chimerac
+from chimerac.runtime.bundle_format import Chat, ChatPieces
+from chimerac.runtime.reference.tokenizer import Special, byte_tokenizer
 from chimerac.runtime.web.server import BundleServer
 
 HERE = Path(__file__).parent
@@ -58,6 +62,26 @@ def open_page(
     return shown
 
 
+class Letters(nn.Module):
+    """A model of bytes that thinks often: two of its four special tokens begin and end that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.embedding = nn.Embedding(260, 32)
+        self.lstm = nn.LSTM(32, 32)
+        self.head = nn.Linear(32, 260)
+        with torch.no_grad():
+            self.head.bias.fill_(-6)
+            self.head.bias[97:123] = 0
+            self.head.bias[258:260] = 1
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x, _ = self.lstm(self.embedding(tokens))
+        logits: Tensor = self.head(x)
+        return logits
+
+
 REQUEST: dict[str, Any] = {"prompt": "Once upon a time", "temperature": 0.7, "seed": 5, "tokens": 40, "loops": 3}
 
 
@@ -72,6 +96,37 @@ def test_page_shows_the_text_of_the_native_bundle(bundles: dict[str, Path]) -> N
     assert shown["speed"].startswith("40 tokens")
     assert re.match(r"\d+\.\d MB · WebAssembly ", shown["info"])
     assert "MB \u00b7 WebAssembly relaxed SIMD \u00b7 " in shown["info"]
+
+
+@pytest.mark.slow
+def test_the_page_holds_a_conversation(tmp_path: Path) -> None:
+    """The second message is run after the first and its answer; thinking has a place of its own."""
+    chat = Chat(ChatPieces((257,), (256, "\n"), (256, 257), (256, "\n")), marks={"thinking": (258, 259)})
+    names = {"<end>": "end", "<user>": "control", "<think>": "control", "</think>": "control"}
+    tokenizer = byte_tokenizer(260, [Special(name, 256 + k, role) for k, (name, role) in enumerate(names.items())])
+    targets, asked = ("wasm", "x86_64-avx2"), ["Why is the sky blue?", "And at night?"]
+    report = chimerac.compile(Letters(), name="letters", targets=targets, out=tmp_path, tokenizer=tokenizer, chat=chat)
+    request = {"messages": asked, "seed": 4, "temperature": 1, "tokens": 60}
+    shown = open_page(report.bundles[0].path, request, program="conversation.mjs")
+    expected: list[list[str]] = []
+    with chimerac.load(report.bundles[1].path) as session:
+        messages: list[dict[str, str]] = []
+        for content in asked:
+            expected.append(["user", content])
+            messages.append({"role": "user", "content": content})
+            answer, part = "", ""
+            for piece in session.chat(messages, max_tokens=60, temperature=1.0, top_p=0.95, seed=4):
+                if piece.part != part and piece.text:
+                    part = piece.part
+                    expected.append([part, ""])
+                if part:
+                    expected[-1][1] += piece.text
+                answer += piece.text if piece.part == "answer" else ""
+            messages.append({"role": "assistant", "content": answer})
+    assert shown["turns"] == expected
+    assert {kind for kind, _ in expected} == {"user", "answer", "thinking"}
+    assert (shown["label"], shown["left"], shown["error"], shown["emptied"]) == ("Message", "", "", "")
+    assert shown["messages"] == []
 
 
 @pytest.mark.slow

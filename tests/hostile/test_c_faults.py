@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fuzz_seeds import toy_grammars
+from fuzz_seeds import tokenizer_with_rules, toy_grammars
 from project import NATIVE_TESTS, TESTS
 
 from chimerac.runtime import bundle_format as bf
@@ -35,7 +35,18 @@ RUNNER_CALLS = (
     "readlink",
 )
 #: Allocations of each story, and calls of the system.
-STORIES = {"bundle", "files", "session", "encode", "grammar", "threads", "open-files", "start-threads", "count-cores"}
+STORIES = {
+    "bundle",
+    "files",
+    "session",
+    "encode",
+    "rules",
+    "grammar",
+    "threads",
+    "open-files",
+    "start-threads",
+    "count-cores",
+}
 
 
 def wraps(*names: str) -> list[str]:
@@ -62,7 +73,8 @@ def test_every_allocation_and_every_call_may_fail(
 ) -> None:
     sources = [HERE / "faults.c", HERE / "wrapped.c", runtime]
     program = compile_native(tmp_path / "faults", sources, *SANITIZERS, "-pthread", *wraps(*CALLS))
-    done = subprocess.run([program, *files], capture_output=True, text=True, timeout=300, check=False)
+    rules = tokenizer_with_rules(tmp_path / "rules")
+    done = subprocess.run([program, *files, rules], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     counts = {name: int(count) for name, count in map(str.split, done.stdout.splitlines())}
     assert set(counts) == STORIES

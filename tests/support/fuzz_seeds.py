@@ -183,6 +183,16 @@ def toy_grammars(folder: Path) -> tuple[Path, Path, Path]:
     return paths
 
 
+def tokenizer_with_rules(path: Path) -> Path:
+    """A tokenizer for the toy model that copies texts: it normalizes, puts a space before, and has no token for k."""
+    plain = _tokenizer(_MERGED)
+    tokens = tuple(b"" if token == b"k" else token for token in plain.tokens)
+    merges = Merges((256, 257, 258), (1, 1, 2))
+    made = replace(plain, tokens=tokens, merges=merges, pattern="gpt2", rules=("nfc", "prefix-missing", "drop"))
+    path.write_bytes(_container(made))
+    return path
+
+
 def _small_container() -> bytes:
     sections = [
         bf.array_section("a", np.arange(6, dtype=np.float32).reshape(2, 3)),

@@ -26,7 +26,7 @@ from chimerac.compiler.errors import UserError
 from chimerac.frontends.tokenizers import read_folder, read_gguf
 from chimerac.frontends.tokenizers.comparison import compare, drawn_texts
 from chimerac.frontends.tokenizers.gguf_fields import PRE
-from chimerac.frontends.tokenizers.json_files import MAX_DEPTH
+from chimerac.frontends.tokenizers.json_files import MAX_BRANCHES
 from chimerac.runtime.reference.tokenizer import Tokenizer, write_tokenizer
 
 
@@ -71,7 +71,8 @@ def test_a_folder_says_what_ends_a_generation(tmp_path: Path) -> None:
         ("tokenizer", "{", "it is not JSON"),
         ("tokenizer", "[]", "it is no JSON object"),
         ("tokenizer", b"\xff", "it is not UTF-8"),
-        ("tokenizer", "[" * (MAX_DEPTH + 1), "nested too deep"),
+        ("tokenizer", "[" * 100_000, "nested too deep"),
+        ("tokenizer", "[]," * (MAX_BRANCHES + 1), "lists and objects"),
         ("generation_config", '{"eos_token_id": "x"}', "eos_token_id is str"),
         ("generation_config", '{"eos_token_id": [1, null]}', "eos_token_id is no token"),
         ("tokenizer_config", '{"eos_token": 7}', "eos_token is int"),

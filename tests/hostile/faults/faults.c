@@ -11,7 +11,7 @@
 #include "chm_grammar.h"
 
 static const char *weights_path, *tokenizer_path;
-static buffer weights, tokenizer, pack_file;
+static buffer weights, tokenizer, pack_file, rules;
 
 static void check(bool good, const char *what, int line) {
   if (good) return;
@@ -106,6 +106,20 @@ static int32_t encode_story(void) {
   if (!status) status = chm_tokenizer_encode(bundle, text, sizeof text, tokens, sizeof text - 1, &count);
   if (!status) status = chm_tokenizer_encode_with_specials(bundle, text, sizeof text, tokens, sizeof text, &count);
   while (!status && at < sizeof text) status = chm_tokenizer_encode_part(bundle, text, sizeof text, &at, 64, tokens, sizeof text, &count);
+  if (bundle) CHECK(!chm_bundle_close(bundle));
+  return status;
+}
+
+/* With a tokenizer that normalizes, puts a space before and leaves bytes out: it copies the text, and pieces of it. */
+static int32_t rules_story(void) {
+  chm_bundle *bundle;
+  static const uint8_t text[] = "e\xcc\x81\xcc\xa3 the kinks k\xe1\x84\x80\xe1\x85\xa1 kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk";
+  int32_t tokens[4 * sizeof text];
+  size_t count, at = 0, size = sizeof text - 1;
+  int32_t status = chm_bundle_open(weights.data, weights.size, rules.data, rules.size, 0, &allocator, &bundle);
+  if (!status) status = chm_tokenizer_encode(bundle, text, size, tokens, 4 * size, &count);
+  if (!status) status = chm_tokenizer_encode_more(bundle, text, size, tokens, 4 * size, &count);
+  if (!status) status = chm_tokenizer_encode_part(bundle, text, size, &at, 64, tokens, 4 * size, &count);
   if (bundle) CHECK(!chm_bundle_close(bundle));
   return status;
 }
@@ -222,16 +236,18 @@ static void fail_calls(const char *name, int32_t (*story)(void), bool tolerated)
 }
 
 int main(int count, char **arguments) {
-  if (count != 4) return 2;
+  if (count != 5) return 2;
   weights_path = arguments[1];
   tokenizer_path = arguments[2];
   weights = read_file(arguments[1]);
   tokenizer = read_file(arguments[2]);
   pack_file = read_file(arguments[3]);
+  rules = read_file(arguments[4]);
   fail_allocations("bundle", bundle_story);
   fail_allocations("files", files_story);
   fail_allocations("session", session_story);
   fail_allocations("encode", encode_story);
+  fail_allocations("rules", rules_story);
   fail_allocations("grammar", grammar_story);
   fail_allocations("threads", threads_story);
   fail_calls("open-files", files_story, false);
@@ -240,5 +256,6 @@ int main(int count, char **arguments) {
   free(weights.data);
   free(tokenizer.data);
   free(pack_file.data);
+  free(rules.data);
   return 0;
 }

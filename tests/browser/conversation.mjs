@@ -1,0 +1,27 @@
+// Opens the page of a served web bundle that holds conversations, sends messages, prints what the page shows as JSON.
+// usage: node conversation.mjs URL CHROMIUM '{"messages": […], "seed": …, "temperature": …, "tokens": …}' [SCREENSHOT]
+import { open } from "./browser.mjs";
+
+const [url, executablePath, request, screenshot] = process.argv.slice(2);
+const wanted = JSON.parse(request);
+const { page, messages, close } = await open(executablePath);
+try {
+  await page.goto(url);
+  await page.waitForSelector("#form:not([hidden])", { timeout: 60_000 });
+  await page.fill("#temperature", String(wanted.temperature));
+  await page.fill("#seed", String(wanted.seed));
+  await page.fill("#tokens", String(wanted.tokens));
+  for (const message of wanted.messages) {
+    await page.fill("#prompt", message);
+    await page.press("#prompt", "Enter");
+    await page.waitForSelector("#generate:not([disabled])", { timeout: 60_000 });
+  }
+  if (screenshot) await page.screenshot({ path: screenshot, fullPage: true });
+  const turns = await page.$$eval("#output > div", (parts) => parts.map(({ className, textContent }) => [className, textContent]));
+  const [label, left, error] = [await page.textContent("#prompt-label"), await page.inputValue("#prompt"), await page.textContent("#error")];
+  await page.click("#restart");
+  const emptied = await page.textContent("#output");
+  console.log(JSON.stringify({ turns, label, left, error, emptied, messages }));
+} finally {
+  await close();
+}
