@@ -34,6 +34,7 @@ from chimerac.compiler.model import GrammarRequest, Model
 from chimerac.compiler.packaging.package import Naming, Tested
 from chimerac.compiler.packaging.registry import package_of
 from chimerac.frontends.config.locate import builtin_names
+from chimerac.frontends.matrices.rules import Given
 from chimerac.frontends.sources.recognised import is_published
 from chimerac.frontends.tokenizers import checked_chat
 from chimerac.passes.loop_unrolling import check_loops
@@ -92,7 +93,7 @@ def build(
     block: int | None = None,
     context: int | None = None,
     cache: str | None = None,
-    weights_format: str | None = None,
+    weights_format: Given | None = None,
 ) -> BuildReport:
     """Build bundles of a model for some targets.
 
@@ -121,7 +122,7 @@ def build(
             ``file.py:Class`` as of ``compile``.
         cache: how attention of these holds keys and values, as of ``compile``.
         weights_format: what becomes of a published model's weights that are not ternary: int8, which is the default,
-            bf16 or f32.
+            bf16 or f32. Of ``file.py:Class`` as of ``compile``.
 
     Returns:
         what was built.
@@ -144,12 +145,9 @@ def build(
             hint = "its files say what it is"
             raise UserError("CHM219", f"{config} is a published model, and takes no {', '.join(said)}", hint=hint)
         run, held = _Run(targets, out, options, check, jobs, progress), cache or CACHE_TYPES[0]
-        opened = open_published(config, context=context, weights_format=weights_format or "int8", tell=run.log.tell)
+        opened = open_published(config, context=context, weights_format=weights_format, tell=run.log.tell)
         run.claim(opened, 1, 1)
         return run.finish(lambda: import_published(opened, tokenizer=tokenizer, cache=held, tell=run.log.tell))
-    if weights_format is not None:
-        hint = "it is said by its config, or by its class"
-        raise UserError("CHM219", f"{config} is no published model, and takes no format of weights", hint=hint)
     if isinstance(config, str) and MODULE_SOURCE.fullmatch(config):
         if scale is not None or overrides or weights is not None:
             hint = "its class makes the module as it is, with its weights"
@@ -170,8 +168,15 @@ def build(
             block=DEFAULT_BLOCK if block is None else block,
             context=context,
             cache=cache,
+            weights_format=weights_format,
         )
-    chosen = {"example": example, "block": block, "context": context, "cache": cache}
+    chosen = {
+        "example": example,
+        "block": block,
+        "context": context,
+        "cache": cache,
+        "format of weights": weights_format,
+    }
     if names := [name for name, value in chosen.items() if value is not None]:
         message = f"{config} is a config, and takes no {' or '.join(names)}"
         raise UserError("CHM219", message, hint="its family knows them")
@@ -200,6 +205,7 @@ def compile(
     cache: str | None = None,
     example: Sequence[Any] | Mapping[str, Any] | None = None,
     dynamic_shapes: Any = None,
+    weights_format: Given | None = None,
     loops: int | None = None,
     without: Sequence[str] = (),
     trits: str | None = None,
@@ -218,6 +224,9 @@ def compile(
             types and shapes are those of every call, or texts, ``"1,16:f32"``, ``"T,16:f32"`` where an axis varies.
             None asks the module's methods ``example()`` and ``dynamic_shapes()``; one without is a language model.
         dynamic_shapes: which axis varies, as ``torch.export.export`` takes it, where no text says it.
+        weights_format: of matrices, float32 when None: f32, bf16, int8, ternary, or auto, which is ternary for those
+            that are that already and float32 for others; or a mapping from patterns of names of parameters to formats,
+            ``{"*": "int8", "head.*": "f32"}``, or texts, ``["int8", "head.*=f32"]``. The last that fits decides.
         name: of the model and its bundles; the class's, in lower case, when None.
         tokenizer: of as many tokens as V, or its file; one token per byte when None. This and the next three are of
             language models only.
@@ -233,8 +242,9 @@ def compile(
     The other arguments and the result are those of ``build``.
 
     Raises:
-        UserError: CHM113 the name, CHM21x, CHM223 and CHM224 for the example and what cannot be imported, CHM312 the
-            block, CHM244 the tokenizer, CHM263 the chat, CHM3xx targets and tools, CHM4xx the finished bundle.
+        UserError: CHM113 the name, CHM21x, CHM223 and CHM224 for the example and what cannot be imported, CHM236 the
+            formats of weights, CHM242 weights that have no such format, CHM312 the block, CHM244 the tokenizer, CHM263
+            the chat, CHM3xx targets and tools, CHM4xx the finished bundle.
         InternalError: a bug of chimerac, naming the pass.
     """
     run = _Run(targets, out, LoweringOptions(loops, without, trits, dump_passes), check, jobs, progress)
@@ -256,6 +266,7 @@ def compile(
             block=block,
             context=context,
             cache=cache or CACHE_TYPES[0],
+            weights_format=weights_format,
             tell=run.log.tell,
         )
         model = replace(model, generation=generation, chat=checked_chat(chat, model.tokenizer))
@@ -264,7 +275,9 @@ def compile(
             what = "takes no tokenizer, grammars, generation, chat, context or cache"
             message = f"{type(module).__name__} is no language model, and {what}"
             raise UserError("CHM219", message, hint="a language model needs no example")
-        model = model_of_tensors(module, found, name=name, block=block, tell=run.log.tell)
+        model = model_of_tensors(
+            module, found, name=name, block=block, weights_format=weights_format, tell=run.log.tell
+        )
     run.claim(model, model.module.fewest_loops, model.module.loops[1])
     return run.finish(lambda: model)
 

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chimerac.compiler.build.formats import formatted
 from chimerac.compiler.build.timings import Progress, silent
 from chimerac.compiler.errors import UserError, as_user_error
 from chimerac.compiler.ir.caches import CACHE_TYPES, with_caches
@@ -24,6 +25,7 @@ from chimerac.frontends.config.document import open_document
 from chimerac.frontends.config.model import NAME_PATTERN
 from chimerac.frontends.families.protocol import Description, Family
 from chimerac.frontends.families.registry import DEFAULT, find_family
+from chimerac.frontends.matrices.rules import Given
 from chimerac.frontends.tokenizers import check_size, load_tokenizer
 from chimerac.runtime.bundle_format import Entry
 from chimerac.runtime.errors import BundleError
@@ -157,6 +159,7 @@ def model_of_module(
     block: int = DEFAULT_BLOCK,
     context: int | None = None,
     cache: str = CACHE_TYPES[0],
+    weights_format: Given | None = None,
     tell: Progress = silent,
 ) -> Model:
     """The model of a PyTorch module in export form; parameters and errors as of ``compile``."""
@@ -170,6 +173,8 @@ def model_of_module(
     with torch.no_grad():
         imported = import_module(module.eval(), name=name, block=block, notes=notes, context=context)
         imported = with_caches(imported, cache)
+    formats = formatted(module, imported, weights_format)
+    imported = formats.module
     verify(imported)
     tell("export", f"{len(imported.entry('main').ops)} ops", time.perf_counter() - begun)
     vocabulary = int(imported.entry("main").results[0].type.shape[-1])
@@ -188,8 +193,9 @@ def model_of_module(
         module=imported,
         tokenizer=tokenizer,
         grammars=grammars,
-        remarks=tuple(_changes(notes)),
-        provenance={"weights": _origin(module)},
+        remarks=(*_changes(notes), *formats.remarks),
+        provenance={"weights": _origin(module), **formats.provenance},
+        notes=formats.notes,
     )
 
 
@@ -199,6 +205,7 @@ def model_of_tensors(
     *,
     name: str | None = None,
     block: int = DEFAULT_BLOCK,
+    weights_format: Given | None = None,
     tell: Progress = silent,
 ) -> Model:
     """The model of a PyTorch module that is no language model; parameters and errors as of ``compile``."""
@@ -210,17 +217,19 @@ def model_of_tensors(
 
     with torch.no_grad():
         plain = import_plain(module.eval(), example.arguments, name=name, dynamic_shapes=example.dynamic, block=block)
-    verify(plain.module)
-    (graph,) = plain.module.graphs.values()
+    formats = formatted(module, plain.module, weights_format)
+    verify(formats.module)
+    (graph,) = formats.module.graphs.values()
     tell("export", f"{len(graph.ops)} ops", time.perf_counter() - begun)
     return Model(
         name=name,
-        digest=module_digest(plain.module),
-        module=plain.module,
+        digest=module_digest(formats.module),
+        module=formats.module,
         tokenizer=None,
         entries=(Entry(graph.name, graph.tokens, plain.inputs, plain.results),),
-        remarks=tuple(_changes(plain.notes)),
-        provenance={"weights": _origin(module)},
+        remarks=(*_changes(plain.notes), *formats.remarks),
+        provenance={"weights": _origin(module), **formats.provenance},
+        notes=formats.notes,
     )
 
 

@@ -15,10 +15,12 @@ from chimerac.compiler.errors import Span, UserError
 from chimerac.compiler.ir.caches import CACHE_TYPES, with_caches
 from chimerac.compiler.ir.verify import verify
 from chimerac.compiler.model import Model, Reference, ReferenceSession, Remark, nowhere
-from chimerac.frontends.published.forms import BLOCK, Kind
+from chimerac.frontends.matrices.forms import Kind
+from chimerac.frontends.matrices.rounding import notes, summary
+from chimerac.frontends.matrices.rules import FORMATS as KINDS
+from chimerac.frontends.matrices.rules import Given
 from chimerac.frontends.published.generation import generation_of
 from chimerac.frontends.published.reading import Source, open_source, read_published, shape_of
-from chimerac.frontends.published.rounding import summary
 from chimerac.frontends.published.shape import LlamaShape
 from chimerac.frontends.sources.folder import ModelFolder
 from chimerac.frontends.tokenizers import read_folder, read_gguf
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 CONTEXT: Final = 4096  #: most tokens of a text, where nothing says how many and the model was made for so many
 TOKENS: Final = 16  #: most of a call
 #: What weights that are not ternary become, by its name on the command line.
-FORMATS: Final[Mapping[str, Kind]] = {"int8": "int8", "bf16": "bfloat16", "f32": "float32"}
+FORMATS: Final[Mapping[str, Kind]] = {name: KINDS[name] for name in ("int8", "bf16", "f32")}
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,11 @@ class Opened:
 
 
 def open_published(
-    path: str | Path, *, context: int | None = None, weights_format: str = "int8", tell: Progress = silent
+    path: str | Path, *, context: int | None = None, weights_format: Given | None = None, tell: Progress = silent
 ) -> Opened:
     """A model folder or GGUF file; parameters and errors as of ``build``."""
     begun = time.perf_counter()
-    if weights_format not in FORMATS:
-        hint = f"there are {', '.join(FORMATS)}"
-        raise UserError("CHM236", f"{weights_format!r} is no format of weights", hint=hint)
+    wanted = _wanted(weights_format)
     source = open_source(path)
     shape = shape_of(source)
     if context is not None and not 2 <= context <= shape.context:
@@ -68,7 +68,7 @@ def open_published(
         raise UserError(
             "CHM236", f"a context of {context} tokens, and the model was made for {shape.context}", hint=hint
         )
-    found = Opened(_name(Path(path)), source, shape, context or min(shape.context, CONTEXT), weights_format)
+    found = Opened(_name(Path(path)), source, shape, context or min(shape.context, CONTEXT), wanted)
     said = f"{shape.architecture}, {shape.layers} layers, {shape.hidden} channels, context {found.context}"
     tell("config", f"{found.name}: {said}", time.perf_counter() - begun)
     return found
@@ -141,7 +141,7 @@ def _import(opened: Opened, text: Text, cache: str, tell: Progress) -> Model:
         chat=text.chat,
         remarks=(*(Remark("weights", line) for line in told), *(Remark("text", line) for line in text.notes)),
         provenance=_provenance(opened) | ({} if cache == CACHE_TYPES[0] else {"cache": cache}),
-        notes=_notes(told),
+        notes=notes(told),
         reference=Reference(_sessions(model), product_inputs) if model.whole else None,
     )
 
@@ -152,6 +152,16 @@ def _sessions(model: FilledModel) -> Callable[[int | None], ReferenceSession]:
     return lambda loops: PublishedSession(model.module)
 
 
+def _wanted(given: Given | None) -> str:
+    """The one format of all matrices that are not ternary; raises UserError CHM236 for another or for rules."""
+    texts = ("int8",) if given is None else (given,) if isinstance(given, str) else tuple(given)
+    if isinstance(given, Mapping) or len(texts) != 1 or texts[0] not in FORMATS:
+        said = "a list of rules" if isinstance(given, Mapping) or len(texts) != 1 else repr(texts[0][:80])
+        message = f"{said} is no format of weights of a published model"
+        raise UserError("CHM236", message, hint=f"there are {', '.join(FORMATS)}, for all that is not ternary")
+    return texts[0]
+
+
 def _provenance(opened: Opened) -> dict[str, str]:
     kind = "a Hugging Face folder" if isinstance(opened.source, ModelFolder) else "a GGUF file"
     return {
@@ -159,12 +169,6 @@ def _provenance(opened: Opened) -> dict[str, str]:
         "source": f"{opened.shape.architecture} from {kind}",
         "weights_format": opened.weights_format,
     }
-
-
-def _notes(told: tuple[str, ...]) -> str:
-    lines = (f"- {line}" for line in told)
-    activations = f"Products of integers take activations of 8 bits, with a scale for each {BLOCK} channels."
-    return "\n".join(["## Matrices", "", *lines, "", activations, ""])
 
 
 def _name(path: Path) -> str:

@@ -29,8 +29,11 @@ from chimerac.compiler.units import decimal_size
 @click.option("--cache", type=click.Choice(["f32", "f16"]), help="How attention holds keys and values.  [default: f32]")
 @click.option(
     "--weights-format",
-    type=click.Choice(["int8", "bf16", "f32"]),
-    help="What weights of a published model become that are not ternary.  [default: int8]",
+    multiple=True,
+    metavar="[PATTERN=]FORMAT",
+    help="f32, bf16, int8, ternary or auto: of the matrices of a module, or of those whose names fit a pattern, "
+    "'head.*=f32'; repeatable.  [default: f32] Of a published model, for what is not ternary: int8, bf16 or f32.  "
+    "[default: int8]",
 )
 @click.option("--loops", type=int, help="Unroll looped layers this often.  [default: decided at run time]")
 @click.option("--without", multiple=True, metavar="PASS", help="Leave an optional pass out; repeatable.")
@@ -51,6 +54,7 @@ def build(
     out: str,
     no_verify: bool,
     example: tuple[str, ...],
+    weights_format: tuple[str, ...],
     timings: str | None,
     verbose: bool,
     quiet: bool,
@@ -72,6 +76,7 @@ def build(
         out=out,
         check=not no_verify,
         example=example or None,
+        weights_format=weights_format or None,
         progress=None if quiet else print_step,
         **options,
     )

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.verbs.columns import columns
+from chimerac.frontends.matrices.rounding import summary
 from chimerac.frontends.published.bit_linear import bit_linear
 from chimerac.frontends.published.reading import Source, open_source, read_published
-from chimerac.frontends.published.rounding import summary
 from chimerac.frontends.published.shape import LlamaShape
 from chimerac.frontends.sources.gguf import GgufFile
 from chimerac.frontends.sources.gguf_metadata import Strings

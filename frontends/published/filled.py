@@ -13,7 +13,7 @@ import torch
 from chimerac.compiler.ir.module import Constant, Parts
 from chimerac.compiler.ir.quantised import Quantised
 from chimerac.compiler.ir.types import TensorType
-from chimerac.frontends.published.matrices import Matrix
+from chimerac.frontends.matrices.matrix import Matrix
 from chimerac.frontends.published.model import LlamaLike
 from chimerac.frontends.published.reading import Published
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from chimerac.frontends.layers import ops
 from chimerac.frontends.layers.norm import RMSNorm
 from chimerac.frontends.layers.ops_memory import rotate
-from chimerac.frontends.published.forms import Form
+from chimerac.frontends.matrices.forms import Form
 from chimerac.frontends.published.products import Projection, Weight, untouched
 from chimerac.frontends.published.rotary import TURN
 from chimerac.frontends.published.shape import LlamaShape

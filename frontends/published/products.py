@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from chimerac.frontends.layers import ops
 from chimerac.frontends.layers.norm import RMSNorm
-from chimerac.frontends.published.forms import BLOCK, Form
+from chimerac.frontends.matrices.forms import BLOCK, Form
 
 
 def untouched(*shape: int) -> Tensor:

@@ -11,11 +11,12 @@ from typing import Final
 import numpy as np
 
 from chimerac.compiler.errors import UserError, did_you_mean
+from chimerac.frontends.matrices.forms import Form, Kind
+from chimerac.frontends.matrices.matrix import Matrix, scaled
 from chimerac.frontends.published.bit_linear import BitLinear, bit_linear
 from chimerac.frontends.published.config_keys import shape_of_folder
-from chimerac.frontends.published.forms import Form, Kind
 from chimerac.frontends.published.gguf_keys import ROTARY_FACTORS, architecture, shape_of_gguf
-from chimerac.frontends.published.matrices import Matrix, matrix, packed, rounded, scaled
+from chimerac.frontends.published.matrices import matrix, packed, rounded
 from chimerac.frontends.published.names import Parameter, parameters
 from chimerac.frontends.published.shape import LlamaShape
 from chimerac.frontends.published.stored import PACKED, InOrder, Interleaved

@@ -182,6 +182,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"context": 1}, "CHM236", "a context of 1 tokens"),
     ({"context": 257}, "CHM236", "the model was made for 256"),
     ({"weights_format": "int4"}, "CHM236", "'int4' is no format"),
+    ({"weights_format": ["int8", "head.*=f32"]}, "CHM236", "a list of rules is no format"),
+    ({"weights_format": {"*": "int8"}}, "CHM236", "a list of rules is no format"),
     ({"scale": "tiny"}, "CHM219", "takes no scale"),
     ({"overrides": ["a=1"]}, "CHM219", "takes no --set"),
     ({"weights": "other.safetensors"}, "CHM219", "takes no weights"),
@@ -203,10 +205,10 @@ def test_arguments_that_a_published_model_does_not_take(
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"context": 64}, "takes no context"), ({"weights_format": "int8"}, "is no published model")],
+    [({"context": 64}, "takes no context"), ({"weights_format": "int8"}, "takes no format of weights")],
     ids=str,
 )
-def test_arguments_of_published_models_only(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_arguments_that_a_config_does_not_take(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message) as caught:
         build("home", targets=["onnx"], out=tmp_path, **arguments)
     assert caught.value.code == "CHM219"

@@ -13,8 +13,8 @@ from published_models import CASES, Case, Types, logits_of, plain_types, save, w
 from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
+from chimerac.frontends.matrices.forms import Kind
 from chimerac.frontends.published.filled import FilledModel, filled
-from chimerac.frontends.published.forms import Kind
 from chimerac.frontends.published.reading import open_source, read_published
 
 TOKENS = torch.randint(0, 300, (40,), generator=torch.Generator().manual_seed(1))
@@ -147,7 +147,7 @@ def test_floats_become_what_is_wanted(wanted: Kind, tmp_path: Path) -> None:
 
 def test_a_large_model_is_read_when_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chimerac.frontends.published.filled.MOST_IN_MEMORY", 1000)
-    monkeypatch.setattr("chimerac.frontends.published.matrices.PART", 1000)
+    monkeypatch.setattr("chimerac.frontends.matrices.matrix.PART", 1000)
     model = WIDE.make()
     path = write_gguf(model, tmp_path / "model.gguf", "llama", _in(gguf.GGMLQuantizationType.F16))
     found = module_of(path)

@@ -1,0 +1,1 @@
+"""Matrices of models: the forms in which they are multiplied, and what their numbers lose by it."""
