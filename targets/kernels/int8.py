@@ -13,7 +13,18 @@ from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.arithmetic import TirOps
 from chimerac.targets.kernels.halves import decode
-from chimerac.targets.kernels.tensorir import Build, Cell, Expr, KernelBuilder, Memory, constant, shuffle, splat, strips
+from chimerac.targets.kernels.tensorir import (
+    Build,
+    Cell,
+    Expr,
+    KernelBuilder,
+    Memory,
+    constant,
+    integer,
+    shuffle,
+    splat,
+    strips,
+)
 
 ROWS = INT8_ROWS  #: rows at a time; they share the activations and fill a vector of results
 
@@ -21,7 +32,8 @@ ROWS = INT8_ROWS  #: rows at a time; they share the activations and fill a vecto
 def build_matmul(spec: KernelSpec, isa: Isa) -> Any:
     """codes i8[..., K], scales f32[..., B], weights i8[N, K], weight_scales f16[N, G] → f32[..., N].
 
-    Rows are the outer loop, so that a group of rows is read from memory once for all tokens.
+    Rows are the outer loop, so that a group of rows is read from memory once for all tokens. The rows of a thread are
+    as many runs as a group has rows, each read from its beginning to its end: hardware follows long streams.
     """
     b = KernelBuilder(spec, isa)
     rows, columns, block = (spec.integer(name) for name in ("rows", "columns", "block"))
@@ -32,24 +44,21 @@ def build_matmul(spec: KernelSpec, isa: Isa) -> Any:
     if padding is not None:
         for i in range(ROWS + 1):
             b.store(padding, i * step, constant(0, f"int8x{step}"))
-    with b.units() as i:
-        first = b.let(i * ROWS)
-        # rows beyond the last one repeat it and are not stored
-        places = [
-            first + r if rows % ROWS == 0 else b.let(tirx.min(first + r, constant(rows - 1, "int32")))
-            for r in range(ROWS)
-        ]
+
+    def products(places: list[Expr], stored: int) -> None:
         with b.loop(b.extent(spec.operands[0].shape[:-1])) as token:
             value = _RowGroup(b, spec, places, token, padding).product()
-            start = token * rows + first
-            if rows % ROWS == 0:
-                b.store(b.results[0], start, value)
-            else:
-                with b.when(tirx.LE(first, constant(rows - ROWS, "int32"))):
-                    b.store(b.results[0], start, value)
-                with b.when(tirx.GT(first, constant(rows - ROWS, "int32"))):
-                    for lane in range(rows % ROWS):
-                        b.store(b.results[0], start + lane, shuffle([value], [lane]))
+            for lane in range(stored):
+                b.store(b.results[0], token * rows + places[lane], shuffle([value], [lane]))
+
+    whole, rest = divmod(rows, ROWS)
+    if whole:
+        runs = b.let(tirx.Min(b.end, integer(whole)) - b.begin)
+        with b.loop(runs) as i:
+            products([b.let(b.begin * ROWS + r * runs + i) for r in range(ROWS)], ROWS)
+    if rest:  # what is beyond the last row repeats it and is not stored
+        with b.when(tirx.GT(b.end, integer(whole))):
+            products([integer(min(whole * ROWS + r, rows - 1)) for r in range(ROWS)], rest)
     return b.finish()
 
 
