@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from chimerac.frontends.export.functions import FUNCTIONS
+
 aten = torch.ops.aten
 
 
@@ -52,4 +54,4 @@ def attention(
 
 
 #: Our own forms, where PyTorch has none or one of its own kernels.
-OURS: dict[Any, Callable[..., Any]] = {aten.scaled_dot_product_attention.default: attention}
+OURS: dict[Any, Callable[..., Any]] = {aten.scaled_dot_product_attention.default: attention, **FUNCTIONS}

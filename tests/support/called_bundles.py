@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from called_modules import Aliases, Classifier, Constant, ConvNet, Filter, Mlp
+from called_modules import Aliases, Classifier, Constant, ConvNet, Filter, Mlp, Upwards
 from made_once import Once
 from torch import nn
 
@@ -28,6 +28,7 @@ KINDS = {
     "classifier": Classifier,
     "filter": Filter,
     "constant": Constant,
+    "upwards": Upwards,
 }
 #: Kinds that are built for every target; the others, but in slow runs, for these two.
 EVERYWHERE, FEW = ("classifier",), (NATIVE, ONNX)

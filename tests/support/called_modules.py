@@ -39,6 +39,23 @@ class ConvNet(nn.Module):
         return (torch.zeros(1, 2, 8, 8),)
 
 
+class Upwards(nn.Module):
+    """A signal made longer, its angles, running products, and both directions of an LSTM."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.longer = nn.ConvTranspose1d(3, 4, 4, stride=2, padding=1)
+        self.lstm = nn.LSTM(4, 3, bidirectional=True, batch_first=True)
+
+    def forward(self, signal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = self.longer(signal)
+        angles = torch.atan2(x, x.flip(-1)) + torch.atan(x)
+        return self.lstm(x.transpose(1, 2))[0], angles, torch.cumprod(angles, -1)
+
+    def example(self) -> tuple[Tensor]:
+        return (torch.zeros(1, 3, 5),)
+
+
 class Classifier(nn.Module):
     """Ids of any number to scores, those that are kept; it counts its calls."""
 
