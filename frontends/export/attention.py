@@ -22,6 +22,8 @@ from chimerac.frontends.export.cache_rows import Written, written
 from chimerac.frontends.export.evaluated import Evaluated
 from chimerac.frontends.export.functional import Mutations
 from chimerac.frontends.export.grouped import plain, swapped, ungrouped
+from chimerac.frontends.export.obstacles import Obstacle, ObstaclesError
+from chimerac.frontends.export.places import place_of
 from chimerac.frontends.export.scores import PRODUCTS, node_of, product_of, scores_of
 
 aten = torch.ops.aten
@@ -52,30 +54,47 @@ def recognise(program: ExportedProgram, mutations: Mutations, block: int, contex
         UserError: CHM224, attention along the tokens that is of no form that has a cache, or nothing says how long a
             text may be, or something else says so than ``context``.
     """
-    nodes = [node for node in program.graph.nodes if _is_softmax(node)]
-    found = [_Attention(program, mutations, node, whole) for node in nodes]
     limit = table_rows(program, mutations) if whole else None
-    used = False
-    for attention in found:
-        rows = attention.rows(block, context, limit)
-        used |= attention.takes_context
-        attention.replace(rows)
-    if found:
+    used, refused = False, list[tuple[Node, UserError]]()
+    nodes = [node for node in program.graph.nodes if _is_softmax(node)]
+    for node in nodes:
+        try:
+            attention = _Attention(program, mutations, node, whole)
+            attention.replace(attention.rows(block, context, limit))
+            used |= attention.takes_context
+        except UserError as error:
+            refused.append((node, error))
+    if refused:
+        raise ObstaclesError(refused[0][1], [_obstacle(node, error) for node, error in refused])
+    if nodes:
         program.graph.eliminate_dead_code(_stays)
     if context is not None and not used:
         hint = "leave it out: it is for attention that looks back at all of a text"
         raise UserError("CHM224", f"a context of {context} tokens, and nothing that depends on it", hint=hint)
 
 
+def _obstacle(node: Node, error: UserError) -> Obstacle:
+    stack = node.meta.get("nn_module_stack") or {}
+    path = next((str(entry[0]) for entry in reversed(list(stack.values())) if entry[0]), "")
+    return Obstacle(error.code, error.message, places=(place_of(node, path),), advice=str(error.hint or ""))
+
+
 def table_rows(program: ExportedProgram, mutations: Mutations) -> int | None:
-    """Rows of the smallest table with a row for each position; None if there is none."""
+    """Rows of the smallest table with a row for each position; None if there is none.
+
+    It is read by ``embedding`` of the places of the tokens, or as a parameter ``[..., :T, width]``.
+    """
     evaluated = Evaluated(program, {name for names in mutations.values() for name in names})
+    learned = {s.arg.name for s in program.graph_signature.input_specs if s.kind == InputKind.PARAMETER}
     found = []
     for node in program.graph.nodes:
         if node.target is aten.embedding.default and evaluated.is_free(node.args[1]):
             table, ids = node.args[:2]
-            if all(torch.equal(evaluated.of(ids, n).flatten(), torch.arange(n)) for n in (2, 3)):
+            if all(torch.equal(evaluated.of(ids, n).flatten().long(), torch.arange(n)) for n in (2, 3)):
                 found.append(int(table.meta["val"].shape[0]))
+        elif node.target is aten.slice.Tensor and node_of(node.args[0]).name in learned:
+            pairs = zip(node_of(node.args[0]).meta["val"].shape, node.meta["val"].shape, strict=True)
+            found += [int(whole) for whole, part in pairs if str(part).startswith("s")]
     return min(found, default=None)
 
 

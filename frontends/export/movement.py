@@ -133,6 +133,14 @@ def last_token(importer: Importer, value: Value, axis: int, node: Node) -> Value
     return found
 
 
+def rows_of_tokens(importer: Importer, table: Value, axis: int, node: Node) -> Value:
+    """The rows of a table that belong to the tokens of a call, which are first in the table at the start of a text."""
+    places = importer.emit("iota", [importer.dynamic(node)], {}, node)
+    places = importer.emit("int_add", [places, importer.position()], {}, node)
+    found: Value = importer.emit("gather", [table, places], {"axis": axis}, node)
+    return found
+
+
 def _slice(importer: Importer, node: Node, makes: str) -> Any:
     value = importer.value(node.args[0])
     axis = axis_of(node, argument(node, 1, "dim", 0))
@@ -145,6 +153,8 @@ def _slice(importer: Importer, node: Node, makes: str) -> Any:
         if start == -1 and (stop is None or (isinstance(stop, int) and stop >= 1 << 30)):
             return last_token(importer, value, axis, node)
     extent = _extent(value, axis, node, "of a part of")
+    if importer.whole_sequence and start in (None, 0) and step == 1 and importer.number(stop) == TOKENS:
+        return rows_of_tokens(importer, value, axis, node)
     if not all(isinstance(bound, int | None) for bound in (start, stop)):
         raise unsupported(node, "is supported with fixed bounds only")
     begin, end, _ = slice(start, stop).indices(extent)

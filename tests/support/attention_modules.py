@@ -104,6 +104,21 @@ class Whole(nn.Module):
         return found
 
 
+class Sliced(Whole):
+    """Places of the tokens from a parameter that is cut to their number."""
+
+    def __init__(self) -> None:
+        super().__init__(flash)
+        self.cut = nn.Parameter(torch.randn(1, CONTEXT, INNER))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        tokens = ids.shape[1]
+        x = self.table(ids) + self.cut[:, :tokens, :]
+        q, k, v = (y.view(1, tokens, HEADS, WIDTH).transpose(1, 2) for y in (self.q(x), *self.kv(x).chunk(2, -1)))
+        found: Tensor = self.head(x + self.attend(q, k, v).transpose(1, 2).reshape(1, tokens, INNER))
+        return found
+
+
 class Layers(nn.Module):
     """PyTorch's own layers of a causal transformer."""
 
@@ -183,6 +198,7 @@ WHOLE: Mapping[str, Callable[[], nn.Module]] = {
     "grouped": partial(Whole, grouped, 2, False),
     "interleaved": partial(Whole, filled, 2, False, "interleave"),
     "expanded": partial(Whole, flash, 1, False, "expand"),
+    "parameter": Sliced,
     "MultiheadAttention": partial(Layers, False),
     "TransformerEncoder": partial(Layers, True),
 }

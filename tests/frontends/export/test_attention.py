@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from attention_modules import CONTEXT, HEADS, STEPPED, WHOLE, WIDTH, Attend, Stepped, Whole, ages, filled, flash
 from torch import Tensor, nn
 
+import chimerac
 from chimerac.compiler.build import pipeline
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.context import context_of
@@ -57,7 +58,7 @@ def some(names: Iterable[str], *quick: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("name", marked)
 
 
-@some(WHOLE, "filled", "window", "expanded", "TransformerEncoder")
+@some(WHOLE, "filled", "window", "parameter", "expanded", "TransformerEncoder")
 def test_whole_texts(name: str) -> None:
     module = WHOLE[name]()
     made = imported(module, 50 if getattr(module, "places", True) is None else None)
@@ -168,6 +169,10 @@ def test_contexts_that_nothing_says_or_something_else_does() -> None:
     with pytest.raises(UserError, match="nothing says how many", check=code) as caught:
         imported(Whole(flash, positions=False))
     assert "--context N" in str(caught.value.hint)
+    found = chimerac.explain(Whole(biased))
+    (obstacle,) = found.obstacles
+    assert (obstacle.code, obstacle.places[0].file.rpartition("/")[2]) == ("CHM224", "test_attention.py")
+    assert "recognised is softmax" in found.render()
     with pytest.raises(UserError, match="there are positions for 72", check=code):
         imported(Whole(flash), 73)
     for module in (Stepped(), WHOLE["window"]()):
