@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -127,11 +128,20 @@ def test_other_targets_are_built(tmp_path: Path, table: Path) -> None:
 ROOMY = {"vocab_size": 1000}
 
 
-def test_the_tokenizer_of_a_folder(tmp_path: Path) -> None:
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def test_the_tokenizer_and_the_chat_of_a_folder(tmp_path: Path) -> None:
     library = library_of("qwen2")
     save(Case("Qwen3", {**CASES["qwen 3"].settings, **ROOMY}).make(), tmp_path / "model")
     library.save(str(tmp_path / "model" / "tokenizer.json"))
+    (tmp_path / "model" / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE}))
     bundle = build(tmp_path / "model", targets=["onnx"], out=tmp_path).bundles[0].path
+    assert read_manifest(bundle).chat is not None
+    assert "chat template" in (bundle / "report.html").read_text()
     with chimerac.load(bundle) as session:
         text = "the count of tokens; it's 日本語"
         assert session.encode(text) == library.encode(text, add_special_tokens=False).ids
