@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from attention_models import CachedModel
-from attention_modules import STEPPED, WHOLE
+from attention_modules import STEPPED, WHOLE, Whole, windowed
 from onnx_tools import assert_agrees
 from project import ROOT
 from replay import Program, Recorded
@@ -59,14 +59,16 @@ def test_onnx_gives_the_interpreters_bits(form: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["window", "MultiheadAttention"])
+@pytest.mark.parametrize("name", ["grouped", "window", "MultiheadAttention"])
 def test_pytorchs_numbers_over_two_hundred_tokens(name: str) -> None:
-    module = WHOLE[name]().eval().requires_grad_(False)
+    """Grouped heads with rotations, a window that the text leaves far behind, and PyTorch's own layer."""
+    module = Whole(windowed, positions=False) if name == "window" else WHOLE[name]()
     if name == "MultiheadAttention":
         module.places = torch.nn.Embedding(256, 32)
-    made = pipeline.run(import_module(module, name="m", block=16), pipeline.passes())[0]
-    tokens = np.random.default_rng(2).integers(0, 256, 200 if name != "window" else 72)
-    session = Session(made)
+    module.eval().requires_grad_(False)
+    imported = import_module(module, name="m", block=16, context=256 if name == "grouped" else None)
+    tokens = np.random.default_rng(2).integers(0, 256, 200)
+    session = Session(pipeline.run(imported, pipeline.passes())[0])
     found = np.stack([session.forward([token]) for token in tokens.tolist()])
     np.testing.assert_allclose(found, module(torch.from_numpy(tokens)[None])[0].numpy(), rtol=1e-4, atol=1e-4)
 
