@@ -1,6 +1,6 @@
 """Renders a chat template as its makers do, in a process of its own: a template is a program, and may not end.
 
-python -m chimerac.frontends.tokenizers.rendering < {"template": …, "conversations": […], "names": {…}}
+python rendering.py < {"template": …, "conversations": […], "names": {…}}
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Rendered:
 def render(template: str, conversations: Sequence[Conversation], names: Mapping[str, str]) -> list[Rendered]:
     """Each conversation with the beginning of the model's answer after it; ``names``: bos_token and others."""
     request = json.dumps({"template": template, "conversations": conversations, "names": names})
-    command = [sys.executable, "-m", __name__]
+    command = [sys.executable, "-I", __file__]  # by its path: it needs nothing else of chimerac
     try:
         done = subprocess.run(command, input=request, capture_output=True, text=True, timeout=SECONDS, check=False)
         rows = json.loads(done.stdout) if not done.returncode else None

@@ -41,7 +41,8 @@ def library() -> Library:
     return made
 
 
-@pytest.mark.parametrize("target", ["onnx"])
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["onnx", "x86_64-avx2"])
 def test_a_folder_with_its_tokenizer_answers_a_conversation(target: str, tmp_path: Path) -> None:
     folder, model = tmp_path / "small", CASES["smollm 3"].make()
     save(model, folder)
