@@ -1,9 +1,10 @@
-"""Write a model of llama architecture with random ternary weights for llama.cpp and wllama: good for timing only.
+"""Write a model of llama or qwen3 architecture with random ternary weights: good for timing only.
 
-    python llama_file.py mid|full tq2_0|tq1_0 OUT.gguf
+    python llama_file.py mid|full|bonsai tq2_0|tq1_0 OUT.gguf
 
 needs ``gguf==0.19.0`` and numpy. All matrices and the embedding, which is the output matrix too, are of the given type.
-The vocabulary is of whole ASCII words, because wllama stops at bytes that are not UTF-8.
+The vocabulary is of whole ASCII words, because wllama stops at bytes that are not UTF-8; that of bonsai has bytes,
+without which ``chimerac build`` does not take it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SPECIALS = ("<unk>", "<s>", "</s>")
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a llama model whose heads have ``head_width`` channels."""
+    """Sizes of a model; qwen3 has norms of queries and keys, and heads of any width."""
 
     layers: int
     hidden: int
@@ -32,19 +33,21 @@ class Shape:
     heads: int
     kv_heads: int
     vocabulary: int
+    architecture: str = "llama"
+    width: int = 0  #: of a head, where it is not that of the channels shared out
 
     @property
     def head_width(self) -> int:
-        return self.hidden // self.heads
+        return self.width or self.hidden // self.heads
 
     def matrices(self) -> dict[str, tuple[int, int]]:
         """Name within a layer → rows and columns."""
         kv = self.kv_heads * self.head_width
         return {
-            "attn_q": (self.hidden, self.hidden),
+            "attn_q": (self.heads * self.head_width, self.hidden),
             "attn_k": (kv, self.hidden),
             "attn_v": (kv, self.hidden),
-            "attn_output": (self.hidden, self.hidden),
+            "attn_output": (self.hidden, self.heads * self.head_width),
             "ffn_gate": (self.feed_forward, self.hidden),
             "ffn_up": (self.feed_forward, self.hidden),
             "ffn_down": (self.hidden, self.feed_forward),
@@ -61,15 +64,22 @@ class Shape:
 SHAPES = {
     "mid": Shape(26, 1024, 2816, 16, 4, 32768),
     "full": Shape(34, 2560, 6912, 20, 5, 200073),
+    "bonsai": Shape(28, 2048, 6144, 16, 8, 151936, "qwen3", 128),
     "tiny": Shape(2, 256, 512, 4, 2, 1024),
 }
 FORMATS = {"tq2_0": gguf.GGMLQuantizationType.TQ2_0, "tq1_0": gguf.GGMLQuantizationType.TQ1_0}
 
 
-def words(count: int) -> list[str]:
-    """A vocabulary of ``count`` tokens: specials, printable characters, then numbered words."""
+def words(count: int, bytes_: int = 0) -> list[str]:
+    """A vocabulary of ``count`` tokens: specials, bytes, printable characters, then numbered words."""
     characters = [chr(code) for code in range(0x21, 0x7F)]
-    found = [*SPECIALS, "▁", *characters, *(f"▁{c}" for c in characters)]
+    found = [
+        *SPECIALS,
+        *(f"<0x{byte:02X}>" for byte in range(bytes_)),
+        "▁",
+        *characters,
+        *(f"▁{c}" for c in characters),
+    ]
     return found + [f"▁w{number}" for number in range(count - len(found))]
 
 
@@ -83,7 +93,7 @@ def matrix(rows: int, columns: int, kind: gguf.GGMLQuantizationType) -> np.ndarr
 
 def write(shape: Shape, format_name: str, path: Path) -> None:
     kind = FORMATS[format_name]
-    writer = gguf.GGUFWriter(str(path), "llama")
+    writer = gguf.GGUFWriter(str(path), shape.architecture)
     writer.add_name("random ternary weights")
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(shape.hidden)
@@ -92,14 +102,18 @@ def write(shape: Shape, format_name: str, path: Path) -> None:
     writer.add_head_count(shape.heads)
     writer.add_head_count_kv(shape.kv_heads)
     writer.add_rope_dimension_count(shape.head_width)
+    writer.add_key_length(shape.head_width)
+    writer.add_value_length(shape.head_width)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_vocab_size(shape.vocabulary)
-    tokens = words(shape.vocabulary)
+    bytes_ = 256 if shape.architecture == "qwen3" else 0
+    tokens = words(shape.vocabulary, bytes_)
     writer.add_tokenizer_model("llama")
     writer.add_token_list(tokens)
     writer.add_token_scores([float(-number) for number in range(len(tokens))])
     control, normal, unknown = gguf.TokenType.CONTROL, gguf.TokenType.NORMAL, gguf.TokenType.UNKNOWN
-    writer.add_token_types([unknown, control, control] + [normal] * (len(tokens) - len(SPECIALS)))
+    types = [unknown, control, control, *[gguf.TokenType.BYTE] * bytes_]
+    writer.add_token_types(types + [normal] * (len(tokens) - len(types)))
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
@@ -112,6 +126,9 @@ def write(shape: Shape, format_name: str, path: Path) -> None:
             writer.add_tensor(f"blk.{layer}.{name}.weight", matrix(rows, columns, kind), raw_dtype=kind)
         for name in ("attn_norm", "ffn_norm"):
             writer.add_tensor(f"blk.{layer}.{name}.weight", ones)
+        if shape.architecture == "qwen3":
+            for name in ("attn_q_norm", "attn_k_norm"):
+                writer.add_tensor(f"blk.{layer}.{name}.weight", ones[: shape.head_width])
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
