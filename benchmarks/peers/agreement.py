@@ -3,8 +3,8 @@
     PYTHONPATH=src python benchmarks/peers/agreement.py BUNDLE FILE.gguf ENVIRONMENT [--count 32]
 
 llama.cpp continues twenty prompts by the largest logit; the bundle is given the same tokens, one after another, and
-asked at each which it would have taken. Where they differ, the lead of llama.cpp's choice over its second says how near a
-tie was: both round weights or activations, each in its own way. ENVIRONMENT has llama-cpp-python.
+asked at each which it would have taken. Where they differ, the lead of llama.cpp's choice over its second says how near
+a tie was: both round weights or activations, each in its own way. ENVIRONMENT has llama-cpp-python.
 """
 
 from __future__ import annotations
