@@ -58,7 +58,7 @@ def some(names: Iterable[str], *quick: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("name", marked)
 
 
-@some(WHOLE, "filled", "window", "parameter", "expanded", "TransformerEncoder")
+@some(WHOLE, "filled", "window", "parameter", "expanded")
 def test_whole_texts(name: str) -> None:
     module = WHOLE[name]()
     made = imported(module, 50 if getattr(module, "places", True) is None else None)
