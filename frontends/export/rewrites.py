@@ -10,6 +10,13 @@ _ALONE = "compute it once outside of forward, and register the result as a buffe
 _RECURRENT = "give the layer a tensor [T, B, size], not a PackedSequence"
 _SHAPE = "its shape depends on values: use torch.where or a mask, which keep the shape"
 
+#: What is in messages about ops that mix the tokens of a call, and what to do.
+TOKENS_OF_A_CALL = "the tokens of a call"
+ALONG_TOKENS = (
+    "a call has some of a text's tokens, at any place: carry what is needed from token to token, in a buffer or with "
+    "chimerac.scan; a module that is no language model has axes of fixed sizes, given by an example"
+)
+
 #: Name of an op, without its overload → advice.
 REWRITES: Mapping[str, str] = {
     "aten.kthvalue": "torch.topk(x, k)[0][..., -1] is the k-th largest; of -x, negated, the k-th smallest",
@@ -19,7 +26,20 @@ REWRITES: Mapping[str, str] = {
     "aten.cumprod": "of an axis of fixed size it is supported; along the tokens carry the product in chimerac.scan",
     "aten.logcumsumexp": "torch.log(torch.cumsum(torch.exp(x - m), -1)) + m with m = x.amax(-1, keepdim=True)",
     "aten.logsumexp": "torch.log(torch.sum(torch.exp(x - m), -1)) + m with m = x.amax(-1)",
+    "aten.nanmedian": "torch.sort(torch.nan_to_num(x))[0][..., n // 2]",
+    "aten.cummax": "carry the largest from row to row in chimerac.scan",
+    "aten.cummin": "carry the smallest from row to row in chimerac.scan",
     "aten.digamma": _ALONE,
+    "aten.polygamma": _ALONE,
+    "aten.igamma": _ALONE,
+    "aten.igammac": _ALONE,
+    "aten.special_bessel_j0": _ALONE,
+    "aten.special_bessel_j1": _ALONE,
+    "aten.i0": _ALONE,
+    "aten.special_zeta": _ALONE,
+    "aten.special_erfcx": _ALONE,
+    "aten.nextafter": _ALONE,
+    "aten.frexp": _ALONE,
     "aten.lgamma": _ALONE,
     "aten.erfinv": _ALONE,
     "aten.erfc": "1 - torch.erf(x)",
@@ -38,6 +58,9 @@ REWRITES: Mapping[str, str] = {
     "aten.linalg_cholesky_ex": _ALONE,
     "aten._linalg_solve_ex": _ALONE,
     "aten._linalg_det": _ALONE,
+    "aten.linalg_lu_factor_ex": _ALONE,
+    "aten.linalg_matrix_exp": _ALONE,
+    "aten.matrix_exp": _ALONE,
     "aten.linalg_solve_triangular": _ALONE,
     "aten._fft_r2c": "multiply by the matrix of the Fourier transform, a buffer: x @ cos and x @ sin",
     "aten._fft_c2r": "multiply by the matrix of the inverse Fourier transform, a buffer",
@@ -66,6 +89,8 @@ REWRITES: Mapping[str, str] = {
     "aten.randint": _NUMBERS,
     "aten.randint_like": _NUMBERS,
     "aten.normal": _NUMBERS,
+    "aten.randperm": _NUMBERS,
+    "aten.poisson": _NUMBERS,
     "aten.uniform": _NUMBERS,
     "aten.bernoulli": _NUMBERS,
     "aten.multinomial": "choose outside of the module: a bundle samples from the logits by itself",

@@ -22,7 +22,7 @@ from chimerac.frontends.export.handler import element
 from chimerac.frontends.export.handlers import HANDLERS
 from chimerac.frontends.export.obstacles import Obstacle, ObstaclesError
 from chimerac.frontends.export.places import place_of
-from chimerac.frontends.export.rewrites import advice
+from chimerac.frontends.export.rewrites import ALONG_TOKENS, TOKENS_OF_A_CALL, advice
 from chimerac.frontends.export.values import Scope, Values
 
 #: What PyTorch checks of sizes and types when it runs; here they are what they were when it traced.
@@ -131,6 +131,8 @@ class Walker(Values):
         help_ = "" if error.hint in (None, self.where(node)) else str(error.hint)
         if not help_ and op not in KNOWN:
             help_ = advice(op, HANDLERS)
+        if not help_ and TOKENS_OF_A_CALL in error.message:
+            help_ = ALONG_TOKENS
         place = place_of(node, self._path(node))
         known = bool(op) and (place.path != "" or place.file != "")
         self.errors.append(error)
