@@ -15,6 +15,8 @@ NAMES = (
     "state",
     "checkpoint",
     "gguf",
+    "model folder",
+    "model config",
     "config",
     "schema",
     "regex",

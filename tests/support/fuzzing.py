@@ -22,6 +22,7 @@ import numpy as np
 from bad_manifests import GOOD
 from gguf_files import small_gguf
 from numpy.typing import NDArray
+from safetensors_files import SMALL_DATA, file_of, small_header, write_folder
 
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.config import loads
@@ -29,7 +30,10 @@ from chimerac.frontends.grammar.choices import choices_grammar, read_choices
 from chimerac.frontends.grammar.lark_files import lark_grammar
 from chimerac.frontends.grammar.regex import regex_grammar
 from chimerac.frontends.grammar.schema import schema_grammar
+from chimerac.frontends.published.reading import open_source, shape_of
+from chimerac.frontends.sources.folder import open_folder
 from chimerac.frontends.sources.gguf import open_gguf
+from chimerac.frontends.sources.recognised import CONFIG
 from chimerac.frontends.weights.files import open_checkpoint
 from chimerac.passes.grammar_fst import GrammarFst
 from chimerac.runtime import bundle_format as bf
@@ -248,6 +252,25 @@ def targets(folder: Path) -> list[Target]:
         for tensor in list(found.tensors.values())[:4]:
             tensor.floats()
 
+    published = folder / "published"
+    published.mkdir()
+    (published / CONFIG).write_text('{"model_type": "llama"}')
+
+    def read_folder(data: bytes) -> None:
+        (published / "model.safetensors").write_bytes(data)
+        for tensor in list(open_folder(published).tensors.values())[:4]:
+            if tensor.encoding is not None:
+                tensor.floats()
+            elif len(tensor.shape) == 2:
+                tensor.raw()
+
+    described = folder / "described"
+    write_folder(described, {"model.safetensors": _weights()})
+
+    def read_description(data: bytes) -> None:
+        (described / CONFIG).write_bytes(data)
+        shape_of(open_source(described))
+
     def unverified(read: Callable[[bf.Container], object]) -> Callable[[bytes], object]:
         return lambda data: read(bf.parse_container(data, verify=False))
 
@@ -262,6 +285,8 @@ def targets(folder: Path) -> list[Target]:
         Target("state", lambda data: parse_state(FORM, data), (_state(),), header=True),
         Target("checkpoint", read_weights, (_weights(), _tokenizer()), header=True),
         Target("gguf", read_gguf, (small_gguf().bytes(), small_gguf().but(version=2).bytes())),
+        Target("model folder", read_folder, (file_of(small_header(), SMALL_DATA),)),
+        Target("model config", read_description, (PUBLISHED,)),
         Target("config", text(loads), tuple(config.encode() for config in CONFIGS)),
         Target("schema", text(schema_grammar), tuple(json.dumps(schema).encode() for schema in SCHEMAS)),
         Target("regex", text(regex_grammar), tuple(pattern.encode() for pattern in PATTERNS)),
@@ -315,6 +340,14 @@ def _merging_tokenizer() -> bytes:
 def _tokenizer() -> bytes:
     sections = tokenizer_sections(byte_tokenizer(260, [Special("<end>", 258, "end")]))
     return bf.container_bytes(bf.KIND_TOKENIZER, sections, {bf.KEY_CONFIG: "cd" * 32})
+
+
+#: A config.json with keys of all types.
+PUBLISHED = b"""{"model_type": "qwen3", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8,
+"num_hidden_layers": 1, "num_attention_heads": 2,
+"num_key_value_heads": 1, "head_dim": 4, "hidden_act": "silu", "rms_norm_eps": 1e-06,
+"rope_parameters": {"rope_theta": 10000.0, "rope_type": "yarn", "factor": 4.0}, "layer_types": ["full_attention"],
+"quantization_config": {"quant_method": "bitnet", "linear_class": "autobitlinear"}, "sliding_window": null}"""
 
 
 def _weights() -> bytes:
