@@ -24,7 +24,7 @@ GOLDEN = Path(__file__).parent / "golden"
 Golden = Callable[[str, str], None]
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# transformers would load it, and a process that has both it and torch crashes at its end; its tests have one of their own
+# transformers would load it, and a process with both it and torch crashes at its end; its tests have one of their own
 sys.modules["sentencepiece"] = None  # type: ignore[assignment]
 
 
