@@ -183,6 +183,13 @@ def _bitwise(importer: Importer, node: Node, makes: str) -> Any:
     return importer.emit(makes, operands(importer, node, node.args[:2], "i32"), {}, node)
 
 
+def _dropout(importer: Importer, node: Node, makes: str) -> Any:
+    """Nothing, where it drops nothing."""
+    if argument(node, 2, "train", True) and argument(node, 1, "p", 0.5):
+        raise unsupported(node, "draws numbers: it is asked to drop, whatever mode the module is in")
+    return identity(importer, node, makes)
+
+
 def _bitwise_not(importer: Importer, node: Node, makes: str) -> Any:
     value = importer.value(node.args[0], "i32")
     if str(dtype_of(node)) == "torch.bool":
@@ -389,6 +396,6 @@ HANDLERS: Mapping[str, Handler] = {
     "aten.lift_fresh_copy.default": Handler(identity),
     "aten.clone.default": Handler(identity),
     "aten.contiguous.default": Handler(identity),
-    "aten.dropout.default": Handler(identity),
+    "aten.dropout.default": Handler(_dropout),
     "aten.copy.default": Handler(lambda importer, node, makes: importer.value(node.args[1])),
 }

@@ -50,7 +50,8 @@ def attention(
         scores = scores.masked_fill(~attn_mask, -math.inf)
     elif attn_mask is not None:
         scores = scores + attn_mask
-    return torch.softmax(scores, -1) @ value
+    weights = torch.softmax(scores, -1)
+    return (torch.dropout(weights, dropout_p, True) if dropout_p else weights) @ value
 
 
 #: Our own forms, where PyTorch has none or one of its own kernels.

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 
-from chimerac.frontends.export.scores import SAME, VIEWS, node_of
+from chimerac.frontends.export.scores import VIEWS, leaves, node_of
 
 aten = torch.ops.aten
 
@@ -51,7 +51,7 @@ def _before_repeating(node: Node) -> tuple[Node, int] | None:
     if inner.target not in VIEWS:
         return None
     inner = inner.args[0]
-    while isinstance(inner, Node) and inner.target in SAME:
+    while isinstance(inner, Node) and leaves(inner):
         inner = inner.args[0]
     if not isinstance(inner, Node) or inner.target is not aten.expand.default:
         return None

@@ -30,6 +30,7 @@ from chimerac.frontends.export.attention import recognise
 from chimerac.frontends.export.carried import going_on, is_carried
 from chimerac.frontends.export.functional import Mutations
 from chimerac.frontends.export.look_ups import check_look_ups
+from chimerac.frontends.export.position_tables import with_contexts
 from chimerac.frontends.export.tracing import TracingError, tensors_of, trace
 from chimerac.frontends.export.walker import Walker
 from chimerac.frontends.export.whole_sequence import takes_whole_sequences
@@ -94,6 +95,7 @@ def import_module(
         flat = Value(walker.fresh("logits"), logits.type.with_shape(logits.type.shape[1:]))
         ops.append(Op("reshape", (logits,), (flat,), {"shape": ",".join(map(str, flat.type.shape))}))
         logits = flat
+    ops = with_contexts(ops, inputs[1], walker.constants)
     graph = Graph("main", tuple(inputs), tuple(ops), (logits,), block)
     made = Module(name, {"main": graph}, walker.constants, walker.states, block, walker.loops)
     check_look_ups(made)

@@ -23,7 +23,6 @@ SAME: tuple[Any, ...] = (
     aten.detach.default,
     aten._to_copy.default,
     aten.to.dtype,
-    aten.dropout.default,
 )
 VIEWS: tuple[Any, ...] = (aten.view.default, aten.reshape.default, aten._unsafe_view.default)
 #: Ops that only move elements, or name their places otherwise.
@@ -82,10 +81,15 @@ def scores_of(softmax: Node, evaluated: Evaluated) -> Scores | None:
     return None
 
 
+def leaves(node: Node) -> bool:
+    """Whether an op leaves its operand as it is: one of ``SAME``, or a dropout that drops nothing."""
+    return node.target in SAME or (node.target is aten.dropout.default and not node.args[2])
+
+
 def _step(node: Node, evaluated: Evaluated) -> tuple[Any, float, Step | None] | None:
     """What a node of the scores is of, a factor, and what it does to the scores of a mask."""
     free, target = evaluated.is_free, node.target
-    if target in SAME:
+    if leaves(node):
         return node.args[0], 1.0, None
     if target in (aten.mul.Tensor, aten.div.Tensor):
         left, right = node.args[:2]
@@ -125,7 +129,7 @@ def product_of(node: Node, evaluated: Evaluated) -> Node | None:
             return node if _keeps_order(moves, evaluated) else None
         if node.target in MOVES:
             moves.append(node)
-        elif node.target not in SAME:
+        elif not leaves(node):
             return None
 
 

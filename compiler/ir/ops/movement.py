@@ -299,12 +299,15 @@ OPS = [
     ),
     OpDef(
         "gather",
-        "those elements of an axis that the ids number; an id beyond either end is that end",
+        "those elements of an axis that the ids number; an id beyond either end is that end; `context`: most tokens "
+        "of a text, where the ids are their places",
         ("x", "ids"),
         _infer_gather,
         _gather_reference,
-        {"axis": int},
+        {"axis": int, "context": int},
+        ("context",),
         folds=True,
+        context=lambda operands, attributes: int(attributes.get("context", 0)),
     ),
     OpDef(
         "take_along",

@@ -68,7 +68,7 @@ def test_whole_texts(name: str) -> None:
         rows = window + BLOCK - 1 if window else 50 if heads < HEADS else CONTEXT
         assert (op.integer("window"), op.operands[3].type.shape) == (window, (heads, rows, WIDTH))
     assert len(attentions(made)) == (2 if name == "TransformerEncoder" else 1)
-    assert context_of(made) == (0 if name == "window" else rows)
+    assert context_of(made) == (CONTEXT if name == "window" else rows)  # that has a table of positions
     check(module, made)
 
 
