@@ -94,7 +94,6 @@ REWRITES: Mapping[str, str] = {
     "aten.uniform": _NUMBERS,
     "aten.bernoulli": _NUMBERS,
     "aten.multinomial": "choose outside of the module: a bundle samples from the logits by itself",
-    "aten.dropout": "leave it out of forward, or say training=self.training",
     "aten.native_dropout": "leave it out of forward, or call module.eval(): dropout does nothing then",
     "aten.lstm": _RECURRENT,
     "aten.gru": _RECURRENT,

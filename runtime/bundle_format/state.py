@@ -138,7 +138,7 @@ def state_bytes(form: StateForm, state: SequenceState) -> bytes:
         Section("grammar.place", "U8", (c.GRAMMAR_PLACE_BYTES,), state.grammar.place),
         array_section(c.SECTION_LOGITS, state.logits),
         *(
-            array_section(c.STATE_PREFIX + name, np.ascontiguousarray(array[form.used(name, state.position)]))
+            array_section(c.STATE_PREFIX + name, np.array(array[form.used(name, state.position)], order="C"))
             for name, array in ((name, state.states[name]) for name in form.shapes)
         ),
     ]

@@ -255,8 +255,7 @@ static void put_tensor(chm_out *out, const char *name, const char *dtype, const 
   put_text(out, "]}");
 }
 
-static void put_tensors(chm_out *out, const chm_session *session, chm_stored *stored) {
-  int32_t position = session->sequence.position;
+static void put_tensors(chm_out *out, const chm_session *session, chm_stored *stored, int32_t position) {
   uint64_t offset = 0, pads = 0;
   chm_item item;
   for (uint32_t i = 0; i < count_items(); ++i) {
@@ -275,7 +274,7 @@ static void put_tensors(chm_out *out, const chm_session *session, chm_stored *st
 }
 
 /* The JSON of the header. data: the sections that were written, or NULL: checksums are zeros, of the same length. */
-static void put_header(chm_out *out, const chm_session *session, chm_stored *stored, const uint8_t *data) {
+static void put_header(chm_out *out, const chm_session *session, chm_stored *stored, int32_t position, const uint8_t *data) {
   uint8_t digest[32] = {0};
   chm_crc32_tables tables;
   chm_sha256 all;
@@ -293,23 +292,23 @@ static void put_header(chm_out *out, const chm_session *session, chm_stored *sto
   put_text(out, "\",\"" CHM_KEY_SECTIONS "\":\"{");
   uint64_t offset = 0;
   for (uint32_t i = 0; i < count_items(); ++i) {
-    describe(session, stored, session->sequence.position, i, &item);
+    describe(session, stored, position, i, &item);
     offset += gap_at(offset);
     if (i) put_text(out, ",");
     put_row(out, &item, data ? data + offset : NULL, &tables, &all);
     offset += item.bytes;
   }
   put_text(out, "}\"}");
-  put_tensors(out, session, stored);
+  put_tensors(out, session, stored, position);
   put_text(out, "}");
   chm_sha256_end(&all, digest);
   put_hex(&contents, digest, sizeof digest);
 }
 
 /* Bytes before the data. */
-static uint64_t header_bytes(const chm_session *session, chm_stored *stored) {
+static uint64_t header_bytes(const chm_session *session, chm_stored *stored, int32_t position) {
   chm_out out = {NULL, 8};
-  put_header(&out, session, stored, NULL);
+  put_header(&out, session, stored, position, NULL);
   return (out.used + CHM_DATA_ALIGNMENT - 1) / CHM_DATA_ALIGNMENT * CHM_DATA_ALIGNMENT;
 }
 
@@ -318,35 +317,37 @@ size_t chm_session_snapshot_bytes(const chm_session *session) {
   chm_stored stored;
   chm_item item;
   uint64_t offset = 0;
+  int32_t position = chm_session_position(session); /* once: a call may be running */
   for (uint32_t i = 0; i < count_items(); ++i) {
-    describe(session, &stored, session->sequence.position, i, &item);
+    describe(session, &stored, position, i, &item);
     offset += gap_at(offset) + item.bytes;
   }
-  return (size_t)(header_bytes(session, &stored) + offset);
+  return (size_t)(header_bytes(session, &stored, position) + offset);
 }
 
 static void write_snapshot(const chm_session *session, void *snapshot) {
   chm_stored stored;
   chm_item item;
   store(&session->sequence, &stored);
-  uint64_t start = header_bytes(session, &stored), length = start - 8, offset = 0;
+  int32_t position = session->sequence.position;
+  uint64_t start = header_bytes(session, &stored, position), length = start - 8, offset = 0;
   uint8_t *file = snapshot, *data = file + start;
   memcpy(file, &length, sizeof length);
   memset(file + 8, ' ', (size_t)length);
   for (uint32_t i = 0; i < count_items(); ++i) {
     uint64_t gap = gap_at(offset);
     memset(data + offset, 0, (size_t)gap);
-    describe(session, &stored, session->sequence.position, i, &item);
+    describe(session, &stored, position, i, &item);
     offset += gap;
     /* the initial states are the model's, and not in snapshots */
-    if (i > LOGITS && !session->sequence.position) memset(data + offset, 0, (size_t)item.bytes);
+    if (i > LOGITS && !position) memset(data + offset, 0, (size_t)item.bytes);
     else
       for (uint64_t block = 0; block < item.rows.blocks; ++block)
         memcpy(data + offset + block * item.rows.bytes, item.data + block * item.rows.stride, (size_t)item.rows.bytes);
     offset += item.bytes;
   }
   chm_out out = {file, 8};
-  put_header(&out, session, &stored, data);
+  put_header(&out, session, &stored, position, data);
 }
 
 int32_t chm_session_snapshot(chm_session *session, void *snapshot, size_t bytes) {

@@ -37,7 +37,7 @@ def test_examples_and_the_block(chimerac: Command, tmp_path: Path) -> None:
     (entry,) = read_manifest(tmp_path / "classifier.onnx").entries
     assert entry.most == 12
     assert list(map(str, entry.inputs)) == ["ids int64[T] from 0 to 9", "kept bool[T]", "scale float32[]"]
-    chimerac("build", "home", "--block", "4").refused("CHM219", "takes no example or block")
+    chimerac("build", "home", "--block", "4").refused("CHM219", "takes no block")
 
 
 def test_what_is_said_of_a_bundle(chimerac: Command, once: Once) -> None:
