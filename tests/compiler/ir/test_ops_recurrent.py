@@ -68,9 +68,6 @@ def test_the_cases_are_all_ops_with_a_state() -> None:
     stateful = {name for name, entry in OPS.items() if entry.in_place}
     of_their_own = {"titans_anchor", "cached_attention"}  # tested elsewhere
     assert stateful == {case[0] for case in CASES} | of_their_own
-        "titans_anchor",
-        "cached_attention",
-    }  # which has a file of its own
 
 
 def run_split(case: Case, split: tuple[int, ...], start: int) -> Arrays:
