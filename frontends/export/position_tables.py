@@ -46,12 +46,13 @@ def _place(op: Op, places: Mapping[str, _Place], constants: Mapping[str, Constan
         if held.type.dtype != "i32" or any(extent != 1 for extent in held.type.shape):
             return None
         return _Place(False, False, int(held.data.reshape(-1)[0]))
-    of = [places.get(operand.name) for operand in op.operands]
     if op.name in _SAME:
-        return of[0]
-    if op.name not in ("int_add", "int_sub") or of[0] is None or of[1] is None:
+        return places.get(op.operands[0].name)
+    if op.name not in ("int_add", "int_sub"):
         return None
-    one, other = of
+    one, other = (places.get(operand.name) for operand in op.operands)
+    if one is None or other is None:
+        return None
     if op.name == "int_sub":
         return None if other.position or other.token else replace(one, offset=one.offset - other.offset)
     if (one.position and other.position) or (one.token and other.token):

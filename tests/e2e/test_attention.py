@@ -41,10 +41,11 @@ def lowered(form: str) -> Module:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_targets_give_the_interpreters_bits(target: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("forms", [FORMS[:1], pytest.param(FORMS[1:], marks=pytest.mark.slow)], ids=["one", "others"])
+def test_targets_give_the_interpreters_bits(target: str, forms: tuple[str, ...], tmp_path: Path) -> None:
     if target == "aarch64-neon" and not find_emulator("aarch64"):
         pytest.skip("needs qemu-aarch64: scripts/setup-qemu.sh")
-    recorded = [Recorded(lowered(form), CALLS, 1) for form in FORMS]
+    recorded = [Recorded(lowered(form), CALLS, 1) for form in forms]
     found = Program(target, recorded, tmp_path / "program").run(0, "cortex-a53" if target == "aarch64-neon" else "")
     for ours, one in zip(found, recorded, strict=True):
         for got, wanted in zip(ours, one.expected(), strict=True):

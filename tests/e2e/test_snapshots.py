@@ -29,6 +29,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"grammar": "markdown", "temperature": 1.5, "seed": 3},
     {"grammar": "json", "loops": 6, "exit_threshold": 0.3},
 ]
+#: Those with one grammar and with none; the others take long.
+SOME_OPTIONS = [o if i in (1, 4) else pytest.param(o, marks=pytest.mark.slow) for i, o in enumerate(OPTIONS)]
 TOKENS = 24
 
 
@@ -43,7 +45,7 @@ def sessions(bundles: dict[str, Path], onnx_bundles: dict[str, Path]) -> Iterato
         session.close()
 
 
-@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("options", SOME_OPTIONS)
 def test_the_same_bytes_and_the_same_future(options: dict[str, Any], sessions: dict[str, Session]) -> None:
     ended = {}
     for name, session in sessions.items():
@@ -58,7 +60,7 @@ def test_the_same_bytes_and_the_same_future(options: dict[str, Any], sessions: d
     assert all(future == futures[0] for future in futures)
 
 
-@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("options", SOME_OPTIONS)
 def test_in_the_middle_of_a_generation(options: dict[str, Any], sessions: dict[str, Session]) -> None:
     """What the native runtime and ONNX Runtime keep of it is the same; a choice of one token runs nothing there."""
     native, other = sessions["x86_64-avx2"], sessions["onnx"]

@@ -51,7 +51,7 @@ def test_random_damage_without_checksums(
         file = tmp_path / "merging"
         write_tokenizer(file, PIECES if kind == "with merges" else replace(MERGING, pattern=kind))
     accepted = 0
-    for seed in range(3):
+    for seed in range(1):
         accepted += run_driver("mutate", "t", file, seed, 10_000)[0]
     assert accepted > 0, "some damage must get past the header, or the test looks at too little"
 

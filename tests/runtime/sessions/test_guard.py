@@ -98,7 +98,7 @@ def abandon_by_failing(session: Session) -> None:
 def test_an_abandoned_generation_frees_the_session(
     abandon: Callable[[Session], None], session: Session, expected: str
 ) -> None:
-    for _ in range(3):
+    for _ in range(2):
         abandon(session)
         assert session.finish_reason is None
         assert said(session) == expected

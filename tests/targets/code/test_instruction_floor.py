@@ -91,7 +91,7 @@ def model_specs(target: str) -> list[KernelSpec]:
     return kernel_specs(lower(nano_module(), find_target(target))[0])
 
 
-@pytest.mark.parametrize("target", ["x86_64-avx2", "aarch64-neon"])
+@pytest.mark.parametrize("target", [pytest.param("x86_64-avx2", marks=pytest.mark.slow), "aarch64-neon"])
 def test_kernels_keep_to_the_declared_features(target: str, tmp_path: Path) -> None:
     isa = load_isa(find_target(target).isa)
     objects = compile_kernels(model_specs(target), isa, tmp_path)
@@ -99,7 +99,7 @@ def test_kernels_keep_to_the_declared_features(target: str, tmp_path: Path) -> N
     assert {o.symbol: v for o in objects if (v := violations(o.object_path, isa))} == {}
 
 
-@pytest.mark.parametrize("target", ["x86_64-avx2", "aarch64-neon"])
+@pytest.mark.parametrize("target", ["x86_64-avx2", pytest.param("aarch64-neon", marks=pytest.mark.slow)])
 def test_c_sources_keep_to_the_declared_features(target: str, tmp_path: Path) -> None:
     isa = load_isa(find_target(target).isa)
     for name in (*POSIX_SOURCES, *RUNNER_SOURCES):
