@@ -56,9 +56,12 @@ class Facts:
             yield f"looped layers run {self.loops[0]} times by default, {self.loops[1]} at most"
         yield f"{self.constant_bytes:,} bytes of weights, {self.state_bytes:,} bytes of state for each stream"
         whole, row = self.cache_bytes
+        filled = bool(self.context) and whole == row * self.context
         if whole:
-            room = f"a context of {self.context:,} tokens" if self.context else "the windows"
+            room = f"a context of {self.context:,} tokens" if filled else "the windows"
             yield f"{row:,} bytes of keys and values per token, {whole:,} bytes for {room}"
+        if self.context and not filled:
+            yield f"texts of up to {self.context:,} tokens"
         unit = "token" if self.vocabulary else "call"
         yield f"{self.multiply_adds:,} multiply–adds per {unit}"
         yield f"{self.weight_bytes:,} bytes of weights per {unit}, those that a loop reads again counted once"

@@ -16,7 +16,6 @@ from chimerac.frontends.export.handler import (
     argument,
     cast,
     dtype_of,
-    identity,
     operands,
     promoted,
     result_type,
@@ -181,13 +180,6 @@ def _logical(importer: Importer, node: Node, makes: str) -> Any:
 
 def _bitwise(importer: Importer, node: Node, makes: str) -> Any:
     return importer.emit(makes, operands(importer, node, node.args[:2], "i32"), {}, node)
-
-
-def _dropout(importer: Importer, node: Node, makes: str) -> Any:
-    """Nothing, where it drops nothing."""
-    if argument(node, 2, "train", True) and argument(node, 1, "p", 0.5):
-        raise unsupported(node, "draws numbers: it is asked to drop, whatever mode the module is in")
-    return identity(importer, node, makes)
 
 
 def _bitwise_not(importer: Importer, node: Node, makes: str) -> Any:
@@ -390,12 +382,4 @@ HANDLERS: Mapping[str, Handler] = {
     ),
     "aten._to_copy.default": Handler(_convert, "", ("to_float", "to_int", "not_equal")),
     "aten.type_as.default": Handler(_convert, "", ("to_float", "to_int", "not_equal")),
-    "aten.alias.default": Handler(identity),
-    "aten.detach.default": Handler(identity),
-    "aten.detach_.default": Handler(identity),
-    "aten.lift_fresh_copy.default": Handler(identity),
-    "aten.clone.default": Handler(identity),
-    "aten.contiguous.default": Handler(identity),
-    "aten.dropout.default": Handler(_dropout),
-    "aten.copy.default": Handler(lambda importer, node, makes: importer.value(node.args[1])),
 }

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chimerac.frontends.export import arithmetic, custom, fillings, indexing, movement, products, reductions, scans
+from chimerac.frontends.export import (
+    arithmetic,
+    copies,
+    custom,
+    fillings,
+    indexing,
+    movement,
+    products,
+    reductions,
+    scans,
+)
 from chimerac.frontends.export.handler import Handler
 
 #: PyTorch op, as PyTorch prints it → what it becomes.
 HANDLERS: Mapping[str, Handler] = {
     **arithmetic.HANDLERS,
+    **copies.HANDLERS,
     **movement.HANDLERS,
     **fillings.HANDLERS,
     **indexing.HANDLERS,
