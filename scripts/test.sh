@@ -13,5 +13,7 @@ types=$!
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/lint-imports
+tests=0
+.venv/bin/python -m pytest -n 2 -m "not slow" "$@" || tests=$?
 wait "$types"
-exec .venv/bin/python -m pytest -n 2 -m "not slow" "$@"
+exit "$tests"

@@ -124,7 +124,13 @@ def runner(
 
 
 @pytest.mark.parametrize(
-    "words", [["--serve"], ["hello", "--threads", "2", "-n", "40"], []], ids=["serve", "prompt", "lines"]
+    "words",
+    [
+        ["--serve"],
+        pytest.param(["hello", "--threads", "2", "-n", "40"], marks=pytest.mark.slow),
+        pytest.param([], marks=pytest.mark.slow),
+    ],
+    ids=["serve", "prompt", "lines"],
 )
 def test_chimera_run_says_what_failed(
     words: list[str], runner: Callable[..., subprocess.CompletedProcess[str]]

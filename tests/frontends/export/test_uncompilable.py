@@ -11,7 +11,7 @@ from uncompilable import REFUSED, Outer, Refused
 import chimerac
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
-EVERY = 5  #: one of so many is tried in every run, the others in slow ones
+EVERY = 8  #: one of so many is tried in every run, the others in slow ones
 CASES = [
     pytest.param(case, marks=[pytest.mark.slow] if number % EVERY else [], id=f"{number}-{case.op or case.code}")
     for number, case in enumerate(REFUSED)
