@@ -89,7 +89,8 @@ def test_the_family_is_unknown_without_its_package(config: Path) -> None:
     assert error.value.span.line == 1
 
 
-@pytest.mark.parametrize("target", [TARGETS[0], *(pytest.param(name, marks=pytest.mark.slow) for name in TARGETS[1:])])
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
 def test_builds_are_reproducible(
     target: str, bundles: dict[str, Path], command_line: Callable[..., Path], tmp_path: Path
 ) -> None:
