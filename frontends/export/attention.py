@@ -162,8 +162,6 @@ class _Attention:
     def _refused(self, message: str) -> UserError:
         return UserError("CHM224", message, hint=FORM)
 
-    # ---- the pattern ----
-
     # ---- what is seen ----
 
     def _written(self) -> tuple[Written, Written]:

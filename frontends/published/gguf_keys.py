@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ ROTARY_FACTORS: Final = "rope_freqs.weight"
 #: Keys of these say nothing of what the model computes, or are read with the tokenizer.
 SILENT: Final = ("general.", "tokenizer.", "quantize.", "split.")
 MOST: Final = 1 << 24  #: of any size
+_Kind = TypeVar("_Kind", int, float)
 
 
 @dataclass(frozen=True)
@@ -157,26 +158,25 @@ class _Reading:
         raise self._unsupported(f"positions of the type {kind[:80]!r}", "none, linear or yarn")
 
     def _size(self, key: str, default: int | None = None, *, most: int = MOST) -> int:
-        name = f"{self.prefix}{key}"
-        value = self.file.metadata.get(name, int)
-        if value is None and default is None:
-            value = self.file.metadata.need(name, int)
-        size = default if value is None else value
-        assert size is not None
+        size = self._value(key, int, default)
         if not 1 <= size <= most:
-            raise UserError("CHM231", f"{self.file.path}: {name} is {size}, not 1 to {most}")
+            raise UserError("CHM231", f"{self.file.path}: {self.prefix}{key} is {size}, not 1 to {most}")
         return size
 
     def _number(self, key: str, default: float | None = None, *, low: float, high: float = np.inf) -> float:
-        name = f"{self.prefix}{key}"
-        value = self.file.metadata.get(name, float)
-        if value is None and default is None:
-            value = self.file.metadata.need(name, float)
-        number = default if value is None else value
-        assert number is not None
+        number = self._value(key, float, default)
         if not low < number < high:
-            raise UserError("CHM231", f"{self.file.path}: {name} is {number:g}, not between {low:g} and {high:g}")
+            where = f"{self.file.path}: {self.prefix}{key}"
+            raise UserError("CHM231", f"{where} is {number:g}, not between {low:g} and {high:g}")
         return number
+
+    def _value(self, key: str, kind: type[_Kind], default: _Kind | None) -> _Kind:
+        """A number of the metadata; needed if there is no default."""
+        name = f"{self.prefix}{key}"
+        if default is None:
+            return self.file.metadata.need(name, kind)
+        value = self.file.metadata.get(name, kind)
+        return default if value is None else value
 
     def _unsupported(self, what: str, hint: str | None = None) -> UserError:
         return UserError("CHM234", f"{self.file.path}: {what}; this is not supported", hint=hint)

@@ -10,14 +10,13 @@ those of Unicode 9. Characters that came later are left out, because it leaves t
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from tokenizers.normalizers import NFC
 
-from chimerac.frontends.tokenizers.unicode_tables import UNICODE_VERSION
+from chimerac.frontends.tokenizers.unicode_tables import c_array, unicode_database
 from chimerac.runtime.bundle_format import NATIVE_DIRECTORY
 
 HEADER: Final = NATIVE_DIRECTORY / "chm_normal_tables.h"
@@ -72,12 +71,12 @@ def header_text(database: Any) -> str:
         "#include <stdint.h>",
         "",
         "/* code << 8 | combining class, of the code and those after it, up to the next entry */",
-        *_array("uint32_t", "chm_classes", runs),
+        *c_array("uint32_t", "chm_classes", runs, 20),
         "/* character, and the two that it is made of, the second 0 where it is one; in order */",
-        *_array("uint16_t", "chm_small", [n for code, pair in small.items() for n in (code, *pair)]),
-        *_array("uint32_t", "chm_large", [n for code, pair in large.items() for n in (code, *pair)]),
+        *c_array("uint16_t", "chm_small", [n for code, pair in small.items() for n in (code, *pair)], 20),
+        *c_array("uint32_t", "chm_large", [n for code, pair in large.items() for n in (code, *pair)], 20),
         "/* places in the two tables, one after the other, of characters that two become, in the order of the two */",
-        *_array("uint16_t", "chm_composed", [numbers[code] for code in composed]),
+        *c_array("uint16_t", "chm_composed", [numbers[code] for code in composed], 20),
         "",
         "#endif",
         "",
@@ -94,22 +93,9 @@ def _class_runs(classes: Sequence[int]) -> list[int]:
     return runs
 
 
-def _array(kind: str, name: str, values: Sequence[int]) -> list[str]:
-    rows = [",".join(map(str, values[at : at + 20])) for at in range(0, len(values), 20)]
-    return [f"static const {kind} {name}[{len(values)}] = {{", *(f"  {row}," for row in rows), "};"]
-
-
 def main() -> Path:
-    """Write the header.
-
-    Raises:
-        ModuleNotFoundError: unicodedata2 is not installed.
-        ValueError: it is of another version.
-    """
-    database = importlib.import_module("unicodedata2")
-    if database.unidata_version != UNICODE_VERSION:
-        raise ValueError(f"unicodedata2 has Unicode {database.unidata_version}, not {UNICODE_VERSION}")
-    HEADER.write_text(header_text(database), "utf-8")
+    """Write the header; raises as ``unicode_database``."""
+    HEADER.write_text(header_text(unicode_database()), "utf-8")
     return HEADER
 
 

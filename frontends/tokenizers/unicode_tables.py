@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from chimerac.runtime.bundle_format import NATIVE_DIRECTORY
 
@@ -75,8 +75,8 @@ def header_text(numbers: bytes, version: str) -> str:
         f"#define CHM_UNICODE_LIMIT 0x{limit:X}u",
         f"#define CHM_UNICODE_SELECTORS_BEGIN 0x{_SELECTORS.start:X}u",
         f"#define CHM_UNICODE_SELECTORS_END 0x{_SELECTORS.stop:X}u",
-        *_array("chm_unicode_stage1", stage1),
-        *_array("chm_unicode_stage2", stage2),
+        *c_array("uint8_t", "chm_unicode_stage1", stage1, 32),
+        *c_array("uint8_t", "chm_unicode_stage2", stage2, 32),
         "",
         "#endif",
         "",
@@ -84,13 +84,14 @@ def header_text(numbers: bytes, version: str) -> str:
     return "\n".join(lines)
 
 
-def _array(name: str, values: Sequence[int]) -> list[str]:
-    rows = [",".join(map(str, values[at : at + 32])) for at in range(0, len(values), 32)]
-    return [f"static const uint8_t {name}[{len(values)}] = {{", *(f"  {row}," for row in rows), "};"]
+def c_array(kind: str, name: str, values: Sequence[int], row: int) -> list[str]:
+    """Lines of C: an array of constants, so many in a line."""
+    rows = [",".join(map(str, values[at : at + row])) for at in range(0, len(values), row)]
+    return [f"static const {kind} {name}[{len(values)}] = {{", *(f"  {line}," for line in rows), "};"]
 
 
-def main() -> Path:
-    """Write the header.
+def unicode_database() -> Any:
+    """A module like ``unicodedata``, of UNICODE_VERSION.
 
     Raises:
         ModuleNotFoundError: unicodedata2 is not installed.
@@ -99,7 +100,12 @@ def main() -> Path:
     database = importlib.import_module("unicodedata2")
     if database.unidata_version != UNICODE_VERSION:
         raise ValueError(f"unicodedata2 has Unicode {database.unidata_version}, not {UNICODE_VERSION}")
-    HEADER.write_text(header_text(class_numbers(database.category), UNICODE_VERSION), "utf-8")
+    return database
+
+
+def main() -> Path:
+    """Write the header; raises as ``unicode_database``."""
+    HEADER.write_text(header_text(class_numbers(unicode_database().category), UNICODE_VERSION), "utf-8")
     return HEADER
 
 
