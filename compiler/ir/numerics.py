@@ -188,15 +188,20 @@ def exp(ops: Ops[F, I, B], x: F) -> F:
     return keep_nan(ops, x, result)
 
 
-def log(ops: Ops[F, I, B], x: F) -> F:
-    """Natural logarithm, at most 1 ulp off; -infinity for 0 of either sign, NaN for x < 0; takes subnormal x."""
+def exponent_and_fraction(ops: Ops[F, I, B], x: F) -> tuple[F, F]:
+    """(e, f) of a positive x, exactly: ``x = 2**e * (1 + f)``, sqrt(1/2) <= 1 + f < sqrt(2); takes subnormal x."""
     tiny = ops.less(x, ops.f32(1.1754943508222875e-38))
     y = ops.select(tiny, ops.mul(x, ops.f32(8388608.0)), x)
     shift = ops.iselect(tiny, ops.i32(-23), ops.i32(0))
     offset = ops.isub(ops.bits(y), ops.i32(SQRT_HALF_BITS))
     exponent = ops.to_float(ops.iadd(ops.isar(offset, 23), shift))
     mantissa = ops.from_bits(ops.iadd(ops.iand(offset, ops.i32(0x007FFFFF)), ops.i32(SQRT_HALF_BITS)))
-    f = ops.sub(mantissa, ops.f32(1.0))
+    return exponent, ops.sub(mantissa, ops.f32(1.0))
+
+
+def log(ops: Ops[F, I, B], x: F) -> F:
+    """Natural logarithm, at most 1 ulp off; -infinity for 0 of either sign, NaN for x < 0; takes subnormal x."""
+    exponent, f = exponent_and_fraction(ops, x)
     square = ops.mul(f, f)
     tail = ops.mul(ops.mul(square, f), polynomial(ops, f, LOG_COEFFICIENTS))
     tail = ops.add(tail, ops.mul(exponent, ops.f32(LN2_LO)))

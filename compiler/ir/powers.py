@@ -13,13 +13,13 @@ from chimerac.compiler.ir.numerics import (
     PHASE_TO_RADIANS,
     SIGN,
     SIN_COEFFICIENTS,
-    SQRT_HALF_BITS,
     B,
     F,
     I,
     Ops,
     absolute,
     exp,
+    exponent_and_fraction,
     keep_nan,
     log,
     log1p,
@@ -98,13 +98,8 @@ def power(ops: Ops[F, I, B], a: F, b: F) -> F:
 
 def _log_in_two(ops: Ops[F, I, B], x: F) -> tuple[F, F]:
     """log(x) of a positive number as a sum of two, by the steps of ``numerics.log``: relative error below 2**-27."""
-    tiny = ops.less(x, ops.f32(1.1754943508222875e-38))
-    y = ops.select(tiny, ops.mul(x, ops.f32(8388608.0)), x)
-    shift = ops.iselect(tiny, ops.i32(-23), ops.i32(0))
-    offset = ops.isub(ops.bits(y), ops.i32(SQRT_HALF_BITS))
-    exponent = ops.to_float(ops.iadd(ops.isar(offset, 23), shift))
-    mantissa = ops.from_bits(ops.iadd(ops.iand(offset, ops.i32(0x007FFFFF)), ops.i32(SQRT_HALF_BITS)))
-    return log_of_parts(ops, exponent, ops.sub(mantissa, ops.f32(1.0)))
+    exponent, fraction = exponent_and_fraction(ops, x)
+    return log_of_parts(ops, exponent, fraction)
 
 
 def log_of_parts(ops: Ops[F, I, B], exponent: F, f: F) -> tuple[F, F]:

@@ -19,14 +19,22 @@ static void put(chm_writer *writer, char character) {
   if (writer->used + 1 < sizeof last_error) last_error[writer->used++] = character;
 }
 
-static void put_number(chm_writer *writer, uint64_t value) {
+size_t chm_decimal(uint64_t value, char *to) {
   char digits[20];
-  int count = 0;
+  size_t count = 0, written = 0;
   do {
     digits[count++] = (char)('0' + value % 10);
     value /= 10;
   } while (value);
-  while (count) put(writer, digits[--count]);
+  while (count) to[written++] = digits[--count];
+  to[written] = 0;
+  return written;
+}
+
+static void put_number(chm_writer *writer, uint64_t value) {
+  char digits[CHM_DECIMAL];
+  size_t count = chm_decimal(value, digits);
+  for (size_t i = 0; i < count; ++i) put(writer, digits[i]);
 }
 
 int32_t chm_fail(int32_t status, const char *format, ...) {

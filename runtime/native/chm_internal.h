@@ -25,6 +25,9 @@ int memcmp(const void *a, const void *b, size_t bytes);
 
 /* Record the sentence and return status. Format: %s text, %u uint64_t, %d int64_t, %q (pointer, size_t) quoted bytes. */
 int32_t chm_fail(int32_t status, const char *format, ...);
+/* Decimal digits and a zero byte, to a place of CHM_DECIMAL; the count of digits. */
+#define CHM_DECIMAL 21
+size_t chm_decimal(uint64_t value, char *to);
 
 /* ---- checked arithmetic: false on overflow (of products: above CHM_MAX_INTEGER) ---- */
 

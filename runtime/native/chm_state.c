@@ -55,18 +55,6 @@ static size_t text_bytes(const char *text) {
   return bytes;
 }
 
-/* Decimal digits and a zero byte; at most 21. */
-static void write_number(uint64_t value, char *to) {
-  char digits[20];
-  int count = 0;
-  do {
-    digits[count++] = (char)('0' + value % 10);
-    value /= 10;
-  } while (value);
-  while (count) *to++ = digits[--count];
-  *to = 0;
-}
-
 /* Two texts, cut off where there is no room; chm_state_names knows that there is. */
 static void write_name(const char *prefix, const char *name, char *to) {
   size_t room = CHM_MAX_NAME_BYTES;
@@ -81,8 +69,7 @@ static void write_shape(const char *shape, const chm_cache_desc *cache, int32_t 
   int32_t axis = 0;
   for (const char *from = shape; *from && room; --room) {
     if (cache && axis == cache->axis && (from == shape || from[-1] == ',')) {
-      write_number((uint64_t)(position < cache->rows ? position : cache->rows), to);
-      to += text_bytes(to);
+      to += chm_decimal((uint64_t)(position < cache->rows ? position : cache->rows), to);
       while (*from && *from != ',') ++from;
       if (!*from) break;
     }
@@ -107,7 +94,7 @@ static void describe(const chm_session *session, chm_stored *stored, int32_t pos
   }
   bool logits = index == LOGITS;
   write_name("", logits ? CHM_SECTION_LOGITS : fixed[index].name, item->name);
-  write_number(logits ? (uint64_t)chm_model.vocab : fixed[index].elements, item->shape);
+  chm_decimal(logits ? (uint64_t)chm_model.vocab : fixed[index].elements, item->shape);
   item->dtype = logits ? "F32" : fixed[index].dtype;
   item->data = logits ? (uint8_t *)session->logits : (uint8_t *)stored + fixed[index].offset;
   item->bytes = logits ? (uint64_t)chm_model.vocab * 4 : fixed[index].bytes;
@@ -202,8 +189,8 @@ static void put(chm_out *out, const void *data, size_t bytes) {
 static void put_text(chm_out *out, const char *text) { put(out, text, text_bytes(text)); }
 
 static void put_number(chm_out *out, uint64_t value) {
-  char digits[24];
-  write_number(value, digits);
+  char digits[CHM_DECIMAL];
+  chm_decimal(value, digits);
   put_text(out, digits);
 }
 
@@ -261,10 +248,10 @@ static void put_tensors(chm_out *out, const chm_session *session, chm_stored *st
   for (uint32_t i = 0; i < count_items(); ++i) {
     uint64_t gap = gap_at(offset);
     if (gap) {
-      char number[24];
-      write_number(pads++, number);
+      char number[CHM_DECIMAL];
+      chm_decimal(pads++, number);
       write_name(CHM_PAD_PREFIX, number, item.name);
-      write_number(gap, number);
+      chm_decimal(gap, number);
       put_tensor(out, item.name, "U8", number, offset, offset + gap);
     }
     describe(session, stored, position, i, &item);
