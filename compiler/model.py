@@ -90,7 +90,8 @@ class Model:
         digest: SHA-256 of what the model was described by, in hexadecimal: a config, or the module itself.
         module: the imported IR with its weights; those of a large model are computed part by part
             (``Constant.parts``). A language model has the graph ``main``, any other one graphs of the role call.
-        tokenizer: its table; as many entries as the logits have. None of a module that is no language model.
+        tokenizer: its table; as many entries as the logits have. None of a module that is no language model, and of one
+            whose tokens are no text.
         entries: of such a module: what callers of its graphs see, by the names of these.
         grammars: None for a model without.
         file_names: names that the description asks for, by the role of the file in a bundle (weights, tokenizer,

@@ -36,7 +36,7 @@ from chimerac.compiler.packaging.registry import package_of
 from chimerac.frontends.config.locate import builtin_names
 from chimerac.frontends.matrices.rules import Given
 from chimerac.frontends.sources.recognised import is_published
-from chimerac.frontends.tokenizers import checked_chat
+from chimerac.frontends.tokenizers import Characters, checked_chat
 from chimerac.passes.loop_unrolling import check_loops
 from chimerac.runtime.bundle_format import Chat, Generation
 from chimerac.runtime.reference.tokenizer import Tokenizer
@@ -107,7 +107,8 @@ def build(
         overrides: ``a.b.c=value`` settings of config values.
         weights: safetensors file; without it those that come with a built-in config, where the config is taken as it is
             and no seed is given; otherwise random ones, from the seed.
-        tokenizer: tokenizer container, or the ranks of o200k_base in tiktoken's format; without it the one of the
+        tokenizer: tokenizer container, the ranks of o200k_base in tiktoken's format, or a list of characters in JSON,
+            in the order of their ids; without it the one of the
             built-in config, else o200k_base with agent tokens for a vocabulary of 200,073, else one token per byte.
         seed: of random weights; the config's when None.
         loops: unroll looped layers this many times; None lets the run time choose.
@@ -196,7 +197,7 @@ def compile(
     targets: Sequence[str] | None = None,
     out: str | Path = "dist",
     name: str | None = None,
-    tokenizer: str | Path | Tokenizer | None = None,
+    tokenizer: str | Path | Tokenizer | Characters | None = None,
     grammars: GrammarRequest | None = None,
     generation: Generation | None = None,
     chat: Chat | None = None,
@@ -228,8 +229,9 @@ def compile(
             that are that already and float32 for others; or a mapping from patterns of names of parameters to formats,
             ``{"*": "int8", "head.*": "f32"}``, or texts, ``["int8", "head.*=f32"]``. The last that fits decides.
         name: of the model and its bundles; the class's, in lower case, when None.
-        tokenizer: of as many tokens as V, or its file; one token per byte when None. This and the next three are of
-            language models only.
+        tokenizer: of as many tokens as V, or its file, or characters: a list in the order of their ids, or the id of
+            each. When None one token per byte, and none at all where V is under 256: such a bundle takes and gives ids.
+            This and the next three are of language models only.
         grammars: what the bundle's grammar file holds; none when None.
         generation: what a generation takes where its caller says nothing; greedy when None.
         chat: how conversations are put into tokens; none when None, and prompts are raw.

@@ -26,7 +26,7 @@ from chimerac.frontends.config.model import NAME_PATTERN
 from chimerac.frontends.families.protocol import Description, Family
 from chimerac.frontends.families.registry import DEFAULT, find_family
 from chimerac.frontends.matrices.rules import Given
-from chimerac.frontends.tokenizers import check_size, load_tokenizer
+from chimerac.frontends.tokenizers import Characters, character_tokenizer, check_size, load_tokenizer
 from chimerac.runtime.bundle_format import Entry
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.reference.tokenizer import Tokenizer, byte_tokenizer
@@ -41,6 +41,7 @@ MOST_SEED = (1 << 64) - 1
 MODULE_SOURCE = re.compile(r".+\.py:[A-Za-z_]\w*")
 #: Most tokens of a call of a module that no family describes.
 DEFAULT_BLOCK = 16
+BYTES = 256  #: tokens of a model that has one for each byte
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def model_of_module(
     module: nn.Module,
     *,
     name: str | None = None,
-    tokenizer: str | Path | Tokenizer | None = None,
+    tokenizer: str | Path | Tokenizer | Characters | None = None,
     grammars: GrammarRequest | None = None,
     block: int = DEFAULT_BLOCK,
     context: int | None = None,
@@ -178,25 +179,32 @@ def model_of_module(
     verify(imported)
     tell("export", f"{len(imported.entry('main').ops)} ops", time.perf_counter() - begun)
     vocabulary = int(imported.entry("main").results[0].type.shape[-1])
-    if tokenizer is None:
-        if vocabulary < 256:
-            message = f"the model has {vocabulary} tokens, too few for one per byte"
-            raise UserError("CHM244", message, hint="give its tokenizer: tokenizer=…")
-        tokenizer = byte_tokenizer(vocabulary, ())
-    elif isinstance(tokenizer, Tokenizer):
-        check_size(tokenizer, vocabulary, "the tokenizer")
-    else:
-        tokenizer = read_tokenizer_file(tokenizer, vocabulary)
+    table = _tokenizer(tokenizer, vocabulary)
+    if table is None and grammars is not None:
+        message = f"the model has {vocabulary} tokens, too few for one per byte, and grammars are of texts"
+        raise UserError("CHM244", message, hint="give its tokenizer: tokenizer=…")
     return Model(
         name=imported.name,
         digest=module_digest(imported),
         module=imported,
-        tokenizer=tokenizer,
+        tokenizer=table,
         grammars=grammars,
         remarks=(*_changes(notes), *formats.remarks),
         provenance={"weights": _origin(module), **formats.provenance},
         notes=formats.notes,
     )
+
+
+def _tokenizer(given: str | Path | Tokenizer | Characters | None, vocabulary: int) -> Tokenizer | None:
+    """The tokenizer of a module; without one a token per byte, and no text where there are fewer tokens than that."""
+    if given is None:
+        return byte_tokenizer(vocabulary, ()) if vocabulary >= BYTES else None
+    if isinstance(given, Tokenizer):
+        check_size(given, vocabulary, "the tokenizer")
+        return given
+    if isinstance(given, str | Path):
+        return read_tokenizer_file(given, vocabulary)
+    return character_tokenizer(given, vocabulary)
 
 
 def model_of_tensors(

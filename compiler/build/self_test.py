@@ -30,7 +30,7 @@ GENERATED_ROLES = (ROLE_END, ROLE_CONTROL)
 
 
 def self_test(
-    module: Module, *, prompt: Sequence[int], count: int, tokenizer: Tokenizer, loops: int | None = None
+    module: Module, *, prompt: Sequence[int], count: int, tokenizer: Tokenizer | None, loops: int | None = None
 ) -> SelfTest:
     """Run ``prompt``, then generate greedily as the C runtime does.
 
@@ -39,8 +39,10 @@ def self_test(
     """
     session = Session(module, loops=loops)
     logits = session.forward(prompt)
-    roles = {special.id: special.role for special in tokenizer.specials}
-    allowed = np.array([bool(t) or roles.get(i) in GENERATED_ROLES for i, t in enumerate(tokenizer.tokens)])
+    roles = {special.id: special.role for special in tokenizer.specials} if tokenizer else {}
+    allowed = np.ones(len(logits), bool)
+    if tokenizer:
+        allowed[:] = [bool(t) or roles.get(i) in GENERATED_ROLES for i, t in enumerate(tokenizer.tokens)]
     tokens: list[int] = []
     while len(tokens) < count:
         tokens.append(int(np.argmax(np.where(allowed, logits, -np.inf))))

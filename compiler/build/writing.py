@@ -36,12 +36,15 @@ def make_self_test(model: Model, module: Module, tell: Progress) -> Tested:
     """
     begun = time.perf_counter()
     tokenizer = model.tokenizer
-    if tokenizer is None:
+    if model.entries:
         (entry,) = model.entries
         called = call_test(module, entry)
         tell("self-test vector", f"{len(called.calls)} calls in the interpreter", time.perf_counter() - begun)
         return called
-    prompt, count = tokenizer.encode(SELF_TEST_PROMPT), SELF_TEST_TOKENS
+    prompt, count = tokenizer.encode(SELF_TEST_PROMPT) if tokenizer else [], SELF_TEST_TOKENS
+    if not prompt:  # its tokens are no text, or no letters
+        vocabulary = int(module.usual.results[0].type.shape[-1])
+        prompt = [i * (i + 1) // 2 % vocabulary for i in range(SELF_TEST_TOKENS)]
     if is_large(module):
         prompt, count = prompt[: LARGE_SELF_TEST[0]], LARGE_SELF_TEST[1]
     if context := context_of(module):

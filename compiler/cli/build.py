@@ -19,7 +19,11 @@ from chimerac.compiler.units import decimal_size
 @click.option("-o", "--out", default="dist", show_default=True, type=click.Path(file_okay=False), help="Output folder.")
 @config_options
 @click.option("--weights", type=click.Path(dir_okay=False), help="Trained weights (safetensors).")
-@click.option("--tokenizer", type=click.Path(dir_okay=False), help="Tokenizer: a container or a .tiktoken file.")
+@click.option(
+    "--tokenizer",
+    type=click.Path(dir_okay=False),
+    help="Tokenizer: a container, a .tiktoken file, or a list of characters in JSON.",
+)
 @click.option("--seed", type=int, help="Seed of random weights.")
 @example_option
 @click.option("--block", type=click.IntRange(min=1), help="Most tokens, or elements along T, of a call of a module.")

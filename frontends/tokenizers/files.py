@@ -8,6 +8,7 @@ from typing import Final
 
 from chimerac.compiler.errors import Span, UserError
 from chimerac.frontends.tokenizers import o200k
+from chimerac.frontends.tokenizers.characters import read_characters
 from chimerac.runtime.bundle_format import Chat
 from chimerac.runtime.reference.tokenizer import Tokenizer, read_tokenizer
 
@@ -15,18 +16,22 @@ _RANK_LINE: Final = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\r?\n")
 
 
 def load_tokenizer(path: str | Path, vocabulary: int) -> Tokenizer:
-    """The tokenizer of a container, or of the ranks of o200k_base in tiktoken's format.
+    """The tokenizer of a container, of the ranks of o200k_base in tiktoken's format, or of characters in JSON.
 
     Args:
         path: the file; what it holds decides, not its name.
         vocabulary: entries of the model's vocabulary.
 
     Raises:
-        UserError: CHM244, its size is not the vocabulary's; CHM245, ranks of another tokenizer.
+        UserError: CHM244, its size is not the vocabulary's; CHM245, ranks of another tokenizer; CHM260, what is no
+            list of characters.
         BundleError: CHM400 to CHM406, CHM430, a container that cannot be read.
     """
-    if _holds_ranks(Path(path)):
+    start = _start(Path(path))
+    if _RANK_LINE.match(start):
         return o200k.o200k_tokenizer(o200k.read_ranks(path), vocabulary)
+    if start.lstrip()[:1] in (b"[", b"{"):
+        return read_characters(Path(path), vocabulary)
     tokenizer = read_tokenizer(path)
     check_size(tokenizer, vocabulary, f"the tokenizer {path}")
     return tokenizer
@@ -72,9 +77,9 @@ def tokenizer_of(vocabulary: int, token_ids: tuple[int, ...] = (), place: Span |
     return o200k.o200k_tokenizer(o200k.installed_ranks())
 
 
-def _holds_ranks(path: Path) -> bool:
+def _start(path: Path) -> bytes:
     try:
         with open(path, "rb") as file:
-            return _RANK_LINE.match(file.read(1024)) is not None
+            return file.read(1024)
     except OSError:
-        return False  # the reader of containers says what is wrong
+        return b""  # the reader of containers says what is wrong

@@ -37,17 +37,22 @@ def read_text(path: Path, most: int = MAX_BYTES) -> str:
         raise invalid(str(path), "it is not UTF-8") from None
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """The object that a file of JSON holds; raises UserError CHM260."""
+def read_value(path: Path) -> Any:
+    """What a file of JSON holds; raises UserError CHM260."""
     text = read_text(path)
     if text.count("[") + text.count("{") > MAX_BRANCHES:
         raise invalid(str(path), f"it has more than {MAX_BRANCHES:,} lists and objects")
     try:
-        value = json.loads(text)
+        return json.loads(text)
     except RecursionError:
         raise invalid(str(path), "it is nested too deep") from None
     except ValueError as error:
         raise invalid(str(path), f"it is not JSON: {error}") from None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object that a file of JSON holds; raises UserError CHM260."""
+    value = read_value(path)
     if not isinstance(value, dict):
         raise invalid(str(path), "it is no JSON object")
     return value

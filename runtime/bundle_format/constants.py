@@ -92,6 +92,7 @@ PATTERN_LLAMA3: Final = "llama3"
 PATTERN_QWEN2: Final = "qwen2"
 PATTERN_QWEN35: Final = "qwen35"
 PATTERN_SPACES: Final = "spaces"  #: before each space
+PATTERN_CHARACTERS: Final = "characters"  #: each character by itself
 PATTERNS: Final = (
     PATTERN_NONE,
     PATTERN_O200K,
@@ -102,6 +103,7 @@ PATTERNS: Final = (
     PATTERN_QWEN2,
     PATTERN_QWEN35,
     PATTERN_SPACES,
+    PATTERN_CHARACTERS,
 )
 
 RULE_NFC: Final = "nfc"  #: text is brought to Unicode's normalization form C

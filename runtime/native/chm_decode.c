@@ -91,7 +91,7 @@ static int32_t prompt(chm_session *session, const uint8_t *text, size_t text_byt
   int32_t answer = chm_tokenizer_special(bundle, CHM_ROLE_ANSWER);
   size_t count = 0, first = begin >= 0;
   if (!chm_model.vocab) return chm_fail(CHM_ERROR_STATE, CHM_NO_TOKENS);
-  if (!bundle->has_tokenizer) return chm_fail(CHM_ERROR_STATE, "the bundle has no tokenizer");
+  if (!bundle->has_tokenizer) return chm_fail(CHM_ERROR_STATE, CHM_NO_TEXT);
   if (text_bytes > (size_t)1 << 28) return chm_fail(CHM_ERROR_ARGUMENT, "the text is over 256 MiB");
   size_t room = chm_tokenizer_room(bundle, text_bytes);
   uint64_t scratch_bytes = ((uint64_t)room + 2) * sizeof(int32_t);

@@ -293,7 +293,7 @@ static int32_t encode(chm_bundle *bundle, const uint8_t *text, size_t text_bytes
                       int32_t *tokens, size_t capacity, size_t *count) {
   if (!bundle || !count || (!text && text_bytes) || (!tokens && capacity))
     return chm_fail(CHM_ERROR_ARGUMENT, "chm_tokenizer_encode: a pointer is NULL");
-  if (!bundle->has_tokenizer) return chm_fail(CHM_ERROR_STATE, "the bundle has no tokenizer");
+  if (!bundle->has_tokenizer) return chm_fail(CHM_ERROR_STATE, CHM_NO_TEXT);
   if (text_bytes > (size_t)1 << 28) return chm_fail(CHM_ERROR_ARGUMENT, "the text is over 256 MiB");
   chm_encoder encoder = {.tokenizer = &bundle->tokenizer, .allocator = &bundle->allocator};
   int32_t status = CHM_OK;
@@ -332,7 +332,7 @@ int32_t chm_tokenizer_encode_part(chm_bundle *bundle, const uint8_t *text, size_
                                   int32_t *tokens, size_t capacity, size_t *count) {
   if (!bundle || !at || !count || (!text && text_bytes) || (!tokens && capacity))
     return chm_fail(CHM_ERROR_ARGUMENT, "chm_tokenizer_encode_part: a pointer is NULL");
-  if (!bundle->has_tokenizer) return chm_fail(CHM_ERROR_STATE, "the bundle has no tokenizer");
+  if (!bundle->has_tokenizer) return chm_fail(CHM_ERROR_STATE, CHM_NO_TEXT);
   if (text_bytes > (size_t)1 << 28) return chm_fail(CHM_ERROR_ARGUMENT, "the text is over 256 MiB");
   if (*at > text_bytes || capacity < chm_tokenizer_room(bundle, text_bytes - *at))
     return chm_fail(CHM_ERROR_ARGUMENT, "chm_tokenizer_encode_part: no room for a token a byte");

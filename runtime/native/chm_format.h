@@ -63,7 +63,8 @@
   X(LLAMA3, "llama3") \
   X(QWEN2, "qwen2") \
   X(QWEN35, "qwen35") \
-  X(SPACES, "spaces")
+  X(SPACES, "spaces") \
+  X(CHARACTERS, "characters")
 #define CHM_RULES(X) \
   X(NFC, "nfc") \
   X(UNDERLINE, "underline") \

@@ -247,6 +247,9 @@ int32_t chm_sample(const chm_sampling *sampling, const float *logits, int32_t vo
 /* Of functions of tokens with a model that has none. */
 #define CHM_NO_TOKENS "the bundle holds no language model; call it with tensors"
 
+/* Of functions of text with a model whose tokens are none. */
+#define CHM_NO_TEXT "the bundle has no tokenizer: its model takes and gives token ids, not text"
+
 #define CHM_MAX_MAPPINGS 2
 
 struct chm_bundle {

@@ -169,6 +169,7 @@ size_t chm_piece(chm_split split, const uint8_t *text, size_t at, size_t end) {
     case CHM_SPLIT_GPT2_DIGITS: return is_number ? numbers(text, at, end, 1) : gpt2_piece(text, at, end, number);
     case CHM_SPLIT_GPT2_DIGITS3: return is_number ? numbers(text, at, end, 3) : gpt2_piece(text, at, end, number);
     case CHM_SPLIT_SPACES: return space_piece(text, at, end);
+    case CHM_SPLIT_CHARACTERS: return at + character_at(text, at, end).bytes;
     case CHM_SPLIT_NONE: break;
   }
   return end;

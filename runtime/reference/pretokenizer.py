@@ -29,7 +29,7 @@ Those of ``gpt2``; ``gpt2-digits`` cuts every number off before that, ``gpt2-dig
     \\s+(?!\\S)
     \\s+
 
-``spaces`` cuts before each space.
+``spaces`` cuts before each space, ``characters`` after each character.
 
 A byte that is part of no UTF-8 character counts as a character of its own that is no letter, mark, number or space.
 """
@@ -86,6 +86,7 @@ class _Scanner:
             c.PATTERN_GPT2_DIGITS: partial(self._gpt2, 1),
             c.PATTERN_GPT2_DIGITS3: partial(self._gpt2, 3),
             c.PATTERN_SPACES: self._spaces,
+            c.PATTERN_CHARACTERS: lambda at: at + 1,
         }
         return by_pattern.get(pattern, lambda _: self._end)
 

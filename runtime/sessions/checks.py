@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from chimerac.runtime.arguments import kind
+from chimerac.runtime.bundle_format import Manifest
 from chimerac.runtime.errors import BundleError
 
 Progress = Callable[[int, int], object]  #: is told how many tokens of a prompt were run, and of how many
+
+
+NO_TEXT: Final = "the bundle has no tokenizer: its model takes and gives token ids, not text"
+
+
+def check_has_tokens(manifest: Manifest) -> None:
+    """Raises BundleError CHM421 if a bundle holds no language model."""
+    if manifest.entries:
+        example = ", ".join(f"{port.name!r}: …" for port in manifest.entries[0].inputs)
+        hint = f"call it with tensors: session.call({{{example}}})"
+        raise BundleError("CHM421", "the bundle holds no language model, and has no tokens", hint=hint)
+
+
+def check_has_text(manifest: Manifest, vocabulary: int) -> None:
+    """Raises BundleError CHM421 if the tokens of a bundle's model are no text."""
+    if manifest.file("tokenizer") is None:
+        hint = f"give token ids, of 0 to {vocabulary - 1}: session.generate([0, 1])"
+        raise BundleError("CHM421", NO_TEXT, hint=hint)
 
 
 def check_same(what: str, here: str, there: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -20,7 +20,7 @@ from chimerac.runtime.bundle_format.entries import comparable, drawn
 from chimerac.runtime.bundle_format.hashing import hash_words
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import NO_GRAMMAR, OPTION_NAMES, PLAIN, GenerateOptions
-from chimerac.runtime.sessions.checks import Progress, check_same, checked_progress
+from chimerac.runtime.sessions.checks import Progress, check_has_text, check_has_tokens, check_same, checked_progress
 from chimerac.runtime.sessions.conversation import ChatPiece, Held, Parts, checked_messages
 from chimerac.runtime.sessions.guard import Generation, Guard
 from chimerac.runtime.sessions.tensors import as_given_back, checked_inputs, entry_of
@@ -93,6 +93,7 @@ class Session(ABC):
         given = {name: value for name, value in options.items() if value is not None}
         chosen = GenerateOptions.of({**self._defaults(mode), **given})
         if isinstance(prompt, str | bytes | bytearray | memoryview):
+            self._need_text()
             checked: CheckedPrompt = checked_text(prompt, "the prompt")
         else:
             checked = checked_tokens(prompt, self.vocab_size)
@@ -189,6 +190,7 @@ class Session(ABC):
         ``begins``, of a text that follows others, those do not that put it before the first only. Raises BundleError
         CHM420 for what is no text, and for ``specials`` in a text that does not begin.
         """
+        self._need_text()
         data = checked_text(text, "the text")
         for name, value in (("specials", specials), ("begins", begins)):
             if not isinstance(value, bool):
@@ -236,12 +238,12 @@ class Session(ABC):
 
     def need_tokens(self) -> None:
         """Raise BundleError CHM421 if the bundle holds no language model."""
-        if self.manifest.entries:
-            hint = f"call it with tensors: session.call({{{', '.join(self._example())}}})"
-            raise BundleError("CHM421", "the bundle holds no language model, and has no tokens", hint=hint)
+        check_has_tokens(self.manifest)
 
-    def _example(self) -> Iterator[str]:
-        return (f"{port.name!r}: …" for port in self.manifest.entries[0].inputs)
+    def _need_text(self) -> None:
+        """Raise BundleError CHM421 if the model's tokens are no text."""
+        self.need_tokens()
+        check_has_text(self.manifest, self.vocab_size)
 
     def reset(self) -> None:
         """Back to position 0 and the initial state."""

@@ -27,6 +27,7 @@ from chimerac.runtime.options import GenerateOptions
 from chimerac.runtime.reference.grammars import GrammarRun, PythonGrammars
 from chimerac.runtime.reference.sampler import sample
 from chimerac.runtime.reference.tokenizer import StreamDecoder, Tokenizer, read_tokenizer
+from chimerac.runtime.sessions.checks import NO_TEXT
 from chimerac.runtime.sessions.onnx_model import (
     ONNX_FUSED,
     first_line,
@@ -181,7 +182,7 @@ class OnnxSession(SteppingSession):
 
     def _text_tokenizer(self) -> Tokenizer:
         if self._tokenizer is None:
-            raise BundleError("CHM421", "the bundle has no tokenizer")
+            raise BundleError("CHM421", NO_TEXT)
         return self._tokenizer
 
     # ---- generating ----

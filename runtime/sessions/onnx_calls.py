@@ -143,7 +143,7 @@ class OnnxCallSession(Session):
         yield from ()
 
     def _encode(self, text: bytes, specials: bool, begins: bool) -> list[int]:
-        raise BundleError("CHM421", "the bundle has no tokenizer")
+        raise NotImplementedError
 
     def _prefill(self, tokens: NDArray[np.int32], tell: Progress) -> None:
         raise NotImplementedError

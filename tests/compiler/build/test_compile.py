@@ -113,14 +113,6 @@ def test_changed_types_are_among_the_remarks() -> None:
     assert remark.text.endswith("parameters or buffers of float64 became float32")
 
 
-def test_few_tokens_need_a_tokenizer() -> None:
-    module = Echo()
-    module.head = nn.Linear(16, 40)
-    with pytest.raises(UserError, match="40 tokens, too few") as error:
-        model_of_module(module)
-    assert error.value.code == "CHM244"
-
-
 class Branches(Echo):
     def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
         logits: Tensor = super().forward(tokens, position)
