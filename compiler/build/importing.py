@@ -190,7 +190,7 @@ def model_of_module(
         tokenizer=table,
         grammars=grammars,
         remarks=(*_changes(notes), *formats.remarks),
-        provenance={"weights": _origin(module), **formats.provenance},
+        provenance={"weights": _origin(module), **cache_provenance(cache), **formats.provenance},
         notes=formats.notes,
     )
 
@@ -205,6 +205,11 @@ def _tokenizer(given: str | Path | Tokenizer | Characters | None, vocabulary: in
     if isinstance(given, str | Path):
         return read_tokenizer_file(given, vocabulary)
     return character_tokenizer(given, vocabulary)
+
+
+def cache_provenance(cache: str) -> dict[str, str]:
+    """What a manifest says of caches that are not the module's own."""
+    return {} if cache == CACHE_TYPES[0] else {"cache": cache}
 
 
 def model_of_tensors(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from chimerac.compiler.build.importing import read_tokenizer_file
+from chimerac.compiler.build.importing import cache_provenance, read_tokenizer_file
 from chimerac.compiler.build.timings import Progress, silent
 from chimerac.compiler.errors import Span, UserError
 from chimerac.compiler.ir.caches import CACHE_TYPES, with_caches
@@ -140,7 +140,7 @@ def _import(opened: Opened, text: Text, cache: str, tell: Progress) -> Model:
         generation=generation_of(opened.source),
         chat=text.chat,
         remarks=(*(Remark("weights", line) for line in told), *(Remark("text", line) for line in text.notes)),
-        provenance=_provenance(opened) | ({} if cache == CACHE_TYPES[0] else {"cache": cache}),
+        provenance=_provenance(opened) | cache_provenance(cache),
         notes=notes(told),
         reference=Reference(_sessions(model), product_inputs) if model.whole else None,
     )

@@ -11,16 +11,22 @@
 
 #include "chm_internal.h"
 
+/* Aligned zeros. calloc touches no pages that come from the system; how far its block was moved is before ours. */
 static void *host_allocate(void *user, size_t bytes) {
-  void *block = NULL;
   (void)user;
-  return posix_memalign(&block, 64, bytes) ? NULL : block;
+  if (bytes > SIZE_MAX - CHM_SECTION_ALIGNMENT) return NULL;
+  uint8_t *block = calloc(1, bytes + CHM_SECTION_ALIGNMENT);
+  if (!block) return NULL;
+  size_t moved = CHM_SECTION_ALIGNMENT - (uintptr_t)block % CHM_SECTION_ALIGNMENT;
+  block += moved;
+  block[-1] = (uint8_t)moved;
+  return block;
 }
 
 static void host_release(void *user, void *block, size_t bytes) {
   (void)user;
   (void)bytes;
-  free(block);
+  if (block) free((uint8_t *)block - ((uint8_t *)block)[-1]);
 }
 
 const chm_allocator chm_default_allocator = {host_allocate, host_release, NULL};

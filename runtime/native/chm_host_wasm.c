@@ -13,6 +13,7 @@ typedef struct chm_range {
 static chm_range free_ranges[CHM_MAX_FREE]; /* sorted, not touching */
 static uint32_t n_free;
 static uintptr_t heap_end; /* everything above is unused; 0 before the first call */
+static uintptr_t touched;  /* everything above was never given, and is zeros */
 
 static uintptr_t round_up(uintptr_t value) { return (value + 63) & ~(uintptr_t)63; }
 
@@ -33,19 +34,28 @@ static void drop_range(uint32_t index) {
   for (--n_free; index < n_free; ++index) free_ranges[index] = free_ranges[index + 1];
 }
 
-void *chm_memory_allocate(size_t bytes) {
-  if (!bytes || bytes > SIZE_MAX / 2) return NULL;
-  size_t size = round_up(bytes);
+/* A place of so many bytes, or 0. */
+static uintptr_t place_for(size_t size) {
   for (uint32_t i = 0; i < n_free; ++i)
     if (free_ranges[i].end - free_ranges[i].start >= size) {
       uintptr_t start = free_ranges[i].start;
       free_ranges[i].start += size;
       if (free_ranges[i].start == free_ranges[i].end) drop_range(i);
-      return (void *)start;
+      return start;
     }
   uintptr_t start = top();
-  if (!grow_to((uint64_t)start + size)) return NULL;
+  if (!grow_to((uint64_t)start + size)) return 0;
   heap_end = start + size;
+  return start;
+}
+
+void *chm_memory_allocate(size_t bytes) {
+  if (!bytes || bytes > SIZE_MAX / 2) return NULL;
+  size_t size = round_up(bytes);
+  uintptr_t start = place_for(size), end = start + size;
+  if (!start) return NULL;
+  if (start < touched) memset((void *)start, 0, (end < touched ? end : touched) - start);
+  if (end > touched) touched = end;
   return (void *)start;
 }
 

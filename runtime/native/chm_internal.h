@@ -50,7 +50,7 @@ static inline void chm_give(uint32_t *flag) { __atomic_store_n(flag, 0, __ATOMIC
 
 /* ---- memory ---- */
 
-extern const chm_allocator chm_default_allocator; /* of the host file */
+extern const chm_allocator chm_default_allocator; /* of the host file; its blocks are zeros, pages of them untouched */
 /* NULL and chm_fail(CHM_ERROR_MEMORY) if there is none. */
 void *chm_allocate(const chm_allocator *allocator, uint64_t bytes);
 void chm_release(const chm_allocator *allocator, void *block, uint64_t bytes);

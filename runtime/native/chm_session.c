@@ -87,15 +87,21 @@ void chm_session_start(chm_session *session) {
   session->text_bytes = 0;
 }
 
+/* Zeros. Caches are most of a session, and longer than most texts: what no text reaches is to take no memory. */
+static uint8_t *allocate_zeros(const chm_allocator *allocator, uint64_t bytes) {
+  uint8_t *block = chm_allocate(allocator, bytes);
+  if (block && allocator->allocate != chm_default_allocator.allocate) memset(block, 0, (size_t)bytes);
+  return block;
+}
+
 int32_t chm_session_open(chm_bundle *bundle, const chm_allocator *allocator, chm_session **session_out) {
   if (session_out) *session_out = NULL;
   if (!bundle || !session_out) return chm_fail(CHM_ERROR_ARGUMENT, "chm_session_open: a pointer is NULL");
   if (!allocator) allocator = &bundle->allocator;
   chm_layout layout;
   if (!lay_out(&layout)) return chm_fail(CHM_ERROR_MEMORY, "a session does not fit the address space");
-  uint8_t *block = chm_allocate(allocator, layout.total);
+  uint8_t *block = allocate_zeros(allocator, layout.total);
   if (!block) return CHM_ERROR_MEMORY;
-  memset(block, 0, (size_t)layout.total);
   chm_session *session = (chm_session *)(void *)block;
   session->bundle = bundle;
   session->allocator = *allocator;

@@ -7,6 +7,7 @@ export declare class WorkerModel {
   readonly manifest: Manifest;
   readonly vocabSize: number;
   readonly maxLoops: number;
+  readonly context: number;
   readonly threads: number;
   readonly variant: string;
   readonly finishReason: FinishReason;

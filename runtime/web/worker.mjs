@@ -16,8 +16,8 @@ async function steps(id, signal, options, begin) {
 const requests = {
   async load(id, { url, options }, signal) {
     model = await load(url, { ...options, signal, onProgress: (progress) => postMessage({ id, type: "progress", progress }) });
-    const { manifest, vocabSize, maxLoops, threads, variant } = model;
-    return { manifest, vocabSize, maxLoops, threads, variant };
+    const { manifest, vocabSize, maxLoops, context, threads, variant } = model;
+    return { manifest, vocabSize, maxLoops, context, threads, variant };
   },
   generate: (id, { prompt, options }, signal) => steps(id, signal, options, (all) => model.generate(prompt, all)),
   chat: (id, { messages, options }, signal) => steps(id, signal, options, (all) => model.chat(messages, all)),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +27,7 @@ from chimerac.compiler.ir.interpreter import Session
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.packaging.facts import facts_of
 from chimerac.frontends.export.importer import import_module
+from chimerac.runtime.bundle_format import read_manifest
 from chimerac.runtime.sessions.runner import find_emulator
 
 CALLS = (tuple(range(8)), (3,), (1, 2, 3), *((i,) for i in range(4)), *(tuple(range(i, i + 8)) for i in range(6)), (5,))
@@ -109,6 +113,7 @@ def test_bundles_with_a_context_and_halves(tmp_path: Path) -> None:
     )
     snapshots = set()
     for bundle in report.bundles:
+        assert read_manifest(bundle.path).provenance["cache"] == "f16"
         with chimerac.load(bundle.path) as session:
             assert session.context == 40
             for _ in session.generate([1, 2, 3], max_tokens=20):
@@ -117,6 +122,38 @@ def test_bundles_with_a_context_and_halves(tmp_path: Path) -> None:
             snapshots.add(session.snapshot())
             session.restore(session.snapshot())
     assert len(snapshots) == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
+def test_rows_that_no_text_reaches_take_no_memory(tmp_path: Path) -> None:
+    """Of 16 MiB of caches a session of a few tokens has a few pages; on memory that was used it has zeros again."""
+    report = chimerac.compile(CachedModel(1 << 16), targets=["x86_64-avx2"], out=tmp_path)
+    found = subprocess.run([sys.executable, "-c", RESIDENT, report.bundles[0].path], capture_output=True, check=True)
+    opened, run, same = json.loads(found.stdout)
+    assert 0 <= opened <= run < 4 << 20
+    assert same
+
+
+#: Memory that two sessions take, opened and after some tokens; whether a later one computes the same.
+RESIDENT = """
+import json, mmap, sys
+from pathlib import Path
+import chimerac
+resident = lambda: int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+logits = []
+with chimerac.load(sys.argv[1]) as first:
+    first.prefill([1, 2, 3])
+    before = resident()
+    with chimerac.load(sys.argv[1]) as second:
+        opened = resident() - before
+        second.prefill(range(40))
+        logits.append(second.logits().tobytes())
+        run = resident() - before
+with chimerac.load(sys.argv[1]) as third:
+    third.prefill(range(40))
+    logits.append(third.logits().tobytes())
+print(json.dumps([opened, run, len(set(logits)) == 1]))
+"""
 
 
 def test_the_gpt_of_the_page(tmp_path: Path) -> None:

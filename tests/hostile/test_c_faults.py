@@ -26,7 +26,6 @@ RUNNER_CALLS = (
     "malloc",
     "calloc",
     "aligned_alloc",
-    "posix_memalign",
     "fopen",
     "fseek",
     "ftell",

@@ -331,12 +331,9 @@ class AppleMachine:
         left, right = (self.text(p) for p in self._arguments(2))
         return (left > right) - (left < right)
 
-    def import_posix_memalign(self) -> int:
-        place, alignment, size = self._arguments(3)
-        if alignment > 64:
-            raise MachineError(f"posix_memalign of alignment {alignment}")
-        self.store(place, self.allocate(size))
-        return 0
+    def import_calloc(self) -> int:
+        count, size = self._arguments(2)
+        return self.allocate(count * size, bytes(count * size))
 
     def import_malloc(self) -> int:
         return self.allocate(self._arguments(1)[0])

@@ -46,7 +46,6 @@ WRAP(ssize_t, readlink, (const char *path, char *to, size_t bytes), (path, to, b
 WRAP(void *, malloc, (size_t bytes), (bytes), NULL)
 WRAP(void *, calloc, (size_t count, size_t bytes), (count, bytes), NULL)
 WRAP(void *, aligned_alloc, (size_t alignment, size_t bytes), (alignment, bytes), NULL)
-WRAP(int, posix_memalign, (void **block, size_t alignment, size_t bytes), (block, alignment, bytes), ENOMEM)
 WRAP(FILE *, fopen, (const char *path, const char *mode), (path, mode), NULL)
 WRAP(int, fseek, (FILE *file, long to, int from), (file, to, from), -1)
 WRAP(long, ftell, (FILE *file), (file), -1)

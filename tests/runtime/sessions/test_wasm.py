@@ -175,7 +175,7 @@ def test_memory_that_cannot_grow_is_an_error(wasm_toy: Any) -> None:
     assert set(outcomes) == {"CHM422", "opened"}
 
 
-def test_the_allocator_reuses_and_never_overlaps(toy_wasm: Path) -> None:
+def test_the_allocator_reuses_zeroes_and_never_overlaps(toy_wasm: Path) -> None:
     module = Module(toy_wasm)
     random = np.random.default_rng(1)
     live: dict[int, int] = {}
@@ -189,6 +189,8 @@ def test_the_allocator_reuses_and_never_overlaps(toy_wasm: Path) -> None:
         pointer = module.get("chm_memory_allocate", size) & 0xFFFFFFFF
         assert pointer % 64 == 0
         assert all(pointer + size <= other or other + length <= pointer for other, length in live.items()), step
+        assert not any(module.read(pointer, size)), step
+        module.memory.write(module.store, bytes([255]) * size, pointer)
         live[pointer] = size
         high = max(high, pointer + size)
     assert high - min(live) < 40 * 5000

@@ -379,7 +379,8 @@ def test_the_worker_client_in_chromium(server: Server, toy: Any, tmp_path: Path)
           const again = await run({ maxTokens: 20 });
           const running = failure(run({ maxTokens: 1e9 }));
           setTimeout(() => model.dispose(), 30);
-          await post({ missing, progress, tokens, reason, aborted, bad, again, disposed: await running });
+          const { context } = model;
+          await post({ missing, progress, tokens, reason, aborted, bad, again, context, disposed: await running });
         } catch (error) { await post({ thrown: String(error) }); }
         </script>""",
     )
@@ -388,6 +389,7 @@ def test_the_worker_client_in_chromium(server: Server, toy: Any, tmp_path: Path)
     assert found["progress"] > 0
     assert found["tokens"] == found["again"] == tokens
     assert found["reason"] == "length"
+    assert found["context"] == 2**31 - 1
     assert found["aborted"][0] == "AbortError"
     assert found["bad"] == ["ChimeraError", "CHM420"]
     assert found["disposed"] == ["ChimeraError", "CHM421"]
