@@ -16,6 +16,7 @@ from chimerac.passes.base import Pass, PassRecord
 from chimerac.targets.code.driver import kernel_specs
 from chimerac.targets.code.kernel_queue import KernelQueue
 from chimerac.targets.code.library import code_files
+from chimerac.targets.code.own_checks import check_own_kernels
 from chimerac.targets.code.variants import kernels_of
 from chimerac.targets.limits import check_products
 from chimerac.targets.registry import Target
@@ -71,6 +72,8 @@ def start_build(
     log.of_target(target.name, "passes", f"{len(records)} passes, {records[-1].ops} ops", time.perf_counter() - begun)
     log.passes(target.name, records)
     kernels = {}
+    if code_files(target):
+        check_own_kernels(kernel_specs(lowered))
     for isa in {file.isa.name: file.isa for file in code_files(target)}.values():
         kernels[isa.name] = queue.submit(kernels_of(kernel_specs(lowered), isa))
     return Build(target, lowered, records, kernels), time.perf_counter() - begun

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from chimerac.compiler.build.known import note
@@ -13,8 +13,9 @@ from chimerac.compiler.build.timings import Progress, TimingLog
 from chimerac.compiler.build.workspace import ASIDE_NAME, workspace
 from chimerac.compiler.errors import UserError, as_user_error
 from chimerac.compiler.ir.context import context_of
+from chimerac.compiler.ir.custom import CUSTOM
 from chimerac.compiler.ir.interpreter import is_large
-from chimerac.compiler.ir.module import Module
+from chimerac.compiler.ir.module import Module, walk
 from chimerac.compiler.model import Model
 from chimerac.compiler.packaging.package import Build, Job, Tested
 from chimerac.compiler.packaging.registry import package_of
@@ -84,7 +85,7 @@ def write_bundle(
             folder.mkdir()
             package_of(target).write(Job(model, (build,), folder, work, self_test, log))
             if check:
-                _check(folder, target, log)
+                _check(folder, target, log, _own_ops(build.module))
             replace_folder(folder, path, temporary / ASIDE_NAME)
             note(path, "built")
     except BundleError as error:
@@ -94,14 +95,22 @@ def write_bundle(
         raise UserError("CHM321", f"cannot write {path}: {error.strerror or error}{where}") from None
 
 
-def _check(folder: Path, target: Target, log: TimingLog) -> None:
-    """Run the bundle's self-test, if this machine can run it."""
+def _own_ops(module: Module) -> list[str]:
+    used = {op.name for graph in module.graphs.values() for op in walk(graph.ops)}
+    return [op.torch for name, op in CUSTOM.items() if name in used]
+
+
+def _check(folder: Path, target: Target, log: TimingLog, own: Sequence[str]) -> None:
+    """Run the bundle's self-test, if this machine can run it; ``own`` are the ops of other packages in it."""
     begun = time.perf_counter()
     try:
         with load(folder) as session:
             session.self_test()
             compared = session.self_test_compares
     except BundleError as error:
+        if error.code == "CHM450" and own:
+            hint = f"the ONNX form or kernel of {', '.join(own)} computes something else than its meaning"
+            raise BundleError(error.code, error.message, hint=hint) from None
         if error.code not in ("CHM413", "CHM440"):
             raise
         what = f"self-test not run: {error.message}"

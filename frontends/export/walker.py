@@ -21,6 +21,7 @@ from chimerac.frontends.export.functional import Mutations
 from chimerac.frontends.export.handler import element
 from chimerac.frontends.export.handlers import HANDLERS
 from chimerac.frontends.export.obstacles import Obstacle, ObstaclesError
+from chimerac.frontends.export.own_ops import own_handler
 from chimerac.frontends.export.places import place_of
 from chimerac.frontends.export.rewrites import ALONG_TOKENS, TOKENS_OF_A_CALL, advice
 from chimerac.frontends.export.values import Scope, Values
@@ -203,7 +204,7 @@ class Walker(Values):
         elif target.startswith("chimera.loop_end"):
             self._end_loop(node)
         else:
-            handler = HANDLERS.get(target)
+            handler = HANDLERS.get(target) or own_handler(target)
             if handler is None:
                 raise self._unsupported(node)
             try:
@@ -251,7 +252,11 @@ class Walker(Values):
 
     def _unjudged(self, node: Node) -> None:
         """A node of which an operand has no form: nothing is known of its operands, only whether its op is."""
-        if isinstance(node.target, torch._ops.OpOverload) and str(node.target) not in KNOWN:
+        if (
+            isinstance(node.target, torch._ops.OpOverload)
+            and str(node.target) not in KNOWN
+            and not own_handler(str(node.target))
+        ):
             raise self._unsupported(node)
         self._stand_in(node)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from chimerac.compiler.bench.report import BenchReport
     from chimerac.compiler.build.build import BuildReport, build, compile
     from chimerac.compiler.errors import ChimeracError, InternalError, UserError
+    from chimerac.compiler.ir.custom import CustomOp, register_op
     from chimerac.compiler.model import GrammarRequest
     from chimerac.compiler.packaging.grammar_packs import compile_grammar
     from chimerac.compiler.verbs.bundles import find_bundle
@@ -47,6 +48,7 @@ _PLACES = {
     "CallReport": "compiler.bench.calls:CallReport",
     "ChimeracError": "compiler.errors:ChimeracError",
     "Conversation": "compiler.verbs.run:Conversation",
+    "CustomOp": "compiler.ir.custom:CustomOp",
     "Diagnosis": "compiler.verbs.doctor:Diagnosis",
     "Explanation": "compiler.verbs.explain:Explanation",
     "GrammarReport": "compiler.verbs.grammar:GrammarReport",
@@ -71,6 +73,7 @@ _PLACES = {
     "load": "runtime.sessions.loading:load",
     "load_config": "frontends.config:load",
     "print_ir": "compiler.verbs.inspect:print_ir",
+    "register_op": "compiler.ir.custom:register_op",
     "run": "compiler.verbs.run:run",
     "scan": "frontends.layers.scan:scan",
     "serve": "compiler.verbs.serve:serve",
@@ -87,6 +90,7 @@ __all__ = [
     "CallReport",
     "ChimeracError",
     "Conversation",
+    "CustomOp",
     "Diagnosis",
     "Explanation",
     "GrammarReport",
@@ -112,6 +116,7 @@ __all__ = [
     "load",
     "load_config",
     "print_ir",
+    "register_op",
     "run",
     "scan",
     "serve",

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from chimerac.runtime import bundle_format
+from chimerac.targets.code.own_kernels import compile_own, is_own, own_digest
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels import find_kernel
@@ -65,7 +66,7 @@ def source_digest() -> str:
 def cache_key(spec: KernelSpec, isa: Isa) -> str:
     """Digest of all that an object file depends on."""
     symbol = spec.symbol + isa.symbol_suffix
-    parts = (symbol, isa.name, sorted(isa.target.items()), _tvm_version(), source_digest())
+    parts = (symbol, isa.name, sorted(isa.target.items()), _tvm_version(), source_digest(), own_digest(spec, isa))
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -89,15 +90,20 @@ def compile_object(spec: KernelSpec, isa: Isa, place: Path) -> float:
 
     Returns:
         seconds that it took.
+
+    Raises:
+        UserError: CHM307, a kernel of another package that cannot be compiled.
     """
     started = time.perf_counter()
-    from chimerac.targets.kernels.tensorir import lower
-
-    build = find_kernel(spec.op)
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = place.with_name(f"{place.stem}.{os.getpid()}{UNFINISHED}")
     try:
-        lower(build(spec, isa), isa).write_to_file(str(temporary), "o")
+        if is_own(spec):
+            compile_own(spec, isa, temporary)
+        else:
+            from chimerac.targets.kernels.tensorir import lower
+
+            lower(find_kernel(spec.op)(spec, isa), isa).write_to_file(str(temporary), "o")
         temporary.replace(place)
     finally:
         temporary.unlink(missing_ok=True)

@@ -32,6 +32,7 @@ from chimerac.targets.code.codegen import (
     instruction_set_of,
 )
 from chimerac.targets.code.kernel_worker import Answer, Request, named_isa
+from chimerac.targets.code.own_kernels import is_own
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels import require_kernel
@@ -141,7 +142,7 @@ class KernelQueue:
         new = [entry.task for entry in entries if entry.task and entry.first]
         self._start_workers(len(new))
         for task in new:
-            if self._threads and _is_named(task.isa):
+            if self._threads and _is_named(task.isa) and not is_own(task.spec):
                 self._waiting.put(task)
             else:
                 task.seconds.set_result(None)

@@ -11,9 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from chimerac.compiler.errors import UserError
-from chimerac.runtime.bundle_format import APPLE_DIRECTORY
+from chimerac.runtime.bundle_format import APPLE_DIRECTORY, cache_directory
 from chimerac.targets.code.children import Children
-from chimerac.targets.code.codegen import cache_directory
 from chimerac.targets.code.macho import hide_symbols
 from chimerac.targets.isa import Isa
 

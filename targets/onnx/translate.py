@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.custom import CUSTOM
 from chimerac.compiler.ir.module import Op
 from chimerac.targets.onnx import (
     attention,
@@ -48,7 +49,11 @@ def find_translator(op: Op, *, fused: bool = False) -> Translate:
     Raises:
         UserError: CHM301, there is none.
     """
+    own = CUSTOM.get(op.name)
+    if own is not None and own.onnx is not None:
+        return own.onnx
     if op.name not in EXACT:
         where = f" ({op.location})" if op.location else ""
-        raise UserError("CHM301", f"op {op.name!r} has no ONNX form, so it cannot be built for onnx{where}")
+        name = op.name if own is None else own.torch
+        raise UserError("CHM301", f"op {name!r} has no ONNX form, so it cannot be built for onnx{where}")
     return FUSED.get(op.name, EXACT[op.name]) if fused else EXACT[op.name]

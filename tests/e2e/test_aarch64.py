@@ -181,7 +181,8 @@ def test_the_check_at_the_end_of_a_build(
 ) -> None:
     monkeypatch.setenv("CHIMERAC_QEMU", emulator)
     said: list[str] = []
-    writing._check(built.path, find_target("aarch64-neon"), TimingLog(lambda step, what, seconds: said.append(what), 1))
+    log = TimingLog(lambda step, what, seconds: said.append(what), 1)
+    writing._check(built.path, find_target("aarch64-neon"), log, ())
     (line,) = said
     assert message in line
 

@@ -33,7 +33,7 @@ def example(name: str, folder: Path) -> nn.Module:
     """A module of docs/modules.md."""
     page = (ROOT / "docs" / "modules.md").read_text("utf-8")
     files = dict(re.findall(r"^`([\w.]+)`:\n\n```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL))
-    assert files.keys() == EXAMPLES.keys() | {"gpt.py"}  # of which test_attention.py is
+    assert files.keys() == EXAMPLES.keys() | {"gpt.py", "squash.py"}  # test_attention.py, test_own_ops.py
     (folder / name).write_text(files[name])
     return module_of_source(f"{folder / name}:{EXAMPLES[name]}").eval().requires_grad_(False)
 

@@ -20,24 +20,34 @@ from chimerac.compiler.ir.ops import (
 )
 from chimerac.compiler.ir.ops.definition import OpDef, TypeRuleError
 
-OPS: Mapping[str, OpDef] = MappingProxyType(
-    {
-        op.name: op
-        for module in (
-            structure,
-            elementwise,
-            movement,
-            reductions,
-            matrices,
-            linear,
-            tables,
-            recurrent,
-            attention,
-            cached_attention,
-            experts,
-        )
-        for op in module.OPS
-    }
-)
+_TABLE = {
+    op.name: op
+    for module in (
+        structure,
+        elementwise,
+        movement,
+        reductions,
+        matrices,
+        linear,
+        tables,
+        recurrent,
+        attention,
+        cached_attention,
+        experts,
+    )
+    for op in module.OPS
+}
+OPS: Mapping[str, OpDef] = MappingProxyType(_TABLE)
 
-__all__ = ["OPS", "OpDef", "TypeRuleError"]
+
+def add(op: OpDef) -> None:
+    """Add an op of another package; ``custom.register_op`` checks it."""
+    _TABLE[op.name] = op
+
+
+def remove(name: str) -> None:
+    """Take such an op away."""
+    del _TABLE[name]
+
+
+__all__ = ["OPS", "OpDef", "TypeRuleError", "add", "remove"]
