@@ -119,15 +119,22 @@ def closing(states: Sequence[State]) -> Closing:
         counts = state.machine.counts
         listed: list[_Way] = []
         seen: set[tuple[tuple[Action, ...], int]] = set()
+        plain: set[int] = set()  # where segments without actions lead: most segments
         for segment in state.segments:
             actions, target = segment[2], segment[3]
-            if (actions, target) in seen or SPACE_ACTION in actions:
+            if not actions:
+                if target in plain:
+                    continue
+                plain.add(target)
+            elif (actions, target) in seen or SPACE_ACTION in actions:
                 continue
-            seen.add((actions, target))
-            if actions or counts:
-                listed.append(_way(number, segment, len(seen)))
             else:
-                plan.before.setdefault(target, []).append(number << _PLACE_BITS | len(seen))
+                seen.add((actions, target))
+            place = len(seen) + len(plain)
+            if actions or counts:
+                listed.append(_way(number, segment, place))
+            else:
+                plan.before.setdefault(target, []).append(number << _PLACE_BITS | place)
         plan.ways.append(listed)
     _find_ranges(plan)
     for turn in range(_MOST_ROUNDS):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,6 +15,9 @@ from chimerac.passes.grammar_fst.nfa import MARK, NO_ACTION, POP, PUSH, SPACE_AC
 #: Bytes, last byte included, then actions in order and the next state (0 after a pop). A pop is of the frame of the
 #: state that the segment belongs to: a frame that opens and ends with one byte is none.
 Segment = tuple[int, int, tuple[Action, ...], int]
+
+#: First and last byte, and the places of some edges in a list.
+Piece = tuple[int, int, tuple[int, ...]]
 
 _MOST_COPIES: Final = 400  #: of rules that are copied to tell calls apart
 #: About what a state, a node in it and a segment take, with what later steps make of them.
@@ -55,6 +57,8 @@ class Determiniser:
         self.preferences: list[Conflict] = []  #: where going on was preferred to ending a frame
         self.call_sites: dict[str, set[int]] = {}  #: machine → return states
         self._numbers: dict[frozenset[int], int] = {}
+        self._goals: dict[tuple[int, Action], tuple[tuple[Action, ...], int]] = {}
+        self._known_pieces: dict[tuple[tuple[int, int], ...], list[Piece]] = {}
         self._starts: dict[str, int] = {}
         self._done: list[bool] = []
         self._queue: deque[int] = deque()
@@ -113,18 +117,9 @@ class Determiniser:
         nodes = state.nodes
         nfa.budget.use(WORK, len(nodes))
         calls = [call for node in nodes for call in nfa.calls.get(node, ())]
-        if not calls and len(nodes) == 1:
-            (node,) = nodes
-            edges = nfa.edges.get(node, ())
-            if len(edges) == 1:
-                first, last, target, action = edges[0]
-                self._add(number, first, last, action, nfa.closure(target))
-                return
         edges = [edge for node in nodes for edge in nfa.edges.get(node, ())]
         if calls:
             edges = self._settle(number, edges, calls)
-        else:
-            calls = []
         self._sweep(number, edges, calls)
 
     def _settle(
@@ -175,28 +170,69 @@ class Determiniser:
         self, number: int, edges: list[tuple[int, int, int, Action]], calls: list[tuple[str, int, Action]]
     ) -> None:
         """Cut the bytes into intervals where the same edges hold, and add a segment for each."""
-        closure = self.nfa.closure
         self.nfa.budget.use(WORK, len(edges))
-        edges = sorted(edges)
-        if all(one[1] < other[0] for one, other in itertools.pairwise(edges)):
-            for first, last, target, action in edges:
-                self._add(number, first, last, action, closure(target))
-            self._add_calls(number, calls)
-            return
-        for first, last, active in cut((first, last, (target, action)) for first, last, target, action in edges):
+        segments: list[Segment] = []
+        if len(edges) > 1:
+            edges.sort()
+        for first, last, active in self._pieces(edges):
+            _, _, target, action = edges[active[0]]
             if len(active) == 1:
-                ((target, action),) = active
-                self._add(number, first, last, action, closure(target))
-                continue
-            actions = {action for _, action in active}
-            if len(actions) > 1 and MARK in actions:
-                raise Conflict(number, first, "a counted repetition and something else", True)
-            if len(actions) > 1:
-                actions.discard(SPACE_ACTION)  # whitespace that may also be meant is not capped
-            together = [closure(target) for target, _ in active]
-            self.nfa.budget.use(WORK, sum(map(len, together)))
-            self._add(number, first, last, actions.pop(), frozenset().union(*together))
+                actions, state = self._goal(number, first, target, action)
+            else:
+                actions, state = self._goals_together(number, first, [edges[index] for index in active])
+            if segments:
+                before = segments[-1]
+                if before[3] == state and before[1] == first - 1 and before[2] == actions:
+                    segments[-1] = (before[0], last, actions, state)
+                    continue
+            segments.append((first, last, actions, state))
+        self.nfa.budget.use(BYTES, _SEGMENT_BYTES * len(segments))
+        self.states[number].segments = segments
         self._add_calls(number, calls)
+
+    def _pieces(self, edges: list[tuple[int, int, int, Action]]) -> list[Piece]:
+        """Where ascending edges hold: bytes that the same of them take, and their places in the list.
+
+        States have few edges of their own and many that they share (any other character of a text), so the same
+        bytes occur again and again.
+        """
+        key = tuple([edge[:2] for edge in edges])
+        found = self._known_pieces.get(key)
+        if found is None:
+            found = self._known_pieces[key] = list(cut((*pair, index) for index, pair in enumerate(key)))
+            self.nfa.budget.use(BYTES, _SEGMENT_BYTES * len(found))
+        return found
+
+    def _goals_together(
+        self, number: int, first: int, active: list[tuple[int, int, int, Action]]
+    ) -> tuple[tuple[Action, ...], int]:
+        """The actions and the next state where several edges hold."""
+        targets = {target: None for _, _, target, _ in active}
+        actions = {action for _, _, _, action in active}
+        if len(actions) > 1:
+            if MARK in actions:
+                raise Conflict(number, first, "a counted repetition and something else", True)
+            actions.discard(SPACE_ACTION)  # whitespace that may also be meant is not capped
+        action = actions.pop()
+        if len(targets) == 1:
+            return self._goal(number, first, active[0][2], action)
+        together = [self.nfa.closure(target) for target in targets]
+        self.nfa.budget.use(WORK, sum(map(len, together)))
+        return self._next(number, first, action, frozenset().union(*together))
+
+    def _goal(self, number: int, first: int, target: int, action: Action) -> tuple[tuple[Action, ...], int]:
+        """The actions and the next state after an edge alone; a node is of one machine, so that they do not change."""
+        found = self._goals.get((target, action))
+        if found is None:
+            found = self._goals[target, action] = self._next(number, first, action, self.nfa.closure(target))
+        return found
+
+    def _next(self, number: int, first: int, action: Action, nodes: frozenset[int]) -> tuple[tuple[Action, ...], int]:
+        machine = self.states[number].machine
+        actions = () if action == NO_ACTION else (action,)
+        if not machine.main and nodes == {machine.final}:
+            return (*actions, (POP, 0)), 0
+        return actions, self._state(machine, nodes, (number, first))
 
     def _add_calls(self, number: int, calls: list[tuple[str, int, Action]]) -> None:
         targets: dict[str, set[int]] = {}
@@ -226,22 +262,6 @@ class Determiniser:
             begin = self.states[self._starts[rule]]
             if begin.parent[0] < 0:
                 begin.parent = (number, -2)
-
-    def _add(self, number: int, first: int, last: int, action: Action, nodes: frozenset[int]) -> None:
-        state = self.states[number]
-        machine = state.machine
-        actions = () if action == NO_ACTION else (action,)
-        if not machine.main and nodes == {machine.final}:
-            target, actions = 0, (*actions, (POP, 0))
-        else:
-            target = self._state(machine, nodes, (number, first))
-        if state.segments:
-            before = state.segments[-1]
-            if before[1] == first - 1 and before[2] == actions and before[3] == target:
-                state.segments[-1] = (before[0], last, actions, target)
-                return
-        self.nfa.budget.use(BYTES, _SEGMENT_BYTES)
-        state.segments.append((first, last, actions, target))
 
     # -- ends of frames
 

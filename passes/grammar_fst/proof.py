@@ -277,8 +277,11 @@ class Prover:
         while queue:
             state = queue.pop()
             own = upper if state in upper else lowest
-            for cell in set(self.automaton.delta[state, :-1].tolist()):
-                if cell == REJECT:
+            for cell in self._cells.row(state):
+                if not cell >> 16:  # most cells: another state of the same frame
+                    if cell not in upper and cell not in own:
+                        queue.append(cell)
+                        own.add(cell)
                     continue
                 actions = self._cells.actions(cell >> 16)
                 goals = [argument for kind, argument in actions if kind == PUSH]

@@ -106,18 +106,33 @@ def _cells(
             actions.append(listed)
         return found
 
+    begins, lengths, values = [], [], []
     for index, state in enumerate(states):
-        row = cells[index]
+        row = index * width
         for first, last, listed, target in state.segments:
-            row[place[first] : place[last] + 1] = target | number(listed) << 16
+            begin = place[first]
+            begins.append(row + begin)
+            lengths.append(place[last] + 1 - begin)
+            values.append(target | number(listed) << 16)
+    _fill(cells.reshape(-1), begins, lengths, values)
+    for index, state in enumerate(states):
         if state.final:
             check = ((CHECK, state.check),) if state.check else ()
             cell = RETURN | number(check) << 16
+            row = cells[index]
             row[-1] = cell
             if state.returns:
                 returning = [bool(state.returns >> byte & 1) for byte in one_of[:-1].tolist()]
                 row[:-1][(row[:-1] == REJECT) & returning] = cell
     return cells, actions
+
+
+def _fill(to: NDArray[np.int64], begins: Sequence[int], lengths: Sequence[int], values: Sequence[int]) -> None:
+    """Each value to its run of places; no two runs overlap."""
+    counts = np.array(lengths, np.int64)
+    before = np.cumsum(counts) - counts  # of each run in the row of all places
+    places = np.repeat(np.array(begins, np.int64) - before, counts) + np.arange(int(counts.sum()))
+    to[places] = np.repeat(np.array(values, np.int64), counts)
 
 
 def _loops(wanted: Sequence[Loop]) -> tuple[NDArray[np.uint16], list[int]]:
