@@ -13,6 +13,7 @@ from chimerac.frontends.matrices.rounding import summary
 from chimerac.frontends.published.bit_linear import bit_linear
 from chimerac.frontends.published.reading import Source, open_source, read_published
 from chimerac.frontends.published.shape import LlamaShape
+from chimerac.frontends.published.text_part import text_part
 from chimerac.frontends.sources.gguf import GgufFile
 from chimerac.frontends.sources.gguf_metadata import Strings
 
@@ -92,7 +93,7 @@ def _tokenizer(source: Source) -> str:
 
 def _quantisation(source: Source) -> str:
     assert not isinstance(source, GgufFile)
-    rule = bit_linear(source)
+    rule = bit_linear(text_part(source).config)
     if rule is None:
         return "none"
     norms = "" if rule.norms is None else ", norms before each projection"

@@ -36,11 +36,13 @@ def gated_delta(
     """Gated delta rule (arXiv 2412.06464): S <- exp(g) S; S <- S + beta k (v - k^T S)^T; o = scale q^T S.
 
     Args:
-        q, k: [T, H, dk]; v: [T, H, dv]; log_decay (<= 0), beta: [T, H]; state: [H, dk, dv].
+        q, k: [T, G, dk], each head for H / G neighbours of v; v: [T, H, dv]; log_decay (<= 0), beta: [T, H];
+            state: [H, dk, dv].
 
     Returns:
         o [T, H, dv] and the new state.
     """
+    q, k = (heads.repeat_interleave(v.shape[1] // heads.shape[1], dim=1) for heads in (q, k))
     outputs = []
     for t in range(q.shape[0]):
         state = torch.exp(log_decay[t])[:, None, None] * state

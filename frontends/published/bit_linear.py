@@ -9,7 +9,6 @@ from chimerac.compiler.errors import UserError
 from chimerac.frontends.config.fields import key
 from chimerac.frontends.config.reader import Reader
 from chimerac.frontends.config.tree import Object, Scalar
-from chimerac.frontends.sources.folder import ModelFolder
 
 #: What becomes of a stored matrix: its trits divided by ``weight_scale``, or multiplied with it, or its floats rounded
 #: to trits by the mean of their magnitudes.
@@ -42,13 +41,13 @@ class _Keys:
 _HEAD: Final = ("lm_head", "embed_tokens", "model.embed_tokens")
 
 
-def bit_linear(folder: ModelFolder) -> BitLinear | None:
-    """The rule of a folder's config; None where its numbers are plain.
+def bit_linear(config: Object) -> BitLinear | None:
+    """The rule of a config; None where its numbers are plain.
 
     Raises:
         UserError: CHM234, another method, or modules of which the rule speaks one by one; CHM110, CHM112, CHM113.
     """
-    node = folder.config.get("quantization_config")
+    node = config.get("quantization_config")
     if node is None or (isinstance(node, Scalar) and node.value is None):
         return None
     if not isinstance(node, Object):

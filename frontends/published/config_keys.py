@@ -12,11 +12,12 @@ from chimerac.compiler.errors import Span, UserError
 from chimerac.frontends.config.fields import fields_of, key
 from chimerac.frontends.config.reader import Reader, nearest_place
 from chimerac.frontends.config.tree import Object
+from chimerac.frontends.published.delta_keys import ATTENTION, DELTA, DeltaKeys, delta_layers
 from chimerac.frontends.published.kinds import KINDS, PARTICULAR, Kind
 from chimerac.frontends.published.rotary import Linear, Llama3, Rotary, Scaling, Yarn, yarn_attention
 from chimerac.frontends.published.rotary_keys import RotaryKeys
-from chimerac.frontends.published.shape import Activation, LlamaShape
-from chimerac.frontends.sources.folder import ModelFolder
+from chimerac.frontends.published.shape import Activation, DeltaShape, LlamaShape
+from chimerac.frontends.published.text_part import WHOLES, TextPart
 from chimerac.frontends.sources.recognised import CONFIG
 
 #: Keys that say nothing of what the model computes when it runs, or that the tokenizer's reader asks for.
@@ -55,7 +56,7 @@ SILENT: Final = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True)
-class LlamaKeys:
+class LlamaKeys(DeltaKeys):
     """What Llama-like configs say; a default that differs between them is None here."""
 
     vocab_size: int = key("Rows of the embedding.", minimum=1, maximum=1 << 24)
@@ -84,10 +85,11 @@ class LlamaKeys:
 
 
 _COMMON: Final = frozenset(item.name for item in fields_of(LlamaKeys)) - PARTICULAR
+PARTIAL: Final = 0.25  #: of a head turns, in kinds where a part does and nothing says how much
 ACTIVATIONS: Mapping[str, Activation] = {"silu": "silu", "swish": "silu", "relu2": "relu2"}
 
 
-def shape_of_folder(folder: ModelFolder, *, product_norms: float | None = None) -> LlamaShape:
+def shape_of_config(part: TextPart, *, product_norms: float | None = None) -> LlamaShape:
     """The shape that a folder's config.json describes.
 
     Args:
@@ -97,13 +99,13 @@ def shape_of_folder(folder: ModelFolder, *, product_norms: float | None = None) 
         UserError: CHM234, a ``model_type`` or a key that is not known, or a value that is not supported; CHM111 to
             CHM113, keys that are missing, of another type or out of range; CHM235, sizes that contradict each other.
     """
-    name = folder.model_type
+    name = part.model_type
     if name not in KINDS:
-        node = folder.config.get("model_type")
+        node = part.config.get("model_type")
         message = f"models of the type {name[:80]!r} are not supported"
-        hint = f"supported are {', '.join(KINDS)}"
+        hint = f"supported are {', '.join([*KINDS, *WHOLES])}"
         raise UserError("CHM234", message, span=node.span if node else None, hint=hint)
-    return _Reading(name, KINDS[name], folder.config).shape(folder.config, product_norms)
+    return _Reading(name, KINDS[name], part.config).shape(part.config, product_norms)
 
 
 class _Reading:
@@ -132,12 +134,14 @@ class _Reading:
             raise self._contradiction("num_key_value_heads", f"{heads} heads do not share {pairs} keys equally")
         if keys.head_dim is None and keys.hidden_size % heads:
             raise self._contradiction("hidden_size", f"{keys.hidden_size} channels do not make {heads} heads")
+        if kind.delta is not None:
+            self._need(keys.head_dim, "head_dim")
         width = keys.head_dim or keys.hidden_size // heads
         if width % 2:
             raise self._contradiction("head_dim", f"heads of {width} channels have no pairs")
         if kind.sub_norms and heads * width != keys.hidden_size:
             raise self._contradiction("head_dim", f"{heads} heads of {width} are not {keys.hidden_size} channels")
-        rotary, bias = self._rotary(), bool(keys.attention_bias)
+        rotary, bias, delta = self._rotary(), bool(keys.attention_bias), self._delta()
         return LlamaShape(
             architecture=self.name,
             vocabulary=keys.vocab_size,
@@ -155,6 +159,11 @@ class _Reading:
             out_bias=bias and not kind.fixed_bias,
             inner_bias=keys.mlp_bias,
             head_norms=kind.head_norms,
+            centred_norms=kind.delta is not None,
+            output_gate=kind.delta is not None,
+            rotary_width=self._rotary_width(width),
+            delta=delta,
+            delta_layers=() if delta is None else delta_layers(keys, keys.layer_types, keys.num_hidden_layers),
             sub_norms=kind.sub_norms,
             product_norms=product_norms,
             tied=kind.tied if keys.tie_word_embeddings is None else keys.tie_word_embeddings,
@@ -170,7 +179,7 @@ class _Reading:
         """Positions up to which every layer sees all tokens before: those of the model, or of its window."""
         keys = self.keys
         for number, kind in enumerate(keys.layer_types or ()):
-            if kind not in ("full_attention", "sliding_attention"):
+            if kind not in (ATTENTION, "sliding_attention" if self.kind.delta is None else DELTA):
                 raise self._unsupported(f"layer_types.{number}", f"a layer of the type {kind[:80]!r}")
         if keys.layer_types is not None and len(keys.layer_types) != keys.num_hidden_layers:
             raise self._contradiction(
@@ -202,6 +211,37 @@ class _Reading:
         theta = bases.pop() if bases else self.kind.theta
         return Rotary(theta, self._scaling(given, path))
 
+    def _rotary_width(self, width: int) -> int | None:
+        """Channels of a head that turn; None for all."""
+        given = self.keys.rope_parameters or self.keys.rope_scaling or RotaryKeys()
+        said = [s for s in (given.partial_rotary_factor, self.keys.partial_rotary_factor) if s is not None]
+        if len(set(said)) > 1:
+            raise self._contradiction("partial_rotary_factor", "it is there twice, with different values")
+        if self.kind.delta is None:
+            if said and said[0] != 1:
+                path = "rope_parameters.partial_rotary_factor"
+                raise self._unsupported(path, f"a partial_rotary_factor of {said[0]:g}", "all channels of a head turn")
+            return None
+        turning = int(width * (said[0] if said else PARTIAL))
+        if turning < 2 or turning % 2:
+            raise self._contradiction("partial_rotary_factor", f"{turning} channels of {width} make no pairs")
+        return turning
+
+    def _delta(self) -> DeltaShape | None:
+        keys, form = self.keys, self.kind.delta
+        if form is None:
+            return None
+        pairs, values, width, value_width, taps = (
+            int(self._need(getattr(keys, f"linear_{name}"), f"linear_{name}"))
+            for name in ("num_key_heads", "num_value_heads", "key_head_dim", "value_head_dim", "conv_kernel_dim")
+        )
+        if values % pairs:
+            message = f"{values} heads of values do not share {pairs} of keys equally"
+            raise self._contradiction("linear_num_value_heads", message)
+        if self._activation() != "silu":
+            raise self._unsupported("hidden_act", "another activation than silu")
+        return DeltaShape(pairs, values, width, value_width, taps, joint=form == "joint")
+
     def _scaling(self, given: RotaryKeys, path: str) -> Scaling | None:
         kind = given.rope_type or given.type or "default"
         if kind == "default":
@@ -231,6 +271,7 @@ class _Reading:
         )
 
     def _need(self, value: float | None, path: str) -> float:
+        """A number that must be there."""
         if value is None:
             raise UserError("CHM111", f"the key {path!r} is missing", span=self._place(path))
         return value

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import numpy as np
 
 from chimerac.compiler.errors import UserError
+from chimerac.frontends.published.delta_keys import INTERVAL
 from chimerac.frontends.published.kinds import KINDS, Kind
 from chimerac.frontends.published.rotary import Factors, Linear, Rotary, Scaling, Yarn
-from chimerac.frontends.published.shape import LlamaShape
+from chimerac.frontends.published.shape import DeltaShape, LlamaShape
 from chimerac.frontends.sources.gguf import GgufFile
 
 EMBEDDING: Final = "token_embd.weight"
@@ -42,6 +44,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     "qwen3": Architecture(KINDS["qwen3"]),
     "smollm3": Architecture(KINDS["smollm3"], interleaved=True),
     "bitnet-b1.58": Architecture(KINDS["bitnet"]),
+    "qwen35": Architecture(KINDS["qwen3_5_text"]),
 }
 _KEYS: Final = frozenset(
     """
@@ -52,6 +55,14 @@ _KEYS: Final = frozenset(
     rope.scaling.yarn_beta_fast rope.scaling.yarn_beta_slow
     """.split()  # noqa: SIM905  (a list of so many words is read more easily so)
 )
+#: Those of gated delta rules. ``rope.dimension_sections`` are of places in pictures, which in texts are all the same.
+_DELTA_KEYS: Final = frozenset(
+    """
+    ssm.conv_kernel ssm.state_size ssm.group_count ssm.time_step_rank ssm.inner_size full_attention_interval
+    rope.dimension_sections nextn_predict_layers
+    """.split()  # noqa: SIM905
+)
+_LAYER: Final = re.compile(r"blk\.(\d{1,9})\.")
 
 
 def architecture(file: GgufFile) -> Architecture:
@@ -61,6 +72,15 @@ def architecture(file: GgufFile) -> Architecture:
         hint = f"supported are {', '.join(ARCHITECTURES)}"
         raise UserError("CHM234", f"{file.path}: models of the architecture {name[:80]!r} are not supported", hint=hint)
     return ARCHITECTURES[name]
+
+
+def beyond(names: Iterable[str], shape: LlamaShape) -> dict[str, str]:
+    """Of names of tensors those of layers behind a hybrid's last one, and what they are."""
+    if shape.delta is None:
+        return {}
+    found = {name: _LAYER.match(name) for name in names}
+    what = "what guesses further tokens"
+    return {name: what for name, layer in found.items() if layer and int(layer[1]) >= shape.layers}
 
 
 def shape_of_gguf(file: GgufFile) -> LlamaShape:
@@ -79,7 +99,8 @@ class _Reading:
     def __init__(self, file: GgufFile, kind: Kind) -> None:
         self.file, self.kind, self.prefix = file, kind, f"{file.architecture}."
         for name in file.metadata:
-            known = name.startswith(SILENT) or name.removeprefix(self.prefix) in _KEYS
+            keys = _KEYS | _DELTA_KEYS if kind.delta is not None else _KEYS
+            known = name.startswith(SILENT) or name.removeprefix(self.prefix) in keys
             if not known:
                 hint = "it may change what the model computes, so it is not ignored"
                 raise self._unsupported(f"it says {name[:80]}, which chimerac does not know", hint)
@@ -94,15 +115,20 @@ class _Reading:
         width = self._size("attention.key_length", hidden // heads)
         if width % 2:
             raise self._contradiction(f"heads of {width} channels have no pairs")
-        for key in ("attention.value_length", "rope.dimension_count"):
+        delta = self._delta()
+        for key in ("attention.value_length", "rope.dimension_count")[: 2 if delta is None else 1]:
             if self._size(key, width) != width:
                 raise self._unsupported(f"{self.prefix}{key} is {self._size(key)}, and heads have {width} channels")
         if self.kind.sub_norms and heads * width != hidden:
             raise self._contradiction(f"{heads} heads of {width} are not {hidden} channels")
-        layers, every = self._size("block_count", most=1 << 12), self.kind.unrotated_every
+        layers, every = self._layers(), self.kind.unrotated_every
         table = self.file.tensors.get(EMBEDDING)
         if table is None or len(table.shape) != 2:
             raise UserError("CHM241", f"{self.file.path} has no matrix {EMBEDDING}")
+        turning = self._size("rope.dimension_count", width)
+        if turning > width or turning % 2:
+            raise self._contradiction(f"{turning} channels of heads of {width} cannot turn")
+        interval = self._size("full_attention_interval", INTERVAL)
         context = self._size("context_length", most=1 << 30)
         return LlamaShape(
             architecture=self.file.architecture,
@@ -114,14 +140,39 @@ class _Reading:
             head_width=width,
             epsilon=self._number("attention.layer_norm_rms_epsilon", low=0.0, high=1.0),
             context=min(context, self._size("attention.sliding_window", context, most=1 << 30)),
-            rotary=self._rotary(width),
+            rotary=self._rotary(turning),
             rotated=tuple(not every or (layer + 1) % every != 0 for layer in range(layers)),
             activation=self.kind.activation,
             qkv_bias=self.kind.fixed_bias,
             head_norms=self.kind.head_norms,
+            output_gate=delta is not None,
+            rotary_width=None if delta is None else turning,
+            delta=delta,
+            delta_layers=() if delta is None else tuple(i for i in range(layers) if (i + 1) % interval),
             sub_norms=self.kind.sub_norms,
             tied=HEAD not in self.file.tensors,
         )
+
+    def _layers(self) -> int:
+        """Layers, without those behind them that guess further tokens."""
+        layers = self._size("block_count", most=1 << 12)
+        guessing = self._value("nextn_predict_layers", int, 0)
+        if not 0 <= guessing < layers:
+            raise self._contradiction(f"{guessing} of {layers} layers guess further tokens")
+        return layers - guessing
+
+    def _delta(self) -> DeltaShape | None:
+        form = self.kind.delta
+        if form is None:
+            return None
+        keys, values, inner = (self._size(f"ssm.{key}") for key in ("group_count", "time_step_rank", "inner_size"))
+        if values % keys or inner % values:
+            raise self._contradiction(f"{values} heads of {inner} channels do not share {keys} keys equally")
+        taps = self._size("ssm.conv_kernel", most=64)
+        if taps < 2:
+            raise self._unsupported(f"{self.prefix}ssm.conv_kernel is {taps}")
+        width = self._size("ssm.state_size", most=1 << 12)
+        return DeltaShape(keys, values, width, inner // values, taps, joint=form == "joint", tiled=form == "apart")
 
     def _rotary(self, width: int) -> Rotary:
         theta = self._number("rope.freq_base", 10_000.0, low=1.0)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
+from chimerac.frontends.config.fields import fields_of
+from chimerac.frontends.published.delta_keys import DeltaKeys
 from chimerac.frontends.published.shape import Activation
+
+#: How folders have the projections of gated delta rules: one for each part, or together for each head of keys.
+Delta = Literal["apart", "joint"]
 
 
 @dataclass(frozen=True)
@@ -17,6 +22,8 @@ class Kind:
         keys: of ``PARTICULAR``, those that its configs may have.
         fixed_bias: queries, keys and values have biases, whatever the keys say.
         window: positions that attention sees of configs that say nothing of windows; None for all.
+        delta: layers may be gated delta rules, and three of four are where nothing says which; None where none are.
+            Heads of attention then have gates and turn in part, and norms are centred.
         unrotated_every: every so many layers there is one whose heads do not turn; 0 for none.
     """
 
@@ -30,13 +37,15 @@ class Kind:
     fixed_bias: bool = False
     window: int | None = None
     unrotated_every: int = 0
+    delta: Delta | None = None
 
 
 _WINDOWS: Final = frozenset({"use_sliding_window", "sliding_window", "layer_types"})
 _BIASES: Final = frozenset({"attention_bias", "mlp_bias"})
 _UNROTATED: Final = frozenset({"no_rope_layers", "no_rope_layer_interval"})
+_DELTA: Final = frozenset(item.name for item in fields_of(DeltaKeys)) | {"layer_types", "attention_bias"}
 #: Keys that configs of some kinds may have, of others not.
-PARTICULAR: Final = _WINDOWS | _BIASES | _UNROTATED
+PARTICULAR: Final = _WINDOWS | _BIASES | _UNROTATED | _DELTA
 KINDS: Final[Mapping[str, Kind]] = {
     "llama": Kind(_BIASES),
     "mistral": Kind(frozenset({"sliding_window"}), window=4096),
@@ -44,4 +53,5 @@ KINDS: Final[Mapping[str, Kind]] = {
     "qwen3": Kind(_WINDOWS | {"attention_bias"}, head_norms=True),
     "smollm3": Kind(_WINDOWS | _BIASES | _UNROTATED, theta=2e6, tied=True, unrotated_every=4),
     "bitnet": Kind(frozenset({"attention_bias"}), epsilon=1e-5, theta=5e5, activation="relu2", sub_norms=True),
+    "qwen3_5_text": Kind(_DELTA, head_norms=True, delta="apart"),
 }

@@ -13,23 +13,24 @@ from chimerac.frontends.sources.safetensors import FLOATS
 from chimerac.frontends.sources.tensor import StoredTensor
 
 
-def matrix(name: str, tensor: StoredTensor, rows: Rows, wanted: Kind) -> Matrix:
+def matrix(name: str, size: tuple[int, ...], tensor: StoredTensor, rows: Rows, wanted: Kind) -> Matrix:
     """The form of a tensor of plain numbers or of blocks.
 
     Args:
+        size: of the matrix, which may have some of the tensor's rows only.
         wanted: what floats become that are not ternary.
 
     Raises:
         UserError: CHM233, its type is not read; CHM242, its scale is not a number.
     """
-    place, size = _place(tensor), (tensor.shape[0], tensor.shape[1])
-    encoding = tensor.encoding
+    place, encoding = _place(tensor), tensor.encoding
+    whole = (size[0], size[1])
     if encoding is not None and encoding.codes is not None and encoding.most <= 2:
-        return _of_codes(name, place, size, tensor, rows)
+        return _of_codes(name, place, whole, tensor, rows)
     if encoding in FLOATS.values():
-        plain = Matrix(name, place, size, Form(wanted), f"{tensor.type_name} as {wanted}", rows.floats, step=rows.step)
+        plain = Matrix(name, place, whole, Form(wanted), f"{tensor.type_name} as {wanted}", rows.floats, step=rows.step)
         return kept(plain, tensor.type_name)
-    return Matrix(name, place, size, Form(wanted), f"{tensor.type_name} as {wanted}", rows.floats, step=rows.step)
+    return Matrix(name, place, whole, Form(wanted), f"{tensor.type_name} as {wanted}", rows.floats, step=rows.step)
 
 
 def _of_codes(name: str, place: str, size: tuple[int, int], tensor: StoredTensor, rows: Rows) -> Matrix:

@@ -13,6 +13,7 @@ from chimerac.frontends.layers import ops
 from chimerac.frontends.layers.norm import RMSNorm
 from chimerac.frontends.layers.ops_memory import rotate
 from chimerac.frontends.matrices.forms import Form
+from chimerac.frontends.published.delta import GatedDelta
 from chimerac.frontends.published.products import Projection, Weight, untouched
 from chimerac.frontends.published.rotary import TURN
 from chimerac.frontends.published.shape import LlamaShape
@@ -30,7 +31,8 @@ class Attention(nn.Module):
         width, path = shape.head_width, f"layers.{layer}.mixer."
         queries, pairs = shape.heads * width, shape.kv_heads * width
         norm = shape.product_norms
-        for name, rows in (("q_proj", queries), ("k_proj", pairs), ("v_proj", pairs)):
+        asked = queries * (1 + shape.output_gate)
+        for name, rows in (("q_proj", asked), ("k_proj", pairs), ("v_proj", pairs)):
             form = forms[f"{path}{name}.weight"]
             self.add_module(name, Projection(rows, shape.hidden, form, bias=shape.qkv_bias, norm=norm))
         form = forms[f"{path}o_proj.weight"]
@@ -38,7 +40,9 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(width, shape.epsilon) if shape.head_norms else None
         self.k_norm = RMSNorm(width, shape.epsilon) if shape.head_norms else None
         self.sub_norm = RMSNorm(queries, shape.epsilon) if shape.sub_norms else None
-        self.scale = shape.rotary.attention**2 / math.sqrt(width) if self.rotated else 1 / math.sqrt(width)
+        self.partial = self.rotated and shape.turning != width
+        stretched = shape.rotary.attention**2 if self.rotated and not self.partial else 1.0
+        self.scale = stretched / math.sqrt(width)
         self.register_buffer("keys", untouched(shape.kv_heads, context, width))
         self.register_buffer("values", untouched(shape.kv_heads, context, width))
 
@@ -46,6 +50,9 @@ class Attention(nn.Module):
         """x: [T, D]; position: i32 []; turned: None where ``rope`` finds the angles -> [T, D]."""
         width = self.shape.head_width
         q, k, v = (self.get_submodule(name)(x).unflatten(-1, (-1, width)) for name in ("q_proj", "k_proj", "v_proj"))
+        gate = None
+        if self.shape.output_gate:
+            q, gate = q.unflatten(1, (-1, 2)).unbind(2)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm.step(q), self.k_norm.step(k)
         if self.rotated:
@@ -54,11 +61,18 @@ class Attention(nn.Module):
         y, new_keys, new_values = ops.cached_attention(q, k, v, keys, values, position, self.scale, 0)
         keys.copy_(new_keys)
         values.copy_(new_values)
-        y = y.flatten(1)
+        y = (y if gate is None else y * torch.sigmoid(gate)).flatten(1)
         out: Tensor = self.o_proj(y if self.sub_norm is None else self.sub_norm.step(y))
         return out
 
     def _turn(self, x: Tensor, position: Tensor, turned: Turned | None) -> Tensor:
+        if self.partial:
+            first, rest = x.split([self.shape.turning, x.shape[-1] - self.shape.turning], dim=-1)
+            first = self._turn_all(first, position, turned) * self.shape.rotary.attention
+            return torch.cat([first, rest], dim=-1)
+        return self._turn_all(x, position, turned)
+
+    def _turn_all(self, x: Tensor, position: Tensor, turned: Turned | None) -> Tensor:
         if turned is not None:
             return rotate(x, *turned)
         y: Tensor = ops.rope(x, position, self.shape.rotary.theta)
@@ -88,16 +102,21 @@ class GatedNetwork(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and a gated network, each added to what it reads behind a norm."""
+    """Attention or a recurrence, and a gated network, each added to what it reads behind a norm."""
 
     def __init__(self, shape: LlamaShape, layer: int, forms: Mapping[str, Form], context: int) -> None:
         super().__init__()
         self.mixer_norm, self.ffn_norm = (RMSNorm(shape.hidden, shape.epsilon) for _ in range(2))
-        self.mixer = Attention(shape, layer, forms, context)
+        self.recurrent, path = layer in shape.delta_layers, f"layers.{layer}.mixer."
+        if self.recurrent and shape.delta is not None:
+            self.mixer: nn.Module = GatedDelta(shape.delta, shape.hidden, shape.epsilon, path, forms)
+        else:
+            self.mixer = Attention(shape, layer, forms, context)
         self.ffn = GatedNetwork(shape, layer, forms)
 
     def forward(self, x: Tensor, position: Tensor, turned: Turned | None) -> Tensor:
-        x = x + self.mixer(self.mixer_norm.step(x), position, turned)
+        normed = self.mixer_norm.step(x)
+        x = x + (self.mixer(normed) if self.recurrent else self.mixer(normed, position, turned))
         y: Tensor = x + self.ffn(self.ffn_norm.step(x))
         return y
 
@@ -119,7 +138,7 @@ class LlamaLike(nn.Module):
         self.layers = nn.ModuleList(Layer(shape, layer, forms, context) for layer in range(shape.layers))
         self.norm = RMSNorm(shape.hidden, shape.epsilon)
         self.head = None if shape.tied else Projection(shape.vocabulary, shape.hidden, forms["head.weight"])
-        phases = torch.tensor(shape.rotary.phases(shape.head_width), dtype=torch.int32)
+        phases = torch.tensor(shape.rotary.phases(shape.turning), dtype=torch.int32)
         self.register_buffer("phases", phases, persistent=False)
 
     def forward(self, tokens: Tensor, position: Tensor) -> Tensor:

@@ -3,34 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
 
+from chimerac.frontends.published.delta_names import delta_parameters
+from chimerac.frontends.published.parameter import Parameter, Stored
 from chimerac.frontends.published.shape import LlamaShape
-
-#: How a parameter is used: a matrix is multiplied, a table looked up, too; a vector is taken as it is.
-Use = Literal["matrix", "table", "vector"]
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A parameter of the module.
-
-    Attributes:
-        name: in the module.
-        folder: in safetensors files of transformers.
-        gguf: in GGUF files.
-        heads: heads of queries or keys whose channels are its rows; 0 of others. Some GGUF files have them in another
-            order.
-    """
-
-    name: str
-    folder: str
-    gguf: str
-    shape: tuple[int, ...]
-    use: Use
-    heads: int = 0
-
 
 #: Of a layer: name in the module → in folders, in GGUF files.
 _MATRICES: Mapping[str, tuple[str, str]] = {
@@ -48,43 +24,72 @@ def parameters(shape: LlamaShape) -> Iterator[Parameter]:
     """All parameters of a model, in the order of its layers."""
     hidden = shape.hidden
     table = (shape.vocabulary, hidden)
-    yield Parameter("embedding.weight", "model.embed_tokens.weight", "token_embd.weight", table, "table")
+    embedding = Stored("model.embed_tokens.weight"), Stored("token_embd.weight")
+    yield Parameter("embedding.weight", *embedding, table, "table")
     for layer in range(shape.layers):
         yield from _layer(shape, layer)
-    yield Parameter("norm.weight", "model.norm.weight", "output_norm.weight", (hidden,), "vector")
+    yield _norm(shape, "norm.weight", "model.norm.weight", "output_norm.weight", hidden)
     if not shape.tied:
-        yield Parameter("head.weight", "lm_head.weight", "output.weight", table, "matrix")
+        yield Parameter("head.weight", Stored("lm_head.weight"), Stored("output.weight"), table, "matrix")
+
+
+def _norm(shape: LlamaShape, name: str, folder: str, gguf: str, size: int) -> Parameter:
+    """A norm, whose weights llama.cpp's converter has made whole."""
+    stored = Stored(folder, change="plus one" if shape.centred_norms else "")
+    return Parameter(name, stored, Stored(gguf), (size,), "vector")
 
 
 def _layer(shape: LlamaShape, layer: int) -> Iterator[Parameter]:
     mine, folder, gguf = f"layers.{layer}.", f"model.layers.{layer}.", f"blk.{layer}."
-
-    def vector(name: str, in_folder: str, in_gguf: str, size: int, heads: int = 0) -> Parameter:
-        return Parameter(mine + name, folder + in_folder, gguf + in_gguf, (size,), "vector", heads)
-
-    queries, pairs = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
+    behind = "ffn_norm" if shape.delta is None else "post_attention_norm"
+    for name, theirs, its in (
+        ("mixer_norm", "input_layernorm", "attn_norm"),
+        ("ffn_norm", "post_attention_layernorm", behind),
+    ):
+        yield _norm(shape, f"{mine}{name}.weight", f"{folder}{theirs}.weight", f"{gguf}{its}.weight", shape.hidden)
+    if shape.delta is not None and layer in shape.delta_layers:
+        yield from delta_parameters(shape.delta, shape.hidden, f"{mine}mixer.", folder, gguf)
+    else:
+        yield from _attention(shape, mine, folder, gguf)
     sizes = {
-        "mixer.q_proj": (queries, shape.hidden, shape.qkv_bias, shape.heads),
-        "mixer.k_proj": (pairs, shape.hidden, shape.qkv_bias, shape.kv_heads),
-        "mixer.v_proj": (pairs, shape.hidden, shape.qkv_bias, 0),
-        "mixer.o_proj": (shape.hidden, queries, shape.out_bias, 0),
         "ffn.gate_proj": (shape.inner, shape.hidden, shape.inner_bias, 0),
         "ffn.up_proj": (shape.inner, shape.hidden, shape.inner_bias, 0),
         "ffn.down_proj": (shape.hidden, shape.inner, shape.inner_bias, 0),
     }
-    yield vector("mixer_norm.weight", "input_layernorm.weight", "attn_norm.weight", shape.hidden)
-    yield vector("ffn_norm.weight", "post_attention_layernorm.weight", "ffn_norm.weight", shape.hidden)
+    yield from _projections(shape, sizes, mine, folder, gguf)
+    if shape.sub_norms:
+        sub_norm = f"{mine}ffn.sub_norm.weight", f"{folder}mlp.ffn_sub_norm.weight", f"{gguf}ffn_sub_norm.weight"
+        yield _norm(shape, *sub_norm, shape.inner)
+
+
+def _attention(shape: LlamaShape, mine: str, folder: str, gguf: str) -> Iterator[Parameter]:
+    queries, pairs = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
+    asked = queries * (1 + shape.output_gate)
+    sizes = {
+        "mixer.q_proj": (asked, shape.hidden, shape.qkv_bias, shape.heads),
+        "mixer.k_proj": (pairs, shape.hidden, shape.qkv_bias, shape.kv_heads),
+        "mixer.v_proj": (pairs, shape.hidden, shape.qkv_bias, 0),
+        "mixer.o_proj": (shape.hidden, queries, shape.out_bias, 0),
+    }
+    yield from _projections(shape, sizes, mine, folder, gguf)
+    sub_norms = [("sub_norm", "attn_sub_norm", "attn_sub_norm", queries)] if shape.sub_norms else []
+    norms = [(f"{side}_norm", f"{side}_norm", f"attn_{side}_norm", shape.head_width) for side in "qk"]
+    for name, theirs, its, size in (*(norms if shape.head_norms else ()), *sub_norms):
+        names = f"{mine}mixer.{name}.weight", f"{folder}self_attn.{theirs}.weight", f"{gguf}{its}.weight"
+        yield _norm(shape, *names, size)
+
+
+def _projections(
+    shape: LlamaShape, sizes: Mapping[str, tuple[int, int, bool, int]], mine: str, folder: str, gguf: str
+) -> Iterator[Parameter]:
+    """Matrices, with their biases and norms: rows, columns, whether there is a bias, and heads in the rows."""
     for name, (rows, columns, bias, heads) in sizes.items():
         theirs, its = _MATRICES[name]
-        weight = (f"{mine}{name}.weight", f"{folder}{theirs}.weight", f"{gguf}{its}.weight")
-        yield Parameter(*weight, (rows, columns), "matrix", heads)
+        stored = Stored(f"{folder}{theirs}.weight"), Stored(f"{gguf}{its}.weight")
+        yield Parameter(f"{mine}{name}.weight", *stored, (rows, columns), "matrix", heads)
         if bias:
-            yield vector(f"{name}.bias", f"{theirs}.bias", f"{its}.bias", rows, heads)
+            stored = Stored(f"{folder}{theirs}.bias"), Stored(f"{gguf}{its}.bias")
+            yield Parameter(f"{mine}{name}.bias", *stored, (rows,), "vector", heads)
         if shape.product_norms is not None:
-            yield vector(f"{name}.norm.weight", f"{theirs}.rms_norm.weight", f"{its}_norm.weight", columns)
-    if shape.head_norms:
-        yield vector("mixer.q_norm.weight", "self_attn.q_norm.weight", "attn_q_norm.weight", shape.head_width)
-        yield vector("mixer.k_norm.weight", "self_attn.k_norm.weight", "attn_k_norm.weight", shape.head_width)
-    if shape.sub_norms:
-        yield vector("mixer.sub_norm.weight", "self_attn.attn_sub_norm.weight", "attn_sub_norm.weight", queries)
-        yield vector("ffn.sub_norm.weight", "mlp.ffn_sub_norm.weight", "ffn_sub_norm.weight", shape.inner)
+            stored = Stored(f"{folder}{theirs}.rms_norm.weight"), Stored(f"{gguf}{its}_norm.weight")
+            yield Parameter(f"{mine}{name}.norm.weight", *stored, (columns,), "vector")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -14,12 +16,14 @@ from chimerac.compiler.errors import UserError, did_you_mean
 from chimerac.frontends.matrices.forms import Form, Kind
 from chimerac.frontends.matrices.matrix import Matrix, scaled
 from chimerac.frontends.published.bit_linear import BitLinear, bit_linear
-from chimerac.frontends.published.config_keys import shape_of_folder
-from chimerac.frontends.published.gguf_keys import ROTARY_FACTORS, architecture, shape_of_gguf
+from chimerac.frontends.published.config_keys import shape_of_config
+from chimerac.frontends.published.gguf_keys import ROTARY_FACTORS, architecture, beyond, shape_of_gguf
 from chimerac.frontends.published.matrices import matrix, packed, rounded
-from chimerac.frontends.published.names import Parameter, parameters
+from chimerac.frontends.published.names import parameters
+from chimerac.frontends.published.parameter import Change, Parameter, Stored
 from chimerac.frontends.published.shape import LlamaShape
-from chimerac.frontends.published.stored import PACKED, InOrder, Interleaved
+from chimerac.frontends.published.stored import PACKED, Gathered, InOrder, Interleaved, Rows
+from chimerac.frontends.published.text_part import left_out, text_part
 from chimerac.frontends.sources.folder import ModelFolder, open_folder
 from chimerac.frontends.sources.gguf import GgufFile, open_gguf
 from chimerac.frontends.sources.safetensors import FLOATS
@@ -41,12 +45,14 @@ class Published:
         shape: what its module is made of.
         matrices: by the name of the parameter.
         vectors: the other parameters, float32.
+        remarks: what is in the files and left out.
     """
 
     source: Source
     shape: LlamaShape
     matrices: Mapping[str, Matrix]
     vectors: Mapping[str, np.ndarray]
+    remarks: tuple[str, ...] = ()
 
     @property
     def forms(self) -> dict[str, Form]:
@@ -65,11 +71,12 @@ def open_source(path: str | Path) -> Source:
 
 
 def shape_of(source: Source) -> LlamaShape:
-    """What a source describes; errors as of ``shape_of_folder``, ``shape_of_gguf`` and ``bit_linear``."""
+    """What a source describes; errors as of ``text_part``, ``bit_linear``, ``shape_of_config``, ``shape_of_gguf``."""
     if isinstance(source, GgufFile):
         return shape_of_gguf(source)
-    rule = bit_linear(source)
-    return shape_of_folder(source, product_norms=None if rule is None else rule.norms)
+    part = text_part(source)
+    rule = bit_linear(part.config)
+    return shape_of_config(part, product_norms=None if rule is None else rule.norms)
 
 
 def read_published(source: Source, wanted: Kind = "int8") -> Published:
@@ -83,44 +90,69 @@ def read_published(source: Source, wanted: Kind = "int8") -> Published:
             CHM242, numbers that no model can use; CHM233, types that are not read.
     """
     shape = shape_of(source)
-    tensors, rule, interleaved = dict(source.tensors), None, False
+    needed = [(parameter, _stored(source, parameter)) for parameter in parameters(shape)]
+    tensors, remarks = _tensors(source, shape)
+    rule, interleaved = None, False
     if isinstance(source, GgufFile):
         interleaved = architecture(source).interleaved
-        tensors.pop(ROTARY_FACTORS, None)
     else:
-        rule = bit_linear(source)
+        rule = bit_linear(text_part(source).config)
+    scales = _take_scales(source, tensors, [stored.name for p, stored in needed if p.use == "matrix"], rule)
+    _check(source, needed, tensors, rule)
+    matrices, vectors = {}, {}
+    for parameter, stored in needed:
+        tensor = tensors[stored.name]
+        head = shape.head_width if interleaved and parameter.heads else 0
+        rows: Rows = Interleaved(tensor, head) if head else InOrder(tensor)
+        if stored.runs is not None:
+            rows = Gathered(tensor, stored.runs)
+        if parameter.use == "vector":
+            vectors[parameter.name] = _changed(_vector(parameter, tensor, rows), stored.change)
+        else:
+            kind: Kind = "float32" if parameter.use == "gate" else wanted
+            matrices[parameter.name] = _matrix(parameter, tensor, rows, kind, rule, scales.get(stored.name))
+    return Published(source, shape, matrices, vectors, remarks)
+
+
+def _stored(source: Source, parameter: Parameter) -> Stored:
+    """Where a parameter is in a source."""
+    if isinstance(source, GgufFile):
+        return parameter.gguf
+    stored, prefix = parameter.folder, text_part(source).prefix
+    return replace(stored, name=re.sub(r"^model\.", prefix, stored.name))
+
+
+def _tensors(source: Source, shape: LlamaShape) -> tuple[dict[str, StoredTensor], tuple[str, ...]]:
+    """The tensors that are to be the model's, and lines on those that are left out."""
+    tensors = dict(source.tensors)
+    if isinstance(source, GgufFile):
+        tensors.pop(ROTARY_FACTORS, None)
+        others = beyond(tensors, shape)
+    else:
         tensors = {name: t for name, t in tensors.items() if not name.endswith(".rotary_emb.inv_freq")}
         if shape.tied:  # some files have the table twice
             tensors.pop("lm_head.weight", None)
-    wanted_of = [(p, p.gguf if isinstance(source, GgufFile) else p.folder) for p in parameters(shape)]
-    scales = _take_scales(source, tensors, [name for p, name in wanted_of if p.use == "matrix"], rule)
-    _check(source, wanted_of, tensors, rule)
-    matrices, vectors = {}, {}
-    for parameter, name in wanted_of:
-        tensor = tensors[name]
-        head = shape.head_width if interleaved and parameter.heads else 0
-        if parameter.use == "vector":
-            vectors[parameter.name] = _vector(tensor, head)
-        else:
-            matrices[parameter.name] = _matrix(parameter, tensor, head, wanted, rule, scales.get(name))
-    return Published(source, shape, matrices, vectors)
+        others = left_out(tensors)
+    counted = Counter(others.values())
+    remarks = tuple(f"{count} tensors left out: {what}" for what, count in counted.items())
+    return {name: tensor for name, tensor in tensors.items() if name not in others}, remarks
 
 
 def _matrix(
     parameter: Parameter,
     tensor: StoredTensor,
-    head: int,
+    rows: Rows,
     wanted: Kind,
     rule: BitLinear | None,
     scale: np.float32 | None,
 ) -> Matrix:
-    projection = rule is not None and parameter.name.startswith("layers.")
+    projection = rule is not None and parameter.use == "matrix" and parameter.name.startswith("layers.")
     if projection and tensor.type_name == PACKED_TYPE:
         assert rule is not None
         return packed(parameter.name, tensor, np.float32(1) if scale is None else scale, rule.rule)
     if projection and rule is not None and rule.rule == "online":
         return rounded(parameter.name, tensor)
-    found = matrix(parameter.name, tensor, Interleaved(tensor, head) if head else InOrder(tensor), wanted)
+    found = matrix(parameter.name, parameter.shape, tensor, rows, wanted)
     if parameter.use == "table" and found.form.factor == "row":
         told = f"{tensor.type_name} as {wanted}: ternary with scales of rows that float16 has not"
         found = Matrix(found.name, found.place, found.size, Form(wanted), told, InOrder(tensor).floats)
@@ -145,15 +177,21 @@ def _take_scales(
 
 
 def _check(
-    source: Source, wanted: Iterable[tuple[Parameter, str]], tensors: Mapping[str, StoredTensor], rule: BitLinear | None
+    source: Source,
+    needed: Iterable[tuple[Parameter, Stored]],
+    tensors: Mapping[str, StoredTensor],
+    rule: BitLinear | None,
 ) -> None:
     """Raise UserError CHM241 for all tensors that do not fit."""
     problems, names = [], set()
-    for parameter, name in wanted:
+    for parameter, stored in needed:
+        name, expected = stored.name, parameter.shape if stored.shape is None else stored.shape
+        if name in names:
+            continue  # another part of the same tensor
         names.add(name)
         tensor = tensors.get(name)
         if tensor is None:
-            problems.append(f"missing {name} {list(parameter.shape)}")
+            problems.append(f"missing {name} {list(expected)}")
             continue
         shape = tensor.shape
         types = _types(source, parameter, rule)
@@ -161,9 +199,9 @@ def _check(
             problems.append(f"{name} has type {tensor.type_name}, expected {' or '.join(types)}")
         elif tensor.type_name == PACKED_TYPE:
             shape = (shape[0] * PACKED, *shape[1:])
-        if shape != parameter.shape:
-            problems.append(f"{name} has shape {list(tensor.shape)}, expected {list(parameter.shape)}")
-    missing = [name for _, name in wanted if name not in tensors]
+        if shape != expected:
+            problems.append(f"{name} has shape {list(tensor.shape)}, expected {list(expected)}")
+    missing = [stored.name for _, stored in needed if stored.name not in tensors]
     for name in [name for name in tensors if name not in names]:
         near = did_you_mean(name, missing) if len(problems) < MOST_LISTED and len(name) <= 200 else None
         problems.append(f"unexpected {name[:200]}" + (f" ({near})" if near else ""))
@@ -183,9 +221,23 @@ def _types(source: Source, parameter: Parameter, rule: BitLinear | None) -> tupl
     return (PACKED_TYPE,) if rule.rule == "divided" else (PACKED_TYPE, *FLOATS)
 
 
-def _vector(tensor: StoredTensor, head: int) -> np.ndarray:
-    numbers = Interleaved(tensor, head).floats(0, tensor.shape[0]) if head else tensor.floats()
+def _vector(parameter: Parameter, tensor: StoredTensor, rows: Rows) -> np.ndarray:
+    numbers = (tensor.floats() if isinstance(rows, InOrder) else rows.floats(0, parameter.shape[0])).reshape(
+        parameter.shape
+    )
     if not np.isfinite(numbers).all() or np.abs(numbers).max() > LARGEST:
         message = f"{tensor.file}: {tensor.name} has numbers that are NaN, infinite, or over 2**63"
         raise UserError("CHM242", message)
     return numbers
+
+
+def _changed(numbers: np.ndarray, change: Change) -> np.ndarray:
+    """In double precision, so that every machine rounds to the same float32."""
+    match change:
+        case "plus one":
+            return numbers + np.float32(1)
+        case "minus exp":
+            with np.errstate(over="ignore"):
+                return -np.exp(numbers.astype(np.float64)).astype(np.float32)
+        case "":
+            return numbers

@@ -24,4 +24,8 @@ class RotaryKeys:
     mscale_all_dim: float | None = key("Of yarn.", default=None, above=0)
     attention_factor: float | None = key("Of yarn.", default=None, above=0)
     truncate: bool = key("Of yarn.", default=True)
-    partial_rotary_factor: float = key("All channels of a head turn.", default=1.0, only=1.0)
+    partial_rotary_factor: float | None = key("Share of a head's channels that turn.", default=None, above=0, maximum=1)
+    mrope_section: tuple[int, ...] | None = key(
+        "Pairs that turn by place in a picture; in texts all the same.", default=None
+    )
+    mrope_interleaved: bool | None = key("In which order.", default=None)

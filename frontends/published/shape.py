@@ -11,8 +11,40 @@ Activation = Literal["silu", "relu2"]
 
 
 @dataclass(frozen=True)
+class DeltaShape:
+    """A gated delta rule behind a causal convolution, each head of keys for heads of values that are neighbours.
+
+    Attributes:
+        keys, values: heads; of values there are as many as of keys or a multiple.
+        key_width, value_width: channels of a head.
+        taps: of the convolution: tokens that an output depends on.
+        joint: folders have what a head of keys needs beside each other in one projection, and so the gates in another.
+        tiled: the file has heads of values that share keys as far from each other as can be: head h reads the keys
+            h mod ``keys``. In the module they are neighbours.
+    """
+
+    keys: int
+    values: int
+    key_width: int
+    value_width: int
+    taps: int
+    joint: bool = False
+    tiled: bool = False
+
+    @property
+    def channels(self) -> int:
+        """What goes through the convolution: queries, keys and values."""
+        return 2 * self.keys * self.key_width + self.inner
+
+    @property
+    def inner(self) -> int:
+        """Channels of all heads of values."""
+        return self.values * self.value_width
+
+
+@dataclass(frozen=True)
 class LlamaShape:
-    """A decoder of attention and gated networks, each behind an RMS norm, with residuals.
+    """A decoder of attention or a recurrence, and gated networks, each behind an RMS norm, with residuals.
 
     Attributes:
         architecture: what its makers call it: the ``model_type`` of a config, ``general.architecture`` of a GGUF file.
@@ -27,6 +59,11 @@ class LlamaShape:
         activation: of the gate: silu(x), or relu(x) squared.
         qkv_bias, out_bias, inner_bias: whether these projections add one.
         head_norms: queries and keys of each head are normed before they are rotated.
+        centred_norms: files have the weights of norms without the one that is added to them, but for those of heads
+            that recurrences give.
+        output_gate: what a head gives is multiplied with sigmoids, which come of the projection of queries, too.
+        rotary_width: channels of a head that turn, the first ones; None for all.
+        delta: of the layers in ``delta_layers``, which have that in place of attention.
         sub_norms: what attention and the gate give is normed before the projection back.
         product_norms: epsilon of norms that each projection of a layer has for its input; None without them.
         tied: the embedding is the head.
@@ -48,6 +85,11 @@ class LlamaShape:
     out_bias: bool = False
     inner_bias: bool = False
     head_norms: bool = False
+    centred_norms: bool = False
+    output_gate: bool = False
+    rotary_width: int | None = None
+    delta: DeltaShape | None = None
+    delta_layers: tuple[int, ...] = ()
     sub_norms: bool = False
     product_norms: float | None = None
     tied: bool = False
@@ -55,3 +97,8 @@ class LlamaShape:
     @property
     def layers(self) -> int:
         return len(self.rotated)
+
+    @property
+    def turning(self) -> int:
+        """Channels of a head that turn."""
+        return self.head_width if self.rotary_width is None else self.rotary_width

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -58,6 +59,36 @@ class Interleaved:
     def _halves(self, rows: np.ndarray) -> np.ndarray:
         pairs = rows.reshape(-1, self.step // 2, 2, *rows.shape[1:])
         return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(rows.shape)
+
+
+#: First row and number of rows of each piece of a stored matrix.
+Runs = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Rows that are in pieces in the file, in the order of ``runs``."""
+
+    tensor: StoredTensor
+    runs: Runs
+    step: int = 1
+
+    def floats(self, start: int, end: int) -> np.ndarray:
+        return np.concatenate([self.tensor.floats(*piece) for piece in self._pieces(start, end)])
+
+    def integers(self, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        pieces = [self.tensor.integers(*piece) for piece in self._pieces(start, end)]
+        codes, scales = zip(*pieces, strict=True)
+        return np.concatenate(codes), np.concatenate(scales)
+
+    def _pieces(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Where rows start to end are in the file: first and last row of each piece."""
+        at = 0
+        for first, count in self.runs:
+            low, high = max(start, at), min(end, at + count)
+            if low < high:
+                yield first + low - at, first + high - at
+            at += count
 
 
 @dataclass(frozen=True)

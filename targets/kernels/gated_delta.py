@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from tvm import tirx
 
 from chimerac.compiler.ir import numerics
 from chimerac.targets.isa import Isa
@@ -16,7 +17,7 @@ from chimerac.targets.kernels.vectors import Piece, panels
 
 
 def build(spec: KernelSpec, isa: Isa) -> Any:
-    """S = e^g S; S = S + k (beta (v - k S)); o = scale q S, per head, for q, k, v[T,H,d] and S[H,dk,dv].
+    """S = e^g S; S = S + k (beta (v - k S)); o = scale q S, per head, for q, k[T,G,dk], v[T,H,dv] and S[H,dk,dv].
 
     A column of S never meets another one, so heads and groups of columns are the outer loops, and the tokens pass
     while the group is in the nearest cache. e^g S is computed in both passes rather than stored in between.
@@ -25,11 +26,13 @@ def build(spec: KernelSpec, isa: Isa) -> Any:
     q, k, v, log_decay, beta, state = b.operands
     out = b.results[0]
     heads, keys, values = (int(d) for d in spec.operands[5].shape)
+    pairs = int(spec.operands[1].shape[1])
     scale = float(np.float32(spec.number("scale")))
     scalar = TirOps(b, 1)
 
     def token(head: Any, panel: list[Piece], t: Any) -> None:
         row = b.let(t * heads + head)
+        first = b.let((t * pairs + tirx.truncdiv(head, tirx.IntImm("int32", heads // pairs))) * keys)
         decay = numerics.exp(scalar, b.let(log_decay.load(row)))
         rate = b.let(beta.load(row))
 
@@ -40,7 +43,7 @@ def build(spec: KernelSpec, isa: Isa) -> Any:
         zeros = [constant(0.0, with_lanes("float32", lanes)) for _, lanes in panel]
         recalled = [b.cell(zero) for zero in zeros]
         with b.loop(keys) as i:
-            key = b.let(k.load(row * keys + i))
+            key = b.let(k.load(first + i))
             for cell, (start, lanes) in zip(recalled, panel, strict=True):
                 ops = TirOps(b, lanes)
                 cell.set(ops.add(cell.get(), ops.mul(splat(key, lanes), decayed(i, start, lanes))))
@@ -51,7 +54,7 @@ def build(spec: KernelSpec, isa: Isa) -> Any:
             updates.append(ops.mul(splat(rate, lanes), error))
         read = [b.cell(zero) for zero in zeros]
         with b.loop(keys) as i:
-            key, query = b.let(k.load(row * keys + i)), b.let(q.load(row * keys + i))
+            key, query = b.let(k.load(first + i)), b.let(q.load(first + i))
             for cell, update, (start, lanes) in zip(read, updates, panel, strict=True):
                 ops = TirOps(b, lanes)
                 new = ops.add(decayed(i, start, lanes), ops.mul(splat(key, lanes), update))

@@ -41,6 +41,10 @@ def build_gated_delta(context: Context, op: Op) -> tuple[str, ...]:
     q, k, v, log_decay, beta, state = (context.value(o) for o in op.operands)
     nodes = context.nodes
     heads, keys, values = (int(d) for d in op.operands[5].type.shape)
+    pairs = int(op.operands[1].type.shape[1])
+    if pairs != heads:
+        each = nodes.i64([head // (heads // pairs) for head in range(heads)])
+        q, k = (nodes.op("Gather", x, each, axis=1) for x in (q, k))
     query, key = columns(nodes, q), columns(nodes, k)
     decay = nodes.unsqueeze(call(nodes, "exp", log_decay), 2)
     rate = nodes.unsqueeze(beta, 2)

@@ -38,6 +38,17 @@ LLAMA3 = {
 LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64}
 YARN_TUNED = YARN | {"beta_fast": 24.0, "beta_slow": 2.0, "mscale": 0.8, "mscale_all_dim": 1.2, "truncate": False}
+#: Three heads of values for each of keys; attention in every other layer.
+HYBRID = {
+    "num_hidden_layers": 3,
+    "head_dim": 32,
+    "full_attention_interval": 2,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 6,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 24,
+    "tie_word_embeddings": True,
+}
 
 
 @dataclass(frozen=True)
@@ -46,10 +57,11 @@ class Case:
 
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    config: str = ""  #: of the class, where it is not called like the model
 
     def make(self) -> nn.Module:
         """A model of transformers with seeded weights, in float32, with eager attention."""
-        config_type = getattr(transformers, f"{self.name}Config")
+        config_type = getattr(transformers, f"{self.config or self.name}Config")
         tokens = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
         model: Any = getattr(transformers, f"{self.name}ForCausalLM")(
             config_type(**{**SIZES, **tokens, **self.settings})
@@ -75,6 +87,10 @@ CASES: Mapping[str, Case] = {
     "qwen 3, yarn of another kind": Case("Qwen3", {"head_dim": 32, "rope_parameters": YARN_TUNED}),
     "smollm 3": Case("SmolLM3", {"num_hidden_layers": 4}),
     "bitnet": Case("BitNet", {"tie_word_embeddings": True}),
+    "qwen 3.5": Case("Qwen3_5", HYBRID, "Qwen3_5Text"),
+    "qwen 3.5, yarn": Case(
+        "Qwen3_5", HYBRID | {"rope_parameters": YARN | {"partial_rotary_factor": 0.5}}, "Qwen3_5Text"
+    ),
 }
 
 

@@ -4,7 +4,8 @@ All run token by token, so that a call with many tokens and many calls with one 
 vector with a state matrix add the terms in ascending order of the summed index, starting from +0, with the outputs as
 independent lanes; dot products of two vectors use ``numpy_math.lanes8_sum``.
 
-Symbols: T tokens, H heads, d head width (dk of keys, dv of values).
+Symbols: T tokens, H heads, d head width (dk of keys, dv of values). Heads of the gated delta rule may
+share keys: there are G of keys, and neighbours among the H of values share one, H / G each.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ def _require_heads(q: TensorType, k: TensorType, v: TensorType, *others: TensorT
 def _gated_delta(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
     q, k, v, log_decay, beta, state = arrays
     scale = F32(op.number("scale"))
+    q, k = (np.repeat(heads, v.shape[1] // heads.shape[1], axis=1) for heads in (q, k))
     outputs = []
     for t in range(q.shape[0]):
         decay = np.asarray(numerics.exp(N, log_decay[t]), F32)
@@ -83,9 +85,14 @@ def _gated_delta(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
 
 def _infer_gated_delta(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     q, k, v, log_decay, beta, state = operands
-    _require_heads(q, k, v, log_decay, beta, state)
-    require(log_decay.shape == beta.shape == q.shape[:2], f"gates {log_decay}, {beta} for q {q}")
-    require(state.shape == (q.shape[1], q.shape[2], v.shape[2]), f"state {state} for k {k}, v {v}")
+    for value, name in ((q, "q"), (v, "v"), (state, "state")):
+        require_tensor(value, "f32", 3, name)
+    require(q == k and q.shape[0] == v.shape[0], f"q {q}, k {k}, v {v}")
+    keys, heads = static(q.shape[1], "heads of keys"), static(v.shape[1], "heads of values")
+    require(keys > 0 and heads % keys == 0, f"{heads} heads of values do not share {keys} of keys")
+    gates = TensorType("f32", v.shape[:2])
+    require(log_decay == gates and beta == gates, f"gates {log_decay}, {beta} for v {v}")
+    require(state.shape == (heads, q.shape[2], v.shape[2]), f"state {state} for k {k}, v {v}")
     return v, state
 
 
@@ -212,7 +219,7 @@ OPS = [
     ),
     OpDef(
         "gated_delta",
-        "gated delta rule: S = e^g S; S = S + k (beta (v - k S)); o = scale q S (arXiv 2412.06464)",
+        "gated delta rule: S = e^g S; S = S + k (beta (v - k S)); o = scale q S (arXiv 2412.06464); heads may share k",
         ("q", "k", "v", "log_decay", "beta", "state"),
         _infer_gated_delta,
         _gated_delta,

@@ -127,6 +127,18 @@ def test_gated_delta_rule(dk: int, dv: int) -> None:
         np.testing.assert_allclose(new_state[h], s, rtol=1e-4, atol=1e-5)
 
 
+def test_heads_of_values_that_share_keys() -> None:
+    """The same as with the keys of each head written out; neighbours share."""
+    (q, k, *_), _ = delta(6, 5, 7)
+    v, decay = draw(3, 6, 3 * HEADS, 7), -np.abs(draw(4, 6, 3 * HEADS))
+    beta = np.abs(draw(5, 6, 3 * HEADS))
+    state = draw(6, 3 * HEADS, 5, 7)
+    each = [np.repeat(heads, 3, axis=1) for heads in (q, k)]
+    shared = run_op("gated_delta", q, k, v, decay, beta, state, scale=0.4)
+    for got, expected in zip(shared, run_op("gated_delta", *each, v, decay, beta, state, scale=0.4), strict=True):
+        assert_same_bits(got, expected)
+
+
 def test_mlstm_without_stabiliser() -> None:
     """C = f C + i k v, n = f n + i k, h = q C / max(|q n|, 1), with gates in plain exponentials."""
     (q, k, v, i, f), _ = mlstm(6)

@@ -67,7 +67,7 @@ CONFIGS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "positions of another type": ("CHM234", "'longrope' is not supported", rope(rope_type="longrope")),
     "dynamic positions": ("CHM234", "'dynamic' is not supported", rope(rope_type="dynamic", factor=2.0)),
     "an unknown key of positions": ("CHM110", "'short_factor'", rope(short_factor=2.0)),
-    "partial rotation": ("CHM113", "partial_rotary_factor", rope(partial_rotary_factor=0.5)),
+    "partial rotation": ("CHM234", "partial_rotary_factor of 0.5", rope(partial_rotary_factor=0.5)),
     "linear without a factor": ("CHM111", "'rope_parameters.factor' is missing", rope(rope_type="linear")),
     "llama3 without a bound": ("CHM111", "low_freq_factor", rope(rope_type="llama3", factor=2.0)),
     "llama3 upside down": ("CHM235", "is not below", rope(**LLAMA3 | {"low_freq_factor": 4.0})),

@@ -32,6 +32,12 @@ def gated_delta(heads: int, keys: int, values: int, n: int) -> list[np.ndarray]:
     return [*rows, -3 * gate(n, heads), gate(n, heads), normal(heads, keys, values)]
 
 
+def shared_gated_delta(heads: int, pairs: int, keys: int, values: int, n: int) -> list[np.ndarray]:
+    """Of heads of values that share fewer heads of keys."""
+    rows = [normal(n, pairs, keys), unit(n, pairs, keys), normal(n, heads, values)]
+    return [*rows, -3 * gate(n, heads), gate(n, heads), normal(heads, keys, values)]
+
+
 def mlstm(heads: int, keys: int, values: int, n: int) -> list[np.ndarray]:
     rows = [normal(n, heads, keys), normal(n, heads, keys), normal(n, heads, values)]
     gates = [normal(n, heads, scale=4), normal(n, heads, scale=4)]
@@ -59,6 +65,8 @@ def test_gated_delta(every: int, tmp_path: Path) -> None:
     cases.append(case("gated_delta", gated_delta(2, 8, 20, 3), {"scale": 0.3}, tokens=GATES))
     cases.append(case("gated_delta", gated_delta(1, 5, 130, 2), {"scale": 1.0}, tokens=GATES))
     cases.append(case("gated_delta", gated_delta(2, 12, 12, 1), {"scale": 1.0}, tokens=[]))
+    for heads, pairs, n in ((6, 2, 5), (4, 1, 1), (6, 3, 2)):
+        cases.append(case("gated_delta", shared_gated_delta(heads, pairs, 12, 20, n), {"scale": 0.3}, tokens=GATES))
     check_in_turn(cases, native_isas(), tmp_path, every)
 
 
