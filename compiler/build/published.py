@@ -139,7 +139,10 @@ def _import(opened: Opened, text: Text, cache: str, tell: Progress) -> Model:
         tokenizer=text.tokenizer,
         generation=generation_of(opened.source),
         chat=text.chat,
-        remarks=(*(Remark("weights", line) for line in told), *(Remark("text", line) for line in text.notes)),
+        remarks=(
+            *(Remark("weights", line) for line in (*told, *published.remarks)),
+            *(Remark("text", line) for line in text.notes),
+        ),
         provenance=_provenance(opened) | cache_provenance(cache),
         notes=notes(told),
         reference=Reference(_sessions(model), product_inputs) if model.whole else None,

@@ -25,12 +25,14 @@ class PublishedDescription:
     Attributes:
         shape: None where the model is not supported, for the reason in ``refusal``.
         becomes: a line for each way in which its matrices are kept.
+        remarks: what is left out.
     """
 
     source: Source
     shape: LlamaShape | None
     becomes: tuple[str, ...]
     refusal: UserError | None
+    remarks: tuple[str, ...] = ()
 
     def render(self) -> str:
         """The same as aligned text."""
@@ -53,6 +55,7 @@ class PublishedDescription:
         if self.refusal is not None:
             yield f"not supported: {self.refusal.code} {self.refusal.message}"
         yield from (f"becomes {line}" for line in self.becomes)
+        yield from self.remarks
         yield ""
         rows = [(t.name, f"{t.type_name}{list(t.shape)}", f"{t.size:,}") for t in source.tensors.values()]
         yield from columns(rows, ("tensor", "type", "bytes"))
@@ -69,14 +72,20 @@ def inspect_published(path: str | Path) -> PublishedDescription:
     _ = source.architecture if isinstance(source, GgufFile) else source.model_type
     try:
         published = read_published(source)
-        return PublishedDescription(source, published.shape, tuple(summary(published.matrices.values())), None)
+        told = tuple(summary(published.matrices.values()))
+        return PublishedDescription(source, published.shape, told, None, published.remarks)
     except UserError as error:
         return PublishedDescription(source, None, (), error)
 
 
 def _of_shape(shape: LlamaShape) -> Iterator[str]:
     heads = f"{shape.heads} heads of {shape.head_width} channels that share {shape.kv_heads} keys"
-    yield f"{shape.layers} layers of {shape.hidden} channels, {heads}, {shape.inner} channels within"
+    layers = f"{shape.layers} layers of {shape.hidden} channels"
+    if shape.delta is not None:
+        delta = shape.delta
+        layers += f", of which {len(shape.delta_layers)} are gated delta rules of {delta.values} heads of"
+        layers += f" {delta.key_width} × {delta.value_width} that share {delta.keys} keys"
+    yield f"{layers}, {heads}, {shape.inner} channels within"
     tied = "which is the head" if shape.tied else "and a head of its own"
     yield f"vocabulary of {shape.vocabulary:,} tokens, {tied}; made for {shape.context:,} tokens"
 

@@ -107,7 +107,7 @@ def read_published(source: Source, wanted: Kind = "int8") -> Published:
         if stored.runs is not None:
             rows = Gathered(tensor, stored.runs)
         if parameter.use == "vector":
-            vectors[parameter.name] = _changed(_vector(parameter, tensor, rows), stored.change)
+            vectors[parameter.name] = _vector(parameter, tensor, rows, stored.change)
         else:
             kind: Kind = "float32" if parameter.use == "gate" else wanted
             matrices[parameter.name] = _matrix(parameter, tensor, rows, kind, rule, scales.get(stored.name))
@@ -221,10 +221,8 @@ def _types(source: Source, parameter: Parameter, rule: BitLinear | None) -> tupl
     return (PACKED_TYPE,) if rule.rule == "divided" else (PACKED_TYPE, *FLOATS)
 
 
-def _vector(parameter: Parameter, tensor: StoredTensor, rows: Rows) -> np.ndarray:
-    numbers = (tensor.floats() if isinstance(rows, InOrder) else rows.floats(0, parameter.shape[0])).reshape(
-        parameter.shape
-    )
+def _vector(parameter: Parameter, tensor: StoredTensor, rows: Rows, change: Change) -> np.ndarray:
+    numbers = _changed(rows.floats(0, parameter.shape[0]), change).reshape(parameter.shape)
     if not np.isfinite(numbers).all() or np.abs(numbers).max() > LARGEST:
         message = f"{tensor.file}: {tensor.name} has numbers that are NaN, infinite, or over 2**63"
         raise UserError("CHM242", message)

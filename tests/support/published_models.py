@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ LLAMA3 = {
 LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64}
 YARN_TUNED = YARN | {"beta_fast": 24.0, "beta_slow": 2.0, "mscale": 0.8, "mscale_all_dim": 1.2, "truncate": False}
+YARN_IN_PART = YARN | {"partial_rotary_factor": 0.5}
 #: Three heads of values for each of keys; attention in every other layer.
 HYBRID = {
     "num_hidden_layers": 3,
@@ -88,9 +89,7 @@ CASES: Mapping[str, Case] = {
     "smollm 3": Case("SmolLM3", {"num_hidden_layers": 4}),
     "bitnet": Case("BitNet", {"tie_word_embeddings": True}),
     "qwen 3.5": Case("Qwen3_5", HYBRID, "Qwen3_5Text"),
-    "qwen 3.5, yarn": Case(
-        "Qwen3_5", HYBRID | {"rope_parameters": YARN | {"partial_rotary_factor": 0.5}}, "Qwen3_5Text"
-    ),
+    "qwen 3.5, yarn": Case("Qwen3_5", HYBRID | {"rope_parameters": YARN_IN_PART}, "Qwen3_5Text"),
 }
 
 
@@ -136,6 +135,8 @@ _LAYER = {
 }
 _WHOLE = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 
+#: Given a name of transformers and the tensor: names of llama.cpp, "" for the usual one, and tensors.
+Converted = Callable[[str, np.ndarray], Iterable[tuple[str, np.ndarray]]]
 #: Given the name in the file and the tensor: the type that it is written in.
 Types = Callable[[str, np.ndarray], gguf.GGMLQuantizationType]
 
@@ -151,8 +152,14 @@ def write_gguf(
     architecture: str,
     types: Types = plain_types,
     keys: Callable[[gguf.GGUFWriter], None] = lambda writer: None,
+    converted: Converted = lambda name, array: [("", array)],
 ) -> Path:
-    """A GGUF file of a model of transformers, as llama.cpp's converter makes it; ``keys`` writes more metadata."""
+    """A GGUF file of a model of transformers, as llama.cpp's converter makes it.
+
+    Args:
+        keys: writes more metadata.
+        converted: what becomes of a tensor before all else, with a name of llama.cpp where it has one of its own.
+    """
     config: Any = model.config
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_context_length(config.max_position_embeddings)
@@ -170,18 +177,22 @@ def write_gguf(
     for name, tensor in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        theirs, array = _gguf_name(name), tensor.float().numpy()
-        heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}.get(theirs.split(".")[-2])
-        if heads and architecture in ("llama", "smollm3"):  # whose converter interleaves the halves of each head
-            halves = array.reshape(heads, 2, -1, *array.shape[1:])
-            array = np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(array.shape)
-        kind = types(theirs, array)
-        writer.add_tensor(theirs, gguf.quants.quantize(array, kind), raw_dtype=kind)
+        for own, array in converted(name, tensor.float().numpy()):
+            _add(writer, own or _gguf_name(name), array, architecture, config, types)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def _add(writer: gguf.GGUFWriter, theirs: str, array: np.ndarray, architecture: str, config: Any, types: Types) -> None:
+    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}.get(theirs.split(".")[-2])
+    if heads and architecture in ("llama", "smollm3"):  # whose converter interleaves the halves of each head
+        halves = array.reshape(heads, 2, -1, *array.shape[1:])
+        array = np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(array.shape)
+    kind = types(theirs, array)
+    writer.add_tensor(theirs, gguf.quants.quantize(array, kind), raw_dtype=kind)
 
 
 def _gguf_name(name: str) -> str:
