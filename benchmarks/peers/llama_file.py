@@ -1,31 +1,42 @@
-"""Write a model of llama or qwen3 architecture with random ternary weights: good for timing only.
+"""Write a model with random weights, of an architecture that llama.cpp knows: good for timing and for comparing.
 
-    python llama_file.py mid|full|bonsai tq2_0|tq1_0 OUT.gguf
+    python llama_file.py mid|full|bonsai|tiny-llama|tiny-qwen2|tiny-qwen3|tiny-bitnet FORMAT OUT.gguf
 
-needs ``gguf==0.19.0`` and numpy. All matrices and the embedding, which is the output matrix too, are of the given type.
-The vocabulary is of whole ASCII words, because wllama stops at bytes that are not UTF-8; that of bonsai has bytes,
-without which ``chimerac build`` does not take it.
+needs ``gguf==0.19.0`` and numpy. FORMAT is one of tq2_0, tq1_0 and q2_0, whose weights are ternary, and f32, f16 and
+q8_0. All matrices and the embedding, which is the output matrix too, are of it. Large matrices repeat some rows.
+The vocabulary is of whole ASCII words, because wllama stops at bytes that are not UTF-8; those of bonsai and of the
+small models have bytes, without which ``chimerac build`` does not take them.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import zlib
 from dataclasses import asdict, dataclass
+from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
 from gguf.quants import quantize
 
-TILE_ROWS = 256  #: different rows of a matrix; it repeats them
+TILE_ROWS = 256  #: different rows of a matrix of more than MOST_ROWS; it repeats them
+MOST_ROWS = 1024
 CONTEXT = 2048
 SPECIALS = ("<unk>", "<s>", "</s>")
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a model; qwen3 has norms of queries and keys, and heads of any width."""
+    """Sizes of a model.
+
+    Attributes:
+        architecture: qwen2 has biases of queries, keys and values; qwen3 norms of queries and keys, and heads of any
+            width; bitnet norms before the projections back, and a scale for each matrix.
+        bytes: whether the vocabulary has a token for each byte.
+    """
 
     layers: int
     hidden: int
@@ -35,6 +46,7 @@ class Shape:
     vocabulary: int
     architecture: str = "llama"
     width: int = 0  #: of a head, where it is not that of the channels shared out
+    bytes: bool = False
 
     @property
     def head_width(self) -> int:
@@ -64,10 +76,31 @@ class Shape:
 SHAPES = {
     "mid": Shape(26, 1024, 2816, 16, 4, 32768),
     "full": Shape(34, 2560, 6912, 20, 5, 200073),
-    "bonsai": Shape(28, 2048, 6144, 16, 8, 151936, "qwen3", 128),
-    "tiny": Shape(2, 256, 512, 4, 2, 1024),
+    "bonsai": Shape(28, 2048, 6144, 16, 8, 151936, "qwen3", 128, bytes=True),
+    **{
+        f"tiny-{name}": Shape(2, 256, 512, 8, 4, 1024, name, bytes=True)
+        for name in ("llama", "qwen2", "qwen3", "bitnet")
+    },
 }
-FORMATS = {"tq2_0": gguf.GGMLQuantizationType.TQ2_0, "tq1_0": gguf.GGMLQuantizationType.TQ1_0}
+
+
+class Newer(IntEnum):
+    """Types that the package gguf does not know yet."""
+
+    Q2_0 = 42
+
+
+_KINDS = gguf.GGMLQuantizationType
+FORMATS: dict[str, gguf.GGMLQuantizationType | Newer] = {
+    "tq2_0": _KINDS.TQ2_0,
+    "tq1_0": _KINDS.TQ1_0,
+    "q2_0": Newer.Q2_0,
+    "f32": _KINDS.F32,
+    "f16": _KINDS.F16,
+    "q8_0": _KINDS.Q8_0,
+}
+TERNARY = ("tq2_0", "tq1_0", "q2_0")
+Q2_0_GROUP = 64  #: weights that share a scale
 
 
 def words(count: int, bytes_: int = 0) -> list[str]:
@@ -83,30 +116,42 @@ def words(count: int, bytes_: int = 0) -> list[str]:
     return found + [f"▁w{number}" for number in range(count - len(found))]
 
 
-def matrix(rows: int, columns: int, kind: gguf.GGMLQuantizationType) -> np.ndarray:
-    """Random trits times one scale, quantised: u8[rows, bytes]."""
-    source = np.random.default_rng(rows * 65536 + columns)
-    values = source.integers(-1, 2, (TILE_ROWS, columns)).astype(np.float32) / np.float32(columns) ** 0.5
-    tile = quantize(values, kind)
+def quantized_q2_0(values: np.ndarray) -> np.ndarray:
+    """Ternary rows f32[rows, columns] in Q2_0: a float16 scale, then four weights a byte, lowest bits first."""
+    runs = values.reshape(len(values), -1, Q2_0_GROUP)
+    scales = np.abs(runs).max(axis=2).astype("<f2")
+    codes = (np.sign(runs).astype(np.int8) + 1).astype(np.uint8).reshape(*runs.shape[:2], -1, 4)
+    packed = (codes << np.array([0, 2, 4, 6], np.uint8)).sum(axis=3, dtype=np.uint8)
+    return np.concatenate([scales[..., None].view(np.uint8), packed], axis=2).reshape(len(values), -1)
+
+
+def matrix(name: str, rows: int, columns: int, format_name: str) -> np.ndarray:
+    """Random weights of a matrix, seeded by its name: trits times one scale, or normal numbers, in the format."""
+    source = np.random.default_rng(zlib.crc32(name.encode()))
+    size = (rows if rows <= MOST_ROWS else TILE_ROWS, columns)
+    numbers = source.integers(-1, 2, size) if format_name in TERNARY else source.standard_normal(size)
+    values = numbers.astype(np.float32) / np.float32(columns) ** 0.5
+    kind = FORMATS[format_name]
+    tile = quantized_q2_0(values) if kind == Newer.Q2_0 else quantize(values, _KINDS(kind))
     return np.resize(tile, (rows, tile.shape[1]))
 
 
-def write(shape: Shape, format_name: str, path: Path) -> None:
-    kind = FORMATS[format_name]
-    writer = gguf.GGUFWriter(str(path), shape.architecture)
-    writer.add_name("random ternary weights")
-    writer.add_context_length(CONTEXT)
-    writer.add_embedding_length(shape.hidden)
-    writer.add_block_count(shape.layers)
-    writer.add_feed_forward_length(shape.feed_forward)
-    writer.add_head_count(shape.heads)
-    writer.add_head_count_kv(shape.kv_heads)
-    writer.add_rope_dimension_count(shape.head_width)
-    writer.add_key_length(shape.head_width)
-    writer.add_value_length(shape.head_width)
-    writer.add_layer_norm_rms_eps(1e-6)
-    writer.add_vocab_size(shape.vocabulary)
-    bytes_ = 256 if shape.architecture == "qwen3" else 0
+class _Writer(gguf.GGUFWriter):
+    """One that takes matrices of types that the package does not know."""
+
+    def add_matrix(self, name: str, rows: int, columns: int, format_name: str) -> None:
+        data, kind = matrix(name, rows, columns, format_name), FORMATS[format_name]
+        if isinstance(kind, Newer):
+            # the package would count the weights of the bytes by a table of the types that it knows
+            info: Any = gguf.gguf_writer.TensorInfo((rows, columns), kind, data.nbytes, data)  # type: ignore[arg-type]
+            self.tensors[-1][name] = info
+        else:
+            self.add_tensor(name, data, raw_dtype=kind)
+
+
+def add_vocabulary(writer: gguf.GGUFWriter, shape: Shape) -> None:
+    """Pieces with scores, as Llama's first tokenizers have them."""
+    bytes_ = 256 if shape.bytes else 0
     tokens = words(shape.vocabulary, bytes_)
     writer.add_tokenizer_model("llama")
     writer.add_token_list(tokens)
@@ -118,17 +163,45 @@ def write(shape: Shape, format_name: str, path: Path) -> None:
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
     writer.add_add_bos_token(False)
-    ones = np.ones(shape.hidden, np.float32)
-    writer.add_tensor("token_embd.weight", matrix(shape.vocabulary, shape.hidden, kind), raw_dtype=kind)
-    writer.add_tensor("output_norm.weight", ones)
+
+
+def vectors(shape: Shape) -> dict[str, np.ndarray]:
+    """Name within a layer → its numbers, which are not quantised."""
+    ones = np.ones(max(shape.hidden, shape.feed_forward), np.float32)
+    found = {f"{name}.weight": ones[: shape.hidden] for name in ("attn_norm", "ffn_norm")}
+    if shape.architecture == "qwen2":
+        for name in ("attn_q", "attn_k", "attn_v"):
+            found[f"{name}.bias"] = np.linspace(-0.5, 0.5, shape.matrices()[name][0], dtype=np.float32)
+    if shape.architecture == "qwen3":
+        found |= {f"{name}.weight": ones[: shape.head_width] for name in ("attn_q_norm", "attn_k_norm")}
+    if shape.architecture == "bitnet":
+        found |= {"attn_sub_norm.weight": ones[: shape.hidden], "ffn_sub_norm.weight": ones[: shape.feed_forward]}
+        found |= {f"{name}.scale": np.array([1.5], np.float32) for name in shape.matrices()}
+    return found
+
+
+def write(shape: Shape, format_name: str, path: Path) -> None:
+    writer = _Writer(str(path), shape.architecture)
+    writer.add_name("random weights")
+    writer.add_context_length(CONTEXT)
+    writer.add_embedding_length(shape.hidden)
+    writer.add_block_count(shape.layers)
+    writer.add_feed_forward_length(shape.feed_forward)
+    writer.add_head_count(shape.heads)
+    writer.add_head_count_kv(shape.kv_heads)
+    writer.add_rope_dimension_count(shape.head_width)
+    writer.add_key_length(shape.head_width)
+    writer.add_value_length(shape.head_width)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_vocab_size(shape.vocabulary)
+    add_vocabulary(writer, shape)
+    writer.add_matrix("token_embd.weight", shape.vocabulary, shape.hidden, format_name)
+    writer.add_tensor("output_norm.weight", np.ones(shape.hidden, np.float32))
     for layer in range(shape.layers):
         for name, (rows, columns) in shape.matrices().items():
-            writer.add_tensor(f"blk.{layer}.{name}.weight", matrix(rows, columns, kind), raw_dtype=kind)
-        for name in ("attn_norm", "ffn_norm"):
-            writer.add_tensor(f"blk.{layer}.{name}.weight", ones)
-        if shape.architecture == "qwen3":
-            for name in ("attn_q_norm", "attn_k_norm"):
-                writer.add_tensor(f"blk.{layer}.{name}.weight", ones[: shape.head_width])
+            writer.add_matrix(f"blk.{layer}.{name}.weight", rows, columns, format_name)
+        for name, numbers in vectors(shape).items():
+            writer.add_tensor(f"blk.{layer}.{name}", numbers)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

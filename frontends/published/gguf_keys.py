@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import numpy as np
@@ -31,18 +31,23 @@ class Architecture:
 
     Attributes:
         interleaved: the rows of queries and keys have the halves of each head interleaved.
+        scales: matrices of layers may have a number each that their products are multiplied with.
     """
 
     kind: Kind
     interleaved: bool = False
+    scales: bool = False
 
 
+#: BitNet as it was at first: llama.cpp calls the model of 3 billion weights so, which has another gate than that of 2.
+_FIRST_BITNET: Final = replace(KINDS["bitnet"], activation="silu")
 #: "llama" are also mistral, SmolLM2 and others whose converter calls them so.
 ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     "llama": Architecture(KINDS["llama"], interleaved=True),
     "qwen2": Architecture(KINDS["qwen2"]),
     "qwen3": Architecture(KINDS["qwen3"]),
     "smollm3": Architecture(KINDS["smollm3"], interleaved=True),
+    "bitnet": Architecture(_FIRST_BITNET, scales=True),
     "bitnet-b1.58": Architecture(KINDS["bitnet"]),
     "qwen35": Architecture(KINDS["qwen3_5_text"]),
 }

@@ -92,12 +92,15 @@ def read_published(source: Source, wanted: Kind = "int8") -> Published:
     shape = shape_of(source)
     needed = [(parameter, _stored(source, parameter)) for parameter in parameters(shape)]
     tensors, remarks = _tensors(source, shape)
-    rule, interleaved = None, False
+    rule, interleaved, scale_names = None, False, ""
     if isinstance(source, GgufFile):
-        interleaved = architecture(source).interleaved
+        found = architecture(source)
+        interleaved, scale_names = found.interleaved, ".scale" if found.scales else ""
     else:
         rule = bit_linear(text_part(source).config)
-    scales = _take_scales(source, tensors, [stored.name for p, stored in needed if p.use == "matrix"], rule)
+        scale_names = ".weight_scale" if rule is not None and rule.rule != "online" else ""
+    names = [stored.name for parameter, stored in needed if parameter.use == "matrix"]
+    scales = _take_scales(tensors, names, scale_names) if scale_names else {}
     _check(source, needed, tensors, rule)
     matrices, vectors = {}, {}
     for parameter, stored in needed:
@@ -159,16 +162,13 @@ def _matrix(
     return found if scale is None else scaled(found, scale)
 
 
-def _take_scales(
-    source: Source, tensors: dict[str, StoredTensor], names: Iterable[str], rule: BitLinear | None
-) -> dict[str, np.float32]:
-    """The ``weight_scale`` of each matrix that has one, which is then no tensor of its own any more."""
+def _take_scales(tensors: dict[str, StoredTensor], names: Iterable[str], ending: str) -> dict[str, np.float32]:
+    """What each matrix that has such a number is multiplied with, which is then no tensor of its own any more."""
     found: dict[str, np.float32] = {}
     for name in names:
-        scale = tensors.get(f"{name}_scale")
-        if scale is None or rule is None or rule.rule == "online":
+        scale = tensors.pop(name.removesuffix(".weight") + ending, None)
+        if scale is None:
             continue
-        del tensors[f"{name}_scale"]
         value = scale.floats().reshape(-1)
         if value.size != 1 or not np.isfinite(value[0]) or value[0] <= 0:
             raise UserError("CHM242", f"{scale.file}: {scale.name} is not one number above 0")

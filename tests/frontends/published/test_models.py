@@ -68,6 +68,7 @@ ARCHITECTURES = {
     "qwen2": CASES["qwen 2"],
     "qwen3": CASES["qwen 3"],
     "smollm3": CASES["smollm 3"],
+    "bitnet": Case("BitNet", {"tie_word_embeddings": True, "hidden_act": "silu"}),
     "bitnet-b1.58": CASES["bitnet"],
 }
 
@@ -87,6 +88,22 @@ def test_gguf_files_of_hybrids(architecture: str, tmp_path: Path) -> None:
     """Heads of values are in another order there, and numbers are those that the rule needs."""
     model = HYBRIDS[architecture].make()
     mine = module_of(write_hybrid(model, tmp_path / "model.gguf", architecture))
+    assert difference(logits_in_calls(mine), logits_of(model, TOKENS)) < 1e-5
+
+
+def test_scales_of_matrices_in_gguf_files(tmp_path: Path) -> None:
+    """What llama.cpp multiplies the products of BitNet's first models with."""
+    model: Any = ARCHITECTURES["bitnet"].make()
+    scaled = {"attn_q": "self_attn.q_proj", "ffn_down": "mlp.down_proj"}
+
+    def keys(writer: gguf.GGUFWriter) -> None:
+        for name in scaled:
+            writer.add_tensor(f"blk.1.{name}.scale", np.array([1.5], np.float32))
+
+    mine = module_of(write_gguf(model, tmp_path / "model.gguf", "bitnet", keys=keys))
+    with torch.no_grad():
+        for name in scaled.values():
+            model.get_submodule(f"model.layers.1.{name}").weight.mul_(1.5)
     assert difference(logits_in_calls(mine), logits_of(model, TOKENS)) < 1e-5
 
 

@@ -197,6 +197,11 @@ FILES: dict[str, tuple[str, str, Keys]] = {
     "factors of 0": ("CHM242", "do not stretch", lambda w: w.add_tensor("rope_freqs.weight", np.zeros(8, np.float32))),
     "partial rotation": ("CHM234", "rope.dimension_count is 8", lambda w: w.add_rope_dimension_count(8)),
     "values of another width": ("CHM234", "value_length is 8", lambda w: w.add_value_length(8)),
+    "a scale where there are none": (
+        "CHM241",
+        "unexpected blk.0.attn_q.scale",
+        lambda w: w.add_tensor("blk.0.attn_q.scale", np.ones(1, np.float32)),
+    ),
     "one more tensor": ("CHM241", "unexpected x", lambda w: w.add_tensor("x", np.ones(8, np.float32))),
 }
 
@@ -215,8 +220,8 @@ def test_gguf_files_are_refused_with_one_error(name: str, tmp_path: Path) -> Non
 
 
 def test_an_architecture_of_gguf_that_is_not_known(tmp_path: Path) -> None:
-    path = write_gguf(CASES["llama"].make(), tmp_path / "model.gguf", "bitnet")
-    with pytest.raises(UserError, match="'bitnet' are not supported") as caught:
+    path = write_gguf(CASES["llama"].make(), tmp_path / "model.gguf", "gemma")
+    with pytest.raises(UserError, match="'gemma' are not supported") as caught:
         read_published(open_source(path))
     assert caught.value.code == "CHM234"
 
