@@ -14,6 +14,7 @@ _MIXERS = {
     "mlstm": "mLSTM",
     "window_attention": "window attention",
     "cached_attention": "attention",
+    "cached_attention_int8": "attention",
 }
 
 

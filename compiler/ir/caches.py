@@ -1,4 +1,5 @@
-"""The type in which caches of keys and values are held: float32 as a module has them, or float16, half as large."""
+"""The type in which caches of keys and values are held: float32 as a module has them, float16, half as large, or codes
+of 8 bits with scales, a quarter."""
 
 from __future__ import annotations
 
@@ -6,37 +7,44 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from chimerac.compiler.errors import UserError
-from chimerac.compiler.ir.module import Module, Op, State, Value, walk
+from chimerac.compiler.ir.module import Attribute, Module, Op, State, Value, walk
+from chimerac.compiler.ir.ops.cached_attention import scales_of
 from chimerac.compiler.ir.types import TensorType
 
 #: Element types, the module's own first.
-CACHE_TYPES = ("f32", "f16")
+CACHE_TYPES = ("f32", "f16", "int8")
 
 
 def with_caches(module: Module, dtype: str) -> Module:
-    """An imported module whose caches hold rows of an element type. It computes other numbers than before.
+    """An imported module whose caches hold rows of one of ``CACHE_TYPES``. It computes other numbers than before.
+
+    Caches of int8 have scales, which are states of their own: ``<name>.scales``.
 
     Raises:
         UserError: CHM223, there is no such type, or a cache is read by something else than attention.
     """
     if dtype not in CACHE_TYPES:
-        raise UserError("CHM223", f"there are no caches of {dtype}", hint=f"there are {' and '.join(CACHE_TYPES)}")
+        raise UserError("CHM223", f"there are no caches of {dtype}", hint=f"there are {', '.join(CACHE_TYPES)}")
     if dtype == CACHE_TYPES[0]:
         return module
     names = {name for graph in module.graphs.values() for op in walk(graph.ops) for name in _caches(op, graph.ops)}
     if not names:
         raise UserError("CHM223", f"caches of {dtype}, and no attention with a cache", hint="leave it out")
-    states = {
-        name: State(_held(state.type, dtype), state.iterations) if name in names else state
-        for name, state in module.states.items()
-    }
-    return replace(module, states=states).map_graphs(
-        lambda graph: replace(graph, ops=tuple(_converted(op, names, dtype) for op in graph.ops))
-    )
+    states: dict[str, State] = {}
+    for name, state in module.states.items():
+        held = _held(state.type, dtype) if name in names else (state.type,)
+        states[name] = State(held[0], state.iterations) if name in names else state
+        states |= {f"{name}.scales": State(scales, state.iterations) for scales in held[1:]}
+    convert = _Conversion(names, dtype)
+    return replace(module, states=states).map_graphs(lambda graph: replace(graph, ops=convert.ops(graph.ops)))
 
 
-def _held(type_: TensorType, dtype: str) -> TensorType:
-    return TensorType(dtype, type_.shape)
+def _held(type_: TensorType, dtype: str) -> tuple[TensorType, ...]:
+    """Types of the rows of a cache, and of their scales if it has some."""
+    if dtype == "int8":
+        codes = TensorType("i8", type_.shape)
+        return codes, scales_of(codes)
+    return (TensorType(dtype, type_.shape),)
 
 
 def _caches(op: Op, ops: tuple[Op, ...]) -> Iterator[str]:
@@ -52,15 +60,43 @@ def _caches(op: Op, ops: tuple[Op, ...]) -> Iterator[str]:
         yield read.text("name")
 
 
-def _converted(op: Op, names: set[str], dtype: str) -> Op:
-    def changed(values: tuple[Value, ...], places: tuple[int, ...]) -> tuple[Value, ...]:
-        return tuple(replace(v, type=_held(v.type, dtype)) if i in places else v for i, v in enumerate(values))
+class _Conversion:
+    """Of the ops of a module, in which the states of these names are caches."""
 
-    if op.name == "cached_attention":
-        return replace(op, operands=changed(op.operands, (3, 4)), results=changed(op.results, (1, 2)))
-    if op.name == "state.read" and op.text("name") in names:
-        return replace(op, results=changed(op.results, (0,)))
-    if op.name == "state.write" and op.text("name") in names:
-        return replace(op, operands=changed(op.operands, (0,)))
-    regions = tuple(replace(r, ops=tuple(_converted(o, names, dtype) for o in r.ops)) for r in op.regions)
-    return replace(op, regions=regions) if regions else op
+    def __init__(self, names: set[str], dtype: str) -> None:
+        self.names, self.dtype = names, dtype
+
+    def ops(self, ops: tuple[Op, ...]) -> tuple[Op, ...]:
+        return tuple(one for op in ops for one in self._converted(op))
+
+    def _changed(self, values: tuple[Value, ...], *places: int) -> tuple[Value, ...]:
+        return tuple(replace(v, type=_held(v.type, self.dtype)[0]) if i in places else v for i, v in enumerate(values))
+
+    def _converted(self, op: Op) -> Iterator[Op]:
+        if op.name == "cached_attention":
+            yield self._attention(op)
+        elif op.name == "state.read" and op.text("name") in self.names:
+            yield replace(op, results=self._changed(op.results, 0))
+            yield from (replace(op, results=(v,), attributes=_scales_state(op)) for v in self._scales(op.results[0]))
+        elif op.name == "state.write" and op.text("name") in self.names:
+            yield replace(op, operands=self._changed(op.operands, 0))
+            yield from (replace(op, operands=(v,), attributes=_scales_state(op)) for v in self._scales(op.operands[0]))
+        else:
+            yield replace(op, regions=tuple(replace(r, ops=self.ops(r.ops)) for r in op.regions)) if op.regions else op
+
+    def _attention(self, op: Op) -> Op:
+        operands, results = self._changed(op.operands, 3, 4), self._changed(op.results, 1, 2)
+        for value in op.operands[3:5]:
+            operands += self._scales(value)
+        for value in op.results[1:3]:
+            results += self._scales(value)
+        name = "cached_attention_int8" if self.dtype == "int8" else op.name
+        return replace(op, name=name, operands=operands, results=results)
+
+    def _scales(self, cache: Value) -> tuple[Value, ...]:
+        """The scales of a cache, if it has some."""
+        return tuple(Value(f"{cache.name}.scales", type_) for type_ in _held(cache.type, self.dtype)[1:])
+
+
+def _scales_state(op: Op) -> dict[str, Attribute]:
+    return {**op.attributes, "name": f"{op.text('name')}.scales"}

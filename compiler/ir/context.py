@@ -6,6 +6,8 @@ from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.module import Graph, Module, Op, walk
 from chimerac.compiler.ir.ops import OPS
 
+#: Ops whose results but the first are caches.
+ATTENTION = ("cached_attention", "cached_attention_int8")
 LEAST = 2  #: rows: a token, and one that follows it
 
 
@@ -28,7 +30,7 @@ def cache_axes(module: Module) -> dict[str, int]:
     axes: dict[str, int] = {}
     for graph in module.graphs.values():
         ops = list(walk(graph.ops))
-        made = {result.name for op in ops if op.name == "cached_attention" for result in op.results[1:]}
+        made = {result.name for op in ops if op.name in ATTENTION for result in op.results[1:]}
         for op in ops:
             if op.name == "state.write":
                 state = module.states[op.text("name")]

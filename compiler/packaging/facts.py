@@ -6,12 +6,19 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from chimerac.compiler.ir.context import cache_axes, context_of
+from chimerac.compiler.ir.context import ATTENTION, cache_axes, context_of
 from chimerac.compiler.ir.costs import decode_costs
 from chimerac.compiler.ir.module import Module, Op, walk
 from chimerac.compiler.ir.ops import OPS
+from chimerac.compiler.ir.ops.cached_attention import INT8_BLOCK
 from chimerac.compiler.model import Model
 from chimerac.runtime.bundle_format import Generation
+
+#: Element type of caches → how far what they hold may be from what was put in.
+_ROUNDED = {
+    "f16": "float16, each within 1/2,048 of itself",
+    "i8": f"codes of 8 bits, each within 1/250 of the largest of its {INT8_BLOCK} channels",
+}
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class Facts:
         constant_bytes: of all weights.
         context: most tokens of a sequence; 0 for any number.
         cache_bytes: of the keys and values that attention keeps, all of them and those of one token.
+        cache_type: element type of these; empty where there are none.
     """
 
     vocabulary: int
@@ -43,6 +51,7 @@ class Facts:
     constant_bytes: int
     context: int = 0
     cache_bytes: tuple[int, int] = (0, 0)
+    cache_type: str = ""
 
     def lines(self) -> Iterator[str]:
         """The same as short sentences."""
@@ -60,6 +69,8 @@ class Facts:
         if whole:
             room = f"a context of {self.context:,} tokens" if filled else "the windows"
             yield f"{row:,} bytes of keys and values per token, {whole:,} bytes for {room}"
+        if self.cache_type in _ROUNDED:
+            yield f"keys and values are kept as {_ROUNDED[self.cache_type]}"
         if self.context and not filled:
             yield f"texts of up to {self.context:,} tokens"
         unit = "token" if self.vocabulary else "call"
@@ -85,6 +96,7 @@ def facts_of(module: Module) -> Facts:
         constant_bytes=sum(c.type.bytes() for c in module.constants.values()),
         context=context_of(module),
         cache_bytes=_cache_bytes(module),
+        cache_type=next((op.operands[3].type.dtype for op in ops if op.name in ATTENTION), ""),
     )
 
 

@@ -210,6 +210,8 @@ def _sequence(form: StateForm, container: Container) -> SequenceState | None:
     _check_shapes(form.sections(numbers["position"]), container)
     low, high, sentence, paragraph = container.array("grammar").tolist()
     states = {name: _whole_state(form, container, name, numbers["position"]) for name in form.shapes}
+    if not all(map(_may_be_held, states.values())):
+        return None
     logits = container.array(c.SECTION_LOGITS)
     if not started:  # the initial states are the model's, whatever the file says
         states, logits = {name: np.zeros_like(state) for name, state in states.items()}, np.zeros_like(logits)
@@ -235,6 +237,13 @@ def _whole_state(form: StateForm, container: Container, name: str, position: int
     whole = np.zeros(form.shapes[name], found.dtype)
     whole[form.used(name, position)] = found
     return whole
+
+
+def _may_be_held(state: NDArray[Any]) -> bool:
+    """Whether a cache has such numbers: those of float16 are finite, codes are within ±127."""
+    if state.dtype == np.int8:
+        return not (state == -128).any()
+    return state.dtype != np.float16 or bool(np.isfinite(state).all())
 
 
 def _is_part_of_a_character(text: bytes) -> bool:

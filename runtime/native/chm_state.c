@@ -400,6 +400,17 @@ static int32_t find_item(const chm_container *container, const chm_item *item, c
   return CHM_OK;
 }
 
+static int32_t damaged(void) { return chm_fail(CHM_ERROR_ARGUMENT, "the snapshot is damaged: a number is out of range"); }
+
+/* Whether a cache has such numbers: those of float16 are finite, codes are within 127 of zero. */
+static bool may_be_held(const chm_item *item, const uint8_t *data) {
+  bool halves = is_text((const uint8_t *)item->dtype, text_bytes(item->dtype), "F16");
+  if (!halves && !is_text((const uint8_t *)item->dtype, text_bytes(item->dtype), "I8")) return true;
+  for (uint64_t i = 0; i < item->bytes; i += halves ? 2 : 1)
+    if (halves ? (data[i + 1] & 0x7c) == 0x7c : data[i] == 0x80) return false;
+  return true;
+}
+
 /* Everything is checked before the session changes. */
 static int32_t restore(chm_session *session, const chm_container *container) {
   chm_stored stored;
@@ -415,11 +426,12 @@ static int32_t restore(chm_session *session, const chm_container *container) {
     if (!status) memcpy(item.data, data, (size_t)item.bytes);
   }
   if (status) return status;
-  if (!is_valid(&stored)) return chm_fail(CHM_ERROR_ARGUMENT, "the snapshot is damaged: a number is out of range");
+  if (!is_valid(&stored)) return damaged();
   int32_t position = stored.sequence[POSITION];
   for (uint32_t i = LOGITS; !status && i < count_items(); ++i) {
     describe(session, &stored, position, i, &item);
     status = find_item(container, &item, &data);
+    if (!status && !may_be_held(&item, data)) status = damaged();
   }
   if (status) return status;
   chm_session_start(session);

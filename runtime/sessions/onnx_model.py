@@ -54,6 +54,7 @@ _STATE_TYPES = {
     "tensor(float)": ("float32", "F32"),
     "tensor(float16)": ("float16", "F16"),
     "tensor(int32)": ("int32", "I32"),
+    "tensor(int8)": ("int8", "I8"),
 }
 
 

@@ -9,11 +9,11 @@ import numpy as np
 from tvm import tirx
 
 from chimerac.compiler.ir import numerics
-from chimerac.compiler.ir.ops.cached_attention import CHUNK, LARGEST_HALF, LEAST
+from chimerac.compiler.ir.ops.cached_attention import CHUNK, LEAST
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.arithmetic import TirOps
-from chimerac.targets.kernels.halves import decode, encode
+from chimerac.targets.kernels.cached_rows import CacheRows
 from chimerac.targets.kernels.tensorir import Build, Expr, KernelBuilder, Memory, integer, shuffle, splat, strips
 from chimerac.targets.kernels.vectors import float_lanes, lanes8_tree, panels, row_sums
 
@@ -25,7 +25,8 @@ ROWS_PER_VISIT = 16  #: value rows that one query adds before the next one does
 def build(spec: KernelSpec, isa: Isa) -> Any:
     """Attention of q[T,H,d] over caches [G,R,d] and [G,R,dv], which take k[T,G,d] and v[T,G,dv] first.
 
-    Position p lies in row p mod R. The result doubles as the weighted sums so far.
+    Position p lies in row p mod R. Caches of codes have scales [G,R,blocks], which are the last operands. The result
+    doubles as the weighted sums so far.
     """
     return _Attention(spec, isa).build()
 
@@ -34,7 +35,7 @@ class _Attention:
     def __init__(self, spec: KernelSpec, isa: Isa) -> None:
         self.isa = isa
         self.b = b = KernelBuilder(spec, isa)
-        self.q, self.k, self.v, self.keys, self.values, self.position = b.operands
+        self.q, self.k, self.v, keys, values, self.position, *scales = b.operands
         self.out = b.results[0]
         self.tokens = b.extent(spec.operands[0].shape[:1])
         self.heads = int(spec.operands[0].shape[1])
@@ -43,55 +44,38 @@ class _Attention:
         self.group = self.heads // self.kept
         self.window = spec.integer("window") or self.rows
         self.scale = float(np.float32(spec.number("scale")))
-        self.halves = spec.operands[3].dtype == "f16"
         self.lanes = float_lanes(isa)
+        key_scales, value_scales = scales or (None, None)
+        self.keys = CacheRows(b, keys, key_scales, self.key_width, self.lanes)
+        self.values = CacheRows(b, values, value_scales, self.value_width, self.lanes)
         self.tile = max(1, QUERIES // self.group)  #: tokens that pass by a chunk together
         queries = self.tile * self.group
         self.scores = b.local("float32", queries * CHUNK)
         self.tops, self.totals = (b.local("float32", queries) for _ in range(2))
         widest = max(self.lanes * self.key_width, ROWS_PER_VISIT * self.value_width)
-        self.decoded = b.local("float32", widest) if self.halves else None
+        self.decoded = None if self.keys.plain else b.local("float32", widest)
 
     def build(self) -> Any:
         b = self.b
         with b.units() as head:
             with b.loop(self.tokens) as t:
                 row = b.let(tirx.truncmod(self.position + t, integer(self.rows)))
-                for cache, new, width in ((self.keys, self.k, self.key_width), (self.values, self.v, self.value_width)):
-                    place, own = (head * self.rows + row) * width, (t * self.kept + head) * width
-                    self._keep(cache, new, b.let(place), b.let(own), width)
+                for cache, new in ((self.keys, self.k), (self.values, self.v)):
+                    own = b.let((t * self.kept + head) * cache.width)
+                    cache.keep(b.let(head * self.rows + row), new, own)
             tokens = integer(self.tokens)
             with b.loop(b.let(tirx.truncdiv(tokens + (self.tile - 1), integer(self.tile)))) as i:
                 first = b.let(i * self.tile)
                 _Tile(self, head, first, b.let(tirx.Min(tokens - first, integer(self.tile)))).run()
         return b.finish()
 
-    def _keep(self, cache: Memory, new: Memory, place: Expr, own: Expr, width: int) -> None:
-        """Put a row into a cache."""
-        b = self.b
-
-        def copy(start: Expr, lanes: int) -> None:
-            value = new.load(own + start, lanes)
-            if self.halves:
-                ops = TirOps(b, lanes)
-                bounded = numerics.minimum(ops, b.let(value), ops.f32(LARGEST_HALF))
-                value = encode(b, numerics.maximum(ops, bounded, ops.f32(-LARGEST_HALF)), lanes)
-            b.store(cache, place + start, value)
-
-        strips(b, width, copy, self.lanes)
-
-    def rows_of(self, cache: Memory, places: list[Expr], width: int) -> tuple[Memory, list[Expr]]:
-        """Rows of a cache as float32, given where they begin: where they are now."""
+    def rows_of(self, cache: CacheRows, rows: list[Expr]) -> tuple[Memory, list[Expr]]:
+        """Rows of a cache as float32: memory that has them, and where they begin."""
         if self.decoded is None:
-            return cache, places
-        b, decoded = self.b, self.decoded
-        for r, place in enumerate(places):
-
-            def unpack(start: Expr, lanes: int, r: int = r, place: Expr = place) -> None:
-                b.store(decoded, r * width + start, decode(b, cache.load(place + start, lanes), lanes))
-
-            strips(b, width, unpack, self.lanes)
-        return decoded, [integer(r * width) for r in range(len(places))]
+            return cache.cache, [self.b.let(row * cache.width) for row in rows]
+        for r, row in enumerate(rows):
+            cache.unpack(row, self.decoded, r * cache.width)
+        return self.decoded, [integer(r * cache.width) for r in range(len(rows))]
 
 
 class _Tile:
@@ -137,12 +121,12 @@ class _Tile:
             self._softmax(i, base)
         self._mix(base, low, high, start)
 
-    def _place(self, position: Expr, low: Expr, start: Expr, width: int) -> Expr:
-        """Where the row of a position of a chunk begins in a cache; ``start`` is the row of ``low``."""
+    def _place(self, position: Expr, low: Expr, start: Expr) -> Expr:
+        """The row of a position of a chunk in a cache of all heads; ``start`` is that of ``low`` in a head's."""
         b, rows = self.b, self.whole.rows
         row = b.let(start + (position - low))
         wrapped = tirx.Select(row >= rows, row - rows, row) if rows >= CHUNK else tirx.truncmod(row, integer(rows))
-        return b.let((self.head * rows + wrapped) * width)
+        return b.let(self.head * rows + wrapped)
 
     def _scores(self, base: Expr, low: Expr, high: Expr, start: Expr) -> None:
         """Scaled scores of each query with the rows low to high; what a group has beyond repeats one of them."""
@@ -152,9 +136,7 @@ class _Tile:
         with b.loop(b.let(tirx.truncdiv(high - base, integer(lanes)) - begin + 1)) as i:
             at = b.let((begin + i) * lanes)
             inside = [tirx.Max(tirx.Min(base + at + r, high), low) for r in range(lanes)]
-            memory, places = whole.rows_of(
-                whole.keys, [self._place(position, low, start, width) for position in inside], width
-            )
+            memory, places = whole.rows_of(whole.keys, [self._place(position, low, start) for position in inside])
             with b.loop(self.queries) as query:
                 own = b.let(self._row(query) * width)
 
@@ -228,8 +210,7 @@ class _Tile:
             decoded: Memory | None = None
             if whole.decoded is not None:
                 inside = [tirx.Max(tirx.Min(base + at + r, high), low) for r in range(ROWS_PER_VISIT)]
-                places = [self._place(position, low, start, width) for position in inside]
-                decoded, _ = whole.rows_of(whole.values, places, width)
+                decoded, _ = whole.rows_of(whole.values, [self._place(position, low, start) for position in inside])
             with b.loop(self.queries) as query:
                 first, last = self._seen(query, base)
                 first = b.let(tirx.Max(first, at))
@@ -241,12 +222,9 @@ class _Tile:
                         with b.loop(count) as j:
                             place = b.let(first + j)
                             weight = b.let(whole.scores.load(query * CHUNK + place))
-                            row = (
-                                self._place(base + place, low, start, width)
-                                if decoded is None
-                                else b.let((place - at) * width)
-                            )
-                            rows = whole.values if decoded is None else decoded
+                            row = self._place(base + place, low, start) if decoded is None else place - at
+                            row = b.let(row * width)
+                            rows = whole.values.cache if decoded is None else decoded
                             for cell, (s, lanes) in zip(cells, panel, strict=True):
                                 ops = TirOps(b, lanes)
                                 product = ops.mul(splat(weight, lanes), rows.load(row + s, lanes))
@@ -261,4 +239,4 @@ class _Tile:
         self._each(query, lambda values, lanes: TirOps(b, lanes).div(values, splat(total, lanes)))
 
 
-KERNELS: Mapping[str, Build] = {"cached_attention": build}
+KERNELS: Mapping[str, Build] = {"cached_attention": build, "cached_attention_int8": build}

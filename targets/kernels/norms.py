@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,13 +49,34 @@ def quantise_row(
     b: KernelBuilder, load: Load, width: int, block: int, codes: Memory, start: Expr, scales: Memory, scale_start: Expr
 ) -> None:
     """int8 codes of a row of ``width`` and the scales of its blocks; ``linear.quantise_blocks`` is the meaning."""
+    scalar = TirOps(b, 1)
+
+    def scale(place: Expr, largest: Expr) -> Expr:
+        bounded = numerics.maximum(scalar, largest, scalar.f32(float(np.float32(1e-5))))
+        found = scalar.div(bounded, scalar.f32(127.0))
+        b.store(scales, scale_start + place, found)
+        return found
+
+    quantise_blocks(b, load, width, block, codes, start, scale)
+
+
+def quantise_blocks(
+    b: KernelBuilder,
+    load: Load,
+    width: int,
+    block: int,
+    codes: Memory,
+    start: Expr,
+    scale: Callable[[Expr, Expr], Expr],
+) -> None:
+    """int8 codes of a row of ``width``; ``scale`` of a block is told which one it is, and its largest magnitude."""
     values = b.local("float32", block)
     whole, rest = divmod(width, block)
     if whole:
         with b.loop(whole) as k:
-            _quantise_block(b, load, b.let(k * block), block, values, codes, start, scales, scale_start + k)
+            _quantise_block(b, load, b.let(k * block), block, values, codes, start, partial(scale, k))
     if rest:
-        _quantise_block(b, load, integer(whole * block), rest, values, codes, start, scales, scale_start + whole)
+        _quantise_block(b, load, integer(whole * block), rest, values, codes, start, partial(scale, integer(whole)))
 
 
 def _quantise_block(
@@ -65,8 +87,7 @@ def _quantise_block(
     values: Memory,
     codes: Memory,
     start: Expr,
-    scales: Memory,
-    scale_place: Expr,
+    scale_of: Callable[[Expr], Expr],
 ) -> None:
     vector, scalar = TirOps(b, 8), TirOps(b, 1)
     largest = b.local("float32", 8)
@@ -83,9 +104,7 @@ def _quantise_block(
     lanes = [b.let(largest.load(i)) for i in range(8)]
     while len(lanes) > 1:
         lanes = [numerics.maximum(scalar, x, y) for x, y in zip(lanes[::2], lanes[1::2], strict=True)]
-    bounded = numerics.maximum(scalar, lanes[0], scalar.f32(float(np.float32(1e-5))))
-    scale = scalar.div(bounded, scalar.f32(127.0))
-    b.store(scales, scale_place, scale)
+    scale = scale_of(lanes[0])
 
     def quantise(i: Expr, lanes: int) -> None:
         ops = TirOps(b, lanes)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from onnx import TensorProto
 
 from chimerac.compiler.ir.module import Op
-from chimerac.compiler.ir.ops.cached_attention import CHUNK, LARGEST_HALF, LEAST
+from chimerac.compiler.ir.ops.cached_attention import CHUNK, INT8_BLOCK, LARGEST_HALF, LEAST, LEAST_SCALE
+from chimerac.compiler.ir.ops.definition import blocks
+from chimerac.compiler.ir.types import TensorType
 from chimerac.targets.onnx.context import Context, Translate
 from chimerac.targets.onnx.functions import call
 from chimerac.targets.onnx.graph import Nodes, tensor, untyped
@@ -19,12 +22,12 @@ MINUS_INFINITY = np.float32(-np.inf)
 def build_cached_attention(context: Context, op: Op) -> tuple[str, ...]:
     """The caches with the new rows, and what the tokens see of them; G heads of the cache have g query heads each."""
     nodes = context.nodes
-    q, k, v, keys, values = (context.value(o) for o in op.operands[:5])
+    q, k, v = (context.value(o) for o in op.operands[:3])
     start, tokens = context.index(op.operands[5]), nodes.extent(q, 0)
     at = nodes.cached(("positions", start, tokens), lambda: (nodes.op("Add", nodes.arange(tokens), start),))[0]
     kept, rows = (int(d) for d in op.operands[3].type.shape[:2])
-    halves = op.operands[3].type.dtype == "f16"
-    keys, values = (_keep(nodes, cache, new, at, rows, halves) for cache, new in ((keys, k), (values, v)))
+    held = [_Rows.of(context, op, 3, 6), _Rows.of(context, op, 4, 7)]
+    keys, values = (one.keep(nodes, new, at, rows) for one, new in zip(held, (k, v), strict=True))
     window = op.integer("window") or rows
     first = nodes.op("Max", nodes.op("Sub", start, nodes.i64(window - 1)), nodes.i64(0))
     first = nodes.op("Div", first, nodes.i64(CHUNK))
@@ -41,7 +44,7 @@ def build_cached_attention(context: Context, op: Op) -> tuple[str, ...]:
     ahead = body.op("Sub", body.unsqueeze(at, 1), positions)  # [T, rows]
     valid = body.op("And", body.op("GreaterOrEqual", ahead, body.i64(0)), body.op("Less", ahead, body.i64(window)))
     valid = body.unsqueeze(valid, 1)
-    seen = body.unsqueeze(_rows(body, keys, place, halves), 1)  # [G, 1, rows, d]
+    seen = body.unsqueeze(keys.found(body, place), 1)  # [G, 1, rows, d]
     sums = body.lanes8_sum(body.op("Mul", queries, seen), width)
     scores = body.op("Mul", body.reshape(sums, -1, heads, CHUNK), body.f32(op.number("scale")))
     scores = body.op("Where", valid, scores, body.f32(MINUS_INFINITY))
@@ -51,7 +54,7 @@ def build_cached_attention(context: Context, op: Op) -> tuple[str, ...]:
     whole = body.reshape(body.lanes8_sum(weights, CHUNK), -1, heads, 1)
     whole = body.op("Add", body.op("Mul", total, fading), whole)
     weights = body.reshape(body.transpose(weights, 2, 0, 1), CHUNK, -1, kept, heads // kept, 1)
-    seen = body.transpose(_rows(body, values, place, halves), 1, 0, 2)
+    seen = body.transpose(values.found(body, place), 1, 0, 2)
     added = body.op("Mul", weights, body.unsqueeze(seen, 1, 3))  # [rows, T, G, g, dv]
     added = body.reshape(added, CHUNK, -1, heads, value_width)
     added = body.op("Where", body.unsqueeze(body.transpose(valid, 2, 0, 1), 3), added, body.f32(0.0))
@@ -68,23 +71,80 @@ def build_cached_attention(context: Context, op: Op) -> tuple[str, ...]:
         for value, size in ((LEAST, 1), (0.0, 1), (0.0, value_width))
     ]
     _, total, out = nodes.emit("Loop", chunks, "", *begin, outputs=3, body=graph)
-    return nodes.op("Div", out, total), keys, values
+    scales = [one.scales for one in (keys, values) if one.scales is not None]
+    return nodes.op("Div", out, total), keys.cache, values.cache, *scales
 
 
-def _keep(nodes: Nodes, cache: str, new: str, at: str, rows: int, halves: bool) -> str:
-    """A cache [G, R, d] with the rows [T, G, d] of tokens at these positions."""
-    if halves:
-        bounded = nodes.op("Clip", new, nodes.f32(-LARGEST_HALF), nodes.f32(LARGEST_HALF))
-        new = nodes.op("Cast", bounded, to=TensorProto.FLOAT16)
+@dataclass(frozen=True)
+class _Rows:
+    """A cache [G, R, d] of floats, or of codes with scales [G, R, blocks]."""
+
+    cache: str
+    type: TensorType
+    scales: str | None
+
+    @staticmethod
+    def of(context: Context, op: Op, cache: int, scales: int) -> _Rows:
+        """By the places of its operands."""
+        held, *more = (op.operands[i] for i in (cache, scales) if i < len(op.operands))
+        return _Rows(context.value(held), held.type, context.value(more[0]) if more else None)
+
+    def keep(self, nodes: Nodes, new: str, at: str, rows: int) -> _Rows:
+        """With the rows [T, G, d] of tokens at these positions."""
+        place = nodes.unsqueeze(nodes.op("Mod", at, nodes.i64(rows)), 0, 2)
+        if self.scales is not None:
+            codes, scales = self._coded(nodes, new)
+            return replace(
+                self, cache=_put(nodes, self.cache, codes, place), scales=_put(nodes, self.scales, scales, place)
+            )
+        if self.type.dtype == "f16":
+            bounded = nodes.op("Clip", new, nodes.f32(-LARGEST_HALF), nodes.f32(LARGEST_HALF))
+            new = nodes.op("Cast", bounded, to=TensorProto.FLOAT16)
+        return replace(self, cache=_put(nodes, self.cache, new, place))
+
+    def found(self, nodes: Nodes, place: str) -> str:
+        """Rows as float32 [G, rows, d]."""
+        found = nodes.op("Gather", self.cache, place, axis=1)
+        if self.scales is None:
+            return nodes.to_float(found) if self.type.dtype == "f16" else found
+        scales = nodes.to_float(nodes.op("Gather", self.scales, place, axis=1))
+        wide = nodes.op("Mul", self._parts(nodes, nodes.to_float(found)), nodes.unsqueeze(scales, 3))
+        return self._whole(nodes, wide)
+
+    def _coded(self, nodes: Nodes, new: str) -> tuple[str, str]:
+        """``coded`` of rows [T, G, d]."""
+        parts = self._parts(nodes, new)
+        largest = nodes.op("ReduceMax", nodes.op("Abs", parts), nodes.i64([3]), keepdims=1)
+        scales = nodes.op("Div", largest, nodes.f32(127.0))
+        scales = nodes.op("Clip", scales, nodes.f32(LEAST_SCALE), nodes.f32(LARGEST_HALF))
+        scales = nodes.op("Cast", scales, to=TensorProto.FLOAT16)
+        rounded = nodes.op("Round", nodes.op("Div", parts, nodes.to_float(scales)))
+        codes = nodes.op("Clip", rounded, nodes.f32(-127.0), nodes.f32(127.0))
+        codes = nodes.op("Cast", self._whole(nodes, codes), to=TensorProto.INT8)
+        return codes, nodes.op("Squeeze", scales, nodes.i64([3]))
+
+    @property
+    def _width(self) -> int:
+        return int(self.type.shape[2])
+
+    def _parts(self, nodes: Nodes, rows: str) -> str:
+        """[A, B, d] -> [A, B, blocks, INT8_BLOCK], with zeros beyond d."""
+        padded = nodes.pad_last(rows, 3, -self._width % INT8_BLOCK)
+        return nodes.reshape(padded, 0, 0, -1, INT8_BLOCK)
+
+    def _whole(self, nodes: Nodes, parts: str) -> str:
+        """The inverse of ``_parts``."""
+        rows = nodes.reshape(parts, 0, 0, blocks(self._width, INT8_BLOCK) * INT8_BLOCK)
+        return nodes.slice(rows, 0, self._width, 2) if self._width % INT8_BLOCK else rows
+
+
+def _put(nodes: Nodes, cache: str, new: str, place: str) -> str:
+    """A cache [G, R, n] with the rows [T, G, n] at these places [1, T, 1]."""
     new = nodes.transpose(new, 1, 0, 2)
-    place = nodes.unsqueeze(nodes.op("Mod", at, nodes.i64(rows)), 0, 2)
     return nodes.op("ScatterElements", cache, nodes.op("Expand", place, nodes.op("Shape", new)), new, axis=1)
 
 
-def _rows(nodes: Nodes, cache: str, place: str, halves: bool) -> str:
-    """Rows of a cache as float32 [G, rows, d]."""
-    found = nodes.op("Gather", cache, place, axis=1)
-    return nodes.to_float(found) if halves else found
-
-
-TRANSLATORS: Mapping[str, Translate] = {"cached_attention": build_cached_attention}
+TRANSLATORS: Mapping[str, Translate] = {
+    "cached_attention": build_cached_attention,
+    "cached_attention_int8": build_cached_attention,
+}

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -17,31 +18,34 @@ from attention_modules import STEPPED, WHOLE, Whole, windowed
 from onnx_tools import assert_agrees
 from project import ROOT
 from replay import Program, Recorded
+from snapshots import changed
 
 import chimerac
 from chimerac.compiler.build import pipeline
 from chimerac.compiler.build.importing import module_of_source
 from chimerac.compiler.errors import UserError
-from chimerac.compiler.ir.caches import with_caches
+from chimerac.compiler.ir.caches import CACHE_TYPES, with_caches
+from chimerac.compiler.ir.context import ATTENTION
 from chimerac.compiler.ir.interpreter import Session
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.packaging.facts import facts_of
 from chimerac.frontends.export.importer import import_module
-from chimerac.runtime.bundle_format import read_manifest
+from chimerac.runtime.bundle_format import parse_container, read_manifest
+from chimerac.runtime.errors import BundleError
 from chimerac.runtime.sessions.runner import find_emulator
 
 CALLS = (tuple(range(8)), (3,), (1, 2, 3), *((i,) for i in range(4)), *(tuple(range(i, i + 8)) for i in range(6)), (5,))
 TARGETS = ("x86_64-avx2", "wasm32-simd128", pytest.param("aarch64-neon", marks=pytest.mark.slow))
-#: Forms with a table of positions, grouped heads and rotations, a ring, and a cache of float16.
-FORMS = ("filled", "expanded", "window", "f16")
+#: Forms with a table of positions, grouped heads and rotations, a ring, and caches of float16 and of codes.
+FORMS = ("filled", "expanded", "window", "f16", "int8")
 
 
 @cache
 def lowered(form: str) -> Module:
-    module = CachedModel(72).eval() if form == "f16" else WHOLE[form]().eval()
+    module = CachedModel(72).eval() if form in CACHE_TYPES else WHOLE[form]().eval()
     context = 72 if form == "expanded" else None
     made = import_module(module.requires_grad_(False), name=form, block=8, context=context)
-    return pipeline.run(with_caches(made, "f16") if form == "f16" else made, pipeline.passes())[0]
+    return pipeline.run(with_caches(made, form) if form in CACHE_TYPES else made, pipeline.passes())[0]
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -78,7 +82,7 @@ def test_pytorchs_numbers_over_two_hundred_tokens(name: str) -> None:
     np.testing.assert_allclose(found, module(torch.from_numpy(tokens)[None])[0].numpy(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("form", ["expanded", "f16"])
+@pytest.mark.parametrize("form", ["expanded", "f16", "int8"])
 def test_the_interpreter_overwrites_caches(form: str) -> None:
     """But for a session that is observed, which sees what ops are given: to the same bits."""
     made, seen = lowered(form), []
@@ -89,31 +93,33 @@ def test_the_interpreter_overwrites_caches(form: str) -> None:
         assert plain.forward(tokens).tobytes() == observed.forward(tokens).tobytes()
         assert plain.state_bytes() == observed.state_bytes()
     assert {name: copies.ctypes.data for name, copies in plain.states.items()} == caches
-    given, made_of = next((operands[3], results[1]) for name, operands, results in seen if name == "cached_attention")
+    given, made_of = next((operands[3], results[1]) for name, operands, results in seen if name in ATTENTION)
     assert given.tobytes() != made_of.tobytes()
 
 
-def test_halves_are_near() -> None:
-    """Rounding keys and values to float16 moves logits by less than a thousandth of their range."""
-    module = import_module(CachedModel(72).eval().requires_grad_(False), name="m", block=8)
+def test_rounded_caches_are_near() -> None:
+    """Rounding keys and values moves logits by less than a thousandth of their range, to int8 less than a hundredth."""
+    module = import_module(CachedModel(72, width=32).eval().requires_grad_(False), name="m", block=8)
     tokens = np.random.default_rng(3).integers(0, 256, 70).tolist()
-    logits = []
-    for dtype in ("f32", "f16"):
+    logits, row = {}, {"f32": 4 * 32, "f16": 2 * 32, "int8": 32 + 2}
+    for dtype in CACHE_TYPES:
         session = Session(pipeline.run(with_caches(module, dtype), pipeline.passes())[0])
-        logits.append(np.stack([session.forward([token]) for token in tokens]))
-        assert sum(s.nbytes for s in session.states.values()) == 4 * 2 * 72 * 8 * (4 if dtype == "f32" else 2)
-    difference = np.abs(logits[0] - logits[1]).max() / np.ptp(logits[0])
-    assert 0 < difference < 1e-3
+        logits[dtype] = np.stack([session.forward([token]) for token in tokens])
+        assert sum(s.nbytes for s in session.states.values()) == 4 * 2 * 72 * row[dtype]
+    far = {form: np.abs(found - logits["f32"]).max() / np.ptp(logits["f32"]) for form, found in logits.items()}
+    assert 0 < far["f16"] < 1e-3
+    assert far["f16"] < far["int8"] < 1e-2
 
 
-def test_bundles_with_a_context_and_halves(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cache", ["f16", pytest.param("int8", marks=pytest.mark.slow)])
+def test_bundles_with_a_context_and_rounded_caches(cache: str, tmp_path: Path) -> None:
     """Each is compared with the interpreter when it is built; snapshots go from one to the other."""
     report = chimerac.compile(
-        WHOLE["expanded"](), name="halves", targets=["x86_64-avx2", "onnx"], out=tmp_path, context=40, cache="f16"
+        WHOLE["expanded"](), name="rounded", targets=["x86_64-avx2", "onnx"], out=tmp_path, context=40, cache=cache
     )
     snapshots = set()
     for bundle in report.bundles:
-        assert read_manifest(bundle.path).provenance["cache"] == "f16"
+        assert read_manifest(bundle.path).provenance["cache"] == cache
         with chimerac.load(bundle.path) as session:
             assert session.context == 40
             for _ in session.generate([1, 2, 3], max_tokens=20):
@@ -121,7 +127,19 @@ def test_bundles_with_a_context_and_halves(tmp_path: Path) -> None:
             session.state_hash()
             snapshots.add(session.snapshot())
             session.restore(session.snapshot())
+            for wrong in _with_what_no_cache_holds(session.snapshot()):
+                with pytest.raises(BundleError, match="out of range", check=lambda error: error.code == "CHM420"):
+                    session.restore(wrong)
     assert len(snapshots) == 1
+
+
+def _with_what_no_cache_holds(snapshot: bytes) -> Iterator[bytes]:
+    container = parse_container(snapshot)
+    for name in container.sections:
+        array = container.array(name).copy()
+        if name.startswith("state."):
+            array[-1, -1, -1] = -128 if array.dtype == np.int8 else np.nan
+            yield changed(snapshot, {name: array})
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
@@ -176,9 +194,15 @@ def test_facts_say_what_is_kept() -> None:
         "filled": "256 bytes of keys and values per token, 18,432 bytes for a context of 72 tokens",
         "window": "256 bytes of keys and values per token, 4,608 bytes for the windows",
         "f16": "128 bytes of keys and values per token, 9,216 bytes for a context of 72 tokens",
+        "int8": "80 bytes of keys and values per token, 5,760 bytes for a context of 72 tokens",
     }
     for form, line in expected.items():
         assert line in list(facts_of(lowered(form)).lines())
+    rounded = {form: line for form in FORMS for line in facts_of(lowered(form)).lines() if "are kept as" in line}
+    assert rounded == {
+        "f16": "keys and values are kept as float16, each within 1/2,048 of itself",
+        "int8": "keys and values are kept as codes of 8 bits, each within 1/250 of the largest of its 32 channels",
+    }
 
 
 def test_what_caches_there_are() -> None:
@@ -186,6 +210,11 @@ def test_what_caches_there_are() -> None:
     assert with_caches(module, "f32") is module
     stepped = import_module(STEPPED["copy_"]().eval(), name="m", block=8)
     assert {str(state.type) for state in with_caches(stepped, "f16").states.values()} == {"f16[4,72,8]"}
+    coded = with_caches(stepped, "int8").states
+    assert {(name.endswith(".scales"), str(state.type)) for name, state in coded.items()} == {
+        (False, "i8[4,72,8]"),
+        (True, "f16[4,72,1]"),
+    }
     for made, dtype, message in (
         (module, "f64", "there are no caches of f64"),
         (import_module(torch.nn.Sequential(torch.nn.Embedding(9, 9)).eval(), name="m", block=8), "f16", "no attention"),

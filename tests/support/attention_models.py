@@ -25,7 +25,8 @@ class CachedModel(nn.Module):
     def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
         x = self.embedding(tokens)
         for layer, joint in enumerate(self.joint):
-            q, k, v = (part.unflatten(1, (-1, self.width)) for part in joint(x).split((32, 16, 16), 1))
+            sizes = [count * self.width for count in (self.heads, self.heads // 2, self.heads // 2)]
+            q, k, v = (part.unflatten(1, (-1, self.width)) for part in joint(x).split(sizes, 1))
             q, k = ops.rope(q, position, 1e4), ops.rope(k, position, 1e4)
             caches = self.get_buffer(f"key_{layer}"), self.get_buffer(f"value_{layer}")
             y, *after = ops.cached_attention(q, k, v, *caches, position, self.width**-0.5, self.window)

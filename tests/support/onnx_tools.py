@@ -15,6 +15,7 @@ from chimerac.compiler.ir.module import Module
 from chimerac.targets.onnx.model import emit
 
 DATA = "model.onnx.data"
+STATE_TYPES = {"tensor(float)": "f4", "tensor(int32)": "i4", "tensor(float16)": "f2", "tensor(int8)": "i1"}
 
 
 class OnnxModule:
@@ -35,9 +36,7 @@ class OnnxModule:
         self.outputs = [o.name for o in self.session.get_outputs()]
         self.position, self.deepest = 0, 0
         self.states: dict[str, np.ndarray] = {
-            n: np.zeros(i.shape, {"tensor(int32)": "i4", "tensor(float16)": "f2"}.get(i.type, "f4"))
-            for n, i in self.inputs.items()
-            if n.startswith("state.")
+            n: np.zeros(i.shape, STATE_TYPES[i.type]) for n, i in self.inputs.items() if n.startswith("state.")
         }
 
     def _spread(self, loops: int) -> None:

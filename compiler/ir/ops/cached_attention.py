@@ -8,11 +8,14 @@ weighted sum o (arXiv 2205.14135), so that what a kernel needs beside the cache 
 A chunk begins at a multiple of ``CHUNK``, whatever the call, so blocks and single tokens give the same bits. Dot
 products and the sum of a chunk are ``numpy_math.lanes8_sum``, with rows that are not seen as weights of +0; ``o`` adds
 rows in ascending order. The result is o / l.
+
+Caches of ``cached_attention`` are float32 or float16. Those of ``cached_attention_int8`` are codes of 8 bits with a
+float16 scale for each ``INT8_BLOCK`` channels of a row: a number is its code times the scale, exactly in float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -26,10 +29,12 @@ from chimerac.compiler.ir.ops.definition import (
     Types,
     Work,
     attribute_int,
+    blocks,
     require,
     require_tensor,
     static,
 )
+from chimerac.compiler.ir.ops.linear import pad_last
 from chimerac.compiler.ir.types import TensorType, i32
 
 F32 = np.float32
@@ -38,7 +43,12 @@ N = numpy_math.NUMPY
 CHUNK = 64  #: positions that enter maximum and sums together
 LEAST = float(np.finfo(np.float32).min)  #: the maximum of no scores, finite: its difference to itself is 0
 LARGEST_HALF = 65504.0  #: caches of fp16 hold what is larger as this
+INT8_BLOCK = 32  #: channels of a row of an int8 cache that share a scale
+LEAST_SCALE = 2.0**-24  #: the smallest fp16 number above 0
 USUAL_ROWS = 512  #: that a token sees, where nothing is known of the text: whether threads share depends on it
+
+
+Held = Callable[[np.ndarray], np.ndarray]  #: rows of a cache, by their places, as f32 [G, rows, d]
 
 
 def stored(rows: np.ndarray, dtype: np.dtype[np.generic]) -> np.ndarray:
@@ -49,48 +59,120 @@ def stored(rows: np.ndarray, dtype: np.dtype[np.generic]) -> np.ndarray:
     return rows
 
 
+def coded(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keys or values [..., d] as an int8 cache holds them: codes i8 [..., d], scales f16 [..., blocks(d, INT8_BLOCK)].
+
+    A scale is the largest magnitude by 127, rounded to fp16, a code the number by the scale, rounded half to even,
+    within ±127. Total: NaN becomes -127 and is ignored by the maximum.
+    """
+    parts = pad_last(rows, INT8_BLOCK).reshape(*rows.shape[:-1], -1, INT8_BLOCK)
+    magnitude = np.abs(parts)
+    largest = np.where(np.isnan(magnitude), F32(0), magnitude).max(axis=-1) / F32(127)
+    scales = np.clip(largest, F32(LEAST_SCALE), F32(LARGEST_HALF)).astype(np.float16)
+    with np.errstate(invalid="ignore", over="ignore"):
+        rounded = np.rint(parts / scales.astype(F32)[..., None])
+    clamped = np.minimum(np.where(rounded > F32(-127), rounded, F32(-127)), F32(127))
+    codes = clamped.astype(np.int8).reshape(*rows.shape[:-1], -1)[..., : rows.shape[-1]]
+    return np.ascontiguousarray(codes), scales
+
+
+def _decoded(codes: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """What ``coded`` rows [..., d] stand for."""
+    wide = np.repeat(scales.astype(F32), INT8_BLOCK, axis=-1)[..., : codes.shape[-1]]
+    return np.asarray(codes.astype(F32) * wide)
+
+
 def _cached_attention(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    q, k, v, key_cache, value_cache, position = arrays
-    return _overwriting(op, (q, k, v, key_cache.copy(), value_cache.copy(), position))
+    return _overwriting(op, _with_copies(op, arrays))
+
+
+def _cached_attention_int8(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    return _overwriting_int8(op, _with_copies(op, arrays))
+
+
+def _with_copies(op: Op, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The operands, with copies of those that are overwritten."""
+    caches = (3, 4, *range(6, len(op.operands)))
+    return [array.copy() if i in caches else array for i, array in enumerate(arrays)]
 
 
 def _overwriting(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
     q, k, v, key_cache, value_cache, position = arrays
-    scale, start, rows = F32(op.number("scale")), int(position), key_cache.shape[1]
-    window = op.integer("window") or rows
-    for t in range(q.shape[0]):
+    for t, row in enumerate(_written(op, q.shape[0], int(position))):
         for cache, new in ((key_cache, k), (value_cache, v)):
-            cache[:, (start + t) % rows] = stored(new[t], cache.dtype)
-    outputs = [
-        _attend(q[t], key_cache, value_cache, scale, range(max(0, start + t - window + 1), start + t + 1))
-        for t in range(q.shape[0])
-    ]
-    return np.stack(outputs), key_cache, value_cache
+            cache[:, row] = stored(new[t], cache.dtype)
+    held = [lambda places, cache=cache: cache[:, places].astype(F32) for cache in (key_cache, value_cache)]
+    return _attended(op, q, held[0], held[1], int(position)), key_cache, value_cache
 
 
-def _attend(q: np.ndarray, keys: np.ndarray, values: np.ndarray, scale: np.float32, seen: range) -> np.ndarray:
-    """One token: q [H, d] over the rows at these positions -> [H, dv]."""
-    heads, group = q.shape[0], q.shape[0] // keys.shape[0]
+def _overwriting_int8(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    q, k, v, key_cache, value_cache, position, key_scales, value_scales = arrays
+    caches = (key_cache, key_scales), (value_cache, value_scales)
+    for t, row in enumerate(_written(op, q.shape[0], int(position))):
+        for (codes, scales), new in zip(caches, (k, v), strict=True):
+            codes[:, row], scales[:, row] = coded(new[t])
+    held = [lambda places, both=both: _decoded(both[0][:, places], both[1][:, places]) for both in caches]
+    return _attended(op, q, held[0], held[1], int(position)), key_cache, value_cache, key_scales, value_scales
+
+
+def _written(op: Op, tokens: int, start: int) -> list[int]:
+    """Rows of the caches that take those of the tokens."""
+    return [(start + t) % int(op.operands[3].type.shape[1]) for t in range(tokens)]
+
+
+def _attended(op: Op, q: np.ndarray, keys: Held, values: Held, start: int) -> np.ndarray:
+    """q [T, H, d] -> [T, H, dv]."""
+    kept, rows = (int(d) for d in op.operands[3].type.shape[:2])
+    sizes, window = (kept, rows, int(op.operands[4].type.shape[2])), op.integer("window") or rows
+    scale = F32(op.number("scale"))
+    seen = [range(max(0, start + t - window + 1), start + t + 1) for t in range(q.shape[0])]
+    return np.stack([_attend(token, keys, values, sizes, scale, own) for token, own in zip(q, seen, strict=True)])
+
+
+def _attend(
+    q: np.ndarray, keys: Held, values: Held, sizes: tuple[int, int, int], scale: np.float32, seen: range
+) -> np.ndarray:
+    """One token: q [H, d] over the rows at these positions of caches of ``sizes`` [G, R, dv] -> [H, dv]."""
+    (kept, rows, width), heads = sizes, q.shape[0]
+    group = heads // kept
     top, total = np.full(heads, LEAST, F32), np.zeros(heads, F32)
-    out = np.zeros((heads, values.shape[2]), F32)
+    out = np.zeros((heads, width), F32)
     for begin in range(seen.start // CHUNK * CHUNK, seen.stop, CHUNK):
         part = np.arange(max(begin, seen.start), min(begin + CHUNK, seen.stop))
-        places = part % keys.shape[1]
+        places = part % rows
         scores = np.full((heads, CHUNK), -np.inf, F32)
-        chunk = np.repeat(keys[:, places].astype(F32), group, axis=0)  # [H, rows, d]
+        chunk = np.repeat(keys(places), group, axis=0)  # [H, rows, d]
         scores[:, part - begin] = numpy_math.lanes8_sum(q[:, None, :] * chunk) * scale
         before, top = top, np.fmax(top, np.fmax.reduce(scores, axis=-1))
         weights = np.asarray(numerics.exp(N, scores - top[:, None]), F32)
         fading = np.asarray(numerics.exp(N, before - top), F32)
         total = total * fading + numpy_math.lanes8_sum(weights)
         out = out * fading[:, None]
-        chunk = np.repeat(values[:, places].astype(F32), group, axis=0)
+        chunk = np.repeat(values(places), group, axis=0)
         for row, place in enumerate(part - begin):
             out = out + weights[:, place, None] * chunk[:, row]
     return np.asarray(out / total[:, None])
 
 
 def _infer_cached_attention(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+    key_cache = operands[3]
+    return _infer(operands, attributes, "f16" if key_cache.dtype == "f16" else "f32")
+
+
+def _infer_cached_attention_int8(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+    results = _infer(operands[:6], attributes, "i8")
+    for cache, scales in zip(operands[3:5], operands[6:], strict=True):
+        wanted = scales_of(cache)
+        require(scales == wanted, f"scales {scales} of the cache {cache}, not {wanted}")
+    return (*results, *operands[6:])
+
+
+def scales_of(cache: TensorType) -> TensorType:
+    """The type of the scales of a cache of codes."""
+    return TensorType("f16", (*cache.shape[:2], blocks(static(cache.shape[2], "a row"), INT8_BLOCK)))
+
+
+def _infer(operands: Types, attributes: Attributes, dtype: str) -> tuple[TensorType, ...]:
     q, k, v, key_cache, value_cache, position = operands
     for value, name in ((q, "q"), (k, "k"), (v, "v")):
         require_tensor(value, "f32", 3, name)
@@ -98,7 +180,7 @@ def _infer_cached_attention(operands: Types, attributes: Attributes) -> tuple[Te
     heads, kept = (static(t.shape[1], "the heads") for t in (q, k))
     require(v.shape[1] == kept and heads % kept == 0, f"q {q} has heads for k {k}, v {v}")
     for cache, new in ((key_cache, k), (value_cache, v)):
-        require_tensor(cache, cache.dtype if cache.dtype == "f16" else "f32", 3, "cache")
+        require_tensor(cache, dtype, 3, "cache")
         require(cache.shape[0] == kept and cache.shape[2] == new.shape[2], f"cache {cache} for {new}")
     require(q.shape[2] == k.shape[2], f"q {q} and k {k}")
     require(key_cache.dtype == value_cache.dtype and key_cache.shape[1] == value_cache.shape[1], "caches differ")
@@ -131,6 +213,8 @@ def _work(operands: Types, attributes: Attributes) -> int:
     return FLOAT_WORK * seen * per_row
 
 
+_WORK = Work(_products, Shared(lambda operands, attributes: int(operands[3].shape[0]), _work))
+
 OPS = [
     OpDef(
         "cached_attention",
@@ -143,6 +227,18 @@ OPS = [
         in_place={1: 3, 2: 4},
         context=_context,
         overwriting=_overwriting,
-        work=Work(_products, Shared(lambda operands, attributes: int(operands[3].shape[0]), _work)),
+        work=_WORK,
+    ),
+    OpDef(
+        "cached_attention_int8",
+        "the same over a cache of codes i8 with a scale f16 for 32 channels of a row",
+        ("q", "k", "v", "key_cache", "value_cache", "position", "key_scales", "value_scales"),
+        _infer_cached_attention_int8,
+        _cached_attention_int8,
+        {"scale": float, "window": int},
+        in_place={1: 3, 2: 4, 3: 6, 4: 7},
+        context=_context,
+        overwriting=_overwriting_int8,
+        work=_WORK,
     ),
 ]

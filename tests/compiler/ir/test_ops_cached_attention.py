@@ -8,14 +8,17 @@ import torch
 from ir_tools import assert_same_bits, draw, run_op, scalar
 
 from chimerac.compiler.ir.ops import OPS, TypeRuleError
-from chimerac.compiler.ir.ops.cached_attention import LARGEST_HALF
+from chimerac.compiler.ir.ops.cached_attention import INT8_BLOCK, LARGEST_HALF
 from chimerac.compiler.ir.types import TensorType, f32, i32
 
 TOKENS = 150  #: more than two chunks
 
 
 def caches(kept: int, rows: int, width: int, value_width: int, dtype: type = np.float32) -> list[np.ndarray]:
-    """Caches of which nothing may be read that was not written."""
+    """Caches of which nothing may be read that was not written; with their scales where they are of codes."""
+    if dtype is np.int8:
+        codes = [np.zeros((kept, rows, w), np.int8) for w in (width, value_width)]
+        return [*codes, *(np.full((kept, rows, -(-w // INT8_BLOCK)), np.nan, np.float16) for w in (width, value_width))]
     return [np.full((kept, rows, w), np.nan, dtype) for w in (width, value_width)]
 
 
@@ -24,7 +27,8 @@ def run(parts: list[int], given: list[np.ndarray], held: list[np.ndarray], windo
     found, start = [], 0
     for count in parts:
         part = [a[start : start + count] for a in given]
-        y, *held = run_op("cached_attention", *part, *held, scalar(start), scale=0.4, window=window)
+        name = "cached_attention" if len(held) == 2 else "cached_attention_int8"
+        y, *held = run_op(name, *part, *held[:2], scalar(start), *held[2:], scale=0.4, window=window)
         found.append(y)
         start += count
     return [np.concatenate(found), *held]
@@ -55,7 +59,7 @@ def test_softmax_over_what_is_seen(heads: int, kept: int, width: int, value_widt
             assert_same_bits(cache[:, position % rows], new[position])
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8])
 @pytest.mark.parametrize(("window", "rows"), [(0, TOKENS), (70, 90)])
 def test_blocks_are_single_tokens(window: int, rows: int, dtype: type) -> None:
     given = drawn(4, 2, 8, 8)
@@ -80,6 +84,26 @@ def test_half_caches_hold_rounded_rows() -> None:
         assert_same_bits(cache[0], rows[:, 0])
 
 
+def test_int8_caches_are_codes_times_scales() -> None:
+    """As a float32 cache of these numbers, which are within half a scale of what was put in."""
+    q, k, v = drawn(2, 1, 40, 6)
+    k[3, 0, :3], k[4] = (np.nan, np.inf, -np.inf), 0.0
+    k[5] *= np.float32(1e-9)
+    y, *held = run([TOKENS], [q, k, v], caches(1, TOKENS, 40, 6, np.int8), 0)
+    wide = []
+    for codes, scales, new in zip(held[:2], held[2:], (k, v), strict=True):
+        steps = np.repeat(scales[0].astype(np.float64), INT8_BLOCK, axis=-1)[:, : codes.shape[-1]]
+        number = codes[0] * steps
+        assert np.abs(codes).max() == 127
+        finite = np.isfinite(new[:, 0])
+        assert (np.abs(number - new[:, 0]) <= 0.56 * steps)[finite].all()  # half, and what rounding a scale cuts off
+        wide.append(number.astype(np.float32)[:, None])
+    assert held[0][0, 3, :3].tolist() == [-127, 127, -127]
+    assert held[2][0, 3, 0] == LARGEST_HALF
+    assert not held[0][0, 4:6].any()
+    assert_same_bits(y, run([TOKENS], [q, *wide], caches(1, TOKENS, 40, 6), 0)[0])
+
+
 def test_large_scores_do_not_overflow() -> None:
     """Of the tokens before, the one with the same key gets all the weight."""
     k = np.eye(8, dtype=np.float32)[:, None, :] * np.float32(1e4)
@@ -94,6 +118,16 @@ def test_type_rule() -> None:
     assert infer((q, k, v, keys, values, i32()), every) == (f32("T", 4, 6), keys, values)
     halves = [TensorType("f16", t.shape) for t in (keys, values)]
     assert infer((q, k, v, *halves, i32()), every) == (f32("T", 4, 6), *halves)
+    codes, scales = [TensorType("i8", t.shape) for t in (keys, values)], [TensorType("f16", (2, 32, 1))] * 2
+    int8 = OPS["cached_attention_int8"].infer
+    assert int8((q, k, v, *codes, i32(), *scales), every) == (f32("T", 4, 6), *codes, *scales)
+    for wrong in (
+        (q, k, v, *halves, i32(), *scales),
+        (q, k, v, *codes, i32(), TensorType("f16", (2, 32, 2)), scales[0]),
+        (q, k, v, *codes, i32(), scales[0], TensorType("f32", (2, 32, 1))),
+    ):
+        with pytest.raises(TypeRuleError):
+            int8(wrong, every)
     for wrong in (
         (f32("T", 3, 8), k, v, keys, values, i32()),
         (q, k, f32("T", 1, 6), keys, values, i32()),

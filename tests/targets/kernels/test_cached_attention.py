@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from kernel_harness import IN_TURN, Case, case, check, check_in_turn, native_isas
 
+from chimerac.compiler.ir.ops.cached_attention import coded
+
 RANDOM = np.random.default_rng(31)
 NEW = (0, 1, 2)  #: operands with a token dimension
 
@@ -32,8 +34,13 @@ def attention(
         (kept, rows, value_width),
     )
     arrays = [(RANDOM.standard_normal(shape) * scale).astype(np.float32) for shape in shapes]
+    attributes = {"window": window, "scale": width**-0.5}
+    if dtype is np.int8:
+        (keys, key_scales), (values, value_scales) = map(coded, arrays[3:])
+        operands = [*arrays[:3], keys, values, np.array(position, np.int32), key_scales, value_scales]
+        return case("cached_attention_int8", operands, attributes, tokens=NEW)
     operands = [*arrays[:3], *(a.astype(dtype) for a in arrays[3:]), np.array(position, np.int32)]
-    return case("cached_attention", operands, {"window": window, "scale": width**-0.5}, tokens=NEW)
+    return case("cached_attention", operands, attributes, tokens=NEW)
 
 
 @IN_TURN
@@ -47,6 +54,10 @@ def test_caches(every: int, tmp_path: Path) -> None:
         attention((32, 1), (8, 8), 70, 60, 4),
         attention((4, 1), (64, 64), 150, 120, 16, dtype=np.float16),
         attention((2, 2), (128, 128), 66, 64, 2),
+        attention((2, 1), (20, 12), 130, 127, 2, dtype=np.int8),
+        attention((3, 3), (37, 7), 200, 195, 3, dtype=np.int8),
+        attention((4, 1), (64, 64), 150, 120, 16, dtype=np.int8),
+        attention((4, 2), (96, 40), 70, 60, 4, dtype=np.int8),
         attention((1, 1), (136, 80), 64, 62, 2),
     ]
     check_in_turn(cases, native_isas(), tmp_path, every)
@@ -57,7 +68,12 @@ def test_windows(every: int, tmp_path: Path) -> None:
     """Rings shorter and longer than a chunk, at every part of a chunk and of the ring."""
     cases = [
         attention((2, 1), (8, 8), rows, position, n, window, dtype)
-        for window, rows, dtype in ((12, 28, np.float32), (100, 115, np.float32), (12, 28, np.float16))
+        for window, rows, dtype in (
+            (12, 28, np.float32),
+            (100, 115, np.float32),
+            (12, 28, np.float16),
+            (12, 28, np.int8),
+        )
         for position in (0, 5, 55, 63, 120, 2**30 + 41)
         for n in (1, 16)
     ]
@@ -74,7 +90,10 @@ def test_special_values(tmp_path: Path) -> None:
         cases.append(made)
     largest = attention((2, 1), (8, 8), 80, 66, 2, dtype=np.float16)
     largest.arrays[1][0, 0, :4] = 65519.0, 65520.0, -1e30, 6e-8
-    check([*cases, largest], native_isas(), tmp_path)
+    cases += [attention((2, 1), (40, 8), 80, 66, 2, scale=s, dtype=np.int8) for s in (0.0, 1e-38, 1e-6, 1e-3, 1e7)]
+    odd = attention((2, 1), (40, 8), 80, 66, 2, dtype=np.int8)
+    odd.arrays[1][0, 0, :4] = np.nan, np.inf, -np.inf, -0.0
+    check([*cases, largest, odd], native_isas(), tmp_path)
 
 
 @pytest.mark.parametrize("rows", [3, 70])

@@ -1,0 +1,91 @@
+"""Rows of a cache of keys or values, as a kernel keeps and reads them: float32, float16, or codes with scales."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tvm import tirx
+
+from chimerac.compiler.ir import numerics
+from chimerac.compiler.ir.ops.cached_attention import INT8_BLOCK, LARGEST_HALF, LEAST_SCALE
+from chimerac.compiler.ir.ops.definition import blocks
+from chimerac.targets.kernels.arithmetic import TirOps
+from chimerac.targets.kernels.halves import decode, encode
+from chimerac.targets.kernels.norms import quantise_blocks
+from chimerac.targets.kernels.tensorir import Expr, KernelBuilder, Memory, splat, strips
+from chimerac.targets.kernels.vectors import pieces
+
+
+@dataclass(frozen=True)
+class CacheRows:
+    """A cache of rows of ``width`` numbers; ``lanes`` of them are converted at a time.
+
+    Attributes:
+        scales: of codes, [.., blocks]; None of floats.
+    """
+
+    b: KernelBuilder
+    cache: Memory
+    scales: Memory | None
+    width: int
+    lanes: int
+
+    @property
+    def plain(self) -> bool:
+        """Whether rows are float32, which need no conversion."""
+        return self.cache.dtype == "float32"
+
+    def keep(self, row: Expr, new: Memory, start: Expr) -> None:
+        """Put the numbers that begin there into a row."""
+        b, place = self.b, self.b.let(row * self.width)
+        if self.scales is not None:
+            self._keep_coded(row, new, start)
+            return
+
+        def copy(at: Expr, lanes: int) -> None:
+            value = new.load(start + at, lanes)
+            if not self.plain:
+                ops = TirOps(b, lanes)
+                bounded = numerics.minimum(ops, b.let(value), ops.f32(LARGEST_HALF))
+                value = encode(b, numerics.maximum(ops, bounded, ops.f32(-LARGEST_HALF)), lanes)
+            b.store(self.cache, place + at, value)
+
+        strips(b, self.width, copy, self.lanes)
+
+    def _keep_coded(self, row: Expr, new: Memory, start: Expr) -> None:
+        b, scales, ops = self.b, self.scales, TirOps(self.b, 1)
+        assert scales is not None
+        place = b.let(row * blocks(self.width, INT8_BLOCK))
+
+        def scale(block: Expr, largest: Expr) -> Expr:
+            found = ops.div(largest, ops.f32(127.0))
+            found = numerics.maximum(ops, found, ops.f32(LEAST_SCALE))
+            bits = encode(b, numerics.minimum(ops, found, ops.f32(LARGEST_HALF)), 1)
+            b.store(scales, place + block, bits)
+            return decode(b, bits, 1)
+
+        def load(at: Expr, lanes: int) -> Expr:
+            return new.load(start + at, lanes)
+
+        quantise_blocks(b, load, self.width, INT8_BLOCK, self.cache, b.let(row * self.width), scale)
+
+    def unpack(self, row: Expr, to: Memory, start: int) -> None:
+        """The numbers of a row as float32."""
+        b, place = self.b, self.b.let(row * self.width)
+        if self.scales is None:
+            strips(
+                b,
+                self.width,
+                lambda at, lanes: b.store(to, start + at, decode(b, self.cache.load(place + at, lanes), lanes)),
+                self.lanes,
+            )
+            return
+        first = b.let(row * blocks(self.width, INT8_BLOCK))
+        for block in range(blocks(self.width, INT8_BLOCK)):
+            scale = decode(b, b.let(self.scales.load(first + block)), 1)
+            begin = block * INT8_BLOCK
+            for at, lanes in pieces(min(INT8_BLOCK, self.width - begin), self.lanes):
+                ops = TirOps(b, lanes)
+                codes = self.cache.load(place + (begin + at), lanes)
+                number = ops.to_float(tirx.Cast("int32" if lanes == 1 else f"int32x{lanes}", codes))
+                b.store(to, start + begin + at, ops.mul(number, splat(scale, lanes)))
