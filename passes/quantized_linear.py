@@ -2,20 +2,22 @@
 
 ``ternary_linear(x, W)`` → ``ternary_matmul(quantize(x), trits(W), scales(W))``; ``int8_linear`` and ``int8_embedding``
 likewise with int8 codes, ``ternary_embedding`` with trits; a product and a look-up share them when their weight is
-tied. ``bfloat16_linear`` and ``bfloat16_embedding`` become the float ops over weights of that type. Several layers over
-the same input share one ``quantize`` once common subexpressions are merged.
+tied. Ops over bfloat16 and float16 become the float ops over weights of that type. Several layers over the same input
+share one ``quantize`` once common subexpressions are merged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
-from chimerac.compiler.errors import InternalError
+from chimerac.compiler.errors import InternalError, UserError
 from chimerac.compiler.ir.module import Module, Op, Value
 from chimerac.compiler.ir.ops.linear import to_bfloat16
+from chimerac.compiler.ir.ops.rounded import to_float16
 from chimerac.compiler.ir.quantised import Kind, quantise
 from chimerac.compiler.ir.types import TensorType
 from chimerac.passes.base import Builder, NewConstants, Rewritten, constant_names, rewrite
@@ -40,8 +42,8 @@ class QuantizedLinear:
                     group = op.integer("group")
                     codes, scales = quantised(new, weight_name(op, 1, names), group, "int8", builder)
                     return builder.emit("look_up", (op.operands[0], codes, scales), {"group": group}, like=op)
-                if op.name in ("bfloat16_linear", "bfloat16_embedding"):
-                    return _lower_bfloat16(op, builder, weight_name(op, 1, names), new)
+                if op.name in NARROW:
+                    return _lower_narrow(op, builder, weight_name(op, 1, names), new)
                 if op.name == "ternary_embedding":
                     return _lower_ternary_embedding(op, builder, weight_name(op, 1, names), new)
                 return None
@@ -76,15 +78,39 @@ def quantised(new: NewConstants, weight: str, group: int, kind: Kind, builder: B
     return codes, scales
 
 
-def _lower_bfloat16(op: Op, builder: Builder, weight: str, new: NewConstants) -> Sequence[Value]:
-    """The op of the same kind over float weights, which reads bf16 as well."""
-    name, plain = f"{weight}.bf16", new.module.constants[weight]
+def _float16(x: np.ndarray, weight: str) -> np.ndarray:
+    """``to_float16``; raises UserError CHM242 for a number that is too large."""
+    made = to_float16(x)
+    if np.isinf(made).any():
+        largest = float(np.abs(x).max())
+        message = f"{weight} has numbers up to {largest:g}, and float16 none over 65504"
+        raise UserError("CHM242", message, hint="give it another format: bf16, int8 or f32")
+    return made
+
+
+def _bfloat16(x: np.ndarray, weight: str) -> np.ndarray:
+    return to_bfloat16(x)
+
+
+#: Op over a rounded matrix → the op over floats, the type of the matrix, and what rounds it.
+NARROW: Final[Mapping[str, tuple[str, str, Callable[[np.ndarray, str], np.ndarray]]]] = {
+    f"{kind}_{op}": (op, dtype, round_)
+    for kind, dtype, round_ in (("bfloat16", "bf16", _bfloat16), ("float16", "f16", _float16))
+    for op in ("linear", "embedding")
+}
+
+
+def _lower_narrow(op: Op, builder: Builder, weight: str, new: NewConstants) -> Sequence[Value]:
+    """The op of the same kind over float weights, which reads bf16 and f16 as well."""
+    plain, (wide, dtype, round_) = new.module.constants[weight], NARROW[op.name]
+    name = f"{weight}.{dtype}"
     if plain.computed:
-        new.derive_computed(name, TensorType("bf16", plain.type.shape), lambda: map(to_bfloat16, plain.parts()))
+        kind = TensorType(dtype, plain.type.shape)
+        new.derive_computed(name, kind, lambda: (round_(part, weight) for part in plain.parts()))
     else:
-        new.derive(name, lambda: to_bfloat16(plain.data))
+        new.derive(name, lambda: round_(plain.data, weight))
     operands = (op.operands[0], builder.constant(name, new.made[name].type))
-    return builder.emit(op.name.removeprefix("bfloat16_"), operands, hint=op.results[0].name, like=op)
+    return builder.emit(wide, operands, hint=op.results[0].name, like=op)
 
 
 def _lower_ternary_embedding(op: Op, builder: Builder, weight: str, new: NewConstants) -> Sequence[Value]:

@@ -122,8 +122,8 @@ def build(
         context: most tokens of a text, of a published model; None for what it was made for, 4096 at most. Of
             ``file.py:Class`` as of ``compile``.
         cache: how attention of these holds keys and values, as of ``compile``.
-        weights_format: what becomes of a published model's weights that are not ternary: int8, which is the default,
-            bf16 or f32. Of ``file.py:Class`` as of ``compile``.
+        weights_format: as of ``compile``; of a published model it says what becomes of matrices that are not ternary,
+            int8 by default, and patterns fit their names in the module and in files.
 
     Returns:
         what was built.
@@ -225,9 +225,10 @@ def compile(
             types and shapes are those of every call, or texts, ``"1,16:f32"``, ``"T,16:f32"`` where an axis varies.
             None asks the module's methods ``example()`` and ``dynamic_shapes()``; one without is a language model.
         dynamic_shapes: which axis varies, as ``torch.export.export`` takes it, where no text says it.
-        weights_format: of matrices, float32 when None: f32, bf16, int8, ternary, or auto, which is ternary for those
-            that are that already and float32 for others; or a mapping from patterns of names of parameters to formats,
-            ``{"*": "int8", "head.*": "f32"}``, or texts, ``["int8", "head.*=f32"]``. The last that fits decides.
+        weights_format: of matrices, float32 when None: f32, f16, bf16, int8, ternary, or auto, which is ternary for
+            those that are that already and float32 for others; or a mapping from patterns of names of parameters to
+            formats, ``{"*": "int8", "head.*": "f32"}``, or texts, ``["int8", "head.*=f32"]``. The last that fits
+            decides.
         name: of the model and its bundles; the class's, in lower case, when None.
         tokenizer: of as many tokens as V, or its file, or characters: a list in the order of their ids, or the id of
             each. When None one token per byte, and none at all where V is under 256: such a bundle takes and gives ids.

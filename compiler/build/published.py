@@ -15,12 +15,17 @@ from chimerac.compiler.errors import Span, UserError
 from chimerac.compiler.ir.caches import CACHE_TYPES, with_caches
 from chimerac.compiler.ir.verify import verify
 from chimerac.compiler.model import Model, Reference, ReferenceSession, Remark, nowhere
-from chimerac.frontends.matrices.forms import Kind
 from chimerac.frontends.matrices.rounding import notes, summary
-from chimerac.frontends.matrices.rules import FORMATS as KINDS
-from chimerac.frontends.matrices.rules import Given
+from chimerac.frontends.matrices.rules import Given, Rules, rules_of
 from chimerac.frontends.published.generation import generation_of
-from chimerac.frontends.published.reading import Source, open_source, read_published, shape_of
+from chimerac.frontends.published.reading import (
+    DEFAULT_RULES,
+    Source,
+    check_rules,
+    open_source,
+    read_published,
+    shape_of,
+)
 from chimerac.frontends.published.shape import LlamaShape
 from chimerac.frontends.sources.folder import ModelFolder
 from chimerac.frontends.tokenizers import read_folder, read_gguf
@@ -32,8 +37,6 @@ if TYPE_CHECKING:
 
 CONTEXT: Final = 4096  #: most tokens of a text, where nothing says how many and the model was made for so many
 TOKENS: Final = 16  #: most of a call
-#: What weights that are not ternary become, by its name on the command line.
-FORMATS: Final[Mapping[str, Kind]] = {name: KINDS[name] for name in ("int8", "bf16", "f32")}
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Opened:
 
     Attributes:
         context: most tokens of a text.
-        weights_format: a key of ``FORMATS``.
+        rules: what becomes of weights that are not ternary.
         file_names, place: as of ``Model``.
     """
 
@@ -50,7 +53,7 @@ class Opened:
     source: Source
     shape: LlamaShape
     context: int
-    weights_format: str
+    rules: Rules
     file_names: Mapping[str, str] = field(default_factory=dict)
     place: Callable[[str], Span | None] = nowhere
 
@@ -60,15 +63,16 @@ def open_published(
 ) -> Opened:
     """A model folder or GGUF file; parameters and errors as of ``build``."""
     begun = time.perf_counter()
-    wanted = _wanted(weights_format)
+    rules = DEFAULT_RULES if weights_format is None else rules_of(weights_format, DEFAULT_RULES.default)
     source = open_source(path)
     shape = shape_of(source)
+    check_rules(rules, shape)
     if context is not None and not 2 <= context <= shape.context:
         hint = f"take 2 to {shape.context}"
         raise UserError(
             "CHM236", f"a context of {context} tokens, and the model was made for {shape.context}", hint=hint
         )
-    found = Opened(_name(Path(path)), source, shape, context or min(shape.context, CONTEXT), wanted)
+    found = Opened(_name(Path(path)), source, shape, context or min(shape.context, CONTEXT), rules)
     said = f"{shape.architecture}, {shape.layers} layers, {shape.hidden} channels, context {found.context}"
     tell("config", f"{found.name}: {said}", time.perf_counter() - begun)
     return found
@@ -107,7 +111,7 @@ def _text(opened: Opened, path: str | Path | None, tell: Progress) -> Text:
 
 def import_of_bundle(path: str | Path, manifest: Manifest) -> Model:
     """The model of a source as a bundle has it, without its tokenizer; errors as of ``build``."""
-    weights_format = manifest.provenance.get("weights_format", "int8")
+    weights_format = manifest.provenance.get("weights_format", DEFAULT_RULES.default).split(", ")
     opened = open_published(path, context=manifest.context or None, weights_format=weights_format)
     return _import(opened, Text(), manifest.provenance.get("cache", CACHE_TYPES[0]), silent)
 
@@ -120,7 +124,7 @@ def _import(opened: Opened, text: Text, cache: str, tell: Progress) -> Model:
     from chimerac.frontends.layers.quantization import product_inputs
     from chimerac.frontends.published.filled import filled
 
-    published = read_published(opened.source, FORMATS[opened.weights_format])
+    published = read_published(opened.source, opened.rules)
     model = filled(published, opened.context)
     read = "" if model.whole else ", read as needed"
     tell("model", f"{model.parameters:,} parameters ({opened.source.path.name}){read}", time.perf_counter() - begun)
@@ -155,22 +159,12 @@ def _sessions(model: FilledModel) -> Callable[[int | None], ReferenceSession]:
     return lambda loops: PublishedSession(model.module)
 
 
-def _wanted(given: Given | None) -> str:
-    """The one format of all matrices that are not ternary; raises UserError CHM236 for another or for rules."""
-    texts = ("int8",) if given is None else (given,) if isinstance(given, str) else tuple(given)
-    if isinstance(given, Mapping) or len(texts) != 1 or texts[0] not in FORMATS:
-        said = "a list of rules" if isinstance(given, Mapping) or len(texts) != 1 else repr(texts[0][:80])
-        message = f"{said} is no format of weights of a published model"
-        raise UserError("CHM236", message, hint=f"there are {', '.join(FORMATS)}, for all that is not ternary")
-    return texts[0]
-
-
 def _provenance(opened: Opened) -> dict[str, str]:
     kind = "a Hugging Face folder" if isinstance(opened.source, ModelFolder) else "a GGUF file"
     return {
         "weights": opened.source.path.resolve().name,
         "source": f"{opened.shape.architecture} from {kind}",
-        "weights_format": opened.weights_format,
+        "weights_format": str(opened.rules),
     }
 
 

@@ -37,8 +37,8 @@ from chimerac.compiler.units import decimal_size
     "--weights-format",
     multiple=True,
     metavar="[PATTERN=]FORMAT",
-    help="f32, bf16, int8, ternary or auto: of the matrices of a module, or of those whose names fit a pattern, "
-    "'head.*=f32'; repeatable.  [default: f32] Of a published model, for what is not ternary: int8, bf16 or f32.  "
+    help="f32, f16, bf16, int8, ternary or auto: of the matrices of a module, or of those whose names fit a pattern, "
+    "'head.*=f32'; repeatable.  [default: f32] Of a published model for what is not ternary already.  "
     "[default: int8]",
 )
 @click.option("--loops", type=int, help="Unroll looped layers this often.  [default: decided at run time]")

@@ -149,6 +149,24 @@ def bfloat16_embedding(ids: Tensor, weight: Tensor) -> Tensor:
 bfloat16_embedding.register_fake(table_rows)
 
 
+@torch.library.custom_op("chimera::float16_linear", mutates_args=())
+def float16_linear(x: Tensor, weight: Tensor) -> Tensor:
+    """x [T, K] times the weight [N, K] rounded to float16, in float32 -> [T, N]."""
+    return torch.nn.functional.linear(x, weight.half().float())
+
+
+float16_linear.register_fake(product)
+
+
+@torch.library.custom_op("chimera::float16_embedding", mutates_args=())
+def float16_embedding(ids: Tensor, weight: Tensor) -> Tensor:
+    """Rows ids (i32 [T]) of the weight [V, D], rounded to float16 -> float32 [T, D]."""
+    return weight[ids].half().float()
+
+
+float16_embedding.register_fake(table_rows)
+
+
 def route_reference(x: Tensor, router: Tensor, bias: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
     """Choose experts by biased scores and weigh them by unbiased ones (arXiv 2408.15664).
 

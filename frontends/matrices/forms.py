@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 #: How the numbers of a matrix are kept.
-Kind = Literal["ternary", "int8", "bfloat16", "float32"]
+Kind = Literal["ternary", "int8", "bfloat16", "float16", "float32"]
 #: What a matrix of integers is multiplied with beside the scales of its groups: nothing, one number, one for each row.
 Factor = Literal["none", "tensor", "row"]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from chimerac.compiler.ir.ops.linear import quantise_rows, ternarise, to_bfloat16, wide
+from chimerac.compiler.ir.ops.rounded import to_float16
 from chimerac.compiler.ir.quantised import dequantise
 from chimerac.frontends.matrices.forms import BLOCK
 from chimerac.frontends.matrices.matrix import Matrix
@@ -18,8 +19,8 @@ def rounding_error(matrix: Matrix) -> float:
     if matrix.codes is not None or matrix.form.kind == "float32":
         return 0.0
     part = next(matrix.parts())
-    if matrix.form.kind == "bfloat16":
-        kept = wide(to_bfloat16(part))
+    if not matrix.form.integers:
+        kept = wide(to_bfloat16(part) if matrix.form.kind == "bfloat16" else to_float16(part))
     else:
         with np.errstate(over="ignore", invalid="ignore"):
             round_ = ternarise if matrix.form.kind == "ternary" else quantise_rows

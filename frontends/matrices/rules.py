@@ -11,7 +11,13 @@ from chimerac.compiler.errors import UserError, did_you_mean
 from chimerac.frontends.matrices.forms import Kind
 
 #: What matrices may become, by its name on the command line.
-FORMATS: Final[Mapping[str, Kind]] = {"f32": "float32", "bf16": "bfloat16", "int8": "int8", "ternary": "ternary"}
+FORMATS: Final[Mapping[str, Kind]] = {
+    "f32": "float32",
+    "f16": "float16",
+    "bf16": "bfloat16",
+    "int8": "int8",
+    "ternary": "ternary",
+}
 AUTO: Final = "auto"  #: ternary where a matrix is that already, float32 otherwise
 
 #: A default, rules like ``head.*=f32``, of which the last that fits decides, or the same as a mapping.
@@ -40,11 +46,15 @@ class Rules:
         return ", ".join([self.default, *(f"{pattern}={wanted}" for pattern, wanted in self.patterns)])
 
 
-def rules_of(given: Given) -> Rules:
-    """The rules that somebody wrote; raises UserError CHM236 for a format that there is not."""
+def rules_of(given: Given, default: str = "f32") -> Rules:
+    """The rules that somebody wrote; raises UserError CHM236 for a format that there is not.
+
+    Args:
+        default: of matrices of which nothing is said.
+    """
     if isinstance(given, Mapping):
-        return Rules(patterns=tuple((pattern, _checked(wanted)) for pattern, wanted in given.items()))
-    default, patterns = "f32", []
+        return Rules(default, tuple((pattern, _checked(wanted)) for pattern, wanted in given.items()))
+    patterns = []
     for text in (given,) if isinstance(given, str) else given:
         pattern, equals, wanted = text.rpartition("=")
         if equals:

@@ -24,13 +24,15 @@ def parameters(shape: LlamaShape) -> Iterator[Parameter]:
     """All parameters of a model, in the order of its layers."""
     hidden = shape.hidden
     table = (shape.vocabulary, hidden)
+    head = Parameter("head.weight", Stored("lm_head.weight"), Stored("output.weight"), table, "matrix")
     embedding = Stored("model.embed_tokens.weight"), Stored("token_embd.weight")
-    yield Parameter("embedding.weight", *embedding, table, "table")
+    also = (head.name, head.folder.name, head.gguf.name) if shape.tied else ()
+    yield Parameter("embedding.weight", *embedding, table, "table", also=also)
     for layer in range(shape.layers):
         yield from _layer(shape, layer)
     yield _norm(shape, "norm.weight", "model.norm.weight", "output_norm.weight", hidden)
     if not shape.tied:
-        yield Parameter("head.weight", Stored("lm_head.weight"), Stored("output.weight"), table, "matrix")
+        yield head
 
 
 def _norm(shape: LlamaShape, name: str, folder: str, gguf: str, size: int) -> Parameter:

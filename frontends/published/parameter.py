@@ -40,6 +40,7 @@ class Parameter:
         gguf: in GGUF files.
         heads: heads of queries or keys whose channels are its rows; 0 of others. Some GGUF files have them in another
             order.
+        also: other names of a table that is the head, too.
     """
 
     name: str
@@ -48,3 +49,9 @@ class Parameter:
     shape: tuple[int, ...]
     use: Use
     heads: int = 0
+    also: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that it is called."""
+        return (self.name, self.folder.name, self.gguf.name, *self.also)

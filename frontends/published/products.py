@@ -37,6 +37,8 @@ class Weight(nn.Module):
                 y = ops.int8_linear(x, self.weight, self.form.group, BLOCK)
             case "bfloat16":
                 y = ops.bfloat16_linear(x, self.weight)
+            case "float16":
+                y = ops.float16_linear(x, self.weight)
             case "float32":
                 y = F.linear(x, self.weight)
         return y if self.factor is None else y * self.factor
@@ -51,6 +53,8 @@ class Weight(nn.Module):
                 found = ops.int8_embedding(ids, self.weight, self.form.group)
             case "bfloat16":
                 found = ops.bfloat16_embedding(ids, self.weight)
+            case "float16":
+                found = ops.float16_embedding(ids, self.weight)
             case "float32":
                 found = F.embedding(ids, self.weight)
         return found if self.factor is None else found * self.factor

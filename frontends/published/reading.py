@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ import numpy as np
 from chimerac.compiler.errors import UserError, did_you_mean
 from chimerac.frontends.matrices.forms import Form, Kind
 from chimerac.frontends.matrices.matrix import Matrix, scaled
+from chimerac.frontends.matrices.rules import FORMATS, Rules
 from chimerac.frontends.published.bit_linear import BitLinear, bit_linear
 from chimerac.frontends.published.config_keys import shape_of_config
 from chimerac.frontends.published.gguf_keys import ROTARY_FACTORS, architecture, beyond, shape_of_gguf
@@ -31,6 +33,7 @@ from chimerac.frontends.sources.tensor import StoredTensor
 
 MOST_LISTED: Final = 20  #: problems named in one message
 PACKED_TYPE: Final = "U8"  #: of BitNet's packed matrices
+DEFAULT_RULES: Final = Rules("int8")  #: what becomes of what is not ternary, where nobody says it
 LARGEST: Final = 2.0**63  #: of a number of a vector: norms square it
 
 Source = ModelFolder | GgufFile
@@ -79,11 +82,11 @@ def shape_of(source: Source) -> LlamaShape:
     return shape_of_config(part, product_norms=None if rule is None else rule.norms)
 
 
-def read_published(source: Source, wanted: Kind = "int8") -> Published:
+def read_published(source: Source, rules: Rules = DEFAULT_RULES) -> Published:
     """The model of a source.
 
     Args:
-        wanted: what becomes of matrices that are not ternary.
+        rules: what becomes of matrices that are not ternary.
 
     Raises:
         UserError: as of ``shape_of``; CHM241, tensors that are missing, unexpected, or of another shape or type;
@@ -112,7 +115,8 @@ def read_published(source: Source, wanted: Kind = "int8") -> Published:
         if parameter.use == "vector":
             vectors[parameter.name] = _vector(parameter, tensor, rows, stored.change)
         else:
-            kind: Kind = "float32" if parameter.use == "gate" else wanted
+            asked = "f32" if parameter.use == "gate" else rules.format_of(parameter.names)
+            kind = FORMATS.get(asked, "float32")
             matrices[parameter.name] = _matrix(parameter, tensor, rows, kind, rule, scales.get(stored.name))
     return Published(source, shape, matrices, vectors, remarks)
 
@@ -139,6 +143,16 @@ def _tensors(source: Source, shape: LlamaShape) -> tuple[dict[str, StoredTensor]
     counted = Counter(others.values())
     remarks = tuple(f"{count} tensors left out: {what}" for what, count in counted.items())
     return {name: tensor for name, tensor in tensors.items() if name not in others}, remarks
+
+
+def check_rules(rules: Rules, shape: LlamaShape) -> None:
+    """Raise UserError CHM236 if a pattern fits no matrix of a model."""
+    matrices = [parameter for parameter in parameters(shape) if parameter.use in ("matrix", "table")]
+    for pattern, _ in rules.patterns:
+        if not any(fnmatchcase(name, pattern) for parameter in matrices for name in parameter.names):
+            near = did_you_mean(pattern, [name for parameter in matrices for name in parameter.names])
+            hint = near or f"its matrices are {', '.join(parameter.name for parameter in matrices[:2])}, …"
+            raise UserError("CHM236", f"no matrix of the model is called {pattern[:80]!r}", hint=hint)
 
 
 def _matrix(

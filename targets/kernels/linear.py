@@ -12,6 +12,7 @@ from chimerac.compiler.ir.ops.linear import LINEAR_ROWS
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.arithmetic import TirOps, lanes8_sums
+from chimerac.targets.kernels.halves import decode
 from chimerac.targets.kernels.tensorir import Build, Expr, KernelBuilder, Memory, integer, with_lanes
 
 ROWS = LINEAR_ROWS  #: dot products at a time: enough independent sums to hide the latency of an addition
@@ -19,10 +20,12 @@ COLUMNS = 16  #: that each row is multiplied with while it is in the nearest cac
 
 
 def load_wide(b: KernelBuilder, source: Memory, index: Expr, lanes: int) -> Expr:
-    """Elements of a float32 or bf16 operand as float32."""
+    """Elements of a float32, bf16 or f16 operand as float32."""
     value = source.load(index, lanes)
-    if source.type is None or source.type.dtype != "bf16":
+    if source.type is None or source.type.dtype == "f32":
         return value
+    if source.type.dtype == "f16":
+        return decode(b, value, lanes)
     ops = TirOps(b, lanes)
     return ops.from_bits(ops.ishl(b.hold(tirx.Cast(with_lanes("int32", lanes), value)), 16))
 

@@ -233,7 +233,7 @@ def build_token_count(spec: KernelSpec, isa: Isa) -> Any:
 
 
 def build_embedding(spec: KernelSpec, isa: Isa) -> Any:
-    """Rows ids[...] of table[V, D], float32 or bf16, as float32."""
+    """Rows ids[...] of table[V, D], float32, bf16 or f16, as float32."""
     b = KernelBuilder(spec, isa)
     ids, table = b.operands
     width = int(spec.operands[1].shape[1])

@@ -64,11 +64,23 @@ class Context:
         name = self.constants[value.name]
         if value.type.layout:
             raise InternalError(f"constant {name} is packed as {value.type.layout}, which ONNX cannot read")
-        return self.weight(name, "", lambda: [_plain(self.module.constants[name])])[0]
+        return self.weight(name, "", lambda: [plain(self.module.constants[name])])[0]
+
+    def narrow(self, value: Value) -> tuple[str, bool]:
+        """The ONNX value of a float matrix, and whether it is float16, which ``widened`` makes float32."""
+        held = self.constants.get(value.name)
+        if held is None or value.type.dtype != "f16":
+            return self.value(value), False
+        return self.weight(held, "f16", lambda: [self.module.constants[held].data])[0], True
+
+    def widened(self, value: Value) -> str:
+        """A float matrix as float32."""
+        name, is_narrow = self.narrow(value)
+        return self.nodes.cached(("widened", name), lambda: (self.nodes.to_float(name),))[0] if is_narrow else name
 
     def initial(self, constant: str) -> str:
         """The value that a state starts from."""
-        return self.weight(constant, "", lambda: [_plain(self.module.constants[constant])])[0]
+        return self.weight(constant, "", lambda: [plain(self.module.constants[constant])])[0]
 
     def weight(self, constant: str, kind: str, make: Callable[[], list[np.ndarray]]) -> list[str]:
         """Initializers made from a constant of the module, once however often it is used."""
@@ -131,7 +143,8 @@ def one_result(op: Op) -> Value:
     return result
 
 
-def _plain(constant: Constant) -> np.ndarray:
+def plain(constant: Constant) -> np.ndarray:
+    """The numbers of a constant in a type that ONNX computes with."""
     if constant.type.dtype == "bf16":
         return wide(constant.data)
     return constant.data if constant.type.dtype == "i32" else constant.data.astype(np.float32)

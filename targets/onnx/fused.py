@@ -17,7 +17,7 @@ import numpy as np
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.module import Op
 from chimerac.targets.onnx import experts as exact
-from chimerac.targets.onnx.context import Context, Translate, last, shape_of
+from chimerac.targets.onnx.context import Context, Translate, last, plain, shape_of
 from chimerac.targets.onnx.graph import MICROSOFT
 from chimerac.targets.onnx.weights import pack_matrix
 
@@ -45,9 +45,12 @@ def build_linear(context: Context, op: Op) -> tuple[str, ...]:
     """MatMul with the transposed weight."""
     x, weight, *bias = op.operands
     name = context.constant_name(weight)
-    transposed = context.weight(
-        name, "transposed", lambda: [np.ascontiguousarray(context.module.constants[name].data.T)]
-    )[0]
+    held = context.module.constants[name]
+    numbers = held.data if held.type.dtype == "f16" else plain(held)
+    transposed = context.weight(name, "transposed", lambda: [np.ascontiguousarray(numbers.T)])[0]
+    if held.type.dtype == "f16":
+        narrow = transposed
+        (transposed,) = context.nodes.cached(("widened", narrow), lambda: (context.nodes.to_float(narrow),))
     y = context.nodes.op("MatMul", context.value(x), transposed)
     return (context.nodes.op("Add", y, context.value(bias[0])) if bias else y,)
 

@@ -110,7 +110,9 @@ def build_last_token(context: Context, op: Op) -> tuple[str, ...]:
 def build_embedding(context: Context, op: Op) -> tuple[str, ...]:
     """Rows of a float32 table."""
     ids, table = op.operands
-    return (context.nodes.op("Gather", context.value(table), context.value(ids), axis=0),)
+    rows, is_narrow = context.narrow(table)
+    found = context.nodes.op("Gather", rows, context.value(ids), axis=0)
+    return (context.nodes.to_float(found) if is_narrow else found,)
 
 
 def build_look_up(context: Context, op: Op) -> tuple[str, ...]:

@@ -78,7 +78,7 @@ def build_linear(context: Context, op: Op) -> tuple[str, ...]:
 def dense(context: Context, x: str, like: Value, weight: Value) -> str:
     """``linear.dense``: every product of x[..., K] with weight[N, K], then their sums."""
     nodes, width, rows = context.nodes, last(like), int(weight.type.shape[0])
-    products = nodes.op("Mul", nodes.reshape(x, -1, 1, width), context.value(weight))
+    products = nodes.op("Mul", nodes.reshape(x, -1, 1, width), context.widened(weight))
     return nodes.reshape(nodes.lanes8_sum(products, width), *shape_of(like)[:-1], rows)
 
 

@@ -92,16 +92,19 @@ def ternary_file(folder: Path) -> Path:
 def check_integers(target: str, folder: Path, table: Path) -> None:
     """Bundle and PyTorch agree when their activations are rounded alike; the bundle says what it was made of."""
     path = ternary_file(folder)
-    bundle = build(path, targets=[target], out=folder / "dist", tokenizer=table, context=128).bundles[0].path
+    formats = ["int8", "output*=f16"]
+    report = build(path, targets=[target], out=folder / "dist", tokenizer=table, context=128, weights_format=formats)
+    bundle = report.bundles[0].path
     manifest = read_manifest(bundle)
     assert dict(manifest.provenance) == {
         "weights": "small.gguf",
         "source": "llama from a GGUF file",
-        "weights_format": "int8",
+        "weights_format": "int8, output*=f16",
     }
     card = (bundle / "MODEL_CARD.md").read_text()
     assert "14 × TQ2_0 as it is" in card
     assert "1 × Q8_0 as int8, rounded by 0." in card
+    assert "1 × F16 as float16\n" in card
     found = verify(bundle, config=path)
     assert found.agreement is not None
     assert found.agreement.holds
@@ -192,8 +195,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"context": 1}, "CHM236", "a context of 1 tokens"),
     ({"context": 257}, "CHM236", "the model was made for 256"),
     ({"weights_format": "int4"}, "CHM236", "'int4' is no format"),
-    ({"weights_format": ["int8", "head.*=f32"]}, "CHM236", "a list of rules is no format"),
-    ({"weights_format": {"*": "int8"}}, "CHM236", "a list of rules is no format"),
+    ({"weights_format": ["int8", "hat.*=f32"]}, "CHM236", "no matrix of the model is called 'hat.*'"),
+    ({"weights_format": {"*norm.weight": "int8"}}, "CHM236", r"no matrix of the model is called '\*norm.weight'"),
     ({"scale": "tiny"}, "CHM219", "takes no scale"),
     ({"overrides": ["a=1"]}, "CHM219", "takes no --set"),
     ({"weights": "other.safetensors"}, "CHM219", "takes no weights"),

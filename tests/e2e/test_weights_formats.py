@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 import chimerac
 from chimerac.compiler.build.build import build
+from chimerac.compiler.build.importing import module_of_source
 from chimerac.compiler.cli.main import main
 from chimerac.compiler.errors import UserError
 from chimerac.runtime.bundle_format import read_manifest
 from chimerac.runtime.sessions.runner import find_emulator
 
 NATIVE, WASM, ARM, ONNX = "x86_64-avx2", "wasm", "aarch64-neon", "onnx"
-FORMATS = {"*": "int8", "layer.*": "bf16", "other": "ternary", "head.*": "f32"}
+FORMATS = {"*": "int8", "layer.*": "f16", "table.*": "bf16", "other": "ternary", "head.*": "f32"}
 SOURCE = """
 import torch
 from click.testing import CliRunner
@@ -61,15 +62,28 @@ def test_every_target_has_the_interpreters_bits(tmp_path: Path) -> None:
     )
     answers = set()
     for bundle in report.bundles:
-        stated = "f32, *=int8, layer.*=bf16, other=ternary, head.*=f32"
+        stated = "f32, *=int8, layer.*=f16, table.*=bf16, other=ternary, head.*=f32"
         assert read_manifest(bundle.path).provenance["weights_format"] == stated
         card = (bundle.path / "MODEL_CARD.md").read_text()
-        assert "| `layer.weight` | 72 × 72 | bfloat16 | 0." in card
+        assert "| `layer.weight` | 72 × 72 | float16 | 0." in card
         assert "| `other` | 72 × 24 | ternary, scales for 128 | " in card
         assert "× float32 as int8, rounded by" in (bundle.path / "report.html").read_text()
         with chimerac.load(bundle.path) as session:
             answers.add(tuple(piece.token for piece in session.generate("Once upon a time", max_tokens=12)))
     assert len(answers) == 1
+
+
+@pytest.mark.parametrize("wanted", ["bf16", "f16"])
+def test_fused_onnx_reads_narrow_floats(wanted: str, tmp_path: Path) -> None:
+    (tmp_path / "mixed.py").write_text(SOURCE)
+    source = f"{tmp_path / 'mixed.py'}:Mixed"
+    bundle = build(source, targets=["onnx-fused"], out=tmp_path, block=4, weights_format=wanted).bundles[0].path
+    with chimerac.load(bundle) as session, torch.no_grad():
+        session.prefill([3, 1, 4, 1, 5])
+        found = session.logits()
+        assert found is not None
+        expected = module_of_source(source)(torch.tensor([3, 1, 4, 1, 5], dtype=torch.int32))[-1]
+        np.testing.assert_allclose(found, expected.numpy(), atol={"bf16": 0.02, "f16": 0.002}[wanted])
 
 
 @pytest.mark.parametrize(

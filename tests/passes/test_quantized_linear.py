@@ -55,6 +55,17 @@ def test_tied_tables_of_other_formats() -> None:
     assert_same_bits(changed.constants["wide.bf16"].data, to_bfloat16(module.constants["wide"].data))
 
 
+def test_numbers_that_float16_has_not() -> None:
+    text = ir_text("wide: f32[10,20]", "%y: f32[T,20] = float16_embedding(%tokens, %wide)\nreturn %y")
+    module = module_of(text)
+    data = module.constants["wide"].data.copy()
+    data[3, 4] = 7e4
+    held = replace(module.constants["wide"], source=data)
+    with pytest.raises(UserError, match="wide has numbers up to 70000, and float16 none over 65504") as caught:
+        QuantizedLinear().run(replace(module, constants={"wide": held}))
+    assert caught.value.code == "CHM242"
+
+
 def test_text_and_data() -> None:
     after = ir_text(
         "table: f32[10,20], up: f32[12,20]",

@@ -15,6 +15,7 @@ from chimerac.compiler.ir.ops import (
     movement,
     recurrent,
     reductions,
+    rounded,
     structure,
     tables,
 )
@@ -30,6 +31,7 @@ _TABLE = {
         matrices,
         linear,
         tables,
+        rounded,
         recurrent,
         attention,
         cached_attention,

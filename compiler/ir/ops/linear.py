@@ -125,12 +125,14 @@ def to_bfloat16(x: np.ndarray) -> np.ndarray:
 
 
 def wide(x: np.ndarray) -> np.ndarray:
-    """The float32 numbers of bfloat16 bits; float32 numbers as they are."""
-    return x if x.dtype == F32 else (x.astype(np.uint32) << np.uint32(16)).view(F32)
+    """The float32 numbers of bfloat16 bits or of float16; float32 numbers as they are."""
+    if x.dtype == np.uint16:
+        return (x.astype(np.uint32) << np.uint32(16)).view(F32)
+    return x.astype(F32, copy=False)
 
 
 def dense(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """``x @ weight.T`` in float32, each dot product by ``lanes8_sum``: f32[..., N]; weight in float32 or bfloat16."""
+    """``x @ weight.T`` in float32, each dot product by ``lanes8_sum``: f32[..., N]; weight in any float type."""
     step = max(1, _PIECE // max(1, x.size))  # rows whose products are in memory at a time
     rows = range(0, max(1, weight.shape[0]), step)
     return np.concatenate([numpy_math.lanes8_sum(x[..., None, :] * wide(weight[i : i + step])) for i in rows], axis=-1)
@@ -158,7 +160,7 @@ def _infer_norm_quantize(operands: Types, attributes: Attributes) -> tuple[Tenso
 def _infer_linear(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     x, weight, *biases = operands
     require_row(x, "operand")
-    require(weight.dtype in ("f32", "bf16") and len(weight.shape) == 2, f"weight {weight} is no float matrix")
+    require(weight.dtype in ("f32", "bf16", "f16") and len(weight.shape) == 2, f"weight {weight} is no float matrix")
     require(weight.shape[1] == x.shape[-1], f"{x} times {weight}")
     require(len(biases) <= 1 and all(b.shape == weight.shape[:1] for b in biases), f"bias of {weight}")
     return (TensorType("f32", (*x.shape[:-1], weight.shape[0])),)
@@ -190,10 +192,10 @@ def _product_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray
 def _infer_ternary_linear(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     group, block = attribute_int(attributes, "group"), attribute_int(attributes, "block")
     require(group % block == 0, f"group {group} is not a multiple of block {block}")
-    return _infer_rounding_linear(operands, attributes)
+    return infer_rounding_linear(operands, attributes)
 
 
-def _infer_rounding_linear(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+def infer_rounding_linear(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     """Of an op that rounds its weight, which is float32."""
     require_tensor(operands[1], "f32", 2, "weight")
     return _infer_linear(operands, attributes)
@@ -354,7 +356,7 @@ OPS = [
     ),
     OpDef(
         "linear",
-        "x @ weight.T + bias in float32; the weight may be bf16",
+        "x @ weight.T + bias in float32; the weight may be bf16 or f16",
         ("x", "weight", "*bias"),
         _infer_linear,
         _linear_reference,
@@ -408,7 +410,7 @@ OPS = [
         "bfloat16_linear",
         "x @ weight.T in float32, the weight rounded to bfloat16",
         ("x", "weight"),
-        _infer_rounding_linear,
+        infer_rounding_linear,
         lambda op, arrays: (dense(arrays[0], to_bfloat16(arrays[1])),),
         torch="chimera.bfloat16_linear.default",
         replaced="lowered",

@@ -41,7 +41,7 @@ def _ternary_look_up_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np
     return (np.concatenate(rows),)
 
 
-def _infer_embedding(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+def infer_embedding(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
     ids, table, *scales = operands
     require(ids.dtype == "i32" and len(table.shape) == 2, f"look-up of {ids} in {table}")
     require(not table.is_dynamic, f"table {table} must have a fixed shape")
@@ -67,9 +67,9 @@ ONE_ROW = Work(one_row=True)
 OPS = [
     OpDef(
         "embedding",
-        "rows of a float32 or bf16 table as float32",
+        "rows of a float32, bf16 or f16 table as float32",
         ("ids", "table"),
-        _infer_embedding,
+        infer_embedding,
         lambda op, arrays: (wide(arrays[1][arrays[0]]),),
         work=ONE_ROW,
     ),
@@ -77,7 +77,7 @@ OPS = [
         "bfloat16_embedding",
         "rows of a table, rounded to bfloat16",
         ("ids", "table"),
-        _infer_embedding,
+        infer_embedding,
         lambda op, arrays: (wide(to_bfloat16(arrays[1][arrays[0]])),),
         torch="chimera.bfloat16_embedding.default",
         replaced="lowered",
@@ -87,7 +87,7 @@ OPS = [
         "int8_embedding",
         "rows of a table, quantised as int8_linear quantises it",
         ("ids", "table"),
-        _infer_embedding,
+        infer_embedding,
         lambda op, arrays: (look_up(arrays[0], *quantise_rows(arrays[1], op.integer("group")), op.integer("group")),),
         {"group": int},
         torch="chimera.int8_embedding.default",
@@ -98,7 +98,7 @@ OPS = [
         "ternary_embedding",
         "rows of a table, ternarised as ternary_linear does it",
         ("ids", "table"),
-        _infer_embedding,
+        infer_embedding,
         lambda op, arrays: (look_up(arrays[0], *ternarise(arrays[1], op.integer("group")), op.integer("group")),),
         {"group": int},
         torch="chimera.ternary_embedding.default",
@@ -119,7 +119,7 @@ OPS = [
         "look_up",
         "dequantised rows of an int8 table with group scales",
         ("ids", "table", "table_scales"),
-        _infer_embedding,
+        infer_embedding,
         lambda op, arrays: (look_up(arrays[0], arrays[1], arrays[2], op.integer("group")),),
         {"group": int},
         work=ONE_ROW,

@@ -55,8 +55,8 @@ def test_what_the_declarations_say() -> None:
         "folds": {op.name for op in OPS.values() if op.folds and not op.elementwise},
         "guarded": {op.name for op in OPS.values() if op.guard is not None},
     }
-    embeddings = {"ternary_embedding", "int8_embedding", "bfloat16_embedding"}
-    linears = {"ternary_linear", "int8_linear", "bfloat16_linear", "moe"}
+    embeddings = {"ternary_embedding", "int8_embedding", "bfloat16_embedding", "float16_embedding"}
+    linears = {"ternary_linear", "int8_linear", "bfloat16_linear", "float16_linear", "moe"}
     reductions = {f"reduce_{name}" for name in ("sum", "max", "min", "prod")}
     reductions |= {"argmax", "argmin", "cumsum", "softmax", "log_softmax"}
     moves = {"gather", "take_along", "unfold"}
@@ -202,7 +202,7 @@ def test_products() -> None:
     trits, sizes = TensorType("i8", (10, 8)), {"rows": 10, "columns": 8}
     refuse("ternary_look_up", i32("T"), trits, TensorType("f16", (10, 1)), group=4, **sizes)
     refuse("ternary_look_up", i32("T"), TensorType("i8", (9, 8)), TensorType("f16", (9, 2)), group=4, **sizes)
-    refuse("linear", f32("T", 8), TensorType("f16", (10, 8)))
+    refuse("linear", f32("T", 8), TensorType("i8", (10, 8)))
     refuse("ternary_linear", f32("T", 8), TensorType("bf16", (10, 8)), group=4, block=4)
     refuse("bfloat16_linear", f32("T", 8), TensorType("bf16", (10, 8)))
     refuse("embedding", f32("T"), f32(10, 8))

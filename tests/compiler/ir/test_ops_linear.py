@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from ir_tools import assert_same_bits, draw, run_op
 
 from chimerac.compiler.ir.ops.linear import quantise_blocks, quantise_rows, ternarise, to_bfloat16, wide
+from chimerac.compiler.ir.ops.rounded import to_float16
 from chimerac.frontends.layers import ops
 from chimerac.frontends.layers.quantization import weight_codes
 
@@ -204,14 +206,23 @@ def test_bfloat16_rounds_half_to_even() -> None:
     assert_same_bits(wide(to_bfloat16(x)), rounded.float().numpy())
 
 
-def test_bfloat16_ops() -> None:
+def test_float16_rounds_half_to_even_and_is_widened_exactly() -> None:
+    x = draw(3, 20, 50, scale=1e3)
+    x[0, :7] = [0.0, -0.0, 1.00048828125, 1.00146484375, 3e-8, 65519.0, 65520.0]  # ties, a subnormal, the largest, more
+    rounded = torch.from_numpy(x).half()
+    assert_same_bits(to_float16(x), rounded.numpy())
+    assert_same_bits(wide(to_float16(x)), rounded.float().numpy())
+
+
+@pytest.mark.parametrize(("kind", "round_"), [("bfloat16", to_bfloat16), ("float16", to_float16)])
+def test_ops_of_narrow_floats(kind: str, round_: Callable[[np.ndarray], np.ndarray]) -> None:
     x, table, ids = draw(1, 3, 50), draw(2, 9, 50), np.array([8, 0, 8], np.int32)
-    rounded = wide(to_bfloat16(table))
+    rounded = wide(round_(table))
     expected = run_op("linear", x, rounded)[0]
-    assert_same_bits(run_op("bfloat16_linear", x, table)[0], expected)
-    assert_same_bits(run_op("linear", x, to_bfloat16(table))[0], expected)
-    assert_same_bits(run_op("bfloat16_embedding", ids, table)[0], rounded[ids])
-    assert_same_bits(run_op("embedding", ids, to_bfloat16(table))[0], rounded[ids])
+    assert_same_bits(run_op(f"{kind}_linear", x, table)[0], expected)
+    assert_same_bits(run_op("linear", x, round_(table))[0], expected)
+    assert_same_bits(run_op(f"{kind}_embedding", ids, table)[0], rounded[ids])
+    assert_same_bits(run_op("embedding", ids, round_(table))[0], rounded[ids])
 
 
 def test_ternary_look_ups() -> None:

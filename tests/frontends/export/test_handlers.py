@@ -66,6 +66,7 @@ class Heads(nn.Module):
     def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
         x = ops.int8_embedding(tokens, self.table, 8)
         x = x + ops.ternary_embedding(tokens, self.table, 8) + ops.bfloat16_embedding(tokens, self.table)
+        x = x + ops.float16_embedding(tokens, self.table) + ops.float16_linear(x, self.matrix)
         x = ops.rms_norm(x, self.norm, 1e-6)
         x = x + ops.ternary_linear(x, self.matrix, 8, 4) + ops.bfloat16_linear(x, self.matrix)
         y, tail = ops.causal_conv(x, self.taps, self.tail)

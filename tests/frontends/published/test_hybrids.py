@@ -19,6 +19,7 @@ from torch import nn
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.verbs.inspect_published import inspect_published
+from chimerac.frontends.matrices.rules import Rules
 from chimerac.frontends.published.filled import filled
 from chimerac.frontends.published.reading import open_source, read_published
 from chimerac.frontends.published.stored import Gathered
@@ -48,7 +49,7 @@ def test_the_text_part_of_a_model_that_sees_pictures(tmp_path: Path) -> None:
     save(model, tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
     save_file({**tensors, "mtp.fc.weight": torch.zeros(4, 4)}, tmp_path / "model.safetensors")
-    published = read_published(open_source(tmp_path), "float32")
+    published = read_published(open_source(tmp_path), Rules("f32"))
     pictures = sum(name.startswith("model.visual.") for name in tensors)
     assert published.remarks == (
         f"{pictures} tensors left out: what sees pictures",
@@ -180,7 +181,7 @@ def test_layers_that_guess_further_tokens_are_left_out_of_gguf_files(tmp_path: P
         writer.add_tensor("blk.3.nextn.eh_proj.weight", np.zeros((64, 128), np.float32))
 
     path = write_hybrid(CASES["qwen 3.5"].make(), tmp_path / "model.gguf", "qwen35", keys=keys)
-    published = read_published(open_source(path), "float32")
+    published = read_published(open_source(path), Rules("f32"))
     assert published.shape.layers == 3
     assert published.remarks == ("1 tensors left out: what guesses further tokens",)
 

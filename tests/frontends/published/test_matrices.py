@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.matrices.forms import Form
 from chimerac.frontends.matrices.matrix import Matrix
+from chimerac.frontends.matrices.rules import Rules
 from chimerac.frontends.published.filled import filled
 from chimerac.frontends.published.reading import open_source, read_published
 
@@ -131,7 +132,7 @@ def test_the_rules_of_bitnet(name: str, tmp_path: Path) -> None:
     if not case.settings.get("tie_word_embeddings"):
         case = Case(case.name, {**case.settings, "tie_word_embeddings": True})
     model = bit_model(tmp_path, case, **quantization)
-    published = read_published(open_source(tmp_path), "float32")
+    published = read_published(open_source(tmp_path), Rules("f32"))
     for theirs, mine in MINE.items():
         layer, found = model.get_submodule(theirs), published.matrices[mine]
         assert found.form == Form("ternary", 128, "tensor")

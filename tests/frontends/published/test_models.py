@@ -14,7 +14,7 @@ from published_models import CASES, Case, Types, logits_of, plain_types, save, w
 from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from chimerac.frontends.matrices.forms import Kind
+from chimerac.frontends.matrices.rules import FORMATS, Rules, rules_of
 from chimerac.frontends.published.filled import FilledModel, filled
 from chimerac.frontends.published.reading import open_source, read_published
 
@@ -22,8 +22,8 @@ TOKENS = torch.randint(0, 300, (40,), generator=torch.Generator().manual_seed(1)
 CALLS = (7, 9, 1, 15, 8)
 
 
-def module_of(path: Path, wanted: Kind = "float32") -> FilledModel:
-    return filled(read_published(open_source(path), wanted), context=64)
+def module_of(path: Path, wanted: str = "f32") -> FilledModel:
+    return filled(read_published(open_source(path), Rules(wanted)), context=64)
 
 
 def logits_in_calls(model: FilledModel, tokens: Tensor = TOKENS) -> Tensor:
@@ -150,7 +150,7 @@ def test_gguf_files_of_blocks_are_what_the_gguf_package_reads(kind: str, tmp_pat
     """The logits are those of the model with the weights that the package dequantises; permuted rows among them."""
     model, quant = WIDE.make(), gguf.GGMLQuantizationType[kind]
     path = write_gguf(model, tmp_path / "model.gguf", "llama", _in(quant))
-    published = read_published(open_source(path), "float32")
+    published = read_published(open_source(path), Rules("f32"))
     ternary = kind.startswith("TQ")
     assert {str(form.kind) for form in published.forms.values()} == {"ternary" if ternary else "float32"}
     with torch.no_grad():
@@ -166,12 +166,27 @@ def test_gguf_files_of_blocks_are_what_the_gguf_package_reads(kind: str, tmp_pat
         assert torch.equal(kept, model.get_parameter("model.layers.1.self_attn.q_proj.weight"))
 
 
-@pytest.mark.parametrize("wanted", ["int8", "bfloat16"])
-def test_floats_become_what_is_wanted(wanted: Kind, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("wanted", "near"), [("int8", 0.05), ("bf16", 0.05), ("f16", 0.005)])
+def test_floats_become_what_is_wanted(wanted: str, near: float, tmp_path: Path) -> None:
     model = WIDE.make()
     mine = module_of(save(model, tmp_path), wanted)
-    assert {form.kind for form in read_published(open_source(tmp_path), wanted).forms.values()} == {wanted}
-    assert difference(logits_in_calls(mine), logits_of(model, TOKENS)) < 0.05
+    kinds = {form.kind for form in read_published(open_source(tmp_path), Rules(wanted)).forms.values()}
+    assert kinds == {FORMATS[wanted]}
+    assert difference(logits_in_calls(mine), logits_of(model, TOKENS)) < near
+
+
+def test_patterns_fit_all_names_of_a_matrix(tmp_path: Path) -> None:
+    """Those of the module, of folders and of GGUF files, whichever it is read from."""
+    save(WIDE.make(), tmp_path)
+    given = ["auto", "layers.0.*=int8", "model.layers.1.self_attn.*=bf16", "blk.1.ffn_*=ternary", "lm_head*=f16"]
+    forms = read_published(open_source(tmp_path), rules_of(given)).forms
+    kinds = {name: form.kind for name, form in forms.items()}
+    assert {kind for name, kind in kinds.items() if name.startswith("layers.0.")} == {"int8"}
+    assert {kind for name, kind in kinds.items() if name.startswith("layers.1.mixer.")} == {"bfloat16"}
+    assert {kind for name, kind in kinds.items() if name.startswith("layers.1.ffn.")} == {"ternary"}
+    tied = "head.weight" not in kinds
+    assert kinds["embedding.weight" if tied else "head.weight"] == "float16"
+    assert tied or kinds["embedding.weight"] == "float32"
 
 
 def test_a_large_model_is_read_when_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,6 +131,18 @@ def test_look_up(tmp_path: Path) -> None:
     check(cases, product_isas(), tmp_path)
 
 
+def test_float16_weights(tmp_path: Path) -> None:
+    """Subnormals, zeros of both signs and the largest numbers among them."""
+    cases = []
+    for n, rows, columns in ((1, 4, 64), (5, 9, 63), (3, 1, 7), (16, 33, 100)):
+        table = (normal(rows, columns) * 10.0 ** RANDOM.integers(-8, 3, (rows, columns))).astype(np.float16)
+        table[0, :4] = [-0.0, 65504, -65504, 2.0**-24]
+        ids = RANDOM.integers(0, rows, n).astype(np.int32)
+        cases.append(case("linear", [normal(n, columns), table], {}, tokens=[0]))
+        cases.append(case("embedding", [ids, table], {}, tokens=[0]))
+    check(cases, product_isas(), tmp_path)
+
+
 def test_bfloat16_weights(tmp_path: Path) -> None:
     cases = []
     for n, rows, columns in ((1, 4, 64), (5, 9, 63), (3, 1, 7), (16, 33, 100)):
