@@ -8,6 +8,7 @@ by step has them in buffers of a fixed number of rows, into which it puts those 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -31,12 +32,14 @@ causal_attention = torch.ops.chimera.causal_attention.default
 
 #: Longest text whose mask is computed; larger windows are not seen.
 LONGEST = 4096
+MOST_BIASES = 1 << 27  #: numbers of a mask with a slope for each head
 #: A score from here on downwards is that of a row that is not seen: whatever the others are, its weight is 0.
 HIDDEN = -1e4
 
 FORM = (
     "recognised is softmax(q @ k.transpose(-2, -1) * scale, masked) @ v, and F.scaled_dot_product_attention, where "
-    "every token sees itself and those before it, or the last ones of a window"
+    "every token sees itself and those before it, or the last ones of a window; what is added to scores may be a slope "
+    "by distance for each head"
 )
 
 
@@ -154,6 +157,7 @@ class _Attention:
         self.written: tuple[Written, Written] | None = None
         if not whole or not str(node.meta["val"].shape[-1]).startswith("s"):
             self.written = self._written()
+        self.slopes: torch.Tensor | None = None  #: of the heads of q, or one for all
         self.window = self._window()
 
     def _given(self, position: int) -> Mapping[str, torch.Tensor]:
@@ -196,14 +200,13 @@ class _Attention:
         except (RuntimeError, IndexError, TypeError, ValueError):
             raise self._refused(f"the mask of attention has no value for a text of {tokens} tokens") from None
         mask = mask.reshape(-1, *mask.shape[-2:])
-        if mask.shape[-2:] != (tokens, size) or not bool((mask == mask[:1]).all()):
-            raise self._refused("attention whose mask differs by head, or adds to scores")
+        hidden = (mask <= HIDDEN)[0]
+        if mask.shape[-2:] != (tokens, size) or not bool(((mask <= HIDDEN) == hidden).all()):
+            raise self._refused("attention whose mask differs by head")
         ages = position + torch.arange(tokens)[:, None] - torch.arange(size)
-        hidden = mask[0] <= HIDDEN
         if bool((hidden != (ages < 0))[ages < 0].any()):
             raise self._refused("attention to later tokens, which a text that grows does not have yet")
-        if bool((mask[0][~hidden] != 0).any()):
-            raise self._refused("attention with a bias that depends on the places of tokens")
+        self._take_slopes(mask, hidden, ages)
         before = hidden & (ages >= 0)
         window = int(ages[before].min()) if bool(before.any()) else 0
         if window and bool(((ages >= window) & ~hidden).any()):
@@ -211,6 +214,26 @@ class _Attention:
         if bool(before.any()) and not window:
             raise self._refused("attention of a token that does not see itself")
         return window
+
+    def _take_slopes(self, mask: torch.Tensor, hidden: torch.Tensor, ages: torch.Tensor) -> None:
+        """What is added to scores [H or 1, T, S] must be a slope by distance, but for a number for each token, which
+        changes no weight."""
+        seen = ~hidden & (ages >= 0)
+        own = mask[:, ages == 0][..., None]  # of each token to itself
+        relative = torch.where(seen, mask - torch.where(own <= HIDDEN, 0.0, own), 0.0).double()
+        before = seen & (ages > 0)
+        if bool(before.any()) and self.slopes is None:
+            nearest = before & (ages == ages[before].min())
+            slopes = -(relative / ages.clamp(min=1))[:, nearest][:, 0].float()
+            heads = self.q.meta["val"].shape[-3] if self.q.meta["val"].dim() > 2 else 1
+            if len(slopes) not in (1, heads):
+                raise self._refused("attention with a bias of another number of heads")
+            self.slopes = slopes.expand(heads)
+        slopes = self.slopes[: len(mask)].double() if self.slopes is not None else torch.zeros(len(mask))
+        differ = (relative + slopes[:, None, None] * ages.clamp(min=0)).abs()
+        largest = torch.where(seen, mask, 0.0).abs().max()
+        if bool((differ[:, seen] > 1e-6 * largest).any()):
+            raise self._refused("attention with a bias that is no slope by distance (ALiBi)")
 
     def _changed(self) -> set[str]:
         return {name for names in self.mutations.values() for name in names}
@@ -220,6 +243,8 @@ class _Attention:
         if self.written is not None:
             return self.written[0].rows
         longest = min(context or limit or LONGEST, LONGEST)
+        if self._slopes():
+            longest = min(longest, math.isqrt(MOST_BIASES // len(self._slopes())))
         self.window = max(self.window, self._window_of(longest, 0))
         if self.window:
             return self.window + block - 1
@@ -236,6 +261,10 @@ class _Attention:
         assert found is not None
         return found
 
+    def _slopes(self) -> list[float]:
+        """Of the heads; none where they are all 0."""
+        return self.slopes.tolist() if self.slopes is not None and bool(self.slopes.any()) else []
+
     # ---- the op in its place ----
 
     def replace(self, rows: int) -> None:
@@ -246,7 +275,7 @@ class _Attention:
                 keys, values = (one.new_rows(graph) for one in self.written)
             else:
                 keys, values = ungrouped(swapped(graph, self.keys), self.values)
-            arguments = (self.q, keys, values, self.scores.scale, self.window, rows)
+            arguments = (self.q, keys, values, self.scores.scale, self.window, rows, self._slopes())
             made = graph.call_function(causal_attention, arguments)
             made.meta = dict(result.meta)
         result.replace_all_uses_with(made)

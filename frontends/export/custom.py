@@ -20,7 +20,8 @@ def _custom(importer: Importer, node: Node, makes: str) -> Any:
     definition = OPS[makes]
     tensors = len(definition.operands)
     attributes: dict[str, Attribute] = {}
-    for (name, kind), given in zip(definition.attributes.items(), node.args[tensors:], strict=True):
+    declared = [(name, kind) for name, kind in definition.attributes.items() if name not in definition.optional]
+    for (name, kind), given in zip(declared, node.args[tensors:], strict=True):
         assert isinstance(given, int | float | str)
         attributes[name] = kind(given)
     return importer.emit(makes, [importer.value(a) for a in node.args[:tensors]], attributes, node)
@@ -41,13 +42,15 @@ def _codes(kind: Kind) -> Handle:
 
 def _causal_attention(importer: Importer, node: Node, makes: str) -> Any:
     """Attention over a text, of which a call has a part: keys and values of the parts before are in a cache."""
-    *tensors, scale, window, rows = node.args
+    *tensors, scale, window, rows, slopes = node.args
     q, k, v = (_by_token(importer, importer.value(argument), node) for argument in tensors)
     states = [
         importer.carried(f"{side}_cache", f32(*x.type.shape[1:2], int(str(rows)), *x.type.shape[2:]))
         for side, x in (("key", k), ("value", v))
     ]
     attributes: dict[str, Attribute] = {"scale": float(str(scale)), "window": int(str(window))}
+    if isinstance(slopes, list | tuple) and slopes:
+        attributes["slopes"] = ",".join(map(str, slopes))
     operands = [q, k, v, *(value for _, value in states), importer.position()]
     y, *after = importer.emit(makes, operands, attributes, node)
     for (name, _), value in zip(states, after, strict=True):

@@ -68,9 +68,11 @@ def scores_of(softmax: Node, evaluated: Evaluated) -> Scores | None:
             return None
         if node.target in PRODUCTS:
             return Scores(node, scale, steps[::-1])
-        if node.target is aten.baddbmm.default and not node.kwargs:
-            steps.append(_added(node.args[0]))
-            return Scores(node, scale, steps[::-1])
+        if node.target is aten.baddbmm.default:
+            if not evaluated.is_free(node.args[0]):
+                return None
+            steps.append(_added(node.args[0], float(str(node.kwargs.get("beta", 1)))))
+            return Scores(node, scale * float(str(node.kwargs.get("alpha", 1))), steps[::-1])
         found = _step(node, evaluated)
         if found is None:
             return None
@@ -173,9 +175,9 @@ def _scaled(number: Any, factor: float, target: Any) -> Step:
     return step
 
 
-def _added(term: Any) -> Step:
+def _added(term: Any, factor: float = 1.0) -> Step:
     def step(mask: torch.Tensor, evaluated: Evaluated, tokens: int) -> torch.Tensor:
-        found: torch.Tensor = mask + evaluated.of(term, tokens)
+        found: torch.Tensor = mask + factor * evaluated.of(term, tokens)
         return found
 
     return step

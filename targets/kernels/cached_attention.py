@@ -9,7 +9,7 @@ import numpy as np
 from tvm import tirx
 
 from chimerac.compiler.ir import numerics
-from chimerac.compiler.ir.ops.cached_attention import CHUNK, LEAST
+from chimerac.compiler.ir.ops.cached_attention import CHUNK, LEAST, slopes_of
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.arithmetic import TirOps
@@ -48,12 +48,23 @@ class _Attention:
         key_scales, value_scales = scales or (None, None)
         self.keys = CacheRows(b, keys, key_scales, self.key_width, self.lanes)
         self.values = CacheRows(b, values, value_scales, self.value_width, self.lanes)
+        self.slopes = self._slopes()
         self.tile = max(1, QUERIES // self.group)  #: tokens that pass by a chunk together
         queries = self.tile * self.group
         self.scores = b.local("float32", queries * CHUNK)
         self.tops, self.totals = (b.local("float32", queries) for _ in range(2))
         widest = max(self.lanes * self.key_width, ROWS_PER_VISIT * self.value_width)
         self.decoded = None if self.keys.plain else b.local("float32", widest)
+
+    def _slopes(self) -> Memory | None:
+        """Slopes of the query heads, where they have some."""
+        found = slopes_of(dict(self.b.spec.attributes))
+        if found is None:
+            return None
+        memory = self.b.local("float32", self.heads)
+        for head, slope in enumerate(found.tolist()):
+            self.b.store(memory, head, TirOps(self.b, 1).f32(slope))
+        return memory
 
     def build(self) -> Any:
         b = self.b
@@ -107,9 +118,17 @@ class _Tile:
 
     def _row(self, query: Expr) -> Expr:
         """The row of q and of the result."""
+        token = self.first + tirx.truncdiv(query, integer(self.whole.group))
+        return self.b.let(token * self.whole.heads + self._head(query))
+
+    def _head(self, query: Expr) -> Expr:
+        """The head of q."""
         group = self.whole.group
-        token = self.first + tirx.truncdiv(query, integer(group))
-        return self.b.let(token * self.whole.heads + self.head * group + tirx.truncmod(query, integer(group)))
+        return self.head * group + tirx.truncmod(query, integer(group))
+
+    def _position(self, query: Expr) -> Expr:
+        """That of the token of q."""
+        return self.b.let(self.whole.position + self.first + tirx.truncdiv(query, integer(self.whole.group)))
 
     def _chunk(self, base: Expr) -> None:
         b, whole = self.b, self.whole
@@ -147,12 +166,15 @@ class _Tile:
 
                 ops = TirOps(b, lanes)
                 scaled = ops.mul(row_sums(b, terms, lanes, width), ops.f32(whole.scale))
+                if whole.slopes is not None:
+                    slope = splat(b.let(whole.slopes.load(self._head(query))), lanes)
+                    behind = b.hold(tirx.Ramp(b.let(base + at - self._position(query)), integer(1), lanes))
+                    scaled = ops.add(scaled, ops.mul(slope, ops.to_float(behind)))
                 b.store(whole.scores, query * CHUNK + at, scaled)
 
     def _seen(self, query: Expr, base: Expr) -> tuple[Expr, Expr]:
         """The first and the last row of a chunk that a query sees, counted from its beginning; last < first: none."""
-        b, whole = self.b, self.whole
-        position = b.let(whole.position + self.first + tirx.truncdiv(query, integer(whole.group)))
+        b, position = self.b, self._position(query)
         first = b.let(tirx.Max(self._begin(position) - base, integer(0)))
         return first, b.let(tirx.Min(position - base, integer(CHUNK - 1)))
 

@@ -9,7 +9,14 @@ import numpy as np
 from onnx import TensorProto
 
 from chimerac.compiler.ir.module import Op
-from chimerac.compiler.ir.ops.cached_attention import CHUNK, INT8_BLOCK, LARGEST_HALF, LEAST, LEAST_SCALE
+from chimerac.compiler.ir.ops.cached_attention import (
+    CHUNK,
+    INT8_BLOCK,
+    LARGEST_HALF,
+    LEAST,
+    LEAST_SCALE,
+    slopes_of,
+)
 from chimerac.compiler.ir.ops.definition import blocks
 from chimerac.compiler.ir.types import TensorType
 from chimerac.targets.onnx.context import Context, Translate
@@ -47,6 +54,10 @@ def build_cached_attention(context: Context, op: Op) -> tuple[str, ...]:
     seen = body.unsqueeze(keys.found(body, place), 1)  # [G, 1, rows, d]
     sums = body.lanes8_sum(body.op("Mul", queries, seen), width)
     scores = body.op("Mul", body.reshape(sums, -1, heads, CHUNK), body.f32(op.number("scale")))
+    slopes = slopes_of(op.attributes)
+    if slopes is not None:
+        behind = body.unsqueeze(body.to_float(body.op("Neg", ahead)), 1)  # [T, 1, rows]
+        scores = body.op("Add", scores, body.op("Mul", body.f32(slopes[:, None]), behind))
     scores = body.op("Where", valid, scores, body.f32(MINUS_INFINITY))
     highest = body.op("Max", top, body.op("ReduceMax", scores, body.i64([2]), keepdims=1))
     weights = call(body, "exp", body.op("Sub", scores, highest))

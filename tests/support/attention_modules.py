@@ -58,6 +58,25 @@ def windowed(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.softmax(torch.matmul(q, k.transpose(2, 3)) * 0.4 + bias, -1) @ v
 
 
+def sloped(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """ALiBi: further tokens weigh less, by head."""
+    slopes = torch.tensor([0.5, 0.25, 0.125, 0.7071067811865476])[:, None, None]
+    age = ages(q.shape[2])
+    bias = (-slopes * age).masked_fill(age < 0, -math.inf)
+    return F.softmax(q @ k.transpose(-2, -1) * 0.4 + bias, -1) @ v
+
+
+def placed(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """The same by places, as BLOOM writes it, over the last tokens only; what that adds to all scores of a token is
+    nothing."""
+    heads, tokens = q.shape[1:3]
+    slopes = 2.0 ** -torch.arange(1, heads + 1)
+    bias = (slopes[:, None] * torch.arange(tokens))[:, None, :]
+    scores = bias.baddbmm(q[0], k[0].transpose(-2, -1), beta=2.0, alpha=0.3).view(1, heads, tokens, tokens)
+    hidden = (ages(tokens) < 0) | (ages(tokens) >= 13)
+    return F.softmax(scores.masked_fill(hidden, torch.finfo(torch.float32).min), -1) @ v
+
+
 def rotated(x: Tensor) -> Tensor:
     """Rotary positions by halves, cosines and sines from the places in the text: x [1, H, T, d]."""
     frequencies = 1.0 / (10000.0 ** (torch.arange(0, x.shape[-1], 2) / x.shape[-1]))
@@ -148,9 +167,12 @@ class Stepped(nn.Module):
     k: Tensor
     v: Tensor
 
-    def __init__(self, how: str = "index_copy_", rows: int = CONTEXT, window: int = 0, groups: int = HEADS) -> None:
+    def __init__(
+        self, how: str = "index_copy_", rows: int = CONTEXT, window: int = 0, groups: int = HEADS, slope: float = 0.0
+    ) -> None:
         super().__init__()
         torch.manual_seed(5)
+        self.slope = slope
         self.how, self.rows, self.window, self.groups = how, rows, window, groups
         self.table, self.head = nn.Embedding(VOCABULARY, INNER), nn.Linear(INNER, VOCABULARY)
         self.joint = nn.Linear(INNER, INNER + 2 * groups * WIDTH)
@@ -167,7 +189,8 @@ class Stepped(nn.Module):
         age = at[:, None] - torch.arange(self.rows)
         seen = (age >= 0) & (age < (self.window or self.rows))
         q = q.view(1, count, HEADS, WIDTH).transpose(1, 2)
-        y = F.scaled_dot_product_attention(q, keys, values, attn_mask=seen, enable_gqa=self.groups < HEADS)
+        mask = torch.where(seen, -self.slope * age, -math.inf) if self.slope else seen
+        y = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, enable_gqa=self.groups < HEADS)
         found: Tensor = self.head(y.transpose(1, 2).reshape(count, INNER))
         return found
 
@@ -195,6 +218,8 @@ WHOLE: Mapping[str, Callable[[], nn.Module]] = {
     "where": partial(Whole, chosen),
     "einsum": partial(Whole, summed),
     "window": partial(Whole, windowed),
+    "slopes": partial(Whole, sloped, 2, True, "interleave"),
+    "slopes by places": partial(Whole, placed),
     "grouped": partial(Whole, grouped, 2, False),
     "interleaved": partial(Whole, filled, 2, False, "interleave"),
     "expanded": partial(Whole, flash, 1, False, "expand"),
@@ -207,4 +232,5 @@ STEPPED: Mapping[str, Callable[[], nn.Module]] = {
     **{how: partial(Stepped, how) for how in ("index_copy_", "copy_", "slice", "rows")},
     "grouped": partial(Stepped, "index_copy_", groups=2),
     "window": partial(Stepped, "copy_", window=9),
+    "slope": partial(Stepped, "slice", groups=2, slope=0.3),
 }

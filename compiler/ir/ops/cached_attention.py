@@ -9,6 +9,9 @@ A chunk begins at a multiple of ``CHUNK``, whatever the call, so blocks and sing
 products and the sum of a chunk are ``numpy_math.lanes8_sum``, with rows that are not seen as weights of +0; ``o`` adds
 rows in ascending order. The result is o / l.
 
+With ``slopes``, one for each query head, the score of a row that is n tokens before is lessened by slope n (ALiBi,
+arXiv 2108.12409): slope (-n) is rounded, and then the sum.
+
 Caches of ``cached_attention`` are float32 or float16. Those of ``cached_attention_int8`` are codes of 8 bits with a
 float16 scale for each ``INT8_BLOCK`` channels of a row: a number is its code times the scale, exactly in float32.
 """
@@ -26,6 +29,7 @@ from chimerac.compiler.ir.ops.definition import (
     Attributes,
     OpDef,
     Shared,
+    TypeRuleError,
     Types,
     Work,
     attribute_int,
@@ -125,12 +129,27 @@ def _attended(op: Op, q: np.ndarray, keys: Held, values: Held, start: int) -> np
     kept, rows = (int(d) for d in op.operands[3].type.shape[:2])
     sizes, window = (kept, rows, int(op.operands[4].type.shape[2])), op.integer("window") or rows
     scale = F32(op.number("scale"))
+    slopes = slopes_of(op.attributes)
     seen = [range(max(0, start + t - window + 1), start + t + 1) for t in range(q.shape[0])]
-    return np.stack([_attend(token, keys, values, sizes, scale, own) for token, own in zip(q, seen, strict=True)])
+    return np.stack(
+        [_attend(token, keys, values, sizes, scale, slopes, own) for token, own in zip(q, seen, strict=True)]
+    )
+
+
+def slopes_of(attributes: Attributes) -> np.ndarray | None:
+    """Slopes of the query heads, f32 [H], where there are some."""
+    text = attributes.get("slopes")
+    return None if text is None else np.array(str(text).split(","), F32)
 
 
 def _attend(
-    q: np.ndarray, keys: Held, values: Held, sizes: tuple[int, int, int], scale: np.float32, seen: range
+    q: np.ndarray,
+    keys: Held,
+    values: Held,
+    sizes: tuple[int, int, int],
+    scale: np.float32,
+    slopes: np.ndarray | None,
+    seen: range,
 ) -> np.ndarray:
     """One token: q [H, d] over the rows at these positions of caches of ``sizes`` [G, R, dv] -> [H, dv]."""
     (kept, rows, width), heads = sizes, q.shape[0]
@@ -142,7 +161,10 @@ def _attend(
         places = part % rows
         scores = np.full((heads, CHUNK), -np.inf, F32)
         chunk = np.repeat(keys(places), group, axis=0)  # [H, rows, d]
-        scores[:, part - begin] = numpy_math.lanes8_sum(q[:, None, :] * chunk) * scale
+        found = numpy_math.lanes8_sum(q[:, None, :] * chunk) * scale
+        if slopes is not None:
+            found = found + slopes[:, None] * (part - (seen.stop - 1)).astype(F32)
+        scores[:, part - begin] = found
         before, top = top, np.fmax(top, np.fmax.reduce(scores, axis=-1))
         weights = np.asarray(numerics.exp(N, scores - top[:, None]), F32)
         fading = np.asarray(numerics.exp(N, before - top), F32)
@@ -184,11 +206,23 @@ def _infer(operands: Types, attributes: Attributes, dtype: str) -> tuple[TensorT
         require(cache.shape[0] == kept and cache.shape[2] == new.shape[2], f"cache {cache} for {new}")
     require(q.shape[2] == k.shape[2], f"q {q} and k {k}")
     require(key_cache.dtype == value_cache.dtype and key_cache.shape[1] == value_cache.shape[1], "caches differ")
+    slopes = _checked_slopes(attributes)
+    require(slopes in (0, heads), f"{slopes} slopes for {heads} heads")
     window = attribute_int(attributes, "window")
     require(0 <= window <= static(key_cache.shape[1], "a cache"), f"a window of {window} in {key_cache}")
     require(max(t.elements() for t in (key_cache, value_cache)) < 1 << 31, f"{key_cache} is too large")
     require(position == i32(), "position must be an i32 scalar")
     return v.with_shape((*q.shape[:2], v.shape[2])), key_cache, value_cache
+
+
+def _checked_slopes(attributes: Attributes) -> int:
+    """How many slopes there are."""
+    try:
+        found = slopes_of(attributes)
+    except ValueError:
+        raise TypeRuleError("slopes are no numbers") from None
+    require(found is None or bool(np.isfinite(found).all()), "slopes are not finite")
+    return 0 if found is None else len(found)
 
 
 def _rows(operands: Types, attributes: Attributes) -> int:
@@ -218,11 +252,13 @@ _WORK = Work(_products, Shared(lambda operands, attributes: int(operands[3].shap
 OPS = [
     OpDef(
         "cached_attention",
-        "causal softmax attention over the cache, which takes new keys and values first; `window` 0: over all tokens",
+        "causal softmax attention over the cache, which takes new keys and values first; `window` 0: over all tokens; "
+        "`slopes`: of the heads, by distance (ALiBi)",
         ("q", "k", "v", "key_cache", "value_cache", "position"),
         _infer_cached_attention,
         _cached_attention,
-        {"scale": float, "window": int},
+        {"scale": float, "window": int, "slopes": str},
+        optional=("slopes",),
         torch="chimera.cached_attention.default",
         in_place={1: 3, 2: 4},
         context=_context,
@@ -235,7 +271,8 @@ OPS = [
         ("q", "k", "v", "key_cache", "value_cache", "position", "key_scales", "value_scales"),
         _infer_cached_attention_int8,
         _cached_attention_int8,
-        {"scale": float, "window": int},
+        {"scale": float, "window": int, "slopes": str},
+        optional=("slopes",),
         in_place={1: 3, 2: 4, 3: 6, 4: 7},
         context=_context,
         overwriting=_overwriting_int8,

@@ -7,6 +7,7 @@ import pytest
 import torch
 from ir_tools import assert_same_bits, draw, run_op, scalar
 
+from chimerac.compiler.ir.module import Attribute
 from chimerac.compiler.ir.ops import OPS, TypeRuleError
 from chimerac.compiler.ir.ops.cached_attention import INT8_BLOCK, LARGEST_HALF
 from chimerac.compiler.ir.types import TensorType, f32, i32
@@ -22,13 +23,15 @@ def caches(kept: int, rows: int, width: int, value_width: int, dtype: type = np.
     return [np.full((kept, rows, w), np.nan, dtype) for w in (width, value_width)]
 
 
-def run(parts: list[int], given: list[np.ndarray], held: list[np.ndarray], window: int) -> list[np.ndarray]:
+def run(
+    parts: list[int], given: list[np.ndarray], held: list[np.ndarray], window: int, **others: Attribute
+) -> list[np.ndarray]:
     """All results, and the caches, after calls of so many tokens."""
     found, start = [], 0
     for count in parts:
         part = [a[start : start + count] for a in given]
         name = "cached_attention" if len(held) == 2 else "cached_attention_int8"
-        y, *held = run_op(name, *part, *held[:2], scalar(start), *held[2:], scale=0.4, window=window)
+        y, *held = run_op(name, *part, *held[:2], scalar(start), *held[2:], scale=0.4, window=window, **others)
         found.append(y)
         start += count
     return [np.concatenate(found), *held]
@@ -145,3 +148,33 @@ def test_type_rule() -> None:
     for window in (-1, 33):
         with pytest.raises(TypeRuleError):
             infer((q, k, v, keys, values, i32()), {"scale": 1.0, "window": window})
+
+
+@pytest.mark.parametrize(("window", "rows"), [(0, TOKENS), (70, 90)])
+def test_slopes_by_distance(window: int, rows: int) -> None:
+    """Against float64, and the same bits in blocks and token by token."""
+    slopes = [0.5, 0.0, -0.02, 0.7071067811865476]
+    given, text = drawn(4, 2, 5, 8), ",".join(map(str, slopes))
+    y, *held = run(blocks(TOKENS, 16), given, caches(2, rows, 5, 8), window, slopes=text)
+    for ours, single in zip(
+        [y, *held], run([1] * TOKENS, given, caches(2, rows, 5, 8), window, slopes=text), strict=True
+    ):
+        assert_same_bits(ours, single)
+    q, k, v = (torch.from_numpy(a).double() for a in given)
+    k, v = (x.repeat_interleave(2, dim=1) for x in (k, v))
+    for t in range(TOKENS):
+        first = max(0, t + 1 - (window or TOKENS))
+        ages = t - torch.arange(first, t + 1)
+        scores = 0.4 * torch.einsum("hd,nhd->hn", q[t], k[first : t + 1]) - torch.tensor(slopes)[:, None] * ages
+        truth = torch.einsum("hn,nhd->hd", torch.softmax(scores, -1), v[first : t + 1]).numpy()
+        np.testing.assert_allclose(y[t], truth, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("slopes", "why"), [("0.5", "1 slopes for 4"), ("1,2,x,4", "no numbers"), ("1,2,inf,4", "finite")]
+)
+def test_slopes_that_are_none(slopes: str, why: str) -> None:
+    cache = f32(2, 9, 8)
+    operands = f32("T", 4, 8), f32("T", 2, 8), f32("T", 2, 8), cache, cache, i32()
+    with pytest.raises(TypeRuleError, match=why):
+        OPS["cached_attention"].infer(operands, {"scale": 1.0, "window": 0, "slopes": slopes})

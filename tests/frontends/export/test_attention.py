@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import transformers
 from attention_modules import CONTEXT, HEADS, STEPPED, WHOLE, WIDTH, Attend, Stepped, Whole, ages, filled, flash
 from torch import Tensor, nn
 
@@ -58,28 +59,35 @@ def some(names: Iterable[str], *quick: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("name", marked)
 
 
-@some(WHOLE, "filled", "window", "parameter", "expanded")
+SLOPES = {"slopes": "0.5,0.25,0.125,0.7071067690849304", "slopes by places": "1.0,0.5,0.25,0.125"}
+
+
+@some(WHOLE, "filled", "window", "parameter", "expanded", "slopes", "slopes by places")
 def test_whole_texts(name: str) -> None:
     module = WHOLE[name]()
     made = imported(module, 50 if getattr(module, "places", True) is None else None)
     for op in attentions(made):
-        heads = {"grouped": 2, "interleaved": 2, "expanded": 1}.get(name, HEADS)
-        window = 11 if name == "window" else 0
-        rows = window + BLOCK - 1 if window else 50 if heads < HEADS else CONTEXT
+        heads = {"grouped": 2, "interleaved": 2, "expanded": 1, "slopes": 2}.get(name, HEADS)
+        window = {"window": 11, "slopes by places": 13}.get(name, 0)
+        rows = window + BLOCK - 1 if window else CONTEXT if getattr(module, "places", True) else 50
+        assert op.attributes.get("slopes") == SLOPES.get(name)
         assert (op.integer("window"), op.operands[3].type.shape) == (window, (heads, rows, WIDTH))
     assert len(attentions(made)) == (2 if name == "TransformerEncoder" else 1)
-    assert context_of(made) == (CONTEXT if name == "window" else rows)  # that has a table of positions
+    assert context_of(made) == (CONTEXT if window else rows)  # those have a table of positions
     check(module, made)
 
 
-@some(STEPPED, "rows", "grouped", "window")
+@some(STEPPED, "rows", "grouped", "window", "slope")
 def test_modules_with_caches_of_their_own(name: str) -> None:
     module = STEPPED[name]()
     made = imported(module)
     (op,) = attentions(made)
     assert op.integer("window") == (9 if name == "window" else 0)
+    assert op.attributes.get("slopes") == (",".join(["0.30000001192092896"] * HEADS) if name == "slope" else None)
     assert set(made.states) == {"key_cache", "value_cache"}, "the module's own buffers are no states any more"
-    assert {op.operands[i].type.shape for i in (3, 4)} == {(2 if name == "grouped" else HEADS, CONTEXT, WIDTH)}
+    assert {op.operands[i].type.shape for i in (3, 4)} == {
+        (2 if name in ("grouped", "slope") else HEADS, CONTEXT, WIDTH)
+    }
     check(module, made)
 
 
@@ -87,11 +95,53 @@ def test_a_context_may_be_smaller_than_the_table_of_positions() -> None:
     assert context_of(imported(Whole(flash), 20)) == 20
 
 
-def biased(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """ALiBi: further tokens weigh less."""
-    slopes = torch.tensor([0.5, 0.25, 0.125, 0.0625])[:, None, None]
-    bias = -slopes * ages(q.shape[2]).clamp(min=0) + torch.where(ages(q.shape[2]) >= 0, 0.0, -math.inf)
-    return F.softmax(q @ k.transpose(-2, -1) + bias, -1) @ v
+def biased(of_age: Callable[[Tensor], Tensor]) -> Attend:
+    """Something added to scores."""
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        age = ages(q.shape[2])
+        bias = of_age(age.clamp(min=0)) + torch.where(age >= 0, 0.0, -math.inf)
+        return F.softmax(q @ k.transpose(-2, -1) + bias, -1) @ v
+
+    return attend
+
+
+class Published(nn.Module):
+    """A model of transformers on a whole text."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: Tensor) -> Tensor:
+        logits: Tensor = self.model(ids, use_cache=False).logits
+        return logits
+
+
+def bloom() -> nn.Module:
+    config = transformers.BloomConfig(vocab_size=256, hidden_size=24, n_layer=2, n_head=3)
+    return Published(transformers.BloomForCausalLM(config))
+
+
+def mpt() -> nn.Module:
+    config = transformers.MptConfig(
+        vocab_size=256, d_model=24, n_layers=1, n_heads=3, max_seq_len=64, expansion_ratio=2
+    )
+    return Published(transformers.MptForCausalLM(config))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("make", [bloom, mpt])
+def test_models_of_transformers_with_alibi(make: Callable[[], nn.Module]) -> None:
+    """Their three slopes are those of four heads, and one of eight in between."""
+    torch.manual_seed(6)
+    module = make()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_(std=0.4)
+    made = imported(module, 48)
+    assert {op.text("slopes") for op in attentions(made)} == {"0.0625,0.00390625,0.25"}
+    check(module, made)
 
 
 def capped(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -118,13 +168,18 @@ REFUSED: dict[str, tuple[Attend, str]] = {
     "one ahead": (masked_by(lambda age: age >= -1), "attention to later tokens"),
     "not itself": (masked_by(lambda age: age >= 1), "does not see itself"),
     "every other": (masked_by(lambda age: (age >= 0) & (age % 2 == 0)), "attention that skips tokens"),
-    "bias": (biased, "differs by head, or adds to scores"),
+    "bias": (biased(lambda age: -(age**2) / 8), "no slope by distance"),
+    "far bias": (biased(lambda age: -0.25 * age.clamp(max=40)), "no slope by distance"),
+    "by head": (
+        biased(lambda age: torch.where(torch.arange(HEADS)[:, None, None] + age > 9, -math.inf, 0.0)),
+        "by head",
+    ),
     "cap": (capped, "of no attention that is known"),
     "length": (by_length, "has no value for a text of"),
 }
 
 
-@some(REFUSED, "both ways", "bias", "cap", "length")
+@some(REFUSED, "both ways", "bias", "far bias", "by head", "cap", "length")
 def test_what_has_no_form_with_a_cache(name: str) -> None:
     attend, message = REFUSED[name]
     with pytest.raises(UserError, match=message, check=lambda error: error.code == "CHM224") as caught:
@@ -169,7 +224,7 @@ def test_contexts_that_nothing_says_or_something_else_does() -> None:
     with pytest.raises(UserError, match="nothing says how many", check=code) as caught:
         imported(Whole(flash, positions=False))
     assert "--context N" in str(caught.value.hint)
-    found = chimerac.explain(Whole(biased))
+    found = chimerac.explain(Whole(REFUSED["bias"][0]))
     (obstacle,) = found.obstacles
     assert (obstacle.code, obstacle.places[0].file.rpartition("/")[2]) == ("CHM224", "test_attention.py")
     assert "recognised is softmax" in found.render()

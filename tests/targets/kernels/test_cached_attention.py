@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from kernel_harness import IN_TURN, Case, case, check, check_in_turn, native_isas
 
+from chimerac.compiler.ir.module import Attribute
 from chimerac.compiler.ir.ops.cached_attention import coded
 
 RANDOM = np.random.default_rng(31)
@@ -23,6 +24,7 @@ def attention(
     window: int = 0,
     dtype: type = np.float32,
     scale: float = 2.0,
+    slopes: str = "",
 ) -> Case:
     """A call of ``n`` tokens with so many heads of queries and of the cache, whose rows all hold something."""
     (queries, kept), (width, value_width) = heads, widths
@@ -34,7 +36,8 @@ def attention(
         (kept, rows, value_width),
     )
     arrays = [(RANDOM.standard_normal(shape) * scale).astype(np.float32) for shape in shapes]
-    attributes = {"window": window, "scale": width**-0.5}
+    attributes: dict[str, Attribute] = {"window": window, "scale": width**-0.5}
+    attributes |= {"slopes": slopes} if slopes else {}
     if dtype is np.int8:
         (keys, key_scales), (values, value_scales) = map(coded, arrays[3:])
         operands = [*arrays[:3], keys, values, np.array(position, np.int32), key_scales, value_scales]
@@ -76,6 +79,18 @@ def test_windows(every: int, tmp_path: Path) -> None:
         )
         for position in (0, 5, 55, 63, 120, 2**30 + 41)
         for n in (1, 16)
+    ]
+    check_in_turn(cases, native_isas(), tmp_path, every)
+
+
+@IN_TURN
+def test_slopes(every: int, tmp_path: Path) -> None:
+    """Biases by distance: of groups of heads, in blocks, rings, and caches of all types."""
+    cases = [
+        attention((4, 2), (8, 8), 130, 58, 16, slopes="0.5,0.25,0.1,0.70710677"),
+        attention((3, 3), (20, 12), 200, 195, 3, dtype=np.float16, slopes="1.0,-0.3,0.0"),
+        attention((2, 1), (40, 8), 28, 2**30 + 41, 5, 12, np.int8, slopes="0.33333334,1e-30"),
+        attention((1, 1), (4, 4), 8, 0, slopes="0.1"),
     ]
     check_in_turn(cases, native_isas(), tmp_path, every)
 

@@ -7,6 +7,7 @@ import pytest
 from kernel_harness import case
 from onnx_ops import LEVELS, check_onnx
 
+from chimerac.compiler.ir.module import Attribute
 from chimerac.compiler.ir.ops.cached_attention import coded
 
 RANDOM = np.random.default_rng(37)
@@ -32,5 +33,8 @@ def test_op(window: int, rows: int, position: int, dtype: type) -> None:
         else:
             caches = [*(a.astype(dtype) for a in arrays[3:]), np.array(position, np.int32)]
         name = "cached_attention_int8" if dtype is np.int8 else "cached_attention"
-        cases.append(case(name, [*arrays[:3], *caches], {"window": window, "scale": 0.4}, tokens=(0, 1, 2)))
+        attributes: dict[str, Attribute] = {"window": window, "scale": 0.4}
+        if heads == 4:
+            attributes["slopes"] = "0.5,0.25,0.1,0.70710677"
+        cases.append(case(name, [*arrays[:3], *caches], attributes, tokens=(0, 1, 2)))
     check_onnx(cases, LEVELS[:1] if position else LEVELS)
