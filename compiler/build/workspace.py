@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import enum
+import errno
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from chimerac.compiler.build.places import restore
 
@@ -16,6 +19,8 @@ from chimerac.compiler.build.places import restore
 ASIDE_NAME = "old"
 #: Held by the build that works in the folder, for as long as its process lives.
 LOCK_NAME = "in-use"
+
+_MOST_TRIES: Final = 16
 
 
 @contextlib.contextmanager
@@ -30,44 +35,78 @@ def workspace(bundle: Path) -> Iterator[Path]:
         OSError: the folder cannot be made.
     """
     prefix = f".{bundle.name}."
-    for left in bundle.parent.glob(f"{prefix}*"):
-        if left.is_dir() and not left.is_symlink() and _abandoned(left / LOCK_NAME):
+    for left in bundle.parent.iterdir():
+        own = left.name.startswith(prefix) and "." not in left.name[len(prefix) :]  # .a.wasm.b.wasm.… is b's
+        if own and left.is_dir() and not left.is_symlink():
+            _clear(left, bundle)
+    for _ in range(_MOST_TRIES):
+        with (
+            tempfile.TemporaryDirectory(prefix=prefix, dir=bundle.parent, ignore_cleanup_errors=True) as folder,
+            _locked(Path(folder) / LOCK_NAME) as is_own,
+        ):
+            if is_own:
+                yield Path(folder)
+                return
+    raise OSError(errno.EAGAIN, "other builds keep clearing the folder away", str(bundle.parent))
+
+
+def _clear(left: Path, bundle: Path) -> None:
+    """Remove a folder that a killed build left, if it is one; its lock is held meanwhile."""
+    try:
+        handle = os.open(left / LOCK_NAME, os.O_RDWR)
+    except OSError:
+        # killed before it made its lock; if it is about to, it finds its folder gone and makes another one
+        with contextlib.suppress(OSError):
+            left.rmdir()
+        return
+    try:
+        if _take(handle) is _Lock.OWN:
             restore(bundle, left / ASIDE_NAME)
             shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=bundle.parent) as folder, _locked(Path(folder) / LOCK_NAME):
-        yield Path(folder)
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+def _locked(path: Path) -> Iterator[bool]:
+    """Make a lock and hold it; False if another build has taken the folder for one that was left."""
     try:
-        _try_lock(handle)
-        yield
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        yield _take(handle) is not _Lock.TAKEN and _is_at(handle, path)
     finally:
         os.close(handle)
 
 
-def _abandoned(lock: Path) -> bool:
-    """Whether the lock is there and nobody holds it."""
-    try:
-        handle = os.open(lock, os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        return _try_lock(handle)
-    finally:
-        os.close(handle)
+class _Lock(enum.Enum):
+    """What became of the try to take a lock."""
+
+    OWN = enum.auto()
+    TAKEN = enum.auto()
+    UNKNOWN = enum.auto()  #: there are no such locks here
 
 
-def _try_lock(handle: int) -> bool:
-    """Take the lock without waiting; False if it is taken, or where there are no such locks."""
+def _take(handle: int) -> _Lock:
+    """Take a lock without waiting."""
     if sys.platform == "win32":
-        return False
+        return _Lock.UNKNOWN
     import fcntl
 
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _Lock.TAKEN
     except OSError:
+        return _Lock.UNKNOWN
+    return _Lock.OWN
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Whether an open file still has its name."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
         return False
-    return True

@@ -88,19 +88,19 @@ def ignored(known: Mapping[str, Terminal], names: Sequence[str], used: Set[str])
     taken = [known[name] for name in dict.fromkeys(names)]
     meant = [terminal for name, terminal in known.items() if name in used]
     greedy = [one for one in taken if _greed_matters(one, meant, taken)]
-    chunks = [_space(one, one.expression) for one in taken if one not in greedy]
+    chunks = [_space(one) for one in taken if one not in greedy]
     for one in greedy:
         _check(one, greedy)
         for other in taken:
             rest = None if other in greedy else _after(one, other)
             if rest is not None:
-                chunks.append(ir.sequence(_space(one, one.expression), _space(other, rest)))
+                chunks.append(ir.sequence(_space(one), _space(rest, needed=True)))
         for terminal in meant:
             rest = _after(one, terminal)
             if rest is not None:
-                with_it = ir.sequence(_space(one, one.expression), rest)
+                with_it = ir.sequence(_space(one), rest.expression)
                 plain[terminal.name] = ir.choice([plain[terminal.name], with_it])
-    end = ir.optional(ir.choice([_space(one, one.expression) for one in greedy])) if greedy else ir.EMPTY
+    end = ir.optional(ir.choice([_space(one) for one in greedy])) if greedy else ir.EMPTY
     return Ignored(ir.star(ir.choice(chunks)) if chunks else ir.EMPTY, plain, end)
 
 
@@ -126,14 +126,31 @@ def _check(one: Terminal, greedy: Sequence[Terminal]) -> None:
         )
 
 
-def _after(one: Terminal, other: Terminal) -> Expression | None:
-    """The texts of a terminal that can come after one that takes as much as it can; None if there are none."""
+def _after(one: Terminal, other: Terminal) -> Terminal | None:
+    """A terminal with the texts that can come after one that takes as much as it can; None if there are none."""
     if not ch.intersection(other.first, one.further):
-        return other.expression
+        return other
     rest = starting(other.dfa, ch.inverted(one.further))
-    return None if rest.empty else graph_of(rest)
+    return None if rest.empty else Terminal(other.name, rest, graph_of(rest))
 
 
-def _space(terminal: Terminal, expression: Expression) -> Expression:
-    """An ignored terminal; whitespace counts towards the cap."""
-    return expression if ch.difference(terminal.alphabet, _WHITESPACE) else ir.Space(expression)
+def _space(terminal: Terminal, *, needed: bool = False) -> Expression:
+    """An ignored terminal; whitespace that a text can do without counts towards the cap.
+
+    Args:
+        terminal: of whitespace alone, or it counts nothing.
+        needed: that it has to come where it stands, so that the cap must let its first character pass.
+    """
+    if ch.difference(terminal.alphabet, _WHITESPACE):
+        return terminal.expression
+    # within a text that can't end yet the next character is needed, too: the newline after a carriage return
+    wanted = [needed, *(not final for final in terminal.dfa.final[1:])]
+    if not any(wanted):
+        return ir.Space(terminal.expression)
+    graph = graph_of(terminal.dfa)
+    assert isinstance(graph, ir.Graph)
+    steps = [
+        listed if must else tuple((ir.Space(item), target) for item, target in listed)
+        for listed, must in zip(graph.steps, wanted, strict=True)
+    ]
+    return ir.Graph(tuple(steps), graph.final)

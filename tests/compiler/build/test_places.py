@@ -126,3 +126,40 @@ def test_the_next_build_brings_back_what_a_killed_one_had_moved_aside(tmp_path: 
     with workspace(tmp_path / "home"):
         assert what(tmp_path / "home") == "old"
         assert not killed.exists()
+
+
+def test_what_a_build_left_that_was_killed_before_its_lock_is_cleared_away(tmp_path: Path) -> None:
+    (tmp_path / ".home.killed").mkdir()
+    (tmp_path / ".home.kept").mkdir()
+    (tmp_path / ".home.kept" / "thesis.txt").touch()  # no lock and not empty: nothing of ours
+    (tmp_path / ".home.wasm.other").mkdir()  # of the bundle home.wasm
+    with workspace(tmp_path / "home") as folder:
+        expected = sorted([".home.kept", ".home.wasm.other", folder.name])
+        assert sorted(p.name for p in tmp_path.iterdir()) == expected
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".home.kept", ".home.wasm.other"]
+
+
+@pytest.mark.parametrize("when", ["before the lock", "as it is locked"])
+def test_a_build_that_begins_as_another_clears_away_makes_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """The other one takes the new folder for one that was left: it has no lock yet, or one that nobody holds."""
+    opened: list[Path] = []
+    real = os.open
+
+    def slow_open(path: str | Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if not opened and Path(path).name == LOCK_NAME and flags & os.O_CREAT:
+            opened.append(Path(path).parent)
+            handle = real(path, flags, mode, dir_fd=dir_fd) if when == "as it is locked" else -1
+            with workspace(tmp_path / "home"):
+                assert not opened[0].exists()
+            return real(path, flags, mode, dir_fd=dir_fd) if handle < 0 else handle
+        return real(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", slow_open)
+    with workspace(tmp_path / "home") as folder:
+        assert folder != opened[0]
+        assert list(tmp_path.iterdir()) == [folder]
+        with workspace(tmp_path / "home") as other:  # a third one leaves it alone
+            assert sorted(tmp_path.iterdir()) == sorted([folder, other])
+    assert list(tmp_path.iterdir()) == []

@@ -116,6 +116,9 @@ def test_many_random_grammars(seed: int) -> None:
         ('start: "x" /"(?:[^"]|"")*"/', ['x""', 'x"a""b"', 'x"', 'x"a"b"']),
         ('start: "a"\n%import common.C_COMMENT\n%ignore C_COMMENT', ["a", "/**/a", "/*a*/", "a/**//*x*/", "a/* */ */"]),
         ('start: "a" / b/\n%ignore / +/', ["a b", "a  b", " a b", "a b "]),
+        ('start: "a" "b"\n%ignore "\\r\\n"', ["ab", "a\r\nb", "\r\nab", "ab\r\n", "a\rb", "a\nb", "a\r\n\r\nb"]),
+        ('start: /a+/\nC: /#[#a]*/\n%ignore C\n%ignore " "', ["# a", "#a", "## a", " # a", "a #", "#  a #a", "# # a"]),
+        ('start: "a"+\nC: /#[#a]*/\nW: /[ \\t]{2}/\n%ignore C\n%ignore W', ["a  a", "a#  a", "# a", "#  a", "  a"]),
     ],
 )  # fmt: skip
 def test_what_is_ignored_and_what_terminals_mean(source: str, texts: list[str]) -> None:
