@@ -154,7 +154,7 @@ def explain(
                 _imported(module, found, block, context)
         except TracingError as alone:
             failed = alone
-        return _untraced(name, kind, failed, places)
+        return _untraced(module, kind, failed, places)
     except UserError as error:
         hint = error.hint or ""
         if error.code == "CHM212" and found is None:
@@ -199,7 +199,7 @@ def _ops(ops: tuple[Op, ...]) -> tuple[tuple[str, int], ...]:
     return tuple(Counter(op.name for op in walk(ops)).most_common())
 
 
-def _untraced(name: str, kind: str, error: TracingError, places: Places) -> Explanation:
+def _untraced(module: nn.Module, kind: str, error: TracingError, places: Places) -> Explanation:
     """What PyTorch says of a module that it cannot trace, and what that usually comes from."""
     from chimerac.frontends.export.causes import SHAPES, cause_of, line_of
     from chimerac.frontends.export.obstacles import Obstacle
@@ -211,7 +211,7 @@ def _untraced(name: str, kind: str, error: TracingError, places: Places) -> Expl
         other = cause_of(batched)
         if other is None or other.name != SHAPES:  # with the batch axis it came further
             said, cause, attempt = batched, other, "it takes tokens [1,T], an axis of one in front, and with them: "
-    place = line_of(said)
+    place = line_of(said, module)
     if place is not None and places.last is not None and places.last.at == place.at:
         place = Place(places.last.path, place.file, place.line)
     whole = str(said).strip() or type(said).__name__
@@ -221,4 +221,5 @@ def _untraced(name: str, kind: str, error: TracingError, places: Places) -> Expl
     obstacle = Obstacle(error.code, message, places=(place,) if place else (), advice=cause.advice if cause else "")
     if len(whole) > MOST_SAID:
         whole = f"{whole[: MOST_SAID // 2]}\n…\n{whole[-MOST_SAID // 2 :]}"
+    name = type(module).__name__
     return Explanation(name, kind, obstacles=(obstacle,), traced=False, said=f"{type(said).__name__}: {whole}")

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from chimerac.frontends.export.places import Place, shown, users
+import torch
+
+from chimerac.frontends.export.places import Place, first_argument, shown, users
 
 
 @dataclass(frozen=True)
@@ -27,16 +29,16 @@ class Cause:
 #: The first that matches holds.
 CAUSES = (
     Cause(
+        "a Python value is computed from data",
+        r"GuardOnDataDependent|guard on data-dependent|data-dependent|DataDependentOutput|DynamicOutputShape",
+        "use torch.where in place of if and while on values; .item(), .tolist(), bool(), int(), float() of a tensor "
+        "and shapes that depend on values, have no meaning in a compiled graph",
+    ),
+    Cause(
         "the number of tokens became a constant",
         r"Constraints violated|ConstraintViolation|specializ|marked .* as dynamic but",
         "take sizes from the input (x.shape[0], reshape(-1, n)), not from the example or a number that is written "
         "down, and do not compare them",
-    ),
-    Cause(
-        "a Python value is computed from data",
-        r"GuardOnDataDependent|guard on data-dependent|data-dependent|DataDependentOutput|DynamicOutputShape",
-        "use torch.where in place of if and while on values; .item(), bool(), int(), float() of a tensor and shapes "
-        "that depend on values have no meaning in a compiled graph",
     ),
     Cause(
         "NumPy or Python takes the numbers out of a tensor",
@@ -86,16 +88,19 @@ def cause_of(error: BaseException) -> Cause | None:
     return next((cause for cause in CAUSES if re.search(cause.says, said, re.IGNORECASE)), None)
 
 
-def line_of(error: BaseException) -> Place | None:
-    """The innermost line of the user's that an error came through."""
+def line_of(error: BaseException, module: torch.nn.Module | None = None) -> Place | None:
+    """The innermost line of the user's that an error came through, and the submodule of a module whose code it is."""
+    paths = {} if module is None else {id(inner): name for name, inner in module.named_modules()}
     for one in chain(error):
-        found, step = None, one.__traceback__
+        found, path, step = None, "", one.__traceback__
         below = False  # of what lies above the tracer nothing is meant
         while step is not None:
-            file = step.tb_frame.f_code.co_filename
-            if below and users(file):
-                found = Place("", shown(file), step.tb_lineno)
-            below = below or not users(file)
+            frame = step.tb_frame
+            if below:
+                path = paths.get(id(first_argument(frame.f_code, frame)), path)
+            if below and users(frame.f_code.co_filename):
+                found = Place(path, shown(frame.f_code.co_filename), step.tb_lineno)
+            below = below or not users(frame.f_code.co_filename)
             step = step.tb_next
         if found is not None:
             return found

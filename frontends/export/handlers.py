@@ -14,6 +14,7 @@ from chimerac.frontends.export import (
     products,
     reductions,
     scans,
+    scatters,
 )
 from chimerac.frontends.export.handler import Handler
 
@@ -27,5 +28,6 @@ HANDLERS: Mapping[str, Handler] = {
     **reductions.HANDLERS,
     **products.HANDLERS,
     **scans.HANDLERS,
+    **scatters.HANDLERS,
     **custom.HANDLERS,
 }

@@ -65,7 +65,7 @@ def _index(importer: Importer, node: Node, makes: str) -> Any:
         axes = list(range(len(axes)))
     first, shape = axes[0], value.type.shape
     value = reshape(importer, value, (*shape[:first], math.prod(sizes), *shape[first + len(axes) :]), node)
-    ids = _places(importer, [importer.value(ids) for ids in given if ids is not None], sizes, node)
+    ids = places(importer, [importer.value(ids) for ids in given if ids is not None], sizes, node)
     return reshape(importer, importer.emit(makes, [value, ids], {"axis": first}, node), importer.shape(node), node)
 
 
@@ -77,7 +77,7 @@ def _is_last(importer: Importer, ids: Any) -> bool:
     return tuple(held.shape) == (1,) and int(held[0]) == -1
 
 
-def _places(importer: Importer, ids: Sequence[Value], sizes: Sequence[int], node: Node) -> Value:
+def places(importer: Importer, ids: Sequence[Value], sizes: Sequence[int], node: Node) -> Value:
     """The numbers in one axis of what is numbered along several; those below 0 count from the end."""
     place: Value | None = None
     for number, size in zip(ids, sizes, strict=True):

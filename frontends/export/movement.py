@@ -300,7 +300,8 @@ def _scatter(width: Callable[[Node, int], tuple[int, int]]) -> Handle:
         axis = axis_of(node, argument(node, 2, "dim", 0))
         start, stop = width(node, _extent(value, axis, node, "of a change of a part of"))
         shape = (*value.type.shape[:axis], stop - start, *value.type.shape[axis + 1 :])
-        parts = [reshape(importer, part, shape, node)]
+        filled = broadcast(importer, part, shape, node) if part.type.shape == (1,) else part
+        parts = [reshape(importer, filled, shape, node)]
         if start:
             parts.insert(0, cut(importer, value, axis, 0, start, node))
         if stop < int(value.type.shape[axis]):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import linecache
 import os
 import re
 import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +19,12 @@ import torch.fx.traceback as fx_traceback
 from torch.fx import Node
 from torch.overrides import TorchFunctionMode
 
-#: Folders whose frames are not the user's: PyTorch, and the frontends.
+from chimerac.compiler.errors import Span
+
+#: Folders whose frames are not the user's: PyTorch, the frontends, and Python's own library, but for what is installed.
 _OTHERS = tuple(str(folder) + os.sep for folder in (Path(torch.__file__).parent, Path(__file__).parents[1]))
+_PYTHON = sysconfig.get_path("stdlib") + os.sep
+_INSTALLED = ("site-packages", "dist-packages")
 #: The frame under which the user's code is traced.
 _TRACER = str(Path(__file__).with_name("tracing.py"))
 _KEY = "chimerac.place"
@@ -85,20 +91,22 @@ class Places(TorchFunctionMode):
             if line is None and users(frame.f_code.co_filename):
                 line = (frame.f_code.co_filename, frame.f_lineno)
             if path is None:
-                path = self.paths.get(id(_first_argument(frame.f_code, frame)))
+                path = self.paths.get(id(first_argument(frame.f_code, frame)))
             frame = frame.f_back
         if frame is None or line is None:
             return None  # what PyTorch does by itself, such as tracing a graph once more
         return Place(path or "", shown(line[0]), line[1])
 
 
-def _first_argument(code: CodeType, frame: FrameType) -> object:
+def first_argument(code: CodeType, frame: FrameType) -> object:
+    """What a function was given first: of a method its object."""
     return frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
 
 
 def users(file: str) -> bool:
-    """Whether a file is neither PyTorch's nor ours."""
-    return not file.startswith(("<", *_OTHERS))
+    """Whether a file is neither PyTorch's nor ours nor Python's."""
+    own = file.startswith(_PYTHON) and not file.removeprefix(_PYTHON).startswith(_INSTALLED)
+    return not own and not file.startswith(("<", *_OTHERS))
 
 
 def shown(file: str) -> str:
@@ -122,3 +130,9 @@ def place_of(node: Node, path: str) -> Place:
         if users(file):
             return Place(path, shown(file), int(line))
     return Place(path, "", 0)
+
+
+def span_of(place: Place) -> Span:
+    """The line of a place, for an error."""
+    text = linecache.getline(place.file, place.line).strip()
+    return Span(place.file, place.line, 1, len(text), text)

@@ -17,6 +17,12 @@ ALONG_TOKENS = (
     "chimerac.scan; a module that is no language model has axes of fixed sizes, given by an example"
 )
 
+#: About values that each token puts at a place of its own.
+EACH_ITS_OWN = (
+    "where each token has a row of its own, x.scatter(-1, places[:, None], values) writes to it; what is read later is "
+    "carried from token to token, in a buffer or with chimerac.scan"
+)
+
 #: Name of an op, without its overload → advice.
 REWRITES: Mapping[str, str] = {
     "aten.kthvalue": "torch.topk(x, k)[0][..., -1] is the k-th largest; of -x, negated, the k-th smallest",
@@ -77,11 +83,10 @@ REWRITES: Mapping[str, str] = {
     "aten.histc": "compare with the edges of the bins, and sum",
     "aten.searchsorted": "(edges < x[..., None]).sum(-1)",
     "aten.bucketize": "(edges < x[..., None]).sum(-1)",
-    "aten.scatter": "compare indices with torch.arange(n), and take torch.where over all places",
-    "aten.scatter_add": "one_hot(index, n).float().transpose(-1, -2) @ values",
-    "aten.scatter_reduce": "compare indices with torch.arange(n), and reduce over torch.where",
-    "aten.index_put": "torch.where(torch.arange(n) == index, new, old), or slice_scatter for a slice",
-    "aten.index_add": "one_hot(index, n).float().T @ values",
+    "aten.put": "x.flatten().scatter(0, index, values).view_as(x), which keeps the last value of a place",
+    "aten.masked_scatter": "n = mask.flatten().cumsum(0) - 1, and torch.where(mask, source.flatten()[n].view_as(x), x)",
+    "aten.diagonal_scatter": "torch.where(torch.eye(n, dtype=torch.bool), new[:, None], x)",
+    "aten.repeat_interleave": "an int for repeats, or gather with places that are computed: " + _SHAPE,
     "aten.rand": _NUMBERS,
     "aten.rand_like": _NUMBERS,
     "aten.randn": _NUMBERS,

@@ -14,7 +14,9 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from chimerac.compiler.errors import UserError
+from chimerac.frontends.export.causes import cause_of, line_of
 from chimerac.frontends.export.functional import Mutations, functional
+from chimerac.frontends.export.places import span_of
 from chimerac.frontends.export.recurrent import WholeRecurrences
 from chimerac.frontends.export.walker import KNOWN
 
@@ -24,11 +26,15 @@ class TracingError(UserError):
 
     def __init__(self, module: torch.nn.Module, error: Exception) -> None:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        cause, place = cause_of(error), line_of(error, module)
+        path = f" in {place.path}" if place is not None and place.path else ""
+        why = f"{cause.name}{path}: " if cause is not None else ""
+        hint = cause.advice if cause is not None else "forward must be traceable with a dynamic number of tokens"
         super().__init__(
             "CHM210",
-            f"torch.export cannot trace {type(module).__name__}: {first}",
-            hint="forward must be traceable with a dynamic number of tokens; `chimerac explain` shows all that PyTorch "
-            "says; see docs/modules.md",
+            f"torch.export cannot trace {type(module).__name__}: {why}{first}",
+            span=None if place is None else span_of(place),
+            hint=f"{hint}; `chimerac explain` shows all that PyTorch says; see docs/modules.md",
         )
         self.error = error
         self.batched: Exception | None = None

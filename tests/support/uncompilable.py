@@ -73,7 +73,7 @@ def op(name: str, advice: str, function: Callable[[Inner, Tensor], Any]) -> Refu
 
 
 def untraced(advice: str, function: Callable[[Inner, Tensor], Any]) -> Refused:
-    return Refused(function, "CHM210", "", advice, "")
+    return Refused(function, "CHM210", "", advice)
 
 
 REFUSED = (
@@ -127,10 +127,10 @@ REFUSED = (
     op("masked_select", "torch.where", lambda m, x: x.masked_select(x > 0)),
     op("_unique2", "torch.where", lambda m, x: x.unique()),
     op("bincount", "one_hot", lambda m, x: (x[:, 0] > 0).long().bincount()),
-    op("scatter", "torch.arange", lambda m, x: x.scatter(-1, (x > 0).long(), x)),
-    op("scatter_add", "one_hot", lambda m, x: x.scatter_add(-1, (x > 0).long(), x)),
-    op("scatter_reduce", "torch.arange", lambda m, x: x.scatter_reduce(-1, (x > 0).long(), x, "amax")),
-    op("index_put", "torch.where", lambda m, x: m.table.index_add(0, (x[-1] > 0).long(), m.table).sum()),
+    op("scatter", "from token to token", lambda m, x: x.scatter(0, (x > 0).long(), x)),
+    op("masked_scatter", "cumsum", lambda m, x: m.table.masked_scatter(x[-1:] > 0, m.table).sum()),
+    op("put", "scatter", lambda m, x: m.weight.put((x[-1] > 0).long(), m.weight)),
+    op("index_put", "a row of its own", lambda m, x: m.table.index_put(((x[:, 0] > 0).long(),), x).sum()),
     # images
     op("upsample_bilinear2d", "a matrix along", lambda m, x: F.interpolate(m.image(x), None, 2, "bilinear")),
     op("grid_sampler_2d", "gather", lambda m, x: F.grid_sample(m.image(x), m.image(x))),

@@ -158,6 +158,40 @@ def test_what_cannot_be_imported_is_one_error_and_no_bundle(
     assert not list(tmp_path.glob("dist/*"))
 
 
+class Deep(Echo):
+    """A submodule that asks for values."""
+
+    class Asking(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x[:, : int(x[0, 0])] if x.max() > 0 else x * x[0].tolist()[0]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.ModuleDict({"asking": Deep.Asking()})
+
+    def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
+        logits: Tensor = self.inner["asking"](super().forward(tokens, position))
+        return logits
+
+
+def test_what_cannot_be_traced_has_a_cause_a_submodule_and_a_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        chimerac.compile(Deep(), out=tmp_path / "dist")
+    error = caught.value
+    assert error.code == "CHM210"
+    assert "a Python value is computed from data in inner.asking: " in error.message
+    assert "torch.where in place of if" in str(error.hint)
+    assert error.span is not None
+    assert error.span.file.endswith("test_compile.py")
+    assert (error.span.text or "").startswith("return x[:, : int(x[0, 0])]")
+    (obstacle,) = chimerac.explain(Deep()).obstacles
+    assert (obstacle.code, obstacle.places[0].path, obstacle.places[0].line) == (
+        "CHM210",
+        "inner.asking",
+        error.span.line,
+    )
+
+
 @pytest.mark.parametrize("name", ["", "../parrot", "a parrot"])
 def test_a_name_that_is_no_file_name_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
