@@ -1,9 +1,9 @@
 """Lowers quantised linear layers: weights become small integers with scales, activations are quantised by an op.
 
 ``ternary_linear(x, W)`` → ``ternary_matmul(quantize(x), trits(W), scales(W))``; ``int8_linear`` and ``int8_embedding``
-likewise with int8 codes, ``ternary_embedding`` with trits; a product and a look-up share them when their weight is
-tied. Ops over bfloat16 and float16 become the float ops over weights of that type. Several layers over the same input
-share one ``quantize`` once common subexpressions are merged.
+likewise with int8 codes, ``ternary_embedding`` with trits, and products of experts; a product and a look-up share them
+when their weight is tied. Ops over bfloat16 and float16 become the float ops over weights of that type. Several layers
+over the same input share one ``quantize`` once common subexpressions are merged.
 """
 
 from __future__ import annotations
@@ -22,6 +22,14 @@ from chimerac.compiler.ir.quantised import Kind, quantise
 from chimerac.compiler.ir.types import TensorType
 from chimerac.passes.base import Builder, NewConstants, Rewritten, constant_names, rewrite
 
+#: Products: what their weights become, and the op over integers.
+_PRODUCTS: Mapping[str, tuple[Kind, str]] = {
+    "ternary_linear": ("trits", "ternary_matmul"),
+    "int8_linear": ("int8", "int8_matmul"),
+    "grouped_ternary_linear": ("trits", "grouped_ternary_matmul"),
+    "grouped_int8_linear": ("int8", "grouped_int8_matmul"),
+}
+
 
 @dataclass(frozen=True)
 class QuantizedLinear:
@@ -36,7 +44,7 @@ class QuantizedLinear:
             names = constant_names(graph)
 
             def lower(op: Op, builder: Builder, names: dict[str, str] = names) -> Sequence[Value] | None:
-                if op.name in ("ternary_linear", "int8_linear"):
+                if op.name in _PRODUCTS:
                     return _lower_product(op, builder, weight_name(op, 1, names), new)
                 if op.name == "int8_embedding":
                     group = op.integer("group")
@@ -94,9 +102,9 @@ def _bfloat16(x: np.ndarray, weight: str) -> np.ndarray:
 
 #: Op over a rounded matrix → the op over floats, the type of the matrix, and what rounds it.
 NARROW: Final[Mapping[str, tuple[str, str, Callable[[np.ndarray, str], np.ndarray]]]] = {
-    f"{kind}_{op}": (op, dtype, round_)
+    f"{before}{kind}_{op}": (f"{before}{op}", dtype, round_)
     for kind, dtype, round_ in (("bfloat16", "bf16", _bfloat16), ("float16", "f16", _float16))
-    for op in ("linear", "embedding")
+    for before, op in (("", "linear"), ("", "embedding"), ("grouped_", "linear"))
 }
 
 
@@ -109,7 +117,7 @@ def _lower_narrow(op: Op, builder: Builder, weight: str, new: NewConstants) -> S
         new.derive_computed(name, kind, lambda: (round_(part, weight) for part in plain.parts()))
     else:
         new.derive(name, lambda: round_(plain.data, weight))
-    operands = (op.operands[0], builder.constant(name, new.made[name].type))
+    operands = (op.operands[0], builder.constant(name, new.made[name].type), *op.operands[2:])
     return builder.emit(wide, operands, hint=op.results[0].name, like=op)
 
 
@@ -122,14 +130,14 @@ def _lower_ternary_embedding(op: Op, builder: Builder, weight: str, new: NewCons
 
 
 def _lower_product(op: Op, builder: Builder, weight: str, new: NewConstants) -> Sequence[Value]:
-    ternary = op.name == "ternary_linear"
+    kind, made = _PRODUCTS[op.name]
     group, block = op.integer("group"), op.integer("block")
     codes, scales = builder.emit("quantize", op.operands[:1], {"block": block}, hint="q", like=op)
-    weights = quantised(new, weight, group, "trits" if ternary else "int8", builder)
-    rows, columns = new.made[f"{weight}.{'trits' if ternary else 'int8'}"].type.shape
+    weights = quantised(new, weight, group, kind, builder)
+    rows, columns = weights[0].type.shape[-2:]
     return builder.emit(
-        "ternary_matmul" if ternary else "int8_matmul",
-        (codes, scales, *weights),
+        made,
+        (codes, scales, *weights, *op.operands[2:]),
         {"rows": int(rows), "columns": int(columns), "group": group, "block": block},
         hint=op.results[0].name,
         like=op,

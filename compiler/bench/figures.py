@@ -176,7 +176,7 @@ def _kind(part: str, ops: set[str]) -> str:
     if part.endswith(".mixer"):
         return next((name for op, name in _MIXERS.items() if op in ops), "mixer")
     if part.endswith(".ffn"):
-        return "experts" if "grouped_ternary_matmul" in ops else "feed-forward"
+        return "experts" if any(op.startswith("grouped_") for op in ops) else "feed-forward"
     return part
 
 

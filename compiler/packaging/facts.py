@@ -87,7 +87,7 @@ def facts_of(module: Module) -> Facts:
     return Facts(
         vocabulary=int(graph.results[0].type.shape[-1]) if module.has_tokens else 0,
         carrying=dict(carrying),
-        experts=tuple(_mixture(op) for op in ops if op.name == "route"),
+        experts=tuple(_mixture(op) for op in ops if op.name == "sort_pairs"),
         loops=module.loops,
         block=module.block,
         state_bytes=sum(s.type.bytes() * s.iterations for s in module.states.values()),
@@ -120,4 +120,4 @@ def generation_of(model: Model, module: Module) -> Generation | None:
 
 
 def _mixture(op: Op) -> tuple[int, int]:
-    return int(op.operands[1].type.shape[0]), op.integer("top_k")
+    return op.integer("experts"), int(op.operands[0].type.shape[1])

@@ -85,7 +85,14 @@ def _of_shape(shape: LlamaShape) -> Iterator[str]:
         delta = shape.delta
         layers += f", of which {len(shape.delta_layers)} are gated delta rules of {delta.values} heads of"
         layers += f" {delta.key_width} × {delta.value_width} that share {delta.keys} keys"
-    yield f"{layers}, {heads}, {shape.inner} channels within"
+    within = f"{shape.inner} channels within"
+    if shape.experts is not None:
+        experts = shape.experts
+        within = f"{experts.count} experts of {experts.width} channels, {experts.chosen} a token"
+        within += f", and one of {experts.shared} for all" if experts.shared else ""
+        if len(shape.expert_layers) < shape.layers:
+            within += f", in {len(shape.expert_layers)} layers; {shape.inner} channels within the others"
+    yield f"{layers}, {heads}, {within}"
     tied = "which is the head" if shape.tied else "and a head of its own"
     yield f"vocabulary of {shape.vocabulary:,} tokens, {tied}; made for {shape.context:,} tokens"
 

@@ -3,7 +3,7 @@
 All are unbatched (T tokens first), float32, functional (no argument is changed) and return fresh tensors (no result
 shares memory with an argument). They are for inference: training uses the differentiable batch forms of the layers.
 The recurrences are in ``ops_recurrent``, attention with a cache in ``ops_attention``, the Titans mixer's in
-``ops_memory``; importing this module registers them all.
+``ops_memory``, experts of published models in ``ops_experts``; importing this module registers them all.
 
 The eager forms define the maths, not the bits: the order of float additions is free here except in the quantised
 products (see quantization.quantized_product).
@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from chimerac.frontends.layers import ops_attention, ops_memory, ops_recurrent
+from chimerac.frontends.layers import ops_attention, ops_experts, ops_memory, ops_recurrent
 from chimerac.frontends.layers.op_shapes import like, product, table_rows
 from chimerac.frontends.layers.quantization import dequantize, quantized_product, weight_codes
 
@@ -27,6 +27,14 @@ titans_anchor = ops_memory.titans_anchor
 titans_apply = ops_memory.titans_apply
 titans_update = ops_memory.titans_update
 cached_attention = ops_attention.cached_attention
+sort_pairs = ops_experts.sort_pairs
+gather_rows = ops_experts.gather_rows
+combine_experts = ops_experts.combine_experts
+grouped_linear = ops_experts.grouped_linear
+grouped_bfloat16_linear = ops_experts.grouped_bfloat16_linear
+grouped_float16_linear = ops_experts.grouped_float16_linear
+grouped_ternary_linear = ops_experts.grouped_ternary_linear
+grouped_int8_linear = ops_experts.grouped_int8_linear
 
 
 def rms_norm_reference(x: Tensor, weight: Tensor, eps: float) -> Tensor:

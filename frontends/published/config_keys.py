@@ -13,10 +13,11 @@ from chimerac.frontends.config.fields import fields_of, key
 from chimerac.frontends.config.reader import Reader, nearest_place
 from chimerac.frontends.config.tree import Object
 from chimerac.frontends.published.delta_keys import ATTENTION, DELTA, DeltaKeys, delta_layers
+from chimerac.frontends.published.expert_keys import ExpertKeys, expert_layers
 from chimerac.frontends.published.kinds import KINDS, PARTICULAR, Kind
 from chimerac.frontends.published.rotary import Linear, Llama3, Rotary, Scaling, Yarn, yarn_attention
 from chimerac.frontends.published.rotary_keys import RotaryKeys
-from chimerac.frontends.published.shape import Activation, DeltaShape, LlamaShape
+from chimerac.frontends.published.shape import Activation, DeltaShape, ExpertShape, LlamaShape
 from chimerac.frontends.published.text_part import WHOLES, TextPart
 from chimerac.frontends.sources.recognised import CONFIG
 
@@ -51,17 +52,19 @@ SILENT: Final = frozenset(
         "max_window_layers",
         "quantization_config",
         "is_llama_config",
+        "output_router_logits",
+        "router_aux_loss_coef",
     }
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class LlamaKeys(DeltaKeys):
+class LlamaKeys(DeltaKeys, ExpertKeys):
     """What Llama-like configs say; a default that differs between them is None here."""
 
     vocab_size: int = key("Rows of the embedding.", minimum=1, maximum=1 << 24)
     hidden_size: int = key("Channels between layers.", minimum=2, maximum=1 << 20)
-    intermediate_size: int = key("Channels of the gated network.", minimum=1, maximum=1 << 22)
+    intermediate_size: int | None = key("Channels of the gated network.", default=None, minimum=1, maximum=1 << 22)
     num_hidden_layers: int = key("Layers.", minimum=1, maximum=1 << 12)
     num_attention_heads: int = key("Heads of queries.", minimum=1, maximum=1 << 14)
     num_key_value_heads: int | None = key("Heads of keys and values.", default=None, minimum=1, maximum=1 << 14)
@@ -142,11 +145,15 @@ class _Reading:
         if kind.sub_norms and heads * width != keys.hidden_size:
             raise self._contradiction("head_dim", f"{heads} heads of {width} are not {keys.hidden_size} channels")
         rotary, bias, delta = self._rotary(), bool(keys.attention_bias), self._delta()
+        experts = self._experts()
+        with_experts = () if experts is None else expert_layers(keys, keys.num_hidden_layers)
+        if len(with_experts) < keys.num_hidden_layers:
+            self._need(keys.intermediate_size, "intermediate_size")
         return LlamaShape(
             architecture=self.name,
             vocabulary=keys.vocab_size,
             hidden=keys.hidden_size,
-            inner=keys.intermediate_size,
+            inner=keys.intermediate_size or 0,
             heads=heads,
             kv_heads=pairs,
             head_width=width,
@@ -164,6 +171,8 @@ class _Reading:
             rotary_width=self._rotary_width(width),
             delta=delta,
             delta_layers=() if delta is None else delta_layers(keys, keys.layer_types, keys.num_hidden_layers),
+            experts=experts if with_experts else None,
+            expert_layers=with_experts,
             sub_norms=kind.sub_norms,
             product_norms=product_norms,
             tied=kind.tied if keys.tie_word_embeddings is None else keys.tie_word_embeddings,
@@ -241,6 +250,25 @@ class _Reading:
         if self._activation() != "silu":
             raise self._unsupported("hidden_act", "another activation than silu")
         return DeltaShape(pairs, values, width, value_width, taps, joint=form == "joint")
+
+    def _experts(self) -> ExpertShape | None:
+        keys, form = self.keys, self.kind.experts
+        said = {count for count in (keys.num_experts, keys.num_local_experts) if count is not None}
+        if form is None or said == {0}:
+            return None
+        if len(said) > 1:
+            raise self._contradiction("num_experts", "it is there twice, with different values")
+        count = int(self._need(said.pop() if said else None, "num_experts"))
+        chosen = int(self._need(keys.num_experts_per_tok, "num_experts_per_tok"))
+        if chosen > count:
+            raise self._contradiction("num_experts_per_tok", f"a token visits {chosen} of {count} experts")
+        if self._activation() != "silu":
+            raise self._unsupported("hidden_act", "another activation than silu in experts")
+        width = int(self._need(keys.moe_intermediate_size, "moe_intermediate_size"))
+        name = "shared_expert_intermediate_size"
+        shared = int(self._need(keys.shared_expert_intermediate_size, name)) if form.shared else 0
+        normalised = form.normalised if keys.norm_topk_prob is None else keys.norm_topk_prob
+        return ExpertShape(count, chosen, width, shared, normalised)
 
     def _scaling(self, given: RotaryKeys, path: str) -> Scaling | None:
         kind = given.rope_type or given.type or "default"

@@ -59,26 +59,30 @@ def filled(published: Published, context: int) -> FilledModel:
                 module.get_parameter(f"{path}factor").copy_(torch.from_numpy(matrix.factor))
             if whole:
                 for (start, end), part in zip(matrix.ranges(), matrix.parts(), strict=True):
-                    weight[start:end] = torch.from_numpy(part)
+                    weight.flatten(0, -2)[start:end] = torch.from_numpy(part)
             if matrix.codes is not None:
-                computed[name] = _integers(matrix, whole=whole)
+                computed[name] = _integers(matrix, tuple(weight.shape), whole=whole)
             elif not whole:
-                computed[name] = matrix.parts
+                computed[name] = partial(_floats, matrix, tuple(weight.shape))
     return FilledModel(module, computed, whole)
 
 
-def _integers(matrix: Matrix, *, whole: bool) -> Quantised:
-    """Codes and scales of a matrix that the file has as such."""
-    rows, columns = matrix.size
+def _floats(matrix: Matrix, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    return (part.reshape(-1, *shape[1:]) for part in matrix.parts())
+
+
+def _integers(matrix: Matrix, shape: tuple[int, ...], *, whole: bool) -> Quantised:
+    """Codes and scales of a matrix, or of those of experts, that the file has as such."""
+    *lead, columns = shape
     groups = -(-columns // matrix.form.group)
-    types = TensorType("i8", (rows, columns)), TensorType("f16", (rows, groups))
-    codes, scales = (Constant(kind, partial(_parts, matrix, index)) for index, kind in enumerate(types))
+    types = TensorType("i8", (*lead, columns)), TensorType("f16", (*lead, groups))
+    codes, scales = (Constant(kind, partial(_parts, matrix, kind, index)) for index, kind in enumerate(types))
     if whole:
         codes, scales = (Constant(constant.type, constant.data) for constant in (codes, scales))
     return Quantised("trits", matrix.form.group, codes, scales)
 
 
-def _parts(matrix: Matrix, index: int) -> Iterator[np.ndarray]:
+def _parts(matrix: Matrix, kind: TensorType, index: int) -> Iterator[np.ndarray]:
     assert matrix.codes is not None
     for start, end in matrix.ranges():
-        yield matrix.codes(start, end)[index]
+        yield matrix.codes(start, end)[index].reshape(-1, *(int(extent) for extent in kind.shape[1:]))

@@ -13,7 +13,7 @@ from chimerac.compiler.errors import UserError
 from chimerac.frontends.published.delta_keys import INTERVAL
 from chimerac.frontends.published.kinds import KINDS, Kind
 from chimerac.frontends.published.rotary import Factors, Linear, Rotary, Scaling, Yarn
-from chimerac.frontends.published.shape import DeltaShape, LlamaShape
+from chimerac.frontends.published.shape import DeltaShape, ExpertShape, LlamaShape
 from chimerac.frontends.sources.gguf import GgufFile
 
 EMBEDDING: Final = "token_embd.weight"
@@ -49,7 +49,10 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     "smollm3": Architecture(KINDS["smollm3"], interleaved=True),
     "bitnet": Architecture(_FIRST_BITNET, scales=True),
     "bitnet-b1.58": Architecture(KINDS["bitnet"]),
+    "qwen3moe": Architecture(KINDS["qwen3_moe"]),
+    "qwen3next": Architecture(KINDS["qwen3_next"]),
     "qwen35": Architecture(KINDS["qwen3_5_text"]),
+    "qwen35moe": Architecture(KINDS["qwen3_5_moe_text"]),
 }
 _KEYS: Final = frozenset(
     """
@@ -65,6 +68,11 @@ _DELTA_KEYS: Final = frozenset(
     """
     ssm.conv_kernel ssm.state_size ssm.group_count ssm.time_step_rank ssm.inner_size full_attention_interval
     rope.dimension_sections nextn_predict_layers
+    """.split()  # noqa: SIM905
+)
+_EXPERT_KEYS: Final = frozenset(
+    """
+    expert_count expert_used_count expert_feed_forward_length expert_shared_feed_forward_length
     """.split()  # noqa: SIM905
 )
 _LAYER: Final = re.compile(r"blk\.(\d{1,9})\.")
@@ -103,8 +111,8 @@ class _Reading:
 
     def __init__(self, file: GgufFile, kind: Kind) -> None:
         self.file, self.kind, self.prefix = file, kind, f"{file.architecture}."
+        keys = _KEYS | (_DELTA_KEYS if kind.delta else frozenset()) | (_EXPERT_KEYS if kind.experts else frozenset())
         for name in file.metadata:
-            keys = _KEYS | _DELTA_KEYS if kind.delta is not None else _KEYS
             known = name.startswith(SILENT) or name.removeprefix(self.prefix) in keys
             if not known:
                 hint = "it may change what the model computes, so it is not ignored"
@@ -120,7 +128,7 @@ class _Reading:
         width = self._size("attention.key_length", hidden // heads)
         if width % 2:
             raise self._contradiction(f"heads of {width} channels have no pairs")
-        delta = self._delta()
+        delta, experts = self._delta(), self._experts()
         for key in ("attention.value_length", "rope.dimension_count")[: 2 if delta is None else 1]:
             if self._size(key, width) != width:
                 raise self._unsupported(f"{self.prefix}{key} is {self._size(key)}, and heads have {width} channels")
@@ -139,7 +147,7 @@ class _Reading:
             architecture=self.file.architecture,
             vocabulary=table.shape[0],
             hidden=hidden,
-            inner=self._size("feed_forward_length"),
+            inner=self._size("feed_forward_length") if experts is None else 0,
             heads=heads,
             kv_heads=pairs,
             head_width=width,
@@ -154,6 +162,8 @@ class _Reading:
             rotary_width=None if delta is None else turning,
             delta=delta,
             delta_layers=() if delta is None else tuple(i for i in range(layers) if (i + 1) % interval),
+            experts=experts,
+            expert_layers=() if experts is None else tuple(range(layers)),
             sub_norms=self.kind.sub_norms,
             tied=HEAD not in self.file.tensors,
         )
@@ -178,6 +188,17 @@ class _Reading:
             raise self._unsupported(f"{self.prefix}ssm.conv_kernel is {taps}")
         width = self._size("ssm.state_size", most=1 << 12)
         return DeltaShape(keys, values, width, inner // values, taps, joint=form == "joint", tiled=form == "apart")
+
+    def _experts(self) -> ExpertShape | None:
+        """llama.cpp lets the weights of a token's experts add up to one in all of these models."""
+        form = self.kind.experts
+        if form is None:
+            return None
+        count, chosen = self._size("expert_count", most=1 << 14), self._size("expert_used_count")
+        if chosen > count:
+            raise self._contradiction(f"a token visits {chosen} of {count} experts")
+        shared = self._size("expert_shared_feed_forward_length") if form.shared else 0
+        return ExpertShape(count, chosen, self._size("expert_feed_forward_length"), shared)
 
     def _rotary(self, width: int) -> Rotary:
         theta = self._number("rope.freq_base", 10_000.0, low=1.0)

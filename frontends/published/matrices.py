@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.quantised import check_codes, check_scales
 from chimerac.frontends.matrices.forms import GROUP, Form, Kind
 from chimerac.frontends.matrices.matrix import Matrix, floats_of, kept
 from chimerac.frontends.published.bit_linear import Rule
-from chimerac.frontends.published.stored import PACKED, Packed, Rows
+from chimerac.frontends.published.stored import PACKED, OfExperts, Packed, Rows
 from chimerac.frontends.sources.safetensors import FLOATS
 from chimerac.frontends.sources.tensor import StoredTensor
 
@@ -31,6 +34,29 @@ def matrix(name: str, size: tuple[int, ...], tensor: StoredTensor, rows: Rows, w
         plain = Matrix(name, place, whole, Form(wanted), f"{tensor.type_name} as {wanted}", rows.floats, step=rows.step)
         return kept(plain, tensor.type_name)
     return Matrix(name, place, whole, Form(wanted), f"{tensor.type_name} as {wanted}", rows.floats, step=rows.step)
+
+
+def experts(name: str, size: tuple[int, ...], tensors: Sequence[StoredTensor], first: int, wanted: Kind) -> Matrix:
+    """The matrices [E, N, K] of a layer's experts as one of E N rows, which is read some matrices at a time.
+
+    Args:
+        size: of all.
+        tensors: one for each, or one for all.
+        first: row of each where it begins, in one tensor for all.
+
+    Raises:
+        UserError: CHM233, CHM242, as of ``matrix``; CHM241, they are of different types.
+    """
+    kinds = sorted({tensor.type_name for tensor in tensors})
+    if len(kinds) > 1:
+        raise UserError("CHM241", f"{_place(tensors[0])} and the other experts have the types {', '.join(kinds)}")
+    count, rows, columns = size
+    stored = OfExperts(tensors, rows, first)
+    found = matrix(name, (count * rows, columns), tensors[0], stored, wanted)
+    if found.form.factor == "none":
+        return found
+    told = f"{tensors[0].type_name} as {wanted}: ternary with scales that float16 has not"
+    return Matrix(name, found.place, found.size, Form(wanted), told, stored.floats, step=rows)
 
 
 def _of_codes(name: str, place: str, size: tuple[int, int], tensor: StoredTensor, rows: Rows) -> Matrix:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from chimerac.frontends.layers import ops
@@ -14,6 +13,8 @@ from chimerac.frontends.layers.norm import RMSNorm
 from chimerac.frontends.layers.ops_memory import rotate
 from chimerac.frontends.matrices.forms import Form
 from chimerac.frontends.published.delta import GatedDelta
+from chimerac.frontends.published.experts import Mixture
+from chimerac.frontends.published.gated_network import gated_network
 from chimerac.frontends.published.products import Projection, Weight, untouched
 from chimerac.frontends.published.rotary import TURN
 from chimerac.frontends.published.shape import LlamaShape
@@ -79,30 +80,8 @@ class Attention(nn.Module):
         return y
 
 
-class GatedNetwork(nn.Module):
-    """down(act(gate(x)) * up(x))."""
-
-    def __init__(self, shape: LlamaShape, layer: int, forms: Mapping[str, Form]) -> None:
-        super().__init__()
-        norm = shape.product_norms
-        sizes = {"gate_proj": (shape.inner, shape.hidden), "up_proj": (shape.inner, shape.hidden)}
-        for name, (rows, columns) in (sizes | {"down_proj": (shape.hidden, shape.inner)}).items():
-            form = forms[f"layers.{layer}.ffn.{name}.weight"]
-            self.add_module(name, Projection(rows, columns, form, bias=shape.inner_bias, norm=norm))
-        self.sub_norm = RMSNorm(shape.inner, shape.epsilon) if shape.sub_norms else None
-        self.squared = shape.activation == "relu2"
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: [T, D] -> [T, D]."""
-        gate = self.get_submodule("gate_proj")(x)
-        gate = torch.relu(gate).square() if self.squared else F.silu(gate)
-        inner = gate * self.get_submodule("up_proj")(x)
-        out: Tensor = self.get_submodule("down_proj")(inner if self.sub_norm is None else self.sub_norm.step(inner))
-        return out
-
-
 class Layer(nn.Module):
-    """Attention or a recurrence, and a gated network, each added to what it reads behind a norm."""
+    """Attention or a recurrence, and a gated network or several, each added to what it reads behind a norm."""
 
     def __init__(self, shape: LlamaShape, layer: int, forms: Mapping[str, Form], context: int) -> None:
         super().__init__()
@@ -112,7 +91,11 @@ class Layer(nn.Module):
             self.mixer: nn.Module = GatedDelta(shape.delta, shape.hidden, shape.epsilon, path, forms)
         else:
             self.mixer = Attention(shape, layer, forms, context)
-        self.ffn = GatedNetwork(shape, layer, forms)
+        path = f"layers.{layer}.ffn."
+        if shape.experts is not None and layer in shape.expert_layers:
+            self.ffn: nn.Module = Mixture(shape.experts, shape.hidden, path, forms)
+        else:
+            self.ffn = gated_network(shape, path, forms)
 
     def forward(self, x: Tensor, position: Tensor, turned: Turned | None) -> Tensor:
         normed = self.mixer_norm.step(x)

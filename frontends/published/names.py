@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from chimerac.frontends.published.delta_names import delta_parameters
+from chimerac.frontends.published.expert_names import expert_parameters
 from chimerac.frontends.published.parameter import Parameter, Stored
 from chimerac.frontends.published.shape import LlamaShape
 
@@ -53,6 +54,9 @@ def _layer(shape: LlamaShape, layer: int) -> Iterator[Parameter]:
         yield from delta_parameters(shape.delta, shape.hidden, f"{mine}mixer.", folder, gguf)
     else:
         yield from _attention(shape, mine, folder, gguf)
+    if shape.experts is not None and layer in shape.expert_layers:
+        yield from expert_parameters(shape.experts, shape.hidden, mine, folder, gguf)
+        return
     sizes = {
         "ffn.gate_proj": (shape.inner, shape.hidden, shape.inner_bias, 0),
         "ffn.up_proj": (shape.inner, shape.hidden, shape.inner_bias, 0),

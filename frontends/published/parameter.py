@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +10,8 @@ from chimerac.frontends.published.stored import Runs
 
 #: How a parameter is used: a matrix is multiplied, a table looked up, too; a gate is a matrix that stays float32, for
 #: its few rows decide much; a vector is taken as it is.
-Use = Literal["matrix", "table", "gate", "vector"]
+#: Experts are matrices of the same size one after the other.
+Use = Literal["matrix", "table", "gate", "vector", "experts"]
 #: What is computed of stored numbers w: nothing, w + 1, or -exp(w).
 Change = Literal["", "plus one", "minus exp"]
 
@@ -19,15 +21,21 @@ class Stored:
     """Where the numbers of a parameter are in one kind of file.
 
     Attributes:
-        name: of the tensor.
+        name: of the tensor; of several, one for each expert, with ``{}`` for its number.
         runs: the rows of the tensor that are the parameter's, in its order; None for all as they are.
-        shape: of the tensor; None for that of the parameter.
+        shape: of the tensor, or of each of several; None for that of the parameter.
+        first: of experts in one tensor, the row of each where the parameter's begin.
     """
 
     name: str
     runs: Runs | None = None
     shape: tuple[int, ...] | None = None
     change: Change = ""
+    first: int = 0
+
+    def names(self, count: int) -> Sequence[str]:
+        """Of all tensors, of so many experts."""
+        return [self.name.format(number) for number in range(count)] if "{}" in self.name else (self.name,)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from chimerac.frontends.matrices.rules import FORMATS, Rules
 from chimerac.frontends.published.bit_linear import BitLinear, bit_linear
 from chimerac.frontends.published.config_keys import shape_of_config
 from chimerac.frontends.published.gguf_keys import ROTARY_FACTORS, architecture, beyond, shape_of_gguf
-from chimerac.frontends.published.matrices import matrix, packed, rounded
+from chimerac.frontends.published.matrices import experts, matrix, packed, rounded
 from chimerac.frontends.published.names import parameters
 from chimerac.frontends.published.parameter import Change, Parameter, Stored
 from chimerac.frontends.published.shape import LlamaShape
@@ -34,6 +34,7 @@ from chimerac.frontends.sources.tensor import StoredTensor
 MOST_LISTED: Final = 20  #: problems named in one message
 PACKED_TYPE: Final = "U8"  #: of BitNet's packed matrices
 DEFAULT_RULES: Final = Rules("int8")  #: what becomes of what is not ternary, where nobody says it
+FUSED: Final = ".mlp.experts.gate_up_proj"  #: of folders that have all experts of a layer in one tensor
 LARGEST: Final = 2.0**63  #: of a number of a vector: norms square it
 
 Source = ModelFolder | GgufFile
@@ -79,7 +80,10 @@ def shape_of(source: Source) -> LlamaShape:
         return shape_of_gguf(source)
     part = text_part(source)
     rule = bit_linear(part.config)
-    return shape_of_config(part, product_norms=None if rule is None else rule.norms)
+    shape = shape_of_config(part, product_norms=None if rule is None else rule.norms)
+    if shape.experts is not None and any(name.endswith(FUSED) for name in source.tensors):
+        return replace(shape, experts=replace(shape.experts, fused=True))
+    return shape
 
 
 def read_published(source: Source, rules: Rules = DEFAULT_RULES) -> Published:
@@ -102,11 +106,18 @@ def read_published(source: Source, rules: Rules = DEFAULT_RULES) -> Published:
     else:
         rule = bit_linear(text_part(source).config)
         scale_names = ".weight_scale" if rule is not None and rule.rule != "online" else ""
+    if rule is not None and shape.experts is not None:
+        raise UserError("CHM234", f"{source.path}: experts of BitNet's rules are not supported")
     names = [stored.name for parameter, stored in needed if parameter.use == "matrix"]
     scales = _take_scales(tensors, names, scale_names) if scale_names else {}
     _check(source, needed, tensors, rule)
     matrices, vectors = {}, {}
     for parameter, stored in needed:
+        if parameter.use == "experts":
+            parts = [tensors[name] for name in stored.names(parameter.shape[0])]
+            kind = FORMATS.get(rules.format_of(parameter.names), "float32")
+            matrices[parameter.name] = experts(parameter.name, parameter.shape, parts, stored.first, kind)
+            continue
         tensor = tensors[stored.name]
         head = shape.head_width if interleaved and parameter.heads else 0
         rows: Rows = Interleaved(tensor, head) if head else InOrder(tensor)
@@ -147,7 +158,7 @@ def _tensors(source: Source, shape: LlamaShape) -> tuple[dict[str, StoredTensor]
 
 def check_rules(rules: Rules, shape: LlamaShape) -> None:
     """Raise UserError CHM236 if a pattern fits no matrix of a model."""
-    matrices = [parameter for parameter in parameters(shape) if parameter.use in ("matrix", "table")]
+    matrices = [parameter for parameter in parameters(shape) if parameter.use in ("matrix", "table", "experts")]
     for pattern, _ in rules.patterns:
         if not any(fnmatchcase(name, pattern) for parameter in matrices for name in parameter.names):
             near = did_you_mean(pattern, [name for parameter in matrices for name in parameter.names])
@@ -198,8 +209,8 @@ def _check(
 ) -> None:
     """Raise UserError CHM241 for all tensors that do not fit."""
     problems, names = [], set()
-    for parameter, stored in needed:
-        name, expected = stored.name, parameter.shape if stored.shape is None else stored.shape
+    expected_of = [(p, name, stored.shape or p.shape) for p, stored in needed for name in stored.names(p.shape[0])]
+    for parameter, name, expected in expected_of:
         if name in names:
             continue  # another part of the same tensor
         names.add(name)
@@ -215,7 +226,7 @@ def _check(
             shape = (shape[0] * PACKED, *shape[1:])
         if shape != expected:
             problems.append(f"{name} has shape {list(tensor.shape)}, expected {list(expected)}")
-    missing = [stored.name for _, stored in needed if stored.name not in tensors]
+    missing = [name for _, name, _ in expected_of if name not in tensors]
     for name in [name for name in tensors if name not in names]:
         near = did_you_mean(name, missing) if len(problems) < MOST_LISTED and len(name) <= 200 else None
         problems.append(f"unexpected {name[:200]}" + (f" ({near})" if near else ""))
@@ -236,7 +247,8 @@ def _types(source: Source, parameter: Parameter, rule: BitLinear | None) -> tupl
 
 
 def _vector(parameter: Parameter, tensor: StoredTensor, rows: Rows, change: Change) -> np.ndarray:
-    numbers = _changed(rows.floats(0, parameter.shape[0]), change).reshape(parameter.shape)
+    stored = tensor.floats() if isinstance(rows, InOrder) else rows.floats(0, parameter.shape[0])
+    numbers = _changed(stored, change).reshape(parameter.shape)
     if not np.isfinite(numbers).all() or np.abs(numbers).max() > LARGEST:
         message = f"{tensor.file}: {tensor.name} has numbers that are NaN, infinite, or over 2**63"
         raise UserError("CHM242", message)

@@ -43,6 +43,26 @@ class DeltaShape:
 
 
 @dataclass(frozen=True)
+class ExpertShape:
+    """Gated networks of which a router chooses some for each token.
+
+    Attributes:
+        count, chosen: experts, and how many of them a token visits.
+        width: channels within an expert.
+        shared: channels within an expert that every token visits, behind a gate; 0 for none.
+        normalised: the weights of a token's experts add up to one.
+        fused: folders have all experts in one tensor, gates and ups beside each other; else a tensor for each.
+    """
+
+    count: int
+    chosen: int
+    width: int
+    shared: int = 0
+    normalised: bool = True
+    fused: bool = False
+
+
+@dataclass(frozen=True)
 class LlamaShape:
     """A decoder of attention or a recurrence, and gated networks, each behind an RMS norm, with residuals.
 
@@ -50,7 +70,7 @@ class LlamaShape:
         architecture: what its makers call it: the ``model_type`` of a config, ``general.architecture`` of a GGUF file.
         vocabulary: rows of the embedding.
         hidden: channels between layers.
-        inner: of the gated network.
+        inner: of the gated network; 0 where all layers have experts.
         heads, kv_heads: of queries; of keys and values, each read by heads / kv_heads heads of queries.
         head_width: channels of a head.
         epsilon: of all norms.
@@ -64,6 +84,7 @@ class LlamaShape:
         output_gate: what a head gives is multiplied with sigmoids, which come of the projection of queries, too.
         rotary_width: channels of a head that turn, the first ones; None for all.
         delta: of the layers in ``delta_layers``, which have that in place of attention.
+        experts: of the layers in ``expert_layers``, which have these in place of one network.
         sub_norms: what attention and the gate give is normed before the projection back.
         product_norms: epsilon of norms that each projection of a layer has for its input; None without them.
         tied: the embedding is the head.
@@ -90,6 +111,8 @@ class LlamaShape:
     rotary_width: int | None = None
     delta: DeltaShape | None = None
     delta_layers: tuple[int, ...] = ()
+    experts: ExpertShape | None = None
+    expert_layers: tuple[int, ...] = ()
     sub_norms: bool = False
     product_norms: float | None = None
     tied: bool = False

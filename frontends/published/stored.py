@@ -92,6 +92,39 @@ class Gathered:
 
 
 @dataclass(frozen=True)
+class OfExperts:
+    """Matrices of the same size one after the other, each in a tensor of its own, or all in one [E, N', K].
+
+    Attributes:
+        step: rows of a matrix.
+        first: row of each where it begins, in one tensor.
+    """
+
+    tensors: Sequence[StoredTensor]
+    step: int
+    first: int = 0
+
+    def floats(self, start: int, end: int) -> np.ndarray:
+        return np.concatenate([self._own(tensor.floats(*part)) for tensor, part in self._places(start, end)])
+
+    def integers(self, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        found = [tensor.integers(*part) for tensor, part in self._places(start, end)]
+        codes, scales = (np.concatenate([self._own(part) for part in parts]) for parts in zip(*found, strict=True))
+        return codes, scales
+
+    def _places(self, start: int, end: int) -> Iterator[tuple[StoredTensor, tuple[int, ...]]]:
+        """The tensor of each expert, and which part of its first axis."""
+        for expert in range(start // self.step, end // self.step):
+            if len(self.tensors[0].shape) == 3:
+                yield self.tensors[0], (expert, expert + 1)
+            else:
+                yield self.tensors[expert], ()
+
+    def _own(self, part: np.ndarray) -> np.ndarray:
+        return part.reshape(-1, part.shape[-1])[self.first : self.first + self.step]
+
+
+@dataclass(frozen=True)
 class Packed:
     """Trits of BitNet's folders, uint8 [N / 4, K]: row r is in row r mod N/4 there, in the bits 2 (r div N/4) of each
     byte, as trit + 1."""

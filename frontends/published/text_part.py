@@ -12,7 +12,7 @@ from chimerac.frontends.sources.folder import ModelFolder
 from chimerac.frontends.sources.recognised import CONFIG
 
 #: ``model_type`` of a whole → that of its text part.
-WHOLES: Final[Mapping[str, str]] = {"qwen3_5": "qwen3_5_text"}
+WHOLES: Final[Mapping[str, str]] = {"qwen3_5": "qwen3_5_text", "qwen3_5_moe": "qwen3_5_moe_text"}
 #: Keys of a whole beside ``text_config`` that say nothing of texts.
 _SILENT: Final = frozenset(
     """

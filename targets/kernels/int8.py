@@ -1,4 +1,4 @@
-"""Kernels of int8_matmul and look_up, both on the plain row-major table of int8 weights."""
+"""Kernels of int8_matmul, grouped_int8_matmul and look_up, on plain row-major tables of int8 weights."""
 
 from __future__ import annotations
 
@@ -36,30 +36,55 @@ def build_matmul(spec: KernelSpec, isa: Isa) -> Any:
     as many runs as a group has rows, each read from its beginning to its end: hardware follows long streams.
     """
     b = KernelBuilder(spec, isa)
-    rows, columns, block = (spec.integer(name) for name in ("rows", "columns", "block"))
-    step = isa.int8_dot.of(block).step
-    if block % step or not isa.blocks.take(block, spec.integer("group")):
-        raise InternalError(f"no int8 kernel for group {spec.integer('group')}, block {block}")
-    padding = b.local("int8", step * (ROWS + 1)) if columns % step else None
-    if padding is not None:
-        for i in range(ROWS + 1):
-            b.store(padding, i * step, constant(0, f"int8x{step}"))
-
-    def products(places: list[Expr], stored: int) -> None:
-        with b.loop(b.extent(spec.operands[0].shape[:-1])) as token:
-            value = _RowGroup(b, spec, places, token, padding).product()
-            for lane in range(stored):
-                b.store(b.results[0], token * rows + places[lane], shuffle([value], [lane]))
-
-    whole, rest = divmod(rows, ROWS)
-    if whole:
-        runs = b.let(tirx.Min(b.end, integer(whole)) - b.begin)
-        with b.loop(runs) as i:
-            products([b.let(b.begin * ROWS + r * runs + i) for r in range(ROWS)], ROWS)
-    if rest:  # what is beyond the last row repeats it and is not stored
-        with b.when(tirx.GT(b.end, integer(whole))):
-            products([integer(min(whole * ROWS + r, rows - 1)) for r in range(ROWS)], rest)
+    _Table(b, spec).times(b.extent(spec.operands[0].shape[:-1]))
     return b.finish()
+
+
+def build_grouped_matmul(spec: KernelSpec, isa: Isa) -> Any:
+    """int8_matmul of rows offsets[e] to offsets[e+1] with table e of the weights i8[E, N, K]."""
+    b = KernelBuilder(spec, isa)
+    table, offsets = _Table(b, spec), b.operands[4]
+    with b.loop(int(spec.operands[4].shape[0]) - 1) as expert:
+        begin = b.let(offsets.load(expert))
+        count = b.let(offsets.load(expert + 1) - begin)
+        with b.when(tirx.GT(count, integer(0))):
+            table.times(count, begin, b.let(expert * table.rows))
+    return b.finish()
+
+
+class _Table:
+    """Rows of int8 weights, of one matrix or of one after the other."""
+
+    def __init__(self, b: KernelBuilder, spec: KernelSpec) -> None:
+        self.b, self.spec = b, spec
+        self.rows, columns, block = (spec.integer(name) for name in ("rows", "columns", "block"))
+        step = b.isa.int8_dot.of(block).step
+        if block % step or not b.isa.blocks.take(block, spec.integer("group")):
+            raise InternalError(f"no int8 kernel for group {spec.integer('group')}, block {block}")
+        self.padding = b.local("int8", step * (ROWS + 1)) if columns % step else None
+        if self.padding is not None:
+            for i in range(ROWS + 1):
+                b.store(self.padding, i * step, constant(0, f"int8x{step}"))
+
+    def times(self, count: int | Expr, first: int | Expr = 0, matrix: int | Expr = 0) -> None:
+        """Tokens ``first`` to ``first + count`` times the matrix whose first row is ``matrix``."""
+        b, rows = self.b, self.rows
+
+        def products(places: list[Expr], stored: int) -> None:
+            with b.loop(count) as i:
+                token = first + i
+                value = _RowGroup(b, self.spec, [matrix + place for place in places], token, self.padding).product()
+                for lane in range(stored):
+                    b.store(b.results[0], token * rows + places[lane], shuffle([value], [lane]))
+
+        whole, rest = divmod(rows, ROWS)
+        if whole:
+            runs = b.let(tirx.Min(b.end, integer(whole)) - b.begin)
+            with b.loop(runs) as i:
+                products([b.let(b.begin * ROWS + r * runs + i) for r in range(ROWS)], ROWS)
+        if rest:  # what is beyond the last row repeats it and is not stored
+            with b.when(tirx.GT(b.end, integer(whole))):
+                products([integer(min(whole * ROWS + r, rows - 1)) for r in range(ROWS)], rest)
 
 
 class _RowGroup:
@@ -69,7 +94,7 @@ class _RowGroup:
         self, b: KernelBuilder, spec: KernelSpec, places: list[Expr], token: Expr, padding: Memory | None
     ) -> None:
         self.b, self.places, self.padding = b, places, padding
-        self.codes, self.scales, self.weights, self.weight_scales = b.operands
+        self.codes, self.scales, self.weights, self.weight_scales = b.operands[:4]
         self.columns, self.group, self.block = (spec.integer(name) for name in ("columns", "group", "block"))
         self.dot = b.isa.int8_dot.of(self.block)
         self.starts = [b.let(p * self.columns) for p in places]
@@ -215,4 +240,8 @@ def _set(cell: Any, value: Any) -> None:
         one.set(vector)
 
 
-KERNELS: Mapping[str, Build] = {"int8_matmul": build_matmul, "look_up": build_look_up}
+KERNELS: Mapping[str, Build] = {
+    "int8_matmul": build_matmul,
+    "grouped_int8_matmul": build_grouped_matmul,
+    "look_up": build_look_up,
+}

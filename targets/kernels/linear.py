@@ -1,4 +1,4 @@
-"""Kernel of linear: float matrix products, several rows at a time."""
+"""Kernels of linear and grouped_linear: float matrix products, several rows at a time."""
 
 from __future__ import annotations
 
@@ -61,34 +61,61 @@ def build(spec: KernelSpec, isa: Isa) -> Any:
     follows long streams, not short ones. Some columns at a time take each row, so that it is read once for them.
     """
     b = KernelBuilder(spec, isa)
-    x, weight = b.operands[:2]
-    bias = b.operands[2] if len(b.operands) == 3 else None
-    height, width = (int(d) for d in spec.operands[1].shape)
-    columns, whole = b.extent(spec.operands[0].shape[:-1]), height // ROWS
-
-    def products(column: Expr, rows: Rows) -> None:
-        sums = dot_rows(b, x, b.let(column * width), weight, rows, width)
-        for row, total in zip(rows, sums, strict=True):
-            if bias is not None:
-                total = TirOps(b, 1).add(total, bias.load(row))
-            b.store(b.results[0], column * height + row, total)
-
-    def all_rows(first: Expr, count: int | Expr) -> None:
-        if whole:
-            runs = b.let(tirx.Min(b.end, integer(whole)) - b.begin)
-            with b.loop(runs) as i, b.loop(count) as column:
-                products(b.let(first + column), Rows(b.let(b.begin * ROWS + i), runs, ROWS))
-        if height % ROWS:
-            with b.when(tirx.GT(b.end, integer(whole))), b.loop(count) as column:
-                products(b.let(first + column), Rows(integer(whole * ROWS), integer(1), height % ROWS))
-
+    matrix = _Matrix(b, spec, b.operands[2] if len(b.operands) == 3 else None)
+    columns = b.extent(spec.operands[0].shape[:-1])
     if isinstance(columns, int) and columns <= COLUMNS:
-        all_rows(integer(0), columns)
+        matrix.times(integer(0), columns)
     else:
-        with b.loop(b.let(tirx.truncdiv(integer(0) + columns + (COLUMNS - 1), integer(COLUMNS)))) as tile:
-            first = b.let(tile * COLUMNS)
-            all_rows(first, b.let(tirx.Min(integer(COLUMNS), columns - first)))
+        matrix.times_many(columns)
     return b.finish()
 
 
-KERNELS: Mapping[str, Build] = {"linear": build}
+def build_grouped(spec: KernelSpec, isa: Isa) -> Any:
+    """linear of rows offsets[e] to offsets[e+1] of x[T, k, K] with matrix e of the weight[E, N, K]."""
+    b = KernelBuilder(spec, isa)
+    matrix, offsets = _Matrix(b, spec), b.operands[2]
+    with b.loop(int(spec.operands[2].shape[0]) - 1) as expert:
+        begin = b.let(offsets.load(expert))
+        count = b.let(offsets.load(expert + 1) - begin)
+        with b.when(tirx.GT(count, integer(0))):
+            matrix.times_many(count, begin, b.let(expert * matrix.height))
+    return b.finish()
+
+
+class _Matrix:
+    """A float matrix, or one after the other."""
+
+    def __init__(self, b: KernelBuilder, spec: KernelSpec, bias: Memory | None = None) -> None:
+        self.b, self.bias = b, bias
+        self.x, self.weight = b.operands[:2]
+        self.height, self.width = (int(d) for d in spec.operands[1].shape[-2:])
+
+    def times_many(self, columns: int | Expr, begin: int | Expr = 0, matrix: int | Expr = 0) -> None:
+        """Columns ``begin`` to ``begin + columns``, some at a time."""
+        b = self.b
+        with b.loop(b.let(tirx.truncdiv(integer(0) + columns + (COLUMNS - 1), integer(COLUMNS)))) as tile:
+            first = b.let(tile * COLUMNS)
+            self.times(begin + first, b.let(tirx.Min(integer(COLUMNS), columns - first)), matrix)
+
+    def times(self, first: Expr, count: int | Expr, matrix: int | Expr = 0) -> None:
+        """Some columns times the matrix whose first row is ``matrix``."""
+        b, whole = self.b, self.height // ROWS
+        if whole:
+            runs = b.let(tirx.Min(b.end, integer(whole)) - b.begin)
+            with b.loop(runs) as i, b.loop(count) as column:
+                self._products(b.let(first + column), Rows(b.let(b.begin * ROWS + i), runs, ROWS), matrix)
+        if self.height % ROWS:
+            with b.when(tirx.GT(b.end, integer(whole))), b.loop(count) as column:
+                rows = Rows(integer(whole * ROWS), integer(1), self.height % ROWS)
+                self._products(b.let(first + column), rows, matrix)
+
+    def _products(self, column: Expr, rows: Rows, matrix: int | Expr) -> None:
+        b, placed = self.b, Rows(matrix + rows.first, rows.apart, rows.count)
+        sums = dot_rows(b, self.x, b.let(column * self.width), self.weight, placed, self.width)
+        for row, total in zip(rows, sums, strict=True):
+            if self.bias is not None:
+                total = TirOps(b, 1).add(total, self.bias.load(row))
+            b.store(b.results[0], column * self.height + row, total)
+
+
+KERNELS: Mapping[str, Build] = {"linear": build, "grouped_linear": build_grouped}

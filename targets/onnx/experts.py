@@ -34,9 +34,8 @@ def build_route(context: Context, op: Op) -> tuple[str, ...]:
 
 def build_sort_pairs(context: Context, op: Op) -> tuple[str, ...]:
     """A stable sort by expert: of the keys expert * P + pair, which are all different."""
-    (experts,) = (context.value(o) for o in op.operands)
     nodes, slots = context.nodes, last(op.operands[0])
-    flat = nodes.reshape(experts, -1)
+    flat = nodes.reshape(context.index(op.operands[0]), -1)
     pairs = nodes.op("Shape", flat)
     keys = nodes.op("Add", nodes.op("Mul", flat, pairs), nodes.arange(pairs))
     _, order = nodes.emit("TopK", keys, pairs, outputs=2, largest=0)
@@ -80,14 +79,14 @@ def build_grouped_rms_norm(context: Context, op: Op) -> tuple[str, ...]:
     return (rms_norm(context, value, x, nodes.reshape(gathered, -1, slots, last(x)), op.number("eps")),)
 
 
-def build_grouped_ternary_matmul(context: Context, op: Op) -> tuple[str, ...]:
+def build_grouped_product(context: Context, op: Op, bits: int) -> tuple[str, ...]:
     """Each expert's rows, possibly none, times its weights; then the scales, for all rows at once."""
     codes, scales, weights, weight_scales, offsets = op.operands
     nodes, slots = context.nodes, int(codes.type.shape[1])
     block, rows, columns = op.integer("block"), op.integer("rows"), op.integer("columns")
     experts = int(offsets.type.shape[0]) - 1
     value = context.value(codes)
-    parts = _expert_blocks(context, op, weights, experts)
+    parts = _expert_blocks(context, op, weights, experts, bits)
     starts = context.value(offsets)
     counts = counts_of_experts(nodes, starts, experts)
     pieces, excess = code_blocks(nodes, value, columns, block)  # [1, P, block] each
@@ -98,7 +97,7 @@ def build_grouped_ternary_matmul(context: Context, op: Op) -> tuple[str, ...]:
     by_expert = [nodes.cached(("experts", piece), partial(split, piece)) for piece in pieces]
     stacked = []
     for index, width in enumerate(widths(columns, block)):
-        sums = [matmul(context, by_expert[index][e], parts[e][index], width, rows, 2, block) for e in range(experts)]
+        sums = [matmul(context, by_expert[index][e], parts[e][index], width, rows, bits, block) for e in range(experts)]
         stacked.append(nodes.op("Concat", *sums, axis=1) if experts > 1 else sums[0])  # [1, P, N]
     joined = nodes.op("Concat", *stacked, axis=0) if len(stacked) > 1 else stacked[0]
     scale_table = context.weight(
@@ -119,17 +118,27 @@ def build_grouped_ternary_matmul(context: Context, op: Op) -> tuple[str, ...]:
     return (nodes.reshape(result, -1, slots, rows),)
 
 
-def _expert_blocks(context: Context, op: Op, weights: Value, experts: int) -> list[list[str]]:
+def _expert_blocks(context: Context, op: Op, weights: Value, experts: int, bits: int) -> list[list[str]]:
     """Packed weights by expert and block."""
     block, rows, columns = op.integer("block"), op.integer("rows"), op.integer("columns")
 
     def make() -> list[np.ndarray]:
-        trits = context.array(weights, rows, columns)
-        return [part for e in range(experts) for part in pack_blocks(trits[e], block, 2)]
+        codes = context.array(weights, rows, columns)
+        return [part for e in range(experts) for part in pack_blocks(codes[e], block, bits)]
 
-    flat = context.weight(context.constant_name(weights), f"t2.b{block}", make)
+    flat = context.weight(context.constant_name(weights), f"{'t2' if bits == 2 else 'i8'}.b{block}", make)
     count = len(flat) // experts
     return [flat[e * count : (e + 1) * count] for e in range(experts)]
+
+
+def build_grouped_linear(context: Context, op: Op) -> tuple[str, ...]:
+    """Every product of a row with the matrix of its expert, then their sums."""
+    x, weight, offsets = op.operands
+    nodes, value, slots, width = context.nodes, context.value(x), int(x.type.shape[1]), last(x)
+    chosen = expert_of_rows(nodes, context.value(offsets), pairs_of(nodes, value, slots))
+    matrices = nodes.op("Gather", context.value(weight), chosen, axis=0)  # [P, N, K]
+    products = nodes.op("Mul", nodes.reshape(value, -1, 1, width), matrices)
+    return (nodes.reshape(nodes.lanes8_sum(products, width), -1, slots, int(weight.type.shape[1])),)
 
 
 def counts_of_experts(nodes: Nodes, offsets: str, experts: int) -> str:
@@ -157,6 +166,8 @@ TRANSLATORS: Mapping[str, Translate] = {
     "sort_pairs": build_sort_pairs,
     "gather_rows": build_gather_rows,
     "grouped_rms_norm": build_grouped_rms_norm,
-    "grouped_ternary_matmul": build_grouped_ternary_matmul,
+    "grouped_ternary_matmul": partial(build_grouped_product, bits=2),
+    "grouped_int8_matmul": partial(build_grouped_product, bits=8),
+    "grouped_linear": build_grouped_linear,
     "combine_experts": build_combine_experts,
 }

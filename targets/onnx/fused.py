@@ -19,6 +19,7 @@ from chimerac.compiler.ir.module import Op
 from chimerac.targets.onnx import experts as exact
 from chimerac.targets.onnx.context import Context, Translate, last, plain, shape_of
 from chimerac.targets.onnx.graph import MICROSOFT
+from chimerac.targets.onnx.recurrent import for_each_head
 from chimerac.targets.onnx.weights import pack_matrix
 
 #: In place of the scales that ``quantize`` would give: nobody reads them.
@@ -114,7 +115,8 @@ def build_gated_delta(context: Context, op: Op) -> tuple[str, ...]:
     """LinearAttention with the gated delta rule."""
     q, k, v, log_decay, beta, state = (context.value(o) for o in op.operands)
     nodes = context.nodes
-    heads = int(op.operands[0].type.shape[1])
+    heads = int(op.operands[5].type.shape[0])
+    q, k = (for_each_head(nodes, x, int(op.operands[1].type.shape[1]), heads) for x in (q, k))
     flat = [nodes.reshape(x, 1, -1, heads * last(o)) for x, o in zip((q, k, v), op.operands, strict=False)]
     gates = [nodes.unsqueeze(g, 0) for g in (log_decay, beta)]
     output, after = nodes.emit(
@@ -137,7 +139,7 @@ def build_gather_rows(context: Context, op: Op) -> tuple[str, ...]:
     return (NO_SCALES,) if context.value(op.operands[0]) == NO_SCALES else exact.build_gather_rows(context, op)
 
 
-def build_grouped_ternary_matmul(context: Context, op: Op) -> tuple[str, ...]:
+def build_grouped_product(context: Context, op: Op, bits: int) -> tuple[str, ...]:
     """One MatMulNBits per expert over its contiguous rows, possibly none."""
     _check_block(op)
     nodes, weights = context.nodes, op.operands[2]
@@ -145,8 +147,8 @@ def build_grouped_ternary_matmul(context: Context, op: Op) -> tuple[str, ...]:
     slots, experts = int(op.operands[0].type.shape[1]), int(op.operands[4].type.shape[0]) - 1
     packed = context.weight(
         context.constant_name(weights),
-        f"b2.k{block}",
-        lambda: [pack_matrix(context.array(weights, rows, columns)[e], block, 2) for e in range(experts)],
+        f"b{bits}.k{block}",
+        lambda: [pack_matrix(context.array(weights, rows, columns)[e], block, bits) for e in range(experts)],
     )
     factors = context.weight(
         context.constant_name(op.operands[3]),
@@ -158,7 +160,7 @@ def build_grouped_ternary_matmul(context: Context, op: Op) -> tuple[str, ...]:
     if experts > 1:
         counts = exact.counts_of_experts(nodes, context.value(op.operands[4]), experts)
         parts = nodes.emit("Split", flat, counts, outputs=experts, axis=0)
-    made = [_matmul(context, op, x, w, s, 2) for x, w, s in zip(parts, packed, factors, strict=True)]
+    made = [_matmul(context, op, x, w, s, bits) for x, w, s in zip(parts, packed, factors, strict=True)]
     joined = nodes.op("Concat", *made, axis=0) if experts > 1 else made[0]
     return (nodes.reshape(joined, -1, slots, rows),)
 
@@ -174,5 +176,6 @@ TRANSLATORS: Mapping[str, Translate] = {
     "causal_conv": build_causal_conv,
     "gated_delta": build_gated_delta,
     "gather_rows": build_gather_rows,
-    "grouped_ternary_matmul": build_grouped_ternary_matmul,
+    "grouped_ternary_matmul": partial(build_grouped_product, bits=2),
+    "grouped_int8_matmul": partial(build_grouped_product, bits=8),
 }

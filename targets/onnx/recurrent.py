@@ -41,10 +41,7 @@ def build_gated_delta(context: Context, op: Op) -> tuple[str, ...]:
     q, k, v, log_decay, beta, state = (context.value(o) for o in op.operands)
     nodes = context.nodes
     heads, keys, values = (int(d) for d in op.operands[5].type.shape)
-    pairs = int(op.operands[1].type.shape[1])
-    if pairs != heads:
-        each = nodes.i64([head // (heads // pairs) for head in range(heads)])
-        q, k = (nodes.op("Gather", x, each, axis=1) for x in (q, k))
+    q, k = (for_each_head(nodes, x, int(op.operands[1].type.shape[1]), heads) for x in (q, k))
     query, key = columns(nodes, q), columns(nodes, k)
     decay = nodes.unsqueeze(call(nodes, "exp", log_decay), 2)
     rate = nodes.unsqueeze(beta, 2)
@@ -61,6 +58,13 @@ def build_gated_delta(context: Context, op: Op) -> tuple[str, ...]:
         [(output, [heads, values])],
     )
     return nodes.op("Mul", outputs, nodes.f32(op.number("scale"))), nodes.transpose(after, 1, 0, 2)
+
+
+def for_each_head(nodes: Nodes, x: str, pairs: int, heads: int) -> str:
+    """f32[T, G, K] as [T, H, K], each head as often as neighbours share it."""
+    if pairs == heads:
+        return x
+    return nodes.op("Gather", x, nodes.i64([head // (heads // pairs) for head in range(heads)]), axis=1)
 
 
 def columns(nodes: Nodes, x: str) -> str:

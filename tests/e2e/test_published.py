@@ -65,7 +65,7 @@ def check_floats(name: str, target: str, folder: Path, table: Path) -> None:
         assert session.context == CONTEXT
 
 
-@pytest.mark.parametrize("name", ["qwen 3, yarn", "smollm 3", "qwen 3.5"])
+@pytest.mark.parametrize("name", ["qwen 3, yarn", "smollm 3", "qwen 3 next"])
 def test_bundles_of_folders_continue_as_transformers_does(name: str, tmp_path: Path, table: Path) -> None:
     check_floats(name, "onnx", tmp_path, table)
 

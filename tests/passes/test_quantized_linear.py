@@ -204,3 +204,29 @@ def test_scales_that_overflow_are_refused_by_name(name: str, place: tuple[int, i
     with pytest.raises(UserError, match=rf"^{name} has a .*65504"):
         list(lowered.constants[f"{name}.{'trits' if name == 'up' else 'int8'}"].parts())
     assert read == list(range({"up": 3 if place[0] else 0, "table": 1}[name] + 1))  # refused when the part is read
+
+
+def test_products_of_experts() -> None:
+    before = ir_text(
+        "a: f32[3,6,20], b: f32[3,6,20], c: f32[3,6,20], table: f32[10,20]",
+        """
+        %x: f32[T,20] = embedding(%tokens, %table)
+        %p: f32[T,3] = slice(%x) {axis=1, start=0, step=1, stop=3}
+        %e: i32[T,1] = argmax(%p)
+        %order: i32[T,1], %place: i32[T,1], %offsets: i32[4] = sort_pairs(%e) {experts=3}
+        %r: f32[T,1,20] = gather_rows(%x, %order)
+        %u: f32[T,1,6] = grouped_ternary_linear(%r, %a, %offsets) {block=4, group=8}
+        %v: f32[T,1,6] = grouped_int8_linear(%r, %b, %offsets) {block=4, group=8}
+        %w: f32[T,1,6] = grouped_bfloat16_linear(%r, %c, %offsets)
+        %s: f32[T,1,6] = add(%u, %v)
+        %y: f32[T,1,6] = add(%s, %w)
+        %z: f32[T,6] = reshape(%y) {shape="T,6"}
+        return %z
+        """,
+    )
+    changed = rewrite(QuantizedLinear(), module_of(before))
+    names = [op.name for op in changed.graphs["main"].ops if "grouped" in op.name or op.name == "quantize"]
+    expected = ["grouped_ternary_matmul", "grouped_int8_matmul", "grouped_linear"]
+    assert [name for name in names if name != "quantize"] == expected
+    assert str(changed.constants["c.bf16"].type) == "bf16[3,6,20]"
+    assert str(changed.constants["b.int8_scales"].type) == "f16[3,6,3]"

@@ -1,4 +1,4 @@
-"""GGUF files of hybrids as llama.cpp's converter makes them: other names, orders of heads, and numbers."""
+"""GGUF files of hybrids and of experts as llama.cpp's converter makes them: other names, orders, and numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ _NAMES = {
     "linear_attn.dt_bias": "ssm_dt.bias",
     "linear_attn.norm.weight": "ssm_norm.weight",
     "linear_attn.out_proj.weight": "ssm_out.weight",
-    "post_attention_layernorm.weight": "post_attention_norm.weight",
+    "linear_attn.in_proj_ba.weight": "ssm_ba.weight",
+    "mlp.gate.weight": "ffn_gate_inp.weight",
+    "mlp.experts.down_proj": "ffn_down_exps.weight",
+    "mlp.shared_expert.gate_proj.weight": "ffn_gate_shexp.weight",
+    "mlp.shared_expert.up_proj.weight": "ffn_up_shexp.weight",
+    "mlp.shared_expert.down_proj.weight": "ffn_down_shexp.weight",
+    "mlp.shared_expert_gate.weight": "ffn_gate_inp_shexp.weight",
 }
 
 
@@ -33,10 +39,22 @@ def write_hybrid(
     types: Types = plain_types,
     keys: Callable[[gguf.GGUFWriter], None] = lambda writer: None,
 ) -> Path:
-    """A GGUF file of a hybrid of transformers; parameters as of ``write_gguf``."""
+    """A GGUF file of a hybrid or of a mixture of transformers; parameters as of ``write_gguf``."""
     config: Any = model.config
+    hybrid = hasattr(config, "linear_conv_kernel_dim")
 
     def more(writer: gguf.GGUFWriter) -> None:
+        if hasattr(config, "num_experts"):
+            writer.add_expert_count(config.num_experts)
+            writer.add_expert_used_count(config.num_experts_per_tok)
+            writer.add_expert_feed_forward_length(config.moe_intermediate_size)
+        if hybrid:
+            add_delta(writer)
+        keys(writer)
+
+    def add_delta(writer: gguf.GGUFWriter) -> None:
+        if hasattr(config, "shared_expert_intermediate_size"):
+            writer.add_expert_shared_feed_forward_length(config.shared_expert_intermediate_size)
         writer.add_ssm_conv_kernel(config.linear_conv_kernel_dim)
         writer.add_ssm_state_size(config.linear_key_head_dim)
         writer.add_ssm_group_count(config.linear_num_key_heads)
@@ -45,22 +63,47 @@ def write_hybrid(
         writer.add_full_attention_interval(2)
         writer.add_rope_dimension_count(int(config.head_dim * config.rope_parameters["partial_rotary_factor"]))
         writer.add_rope_dimension_sections([2, 1, 1, 0])
-        keys(writer)
 
     return write_gguf(model, path, architecture, types, more, lambda name, array: _converted(config, name, array))
 
 
 def _converted(config: Any, name: str, array: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     layer, _, rest = name.removeprefix("model.layers.").partition(".")
-    if name.endswith("norm.weight") and rest != "linear_attn.norm.weight":
+    hybrid = hasattr(config, "linear_conv_kernel_dim")
+    if hybrid and name.endswith("norm.weight") and rest != "linear_attn.norm.weight":
         array = array + 1
     if rest.endswith("A_log"):
         array = -np.exp(array)
     if rest.endswith("conv1d.weight"):
         array = array.squeeze(1)
-    if rest.startswith("linear_attn."):
+    if rest.endswith("shared_expert_gate.weight"):
+        array = array.squeeze(0)
+    if rest.endswith("gate_up_proj"):
+        width = config.moe_intermediate_size
+        yield f"blk.{layer}.ffn_gate_exps.weight", np.ascontiguousarray(array[:, :width])
+        yield f"blk.{layer}.ffn_up_exps.weight", np.ascontiguousarray(array[:, width:])
+        return
+    if rest.endswith("in_proj_qkvz.weight"):
+        qkv, z = _apart(config, array)
+        yield f"blk.{layer}.attn_qkv.weight", qkv
+        yield f"blk.{layer}.attn_gate.weight", z
+        return
+    if rest.startswith("linear_attn.") and not config.model_type.startswith("qwen3_next"):
         array = _tiled(config, rest.split(".")[1], array)
-    yield (f"blk.{layer}.{_NAMES[rest]}" if rest in _NAMES else "", array)
+    own = _NAMES.get(rest, "")
+    if hybrid and rest == "post_attention_layernorm.weight":
+        own = "post_attention_norm.weight"
+    yield (f"blk.{layer}.{own}" if own else "", array)
+
+
+def _apart(config: Any, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Queries of all heads, keys of all, values of all; and z: of what is together for each head of keys."""
+    groups, width = config.linear_num_key_heads, config.linear_key_head_dim
+    inner = config.linear_num_value_heads // groups * config.linear_value_head_dim
+    heads = array.reshape(groups, 2 * (width + inner), -1)
+    cuts = np.split(heads, [width, 2 * width, 2 * width + inner], axis=1)
+    q, k, v, z = (np.ascontiguousarray(cut).reshape(-1, array.shape[-1]) for cut in cuts)
+    return np.concatenate([q, k, v]), z
 
 
 def _tiled(config: Any, kind: str, array: np.ndarray) -> np.ndarray:

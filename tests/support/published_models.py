@@ -38,6 +38,8 @@ LLAMA3 = {
 LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64}
 YARN_TUNED = YARN | {"beta_fast": 24.0, "beta_slow": 2.0, "mscale": 0.8, "mscale_all_dim": 1.2, "truncate": False}
+EXPERTS = {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 40}
+SHARED = EXPERTS | {"shared_expert_intermediate_size": 48}
 YARN_IN_PART = YARN | {"partial_rotary_factor": 0.5}
 #: Three heads of values for each of keys; attention in every other layer.
 HYBRID = {
@@ -89,6 +91,10 @@ CASES: Mapping[str, Case] = {
     "smollm 3": Case("SmolLM3", {"num_hidden_layers": 4}),
     "bitnet": Case("BitNet", {"tie_word_embeddings": True}),
     "qwen 3.5": Case("Qwen3_5", HYBRID, "Qwen3_5Text"),
+    "qwen 3 with experts": Case("Qwen3Moe", EXPERTS | {"head_dim": 32, "norm_topk_prob": True}),
+    "qwen 3 with some experts": Case("Qwen3Moe", EXPERTS | {"num_hidden_layers": 3, "decoder_sparse_step": 2}),
+    "qwen 3 next": Case("Qwen3Next", HYBRID | SHARED),
+    "qwen 3.5 with experts": Case("Qwen3_5Moe", HYBRID | SHARED, "Qwen3_5MoeText"),
     "qwen 3.5, yarn": Case("Qwen3_5", HYBRID | {"rope_parameters": YARN_IN_PART}, "Qwen3_5Text"),
 }
 
@@ -165,7 +171,8 @@ def write_gguf(
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
+    if hasattr(config, "intermediate_size"):
+        writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)

@@ -9,6 +9,7 @@ from chimerac.compiler.ir.ops import (
     attention,
     cached_attention,
     elementwise,
+    expert_products,
     experts,
     linear,
     matrices,
@@ -36,6 +37,7 @@ _TABLE = {
         attention,
         cached_attention,
         experts,
+        expert_products,
     )
     for op in module.OPS
 }

@@ -87,17 +87,19 @@ def combine(rows: np.ndarray, place: np.ndarray, weights: np.ndarray) -> np.ndar
     return total
 
 
-def _per_expert(offsets: np.ndarray) -> list[tuple[int, slice]]:
+def per_expert(offsets: np.ndarray) -> list[tuple[int, slice]]:
+    """Experts that have rows, and which these are."""
     bounds = [int(o) for o in offsets]
     return [(e, slice(a, b)) for e, (a, b) in enumerate(pairwise(bounds)) if b > a]
 
 
-def _grouped_product(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
+def grouped_product(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
+    """The product of integers of each expert's rows."""
     codes, scales, weights, weight_scales, offsets = arrays
     lead = codes.shape[:2]
     codes, scales = codes.reshape(-1, codes.shape[-1]), scales.reshape(-1, scales.shape[-1])
     out = np.zeros((codes.shape[0], op.integer("rows")), F32)
-    for e, rows in _per_expert(offsets):
+    for e, rows in per_expert(offsets):
         out[rows] = quantised_product(
             codes[rows], scales[rows], weights[e], weight_scales[e], op.integer("group"), op.integer("block")
         )
@@ -108,7 +110,7 @@ def _grouped_norm(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
     x, weight, offsets = arrays
     flat = x.reshape(-1, x.shape[-1])
     out = np.zeros_like(flat)
-    for e, rows in _per_expert(offsets):
+    for e, rows in per_expert(offsets):
         out[rows] = rms_normalise(flat[rows], weight[e], op.number("eps"))
     return (out.reshape(x.shape),)
 
@@ -169,7 +171,8 @@ def _infer_gather(operands: Types, attributes: Attributes) -> tuple[TensorType, 
     return (x.with_shape((*order.shape, x.shape[1])),)
 
 
-def _infer_grouped_product(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+def infer_grouped_product(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+    """Its type; raises TypeRuleError."""
     codes, scales, weights, weight_scales, offsets = operands
     require_tensor(codes, "i8", 3, "codes")
     require_tensor(offsets, "i32", 1, "offsets")
@@ -207,7 +210,8 @@ def _gather_reference(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
     return (x[order // order.shape[1]],)
 
 
-def _chosen_products(operands: Types, attributes: Attributes) -> int:
+def chosen_products(operands: Types, attributes: Attributes) -> int:
+    """Multiply-adds of the experts of a token."""
     rows, columns = attribute_int(attributes, "rows"), attribute_int(attributes, "columns")
     return rows * columns * int(operands[0].shape[1])
 
@@ -240,18 +244,26 @@ OPS = [
         _infer_sort,
         lambda op, arrays: sort_pairs(arrays[0], op.integer("experts")),
         {"experts": int},
+        torch="chimera.sort_pairs.default",
     ),
-    OpDef("gather_rows", "row order[i]/k of x for each sorted pair", ("x", "order"), _infer_gather, _gather_reference),
+    OpDef(
+        "gather_rows",
+        "row order[i]/k of x for each sorted pair",
+        ("x", "order"),
+        _infer_gather,
+        _gather_reference,
+        torch="chimera.gather_rows.default",
+    ),
     OpDef(
         "grouped_ternary_matmul",
         "ternary_matmul of each expert's rows with that expert's weights",
         ("codes", "scales", "weights", "weight_scales", "offsets"),
-        _infer_grouped_product,
-        _grouped_product,
+        infer_grouped_product,
+        grouped_product,
         PRODUCT,
         integer_product=True,
         packed=Packed("weights", "weight_scales"),
-        work=Work(_chosen_products, Shared(product_rows, product_columns, panels_of(2)), experts="offsets"),
+        work=Work(chosen_products, Shared(product_rows, product_columns, panels_of(2)), experts="offsets"),
     ),
     OpDef(
         "grouped_rms_norm",
@@ -268,5 +280,6 @@ OPS = [
         ("rows", "place", "weights"),
         _infer_combine,
         lambda op, arrays: (combine(*arrays),),
+        torch="chimera.combine_experts.default",
     ),
 ]

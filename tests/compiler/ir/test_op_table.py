@@ -57,16 +57,17 @@ def test_what_the_declarations_say() -> None:
     }
     embeddings = {"ternary_embedding", "int8_embedding", "bfloat16_embedding", "float16_embedding"}
     linears = {"ternary_linear", "int8_linear", "bfloat16_linear", "float16_linear", "moe"}
+    grouped = {f"grouped_{kind}_linear" for kind in ("ternary", "int8", "bfloat16", "float16")}
     reductions = {f"reduce_{name}" for name in ("sum", "max", "min", "prod")}
     reductions |= {"argmax", "argmin", "cumsum", "softmax", "log_softmax"}
     moves = {"gather", "take_along", "unfold"}
     assert found == {
-        "gone when lowered": embeddings | linears,
+        "gone when lowered": embeddings | linears | grouped,
         "gone when unrolled": {"loop"},
         "relabels": {"reshape", "last_token"},
         "packed": {"ternary_matmul", "grouped_ternary_matmul", "ternary_look_up"},
         "one row": embeddings | {"embedding", "look_up", "ternary_look_up"},
-        "experts": {"grouped_ternary_matmul", "grouped_rms_norm"},
+        "experts": {"grouped_ternary_matmul", "grouped_int8_matmul", "grouped_linear", "grouped_rms_norm"},
         "row-wise": linears
         | reductions
         | {"rms_norm", "l2_norm", "linear", "quantize", "slice", "concat", "pad", "unfold", "layer_norm", "sort"},
@@ -240,6 +241,13 @@ def test_experts() -> None:
     x, gate, down = f32("T", 8), f32(3, 6, 8), f32(3, 8, 6)
     weights = (f32(3, 8), f32(3), gate, gate, down, f32(3, 6))
     sizes = {"group": 8, "block": 4, "eps": 1e-6}
+    rows, matrices = f32("T", 2, 8), f32(3, 6, 8)
+    for name in ("grouped_linear", "grouped_bfloat16_linear"):
+        assert OPS[name].infer((rows, matrices, i32(4)), {}) == (f32("T", 2, 6),)
+        refuse(name, rows, matrices, i32(5))
+        refuse(name, rows, f32(3, 6, 9), i32(4))
+        refuse(name, f32("T", 8), matrices, i32(4))
+    refuse("grouped_int8_linear", rows, TensorType("bf16", (3, 6, 8)), i32(4), group=8, block=4)
     assert OPS["moe"].infer((x, *weights), {"top_k": 2, **sizes}) == (x,)
     refuse("moe", x, *weights, top_k=4, **sizes)
     refuse("moe", x, *weights, top_k=0, **sizes)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ir_tools import assert_same_bits, draw, run_op
 
+from chimerac.compiler.ir.module import Attribute
 from chimerac.compiler.ir.ops.linear import quantise_blocks, ternarise
 from chimerac.frontends.layers.ops import route_reference
 
@@ -93,6 +94,30 @@ def test_grouped_ops_use_each_experts_own_weights() -> None:
         )
         assert_same_bits(one[0][0], got[place])
         assert_same_bits(run_op("rms_norm", rows[place][None], norm[expert], eps=1e-6)[0][0], normed[place])
+
+
+#: Product of each expert's rows → that of one matrix, and its attributes.
+GROUPED: dict[str, tuple[str, dict[str, Attribute]]] = {
+    "grouped_linear": ("linear", {}),
+    "grouped_bfloat16_linear": ("bfloat16_linear", {}),
+    "grouped_float16_linear": ("float16_linear", {}),
+    "grouped_ternary_linear": ("ternary_linear", dict(SIZES)),
+    "grouped_int8_linear": ("int8_linear", dict(SIZES)),
+}
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_products_of_each_experts_rows(name: str) -> None:
+    """The bits of one product after the other, and the numbers of the operation in PyTorch."""
+    rows, weight = draw(1, 2, 2, 12), draw(2, 3, 5, 12)
+    offsets, (alone, attributes) = np.array([0, 3, 3, 4], np.int32), GROUPED[name]
+    (got,) = run_op(name, rows, weight, offsets, **attributes)
+    for row, expert in enumerate([0, 0, 0, 2]):
+        place = np.unravel_index(row, (2, 2))
+        assert_same_bits(run_op(alone, rows[place][None], weight[expert], **attributes)[0][0], got[place])
+    tensors = (torch.from_numpy(a) for a in (rows, weight, offsets))
+    theirs = getattr(torch.ops.chimera, name)(*tensors, *attributes.values())
+    np.testing.assert_allclose(got, theirs.numpy(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 7])

@@ -24,6 +24,8 @@ def arguments() -> dict[str, tuple[object, ...]]:
     x, heads = torch.randn(T, 8), torch.randn(T, H, D)
     gates, ring, memory = torch.rand(T, H), torch.zeros(W + T, H, D), torch.randn(H, 2, D, D)
     state = torch.randn(H, D, D)
+    chosen, offsets = torch.tensor([[1, 0], [0, 2], [2, 1], [3, 0], [1, 3]], dtype=torch.int32)[:T], [0, 1, 2, 4, 2 * T]
+    rows, offsets_of = torch.randn(T, 2, 8), torch.tensor(offsets, dtype=torch.int32)
     return {
         "rms_norm": (x, torch.rand(8), 1e-6),
         "l2_norm": (heads, 1e-6),
@@ -47,6 +49,14 @@ def arguments() -> dict[str, tuple[object, ...]]:
         "titans_update": (heads, heads, gates, gates, gates, memory, memory + 1, memory - 1, scalar(1)),
         "moe": (x, torch.randn(4, 8), torch.zeros(4), torch.randn(4, 6, 8), torch.randn(4, 6, 8),
                 torch.randn(4, 8, 6), torch.ones(4, 6), 2, 4, 2, 1e-6),
+        "sort_pairs": (chosen, 4),
+        "gather_rows": (x, chosen),
+        "combine_experts": (rows, chosen, torch.rand(T, 2)),
+        "grouped_linear": (rows, torch.randn(4, 6, 8), offsets_of),
+        "grouped_bfloat16_linear": (rows, torch.randn(4, 6, 8), offsets_of),
+        "grouped_float16_linear": (rows, torch.randn(4, 6, 8), offsets_of),
+        "grouped_ternary_linear": (rows, torch.randn(4, 6, 8), offsets_of, 4, 2),
+        "grouped_int8_linear": (rows, torch.randn(4, 6, 8), offsets_of, 4, 2),
         "loop_begin": (x, 3, 2, 0.01),
         "loop_end": (x,),
     }  # fmt: skip

@@ -49,7 +49,7 @@ def test_folders_give_the_logits_of_transformers(name: str, tmp_path: Path) -> N
     mine = module_of(save(model, tmp_path))
     assert mine.whole
     found, theirs = logits_in_calls(mine), logits_of(model, TOKENS)
-    assert difference(found, theirs) < 1e-5
+    assert difference(found, theirs) < (5e-5 if "linear_num_key_heads" in CASES[name].settings else 1e-5)
     assert torch.equal(found.argmax(-1), theirs.argmax(-1))
 
 
@@ -73,7 +73,12 @@ ARCHITECTURES = {
 }
 
 
-HYBRIDS = {"qwen35": CASES["qwen 3.5"]}
+HYBRIDS = {
+    "qwen35": CASES["qwen 3.5"],
+    "qwen35moe": CASES["qwen 3.5 with experts"],
+    "qwen3next": CASES["qwen 3 next"],
+    "qwen3moe": CASES["qwen 3 with experts"],
+}
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -84,11 +89,12 @@ def test_gguf_files_give_the_logits_of_transformers(architecture: str, tmp_path:
 
 
 @pytest.mark.parametrize("architecture", HYBRIDS)
-def test_gguf_files_of_hybrids(architecture: str, tmp_path: Path) -> None:
-    """Heads of values are in another order there, and numbers are those that the rule needs."""
+def test_gguf_files_of_hybrids_and_experts(architecture: str, tmp_path: Path) -> None:
+    """Heads of values are in another order there, experts in one tensor, and numbers those that the rule needs."""
     model = HYBRIDS[architecture].make()
     mine = module_of(write_hybrid(model, tmp_path / "model.gguf", architecture))
-    assert difference(logits_in_calls(mine), logits_of(model, TOKENS)) < 1e-5
+    # transformers takes a text in chunks, which rounds otherwise
+    assert difference(logits_in_calls(mine), logits_of(model, TOKENS)) < 5e-5
 
 
 def test_scales_of_matrices_in_gguf_files(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from kernel_harness import IN_TURN, Case, case, check, native_isas
+from kernel_harness import IN_TURN, Case, case, check, check_in_turn, native_isas
 
 from chimerac.compiler.ir.layouts import pack_scales, pack_ternary, scale_layout, ternary_layout
 from chimerac.compiler.ir.ops.experts import sort_pairs
-from chimerac.compiler.ir.ops.linear import quantise_blocks, ternarise
+from chimerac.compiler.ir.ops.linear import quantise_blocks, quantise_rows, ternarise, to_bfloat16
 from chimerac.compiler.ir.types import TensorType
 from chimerac.targets.isa import load_isa
 
@@ -95,6 +95,29 @@ def grouped_product(
     types[2] = TensorType("u8", packed.shape, ternary_layout(panel_rows, form))
     types[3] = TensorType("f16", panels.shape, scale_layout(panel_rows))
     return replace(plain, types=tuple(types), packed={2: packed, 3: panels})
+
+
+def sorted_rows(n: int, chosen: np.ndarray, experts: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows [n, k, columns] in the order of their experts, and where each expert's begin."""
+    order, _, offsets = sort_pairs(chosen, experts)
+    return normal(n, columns)[order // chosen.shape[1]], offsets
+
+
+@IN_TURN
+def test_grouped_products_of_other_formats(every: int, tmp_path: Path) -> None:
+    """Float32, bfloat16 and int8; more than the columns that a row is multiplied with at a time among them."""
+    cases = []
+    for n, experts, top_k, rows, columns in ((1, 4, 2, 8, 64), (5, 6, 2, 33, 20), (16, 3, 2, 9, 136), (2, 1, 1, 3, 8)):
+        for chosen in choices(n, experts, top_k):
+            x, offsets = sorted_rows(n, chosen, experts, columns)
+            weight = normal(experts, rows, columns)
+            cases.append(case("grouped_linear", [x, weight, offsets], tokens=[0]))
+            cases.append(case("grouped_linear", [x, to_bfloat16(weight), offsets], tokens=[0]))
+            cases.append(case("grouped_linear", [x, weight.astype(np.float16), offsets], tokens=[0]))
+            operands = [*quantise_blocks(x, 64), *quantise_rows(weight, 128), offsets]
+            sizes = {"rows": rows, "columns": columns, "group": 128, "block": 64}
+            cases.append(case("grouped_int8_matmul", operands, sizes, tokens=[0, 1]))
+    check_in_turn(cases, native_isas(), tmp_path, every)
 
 
 @IN_TURN
