@@ -19,6 +19,7 @@ from chimerac.targets.kernels.vectors import float_lanes, lanes8_tree, panels, r
 
 MINUS_INFINITY = -0x00800000  #: bits of the float32
 QUERIES = 16  #: rows of q that pass by a chunk while it is in the cache, if one token has not more of them
+PAGE = 4096  #: bytes in which processors read ahead; rows that fill it together are read one after the other
 ROWS_PER_VISIT = 16  #: value rows that one query adds before the next one does
 
 
@@ -54,7 +55,8 @@ class _Attention:
         self.scores = b.local("float32", queries * CHUNK)
         self.tops, self.totals = (b.local("float32", queries) for _ in range(2))
         widest = max(self.lanes * self.key_width, ROWS_PER_VISIT * self.value_width)
-        self.decoded = None if self.keys.plain else b.local("float32", widest)
+        in_a_page = 4 * self.lanes * max(self.key_width, self.value_width) < PAGE
+        self.decoded = None if self.keys.plain and in_a_page else b.local("float32", widest)
 
     def _slopes(self) -> Memory | None:
         """Slopes of the query heads, where they have some."""
@@ -98,6 +100,8 @@ class _Tile:
         self.queries = b.let(count * whole.group)
         self.last = b.let(whole.position + (first + count - 1))  #: the last position that the last token sees
         self.begin = b.let(self._begin(whole.position + first))  #: the first position that the first token sees
+        # unrolled, the rows of keys would be kept on the stack from query to query, which is slower than reading them
+        self.steps = b.let(tirx.Max(integer(whole.key_width // 8), integer(0) - whole.position))
 
     def run(self) -> None:
         b, whole = self.b, self.whole
@@ -165,7 +169,7 @@ class _Tile:
                     return [ops.mul(q, memory.load(place + first, lanes)) for place in places]
 
                 ops = TirOps(b, lanes)
-                scaled = ops.mul(row_sums(b, terms, lanes, width), ops.f32(whole.scale))
+                scaled = ops.mul(row_sums(b, terms, lanes, width, self.steps), ops.f32(whole.scale))
                 if whole.slopes is not None:
                     slope = splat(b.let(whole.slopes.load(self._head(query))), lanes)
                     behind = b.hold(tirx.Ramp(b.let(base + at - self._position(query)), integer(1), lanes))

@@ -73,12 +73,12 @@ class CacheRows:
         """The numbers of a row as float32."""
         b, place = self.b, self.b.let(row * self.width)
         if self.scales is None:
-            strips(
-                b,
-                self.width,
-                lambda at, lanes: b.store(to, start + at, decode(b, self.cache.load(place + at, lanes), lanes)),
-                self.lanes,
-            )
+
+            def convert(at: Expr, lanes: int) -> None:
+                found = self.cache.load(place + at, lanes)
+                b.store(to, start + at, found if self.plain else decode(b, found, lanes))
+
+            strips(b, self.width, convert, self.lanes)
             return
         first = b.let(row * blocks(self.width, INT8_BLOCK))
         for block in range(blocks(self.width, INT8_BLOCK)):

@@ -42,12 +42,19 @@ def panels(extent: int, isa: Isa) -> list[list[Piece]]:
     return [cut[i : i + ACCUMULATORS] for i in range(0, len(cut), ACCUMULATORS)]
 
 
-def row_sums(b: KernelBuilder, terms: Callable[[Expr, int], list[Expr]], rows: int, extent: int) -> Expr:
+def row_sums(
+    b: KernelBuilder,
+    terms: Callable[[Expr, int], list[Expr]],
+    rows: int,
+    extent: int,
+    steps: Expr | None = None,
+) -> Expr:
     """``numpy_math.lanes8_sum`` of 1, 4 or 8 rows at a time: a vector with one lane per row, a scalar for one row.
 
     Args:
         terms: the elements of each row from a first element on, as vectors of that many lanes.
         extent: elements of a row.
+        steps: ``extent // 8`` as LLVM does not know it, for a loop that stays one; None leaves that to it.
     """
     ops = TirOps(b, 8)
     cells = [b.cell(constant(0.0, "float32x8")) for _ in range(rows)]
@@ -57,8 +64,8 @@ def row_sums(b: KernelBuilder, terms: Callable[[Expr, int], list[Expr]], rows: i
             cell.set(ops.add(cell.get(), term))
 
     whole = extent // 8
-    if whole > UNROLLED_STEPS:
-        with b.loop(whole) as i:
+    if steps is not None or whole > UNROLLED_STEPS:
+        with b.loop(whole if steps is None else steps) as i:
             step(i * 8)
     else:
         for i in range(whole):
