@@ -70,10 +70,12 @@ class Reference:
     Attributes:
         session: a fresh session, with so many loop iterations (None: the default).
         hooked: while it is entered, inputs of quantisers pass through a hook.
+        unrounded: while it is entered, products take activations as they are.
     """
 
     session: Callable[[int | None], ReferenceSession]
     hooked: Callable[[InputHook], AbstractContextManager[None]]
+    unrounded: Callable[[], AbstractContextManager[None]]
 
 
 def nowhere(path: str) -> Span | None:

@@ -31,7 +31,7 @@ class FuseNormQuantize:
                     kept += 1
                     return None
                 fused += 1
-                attributes = {"eps": norm.number("eps"), "block": op.integer("block")}
+                attributes = {"eps": norm.number("eps"), **op.attributes}
                 return builder.emit("rms_norm_quantize", norm.operands, attributes, hint="q", like=op)
 
             return rewrite(graph, fuse)

@@ -1,9 +1,10 @@
 """Lowers quantised linear layers: weights become small integers with scales, activations are quantised by an op.
 
-``ternary_linear(x, W)`` → ``ternary_matmul(quantize(x), trits(W), scales(W))``; ``int8_linear`` and ``int8_embedding``
-likewise with int8 codes, ``ternary_embedding`` with trits, and products of experts; a product and a look-up share them
-when their weight is tied. Ops over bfloat16 and float16 become the float ops over weights of that type. Several layers
-over the same input share one ``quantize`` once common subexpressions are merged.
+``ternary_linear(x, W)`` → ``ternary_matmul(quantize(x), trits(W), scales(W))``, ``ternary_row_linear`` likewise with
+one scale for all of a row of x; ``int8_linear`` and ``int8_embedding`` with int8 codes, ``ternary_embedding`` with
+trits, and products of experts; a product and a look-up share them when their weight is tied. Ops over bfloat16 and
+float16 become the float ops over weights of that type. Several layers over the same input share one ``quantize`` once
+common subexpressions are merged.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from chimerac.passes.base import Builder, NewConstants, Rewritten, constant_name
 #: Products: what their weights become, and the op over integers.
 _PRODUCTS: Mapping[str, tuple[Kind, str]] = {
     "ternary_linear": ("trits", "ternary_matmul"),
+    "ternary_row_linear": ("trits", "ternary_matmul"),
     "int8_linear": ("int8", "int8_matmul"),
     "grouped_ternary_linear": ("trits", "grouped_ternary_matmul"),
     "grouped_int8_linear": ("int8", "grouped_int8_matmul"),
@@ -132,7 +134,8 @@ def _lower_ternary_embedding(op: Op, builder: Builder, weight: str, new: NewCons
 def _lower_product(op: Op, builder: Builder, weight: str, new: NewConstants) -> Sequence[Value]:
     kind, made = _PRODUCTS[op.name]
     group, block = op.integer("group"), op.integer("block")
-    codes, scales = builder.emit("quantize", op.operands[:1], {"block": block}, hint="q", like=op)
+    rule = {"block": block} | ({"row": 1} if op.name == "ternary_row_linear" else {})
+    codes, scales = builder.emit("quantize", op.operands[:1], rule, hint="q", like=op)
     weights = quantised(new, weight, group, kind, builder)
     rows, columns = weights[0].type.shape[-2:]
     return builder.emit(

@@ -47,8 +47,14 @@ def check_products(module: Module, target: Target) -> None:
         for op in walk(graph.ops):
             if "block" in op.attributes and "group" in op.attributes:
                 block, group = op.integer("block"), op.integer("group")
+                if op.name == "ternary_row_linear" and target.isa == "onnx-fused":
+                    message = f"the target {target.name} rounds activations itself, block by block ({op.location})"
+                    hint = "take the target onnx, or activations in blocks (--activations blocks)"
+                    raise UserError("CHM305", message, hint=hint)
                 for blocks in blocks_of(target):
-                    if not blocks.take(block, group):
+                    trits = op.name in ("ternary_linear", "ternary_row_linear")
+                    columns = int(op.operands[1].type.shape[-1]) if trits else 0
+                    if not (blocks.take_trits(block, group, columns) if trits else blocks.take(block, group)):
                         what = f"{op.name} has blocks of {block} and groups of {group} channels"
                         raise UserError(
                             "CHM305",

@@ -15,7 +15,6 @@ SOURCE = r".*\.(py|c|h|mjs|js|ts|swift)"
 
 #: Files that are longer, and why they are one.
 LONG = {
-    "compiler/ir/ops/linear.py": "products in all formats share rounding and packing",
     "runtime/bundle_format/container.py": "what is written and what is refused when it is read, side by side",
     "runtime/native/chm_normal_tables.h": "tables",
     "runtime/native/chm_run.c": "one program",

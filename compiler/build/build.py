@@ -94,6 +94,7 @@ def build(
     context: int | None = None,
     cache: str | None = None,
     weights_format: Given | None = None,
+    activations: str | None = None,
 ) -> BuildReport:
     """Build bundles of a model for some targets.
 
@@ -124,6 +125,8 @@ def build(
         cache: how attention of these holds keys and values, as of ``compile``.
         weights_format: as of ``compile``; of a published model it says what becomes of matrices that are not ternary,
             int8 by default, and patterns fit their names in the module and in files.
+        activations: what has a scale, of the 8-bit activations of a published model's ternary layers: ``blocks`` of 64
+            channels, or ``row``, all channels of a token; None for what the model was made for.
 
     Returns:
         what was built.
@@ -146,13 +149,16 @@ def build(
             hint = "its files say what it is"
             raise UserError("CHM219", f"{config} is a published model, and takes no {', '.join(said)}", hint=hint)
         run, held = _Run(targets, out, options, check, jobs, progress), cache or CACHE_TYPES[0]
-        opened = open_published(config, context=context, weights_format=weights_format, tell=run.log.tell)
+        opened = open_published(
+            config, context=context, weights_format=weights_format, activations=activations, tell=run.log.tell
+        )
         run.claim(opened, 1, 1)
         return run.finish(lambda: import_published(opened, tokenizer=tokenizer, cache=held, tell=run.log.tell))
     if isinstance(config, str) and MODULE_SOURCE.fullmatch(config):
-        if scale is not None or overrides or weights is not None:
+        if scale is not None or overrides or weights is not None or activations is not None:
             hint = "its class makes the module as it is, with its weights"
-            raise UserError("CHM219", f"{config} is a module, and takes no scale, settings or weights", hint=hint)
+            message = f"{config} is a module, and takes no scale, settings, weights or activations"
+            raise UserError("CHM219", message, hint=hint)
         return compile(
             module_of_source(config, seed),
             targets=targets,
@@ -177,6 +183,7 @@ def build(
         "context": context,
         "cache": cache,
         "format of weights": weights_format,
+        "activations": activations,
     }
     if names := [name for name, value in chosen.items() if value is not None]:
         message = f"{config} is a config, and takes no {' or '.join(names)}"

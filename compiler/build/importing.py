@@ -117,7 +117,7 @@ def import_described(
     import torch
 
     from chimerac.frontends.export.importer import import_module
-    from chimerac.frontends.layers.quantization import product_inputs
+    from chimerac.frontends.layers.quantization import float_inputs, product_inputs
     from chimerac.frontends.weights.sources import filled_module
 
     family, shape = described.family, description.shape
@@ -133,7 +133,7 @@ def import_described(
         )
     verify(module)
     tell("export", f"{len(module.entry('main').ops)} ops", time.perf_counter() - begun)
-    reference = Reference(partial(family.reference_session, filled.module), product_inputs)
+    reference = Reference(partial(family.reference_session, filled.module), product_inputs, float_inputs)
     return Model(
         name=description.name,
         digest=description.digest,

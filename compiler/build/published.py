@@ -15,8 +15,10 @@ from chimerac.compiler.errors import Span, UserError
 from chimerac.compiler.ir.caches import CACHE_TYPES, with_caches
 from chimerac.compiler.ir.verify import verify
 from chimerac.compiler.model import Model, Reference, ReferenceSession, Remark, nowhere
+from chimerac.frontends.matrices.forms import Activations
 from chimerac.frontends.matrices.rounding import notes, summary
 from chimerac.frontends.matrices.rules import Given, Rules, rules_of
+from chimerac.frontends.published.activations import asked, usual
 from chimerac.frontends.published.generation import generation_of
 from chimerac.frontends.published.reading import (
     DEFAULT_RULES,
@@ -46,6 +48,7 @@ class Opened:
     Attributes:
         context: most tokens of a text.
         rules: what becomes of weights that are not ternary.
+        activations: of the layers' ternary matrices, where they were asked for.
         file_names, place: as of ``Model``.
     """
 
@@ -54,16 +57,23 @@ class Opened:
     shape: LlamaShape
     context: int
     rules: Rules
+    activations: Activations | None
     file_names: Mapping[str, str] = field(default_factory=dict)
     place: Callable[[str], Span | None] = nowhere
 
 
 def open_published(
-    path: str | Path, *, context: int | None = None, weights_format: Given | None = None, tell: Progress = silent
+    path: str | Path,
+    *,
+    context: int | None = None,
+    weights_format: Given | None = None,
+    activations: str | None = None,
+    tell: Progress = silent,
 ) -> Opened:
     """A model folder or GGUF file; parameters and errors as of ``build``."""
     begun = time.perf_counter()
     rules = DEFAULT_RULES if weights_format is None else rules_of(weights_format, DEFAULT_RULES.default)
+    rounded = asked(activations)
     source = open_source(path)
     shape = shape_of(source)
     check_rules(rules, shape)
@@ -72,7 +82,7 @@ def open_published(
         raise UserError(
             "CHM236", f"a context of {context} tokens, and the model was made for {shape.context}", hint=hint
         )
-    found = Opened(_name(Path(path)), source, shape, context or min(shape.context, CONTEXT), rules)
+    found = Opened(_name(Path(path)), source, shape, context or min(shape.context, CONTEXT), rules, rounded)
     said = f"{shape.architecture}, {shape.layers} layers, {shape.hidden} channels, context {found.context}"
     tell("config", f"{found.name}: {said}", time.perf_counter() - begun)
     return found
@@ -112,7 +122,10 @@ def _text(opened: Opened, path: str | Path | None, tell: Progress) -> Text:
 def import_of_bundle(path: str | Path, manifest: Manifest) -> Model:
     """The model of a source as a bundle has it, without its tokenizer; errors as of ``build``."""
     weights_format = manifest.provenance.get("weights_format", DEFAULT_RULES.default).split(", ")
-    opened = open_published(path, context=manifest.context or None, weights_format=weights_format)
+    activations = manifest.provenance.get("activations", "blocks")
+    opened = open_published(
+        path, context=manifest.context or None, weights_format=weights_format, activations=activations
+    )
     return _import(opened, Text(), manifest.provenance.get("cache", CACHE_TYPES[0]), silent)
 
 
@@ -121,10 +134,16 @@ def _import(opened: Opened, text: Text, cache: str, tell: Progress) -> Model:
     import torch
 
     from chimerac.frontends.export.importer import import_module
-    from chimerac.frontends.layers.quantization import product_inputs
+    from chimerac.frontends.layers.quantization import float_inputs, product_inputs
     from chimerac.frontends.published.filled import filled
 
-    published = read_published(opened.source, opened.rules)
+    wanted = opened.activations or usual(opened.source, opened.shape)
+    published = read_published(opened.source, opened.rules, wanted)
+    rows = any(form.activations == "row" for form in published.forms.values())
+    if opened.activations == "row" and not rows:
+        message = f"{opened.source.path} has no ternary matrix in its layers, whose activations could have one scale"
+        raise UserError("CHM236", message, hint="activations of other products have a scale for blocks of channels")
+    activations: Activations = "row" if rows else "blocks"
     model = filled(published, opened.context)
     read = "" if model.whole else ", read as needed"
     tell("model", f"{model.parameters:,} parameters ({opened.source.path.name}){read}", time.perf_counter() - begun)
@@ -147,9 +166,9 @@ def _import(opened: Opened, text: Text, cache: str, tell: Progress) -> Model:
             *(Remark("weights", line) for line in (*told, *published.remarks)),
             *(Remark("text", line) for line in text.notes),
         ),
-        provenance=_provenance(opened) | cache_provenance(cache),
-        notes=notes(told),
-        reference=Reference(_sessions(model), product_inputs) if model.whole else None,
+        provenance=_provenance(opened) | {"activations": activations} | cache_provenance(cache),
+        notes=notes(told, activations=activations),
+        reference=Reference(_sessions(model), product_inputs, float_inputs) if model.whole else None,
     )
 
 

@@ -41,6 +41,12 @@ from chimerac.compiler.units import decimal_size
     "'head.*=f32'; repeatable.  [default: f32] Of a published model for what is not ternary already.  "
     "[default: int8]",
 )
+@click.option(
+    "--activations",
+    type=click.Choice(["blocks", "row"]),
+    help="What has a scale, of the 8-bit activations of a published model's ternary layers: blocks of 64 channels, or "
+    "all channels of a token.  [default: what the model was made for]",
+)
 @click.option("--loops", type=int, help="Unroll looped layers this often.  [default: decided at run time]")
 @click.option("--without", multiple=True, metavar="PASS", help="Leave an optional pass out; repeatable.")
 @click.option(

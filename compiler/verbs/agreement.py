@@ -1,10 +1,11 @@
 """How closely the PyTorch model and its compiled form agree.
 
-Two measures over the same tokens. *Free*: both run, and their logits are compared. Float rounding differs between them,
-so now and then an activation lands on the other side of an int8 rounding boundary; from there on the two drift apart by
-about a quantisation step. *Aligned*: wherever PyTorch quantises a vector of activations, it continues with the compiled
-model's vector after its own was found equal within ``INPUT_TOLERANCE``. So every layer is compared on equal inputs. The
-head quantises PyTorch's own vector, and its logits must agree within ``LOGIT_TOLERANCE`` of their range.
+Three measures over the same tokens. *Free*: both run, and their logits are compared. Float rounding differs between
+them, so now and then an activation lands on the other side of an int8 rounding boundary; from there on the two drift
+apart by about a quantisation step. *With floats*: likewise, but PyTorch rounds no activations, so this is what their 8
+bits change. *Aligned*: wherever PyTorch quantises a vector of activations, it continues with the compiled model's
+vector after its own was found equal within ``INPUT_TOLERANCE``. So every layer is compared on equal inputs. The head
+quantises PyTorch's own vector, and its logits must agree within ``LOGIT_TOLERANCE`` of their range.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Agreement:
         same_choice: whether the likeliest token was the same at every position of the aligned run.
         free: largest difference of logits over their range without alignment.
         free_choice: share of positions of the free run with the same likeliest token.
+        floats: largest difference of logits over their range where PyTorch rounds no activations.
+        floats_choice: share of positions where it then has the same likeliest token.
     """
 
     tokens: int
@@ -46,6 +49,8 @@ class Agreement:
     same_choice: bool
     free: float
     free_choice: float
+    floats: float
+    floats_choice: float
 
     @property
     def holds(self) -> bool:
@@ -61,6 +66,10 @@ class Agreement:
         yield (
             f"PyTorch without alignment: logits within {self.free:.1e}, likeliest token the same at"
             f" {self.free_choice:.0%} of the positions"
+        )
+        yield (
+            f"PyTorch with activations of 32 bits: logits within {self.floats:.1e}, likeliest token the same at"
+            f" {self.floats_choice:.0%} of the positions"
         )
 
 
@@ -101,19 +110,28 @@ def compare(reference: Reference, module: Module, tokens: Sequence[int], *, loop
     vocabulary = int(module.entry("main").results[0].type.shape[-1])
     aligner = _Aligner(vocabulary)
     compiled = Session(plain, loops=loops, observe=aligner.record)
-    aligned, free = reference.session(loops), reference.session(loops)
-    worst = {"aligned": 0.0, "free": 0.0}
-    equal = {"aligned": 0, "free": 0}
+    aligned, free, floats = (reference.session(loops) for _ in range(3))
+    worst = {"aligned": 0.0, "free": 0.0, "floats": 0.0}
+    equal = {"aligned": 0, "free": 0, "floats": 0}
     for token in tokens:
         aligner.rows.clear()
         expected = compiled.forward([token])
         scale = float(np.ptp(expected)) or 1.0
         with reference.hooked(aligner):
             near = aligned.step(token)
-        for name, logits in (("aligned", near), ("free", free.step(token))):
+        with reference.unrounded():
+            unrounded = floats.step(token)
+        for name, logits in (("aligned", near), ("free", free.step(token)), ("floats", unrounded)):
             worst[name] = max(worst[name], float(np.abs(logits - expected).max()) / scale)
             equal[name] += int(np.argmax(logits) == np.argmax(expected))
     count = len(tokens)
     return Agreement(
-        count, worst["aligned"], aligner.worst, equal["aligned"] == count, worst["free"], equal["free"] / count
+        count,
+        worst["aligned"],
+        aligner.worst,
+        equal["aligned"] == count,
+        worst["free"],
+        equal["free"] / count,
+        worst["floats"],
+        equal["floats"] / count,
     )

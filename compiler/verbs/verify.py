@@ -152,7 +152,7 @@ def _compare(
     if model.reference is None:
         message = "the model is too large to be compared with PyTorch, which would need all of it in memory"
         raise UserError("CHM332", message, hint="compare a smaller scale of the same config")
-    found = compare(model.reference, model.module, prompt)
+    found = compare(model.reference, model.module, prompt[: manifest.context or None])
     if not found.holds:
         raise UserError(
             "CHM331",

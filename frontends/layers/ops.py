@@ -74,6 +74,15 @@ def ternary_linear(x: Tensor, weight: Tensor, group: int, block: int) -> Tensor:
 ternary_linear.register_fake(product)
 
 
+@torch.library.custom_op("chimera::ternary_row_linear", mutates_args=())
+def ternary_row_linear(x: Tensor, weight: Tensor, group: int, block: int) -> Tensor:
+    """As ternary_linear, but x has one scale for all channels of a token, as BitNet's published models have it."""
+    return quantized_product(x, *weight_codes(weight, group, "ternary"), group, block, row=True)
+
+
+ternary_row_linear.register_fake(product)
+
+
 @torch.library.custom_op("chimera::int8_linear", mutates_args=())
 def int8_linear(x: Tensor, weight: Tensor, group: int, block: int) -> Tensor:
     """x [T, K], already normed, times the int8 codes of weight [V, K] -> [T, V]."""

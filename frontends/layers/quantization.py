@@ -24,6 +24,7 @@ WeightFormat = Literal["ternary", "int8"]
 FrozenWeights = dict[tuple[int, tuple[int, ...], int, WeightFormat], tuple[Tensor, Tensor, Tensor]]
 _frozen: ContextVar[FrozenWeights | None] = ContextVar("frozen_weights", default=None)
 _input_hook: ContextVar[Callable[[Tensor, int], Tensor] | None] = ContextVar("input_hook", default=None)
+_float_inputs: ContextVar[bool] = ContextVar("float_inputs", default=False)
 
 
 def _runs(x: Tensor, size: int) -> Tensor:
@@ -101,6 +102,20 @@ def activation_codes(x: Tensor, block: int) -> tuple[Tensor, Tensor]:
     scales = _largest(runs).clamp_(min=FLOOR).div_(127)
     codes = torch.div(runs, scales[..., None]).round_().clamp_(-127, 127)
     return _joined(codes, x.shape[-1]), scales
+
+
+def activation_row_codes(x: Tensor, block: int) -> tuple[Tensor, Tensor]:
+    """Activations [..., K] as integers with one scale for all channels, as BitNet's published models have them.
+
+    Returns:
+        codes: float32 [..., K], whole numbers in [-127, 127]: round(x * s), clamped, with
+            s = 1 / max(max |x|, 1e-5) * 127, which is how PyTorch divides 127 by a tensor.
+        scales: float32 [..., ceil(K/block)]: 1 / s, as often as there are blocks.
+    """
+    x = x.detach().float()
+    factor = _largest(x)[..., None].clamp_(min=FLOOR).reciprocal() * 127
+    codes = torch.mul(x, factor).round_().clamp_(-127, 127)
+    return codes, (1 / factor).expand(*x.shape[:-1], -(-x.shape[-1] // block))
 
 
 def _largest(runs: Tensor) -> Tensor:
@@ -216,19 +231,22 @@ class _Activations(torch.autograd.Function):
         return gradient.to(ctx.dtype), None, None
 
 
-def quantized_product(x: Tensor, codes: Tensor, scales: Tensor, group: int, block: int) -> Tensor:
+def quantized_product(x: Tensor, codes: Tensor, scales: Tensor, group: int, block: int, *, row: bool = False) -> Tensor:
     """The product every target computes: integers inside a block, float32 from there on, in a fixed order.
 
     Args:
         x: [T, K] float32.
         codes: int8 [N, K]; scales: float32 [N, ceil(K/group)]. ``block`` divides ``group``.
+        row: whether activations have one scale for all channels; trits only.
 
     Returns:
         [T, N]: sum over groups g, ascending, of s_g * (sum over the blocks b of g, ascending, of a_b * acc_b).
         The sums acc_b stay below 2^24, so float32 holds them exactly whatever the order of the additions.
     """
+    if _float_inputs.get():
+        return F.linear(x, dequantize(codes, scales, group))
     hook = _input_hook.get()
-    q, a = activation_codes(x if hook is None else hook(x, codes.shape[0]), block)
+    q, a = (activation_row_codes if row else activation_codes)(x if hook is None else hook(x, codes.shape[0]), block)
     columns, channels = codes.float().t(), x.shape[-1]
     y = x.new_zeros(x.shape[0], codes.shape[0])
     for g, first in enumerate(range(0, channels, group)):
@@ -276,3 +294,13 @@ def product_inputs(hook: Callable[[Tensor, int], Tensor]) -> Iterator[None]:
         yield
     finally:
         _input_hook.reset(token)
+
+
+@contextmanager
+def float_inputs() -> Iterator[None]:
+    """Multiply the dequantised weights of ``quantized_product`` with inputs that are not quantised at all."""
+    token = _float_inputs.set(True)
+    try:
+        yield
+    finally:
+        _float_inputs.reset(token)

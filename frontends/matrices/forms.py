@@ -9,9 +9,17 @@ from typing import Literal
 Kind = Literal["ternary", "int8", "bfloat16", "float16", "float32"]
 #: What a matrix of integers is multiplied with beside the scales of its groups: nothing, one number, one for each row.
 Factor = Literal["none", "tensor", "row"]
+#: What shares a scale of the activations that a matrix of integers is multiplied with: blocks of channels, or all
+#: channels of a token, rounded by BitNet's rule.
+Activations = Literal["blocks", "row"]
 
 BLOCK = 64  #: activations that share a scale, of products of integers
 GROUP = 128  #: columns that share a scale, of matrices that are rounded here
+
+
+def row_group(columns: int) -> int:
+    """The group of a matrix whose rows have one scale each."""
+    return -(-columns // BLOCK) * BLOCK
 
 
 @dataclass(frozen=True)
@@ -23,15 +31,22 @@ class Form:
             are.
         group: columns of a row that share a scale, of codes.
         factor: float32 numbers that the product is multiplied with, where they are too exact for float16 scales.
+        activations: of trits only other than blocks.
     """
 
     kind: Kind
     group: int = GROUP
     factor: Factor = "none"
+    activations: Activations = "blocks"
 
     @property
     def integers(self) -> bool:
         return self.kind in ("ternary", "int8")
+
+    def block(self, columns: int) -> int:
+        """Activations for which a product with rows of so many columns has a scale: where a row has one for all, and
+        the weights have, too, it is one sum of integers."""
+        return self.group if self.activations == "row" and self.group >= columns else BLOCK
 
     def __str__(self) -> str:
         shared = {"none": f"scales for {self.group}", "tensor": "one scale", "row": "a scale for each row"}[self.factor]

@@ -10,7 +10,7 @@ import numpy as np
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.quantised import dequantise
-from chimerac.frontends.matrices.forms import GROUP, Form
+from chimerac.frontends.matrices.forms import Form, row_group
 from chimerac.frontends.matrices.ternary_floats import Found, find
 
 PART: Final = 1 << 20  #: about how many numbers of a matrix are in memory at a time
@@ -79,7 +79,7 @@ def _of_found(plain: Matrix, found: Found, type_name: str) -> Matrix:
     """Floats that are ternary, with the scales that they have."""
     what = f"for {found.group} columns" if found.group else "for all" if found.one else "for each row"
     if found.exact:
-        group = found.group or GROUP
+        group = found.group or row_group(plain.size[1])
         codes = _signs(plain.floats, group)
         told = f"{type_name} that is ternary with scales {what}, as it is"
         return Matrix(
@@ -90,9 +90,10 @@ def _of_found(plain: Matrix, found: Found, type_name: str) -> Matrix:
         return Matrix(plain.name, plain.place, plain.size, plain.form, told, plain.floats, step=plain.step)
     told = f"{type_name} that is ternary with a float32 scale {what}, as it is"
     factor = found.rows.max(keepdims=True) if found.one else found.rows
-    form = Form("ternary", GROUP, "tensor" if found.one else "row")
-    codes = _signs(plain.floats, GROUP, ones=True)
-    return Matrix(plain.name, plain.place, plain.size, form, told, floats_of(codes, GROUP), codes, factor, plain.step)
+    group = row_group(plain.size[1])
+    form = Form("ternary", group, "tensor" if found.one else "row")
+    codes = _signs(plain.floats, group, ones=True)
+    return Matrix(plain.name, plain.place, plain.size, form, told, floats_of(codes, group), codes, factor, plain.step)
 
 
 def scaled(found: Matrix, scale: np.float32) -> Matrix:

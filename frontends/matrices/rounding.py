@@ -9,7 +9,7 @@ import numpy as np
 from chimerac.compiler.ir.ops.linear import quantise_rows, ternarise, to_bfloat16, wide
 from chimerac.compiler.ir.ops.rounded import to_float16
 from chimerac.compiler.ir.quantised import dequantise
-from chimerac.frontends.matrices.forms import BLOCK
+from chimerac.frontends.matrices.forms import BLOCK, Activations
 from chimerac.frontends.matrices.matrix import Matrix
 
 
@@ -51,13 +51,17 @@ def table(matrices: Iterable[Matrix]) -> Iterator[str]:
         yield f"| `{matrix.name}` | {matrix.size[0]} × {matrix.size[1]} | {matrix.form} | {lost} |"
 
 
-def notes(told: Iterable[str], matrices: Sequence[Matrix] = ()) -> str:
+def notes(told: Iterable[str], matrices: Sequence[Matrix] = (), activations: Activations = "blocks") -> str:
     """The section of a card, in Markdown.
 
     Args:
         told: of ``summary``.
         matrices: those that get a line each.
+        activations: of the layers' ternary matrices.
     """
-    activations = f"Products of integers take activations of 8 bits, with a scale for each {BLOCK} channels."
+    said = f"Products of integers take activations of 8 bits, with a scale for each {BLOCK} channels"
+    said += (
+        "." if activations == "blocks" else "; those of the layers' trits with one for all channels, as BitNet has it."
+    )
     each = ["", *table(matrices)] if matrices else []
-    return "\n".join(["## Matrices", "", *(f"- {line}" for line in told), *each, "", activations, ""])
+    return "\n".join(["## Matrices", "", *(f"- {line}" for line in told), *each, "", said, ""])

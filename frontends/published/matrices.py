@@ -8,7 +8,7 @@ import numpy as np
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.quantised import check_codes, check_scales
-from chimerac.frontends.matrices.forms import GROUP, Form, Kind
+from chimerac.frontends.matrices.forms import Form, Kind, row_group
 from chimerac.frontends.matrices.matrix import Matrix, floats_of, kept
 from chimerac.frontends.published.bit_linear import Rule
 from chimerac.frontends.published.stored import PACKED, OfExperts, Packed, Rows
@@ -62,10 +62,12 @@ def experts(name: str, size: tuple[int, ...], tensors: Sequence[StoredTensor], f
 def _of_codes(name: str, place: str, size: tuple[int, int], tensor: StoredTensor, rows: Rows) -> Matrix:
     encoding, scale = tensor.encoding, tensor.scale
     assert encoding is not None
-    form = Form("ternary", encoding.weights, "none" if scale is None else "tensor")
+    form = Form("ternary", encoding.weights) if scale is None else Form("ternary", row_group(size[1]), "tensor")
 
     def codes(start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
         found, scales = rows.integers(start, end)
+        if scale is not None:
+            scales = scales[:, :1]  # a one for each block
         check_codes(found, "trits", place)
         check_scales(scales, place)
         return found, scales
@@ -80,29 +82,25 @@ def packed(name: str, tensor: StoredTensor, scale: np.float32, rule: Rule) -> Ma
     rows = Packed(tensor)
     place, size = _place(tensor), (tensor.shape[0] * PACKED, tensor.shape[1])
     factor = np.array([np.float32(1) / scale if rule == "divided" else scale], np.float32)
-    form = Form("ternary", GROUP, "tensor")
-
-    def codes(start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-        found, _ = rows.integers(start, end)
-        return found, np.ones((end - start, -(-size[1] // GROUP)), np.float16)
-
-    return Matrix(name, place, size, form, "BitNet's packed trits as they are", floats_of(codes, GROUP), codes, factor)
+    form = Form("ternary", row_group(size[1]), "tensor")
+    floats, told = floats_of(rows.integers, form.group), "BitNet's packed trits as they are"
+    return Matrix(name, place, size, form, told, floats, rows.integers, factor)
 
 
 def rounded(name: str, tensor: StoredTensor) -> Matrix:
     """Floats that BitNet rounds at each use: round(w / s) within one of zero, with the mean magnitude s of all."""
     place, size = _place(tensor), (tensor.shape[0], tensor.shape[1])
-    masters = Matrix(name, place, size, Form("ternary", GROUP, "tensor"), "", tensor.floats)
+    masters = Matrix(name, place, size, Form("ternary", row_group(size[1]), "tensor"), "", tensor.floats)
     total = sum(float(np.abs(part).sum(dtype=np.float64)) for part in masters.parts())
     scale = np.float32(1) / np.float32(max(total / (size[0] * size[1]), 1e-5))
 
     def codes(start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
         found = np.clip(np.rint(tensor.floats(start, end) * scale), -1, 1).astype(np.int8)
-        return found, np.ones((end - start, -(-size[1] // GROUP)), np.float16)
+        return found, np.ones((end - start, 1), np.float16)
 
     told = f"{tensor.type_name} rounded to trits by its mean magnitude, as the config says"
     factor = np.array([np.float32(1) / scale], np.float32)
-    return Matrix(name, place, size, masters.form, told, floats_of(codes, GROUP), codes, factor)
+    return Matrix(name, place, size, masters.form, told, floats_of(codes, masters.form.group), codes, factor)
 
 
 def _place(tensor: StoredTensor) -> str:

@@ -32,7 +32,8 @@ class Weight(nn.Module):
         y: Tensor
         match self.form.kind:
             case "ternary":
-                y = ops.ternary_linear(x, self.weight, self.form.group, BLOCK)
+                product = ops.ternary_row_linear if self.form.activations == "row" else ops.ternary_linear
+                y = product(x, self.weight, self.form.group, self.form.block(self.weight.shape[1]))
             case "int8":
                 y = ops.int8_linear(x, self.weight, self.form.group, BLOCK)
             case "bfloat16":

@@ -14,9 +14,10 @@ from typing import Final
 import numpy as np
 
 from chimerac.compiler.errors import UserError, did_you_mean
-from chimerac.frontends.matrices.forms import Form, Kind
+from chimerac.frontends.matrices.forms import Activations, Form, Kind
 from chimerac.frontends.matrices.matrix import Matrix, scaled
 from chimerac.frontends.matrices.rules import FORMATS, Rules
+from chimerac.frontends.published.activations import with_activations
 from chimerac.frontends.published.bit_linear import BitLinear, bit_linear
 from chimerac.frontends.published.config_keys import shape_of_config
 from chimerac.frontends.published.gguf_keys import ROTARY_FACTORS, architecture, beyond, shape_of_gguf
@@ -86,11 +87,12 @@ def shape_of(source: Source) -> LlamaShape:
     return shape
 
 
-def read_published(source: Source, rules: Rules = DEFAULT_RULES) -> Published:
+def read_published(source: Source, rules: Rules = DEFAULT_RULES, activations: Activations = "blocks") -> Published:
     """The model of a source.
 
     Args:
         rules: what becomes of matrices that are not ternary.
+        activations: of the layers' ternary matrices.
 
     Raises:
         UserError: as of ``shape_of``; CHM241, tensors that are missing, unexpected, or of another shape or type;
@@ -129,7 +131,7 @@ def read_published(source: Source, rules: Rules = DEFAULT_RULES) -> Published:
             asked = "f32" if parameter.use == "gate" else rules.format_of(parameter.names)
             kind = FORMATS.get(asked, "float32")
             matrices[parameter.name] = _matrix(parameter, tensor, rows, kind, rule, scales.get(stored.name))
-    return Published(source, shape, matrices, vectors, remarks)
+    return Published(source, shape, with_activations(matrices, activations), vectors, remarks)
 
 
 def _stored(source: Source, parameter: Parameter) -> Stored:

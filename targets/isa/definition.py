@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 ROOM = 256  #: columns that sums in 16 bits have room for
+LONGEST_ROW = 1 << 17  #: trits times int8 codes, whose sum is at most 127 · 2**17 < 2**24
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,12 @@ class Blocks:
     def take(self, block: int, group: int) -> bool:
         """Whether a product with blocks and groups of these sizes has a kernel."""
         return self.take_block(block) and group > 0 and group % block == 0
+
+    def take_trits(self, block: int, group: int, columns: int) -> bool:
+        """Whether a product with rows of so many trits has a kernel: beside these sizes blocks may be whole rows, whose
+        sums are exact in float32, too."""
+        whole = block == group >= columns and block % self.multiple == 0 and block <= LONGEST_ROW
+        return self.take(block, group) or (whole and not self.powers)
 
     def __str__(self) -> str:
         kind = (

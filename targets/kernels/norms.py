@@ -48,12 +48,11 @@ def rms_normalised(
 def quantise_row(
     b: KernelBuilder, load: Load, width: int, block: int, codes: Memory, start: Expr, scales: Memory, scale_start: Expr
 ) -> None:
-    """int8 codes of a row of ``width`` and the scales of its blocks; ``linear.quantise_blocks`` is the meaning."""
+    """int8 codes of a row of ``width`` and the scales of its blocks; ``norms.quantise_blocks`` is the meaning."""
     scalar = TirOps(b, 1)
 
     def scale(place: Expr, largest: Expr) -> Expr:
-        bounded = numerics.maximum(scalar, largest, scalar.f32(float(np.float32(1e-5))))
-        found = scalar.div(bounded, scalar.f32(127.0))
+        found = scalar.div(_bounded(scalar, largest), scalar.f32(127.0))
         b.store(scales, scale_start + place, found)
         return found
 
@@ -89,32 +88,69 @@ def _quantise_block(
     start: Expr,
     scale_of: Callable[[Expr], Expr],
 ) -> None:
+    def keep(i: Expr, lanes: int) -> Expr:
+        x = b.let(load(first + i, lanes))
+        b.store(values, i, x)
+        return x
+
+    scale = scale_of(_largest(b, keep, extent))
+
+    def quantise(i: Expr, lanes: int) -> None:
+        ops = TirOps(b, lanes)
+        b.store(codes, start + first + i, _code(ops, ops.div(values.load(i, lanes), splat(scale, lanes))))
+
+    strips(b, extent, quantise)
+
+
+def quantise_whole_row(
+    b: KernelBuilder, load: Load, width: int, count: int, codes: Memory, start: Expr, scales: Memory, scale_start: Expr
+) -> None:
+    """int8 codes of a row of ``width`` with one scale, written ``count`` times; ``norms.quantise_row`` is the meaning.
+
+    The row is read twice, which takes no memory for rows of any width.
+    """
+    scalar = TirOps(b, 1)
+    largest = _bounded(scalar, _largest(b, load, width))
+    factor = b.let(scalar.mul(scalar.div(scalar.f32(1.0), largest), scalar.f32(127.0)))
+    scale = b.let(scalar.div(scalar.f32(1.0), factor))
+    with b.loop(count) as k:
+        b.store(scales, scale_start + k, scale)
+
+    def quantise(i: Expr, lanes: int) -> None:
+        ops = TirOps(b, lanes)
+        b.store(codes, start + i, _code(ops, ops.mul(load(i, lanes), splat(factor, lanes))))
+
+    strips(b, width, quantise)
+
+
+def _largest(b: KernelBuilder, load: Load, extent: int) -> Expr:
+    """The largest magnitude of some numbers."""
     vector, scalar = TirOps(b, 8), TirOps(b, 1)
     largest = b.local("float32", 8)
     b.store(largest, 0, vector.f32(0.0))
 
     def measure(i: Expr, lanes: int) -> None:
         ops = TirOps(b, lanes)
-        x = b.let(load(first + i, lanes))
-        b.store(values, i, x)
         # a NaN is not greater than anything, so it never becomes the maximum
-        b.store(largest, 0, numerics.maximum(ops, numerics.absolute(ops, x), largest.load(0, lanes)))
+        b.store(largest, 0, numerics.maximum(ops, numerics.absolute(ops, load(i, lanes)), largest.load(0, lanes)))
 
     strips(b, extent, measure)
     lanes = [b.let(largest.load(i)) for i in range(8)]
     while len(lanes) > 1:
         lanes = [numerics.maximum(scalar, x, y) for x, y in zip(lanes[::2], lanes[1::2], strict=True)]
-    scale = scale_of(lanes[0])
+    return lanes[0]
 
-    def quantise(i: Expr, lanes: int) -> None:
-        ops = TirOps(b, lanes)
-        rounded = ops.round_even(ops.div(values.load(i, lanes), splat(scale, lanes)))
-        clamped = numerics.maximum(ops, rounded, ops.f32(-127.0))
-        clamped = numerics.minimum(ops, clamped, ops.f32(127.0))
-        narrow = tirx.Cast("int8" if lanes == 1 else f"int8x{lanes}", ops.to_int(clamped))
-        b.store(codes, start + first + i, narrow)
 
-    strips(b, extent, quantise)
+def _bounded(ops: TirOps, largest: Expr) -> Expr:
+    found: Expr = numerics.maximum(ops, largest, ops.f32(float(np.float32(1e-5))))
+    return found
+
+
+def _code(ops: TirOps, x: Expr) -> Expr:
+    """x rounded half to even and clamped to int8 but -128."""
+    clamped = numerics.maximum(ops, ops.round_even(x), ops.f32(-127.0))
+    clamped = numerics.minimum(ops, clamped, ops.f32(127.0))
+    return tirx.Cast("int8" if ops.lanes == 1 else f"int8x{ops.lanes}", ops.to_int(clamped))
 
 
 def build_rms_norm(spec: KernelSpec, isa: Isa) -> Any:
@@ -168,7 +204,11 @@ def _quantise_rows(b: KernelBuilder, row_load: Callable[[Expr], Load]) -> None:
     with b.loop(b.extent(spec.operands[0].shape[:-1])) as row:
         start, scale_start = b.let(row * width), b.let(row * count)
         load = row_load(start)
-        quantise_row(b, load, width, spec.integer("block"), b.results[0], start, b.results[1], scale_start)
+        places = (b.results[0], start, b.results[1], scale_start)
+        if dict(spec.attributes).get("row"):
+            quantise_whole_row(b, load, width, count, *places)
+        else:
+            quantise_row(b, load, width, spec.integer("block"), *places)
 
 
 KERNELS: Mapping[str, Build] = {

@@ -16,8 +16,8 @@ from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir.layouts import COLUMNS_PER_STEP, form_of, ternary_bytes, words_per_vector
 from chimerac.targets.isa import Isa, TernaryDot
 from chimerac.targets.kernel_spec import KernelSpec
-from chimerac.targets.kernels.arithmetic import TirOps
 from chimerac.targets.kernels.halves import decode
+from chimerac.targets.kernels.scaled_sums import ScaledSums, SumOfBlocks, SumOfRow, SumsOfGroups
 from chimerac.targets.kernels.tensorir import (
     Build,
     Expr,
@@ -32,6 +32,9 @@ from chimerac.targets.kernels.tensorir import (
     with_lanes,
 )
 from chimerac.targets.kernels.trit_codes import PLANES, WordCodes, period_of, to_two_bits, two_bit_vectors
+
+STRAIGHT = 512  #: most columns of a group that is all of a row and is read without a loop
+RUN = 128  #: columns of a turn of that loop, about
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Product:
         """From the attributes of an op."""
         rows, columns, group, block = (spec.integer(name) for name in ("rows", "columns", "group", "block"))
         product = Product(rows, columns, group, block, isa.panel_rows, form_of(spec.operands[2].layout))
-        if not isa.blocks.take(block, group):
+        if not isa.blocks.take_trits(block, group, columns):
             raise InternalError(f"no ternary kernel for group {product.group}, block {product.block}")
         return product
 
@@ -76,6 +79,32 @@ class Product:
     @property
     def blocks(self) -> int:
         return -(-self.columns // self.block)
+
+    @property
+    def one_group(self) -> bool:
+        """Whether a row has one scale, and its columns are read in a loop."""
+        return self.group > STRAIGHT and self.group >= self.columns
+
+    @property
+    def one_block(self) -> bool:
+        """Whether, beside that, all activations have one scale, so that a row is one integer sum."""
+        return self.one_group and self.block > STRAIGHT
+
+    @property
+    def run(self) -> int:
+        """Columns whose code is straight: those of a group, or of a turn of the loop over a row."""
+        if not self.one_group:
+            return self.group
+        return RUN if self.one_block else self.block * max(1, RUN // self.block)
+
+    @property
+    def piece(self) -> int:
+        """Columns that are added up as integers before anything else."""
+        return self.run if self.one_block else self.block
+
+    @property
+    def pieces(self) -> int:
+        return -(-self.columns // self.piece)
 
     @property
     def steps(self) -> int:
@@ -116,7 +145,7 @@ class TernaryBody:
     def __init__(self, builder: KernelBuilder, product: Product) -> None:
         self.b, self.product = builder, product
         tile = builder.isa.columns_per_pass
-        self.sums = builder.local("int32", tile * product.blocks)
+        self.sums = builder.local("int32", tile * product.pieces)
         self.words = builder.local("int32", tile * product.steps * self.step_words)
         self.two_bits = self._scratch() if self.converts else None
 
@@ -133,8 +162,8 @@ class TernaryBody:
     @property
     def step_words(self) -> int:
         """Room for the prepared words of 16 activations."""
-        isa, block = self.b.isa, self.product.block
-        return max(isa.dot(columns, block).words for columns in (1, isa.columns_per_pass)) * PLANES
+        isa, piece = self.b.isa, self.product.piece
+        return max(isa.dot(columns, piece).words for columns in (1, isa.columns_per_pass)) * PLANES
 
     def emit(
         self, codes: Place, scales: Place, weights: Place, weight_scales: Place, result: Place, count: int | Expr
@@ -189,7 +218,7 @@ class _Tile:
     @property
     def dot(self) -> TernaryDot:
         """The inner step."""
-        return self.body.b.isa.dot(self.width, self.body.product.block)
+        return self.body.b.isa.dot(self.width, self.body.product.piece)
 
     def emit(self) -> None:
         b = self.body.b
@@ -207,21 +236,21 @@ class _Tile:
                 self._panels([[b.let(b.begin + passes * together + i)]])
 
     def _prepare(self) -> None:
-        """The activations as the instruction set wants them, zeros behind the last, and the sum of each block."""
+        """The activations as the instruction set wants them, zeros behind the last, and the sum of each piece."""
         b, product = self.body.b, self.body.product
-        whole, rest = divmod(product.columns, product.block)
+        whole, rest = divmod(product.columns, product.piece)
         for column in range(self.width):
             if whole:
                 with b.loop(whole) as k:
-                    self._prepare_block(column, k, product.block)
+                    self._prepare_piece(column, k, product.piece)
             if rest:
-                self._prepare_block(column, whole, rest)
+                self._prepare_piece(column, whole, rest)
 
-    def _prepare_block(self, column: int, index: int | Expr, extent: int) -> None:
+    def _prepare_piece(self, column: int, index: int | Expr, extent: int) -> None:
         b, product = self.body.b, self.body.product
         total: Any = None  # 16 lanes, each of at most a 16th of the largest block
         for start in range(0, extent, COLUMNS_PER_STEP):
-            place = b.let(integer(column * product.columns + index * product.block + start))
+            place = b.let(integer(column * product.columns + index * product.piece + start))
             codes = self._sixteen(place, min(COLUMNS_PER_STEP, extent - start))
             wide = tirx.Cast("int16x16", codes)
             total = b.let(wide if total is None else tirx.Add(total, wide))
@@ -229,7 +258,7 @@ class _Tile:
                 for i, vector in enumerate(self._prepared(codes)):
                     b.store(self.body.words, self._words(column, index, start // COLUMNS_PER_STEP) + i * PLANES, vector)
         total = intrinsic("llvm.vector.reduce.add", "int32", tirx.Cast("int32x16", total))
-        b.store(self.body.sums, column * product.blocks + index, total)
+        b.store(self.body.sums, column * product.pieces + index, total)
 
     @property
     def direct(self) -> bool:
@@ -251,19 +280,17 @@ class _Tile:
         return b.let(padded_codes.load(0, COLUMNS_PER_STEP))
 
     def _words(self, column: int, index: int | Expr, step: int | Expr) -> Expr:
-        """Where the prepared words of a block's step are."""
+        """Where the prepared words of a piece's step are."""
         product = self.body.product
-        first = index * (product.block // COLUMNS_PER_STEP) + (column * product.steps + step)
+        first = index * (product.piece // COLUMNS_PER_STEP) + (column * product.steps + step)
         return first * self.body.step_words
 
-    def _panels(self, vectors: Sequence[Sequence[Expr]]) -> None:  # noqa: C901  one loop nest with a case for each form
+    def _panels(self, vectors: Sequence[Sequence[Expr]]) -> None:
         """The product with some panels. ``vectors``: the panels of each vector; a single one is computed twice where
         several are joined."""
         b, product = self.body.b, self.body.product
         joined = b.isa.joined_panels
         vectors = [panels if len(panels) == joined else [*panels] * joined for panels in vectors]
-        ops = TirOps(b, self.lanes)
-        sums = [[b.cell(ops.f32(0.0)) for _ in vectors] for _ in range(self.width)]
         starts = [[b.let(self.weights.start + p * product.panel_bytes) for p in panels] for panels in vectors]
         weights, form = self.weights.memory, product.form
         if self.body.two_bits is not None:
@@ -271,71 +298,68 @@ class _Tile:
             weights, form = self.body.two_bits, "t2"
         scale_bytes = product.groups * product.panel_rows
         scale_starts = [[b.let(self.weight_scales.start + p * scale_bytes) for p in panels] for panels in vectors]
-        per_group = product.group // product.block
+        sums = self._sums(len(vectors))
+        per_run, run_words = product.run // product.piece, product.run // 4
 
-        group_words = product.group // 4
-
-        def group(
+        def run(
             tile: _Tile, g: int, extents: Sequence[int], words: WordCodes, scale_starts: Sequence[Sequence[Expr]]
         ) -> None:
-            """Group ``g`` from where the tile and the others begin; its blocks have these extents."""
-            partial: list[list[Any]] = [[None] * len(vectors) for _ in range(self.width)]
+            """Run ``g`` from where the tile and the others begin; its pieces have these extents."""
             for k, extent in enumerate(extents):
-                index = g * per_group + k
-                start = g * group_words + k * product.block // 4
+                index = g * per_run + k
+                start = g * run_words + k * product.piece // 4
                 for column, row in enumerate(tile._block(index, extent, words, start, len(vectors))):
-                    scale = b.let(splat(tile.scales.load(column * product.blocks + index), self.lanes))
-                    for j, total in enumerate(row):
-                        value = ops.mul(scale, ops.to_float(total))
-                        before = partial[column][j]
-                        partial[column][j] = value if before is None else ops.add(before, value)
-            for j, places in enumerate(scale_starts):
-                here = g * product.panel_rows
-                bits = self._joined([self.weight_scales.memory.load(p + here, product.panel_rows) for p in places])
-                scale = decode(b, bits, self.lanes)
-                for column in range(self.width):
-                    cell = sums[column][j]
-                    cell.set(ops.add(cell.get(), ops.mul(scale, partial[column][j])))
+                    sums.add(column, row, tile.scales, index)
+            sums.end_run(scale_starts, g)
 
-        period = period_of(form, group_words)
-        period_bytes = period * group_words // words_per_vector(form) * product.vector_bytes
-        whole, rest = divmod(product.columns, product.group * period)
+        period = period_of(form, run_words)
+        period_bytes = period * run_words // words_per_vector(form) * product.vector_bytes
+        whole, rest = divmod(product.columns, product.run * period)
 
         def period_from(i: int | Expr) -> tuple[_Tile, WordCodes, list[list[Expr]]]:
             """Everything from period ``i`` on, so that all that follows lies at constant distances."""
             streams = [[b.let(start + i * period_bytes) for start in panels] for panels in starts]
             words = WordCodes(b, form, 0, lambda vector: [self._packed(weights, stream, vector) for stream in streams])
-            scale_step = period * product.panel_rows
+            scale_step = 0 if product.one_group else period * product.panel_rows
             return self._moved(i * period), words, [[b.let(p + i * scale_step) for p in ps] for ps in scale_starts]
 
         if whole:
             with b.loop(whole) as i:
                 tile, words, places = period_from(i)
                 for g in range(period):
-                    group(tile, g, [product.block] * per_group, words, places)
+                    run(tile, g, [product.piece] * per_run, words, places)
         if rest:
             tile, words, places = period_from(whole)
-            for g in range(-(-rest // product.group)):
-                extent = min(product.group, rest - g * product.group)
-                extents = [min(product.block, extent - start) for start in range(0, extent, product.block)]
-                group(tile, g, extents, words, places)
-        for column in range(self.width):
-            for panels, cell in zip(vectors, sums[column], strict=True):
-                value = cell.get()
-                for j, panel in enumerate(dict.fromkeys(panels)):
-                    here = range(j * product.panel_rows, (j + 1) * product.panel_rows)
-                    self._store(column, panel, shuffle([value], here) if len(panels) > 1 else value)
+            for g in range(-(-rest // product.run)):
+                extent = min(product.run, rest - g * product.run)
+                extents = [min(product.piece, extent - start) for start in range(0, extent, product.piece)]
+                run(tile, g, extents, words, places)
+        for column, values in enumerate(sums.results(self.scales, scale_starts)):
+            self._store(column, vectors, values)
 
-    def _moved(self, groups: int | Expr) -> _Tile:
-        """The tile as seen from a group of columns on."""
+    def _sums(self, count: int) -> ScaledSums:
+        """What becomes of the sums of pieces, for each column and ``count`` vectors."""
+        product = self.body.product
+
+        def weight_scales(places: Sequence[Expr], group: int) -> Expr:
+            here = group * product.panel_rows
+            bits = [self.weight_scales.memory.load(p + here, product.panel_rows) for p in places]
+            return decode(self.body.b, self._joined(bits), self.lanes)
+
+        kind = SumOfRow if product.one_block else SumOfBlocks if product.one_group else SumsOfGroups
+        return kind(self.body.b, self.lanes, self.width, count, product.blocks, weight_scales)
+
+    def _moved(self, runs: int | Expr) -> _Tile:
+        """The tile as seen from a run of columns on."""
         b, product = self.body.b, self.body.product
-        blocks, words = product.group // product.block, product.group // COLUMNS_PER_STEP * self.body.step_words
+        pieces, words = product.run // product.piece, product.run // COLUMNS_PER_STEP * self.body.step_words
+        blocks = 0 if product.one_block else pieces
         return replace(
             self,
-            codes=Place(self.codes.memory, b.let(integer(self.codes.start + groups * product.group))),
-            scales=Place(self.scales.memory, b.let(integer(self.scales.start + groups * blocks))),
-            sums=Place(self.sums.memory, b.let(integer(self.sums.start + groups * blocks))),
-            words=Place(self.words.memory, b.let(integer(self.words.start + groups * words))),
+            codes=Place(self.codes.memory, b.let(integer(self.codes.start + runs * product.run))),
+            scales=Place(self.scales.memory, b.let(integer(self.scales.start + runs * blocks))),
+            sums=Place(self.sums.memory, b.let(integer(self.sums.start + runs * pieces))),
+            words=Place(self.words.memory, b.let(integer(self.words.start + runs * words))),
         )
 
     @property
@@ -371,24 +395,24 @@ class _Tile:
         return self.body.b.let(reinterpret(loaded, f"uint16x{2 * self.lanes}"))
 
     def _block(self, index: int | Expr, extent: int, codes: WordCodes, first: int, count: int) -> list[list[Expr]]:
-        """Integer sums of a block, whose words are those from ``first`` on: int32 for each column and vector."""
+        """Integer sums of a piece, whose words are those from ``first`` on: int32 for each column and vector."""
         b, product = self.body.b, self.body.product
         steps, most = -(-extent // COLUMNS_PER_STEP), self.dot.largest_block // COLUMNS_PER_STEP
         sums = self._piece(index, 0, min(most, steps), codes, first, count)
-        for begin in range(most, steps, most):  # a block that is more than the sums have room for
+        for begin in range(most, steps, most):  # more than the sums have room for
             before = [[b.let(s) for s in row] for row in sums]
             piece = self._piece(index, begin, min(most, steps - begin), codes, first, count)
             sums = [[tirx.Add(x, y) for x, y in zip(*rows, strict=True)] for rows in zip(before, piece, strict=True)]
         totals = []
         for column in range(self.width):
-            total = b.let(splat(self.sums.load(column * product.blocks + index), self.lanes))
+            total = b.let(splat(self.sums.load(column * product.pieces + index), self.lanes))
             totals.append([b.let(tirx.Sub(s, total)) for s in sums[column]])
         return totals
 
     def _piece(
         self, index: int | Expr, begin: int, steps: int, codes: WordCodes, first: int, count: int
     ) -> list[list[Expr]]:
-        """The sums over some steps of block ``index``, from ``begin`` on, for each column and vector."""
+        """The sums over some steps of piece ``index``, from ``begin`` on, for each column and vector."""
         sums: list[list[list[Expr]]] = [[[] for _ in range(count)] for _ in range(self.width)]
         if self.body.b.isa.step_loops and codes.form == "t2" and steps > 1:
             sums = self._looped(sums, index, begin, steps, codes.moved(first // PLANES + begin))
@@ -400,7 +424,7 @@ class _Tile:
     def _step(
         self, sums: list[list[list[Expr]]], index: int | Expr, step: int | Expr, codes: WordCodes, first: int
     ) -> list[list[list[Expr]]]:
-        """The sums of block ``index`` with the products of 16 of its columns, whose words begin with ``first``."""
+        """The sums of piece ``index`` with the products of 16 of its columns, whose words begin with ``first``."""
         b, sums = self.body.b, [list(row) for row in sums]
         words = [self._repeated(column, index, step) for column in range(self.width)]
         for plane in range(PLANES):
@@ -414,7 +438,7 @@ class _Tile:
     def _looped(
         self, sums: list[list[list[Expr]]], index: int | Expr, begin: int, steps: int, codes: WordCodes
     ) -> list[list[list[Expr]]]:
-        """Steps of a block from ``begin`` on, whose words are those of ``codes``: one, and a loop over the others."""
+        """Steps of a piece from ``begin`` on, whose words are those of ``codes``: one, and a loop over the others."""
         b = self.body.b
         sums = self._step(sums, index, begin, codes, 0)
         cells = [[[b.cell(s) for s in vector] for vector in row] for row in sums]
@@ -442,12 +466,20 @@ class _Tile:
         if not self.direct:
             place = self.body.b.let(integer(self._words(column, index, step)))
             return lambda i, plane, count: self.words.load(place + i * PLANES + plane, count)
-        start = column * product.columns + index * product.block + step * COLUMNS_PER_STEP
+        start = column * product.columns + index * product.piece + step * COLUMNS_PER_STEP
         return lambda i, plane, count: reinterpret(
             self.codes.load(start + plane * 4, 4 * count), with_lanes("int32", count)
         )
 
-    def _store(self, column: int, panel: Expr, value: Expr) -> None:
+    def _store(self, column: int, vectors: Sequence[Sequence[Expr]], values: Sequence[Expr]) -> None:
+        """The results of a column for the panels of each vector."""
+        rows = self.body.product.panel_rows
+        for panels, value in zip(vectors, values, strict=True):
+            for j, panel in enumerate(dict.fromkeys(panels)):
+                here = range(j * rows, (j + 1) * rows)
+                self._store_panel(column, panel, shuffle([value], here) if len(panels) > 1 else value)
+
+    def _store_panel(self, column: int, panel: Expr, value: Expr) -> None:
         b, product = self.body.b, self.body.product
         target, start = self.result.memory, self.result.start + column * product.rows + panel * product.panel_rows
         rest = product.rows % product.panel_rows

@@ -34,11 +34,13 @@ def build_rms_norm(context: Context, op: Op) -> tuple[str, ...]:
 
 def build_rms_norm_quantize(context: Context, op: Op) -> tuple[str, ...]:
     """The norm alone."""
+    _check_rule(op)
     return build_rms_norm(context, op)[0], NO_SCALES
 
 
 def build_quantize(context: Context, op: Op) -> tuple[str, ...]:
     """Nothing."""
+    _check_rule(op)
     return context.value(op.operands[0]), NO_SCALES
 
 
@@ -91,6 +93,12 @@ def _matmul(context: Context, op: Op, x: str, packed: str, scales: str, bits: in
         block_size=op.integer("block"),
         accuracy_level=4,
     )
+
+
+def _check_rule(op: Op) -> None:
+    if op.attributes.get("row"):
+        message = "MatMulNBits rounds activations block by block, not with one scale for all of a token's"
+        raise UserError("CHM301", message, hint="take the target onnx, which multiplies what was rounded")
 
 
 def _check_block(op: Op) -> None:

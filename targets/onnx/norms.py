@@ -34,21 +34,42 @@ def build_l2_norm(context: Context, op: Op) -> tuple[str, ...]:
 
 
 def one_over_sqrt(nodes: Nodes, x: str) -> str:
-    """As -(-1 / sqrt(x)): ONNX Runtime replaces (1 / d) * y by y / d, which rounds once less."""
-    return nodes.op("Neg", nodes.op("Div", nodes.f32(-1.0), nodes.op("Sqrt", x)))
+    """1 / sqrt(x)."""
+    return _one_over(nodes, nodes.op("Sqrt", x))
+
+
+def _one_over(nodes: Nodes, x: str) -> str:
+    """As -(-1 / x): ONNX Runtime replaces (1 / x) * y by y / x, which rounds once less."""
+    return nodes.op("Neg", nodes.op("Div", nodes.f32(-1.0), x))
 
 
 def build_quantize(context: Context, op: Op) -> tuple[str, ...]:
     """int8 codes of blocks and their scales."""
     (x,) = op.operands
-    return quantize(context, context.value(x), x, op.integer("block"))
+    return _quantized(context, op, context.value(x))
 
 
 def build_rms_norm_quantize(context: Context, op: Op) -> tuple[str, ...]:
     """rms_norm, then quantize."""
     x, weight = op.operands
-    normed = rms_norm(context, context.value(x), x, context.value(weight), op.number("eps"))
-    return quantize(context, normed, x, op.integer("block"))
+    return _quantized(context, op, rms_norm(context, context.value(x), x, context.value(weight), op.number("eps")))
+
+
+def _quantized(context: Context, op: Op, x: str) -> tuple[str, str]:
+    """``x``, of the type of the first operand, by the op's rule."""
+    rule = quantize_row if op.attributes.get("row") else quantize
+    return rule(context, x, op.operands[0], op.integer("block"))
+
+
+def quantize_row(context: Context, x: str, like: Value, block: int) -> tuple[str, str]:
+    """As ``quantize``, with one scale for all of a row."""
+    nodes, axis = context.nodes, len(like.type.shape) - 1
+    largest = nodes.op("ReduceMax", nodes.op("Abs", x), nodes.i64([axis]), keepdims=1)
+    factor = nodes.op("Mul", _one_over(nodes, nodes.op("Max", largest, nodes.f32(1e-5))), nodes.f32(127.0))
+    codes = nodes.op("Clip", nodes.op("Round", nodes.op("Mul", x, factor)), nodes.f32(-127.0), nodes.f32(127.0))
+    scale = _one_over(nodes, factor)
+    count = blocks(last(like), block)
+    return codes, nodes.op("Concat", *[scale] * count, axis=axis) if count > 1 else scale
 
 
 def quantize(context: Context, x: str, like: Value, block: int) -> tuple[str, str]:

@@ -21,17 +21,27 @@ from chimerac.targets.onnx.context import Context, Translate, one_result, shape_
 from chimerac.targets.onnx.graph import MICROSOFT, Nodes
 from chimerac.targets.onnx.weights import matmul_block, pack_blocks
 
+MOST_COLUMNS = 256  #: of a block of MatMulNBits
+PIECE = 64  #: columns that a larger block is cut into
+
 
 def build_ternary_matmul(context: Context, op: Op) -> tuple[str, ...]:
     """Weights of 2 bits."""
-    parts = ternary_blocks(context, op.operands[2], op.integer("rows"), op.integer("columns"), op.integer("block"))
-    return (_product(context, op, parts, 2),)
+    piece = _piece(op.integer("block"))
+    parts = ternary_blocks(context, op.operands[2], op.integer("rows"), op.integer("columns"), piece)
+    return (_product(context, op, parts, 2, piece),)
 
 
 def build_int8_matmul(context: Context, op: Op) -> tuple[str, ...]:
     """Weights of 8 bits."""
-    parts = int8_blocks(context, op.operands[2], op.integer("rows"), op.integer("columns"), op.integer("block"))
-    return (_product(context, op, parts, 8),)
+    block = op.integer("block")
+    parts = int8_blocks(context, op.operands[2], op.integer("rows"), op.integer("columns"), block)
+    return (_product(context, op, parts, 8, block),)
+
+
+def _piece(block: int) -> int:
+    """Columns of a MatMulNBits: those of a block, or of a part of one that is larger than its blocks may be."""
+    return block if block <= MOST_COLUMNS else PIECE
 
 
 def ternary_blocks(context: Context, table: Value, rows: int, columns: int, block: int = 64) -> list[str]:
@@ -58,22 +68,25 @@ def _group_scales(context: Context, op: Op, scales: Value) -> str:
     )[0]
 
 
-def _product(context: Context, op: Op, parts: list[str], bits: int) -> str:
+def _product(context: Context, op: Op, parts: list[str], bits: int, size: int) -> str:
+    """``parts`` are of ``size`` columns each."""
     codes, scales, weights, weight_scales = op.operands
     nodes, block, rows, columns = context.nodes, op.integer("block"), op.integer("rows"), op.integer("columns")
-    pieces, excess = code_blocks(nodes, context.value(codes), columns, block)
+    pieces, excess = code_blocks(nodes, context.value(codes), columns, size)
     sums = [
-        matmul(context, piece, part, width, rows, bits, block)
-        for piece, part, width in zip(pieces, parts, widths(columns, block), strict=True)
+        matmul(context, piece, part, width, rows, bits, size)
+        for piece, part, width in zip(pieces, parts, widths(columns, size), strict=True)
     ]
     stacked = nodes.op("Concat", *sums, axis=0) if len(sums) > 1 else sums[0]  # [blocks, R, N]
     first = context.weight(
         context.constant_name(weights),
-        f"first.b{block}",
-        lambda: [np.ascontiguousarray(context.array(weights, rows, columns)[:, ::block].T[:, None, :])],
+        f"first.b{size}",
+        lambda: [np.ascontiguousarray(context.array(weights, rows, columns)[:, ::size].T[:, None, :])],
     )[0]
     stacked = nodes.op("Sub", stacked, nodes.op("Mul", excess, nodes.to_float(first)))
-    factors = block_scales(nodes, context.value(scales), len(parts))
+    if size < block:  # one block, a whole row, whose sum is exact in any order
+        stacked = nodes.op("ReduceSum", stacked, nodes.i64([0]), keepdims=1)
+    factors = block_scales(nodes, context.value(scales), blocks(columns, block))
     result = scaled_sum(nodes, op, stacked, factors, _group_scales(context, op, weight_scales))
     like = shape_of(one_result(op))
     return result if len(like) == 2 else nodes.reshape(result, *like)

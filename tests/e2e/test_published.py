@@ -100,6 +100,7 @@ def check_integers(target: str, folder: Path, table: Path) -> None:
         "weights": "small.gguf",
         "source": "llama from a GGUF file",
         "weights_format": "int8, output*=f16",
+        "activations": "blocks",
     }
     card = (bundle / "MODEL_CARD.md").read_text()
     assert "14 × TQ2_0 as it is" in card
@@ -118,6 +119,46 @@ def test_a_bundle_of_a_ternary_file(tmp_path: Path, table: Path) -> None:
 @pytest.mark.parametrize("target", ["x86_64-avx2", "wasm"])
 def test_code_of_a_ternary_file(target: str, tmp_path: Path, table: Path) -> None:
     check_integers(target, tmp_path, table)
+
+
+#: One whose rows are one sum each, some of them in a loop.
+BITNET = Case("BitNet", {"hidden_size": 256, "intermediate_size": 640, "num_attention_heads": 8})
+ONLINE = {"quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "online"}
+
+
+def check_rows(target: str, folder: Path, table: Path) -> None:
+    """Activations of BitNet have one scale for a token, unless another way is asked for; a bundle says which."""
+    save(BITNET.make(), folder / "model", quantization_config=ONLINE)
+    for given, expected in ((None, "row"), ("blocks", "blocks")):
+        out = folder / expected
+        report = build(
+            folder / "model",
+            targets=[target],
+            out=out,
+            tokenizer=table,
+            context=64,
+            weights_format="f32",
+            activations=given,
+        )
+        bundle = report.bundles[0].path
+        assert read_manifest(bundle).provenance["activations"] == expected
+        said = "those of the layers' trits with one for all channels" in (bundle / "MODEL_CARD.md").read_text()
+        assert said == (expected == "row")
+        found = verify(bundle, config=folder / "model")
+        assert found.agreement is not None
+        assert found.agreement.holds
+        assert 1e-4 < found.agreement.floats < 0.2
+        assert any("activations of 32 bits" in line for line in found.agreement.lines())
+
+
+def test_a_bundle_of_bitnet(tmp_path: Path, table: Path) -> None:
+    check_rows("onnx", tmp_path, table)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["x86_64-avx2", "wasm"])
+def test_code_of_bitnet(target: str, tmp_path: Path, table: Path) -> None:
+    check_rows(target, tmp_path, table)
 
 
 @pytest.mark.slow
@@ -197,6 +238,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"weights_format": "int4"}, "CHM236", "'int4' is no format"),
     ({"weights_format": ["int8", "hat.*=f32"]}, "CHM236", "no matrix of the model is called 'hat.*'"),
     ({"weights_format": {"*norm.weight": "int8"}}, "CHM236", r"no matrix of the model is called '\*norm.weight'"),
+    ({"activations": "token"}, "CHM236", "'token' is no way to round activations"),
+    ({"activations": "row"}, "CHM236", "has no ternary matrix in its layers"),
     ({"scale": "tiny"}, "CHM219", "takes no scale"),
     ({"overrides": ["a=1"]}, "CHM219", "takes no --set"),
     ({"weights": "other.safetensors"}, "CHM219", "takes no weights"),
@@ -218,7 +261,11 @@ def test_arguments_that_a_published_model_does_not_take(
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"context": 64}, "takes no context"), ({"weights_format": "int8"}, "takes no format of weights")],
+    [
+        ({"context": 64}, "takes no context"),
+        ({"weights_format": "int8"}, "takes no format of weights"),
+        ({"activations": "row"}, "takes no activations"),
+    ],
     ids=str,
 )
 def test_arguments_that_a_config_does_not_take(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:

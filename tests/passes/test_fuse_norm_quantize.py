@@ -39,6 +39,14 @@ def test_same_numbers() -> None:
     assert trace(rewrite(FuseNormQuantize(), module)) == trace(module)
 
 
+def test_the_rule_of_the_activations_stays() -> None:
+    module = entered(module_of(BEFORE.replace("{block=4}", "{block=8, row=1}").replace("%s: f32[T,2]", "%s: f32[T,1]")))
+    changed = rewrite(FuseNormQuantize(), module)
+    made = next(op for op in changed.graphs["decode"].ops if op.name == "rms_norm_quantize")
+    assert made.attributes == {"eps": 1e-6, "block": 8, "row": 1}
+    assert trace(changed) == trace(module)
+
+
 def test_norms_that_float_ops_read_too_stay() -> None:
     text = BEFORE.replace("  return", "  %f: f32[T,8] = silu(%n)\n  return")
     assert_rewrites(FuseNormQuantize(), text, text)

@@ -97,6 +97,16 @@ def test_text_and_data() -> None:
     assert [op.name for op in merged.graphs["main"].ops].count("quantize") == 1
 
 
+def test_activations_with_one_scale_for_a_row() -> None:
+    blocks = BEFORE.replace("return %y", "return %a")
+    module = entered(module_of(blocks.replace("ternary_linear", "ternary_row_linear")))
+    changed = rewrite(QuantizedLinear(), module)
+    rules = [op.attributes for op in changed.graphs["decode"].ops if op.name == "quantize"]
+    assert {"block": 4, "row": 1} in rules
+    assert trace(changed) == trace(module)
+    assert trace(changed) != trace(rewrite(QuantizedLinear(), entered(module_of(blocks))))
+
+
 def test_same_numbers() -> None:
     module = entered(module_of(BEFORE))
     assert trace(rewrite(QuantizedLinear(), module)) == trace(module)

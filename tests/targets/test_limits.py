@@ -71,6 +71,37 @@ def test_a_build_is_refused_before_the_model_is_made(
     assert not (tmp_path / "out").exists()
 
 
+ROW = """
+%x: f32[T,600] = embedding(%tokens, %table)
+%y: f32[T,10] = NAME(%x, %table) {block=BLOCK, group=640}
+return %y
+"""
+
+
+@pytest.mark.parametrize("target", ["x86_64-avx2", "wasm", "ios-arm64", "onnx"])
+def test_rows_of_trits_may_be_one_block(target: str) -> None:
+    """One that ends before the row, and one of int8 weights, whose sums are too large for float32, may not."""
+    fits = [("ternary_row_linear", 640), ("ternary_row_linear", 64), ("ternary_linear", 64), ("ternary_linear", 640)]
+    for name, block in [*fits, ("ternary_linear", 320 * 4), ("int8_linear", 640)]:
+        text = ROW.replace("NAME", name).replace("BLOCK", str(block)).replace("group=640", f"group={max(block, 640)}")
+        columns = 600 if (name, block) in fits or name == "int8_linear" else 2000
+        module = module_of(ir_text(f"table: f32[10,{columns}]", text.replace("600", str(columns))))
+        if (name, block) in fits:
+            check_products(module, find_target(target))
+            continue
+        with pytest.raises(UserError, match=f"{name} has blocks of {block}") as caught:
+            check_products(module, find_target(target))
+        assert caught.value.code == "CHM305"
+
+
+def test_a_target_that_rounds_activations_itself() -> None:
+    text = ROW.replace("NAME", "ternary_row_linear").replace("BLOCK", "64")
+    with pytest.raises(UserError, match="onnx-fused rounds activations itself") as caught:
+        check_products(module_of(ir_text("table: f32[10,600]", text)), find_target("onnx-fused"))
+    assert caught.value.code == "CHM305"
+    assert "--activations blocks" in str(caught.value.hint)
+
+
 def test_a_module_of_ones_own_is_refused_by_its_op() -> None:
     text = ir_text(
         "table: f32[10,24]",

@@ -38,7 +38,7 @@ from chimerac.compiler.ir.ops.definition import (
     require_tensor,
     static,
 )
-from chimerac.compiler.ir.ops.linear import pad_last
+from chimerac.compiler.ir.ops.norms import pad_last
 from chimerac.compiler.ir.types import TensorType, i32
 
 F32 = np.float32

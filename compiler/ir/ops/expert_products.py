@@ -30,12 +30,12 @@ from chimerac.compiler.ir.ops.linear import (
     dense,
     product_columns,
     product_rows,
-    quantise_blocks,
     quantise_rows,
     quantised_product,
     ternarise,
     to_bfloat16,
 )
+from chimerac.compiler.ir.ops.norms import quantise_blocks
 from chimerac.compiler.ir.ops.rounded import to_float16
 from chimerac.compiler.ir.types import TensorType
 

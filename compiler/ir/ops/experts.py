@@ -36,11 +36,10 @@ from chimerac.compiler.ir.ops.linear import (
     panels_of,
     product_columns,
     product_rows,
-    quantise_blocks,
     quantised_product,
-    rms_normalise,
     ternarise,
 )
+from chimerac.compiler.ir.ops.norms import quantise_blocks, rms_normalise
 from chimerac.compiler.ir.types import TensorType, i32
 
 Arrays = Sequence[np.ndarray]

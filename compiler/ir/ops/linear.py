@@ -1,11 +1,12 @@
-"""Norms, quantisation, matrix products and the embedding.
+"""Matrix products, of floats and of integers with scales, and how weights become such integers.
 
 Order of operations (the same on every target, see docs/numerics.md):
 
-* a reduction along a row uses ``numpy_math.lanes8_sum``: 8 virtual lanes and a fixed tree;
+* a float product uses ``numpy_math.lanes8_sum``: 8 virtual lanes and a fixed tree;
 * integer products are exact in any order;
 * a quantised product adds one group after the other: ``y = y + s_g * (a_2g * acc_2g + a_2g+1 * acc_2g+1)`` with every
-  float32 product and sum rounded on its own.
+  float32 product and sum rounded on its own. Where one scale is for a whole row of weights, and one for a whole row of
+  activations, that is one product of both scales and one exact sum.
 """
 
 from __future__ import annotations
@@ -34,42 +35,11 @@ from chimerac.compiler.ir.ops.definition import (
     require_tensor,
     rows_per_token,
 )
+from chimerac.compiler.ir.ops.norms import pad_last, quantise_blocks, quantise_row
 from chimerac.compiler.ir.types import TensorType
 from chimerac.compiler.ir.unpacking import Rows
 
 F32 = np.float32
-
-
-def rms_normalise(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
-    """``x * (1 / sqrt(mean(x²) + eps)) * weight`` over the last axis, in that order."""
-    mean = numpy_math.lanes8_sum(x * x) / F32(x.shape[-1])
-    scale = F32(1) / np.sqrt(mean + F32(eps))
-    normed: np.ndarray = (x * scale[..., None]) * weight
-    return normed
-
-
-def quantise_blocks(x: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
-    """int8 absmax quantisation of blocks of the last axis: codes[..., K] and scales[..., ceil(K/block)].
-
-    ``a = max(max|x|, 1e-5) / 127``, ``q = round half to even of x / a``, clamped to ±127 (BitNet b1.58, arXiv
-    2402.17764, per block). Total: NaN becomes -127 and is ignored by the maximum.
-    """
-    padded = pad_last(x, block).reshape(*x.shape[:-1], -1, block)
-    magnitude = np.abs(padded)
-    largest = np.where(np.isnan(magnitude), F32(0), magnitude).max(axis=-1)
-    scale = np.where(largest > F32(1e-5), largest, F32(1e-5)) / F32(127)
-    with np.errstate(invalid="ignore"):
-        rounded = np.rint(padded / scale[..., None])
-        clamped = np.where(rounded > F32(-127), rounded, F32(-127))
-        clamped = np.where(clamped < F32(127), clamped, F32(127))
-    codes = clamped.astype(np.int8).reshape(*x.shape[:-1], -1)[..., : x.shape[-1]]
-    return np.ascontiguousarray(codes), scale
-
-
-def pad_last(x: np.ndarray, multiple: int) -> np.ndarray:
-    """``x`` with zeros appended to the last axis up to a multiple."""
-    missing = -x.shape[-1] % multiple
-    return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)]) if missing else x
 
 
 def quantised_product(
@@ -136,25 +106,6 @@ def dense(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     step = max(1, _PIECE // max(1, x.size))  # rows whose products are in memory at a time
     rows = range(0, max(1, weight.shape[0]), step)
     return np.concatenate([numpy_math.lanes8_sum(x[..., None, :] * wide(weight[i : i + step])) for i in rows], axis=-1)
-
-
-def _infer_norm(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
-    x, weight = operands
-    require_row(x, "operand")
-    require_tensor(weight, "f32", 1, "weight")
-    require(weight.shape == x.shape[-1:], f"weight {weight} does not match the last axis of {x}")
-    return (x,)
-
-
-def _infer_quantize(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
-    x = operands[0]
-    require_row(x, "operand")
-    count = blocks(int(x.shape[-1]), attribute_int(attributes, "block"))
-    return TensorType("i8", x.shape), TensorType("f32", (*x.shape[:-1], count))
-
-
-def _infer_norm_quantize(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
-    return _infer_quantize(_infer_norm(operands, attributes), attributes)
 
 
 def _infer_linear(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
@@ -252,21 +203,16 @@ def _ternary_linear_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.
     return (quantised_product(codes, scales, *ternarise(arrays[1], group), group, block),)
 
 
+def _ternary_row_linear_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    group, block = op.integer("group"), op.integer("block")
+    codes, scales = quantise_row(arrays[0], block)
+    return (quantised_product(codes, scales, *ternarise(arrays[1], group), group, block),)
+
+
 def _int8_linear_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
     group, block = op.integer("group"), op.integer("block")
     codes, scales = quantise_blocks(arrays[0], block)
     return (quantised_product(codes, scales, *quantise_rows(arrays[1], group), group, block),)
-
-
-def _infer_l2(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
-    require_row(operands[0], "operand")
-    return (operands[0],)
-
-
-def _l2_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    x = arrays[0]
-    scale = F32(1) / np.sqrt(numpy_math.lanes8_sum(x * x) + F32(op.number("eps")))
-    return (x * scale[..., None],)
 
 
 INT8_ROWS = 8  #: rows of an int8 table that are multiplied together
@@ -318,43 +264,6 @@ _FLOAT_ROWS = Shared(
 
 OPS = [
     OpDef(
-        "rms_norm",
-        "x / sqrt(mean(x²) + eps) * weight over the last axis (arXiv 1910.07467)",
-        ("x", "weight"),
-        _infer_norm,
-        lambda op, arrays: (rms_normalise(arrays[0], arrays[1], op.number("eps")),),
-        {"eps": float},
-        torch="chimera.rms_norm.default",
-        row_wise=True,
-    ),
-    OpDef(
-        "l2_norm",
-        "x / sqrt(sum(x²) + eps) over the last axis",
-        ("x",),
-        _infer_l2,
-        _l2_reference,
-        {"eps": float},
-        torch="chimera.l2_norm.default",
-        row_wise=True,
-    ),
-    OpDef(
-        "quantize",
-        "int8 absmax codes of blocks of the last axis, and their scales",
-        ("x",),
-        _infer_quantize,
-        lambda op, arrays: quantise_blocks(arrays[0], op.integer("block")),
-        {"block": int},
-        row_wise=True,
-    ),
-    OpDef(
-        "rms_norm_quantize",
-        "rms_norm, then quantize, in one pass over memory",
-        ("x", "weight"),
-        _infer_norm_quantize,
-        lambda op, arrays: quantise_blocks(rms_normalise(arrays[0], arrays[1], op.number("eps")), op.integer("block")),
-        {"eps": float, "block": int},
-    ),
-    OpDef(
         "linear",
         "x @ weight.T + bias in float32; the weight may be bf16 or f16",
         ("x", "weight", "*bias"),
@@ -371,6 +280,17 @@ OPS = [
         _ternary_linear_reference,
         {"group": int, "block": int},
         torch="chimera.ternary_linear.default",
+        replaced="lowered",
+        row_wise=True,
+    ),
+    OpDef(
+        "ternary_row_linear",
+        "x times the ternarised weight, activations quantised to int8 with one scale for all channels of a token",
+        ("x", "weight"),
+        _infer_ternary_linear,
+        _ternary_row_linear_reference,
+        {"group": int, "block": int},
+        torch="chimera.ternary_row_linear.default",
         replaced="lowered",
         row_wise=True,
     ),

@@ -77,6 +77,7 @@ def test_verify_compares_with_pytorch(
         "kernels",
         "PyTorch",
         "PyTorch without alignment",
+        "PyTorch with activations of 32 bits",
     ]
 
 

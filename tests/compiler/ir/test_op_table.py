@@ -56,7 +56,7 @@ def test_what_the_declarations_say() -> None:
         "guarded": {op.name for op in OPS.values() if op.guard is not None},
     }
     embeddings = {"ternary_embedding", "int8_embedding", "bfloat16_embedding", "float16_embedding"}
-    linears = {"ternary_linear", "int8_linear", "bfloat16_linear", "float16_linear", "moe"}
+    linears = {"ternary_linear", "ternary_row_linear", "int8_linear", "bfloat16_linear", "float16_linear", "moe"}
     grouped = {f"grouped_{kind}_linear" for kind in ("ternary", "int8", "bfloat16", "float16")}
     reductions = {f"reduce_{name}" for name in ("sum", "max", "min", "prod")}
     reductions |= {"argmax", "argmin", "cumsum", "softmax", "log_softmax"}

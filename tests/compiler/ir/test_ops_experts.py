@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from ir_tools import assert_same_bits, draw, run_op
 
 from chimerac.compiler.ir.module import Attribute
-from chimerac.compiler.ir.ops.linear import quantise_blocks, ternarise
+from chimerac.compiler.ir.ops.linear import ternarise
+from chimerac.compiler.ir.ops.norms import quantise_blocks
 from chimerac.frontends.layers.ops import route_reference
 
 SIZES = {"group": 8, "block": 4}

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ir_tools import assert_same_bits, draw, run_op
 
-from chimerac.compiler.ir.ops.linear import quantise_blocks, quantise_rows, ternarise, to_bfloat16, wide
+from chimerac.compiler.ir.ops.linear import quantise_rows, ternarise, to_bfloat16, wide
+from chimerac.compiler.ir.ops.norms import quantise_blocks, quantise_row
 from chimerac.compiler.ir.ops.rounded import to_float16
 from chimerac.frontends.layers import ops
-from chimerac.frontends.layers.quantization import weight_codes
+from chimerac.frontends.layers.quantization import activation_row_codes, weight_codes
 
 WIDTHS = [1, 7, 8, 9, 63, 64, 65, 128, 200]
 GROUP, BLOCK = 128, 64
@@ -73,11 +74,38 @@ def test_activation_codes_at_special_values() -> None:
     assert codes[1].tolist() == [-127, 0, 0, -127]  # inf / inf is a NaN
 
 
-def test_rms_norm_quantize_is_both_in_turn() -> None:
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 150), st.integers(1, 200), st.floats(-30, 30), st.integers(0, 2**32 - 1))
+def test_activation_codes_of_rows(width: int, block: int, exponent: float, seed: int) -> None:
+    x = draw(seed, 2, 3, width, scale=2.0**exponent)
+    codes, scales = run_op("quantize", x, block=block, row=1)
+    assert scales.shape == (2, 3, -(-width // block))
+    exact = x.astype(np.float64)
+    scale = np.maximum(np.abs(exact).max(-1, keepdims=True), 1e-5) / 127
+    np.testing.assert_allclose(scales, np.repeat(scale, scales.shape[-1], axis=-1), rtol=2e-7)
+    assert (np.abs(exact - codes * scale) <= scale * 0.5001).all()
+    expected, theirs = activation_row_codes(torch.from_numpy(x), block)
+    assert_same_bits(codes, expected.to(torch.int8).numpy())
+    assert_same_bits(scales, theirs.contiguous().numpy())
+
+
+def test_activation_codes_of_rows_at_special_values() -> None:
+    codes, scales = quantise_row(np.zeros((1, 64), np.float32), 64)
+    assert (codes == 0).all()
+    assert scales[0, 0] == np.float32(1) / (np.float32(1) / np.float32(1e-5) * np.float32(127))
+    x = np.array([[np.nan, 1, -0.5, 0.25], [np.inf, 1, -1, -np.inf]], np.float32)
+    codes, scales = quantise_row(x, 2)
+    assert codes.tolist() == [[-127, 127, -64, 32], [-127, 0, 0, -127]]  # halves to even; inf times 0 is a NaN
+    assert scales[0].tolist() == [np.float32(1) / np.float32(127)] * 2
+    assert np.isinf(scales[1]).all()
+
+
+@pytest.mark.parametrize("rule", [{}, {"row": 1}], ids=["blocks", "row"])
+def test_rms_norm_quantize_is_both_in_turn(rule: dict[str, int]) -> None:
     x, weight = draw(1, 3, 100), draw(2, 100)
     (normed,) = run_op("rms_norm", x, weight, eps=1e-6)
-    together = run_op("rms_norm_quantize", x, weight, eps=1e-6, block=BLOCK)
-    for got, expected in zip(together, run_op("quantize", normed, block=BLOCK), strict=True):
+    together = run_op("rms_norm_quantize", x, weight, eps=1e-6, block=BLOCK, **rule)
+    for got, expected in zip(together, run_op("quantize", normed, block=BLOCK, **rule), strict=True):
         assert_same_bits(got, expected)
 
 

@@ -10,7 +10,8 @@ from nano_model import lowered_nano
 from chimerac.compiler.ir import interpreter, layouts
 from chimerac.compiler.ir.interpreter import Session
 from chimerac.compiler.ir.ops import linear
-from chimerac.compiler.ir.ops.linear import quantise_blocks, quantised_product
+from chimerac.compiler.ir.ops.linear import quantised_product
+from chimerac.compiler.ir.ops.norms import quantise_blocks
 from chimerac.compiler.ir.types import TensorType
 from chimerac.compiler.ir.unpacking import PackedRows
 from chimerac.passes.ternary_packing import TernaryPacking

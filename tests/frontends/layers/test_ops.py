@@ -30,6 +30,7 @@ def arguments() -> dict[str, tuple[object, ...]]:
         "rms_norm": (x, torch.rand(8), 1e-6),
         "l2_norm": (heads, 1e-6),
         "ternary_linear": (x, torch.randn(6, 8), 4, 2),
+        "ternary_row_linear": (x, torch.randn(6, 8), 4, 2),
         "int8_linear": (x, torch.randn(6, 8), 4, 2),
         "int8_embedding": (torch.tensor([0, 5, 5], dtype=torch.int32), torch.randn(6, 8), 4),
         "bfloat16_linear": (x, torch.randn(6, 8)),

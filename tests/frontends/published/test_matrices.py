@@ -13,11 +13,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from chimerac.compiler.errors import UserError
-from chimerac.frontends.matrices.forms import Form
+from chimerac.compiler.ir.ops.norms import quantise_row
+from chimerac.frontends.matrices.forms import Form, row_group
 from chimerac.frontends.matrices.matrix import Matrix
 from chimerac.frontends.matrices.rules import Rules
+from chimerac.frontends.published.activations import usual
 from chimerac.frontends.published.filled import filled
-from chimerac.frontends.published.reading import open_source, read_published
+from chimerac.frontends.published.reading import Published, open_source, read_published, shape_of
 
 RANDOM = np.random.default_rng(3)
 LLAMA = Case("Llama", {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 8})
@@ -62,10 +64,10 @@ def bfloat16(values: np.ndarray) -> Tensor:
 FLOATS: dict[str, tuple[Any, Form]] = {
     "groups of 64": (lambda: ternary(256, 256, 64), Form("ternary", 64)),
     "groups of 128": (lambda: torch.from_numpy(ternary(256, 256, 128)).half(), Form("ternary", 128)),
-    "groups of 256": (lambda: bfloat16(trits(256, 512) * 0.5 * RANDOM.integers(1, 9, (256, 1))), Form("ternary", 128)),
-    "rows": (lambda: ternary(256, 256, 256, np.float32), Form("ternary", 128, "row")),
-    "one scale of float16": (lambda: trits(256, 256) * np.float32(0.0625), Form("ternary", 128)),
-    "one scale of float32": (lambda: trits(256, 256) * np.float32(0.0123), Form("ternary", 128, "tensor")),
+    "groups of 256": (lambda: bfloat16(trits(256, 512) * 0.5 * RANDOM.integers(1, 9, (256, 1))), Form("ternary", 512)),
+    "rows": (lambda: ternary(256, 256, 256, np.float32), Form("ternary", 256, "row")),
+    "one scale of float16": (lambda: trits(256, 256) * np.float32(0.0625), Form("ternary", 256)),
+    "one scale of float32": (lambda: trits(256, 256) * np.float32(0.0123), Form("ternary", 256, "tensor")),
     "groups with scales of float32": (lambda: ternary(256, 256, 64, np.float32), Form("int8")),
     "no trits": (lambda: RANDOM.standard_normal((256, 256)).astype(np.float32), Form("int8")),
 }
@@ -127,15 +129,13 @@ RULES: dict[str, tuple[Case, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", RULES)
 def test_the_rules_of_bitnet(name: str, tmp_path: Path) -> None:
-    """Matrix by matrix the numbers of transformers; the logits differ as activations of a block and of a row do."""
-    case, quantization = RULES[name]
-    if not case.settings.get("tie_word_embeddings"):
-        case = Case(case.name, {**case.settings, "tie_word_embeddings": True})
-    model = bit_model(tmp_path, case, **quantization)
+    """Matrix by matrix the numbers of transformers; the logits differ as activations of a block and of a row do, and
+    not where ours have one scale for a row, too."""
+    model = rule_model(name, tmp_path)
     published = read_published(open_source(tmp_path), Rules("f32"))
     for theirs, mine in MINE.items():
         layer, found = model.get_submodule(theirs), published.matrices[mine]
-        assert found.form == Form("ternary", 128, "tensor")
+        assert found.form == Form("ternary", row_group(found.size[1]), "tensor")
         identity = torch.eye(found.size[1])
         if isinstance(layer, bitnet.BitLinear):
             expected = bitnet.unpack_weights(layer.weight, torch.float32) / layer.weight_scale
@@ -148,9 +148,73 @@ def test_the_rules_of_bitnet(name: str, tmp_path: Path) -> None:
     tokens = torch.randint(0, 300, (12,))
     with torch.no_grad():
         theirs_logits: Tensor = model(tokens[None]).logits[0]
-        mine_logits = filled(published, 16).module(tokens.to(torch.int32), torch.tensor(0, dtype=torch.int32))
     spread = theirs_logits.max() - theirs_logits.min()
-    assert float((mine_logits - theirs_logits).abs().mean() / spread) < 0.02
+    exact = read_published(open_source(tmp_path), Rules("f32"), "row")
+    blocks, row = (_distance(made, tokens, theirs_logits) / spread for made in (published, exact))
+    assert 5e-4 < blocks < 0.02
+    # but for an activation that is next to a half, and rounded to the other side, now and then
+    assert row < (1e-3 if name == "divided, with norms" else 1e-6)
+
+
+def _distance(published: Published, tokens: Tensor, theirs: Tensor) -> float:
+    """Of our logits from others, at the mean."""
+    with torch.no_grad():
+        mine = filled(published, 16).module(tokens.to(torch.int32), torch.tensor(0, dtype=torch.int32))
+    return float((mine - theirs).abs().mean())
+
+
+def rule_model(name: str, folder: Path) -> nn.Module:
+    case, quantization = RULES[name]
+    if not case.settings.get("tie_word_embeddings"):
+        case = Case(case.name, {**case.settings, "tie_word_embeddings": True})
+    return bit_model(folder, case, **quantization)
+
+
+def test_integers_of_bitnet_are_those_of_transformers(tmp_path: Path) -> None:
+    """Codes of activations, and the sums of their products with trits, before any scale is applied."""
+    model = rule_model("divided, with norms", tmp_path)
+    published = read_published(open_source(tmp_path), Rules("f32"), "row")
+    inputs: dict[str, Tensor] = {}
+    for theirs in MINE:
+        model.get_submodule(theirs).rms_norm.register_forward_hook(  # type: ignore[union-attr]
+            lambda module, given, normed, theirs=theirs: inputs.update({theirs: normed[0]})
+        )
+    with torch.no_grad():
+        model(torch.randint(0, 300, (1, 30)))
+    for theirs, mine in MINE.items():
+        layer, x = model.get_submodule(theirs), inputs[theirs]
+        assert isinstance(layer, bitnet.BitLinear)
+        expected, factor = layer.activation_quant(x)
+        codes, scales = quantise_row(x.numpy(), x.shape[1])
+        assert np.array_equal(codes, expected.numpy())
+        assert np.allclose(scales, 1 / factor.numpy(), rtol=1e-7)
+        found = published.matrices[mine]
+        assert found.form.block(x.shape[1]) == found.form.group
+        assert found.codes is not None
+        trits_ = found.codes(0, found.size[0])[0]
+        sums = codes.astype(np.int64) @ trits_.astype(np.int64).T
+        theirs_sums = nn.functional.linear(expected.double(), bitnet.unpack_weights(layer.weight, torch.float64))
+        assert np.array_equal(sums, theirs_sums.numpy())
+
+
+def test_no_activation_reaches_the_bound_that_only_transformers_has() -> None:
+    """Whatever the largest number of a row, and it or its opposite beside it, no code is below -127."""
+    bits = RANDOM.integers(0, 1 << 31, 200_000, dtype=np.uint32).view(np.float32)
+    largest = bits[np.isfinite(bits)]
+    codes, _ = quantise_row(np.stack([largest, -largest, largest * np.float32(0.5)], axis=1), 3)
+    theirs = bitnet.BitLinear.activation_quant(None, torch.from_numpy(np.stack([largest, -largest], axis=1)))[0]  # type: ignore[arg-type]
+    assert np.array_equal(codes[:, :2], theirs.numpy())
+    assert codes.min() == -127
+
+
+def test_the_rule_that_a_model_was_made_for(tmp_path: Path) -> None:
+    """A scale for a row where its files say that it is BitNet's."""
+    save(LLAMA.make(), tmp_path / "llama")
+    rule_model("divided", tmp_path / "bitnet")
+    rule_model("divided, with norms", tmp_path / "falcon")
+    for name, found in (("llama", "blocks"), ("bitnet", "row"), ("falcon", "row")):
+        source = open_source(tmp_path / name)
+        assert usual(source, shape_of(source)) == found
 
 
 def test_packed_rows_are_read_in_parts_that_cross_their_planes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

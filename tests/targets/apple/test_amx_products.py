@@ -14,7 +14,8 @@ from kernel_harness import Case, assert_same_bits, case
 from chimerac.compiler.ir.layouts import pack_scales, pack_ternary, scale_layout, ternary_layout
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.ops.experts import sort_pairs
-from chimerac.compiler.ir.ops.linear import quantise_blocks, ternarise
+from chimerac.compiler.ir.ops.linear import ternarise
+from chimerac.compiler.ir.ops.norms import quantise_blocks
 from chimerac.compiler.ir.types import TensorType
 from chimerac.runtime.bundle_format import APPLE_DIRECTORY
 from chimerac.targets.isa import apple_arm64, load_isa

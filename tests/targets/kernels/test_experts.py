@@ -10,7 +10,8 @@ from kernel_harness import IN_TURN, Case, case, check, check_in_turn, native_isa
 
 from chimerac.compiler.ir.layouts import pack_scales, pack_ternary, scale_layout, ternary_layout
 from chimerac.compiler.ir.ops.experts import sort_pairs
-from chimerac.compiler.ir.ops.linear import quantise_blocks, quantise_rows, ternarise, to_bfloat16
+from chimerac.compiler.ir.ops.linear import quantise_rows, ternarise, to_bfloat16
+from chimerac.compiler.ir.ops.norms import quantise_blocks
 from chimerac.compiler.ir.types import TensorType
 from chimerac.targets.isa import load_isa
 

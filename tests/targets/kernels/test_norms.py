@@ -46,6 +46,9 @@ def test_quantize(every: int, tmp_path: Path) -> None:
     for x in rows():
         cases.append(case("quantize", [x], {"block": 64}, tokens=[0]))
         cases.append(case("rms_norm_quantize", [x, normal(x.shape[1])], {"eps": 1e-6, "block": 64}, tokens=[0]))
+        one = {"block": 64 if x.shape[1] % 2 else 320, "row": 1}
+        cases.append(case("quantize", [x], one, tokens=[0]))
+        cases.append(case("rms_norm_quantize", [x, normal(x.shape[1])], {"eps": 1e-6, **one}, tokens=[0]))
     cases.append(case("quantize", [normal(3, 2, 100)], {"block": 32}, tokens=[0]))
     ties = (np.arange(-127, 127, dtype=np.float32) + 0.5)[None]
     ties[0, ::64] = 127

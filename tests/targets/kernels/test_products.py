@@ -10,7 +10,8 @@ from kernel_harness import IN_TURN, Case, case, check, check_in_turn, product_is
 
 from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir.layouts import FORMS, pack_scales, pack_ternary, scale_layout, ternary_layout
-from chimerac.compiler.ir.ops.linear import quantise_blocks, quantise_rows, ternarise, to_bfloat16
+from chimerac.compiler.ir.ops.linear import quantise_rows, ternarise, to_bfloat16
+from chimerac.compiler.ir.ops.norms import quantise_blocks, quantise_row
 from chimerac.compiler.ir.types import TOKENS, TensorType
 from chimerac.targets.isa import load_isa
 from chimerac.targets.kernel_spec import KernelSpec
@@ -39,9 +40,10 @@ def product(
     *,
     dynamic: bool,
     form: str = "t2",
+    row: bool = False,
 ) -> Case:
-    """A case; the kernel of ternary_matmul gets its weights packed."""
-    codes, code_scales = quantise_blocks(activations, block)
+    """A case; the kernel of ternary_matmul gets its weights packed. ``row``: activations have one scale for all."""
+    codes, code_scales = (quantise_row if row else quantise_blocks)(activations, block)
     attributes = {"rows": weights.shape[0], "columns": weights.shape[1], "group": group, "block": block}
     plain = case(op, [codes, code_scales, weights, scales], attributes, tokens=[0, 1] if dynamic else [])
     if op == "int8_matmul":
@@ -53,6 +55,15 @@ def product(
         TensorType("f16", panels.shape, scale_layout(PANEL_ROWS)),
     )
     return Case(op, types, plain.arrays, attributes, plain.n, packed={2: packed, 3: panels})
+
+
+#: tokens, rows, columns of which each row has one scale: around what is read in a loop, in straight code and whole.
+LONG = ((3, 33, 1000, "t2"), (16, 17, 640, "t2"), (9, 1, 300, "t2"), (1, 8, 1300, "t5"))
+
+
+def long_rows(columns: int) -> int:
+    """A group that is all of a row."""
+    return -(-columns // 64) * 64
 
 
 def sizes() -> list[tuple[int, int, int]]:
@@ -87,6 +98,34 @@ def test_base_3(every: int, tmp_path: Path) -> None:
         x = normal(n, columns)
         cases.append(product("ternary_matmul", x, weights, scales, group, block, dynamic=True, form="t5"))
     check_in_turn(cases, product_isas(), tmp_path, every)
+
+
+@FEW_IN_TURN
+def test_one_scale_for_a_row(every: int, tmp_path: Path) -> None:
+    """Of weights, with blocks of activations; of weights and activations; of activations alone."""
+    cases = []
+    for n, rows, columns, form in LONG:
+        x, group = normal(n, columns), long_rows(columns)
+        weights, scales = ternarise(normal(rows, columns), group)
+        for block, row in ((64, False), (group, True)):
+            cases.append(product("ternary_matmul", x, weights, scales, group, block, dynamic=True, form=form, row=row))
+    weights, scales = ternarise(normal(9, 400), 128)
+    cases.append(product("ternary_matmul", normal(3, 400), weights, scales, 128, 64, dynamic=True, row=True))
+    check_in_turn(cases, product_isas(), tmp_path, every)
+
+
+@pytest.mark.slow
+def test_the_largest_sums_of_a_row(tmp_path: Path) -> None:
+    """All products of a row at their largest and of one sign, so that a sum without room would show."""
+    columns = 8192 + 80
+    weights = np.ones((9, columns), np.int8)
+    weights[1::2] = -1
+    x = np.full((3, columns), 2.0, np.float32)
+    x[1] = -2
+    scales = np.full((9, 1), 0.5, np.float16)
+    group = long_rows(columns)
+    made = [product("ternary_matmul", x, weights, scales, group, b, dynamic=True, row=True) for b in (64, group)]
+    check(made, product_isas(), tmp_path)
 
 
 @pytest.mark.slow

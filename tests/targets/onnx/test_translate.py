@@ -58,6 +58,27 @@ def test_blocks_that_are_no_power_of_two(tmp_path: Path) -> None:
     assert caught.value.code == "CHM301"
 
 
+@pytest.mark.parametrize(("group", "block"), [(128, 64), (320, 64), (320, 320)])
+def test_activations_with_one_scale_for_a_row(group: int, block: int, tmp_path: Path) -> None:
+    text = ir_text(
+        "table: f32[9,300], weight: f32[5,300], norm: f32[300]",
+        f"""
+        %e: f32[T,300] = embedding(%tokens, %table)
+        %n: f32[T,300] = rms_norm(%e, %norm) {{eps=1e-6}}
+        %x: f32[T,5] = ternary_row_linear(%e, %weight) {{block={block}, group={group}}}
+        %y: f32[T,5] = ternary_row_linear(%n, %weight) {{block={block}, group={group}}}
+        %z: f32[T,5] = add(%x, %y)
+        return %z
+        """,
+    )
+    module = lowered(text)
+    assert {op.name for op in module.graphs["decode"].ops} >= {"quantize", "rms_norm_quantize", "ternary_matmul"}
+    assert_agrees(module, tmp_path, [(1, 2, 3), (0,)])
+    with pytest.raises(UserError, match="not with one scale for all of a token's") as caught:
+        emit(module, fused=True)
+    assert caught.value.code == "CHM301"
+
+
 def test_blocks_with_activations_below_the_floor_of_the_quantiser(tmp_path: Path) -> None:
     """Their codes do not reach 127, and MatMulNBits would round them again."""
     table = np.random.default_rng(5).standard_normal((9, 96)).astype(np.float32)
