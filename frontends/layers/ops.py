@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from chimerac.frontends.layers import ops_attention, ops_experts, ops_memory, ops_recurrent
+from chimerac.frontends.layers import ops_attention, ops_experts, ops_memory, ops_recurrent, ops_rotations
 from chimerac.frontends.layers.op_shapes import like, product, table_rows
 from chimerac.frontends.layers.quantization import dequantize, quantized_product, weight_codes
 
@@ -27,6 +27,7 @@ titans_anchor = ops_memory.titans_anchor
 titans_apply = ops_memory.titans_apply
 titans_update = ops_memory.titans_update
 cached_attention = ops_attention.cached_attention
+walsh_hadamard = ops_rotations.walsh_hadamard
 sort_pairs = ops_experts.sort_pairs
 gather_rows = ops_experts.gather_rows
 combine_experts = ops_experts.combine_experts

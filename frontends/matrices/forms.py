@@ -32,12 +32,15 @@ class Form:
         group: columns of a row that share a scale, of codes.
         factor: float32 numbers that the product is multiplied with, where they are too exact for float16 scales.
         activations: of trits only other than blocks.
+        rotated: channels of a block of the Walsh-Hadamard transform that, after signs, what the matrix multiplies goes
+            through first; 0 for none.
     """
 
     kind: Kind
     group: int = GROUP
     factor: Factor = "none"
     activations: Activations = "blocks"
+    rotated: int = 0
 
     @property
     def integers(self) -> bool:
@@ -50,4 +53,5 @@ class Form:
 
     def __str__(self) -> str:
         shared = {"none": f"scales for {self.group}", "tensor": "one scale", "row": "a scale for each row"}[self.factor]
-        return f"{self.kind}, {shared}" if self.integers else self.kind
+        told = f"{self.kind}, {shared}" if self.integers else self.kind
+        return f"{told}, rotated in blocks of {self.rotated}" if self.rotated else told

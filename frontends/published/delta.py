@@ -52,7 +52,7 @@ class GatedDelta(nn.Module):
         y, new_state = ops.gated_delta(q, k, v, log_decay, beta, state, delta.key_width**-0.5)
         state.copy_(new_state)
         y = self.norm.step(y) * F.silu(self.get_submodule("z_proj")(x).unflatten(-1, y.shape[1:]))
-        if delta.tiled:  # as the columns of the projection are: head h reads the keys h mod G
+        if delta.columns_tiled:  # as the columns of the projection are: head h reads the keys h mod G
             y = y.unflatten(1, (delta.keys, -1)).transpose(1, 2)
         out: Tensor = self.o_proj(y.flatten(1))
         return out

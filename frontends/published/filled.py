@@ -55,6 +55,8 @@ def filled(published: Published, context: int) -> FilledModel:
             module.get_parameter(name).copy_(torch.from_numpy(numbers))
         for name, matrix in published.matrices.items():
             weight, path = module.get_parameter(name), name.removesuffix("weight")
+            if matrix.form.rotated:
+                module.get_parameter(f"{path}signs").copy_(torch.from_numpy(published.signs[matrix.size[1]]))
             if matrix.factor is not None:
                 module.get_parameter(f"{path}factor").copy_(torch.from_numpy(matrix.factor))
             if whole:

@@ -13,6 +13,7 @@ from chimerac.compiler.errors import UserError
 from chimerac.frontends.published.delta_keys import INTERVAL
 from chimerac.frontends.published.kinds import KINDS, Kind
 from chimerac.frontends.published.rotary import Factors, Linear, Rotary, Scaling, Yarn
+from chimerac.frontends.published.rotation import PREFIX, rotation_of
 from chimerac.frontends.published.shape import DeltaShape, ExpertShape, LlamaShape
 from chimerac.frontends.sources.gguf import GgufFile
 
@@ -111,9 +112,10 @@ class _Reading:
 
     def __init__(self, file: GgufFile, kind: Kind) -> None:
         self.file, self.kind, self.prefix = file, kind, f"{file.architecture}."
+        self.rotation = rotation_of(file)
         keys = _KEYS | (_DELTA_KEYS if kind.delta else frozenset()) | (_EXPERT_KEYS if kind.experts else frozenset())
         for name in file.metadata:
-            known = name.startswith(SILENT) or name.removeprefix(self.prefix) in keys
+            known = name.startswith((*SILENT, PREFIX)) or name.removeprefix(self.prefix) in keys
             if not known:
                 hint = "it may change what the model computes, so it is not ignored"
                 raise self._unsupported(f"it says {name[:80]}, which chimerac does not know", hint)
@@ -187,7 +189,8 @@ class _Reading:
         if taps < 2:
             raise self._unsupported(f"{self.prefix}ssm.conv_kernel is {taps}")
         width = self._size("ssm.state_size", most=1 << 12)
-        return DeltaShape(keys, values, width, inner // values, taps, joint=form == "joint", tiled=form == "apart")
+        tiled, grouped = form == "apart", self.rotation is not None and self.rotation.grouped
+        return DeltaShape(keys, values, width, inner // values, taps, form == "joint", tiled, tiled and not grouped)
 
     def _experts(self) -> ExpertShape | None:
         """llama.cpp lets the weights of a token's experts add up to one in all of these models."""

@@ -18,7 +18,10 @@ def untouched(*shape: int) -> Tensor:
 
 
 class Weight(nn.Module):
-    """A matrix [N, K] in a form: ``weight`` holds its floats, without what ``factor`` holds."""
+    """A matrix [N, K] in a form: ``weight`` holds its floats, without what ``factor`` holds.
+
+    What a rotated matrix multiplies is rotated first, with the ``signs``; its rows are turned back.
+    """
 
     def __init__(self, rows: int, columns: int, form: Form) -> None:
         super().__init__()
@@ -26,9 +29,12 @@ class Weight(nn.Module):
         self.weight = nn.Parameter(untouched(rows, columns), requires_grad=False)
         count = {"none": 0, "tensor": 1, "row": rows}[form.factor]
         self.factor = nn.Parameter(torch.ones(count), requires_grad=False) if count else None
+        self.signs = nn.Parameter(torch.ones(columns), requires_grad=False) if form.rotated else None
 
     def product(self, x: Tensor) -> Tensor:
         """x: [T, K] -> [T, N]."""
+        if self.signs is not None:
+            x = ops.walsh_hadamard(x * self.signs, self.form.rotated)
         y: Tensor
         match self.form.kind:
             case "ternary":
@@ -58,7 +64,9 @@ class Weight(nn.Module):
                 found = ops.float16_embedding(ids, self.weight)
             case "float32":
                 found = F.embedding(ids, self.weight)
-        return found if self.factor is None else found * self.factor
+        if self.factor is not None:
+            found = found * self.factor
+        return found if self.signs is None else ops.walsh_hadamard(found, self.form.rotated) * self.signs
 
 
 class Projection(Weight):

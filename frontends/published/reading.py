@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,7 @@ from chimerac.frontends.published.gguf_keys import ROTARY_FACTORS, architecture,
 from chimerac.frontends.published.matrices import experts, matrix, packed, rounded
 from chimerac.frontends.published.names import parameters
 from chimerac.frontends.published.parameter import Change, Parameter, Stored
+from chimerac.frontends.published.rotation import Rotation, check_grouped, check_names, rotation_of
 from chimerac.frontends.published.shape import LlamaShape
 from chimerac.frontends.published.stored import PACKED, Gathered, InOrder, Interleaved, Rows
 from chimerac.frontends.published.text_part import left_out, text_part
@@ -51,6 +52,7 @@ class Published:
         matrices: by the name of the parameter.
         vectors: the other parameters, float32.
         remarks: what is in the files and left out.
+        signs: of rotated matrices, float32 [width] by the width of what they multiply.
     """
 
     source: Source
@@ -58,6 +60,7 @@ class Published:
     matrices: Mapping[str, Matrix]
     vectors: Mapping[str, np.ndarray]
     remarks: tuple[str, ...] = ()
+    signs: Mapping[int, np.ndarray] = field(default_factory=dict)
 
     @property
     def forms(self) -> dict[str, Form]:
@@ -96,7 +99,8 @@ def read_published(source: Source, rules: Rules = DEFAULT_RULES, activations: Ac
 
     Raises:
         UserError: as of ``shape_of``; CHM241, tensors that are missing, unexpected, or of another shape or type;
-            CHM242, numbers that no model can use; CHM233, types that are not read.
+            CHM242, numbers that no model can use; CHM233, types that are not read; CHM236, experts with another choice
+            of activations.
     """
     shape = shape_of(source)
     needed = [(parameter, _stored(source, parameter)) for parameter in parameters(shape)]
@@ -110,9 +114,13 @@ def read_published(source: Source, rules: Rules = DEFAULT_RULES, activations: Ac
         scale_names = ".weight_scale" if rule is not None and rule.rule != "online" else ""
     if rule is not None and shape.experts is not None:
         raise UserError("CHM234", f"{source.path}: experts of BitNet's rules are not supported")
+    if activations != "blocks" and shape.experts is not None:
+        message = "activations of experts have scales for blocks, not for rows"
+        raise UserError("CHM236", message, hint="leave the choice out")
     names = [stored.name for parameter, stored in needed if parameter.use == "matrix"]
     scales = _take_scales(tensors, names, scale_names) if scale_names else {}
     _check(source, needed, tensors, rule)
+    rotation = _rotation(source, shape, needed)
     matrices, vectors = {}, {}
     for parameter, stored in needed:
         if parameter.use == "experts":
@@ -131,7 +139,25 @@ def read_published(source: Source, rules: Rules = DEFAULT_RULES, activations: Ac
             asked = "f32" if parameter.use == "gate" else rules.format_of(parameter.names)
             kind = FORMATS.get(asked, "float32")
             matrices[parameter.name] = _matrix(parameter, tensor, rows, kind, rule, scales.get(stored.name))
-    return Published(source, shape, with_activations(matrices, activations), vectors, remarks)
+    matrices = with_activations(matrices, activations)
+    if rotation is None:
+        return Published(source, shape, matrices, vectors, remarks)
+    for parameter, stored in needed:
+        if stored.name in rotation.names:
+            plain = matrices[parameter.name]
+            matrices[parameter.name] = replace(plain, form=replace(plain.form, rotated=rotation.block))
+    return Published(source, shape, matrices, vectors, remarks, rotation.signs)
+
+
+def _rotation(source: Source, shape: LlamaShape, needed: Iterable[tuple[Parameter, Stored]]) -> Rotation | None:
+    """The rotation of a file, which fits its matrices."""
+    rotation = rotation_of(source) if isinstance(source, GgufFile) else None
+    if rotation is None or not isinstance(source, GgufFile):
+        return None
+    able = {stored.name: p.shape[1] for p, stored in needed if p.use in ("matrix", "table")}
+    check_names(source, rotation, able)
+    check_grouped(source, rotation, (f"blk.{layer}.ssm_out.weight" for layer in shape.delta_layers))
+    return rotation
 
 
 def _stored(source: Source, parameter: Parameter) -> Stored:

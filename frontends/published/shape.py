@@ -21,6 +21,7 @@ class DeltaShape:
         joint: folders have what a head of keys needs beside each other in one projection, and so the gates in another.
         tiled: the file has heads of values that share keys as far from each other as can be: head h reads the keys
             h mod ``keys``. In the module they are neighbours.
+        columns_tiled: so are the columns of the projection back, in the module, too.
     """
 
     keys: int
@@ -30,6 +31,7 @@ class DeltaShape:
     taps: int
     joint: bool = False
     tiled: bool = False
+    columns_tiled: bool = False
 
     @property
     def channels(self) -> int:

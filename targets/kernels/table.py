@@ -21,6 +21,7 @@ from chimerac.targets.kernels import (
     rope,
     ternary,
     titans,
+    walsh_hadamard,
     window_attention,
 )
 from chimerac.targets.kernels.tensorir import Build
@@ -43,5 +44,6 @@ KERNELS: Mapping[str, Build] = {
     **rope.KERNELS,
     **ternary.KERNELS,
     **titans.KERNELS,
+    **walsh_hadamard.KERNELS,
     **window_attention.KERNELS,
 }

@@ -19,6 +19,7 @@ from chimerac.targets.onnx import (
     products,
     recurrent,
     reductions,
+    rotations,
     scans,
     structure,
 )
@@ -31,6 +32,7 @@ EXACT: Mapping[str, Translate] = {
     **elementwise.TRANSLATORS,
     **movement.TRANSLATORS,
     **reductions.TRANSLATORS,
+    **rotations.TRANSLATORS,
     **matrices.TRANSLATORS,
     **norms.TRANSLATORS,
     **products.TRANSLATORS,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
-from published_models import Types, plain_types, write_gguf
+from published_models import Turned, Types, plain_types, write_gguf
 from torch import nn
 
 #: Of a layer: name of transformers → of llama.cpp.
@@ -38,8 +38,18 @@ def write_hybrid(
     architecture: str,
     types: Types = plain_types,
     keys: Callable[[gguf.GGUFWriter], None] = lambda writer: None,
+    *,
+    turned: Turned = lambda name, tensor: tensor,
+    late: Callable[[gguf.GGUFWriter], None] = lambda writer: None,
+    grouped_out: bool = False,
 ) -> Path:
-    """A GGUF file of a hybrid or of a mixture of transformers; parameters as of ``write_gguf``."""
+    """A GGUF file of a hybrid or of a mixture of transformers; parameters as of ``write_gguf``.
+
+    Args:
+        turned: what becomes of a tensor at last, by its name in the file.
+        late: writes metadata once all tensors are known.
+        grouped_out: out projections keep the order of transformers.
+    """
     config: Any = model.config
     hybrid = hasattr(config, "linear_conv_kernel_dim")
 
@@ -64,10 +74,13 @@ def write_hybrid(
         writer.add_rope_dimension_count(int(config.head_dim * config.rope_parameters["partial_rotary_factor"]))
         writer.add_rope_dimension_sections([2, 1, 1, 0])
 
-    return write_gguf(model, path, architecture, types, more, lambda name, array: _converted(config, name, array))
+    def converted(name: str, array: np.ndarray) -> Iterable[tuple[str, np.ndarray]]:
+        return _converted(config, name, array, grouped_out)
+
+    return write_gguf(model, path, architecture, types, more, converted, turned, late)
 
 
-def _converted(config: Any, name: str, array: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+def _converted(config: Any, name: str, array: np.ndarray, grouped_out: bool) -> Iterator[tuple[str, np.ndarray]]:
     layer, _, rest = name.removeprefix("model.layers.").partition(".")
     hybrid = hasattr(config, "linear_conv_kernel_dim")
     if hybrid and name.endswith("norm.weight") and rest != "linear_attn.norm.weight":
@@ -88,7 +101,8 @@ def _converted(config: Any, name: str, array: np.ndarray) -> Iterator[tuple[str,
         yield f"blk.{layer}.attn_qkv.weight", qkv
         yield f"blk.{layer}.attn_gate.weight", z
         return
-    if rest.startswith("linear_attn.") and not config.model_type.startswith("qwen3_next"):
+    kept = grouped_out and rest == "linear_attn.out_proj.weight"
+    if rest.startswith("linear_attn.") and not config.model_type.startswith("qwen3_next") and not kept:
         array = _tiled(config, rest.split(".")[1], array)
     own = _NAMES.get(rest, "")
     if hybrid and rest == "post_attention_layernorm.weight":

@@ -143,6 +143,8 @@ _WHOLE = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_h
 
 #: Given a name of transformers and the tensor: names of llama.cpp, "" for the usual one, and tensors.
 Converted = Callable[[str, np.ndarray], Iterable[tuple[str, np.ndarray]]]
+#: Given the name in the file and the tensor: the tensor.
+Turned = Callable[[str, np.ndarray], np.ndarray]
 #: Given the name in the file and the tensor: the type that it is written in.
 Types = Callable[[str, np.ndarray], gguf.GGMLQuantizationType]
 
@@ -159,12 +161,16 @@ def write_gguf(
     types: Types = plain_types,
     keys: Callable[[gguf.GGUFWriter], None] = lambda writer: None,
     converted: Converted = lambda name, array: [("", array)],
+    turned: Turned = lambda name, array: array,
+    late: Callable[[gguf.GGUFWriter], None] = lambda writer: None,
 ) -> Path:
     """A GGUF file of a model of transformers, as llama.cpp's converter makes it.
 
     Args:
         keys: writes more metadata.
         converted: what becomes of a tensor before all else, with a name of llama.cpp where it has one of its own.
+        turned: what becomes of a tensor at last.
+        late: writes metadata once all tensors are known.
     """
     config: Any = model.config
     writer = gguf.GGUFWriter(path, architecture)
@@ -185,7 +191,8 @@ def write_gguf(
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
         for own, array in converted(name, tensor.float().numpy()):
-            _add(writer, own or _gguf_name(name), array, architecture, config, types)
+            _add(writer, own or _gguf_name(name), array, architecture, config, types, turned)
+    late(writer)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -193,11 +200,20 @@ def write_gguf(
     return path
 
 
-def _add(writer: gguf.GGUFWriter, theirs: str, array: np.ndarray, architecture: str, config: Any, types: Types) -> None:
+def _add(
+    writer: gguf.GGUFWriter,
+    theirs: str,
+    array: np.ndarray,
+    architecture: str,
+    config: Any,
+    types: Types,
+    turned: Turned,
+) -> None:
     heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}.get(theirs.split(".")[-2])
     if heads and architecture in ("llama", "smollm3"):  # whose converter interleaves the halves of each head
         halves = array.reshape(heads, 2, -1, *array.shape[1:])
         array = np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(array.shape)
+    array = turned(theirs, array)
     kind = types(theirs, array)
     writer.add_tensor(theirs, gguf.quants.quantize(array, kind), raw_dtype=kind)
 

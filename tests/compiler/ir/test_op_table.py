@@ -70,7 +70,8 @@ def test_what_the_declarations_say() -> None:
         "experts": {"grouped_ternary_matmul", "grouped_int8_matmul", "grouped_linear", "grouped_rms_norm"},
         "row-wise": linears
         | reductions
-        | {"rms_norm", "l2_norm", "linear", "quantize", "slice", "concat", "pad", "unfold", "layer_norm", "sort"},
+        | {"rms_norm", "l2_norm", "linear", "quantize", "slice", "concat", "pad", "unfold", "layer_norm", "sort"}
+        | {"walsh_hadamard"},
         "folds": reductions | moves | {"reshape", "slice", "concat", "transpose", "pad", "matmul"},
         "guarded": {"titans_anchor", "titans_update", "window_attention"},
     }

@@ -69,6 +69,7 @@ class Heads(nn.Module):
         x = x + ops.float16_embedding(tokens, self.table) + ops.float16_linear(x, self.matrix)
         x = ops.rms_norm(x, self.norm, 1e-6)
         x = x + ops.ternary_linear(x, self.matrix, 8, 4) + ops.bfloat16_linear(x, self.matrix)
+        x = x + ops.walsh_hadamard(torch.cat([x, x], -1), 16)[:, :8]
         y, tail = ops.causal_conv(x, self.taps, self.tail)
         self.tail.copy_(tail)
         q = y.reshape(-1, self.H, self.D)

@@ -50,6 +50,7 @@ def arguments() -> dict[str, tuple[object, ...]]:
         "titans_update": (heads, heads, gates, gates, gates, memory, memory + 1, memory - 1, scalar(1)),
         "moe": (x, torch.randn(4, 8), torch.zeros(4), torch.randn(4, 6, 8), torch.randn(4, 6, 8),
                 torch.randn(4, 8, 6), torch.ones(4, 6), 2, 4, 2, 1e-6),
+        "walsh_hadamard": (torch.randn(T, 32), 16),
         "sort_pairs": (chosen, 4),
         "gather_rows": (x, chosen),
         "combine_experts": (rows, chosen, torch.rand(T, 2)),

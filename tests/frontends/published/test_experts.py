@@ -185,3 +185,9 @@ def test_a_gguf_file_with_more_chosen_experts_than_there_are(tmp_path: Path) -> 
     with pytest.raises(UserError, match="visits 4 of 3 experts") as caught:
         read_published(open_source(path))
     assert caught.value.code == "CHM235"
+
+
+def test_activations_with_a_scale_for_a_row(saved: Path) -> None:
+    with pytest.raises(UserError, match="activations of experts") as caught:
+        read_published(open_source(saved), activations="row")
+    assert caught.value.code == "CHM236"

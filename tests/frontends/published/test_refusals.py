@@ -175,7 +175,7 @@ def _twice(writer: gguf.GGUFWriter) -> None:
 #: What is wrong → the error's code, words of its message, what the file has beside the rest.
 FILES: dict[str, tuple[str, str, Keys]] = {
     "experts": ("CHM234", "llama.expert_count", lambda w: w.add_expert_count(8)),
-    "a rotated basis": ("CHM234", "prism.hadamard.version", lambda w: w.add_uint32("prism.hadamard.version", 1)),
+    "another rotated basis": ("CHM234", "version is '2'", lambda w: w.add_uint32("prism.hadamard.version", 2)),
     "keys of another architecture": ("CHM234", "qwen2.block_count", lambda w: w.add_uint32("qwen2.block_count", 2)),
     "a soft cap": ("CHM234", "attn_logit_softcapping", lambda w: w.add_attn_logit_softcapping(30.0)),
     "positions of another type": (
