@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from published_models import logits_of
+from published_models import CASES, logits_of, save
 from rotated_files import CASE, rotated
 
 import chimerac
@@ -40,6 +40,18 @@ def check(target: str, folder: Path) -> None:
 
 def test_a_rotated_file_for_onnx(tmp_path: Path) -> None:
     check("onnx", tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weights_format", ["int8", "bf16"])
+def test_hybrids_with_experts_are_built_for_other_targets(weights_format: str, tmp_path: Path) -> None:
+    """Whose bits are those of the interpreter, where they can be run: builds prove it."""
+    table = tmp_path / "bytes.tokenizer"
+    write_tokenizer(table, byte_tokenizer(300))
+    save(CASES["qwen 3 next"].make(), tmp_path / "next")
+    for source in (tmp_path / "next", rotated(tmp_path / "rotated.gguf", CASE.make())):
+        targets = ["x86_64-avx2", "wasm", "aarch64", "onnx", "onnx-fused", "ios-arm64"]
+        build(source, targets=targets, out=tmp_path, tokenizer=table, context=64, weights_format=weights_format)
 
 
 @pytest.mark.slow
