@@ -32,7 +32,8 @@ causal_attention = torch.ops.chimera.causal_attention.default
 
 #: Longest text whose mask is computed; larger windows are not seen.
 LONGEST = 4096
-MOST_BIASES = 1 << 27  #: numbers of a mask with a slope for each head
+MOST_BIASES = 1 << 25  #: numbers of a mask with a slope for each head
+SHORT = 64  #: up to so many tokens biases are compared for each, in longer texts for two
 #: A score from here on downwards is that of a row that is not seen: whatever the others are, its weight is 0.
 HIDDEN = -1e4
 
@@ -206,7 +207,8 @@ class _Attention:
         ages = position + torch.arange(tokens)[:, None] - torch.arange(size)
         if bool((hidden != (ages < 0))[ages < 0].any()):
             raise self._refused("attention to later tokens, which a text that grows does not have yet")
-        self._take_slopes(mask, hidden, ages)
+        rows = list(range(tokens)) if tokens <= SHORT else [tokens // 2, tokens - 1]
+        self._take_slopes(mask[:, rows], hidden[rows], ages[rows])
         before = hidden & (ages >= 0)
         window = int(ages[before].min()) if bool(before.any()) else 0
         if window and bool(((ages >= window) & ~hidden).any()):

@@ -69,8 +69,9 @@ class Importer(Protocol):
     def position(self) -> Value:
         """Where the first token of a call is in the text, i32[], of a module that sees a whole text at once."""
 
-    def carried(self, hint: str, kind: TensorType) -> tuple[str, Value]:
-        """A state of zeros that the module does not name: its name, and its value at the beginning of a call."""
+    def carried(self, hint: str, kind: TensorType, initial: np.ndarray | None = None) -> tuple[str, Value]:
+        """A state that the module does not name, of zeros or of a value: its name, and its value at the beginning of a
+        call."""
 
     def carry(self, name: str, value: Value) -> None:
         """What a state that ``carried`` made is for the next call."""

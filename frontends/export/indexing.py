@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from torch.fx import Node
 
 from chimerac.compiler.ir.module import Value
 from chimerac.compiler.ir.types import TOKENS, Dim
-from chimerac.frontends.export.handler import Handler, Importer, dtype_of, reshape, unsupported
+from chimerac.frontends.export.handler import Handler, Importer, argument, dtype_of, reshape, unsupported
 from chimerac.frontends.export.movement import axis_of, cut, last_token, transpose
 
 
@@ -92,7 +93,18 @@ def places(importer: Importer, ids: Sequence[Value], sizes: Sequence[int], node:
     return place
 
 
+def _one_hot(importer: Importer, node: Node, makes: str) -> Any:
+    """1 where the last axis has the number, 0 elsewhere, and everywhere for a number that it has not."""
+    ids, count = importer.value(node.args[0], "i32"), argument(node, 1, "num_classes", -1)
+    if not isinstance(count, int) or count < 1:
+        raise unsupported(node, "is supported with a number of classes only")
+    importer.bound(ids, 0, count - 1)
+    own = importer.constant("classes", np.arange(count, dtype=np.int32))
+    return importer.emit(makes, [reshape(importer, ids, (*importer.shape_of(node.args[0]), 1), node), own], {}, node)
+
+
 HANDLERS: Mapping[str, Handler] = {
+    "aten.one_hot.default": Handler(_one_hot, "int_equal"),
     "aten.embedding.default": Handler(_embedding, "embedding"),
     "aten.index_select.default": Handler(_index_select, "gather"),
     "aten.gather.default": Handler(_gather, "take_along"),

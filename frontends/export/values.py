@@ -170,14 +170,18 @@ class Values:
             self._position = Value("position", i32())
         return self._position
 
-    def carried(self, hint: str, kind: TensorType) -> tuple[str, Value]:
-        """A state of zeros that the module does not name: its name, and its value at the beginning of a call."""
+    def carried(self, hint: str, kind: TensorType, initial: np.ndarray | None = None) -> tuple[str, Value]:
+        """A state that the module does not name: its name, and its value at the beginning of a call."""
         count = 1
         name = hint
         while name in self.states or name in self.program.state_dict:
             count += 1
             name = f"{hint}.{count}"
-        self.states[name] = State(kind)
+        start = None
+        if initial is not None:
+            start = f"{name}.start"
+            self.constants[start] = Constant(kind, initial)
+        self.states[name] = State(kind, 1, start)
         value = Value(self.fresh(name), kind)
         self.scopes[-1].ops.append(Op("state.read", (), (value,), {"name": name}))
         return name, value

@@ -28,7 +28,9 @@ def scan(step: Step, state: Any, sequence: Any) -> tuple[Any, Any]:
     if torch.compiler.is_exporting():
         from torch._higher_order_ops.scan import scan as traced
 
-        # what comes out may be what went in, which PyTorch's scan does not allow
+        # what comes out may be what went in, which PyTorch's scan does not allow; and what goes in may be what the step
+        # uses of a module, too, which PyTorch would take for the value that is carried, or the other way round
+        state, sequence = pytree.tree_map(torch.clone, (state, sequence))
         whole: tuple[Any, Any] = traced(
             lambda carried, row: pytree.tree_map(torch.clone, step(carried, row)), state, sequence
         )

@@ -146,6 +146,7 @@ ATEN: dict[str, Body] = {
     "aten.stack.default": lambda m, x, p: torch.stack([x, x * 2, p.expand(8) * x], 1).flatten(1),
     "aten.roll.default": lambda m, x, p: x.roll(3, 1) + m.vector.roll(-1),
     "aten.slice_scatter.default": lambda m, x, p: aten.slice_scatter(x, x[:, :3] * 2, 1, 4, 7),
+    "aten.one_hot.default": lambda m, x, p: F.one_hot((x[:, 0] * 4).long() % 8, 8) * x,
     "aten.scatter.src": lambda m, x, p: x.scatter(1, (x[:, :3] * 4).long() % 8, x[:, 1:5]),
     "aten.scatter.value": lambda m, x, p: x.scatter(1, (x[:, :3] * 4).long() % 8, 0.5),
     "aten.scatter_add.default": lambda m, x, p: x.scatter_add(1, (x * 4).long() % 3, x),

@@ -9,6 +9,7 @@ from export_tools import VOCABULARY, WIDTH, Small, load, refused, tensor
 from ir_tools import entered
 from torch import Tensor, nn
 
+import chimerac
 from chimerac.compiler.build import pipeline
 from chimerac.compiler.ir.interpreter import Session
 from chimerac.frontends.export.whole_sequence import takes_whole_sequences
@@ -49,16 +50,35 @@ class LastOnly(Positions):
         return scores
 
 
+class Scanned(Positions):
+    """A loop over the text from a learnt state, which each of its steps uses, too, and a layer that is given zeros."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start, self.layer = nn.Parameter(tensor(8, WIDTH)), nn.GRU(WIDTH, WIDTH)
+        self.layer.requires_grad_(False)
+
+    def forward(self, tokens: Tensor, targets: Tensor | None = None) -> Tensor:
+        def step(held: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+            held = 0.5 * held + row * self.start
+            return held, torch.tanh(held)
+
+        _, x = chimerac.scan(step, self.start, self.tokens(tokens))
+        y, _ = self.layer(x, torch.zeros(1, WIDTH))
+        scores: Tensor = self.head(x + y)
+        return scores
+
+
 def logits(module: nn.Module, tokens: np.ndarray) -> np.ndarray:
     """What PyTorch gives for the last token of a text."""
-    batched = not isinstance(module, Positions) or type(module) is not Positions
+    batched = not isinstance(module, Positions) or type(module) not in (Positions, Scanned)
     with torch.no_grad():
         given = torch.from_numpy(tokens)
         found: np.ndarray = module(given[None] if batched else given).reshape(-1, VOCABULARY)[-1].numpy()
     return found
 
 
-@pytest.mark.parametrize("kind", [Positions, Batched, LastOnly])
+@pytest.mark.parametrize("kind", [Positions, Batched, LastOnly, Scanned])
 def test_parts_of_a_text_follow_the_whole(kind: type[Positions]) -> None:
     module = kind()
     imported = load(module)
