@@ -28,6 +28,12 @@ FEW, MANY = 20, 500
 TOGETHER = 50
 
 
+@pytest.fixture(autouse=True)
+def _short_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows are looked for in texts of thousands of tokens, which takes a second; here they are of a dozen."""
+    monkeypatch.setattr("chimerac.frontends.export.attention.LONGEST", 40)
+
+
 def each(count: int, check: Callable[[Drawn], None], *, shrink: bool = True) -> None:
     """Try so many modules, always the same ones."""
     phases = [Phase.generate, Phase.shrink] if shrink else [Phase.generate]
