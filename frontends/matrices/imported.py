@@ -13,9 +13,10 @@ from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.quantised import Quantised
 from chimerac.compiler.ir.types import TOKENS, TensorType, f32
 from chimerac.frontends.matrices.forms import BLOCK, Form
+from chimerac.frontends.matrices.masters import by_largest
 from chimerac.frontends.matrices.matrix import Matrix, kept
 from chimerac.frontends.matrices.refusals import check
-from chimerac.frontends.matrices.rules import AUTO, FORMATS, Rules
+from chimerac.frontends.matrices.rules import AUTO, FORMATS, MASTERS, Rules
 from chimerac.frontends.matrices.uses import Uses, uses_of, weights_of
 
 
@@ -67,6 +68,8 @@ def _matrix(name: str, constant: Constant, uses: Uses, wanted: str) -> Matrix:
 
     kind = "float32" if wanted == AUTO else FORMATS[wanted]
     plain = Matrix(name, name, size, Form(kind), f"float32 as {kind}" if kind != "float32" else "float32", floats)
+    if wanted in MASTERS:
+        return by_largest(plain, MASTERS[wanted], "F32")
     if wanted not in (AUTO, "ternary"):
         return plain
     found = kept(plain, "float32")

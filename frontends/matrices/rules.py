@@ -17,7 +17,11 @@ FORMATS: Final[Mapping[str, Kind]] = {
     "bf16": "bfloat16",
     "int8": "int8",
     "ternary": "ternary",
+    "ternary-qat": "ternary",
+    "ternary-qat-64": "ternary",
 }
+#: Formats of masters (masters.py) → columns that share a scale.
+MASTERS: Final[Mapping[str, int]] = {"ternary-qat": 128, "ternary-qat-64": 64}
 AUTO: Final = "auto"  #: ternary where a matrix is that already, float32 otherwise
 
 #: A default, rules like ``head.*=f32``, of which the last that fits decides, or the same as a mapping.

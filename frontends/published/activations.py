@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, get_args
 
@@ -37,13 +36,8 @@ def usual(source: ModelFolder | GgufFile, shape: LlamaShape) -> Activations:
     return "row" if made_so or shape.architecture in _BITNET else "blocks"
 
 
-def with_activations(matrices: Mapping[str, Matrix], activations: Activations) -> dict[str, Matrix]:
-    """The matrices with the choice for those of the layers that are ternary; that of others is blocks."""
-    if activations == "blocks":
-        return dict(matrices)
-    return {
-        name: replace(found, form=replace(found.form, activations=activations))
-        if found.form.kind == "ternary" and name.startswith("layers.")
-        else found
-        for name, found in matrices.items()
-    }
+def with_activations(found: Matrix, activations: Activations) -> Matrix:
+    """The matrix of a projection with the choice, if it is one of a layer and ternary; that of others is blocks."""
+    if found.form.kind != "ternary" or not found.name.startswith("layers."):
+        return found
+    return replace(found, form=replace(found.form, activations=activations))

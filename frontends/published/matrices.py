@@ -9,6 +9,7 @@ import numpy as np
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.quantised import check_codes, check_scales
 from chimerac.frontends.matrices.forms import Form, Kind, row_group
+from chimerac.frontends.matrices.masters import by_largest
 from chimerac.frontends.matrices.matrix import Matrix, floats_of, kept
 from chimerac.frontends.published.bit_linear import Rule
 from chimerac.frontends.published.stored import PACKED, OfExperts, Packed, Rows
@@ -16,33 +17,39 @@ from chimerac.frontends.sources.safetensors import FLOATS
 from chimerac.frontends.sources.tensor import StoredTensor
 
 
-def matrix(name: str, size: tuple[int, ...], tensor: StoredTensor, rows: Rows, wanted: Kind) -> Matrix:
+def matrix(
+    name: str, size: tuple[int, ...], tensor: StoredTensor, rows: Rows, wanted: Kind, masters: int = 0
+) -> Matrix:
     """The form of a tensor of plain numbers or of blocks.
 
     Args:
         size: of the matrix, which may have some of the tensor's rows only.
         wanted: what floats become that are not ternary.
+        masters: columns that share a scale, of floats that are masters of trits; 0 of others.
 
     Raises:
-        UserError: CHM233, its type is not read; CHM242, its scale is not a number.
+        UserError: CHM233, its type is not read; CHM236, as of ``by_largest``; CHM242, its scale is not a number.
     """
     place, encoding = _place(tensor), tensor.encoding
     whole = (size[0], size[1])
     if encoding is not None and encoding.codes is not None and encoding.most <= 2:
         return _of_codes(name, place, whole, tensor, rows)
-    if encoding in FLOATS.values():
-        plain = Matrix(name, place, whole, Form(wanted), f"{tensor.type_name} as {wanted}", rows.floats, step=rows.step)
-        return kept(plain, tensor.type_name)
-    return Matrix(name, place, whole, Form(wanted), f"{tensor.type_name} as {wanted}", rows.floats, step=rows.step)
+    plain = Matrix(name, place, whole, Form(wanted), f"{tensor.type_name} as {wanted}", rows.floats, step=rows.step)
+    if masters:
+        return by_largest(plain, masters, tensor.type_name)
+    return kept(plain, tensor.type_name) if encoding in FLOATS.values() else plain
 
 
-def experts(name: str, size: tuple[int, ...], tensors: Sequence[StoredTensor], first: int, wanted: Kind) -> Matrix:
+def experts(
+    name: str, size: tuple[int, ...], tensors: Sequence[StoredTensor], first: int, wanted: Kind, masters: int = 0
+) -> Matrix:
     """The matrices [E, N, K] of a layer's experts as one of E N rows, which is read some matrices at a time.
 
     Args:
         size: of all.
         tensors: one for each, or one for all.
         first: row of each where it begins, in one tensor for all.
+        wanted, masters: as of ``matrix``.
 
     Raises:
         UserError: CHM233, CHM242, as of ``matrix``; CHM241, they are of different types.
@@ -52,7 +59,7 @@ def experts(name: str, size: tuple[int, ...], tensors: Sequence[StoredTensor], f
         raise UserError("CHM241", f"{_place(tensors[0])} and the other experts have the types {', '.join(kinds)}")
     count, rows, columns = size
     stored = OfExperts(tensors, rows, first)
-    found = matrix(name, (count * rows, columns), tensors[0], stored, wanted)
+    found = matrix(name, (count * rows, columns), tensors[0], stored, wanted, masters)
     if found.form.factor == "none":
         return found
     told = f"{tensors[0].type_name} as {wanted}: ternary with scales that float16 has not"

@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 
 from chimerac.compiler.errors import UserError, did_you_mean
-from chimerac.frontends.matrices.forms import Activations, Form, Kind
+from chimerac.frontends.matrices.forms import Activations, Form
 from chimerac.frontends.matrices.matrix import Matrix, scaled
-from chimerac.frontends.matrices.rules import FORMATS, Rules
+from chimerac.frontends.matrices.rules import FORMATS, MASTERS, Rules
 from chimerac.frontends.published.activations import with_activations
 from chimerac.frontends.published.bit_linear import BitLinear, bit_linear
 from chimerac.frontends.published.config_keys import shape_of_config
@@ -125,8 +125,10 @@ def read_published(source: Source, rules: Rules = DEFAULT_RULES, activations: Ac
     for parameter, stored in needed:
         if parameter.use == "experts":
             parts = [tensors[name] for name in stored.names(parameter.shape[0])]
-            kind = FORMATS.get(rules.format_of(parameter.names), "float32")
-            matrices[parameter.name] = experts(parameter.name, parameter.shape, parts, stored.first, kind)
+            asked = rules.format_of(parameter.names)
+            kind = FORMATS.get(asked, "float32")
+            masters = MASTERS.get(asked, 0)
+            matrices[parameter.name] = experts(parameter.name, parameter.shape, parts, stored.first, kind, masters)
             continue
         tensor = tensors[stored.name]
         head = shape.head_width if interleaved and parameter.heads else 0
@@ -137,9 +139,8 @@ def read_published(source: Source, rules: Rules = DEFAULT_RULES, activations: Ac
             vectors[parameter.name] = _vector(parameter, tensor, rows, stored.change)
         else:
             asked = "f32" if parameter.use == "gate" else rules.format_of(parameter.names)
-            kind = FORMATS.get(asked, "float32")
-            matrices[parameter.name] = _matrix(parameter, tensor, rows, kind, rule, scales.get(stored.name))
-    matrices = with_activations(matrices, activations)
+            made = _matrix(parameter, tensor, rows, asked, rule, scales.get(stored.name))
+            matrices[parameter.name] = with_activations(made, activations)
     if rotation is None:
         return Published(source, shape, matrices, vectors, remarks)
     for parameter, stored in needed:
@@ -198,7 +199,7 @@ def _matrix(
     parameter: Parameter,
     tensor: StoredTensor,
     rows: Rows,
-    wanted: Kind,
+    asked: str,
     rule: BitLinear | None,
     scale: np.float32 | None,
 ) -> Matrix:
@@ -208,7 +209,8 @@ def _matrix(
         return packed(parameter.name, tensor, np.float32(1) if scale is None else scale, rule.rule)
     if projection and rule is not None and rule.rule == "online":
         return rounded(parameter.name, tensor)
-    found = matrix(parameter.name, parameter.shape, tensor, rows, wanted)
+    wanted = FORMATS.get(asked, "float32")
+    found = matrix(parameter.name, parameter.shape, tensor, rows, wanted, MASTERS.get(asked, 0))
     if parameter.use == "table" and found.form.factor == "row":
         told = f"{tensor.type_name} as {wanted}: ternary with scales of rows that float16 has not"
         found = Matrix(found.name, found.place, found.size, Form(wanted), told, InOrder(tensor).floats)

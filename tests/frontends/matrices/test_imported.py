@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from ir_tools import entered
+from ternary import ternarize_weight
 from torch import Tensor, nn
 
 from chimerac.compiler.build import pipeline
@@ -145,6 +146,17 @@ def test_outputs_are_those_of_the_rounded_weights(
     ours, theirs = logits_of(module), expected(Rounded(rounding, integers=integers))
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
     assert np.abs(expected(Mixed()) - theirs).max() > 2e-5
+
+
+def test_masters_of_trits() -> None:
+    """Their products are those of the weights that ternary-qat multiplies, but for activations of 8 bits."""
+    torch.manual_seed(6)
+    module = nn.Sequential(nn.Embedding(VOCABULARY, 128), nn.Linear(128, VOCABULARY)).requires_grad_(False).eval()
+    made = imported(module, ["ternary-qat", "0.*=f32"])
+    with torch.no_grad():
+        module.get_parameter("1.weight").copy_(ternarize_weight(module.get_parameter("1.weight")))
+    theirs = expected(module)
+    assert np.abs(logits_of(made) - theirs).max() < 0.02 * np.ptp(theirs)
 
 
 def test_matrices_within_a_scan_have_formats_too() -> None:

@@ -39,7 +39,11 @@ def test_a_name_may_have_an_equals_sign() -> None:
     [
         ("int4", "'int4' is no format", "did you mean 'int8'"),
         (["int8", "head.*=ternery"], "'ternery' is no format", "did you mean 'ternary'"),
-        ({"*": "float64"}, "'float64' is no format", "there are f32, f16, bf16, int8, ternary, auto"),
+        (
+            {"*": "float64"},
+            "'float64' is no format",
+            "there are f32, f16, bf16, int8, ternary, ternary-qat, ternary-qat-64, auto",
+        ),
         ("head.*=", "'' is no format", "there are"),
         ("x" * 1000, "'x{80}' is no format", "there are"),
     ],
