@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from modules import long_context_rows
 from plot import Bar, Panel, number, svg
 from turns import paired_ratio
 
@@ -249,6 +250,7 @@ def make(results: Sequence[Result], template: str) -> tuple[str, str]:
     parts["models"] = "\n\n".join(model_heading(result) + model_table(result) for result in models)
     parts["browser"] = "\n\n".join(model_heading(result) + browser_table(result) for result in browsers)
     page = template
+    parts["long context"] = table(*long_context_rows(HERE.parent / "results" / "modules"))
     for name, part in parts.items():
         page = page.replace(f"<!-- {name} -->", part)
     return page, svg(panels(matvecs, models, browsers), "Speeds of chimerac and peers")
