@@ -1,6 +1,6 @@
-"""Tokens per second of whole bundles, with one thread and with several, and of each module of a web bundle.
+"""Tokens per second of whole bundles by numbers of threads, and of each module of a web bundle.
 
-    python benchmarks/threads.py BUNDLE… [--threads N] [--tokens N] [--rounds N]
+    python benchmarks/threads.py BUNDLE… [--threads 1,2,4] [--tokens N] [--rounds N]
 
 All runs take turns, so that what else the machine does disturbs them alike; medians and the best are printed. Prefill
 is a prompt of 128 tokens. Web bundles run in Node, where a token also takes a message to it and back.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -24,16 +24,16 @@ from chimerac.runtime.sessions.wasm import WasmSession
 PROMPT = [token % 256 for token in range(1, 129)]
 
 
-def sessions(folder: str, threads: int) -> dict[str, Callable[[], Session]]:
+def sessions(folder: str, threads: Sequence[int]) -> dict[str, Callable[[], Session]]:
     """Name → what opens a session."""
     manifest = read_manifest(folder)
     if not manifest.target.startswith("wasm32"):
-        return {f"{manifest.target}, {n}": partial(load, folder, threads=n) for n in (1, threads)}
+        return {f"{folder}, {n}": partial(load, folder, threads=n) for n in threads}
     modules = [file.name for file in manifest.files if file.role in ("code", "variant")]
     found: dict[str, Callable[[], Session]] = {}
     for name in modules:
-        for n in (1, threads) if ".threads." in name else (1,):
-            found[f"{name.removesuffix('.wasm')}, {n}"] = partial(
+        for n in threads if ".threads." in name else (1,):
+            found[f"{folder}/{name.removesuffix('.wasm')}, {n}"] = partial(
                 WasmSession, manifest, Path(folder), threads=n, variant=name
             )
     return found
@@ -55,7 +55,7 @@ def measure(session: Session, tokens: int) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundles", nargs="+")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], default=[1, 2])
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
@@ -68,10 +68,10 @@ def main() -> None:
                 found = measure(session, given.tokens)
                 if round_:  # the first one is for the caches and for the engine's compiler
                     seconds[name].append(found)
-    print(f"{'tokens/s: median (best)':32} {'prefill':>16} {'decode':>16}")
+    print(f"{'tokens/s: median (best)':48} {'prefill':>16} {'decode':>16}")
     for name, found in seconds.items():
         columns = [(1 / statistics.median(column), 1 / min(column)) for column in zip(*found, strict=True)]
-        print(f"{name:32}" + "".join(f" {median:8.0f} ({best:5.0f})" for median, best in columns))
+        print(f"{name:48}" + "".join(f" {median:8.0f} ({best:5.0f})" for median, best in columns))
 
 
 if __name__ == "__main__":

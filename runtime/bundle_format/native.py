@@ -40,7 +40,14 @@ _CORE = (
     "chm_utf8.c",
 )
 #: Linux, Android, Apple: needs libc, threads and a clock
-POSIX_SOURCES: Final = (*_CORE, "chm_host_posix.c", "chm_measure.c", "chm_profile.c", "chm_threads_posix.c")
+POSIX_SOURCES: Final = (
+    *_CORE,
+    "chm_host_posix.c",
+    "chm_measure.c",
+    "chm_pace.c",
+    "chm_profile.c",
+    "chm_threads_posix.c",
+)
 #: The program ``chimera-run``, on top of ``POSIX_SOURCES``.
 RUNNER_SOURCES: Final = ("chm_run.c",)
 #: wasm32-freestanding: needs nothing

@@ -164,7 +164,8 @@ void chm_session_run(chm_session *session, const chm_entry_desc *entry, chm_call
   call->loops = session->loops;
   call->exit_threshold = session->exit_threshold;
   call->iterations = session->loops;
-  call->pool = chm_pool_of(session->bundle);
+  chm_turn turn = chm_pool_begin(chm_pool_of(session->bundle), (int32_t)(entry - chm_model.entries), call->n == entry->tokens);
+  call->pool = chm_turn_pool(&turn);
   call->profile = &session->profile;
 #if CHM_HAS_CLOCK
   if (session->profile.nanoseconds) {
@@ -173,6 +174,7 @@ void chm_session_run(chm_session *session, const chm_entry_desc *entry, chm_call
   } else
 #endif
     entry->run(call);
+  chm_pool_end(&turn);
   int32_t iterations = call->iterations < 1 ? 1 : call->iterations > session->loops ? session->loops : call->iterations;
   __atomic_store_n(&sequence->iterations, iterations, __ATOMIC_RELAXED); /* other threads may ask for it */
   if (iterations > sequence->deepest) sequence->deepest = iterations;

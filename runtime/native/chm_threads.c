@@ -4,12 +4,8 @@
 
 /* Multiply-adds of a chunk: a microsecond or two of one thread. Handing over costs a fifth of that. */
 #define LEAST_WORK 131072
-/* Multiply-adds for which sleeping workers are woken; smaller kernels are shared while the workers are awake. */
-#define WORTH_WAKING 4194304
-/* How long the others may take for their last chunks: half of what the calling thread took for its own, and as many
- * nanoseconds. One of several chunks is less than half, unless its thread had to make room for another program. */
-#define PATIENCE 20000
-#define MOST_ALONE 4096 /* kernels: some ten milliseconds */
+/* Multiply-adds for which workers that fell asleep in a call are woken. */
+#define WORTH_WAKING 524288
 
 /* Take a chunk; returns its index or -1. Who has taken one may read the kernel's fields, for the calling thread changes
  * them only after all chunks are done. */
@@ -30,13 +26,27 @@ static bool compute_chunk(chm_pool *pool) {
   return true;
 }
 
-int chm_pool_has_news(const chm_pool *pool) {
-  return (uint32_t)__atomic_load_n(&pool->ticket, __ATOMIC_SEQ_CST) || __atomic_load_n(&pool->stop, __ATOMIC_SEQ_CST);
+int chm_pool_expects(const chm_pool *pool, int32_t worker) {
+  return worker < __atomic_load_n(&pool->width, __ATOMIC_RELAXED);
+}
+
+int chm_pool_has_news(const chm_pool *pool, int32_t worker) {
+  return ((uint32_t)__atomic_load_n(&pool->ticket, __ATOMIC_SEQ_CST) && chm_pool_expects(pool, worker)) ||
+         __atomic_load_n(&pool->stop, __ATOMIC_SEQ_CST);
 }
 
 void chm_pool_work(chm_pool *pool) {
+  int32_t worker = __atomic_add_fetch(&pool->joined, 1, __ATOMIC_RELAXED);
   while (!__atomic_load_n(&pool->stop, __ATOMIC_SEQ_CST))
-    if (!compute_chunk(pool)) chm_pool_wait(pool);
+    if (!chm_pool_expects(pool, worker) || !compute_chunk(pool)) chm_pool_wait(pool, worker);
+}
+
+/* Wake the sleepers that take part in the call. */
+static void wake(chm_pool *pool) {
+  uint64_t own = pool->width > 63 ? ~(uint64_t)0 : ((uint64_t)1 << pool->width) - 1;
+  if (!(__atomic_load_n(&pool->asleep, __ATOMIC_SEQ_CST) & own)) return;
+  __atomic_store_n(&pool->asleep, 0, __ATOMIC_SEQ_CST); /* once is enough: who goes on to sleep says so again */
+  chm_pool_wake(pool);
 }
 
 static bool all_done(const chm_pool *pool) {
@@ -45,7 +55,6 @@ static bool all_done(const chm_pool *pool) {
 
 /* Compute a kernel in chunks with the workers. The calling thread has the pool. */
 static void share(chm_pool *pool, chm_part part, const void *const *arguments, int32_t n, int32_t units, int32_t chunks) {
-  int64_t started = chm_pool_nanoseconds();
   pool->part = part;
   pool->arguments = arguments;
   pool->n = n;
@@ -54,46 +63,58 @@ static void share(chm_pool *pool, chm_part part, const void *const *arguments, i
   pool->chunks = (units - 1) / pool->chunk + 1;
   __atomic_store_n(&pool->done, 0, __ATOMIC_RELAXED);
   uint64_t number = (__atomic_load_n(&pool->ticket, __ATOMIC_RELAXED) >> 32) + 1;
-  /* in one order with what a worker does before it sleeps: it sees the ticket, or is seen here */
+  /* in one order with what a worker does before it sleeps: it sees the ticket, or is seen in wake */
   __atomic_store_n(&pool->ticket, number << 32 | (uint32_t)pool->chunks, __ATOMIC_SEQ_CST);
-  if (__atomic_load_n(&pool->sleeping, __ATOMIC_SEQ_CST)) {
-    __atomic_store_n(&pool->sleeping, 0, __ATOMIC_SEQ_CST); /* once is enough: it says so again if it goes on to sleep */
-    chm_pool_wake(pool);
-  }
-  while (compute_chunk(pool)) continue;
-  bool crowded = __atomic_exchange_n(&pool->crowded, 0, __ATOMIC_RELAXED);
-  if (!all_done(pool)) {
-    int64_t begun = chm_pool_nanoseconds();
-    for (uint32_t round = 0; !all_done(pool); ++round) chm_pool_pause(round);
-    crowded |= chm_pool_nanoseconds() - begun > PATIENCE + (begun - started) / 2;
-  }
-  if (crowded) { /* other programs need the processors: leave them alone for a while */
-    pool->penalty = pool->penalty < MOST_ALONE ? 2 * pool->penalty + 16 : MOST_ALONE;
-    pool->alone = pool->penalty;
-  } else {
-    pool->penalty /= 2;
-  }
 }
 
 void chm_share(chm_pool *pool, chm_part part, const void *const *arguments, int32_t n, int32_t units, int32_t work) {
   if (pool) {
     int64_t total = (int64_t)units * work * n, chunks = total / LEAST_WORK;
-    int64_t most = (int64_t)pool->threads * CHM_CHUNKS_PER_THREAD;
+    int64_t most = (int64_t)pool->width * CHM_CHUNKS_PER_THREAD;
     if (chunks > most) chunks = most;
     if (chunks > units) chunks = units;
-    /* waking takes longer than a small kernel does */
-    if (total < WORTH_WAKING && __atomic_load_n(&pool->sleeping, __ATOMIC_RELAXED)) chunks = 1;
-    if (chunks > 1 && !__atomic_exchange_n(&pool->taken, 1, __ATOMIC_ACQUIRE)) {
-      bool shared = !pool->alone;
-      if (shared)
-        share(pool, part, arguments, n, units, (int32_t)chunks);
-      else
-        --pool->alone;
-      __atomic_store_n(&pool->taken, 0, __ATOMIC_RELEASE);
-      if (shared) return;
+    if (chunks > 1) {
+      share(pool, part, arguments, n, units, (int32_t)chunks);
+      if (total >= WORTH_WAKING) wake(pool);
+      while (compute_chunk(pool)) continue;
+      for (uint32_t round = 0; !all_done(pool); ++round) chm_pool_pause(round);
+      return;
     }
   }
   part(arguments, n, 0, units);
+}
+
+chm_turn chm_pool_begin(chm_pool *pool, int32_t index, bool usual) {
+  chm_turn turn = {0};
+  if (!pool || __atomic_exchange_n(&pool->taken, 1, __ATOMIC_ACQUIRE)) return turn;
+  turn.pool = pool;
+  int32_t width = pool->threads;
+#if CHM_HAS_CLOCK
+  if (index < CHM_PACES) {
+    chm_pace *pace = &pool->paces[index];
+    width = chm_pace_threads(pace, pool->threads);
+    if (usual) {
+      turn.pace = pace;
+      turn.begun = chm_pool_nanoseconds();
+    }
+  }
+#else /* the number that was asked for */
+  (void)index, (void)usual;
+#endif
+  __atomic_store_n(&pool->width, width, __ATOMIC_SEQ_CST);
+  if (width > 1) wake(pool);
+  return turn;
+}
+
+chm_pool *chm_turn_pool(const chm_turn *turn) { return turn->pool && turn->pool->width > 1 ? turn->pool : NULL; }
+
+void chm_pool_end(chm_turn *turn) {
+  if (!turn->pool) return;
+#if CHM_HAS_CLOCK
+  if (turn->pace) chm_pace_took(turn->pace, turn->pool->threads, chm_pool_nanoseconds() - turn->begun);
+#endif
+  __atomic_store_n(&turn->pool->width, 0, __ATOMIC_SEQ_CST);
+  __atomic_store_n(&turn->pool->taken, 0, __ATOMIC_RELEASE);
 }
 
 int32_t chm_bundle_set_threads(chm_bundle *bundle, int32_t threads) {

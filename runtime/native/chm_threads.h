@@ -2,7 +2,7 @@
  *
  * The calling thread cuts a kernel's units (independent outputs) into chunks; it and the pool's workers take chunks until
  * none is left. Who computes a chunk does not change its bits, and a worker that comes late, or never, costs nothing but
- * its help. A pool serves one kernel at a time: a session that finds it taken computes alone.
+ * its help. A pool serves one call at a time: a session that finds it taken computes alone.
  */
 #ifndef CHM_THREADS_H
 #define CHM_THREADS_H
@@ -11,36 +11,55 @@
 
 #include "chm_format.h"
 #include "chm_model.h"
+#include "chm_pace.h"
 
 #define CHM_CHUNKS_PER_THREAD 4
+#define CHM_PACES 4 /* entries whose calls are timed: the first ones */
 
 struct chm_pool {
   _Alignas(64) uint64_t ticket; /* number of the kernel << 32 | chunks that nobody has taken yet */
   _Alignas(64) uint32_t done;   /* chunks that were computed */
-  _Alignas(64) uint32_t taken;  /* 1 while a session has the pool */
-  uint32_t sleeping;            /* 1 while a worker may have to be woken */
+  _Alignas(64) uint64_t asleep; /* bit per worker that has to be woken */
+  uint32_t taken;               /* 1 while a session has the pool */
   uint32_t stop;                /* workers end */
-  uint32_t crowded;             /* 1: a worker was stopped to let other programs run */
+  int32_t width;                /* threads of this call, the calling one with them; 0 between calls */
+  int32_t joined;               /* workers that have a number */
   int32_t threads;              /* calling thread and workers */
   void *workers;                /* of the host */
-  uint32_t alone, penalty;      /* kernels that will not be shared, and how many it was the last time */
+  chm_pace paces[CHM_PACES];
   /* the kernel; written while no chunk is left */
   chm_part part;
   const void *const *arguments;
   int32_t n, units, chunk, chunks;
 };
+_Static_assert(CHM_MAX_THREADS <= 64, "a bit for each worker");
+
+/* A call that has the pool, or computes alone. */
+typedef struct chm_turn {
+  chm_pool *pool; /* NULL: another session has it, or there is none */
+  chm_pace *pace; /* NULL: the call is not timed */
+  int64_t begun;
+} chm_turn;
+
+/* Take the pool for a call of entry number index; usual: of its usual size, so that its time says something. */
+chm_turn chm_pool_begin(chm_pool *pool, int32_t index, bool usual);
+/* What the call's kernels are shared with: NULL if the calling thread computes alone. */
+chm_pool *chm_turn_pool(const chm_turn *turn);
+void chm_pool_end(chm_turn *turn);
 
 /* Compute chunks until the pool is stopped: what a worker does. */
 void chm_pool_work(chm_pool *pool);
-/* Whether a worker has something to do or must end. */
-int chm_pool_has_news(const chm_pool *pool);
+/* Whether a worker has something to do or must end. Workers have numbers from 1 on. */
+int chm_pool_has_news(const chm_pool *pool, int32_t worker);
+/* Whether it may have something to do soon: a call runs that it takes part in. */
+int chm_pool_expects(const chm_pool *pool, int32_t worker);
 
 /* ---- chm_threads_posix.c, chm_threads_wasm.c ---- */
 
 struct chm_bundle;
-/* Wait until chm_pool_has_news: busily for a moment, then asleep. */
-void chm_pool_wait(chm_pool *pool);
-/* Wake all sleepers. */
+/* Wait until chm_pool_has_news: busily for a moment, then asleep, with the worker's bit in pool->asleep. */
+void chm_pool_wait(chm_pool *pool, int32_t worker);
+/* Wake all sleepers, whose bits are cleared: they set them again before they go on to sleep. */
 void chm_pool_wake(chm_pool *pool);
 /* A short wait of a thread that knows what it waits for will come; round counts from 0, and after CHM_BUSY_ROUNDS others
  * get the processor. */

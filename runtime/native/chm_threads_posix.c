@@ -20,7 +20,9 @@
 #include "chm_internal.h"
 #include "chm_threads.h"
 
-#define BUSY_NANOSECONDS 100000 /* longer than what lies between two kernels, or two tokens of a small model */
+#define BUSY_NANOSECONDS 1000000 /* longer than what lies between two kernels, or two tokens of most callers */
+#define EXPECTING_NANOSECONDS 20000000 /* in a call, whose next kernel may be for this worker */
+#define POLITE_NANOSECONDS 20000 /* after it another program's thread that wants the core gets it */
 #define STACK_BYTES ((size_t)1 << 20)
 #define SENSIBLE_THREADS 8 /* a matrix-vector product is bound by memory before that */
 
@@ -53,27 +55,25 @@ int64_t chm_pool_nanoseconds(void) {
   return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-void chm_pool_wait(chm_pool *pool) {
+void chm_pool_wait(chm_pool *pool, int32_t worker) {
   chm_workers *workers = pool->workers;
-  int64_t time = chm_pool_nanoseconds(), before, end = time + BUSY_NANOSECONDS;
+  int64_t begun = chm_pool_nanoseconds(), waited = 0;
+  int expects;
   do {
-    bool news = false;
-    for (int i = 0; i < 64 && !news; ++i) {
-      news = chm_pool_has_news(pool);
+    for (int i = 0; i < 64; ++i) {
+      if (chm_pool_has_news(pool, worker)) return;
       relax();
     }
-    before = time;
-    time = chm_pool_nanoseconds();
-    /* the loop takes some microseconds, unless this thread had to make room for another */
-    if (time - before > BUSY_NANOSECONDS) __atomic_store_n(&pool->crowded, 1, __ATOMIC_RELAXED);
-    if (news) return;
-  } while (time < end);
+    waited = chm_pool_nanoseconds() - begun;
+    if (waited > POLITE_NANOSECONDS) sched_yield();
+    expects = chm_pool_expects(pool, worker);
+  } while (waited < (expects ? EXPECTING_NANOSECONDS : BUSY_NANOSECONDS));
   pthread_mutex_lock(&workers->mutex);
-  for (;;) {
-    __atomic_store_n(&pool->sleeping, 1, __ATOMIC_SEQ_CST);
-    if (chm_pool_has_news(pool)) break;
+  __atomic_fetch_or(&pool->asleep, (uint64_t)1 << worker, __ATOMIC_SEQ_CST);
+  /* a call that began meanwhile has not seen the bit */
+  if (!chm_pool_has_news(pool, worker) && (expects || !chm_pool_expects(pool, worker)))
     pthread_cond_wait(&workers->news, &workers->mutex);
-  }
+  __atomic_fetch_and(&pool->asleep, ~((uint64_t)1 << worker), __ATOMIC_SEQ_CST);
   pthread_mutex_unlock(&workers->mutex);
 }
 

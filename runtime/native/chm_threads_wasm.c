@@ -6,24 +6,27 @@
 
 #if defined(__wasm_atomics__)
 
-#define BUSY_ROUNDS 20000 /* some ten microseconds: there is no clock here */
+/* There is no clock here: some ten microseconds, and a millisecond in a call whose next kernel may be for this worker. */
+#define BUSY_ROUNDS 20000
+#define EXPECTING_ROUNDS 2000000
 
 void chm_pool_pause(uint32_t round) {
   (void)round; /* a page's own thread may not wait in any other way than busily */
   for (int i = 0; i < 64; ++i) __asm__ volatile("");
 }
 
-void chm_pool_wait(chm_pool *pool) {
-  for (int i = 0; i < BUSY_ROUNDS; ++i)
-    if (chm_pool_has_news(pool)) return;
-  uint32_t *awaited = (uint32_t *)(void *)&pool->ticket + 1; /* the number of the kernel */
-  uint32_t seen = __atomic_load_n(awaited, __ATOMIC_SEQ_CST);
-  __atomic_store_n(&pool->sleeping, 1, __ATOMIC_SEQ_CST);
-  if (!chm_pool_has_news(pool)) __builtin_wasm_memory_atomic_wait32((int *)(void *)awaited, (int)seen, -1);
+void chm_pool_wait(chm_pool *pool, int32_t worker) {
+  uint64_t own = (uint64_t)1 << worker;
+  for (int i = 0; i < (chm_pool_expects(pool, worker) ? EXPECTING_ROUNDS : BUSY_ROUNDS); ++i)
+    if (chm_pool_has_news(pool, worker)) return;
+  uint64_t seen = __atomic_or_fetch(&pool->asleep, own, __ATOMIC_SEQ_CST);
+  if (!chm_pool_has_news(pool, worker)) /* who wakes clears the bits first, so that nobody sleeps through it */
+    __builtin_wasm_memory_atomic_wait64((int64_t *)(void *)&pool->asleep, (int64_t)seen, -1);
+  __atomic_fetch_and(&pool->asleep, ~own, __ATOMIC_SEQ_CST);
 }
 
 void chm_pool_wake(chm_pool *pool) {
-  __builtin_wasm_memory_atomic_notify((int *)(void *)&pool->ticket + 1, CHM_MAX_THREADS);
+  __builtin_wasm_memory_atomic_notify((int *)(void *)&pool->asleep, CHM_MAX_THREADS);
 }
 
 chm_pool *chm_pool_of(chm_bundle *bundle) { return bundle->pool.threads > 1 ? &bundle->pool : NULL; }
@@ -32,8 +35,8 @@ int32_t chm_pool_resize(chm_bundle *bundle, int32_t threads) {
   chm_pool *pool = &bundle->pool;
   pool->threads = threads;
   __atomic_store_n(&pool->stop, threads == 1, __ATOMIC_SEQ_CST);
-  if (threads == 1) { /* a new number, so that no worker goes to sleep on the old one */
-    __atomic_fetch_add(&pool->ticket, (uint64_t)1 << 32, __ATOMIC_SEQ_CST);
+  if (threads == 1) {
+    __atomic_store_n(&pool->asleep, 0, __ATOMIC_SEQ_CST);
     chm_pool_wake(pool);
   }
   return CHM_OK;
@@ -46,7 +49,10 @@ void chm_worker_run(chm_bundle *bundle) {
 #else
 
 void chm_pool_pause(uint32_t round) { (void)round; }
-void chm_pool_wait(chm_pool *pool) { (void)pool; }
+void chm_pool_wait(chm_pool *pool, int32_t worker) {
+  (void)pool;
+  (void)worker;
+}
 void chm_pool_wake(chm_pool *pool) { (void)pool; }
 chm_pool *chm_pool_of(chm_bundle *bundle) {
   (void)bundle;

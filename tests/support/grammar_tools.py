@@ -63,12 +63,12 @@ def orders(value: Any) -> Iterator[Any]:
     if isinstance(value, dict):
         for keys in itertools.islice(itertools.permutations(value), 24):
             for items in itertools.islice(
-                itertools.product(*(list(itertools.islice(orders(value[k]), 6)) for k in keys)), 36
+                itertools.product(*(list(itertools.islice(orders(value[k]), 24)) for k in keys)), 144
             ):
                 yield dict(zip(keys, items, strict=True))
     elif isinstance(value, list):
         yield from map(
-            list, itertools.islice(itertools.product(*(list(itertools.islice(orders(v), 6)) for v in value)), 36)
+            list, itertools.islice(itertools.product(*(list(itertools.islice(orders(v), 24)) for v in value)), 144)
         )
     else:
         yield value
