@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes as ct
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -49,7 +50,7 @@ def near(generator: random.Random) -> float:
 
 
 def scales(width: int, _: int, generator: random.Random) -> float:
-    return 5e6 / width**0.9 * near(generator)
+    return 5e6 / math.pow(width, 0.9) * near(generator)
 
 
 def saturates(width: int, _: int, generator: random.Random) -> float:
@@ -80,7 +81,7 @@ def test_another_program_comes_and_goes(library: ct.CDLL) -> None:
 
     def machine(width: int, number: int, generator: random.Random) -> float:
         stopped = 500 <= number < 1500 and width > 1 and generator.random() < 0.2 * width
-        return 3e6 / width**0.9 * near(generator) + (1e7 if stopped else 0)
+        return 3e6 / math.pow(width, 0.9) * near(generator) + (1e7 if stopped else 0)
 
     made = play(library, 4, 4000, machine)
     alone = [width for width, _ in made[600:1500]].count(1)
