@@ -85,6 +85,8 @@ def _of_shape(shape: LlamaShape) -> Iterator[str]:
         delta = shape.delta
         layers += f", of which {len(shape.delta_layers)} are gated delta rules of {delta.values} heads of"
         layers += f" {delta.key_width} × {delta.value_width} that share {delta.keys} keys"
+    if shape.conv_layers:
+        layers += f", of which {len(shape.conv_layers)} are convolutions over {shape.conv_taps} tokens"
     within = f"{shape.inner} channels within"
     if shape.experts is not None:
         experts = shape.experts

@@ -18,6 +18,7 @@ from chimerac.frontends.published.kinds import KINDS, PARTICULAR, Kind
 from chimerac.frontends.published.rotary import Linear, Llama3, Rotary, Scaling, Yarn, yarn_attention
 from chimerac.frontends.published.rotary_keys import RotaryKeys
 from chimerac.frontends.published.shape import Activation, DeltaShape, ExpertShape, LlamaShape
+from chimerac.frontends.published.short_conv_keys import CONV, ConvKeys, conv_layers
 from chimerac.frontends.published.text_part import WHOLES, TextPart
 from chimerac.frontends.sources.recognised import CONFIG
 
@@ -59,7 +60,7 @@ SILENT: Final = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True)
-class LlamaKeys(DeltaKeys, ExpertKeys):
+class LlamaKeys(DeltaKeys, ExpertKeys, ConvKeys):
     """What Llama-like configs say; a default that differs between them is None here."""
 
     vocab_size: int = key("Rows of the embedding.", minimum=1, maximum=1 << 24)
@@ -147,17 +148,17 @@ class _Reading:
         rotary, bias, delta = self._rotary(), bool(keys.attention_bias), self._delta()
         experts = self._experts()
         with_experts = () if experts is None else expert_layers(keys, keys.num_hidden_layers)
-        if len(with_experts) < keys.num_hidden_layers:
+        if len(with_experts) < keys.num_hidden_layers and keys.block_ff_dim is None:
             self._need(keys.intermediate_size, "intermediate_size")
         return LlamaShape(
             architecture=self.name,
             vocabulary=keys.vocab_size,
             hidden=keys.hidden_size,
-            inner=keys.intermediate_size or 0,
+            inner=self._inner(),
             heads=heads,
             kv_heads=pairs,
             head_width=width,
-            epsilon=kind.epsilon if keys.rms_norm_eps is None else keys.rms_norm_eps,
+            epsilon=self._same("norm_eps", {keys.rms_norm_eps, keys.norm_eps}, kind.epsilon),
             context=self._context(tree),
             rotary=rotary,
             rotated=self._rotated(),
@@ -171,12 +172,29 @@ class _Reading:
             rotary_width=self._rotary_width(width),
             delta=delta,
             delta_layers=() if delta is None else delta_layers(keys, keys.layer_types, keys.num_hidden_layers),
+            conv_taps=int(self._need(keys.conv_L_cache, "conv_L_cache")) if kind.conv else 0,
+            conv_layers=conv_layers(keys, keys.layer_types, keys.num_hidden_layers) if kind.conv else (),
             experts=experts if with_experts else None,
             expert_layers=with_experts,
             sub_norms=kind.sub_norms,
             product_norms=product_norms,
-            tied=kind.tied if keys.tie_word_embeddings is None else keys.tie_word_embeddings,
+            tied=self._tied(),
         )
+
+    def _same(self, path: str, said: set[float | None], default: float) -> float:
+        """A number that may be said under several names."""
+        values = said - {None}
+        if len(values) > 1:
+            raise self._contradiction(path, "it is there twice, with different values")
+        return next((value for value in values if value is not None), default)
+
+    def _inner(self) -> int:
+        given = self.keys.intermediate_size or 0
+        return self.keys.inner(given) if self.kind.conv else given
+
+    def _tied(self) -> bool:
+        said = self.keys.tie_word_embeddings if self.keys.tie_embedding is None else self.keys.tie_embedding
+        return self.kind.tied if said is None else said
 
     def _activation(self) -> Activation:
         given = self.keys.hidden_act or self.kind.activation
@@ -188,7 +206,8 @@ class _Reading:
         """Positions up to which every layer sees all tokens before: those of the model, or of its window."""
         keys = self.keys
         for number, kind in enumerate(keys.layer_types or ()):
-            if kind not in (ATTENTION, "sliding_attention" if self.kind.delta is None else DELTA):
+            other = DELTA if self.kind.delta is not None else CONV if self.kind.conv else "sliding_attention"
+            if kind not in (ATTENTION, other):
                 raise self._unsupported(f"layer_types.{number}", f"a layer of the type {kind[:80]!r}")
         if keys.layer_types is not None and len(keys.layer_types) != keys.num_hidden_layers:
             raise self._contradiction(
@@ -212,12 +231,9 @@ class _Reading:
         keys = self.keys
         path = "rope_scaling" if keys.rope_parameters is None else "rope_parameters"
         given = (keys.rope_scaling if keys.rope_parameters is None else keys.rope_parameters) or RotaryKeys()
-        bases = {base for base in (given.rope_theta, keys.rope_theta) if base is not None}
-        if len(bases) > 1:
-            raise self._contradiction("rope_theta", "it is there twice, with different values")
+        theta = self._same("rope_theta", {given.rope_theta, keys.rope_theta, keys.theta}, self.kind.theta)
         if given.type is not None and given.rope_type is not None and given.type != given.rope_type:
             raise self._contradiction(path, f"it is of the type {given.type!r} and {given.rope_type!r}")
-        theta = bases.pop() if bases else self.kind.theta
         return Rotary(theta, self._scaling(given, path))
 
     def _rotary_width(self, width: int) -> int | None:

@@ -50,6 +50,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     "smollm3": Architecture(KINDS["smollm3"], interleaved=True),
     "bitnet": Architecture(_FIRST_BITNET, scales=True),
     "bitnet-b1.58": Architecture(KINDS["bitnet"]),
+    "lfm2": Architecture(KINDS["lfm2"]),
     "qwen3moe": Architecture(KINDS["qwen3_moe"]),
     "qwen3next": Architecture(KINDS["qwen3_next"]),
     "qwen35": Architecture(KINDS["qwen3_5_text"]),
@@ -114,6 +115,7 @@ class _Reading:
         self.file, self.kind, self.prefix = file, kind, f"{file.architecture}."
         self.rotation = rotation_of(file)
         keys = _KEYS | (_DELTA_KEYS if kind.delta else frozenset()) | (_EXPERT_KEYS if kind.experts else frozenset())
+        keys |= {"shortconv.l_cache"} if kind.conv else frozenset()
         for name in file.metadata:
             known = name.startswith((*SILENT, PREFIX)) or name.removeprefix(self.prefix) in keys
             if not known:
@@ -122,7 +124,7 @@ class _Reading:
 
     def shape(self) -> LlamaShape:
         hidden, heads = self._size("embedding_length"), self._size("attention.head_count")
-        pairs = self._size("attention.head_count_kv", heads)
+        pairs, conv_layers = self._pairs(heads)
         if heads % pairs:
             raise self._contradiction(f"{heads} heads do not share {pairs} keys equally")
         if hidden % heads and f"{self.prefix}attention.key_length" not in self.file.metadata:
@@ -164,11 +166,25 @@ class _Reading:
             rotary_width=None if delta is None else turning,
             delta=delta,
             delta_layers=() if delta is None else tuple(i for i in range(layers) if (i + 1) % interval),
+            conv_taps=self._size("shortconv.l_cache", most=64) if self.kind.conv else 0,
+            conv_layers=conv_layers,
             experts=experts,
             expert_layers=() if experts is None else tuple(range(layers)),
             sub_norms=self.kind.sub_norms,
             tied=HEAD not in self.file.tensors,
         )
+
+    def _pairs(self, heads: int) -> tuple[int, tuple[int, ...]]:
+        """Heads of keys of attention, and the layers that have none because they are convolutions."""
+        if not self.kind.conv:
+            return self._size("attention.head_count_kv", heads), ()
+        counts = [int(count) for count in self.file.metadata.need(f"{self.prefix}attention.head_count_kv", np.ndarray)]
+        if len(counts) != self._layers():
+            raise self._contradiction(f"attention.head_count_kv has {len(counts)} of {self._layers()} layers")
+        some = {count for count in counts if count}
+        if len(some) > 1 or min(counts) < 0:
+            raise self._unsupported(f"{self.prefix}attention.head_count_kv has layers of {sorted(some)[:4]} heads")
+        return next(iter(some), heads), tuple(layer for layer, count in enumerate(counts) if not count)
 
     def _layers(self) -> int:
         """Layers, without those behind them that guess further tokens."""

@@ -10,6 +10,7 @@ from chimerac.frontends.config.fields import fields_of
 from chimerac.frontends.published.delta_keys import DeltaKeys
 from chimerac.frontends.published.expert_keys import ExpertKeys
 from chimerac.frontends.published.shape import Activation
+from chimerac.frontends.published.short_conv_keys import ConvKeys
 
 #: How folders have the projections of gated delta rules: one for each part, or together for each head of keys.
 Delta = Literal["apart", "joint"]
@@ -38,6 +39,7 @@ class Kind:
         window: positions that attention sees of configs that say nothing of windows; None for all.
         delta: layers may be gated delta rules, and three of four are where nothing says which; None where none are.
             Heads of attention then have gates and turn in part, and norms are centred.
+        conv: layers may be short convolutions.
         experts: layers may have experts, which GGUF files always have; None where none do.
         unrotated_every: every so many layers there is one whose heads do not turn; 0 for none.
     """
@@ -53,6 +55,7 @@ class Kind:
     window: int | None = None
     unrotated_every: int = 0
     delta: Delta | None = None
+    conv: bool = False
     experts: Experts | None = None
 
 
@@ -62,8 +65,9 @@ _UNROTATED: Final = frozenset({"no_rope_layers", "no_rope_layer_interval"})
 _DELTA: Final = frozenset(item.name for item in fields_of(DeltaKeys)) | {"layer_types", "attention_bias"}
 _EXPERTS: Final = frozenset(item.name for item in fields_of(ExpertKeys)) - {"shared_expert_intermediate_size"}
 _SHARED: Final = _EXPERTS | {"shared_expert_intermediate_size"}
+_CONV: Final = frozenset(item.name for item in fields_of(ConvKeys)) | {"layer_types"}
 #: Keys that configs of some kinds may have, of others not.
-PARTICULAR: Final = _WINDOWS | _BIASES | _UNROTATED | _DELTA | _SHARED
+PARTICULAR: Final = _WINDOWS | _BIASES | _UNROTATED | _DELTA | _SHARED | _CONV
 KINDS: Final[Mapping[str, Kind]] = {
     "llama": Kind(_BIASES),
     "mistral": Kind(frozenset({"sliding_window"}), window=4096),
@@ -71,6 +75,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "qwen3": Kind(_WINDOWS | {"attention_bias"}, head_norms=True),
     "smollm3": Kind(_WINDOWS | _BIASES | _UNROTATED, theta=2e6, tied=True, unrotated_every=4),
     "bitnet": Kind(frozenset({"attention_bias"}), epsilon=1e-5, theta=5e5, activation="relu2", sub_norms=True),
+    "lfm2": Kind(_CONV, epsilon=1e-5, theta=1e6, tied=True, head_norms=True, conv=True),
     "qwen3_moe": Kind(
         _WINDOWS | {"attention_bias"} | _EXPERTS, head_norms=True, experts=Experts(shared=False, normalised=False)
     ),

@@ -18,6 +18,7 @@ from chimerac.frontends.published.gated_network import gated_network
 from chimerac.frontends.published.products import Projection, Weight, untouched
 from chimerac.frontends.published.rotary import TURN
 from chimerac.frontends.published.shape import LlamaShape
+from chimerac.frontends.published.short_conv import ShortConv
 
 #: Cosines and sines of a call's positions, [T, d/2] each.
 Turned = tuple[Tensor, Tensor]
@@ -86,9 +87,12 @@ class Layer(nn.Module):
     def __init__(self, shape: LlamaShape, layer: int, forms: Mapping[str, Form], context: int) -> None:
         super().__init__()
         self.mixer_norm, self.ffn_norm = (RMSNorm(shape.hidden, shape.epsilon) for _ in range(2))
-        self.recurrent, path = layer in shape.delta_layers, f"layers.{layer}.mixer."
-        if self.recurrent and shape.delta is not None:
-            self.mixer: nn.Module = GatedDelta(shape.delta, shape.hidden, shape.epsilon, path, forms)
+        self.recurrent, path = layer in (*shape.delta_layers, *shape.conv_layers), f"layers.{layer}.mixer."
+        self.mixer: nn.Module
+        if shape.delta is not None and layer in shape.delta_layers:
+            self.mixer = GatedDelta(shape.delta, shape.hidden, shape.epsilon, path, forms)
+        elif layer in shape.conv_layers:
+            self.mixer = ShortConv(shape.hidden, shape.conv_taps, path, forms)
         else:
             self.mixer = Attention(shape, layer, forms, context)
         path = f"layers.{layer}.ffn."

@@ -8,6 +8,7 @@ from chimerac.frontends.published.delta_names import delta_parameters
 from chimerac.frontends.published.expert_names import expert_parameters
 from chimerac.frontends.published.parameter import Parameter, Stored
 from chimerac.frontends.published.shape import LlamaShape
+from chimerac.frontends.published.short_conv_names import conv_parameters, renamed
 
 #: Of a layer: name in the module → in folders, in GGUF files.
 _MATRICES: Mapping[str, tuple[str, str]] = {
@@ -23,6 +24,10 @@ _MATRICES: Mapping[str, tuple[str, str]] = {
 
 def parameters(shape: LlamaShape) -> Iterator[Parameter]:
     """All parameters of a model, in the order of its layers."""
+    return map(renamed, _parameters(shape)) if shape.conv_taps else _parameters(shape)
+
+
+def _parameters(shape: LlamaShape) -> Iterator[Parameter]:
     hidden = shape.hidden
     table = (shape.vocabulary, hidden)
     head = Parameter("head.weight", Stored("lm_head.weight"), Stored("output.weight"), table, "matrix")
@@ -52,6 +57,8 @@ def _layer(shape: LlamaShape, layer: int) -> Iterator[Parameter]:
         yield _norm(shape, f"{mine}{name}.weight", f"{folder}{theirs}.weight", f"{gguf}{its}.weight", shape.hidden)
     if shape.delta is not None and layer in shape.delta_layers:
         yield from delta_parameters(shape.delta, shape.hidden, f"{mine}mixer.", folder, gguf)
+    elif layer in shape.conv_layers:
+        yield from conv_parameters(shape.hidden, shape.conv_taps, f"{mine}mixer.", folder, gguf)
     else:
         yield from _attention(shape, mine, folder, gguf)
     if shape.experts is not None and layer in shape.expert_layers:

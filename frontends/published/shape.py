@@ -86,6 +86,8 @@ class LlamaShape:
         output_gate: what a head gives is multiplied with sigmoids, which come of the projection of queries, too.
         rotary_width: channels of a head that turn, the first ones; None for all.
         delta: of the layers in ``delta_layers``, which have that in place of attention.
+        conv_taps: tokens that short convolutions see, which the layers in ``conv_layers`` have in place of attention; 0
+            for none.
         experts: of the layers in ``expert_layers``, which have these in place of one network.
         sub_norms: what attention and the gate give is normed before the projection back.
         product_norms: epsilon of norms that each projection of a layer has for its input; None without them.
@@ -113,6 +115,8 @@ class LlamaShape:
     rotary_width: int | None = None
     delta: DeltaShape | None = None
     delta_layers: tuple[int, ...] = ()
+    conv_taps: int = 0
+    conv_layers: tuple[int, ...] = ()
     experts: ExpertShape | None = None
     expert_layers: tuple[int, ...] = ()
     sub_norms: bool = False

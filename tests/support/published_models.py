@@ -38,6 +38,13 @@ LLAMA3 = {
 LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64}
 YARN_TUNED = YARN | {"beta_fast": 24.0, "beta_slow": 2.0, "mscale": 0.8, "mscale_all_dim": 1.2, "truncate": False}
+#: Convolutions and attention in turns; the network is two thirds of 96 channels, rounded up.
+LFM2 = {
+    "num_hidden_layers": 3,
+    "layer_types": ["conv", "full_attention", "conv"],
+    "block_multiple_of": 16,
+    "rope_parameters": {"rope_theta": 1e6, "rope_type": "default"},
+}
 EXPERTS = {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 40}
 SHARED = EXPERTS | {"shared_expert_intermediate_size": 48}
 YARN_IN_PART = YARN | {"partial_rotary_factor": 0.5}
@@ -91,6 +98,7 @@ CASES: Mapping[str, Case] = {
     "smollm 3": Case("SmolLM3", {"num_hidden_layers": 4}),
     "bitnet": Case("BitNet", {"tie_word_embeddings": True}),
     "qwen 3.5": Case("Qwen3_5", HYBRID, "Qwen3_5Text"),
+    "lfm 2": Case("Lfm2", LFM2),
     "qwen 3 with experts": Case("Qwen3Moe", EXPERTS | {"head_dim": 32, "norm_topk_prob": True}),
     "qwen 3 with some experts": Case("Qwen3Moe", EXPERTS | {"num_hidden_layers": 3, "decoder_sparse_step": 2}),
     "qwen 3 next": Case("Qwen3Next", HYBRID | SHARED),
