@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from chimerac.frontends.published.parameter import Parameter, Stored, Use
 from chimerac.frontends.published.shape import DeltaShape
@@ -51,24 +52,32 @@ def _apart(delta: DeltaShape, folder: str, gguf: str) -> dict[str, tuple[Stored,
 def _joint(delta: DeltaShape, hidden: int, folder: str, gguf: str) -> dict[str, tuple[Stored, Stored]]:
     """Two in folders: for each head of keys its query, its key, its values and their z; for each its b and its a. GGUF
     files have the first taken apart."""
-    share = delta.values // delta.keys
-    width, inner = delta.key_width, share * delta.value_width
-    size = 2 * (width + inner)
-    queries, keys, values, z = (
-        [(head * size + first, count) for head in range(delta.keys)]
-        for first, count in ((0, width), (width, width), (2 * width, inner), (2 * width + inner, inner))
-    )
-    b, a = ([(2 * head * share + first, share) for head in range(delta.keys)] for first in (0, share))
-    whole, gates = (delta.keys * size, hidden), (2 * delta.values, hidden)
+    qkv, z, b, a = _joint_runs(delta)
+    whole, gates = (delta.channels + delta.inner, hidden), (2 * delta.values, hidden)
     name, gate_names = f"{folder}in_proj_qkvz.weight", (f"{folder}in_proj_ba.weight", f"{gguf}ssm_ba.weight")
     return {
-        "qkv_proj": (Stored(name, [*queries, *keys, *values], whole), Stored(f"{gguf}attn_qkv.weight")),
+        "qkv_proj": (Stored(name, qkv, whole), Stored(f"{gguf}attn_qkv.weight")),
         "z_proj": (Stored(name, z, whole), Stored(f"{gguf}attn_gate.weight")),
         "b_proj": (Stored(gate_names[0], b, gates), Stored(gate_names[1], b, gates)),
         "a_proj": (Stored(gate_names[0], a, gates), Stored(gate_names[1], a, gates)),
     }
 
 
+@lru_cache(maxsize=4)
+def _joint_runs(delta: DeltaShape) -> tuple[Runs, Runs, Runs, Runs]:
+    """Where rows of all queries, keys and values are in the first; those of z; those of b and of a in the second."""
+    share = delta.values // delta.keys
+    width, inner = delta.key_width, share * delta.value_width
+    size = 2 * (width + inner)
+    queries, keys, values, z = (
+        tuple((head * size + first, count) for head in range(delta.keys))
+        for first, count in ((0, width), (width, width), (2 * width, inner), (2 * width + inner, inner))
+    )
+    b, a = (tuple((2 * head * share + first, share) for head in range(delta.keys)) for first in (0, share))
+    return (*queries, *keys, *values), z, b, a
+
+
+@lru_cache(maxsize=16)  # the same for all layers, of which there may be thousands
 def _of_values(delta: DeltaShape, width: int, *, behind_keys: bool = False) -> Runs | None:
     """Where rows of heads of values are that files have tiled, ``width`` a head; None where they are in order.
 
@@ -80,4 +89,4 @@ def _of_values(delta: DeltaShape, width: int, *, behind_keys: bool = False) -> R
     before = 2 * delta.keys * delta.key_width if behind_keys else 0
     share = delta.values // delta.keys
     places = [other * delta.keys + head for head in range(delta.keys) for other in range(share)]
-    return [(0, before)][: int(behind_keys)] + [(before + place * width, width) for place in places]
+    return (*((0, before),) * behind_keys, *((before + place * width, width) for place in places))

@@ -23,6 +23,7 @@ ROTARY_FACTORS: Final = "rope_freqs.weight"
 #: Keys of these say nothing of what the model computes, or are read with the tokenizer.
 SILENT: Final = ("general.", "tokenizer.", "quantize.", "split.")
 MOST: Final = 1 << 24  #: of any size
+MOST_HEADS: Final = 1 << 14  #: of gated delta rules
 _Kind = TypeVar("_Kind", int, float)
 
 
@@ -178,9 +179,10 @@ class _Reading:
         """Heads of keys of attention, and the layers that have none because they are convolutions."""
         if not self.kind.conv:
             return self._size("attention.head_count_kv", heads), ()
-        counts = [int(count) for count in self.file.metadata.need(f"{self.prefix}attention.head_count_kv", np.ndarray)]
-        if len(counts) != self._layers():
-            raise self._contradiction(f"attention.head_count_kv has {len(counts)} of {self._layers()} layers")
+        said = self.file.metadata.need(f"{self.prefix}attention.head_count_kv", np.ndarray)
+        if len(said) != self._layers():
+            raise self._contradiction(f"attention.head_count_kv has {len(said)} of {self._layers()} layers")
+        counts = [int(count) for count in said]
         some = {count for count in counts if count}
         if len(some) > 1 or min(counts) < 0:
             raise self._unsupported(f"{self.prefix}attention.head_count_kv has layers of {sorted(some)[:4]} heads")
@@ -198,7 +200,8 @@ class _Reading:
         form = self.kind.delta
         if form is None:
             return None
-        keys, values, inner = (self._size(f"ssm.{key}") for key in ("group_count", "time_step_rank", "inner_size"))
+        keys, values = (self._size(f"ssm.{key}", most=MOST_HEADS) for key in ("group_count", "time_step_rank"))
+        inner = self._size("ssm.inner_size")
         if values % keys or inner % values:
             raise self._contradiction(f"{values} heads of {inner} channels do not share {keys} keys equally")
         taps = self._size("ssm.conv_kernel", most=64)

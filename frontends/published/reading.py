@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -36,6 +36,7 @@ from chimerac.frontends.sources.tensor import StoredTensor
 MOST_LISTED: Final = 20  #: problems named in one message
 PACKED_TYPE: Final = "U8"  #: of BitNet's packed matrices
 DEFAULT_RULES: Final = Rules("int8")  #: what becomes of what is not ternary, where nobody says it
+MOST_ABSENT: Final = 20_000  #: tensors that are looked for one by one
 FUSED: Final = ".mlp.experts.gate_up_proj"  #: of folders that have all experts of a layer in one tensor
 LARGEST: Final = 2.0**63  #: of a number of a vector: norms square it
 
@@ -233,11 +234,15 @@ def _take_scales(tensors: dict[str, StoredTensor], names: Iterable[str], ending:
 
 def _check(
     source: Source,
-    needed: Iterable[tuple[Parameter, Stored]],
+    needed: Sequence[tuple[Parameter, Stored]],
     tensors: Mapping[str, StoredTensor],
     rule: BitLinear | None,
 ) -> None:
     """Raise UserError CHM241 for all tensors that do not fit."""
+    count = sum(p.shape[0] if p.use == "experts" else 1 for p, _ in needed)
+    if count > MOST_ABSENT + 2 * len(tensors):
+        message = f"{source.path} has {len(tensors):,} tensors, far fewer than the model that it describes"
+        raise UserError("CHM241", message, hint="the config is that of another model, or files are missing")
     problems, names = [], set()
     expected_of = [(p, name, stored.shape or p.shape) for p, stored in needed for name in stored.names(p.shape[0])]
     for parameter, name, expected in expected_of:

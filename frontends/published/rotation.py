@@ -36,6 +36,7 @@ _KEYS: Final = frozenset(_ONLY) | {
     "gdn_v_grouped",
 }
 MOST_BLOCK: Final = 1 << 14
+MOST_WIDTHS: Final = 64
 TABLE: Final = "token_embd.weight"
 
 
@@ -115,8 +116,10 @@ def _same(file: GgufFile, key: str, value: object, expected: object) -> None:
 
 def _signs(file: GgufFile, block: int) -> dict[int, np.ndarray]:
     widths, values = (file.metadata.need(f"{_KEY}sign_{part}", np.ndarray) for part in ("widths", "values"))
-    sizes = [int(width) for width in widths]
     where = f"{file.path} contradicts itself: {_KEY}"
+    if not 0 < len(widths) <= MOST_WIDTHS:
+        raise UserError("CHM235", f"{where}sign_widths are {len(widths)}, not 1 to {MOST_WIDTHS}")
+    sizes = [int(width) for width in widths]
     if any(size <= 0 or size % block for size in sizes) or len(set(sizes)) != len(sizes):
         raise UserError("CHM235", f"{where}sign_widths are not different multiples of {block}: {sizes[:10]}")
     if sum(sizes) != len(values):

@@ -53,5 +53,5 @@ def conv_layers(keys: ConvKeys, types: tuple[str, ...] | None, layers: int) -> t
     """Which layers are convolutions, by their types or by those that are attention."""
     if types is not None:
         return tuple(layer for layer, kind in enumerate(types) if kind != ATTENTION)
-    attention = range(layers) if keys.full_attn_idxs is None else keys.full_attn_idxs
+    attention = set(range(layers) if keys.full_attn_idxs is None else keys.full_attn_idxs)
     return tuple(layer for layer in range(layers) if layer not in attention)

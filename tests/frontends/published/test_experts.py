@@ -150,6 +150,11 @@ CONFIGS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "another activation": ("CHM234", "another activation", {"hidden_act": "relu2"}),
     "BitNet's rules": ("CHM234", "experts of BitNet", {"quantization_config": {"quant_method": "bitnet"}}),
+    "far more experts": (
+        "CHM241",
+        "far fewer than the model",
+        {"num_experts": 1 << 14, "layer_types": None, "num_hidden_layers": 1 << 10},
+    ),
     "more experts": ("CHM241", "missing model.layers.0.mlp.experts.5.gate_proj.weight", {"num_experts": 6}),
     "fewer experts": ("CHM241", "unexpected model.layers.0.mlp.experts.4.", {"num_experts": 4}),
 }

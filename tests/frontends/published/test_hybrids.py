@@ -160,6 +160,7 @@ FILES: dict[str, tuple[str, str, Keys]] = {
     "heads that do not share": ("CHM235", "do not share 4 keys", _replaced("ssm.group_count", 4)),
     "a part that is no part": ("CHM235", "34 channels of heads of 32", _replaced("rope.dimension_count", 34)),
     "a convolution of one token": ("CHM234", "conv_kernel is 1", _replaced("ssm.conv_kernel", 1)),
+    "more heads than any model has": ("CHM231", "time_step_rank is 1048576", _replaced("ssm.time_step_rank", 1 << 20)),
     "an interval of 0": ("CHM231", "full_attention_interval is 0", _replaced("full_attention_interval", 0)),
 }
 

@@ -83,6 +83,7 @@ REFUSED: dict[str, tuple[str, str, Keys]] = {
     "no axis": ("CHM231", "no prism.hadamard.axis", {"axis": None}),
     "a version that is a text": ("CHM231", "prism.hadamard.version", {"version": "1"}),
     "too few signs": ("CHM235", "sign_values are 3", {"sign_values": [1, -1, 1]}),
+    "more widths than any model has": ("CHM235", "sign_widths are 99", {"sign_widths": [64] * 99}),
     "a sign of 2": ("CHM235", "not all 1 or -1", {"sign_values": [2] * 320}),
     "a width without signs": (
         "CHM234",
