@@ -1,4 +1,4 @@
-"""docs/ops.md: every op with what is declared of it, and where it has a kernel, an ONNX form and a PyTorch name.
+"""docs/ops.md: every op with what is declared of it, where it has a kernel and an ONNX form, and what PyTorch's become.
 
 ``python -m chimerac.compiler.build.op_coverage docs`` writes the page; a test compares it.
 """
@@ -9,7 +9,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from chimerac.compiler.ir.custom import CUSTOM
 from chimerac.compiler.ir.ops import OPS, OpDef
+from chimerac.frontends.export.decompositions import OURS
 from chimerac.frontends.export.handlers import HANDLERS
 from chimerac.targets.code.variants import kernel_sets
 from chimerac.targets.isa import load_isa
@@ -39,8 +41,30 @@ def ops_page() -> str:
         f"| {' | '.join(COLUMNS)} |",
         f"|{' --- |' * len(COLUMNS)}",
     ]
-    lines += [f"| {' | '.join(_row(op))} |" for op in OPS.values()]
-    return "\n".join(lines) + "\n"
+    lines += [f"| {' | '.join(_row(op))} |" for op in OPS.values() if op.name not in CUSTOM]
+    return "\n".join([*lines, "", *_pytorch()]) + "\n"
+
+
+def _pytorch() -> Iterator[str]:
+    """What becomes of the ops of PyTorch."""
+    yield from (
+        "## PyTorch ops",
+        "",
+        "What `torch.export` gives is imported by these handlers, in `frontends/export/`, each of which makes the ops",
+        "that are named, beside arithmetic and what moves or casts its operands. Those of the second table are written",
+        "with others before. Every other op is written with these by PyTorch's own decompositions, where it has one",
+        "that needs nothing else; `chimerac explain` says of a module which op is in the way. On which targets an op of",
+        "the IR is, the table above says.",
+        "",
+        "| PyTorch op | becomes |",
+        "| --- | --- |",
+    )
+    for target, handler in sorted(HANDLERS.items()):
+        yield f"| `{target}` | {', '.join(f'`{name}`' for name in handler.ops) or 'its operand, or a constant'} |"
+    yield from ("", "| PyTorch op | written by |", "| --- | --- |")
+    for op, function in sorted(OURS.items(), key=lambda item: str(item[0])):
+        place = f"{function.__module__.removeprefix('chimerac.').replace('.', '/')}.py"
+        yield f"| `{op}` | `{function.__name__.lstrip('_')}` of `{place}` |"
 
 
 def missing_kernel(op: OpDef) -> str:

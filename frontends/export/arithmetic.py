@@ -344,13 +344,13 @@ HANDLERS: Mapping[str, Handler] = {
         for name in ("sqrt", "rsqrt", "exp", "expm1", "log", "log1p", "tanh", "sigmoid", "silu", "erf", "sin", "cos")
     },
     **{f"aten.{name}.default": Handler(_rounded, name) for name in ("floor", "ceil", "trunc", "round")},
-    "aten.sign.default": Handler(_sign, "sign"),
+    "aten.sign.default": Handler(_sign, "sign", ("int_maximum", "int_minimum")),
     "aten.tan.default": Handler(_tangent, "", ("sin", "cos", "div")),
-    "aten.log2.default": Handler(_logarithm(2)),
-    "aten.log10.default": Handler(_logarithm(10)),
+    "aten.log2.default": Handler(_logarithm(2), "", ("log", "div")),
+    "aten.log10.default": Handler(_logarithm(10), "", ("log", "div")),
     "aten.exp2.default": Handler(_exp2, "pow"),
     "aten.reciprocal.default": Handler(_reciprocal, "div"),
-    "aten.log_sigmoid.default": Handler(_log_sigmoid),
+    "aten.log_sigmoid.default": Handler(_log_sigmoid, "", ("neg", "softplus")),
     "aten.softplus.default": Handler(_softplus, "softplus"),
     "aten.gelu.default": Handler(_gelu, "gelu"),
     "aten.relu.default": Handler(_relu, "maximum", ("int_maximum",)),
@@ -376,7 +376,7 @@ HANDLERS: Mapping[str, Handler] = {
         for written in (f"bitwise_{name}", f"__{name}__")
         for form, handler in _forms(written, Handler(_bitwise, f"int_{name}")).items()
     },
-    "aten.bitwise_not.default": Handler(_bitwise_not, "logical_not"),
+    "aten.bitwise_not.default": Handler(_bitwise_not, "logical_not", ("int_xor",)),
     **_forms(
         "to", Handler(_convert, "", ("to_float", "to_int", "not_equal")), ("dtype", "dtype_layout", "device", "other")
     ),

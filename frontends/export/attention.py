@@ -60,6 +60,8 @@ def recognise(program: ExportedProgram, mutations: Mutations, block: int, contex
     """
     limit = table_rows(program, mutations) if whole else None
     used, refused = False, list[tuple[Node, UserError]]()
+    if any(_is_softmax(node) for node in program.graph.nodes):
+        program.graph.eliminate_dead_code(_stays)  # what nobody uses need have no form
     nodes = [node for node in program.graph.nodes if _is_softmax(node)]
     for node in nodes:
         try:

@@ -233,7 +233,7 @@ def _asked(node: Node) -> tuple[str, bool]:
 
 #: Ops that compare places, and choose by it.
 _CHOOSING: Final = ("int_equal", "where", "int_where")
-_REDUCING: Final = ("reduce_prod", "reduce_max", "reduce_min", *_CHOOSING)
+_REDUCING: Final = ("int_maximum", "reduce_prod", "reduce_max", "reduce_min", *_CHOOSING)
 
 HANDLERS: Mapping[str, Handler] = {
     "aten.scatter.src": Handler(_scatter, "take_along", ("reduce_max", *_CHOOSING)),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,10 +13,12 @@ from aten_uses import ATEN
 from export_tools import VOCABULARY, WIDTH, Body, Small, body_line, check, load, refused, tensor
 from ir_tools import entered
 from torch import Tensor, nn
+from torch.fx import Node
 
 from chimerac.compiler.ir.interpreter import Session
 from chimerac.compiler.ir.types import i32
 from chimerac.frontends.export import walker
+from chimerac.frontends.export.handler import Handler
 from chimerac.frontends.export.handlers import HANDLERS
 from chimerac.frontends.layers import ops
 
@@ -101,17 +106,35 @@ class Heads(nn.Module):
         return logits
 
 
+#: Arithmetic, and ops that move and cast what a handler takes, and number places; docs/ops.md names the others.
+PREPARING = {
+    *("add", "sub", "mul", "div", "neg", "abs", "sqrt", "less"),
+    *("constant", "state.read", "reshape", "transpose", "broadcast", "slice", "concat", "pad", "to_float", "to_int"),
+    *("not_equal", "int_not_equal", "int_less", "int_where", "int_add", "int_mul", "iota", "token_count"),
+}
+
+
 @pytest.fixture
 def used(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The handlers that imports use."""
+    """The handlers that imports use, each of which must make but the ops that it declares."""
     seen: set[str] = set()
 
-    class Recorder(dict[str, object]):
-        def get(self, key: str, default: object = None) -> object:
+    def watched(key: str, handler: Handler) -> Handler:
+        def handle(importer: Any, node: Node, makes: str) -> Any:
+            before = len(importer.scopes[-1].ops)
+            result = handler.handle(importer, node, makes)
+            made = {op.name for op in importer.scopes[-1].ops[before:]} - PREPARING
+            assert made <= set(handler.ops), f"{key} makes {made - set(handler.ops)}"
+            return result
+
+        return replace(handler, handle=handle)
+
+    class Recorder(dict[str, Handler]):
+        def get(self, key: str, default: Any = None) -> Any:
             seen.add(key)
             return super().get(key, default)
 
-    monkeypatch.setattr(walker, "HANDLERS", Recorder(HANDLERS))
+    monkeypatch.setattr(walker, "HANDLERS", Recorder({key: watched(key, one) for key, one in HANDLERS.items()}))
     return seen
 
 
@@ -145,14 +168,15 @@ def test_every_aten_op(used: set[str]) -> None:
 def test_every_custom_op(used: set[str]) -> None:
     imported = check(Heads(), (3, 1, 4, 2), tolerance=2e-4)
     # of layers that hold integers: tests/frontends/layers/test_quantised.py; of attention: test_attention.py; of
-    # experts: tests/e2e/test_published.py
+    # experts and ternary rows: tests/e2e/test_published.py
     integers = {
         f"chimera.{kind}_codes_{what}.default" for kind in ("ternary", "int8") for what in ("linear", "embedding")
     }
     attention = {f"chimera.{kind}_attention.default" for kind in ("cached", "causal")}
     kinds = ("", "ternary_", "int8_", "bfloat16_", "float16_")
     experts = {f"chimera.grouped_{kind}linear.default" for kind in kinds}
-    experts |= {f"chimera.{name}.default" for name in ("sort_pairs", "gather_rows", "combine_experts")}
+    names = ("sort_pairs", "gather_rows", "combine_experts", "ternary_row_linear")
+    experts |= {f"chimera.{name}.default" for name in names}
     assert {name for name in HANDLERS if name.startswith("chimera.")} - used == integers | attention | experts
     assert imported.constants["one"].type == i32()
     assert len(imported.states) == 10
