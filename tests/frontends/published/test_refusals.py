@@ -1,4 +1,5 @@
-"""What is not supported, not known, or contradictory in a model of others is refused with one error that says so."""
+"""What is not supported, not known, or contradictory in a model of others is refused with one error that says so, and
+nothing is written."""
 
 from __future__ import annotations
 
@@ -14,9 +15,22 @@ import torch
 from published_models import CASES, change_config, save, write_gguf
 from safetensors.torch import load_file, save_file
 
+from chimerac.compiler.build.build import build
 from chimerac.compiler.errors import UserError
-from chimerac.frontends.published.reading import open_source, read_published, shape_of
+from chimerac.frontends.published.reading import open_source, shape_of
 from chimerac.frontends.sources.recognised import is_published
+from chimerac.runtime.reference.tokenizer import byte_tokenizer, write_tokenizer
+
+
+def refused(path: Path) -> UserError:
+    """The one error of a build, which leaves nothing behind."""
+    out, table = path.parent / "dist", path.parent / "bytes.tokenizer"
+    write_tokenizer(table, byte_tokenizer(300))
+    before = sorted(path.parent.rglob("*"))
+    with pytest.raises(UserError) as caught:
+        build(path, targets=["onnx"], out=out, tokenizer=table)
+    assert sorted(path.parent.rglob("*")) == before
+    return caught.value
 
 
 @pytest.fixture(scope="module")
@@ -98,12 +112,11 @@ def test_configs_are_refused_with_one_error(name: str, saved: Path, tmp_path: Pa
     folder = tmp_path / "model"
     shutil.copytree(saved, folder)
     change_config(folder, **changes)
-    with pytest.raises(UserError) as caught:
-        read_published(open_source(folder))
-    assert caught.value.code == code, caught.value.message
-    assert words in caught.value.message
-    assert (caught.value.span is not None) == (code != "CHM241")
-    assert "model" in caught.value.render()
+    error = refused(folder)
+    assert error.code == code, error.message
+    assert words in error.message
+    assert (error.span is not None) == (code != "CHM241")
+    assert "model" in error.render()
 
 
 def _bad_type(tensors: dict[str, torch.Tensor]) -> None:
@@ -138,10 +151,9 @@ def test_tensors_that_do_not_fit(name: str, saved: Path, tmp_path: Path) -> None
     tensors = load_file(folder / "model.safetensors")
     change(tensors)
     save_file(tensors, folder / "model.safetensors")
-    with pytest.raises(UserError) as caught:
-        read_published(open_source(folder))
-    assert caught.value.code == "CHM241"
-    assert words in caught.value.message
+    error = refused(folder)
+    assert error.code == "CHM241"
+    assert words in error.message
 
 
 def test_windows_bound_the_context(saved: Path, tmp_path: Path) -> None:
@@ -212,18 +224,17 @@ def test_gguf_files_are_refused_with_one_error(name: str, tmp_path: Path) -> Non
     model = CASES["llama"].make()
     model.config.head_dim = None  # type: ignore[union-attr]
     path = write_gguf(model, tmp_path / "model.gguf", "llama", keys=keys)
-    with pytest.raises(UserError) as caught:
-        read_published(open_source(path))
-    assert caught.value.code == code, caught.value.message
-    assert words in caught.value.message
-    assert str(path) in caught.value.message
+    error = refused(path)
+    assert error.code == code, error.message
+    assert words in error.message
+    assert str(path) in error.message
 
 
 def test_an_architecture_of_gguf_that_is_not_known(tmp_path: Path) -> None:
     path = write_gguf(CASES["llama"].make(), tmp_path / "model.gguf", "gemma")
-    with pytest.raises(UserError, match="'gemma' are not supported") as caught:
-        read_published(open_source(path))
-    assert caught.value.code == "CHM234"
+    error = refused(path)
+    assert error.code == "CHM234"
+    assert "'gemma' are not supported" in error.message
 
 
 def test_what_is_taken_for_a_model(saved: Path, tmp_path: Path) -> None:
