@@ -62,10 +62,10 @@ class TernaryPacking:
                 packed_name, scale_name = f"{weight}.{ternary_layout(rows, form)}", f"{scale}.{scale_layout(rows)}"
                 type_ = packed_type(module.constants[weight].type, rows, form)
                 trits = partial(pack_ternary, panel_rows=rows, form=form)
-                packed = _packed(new, packed_name, module.constants[weight], type_, trits)
+                packed = _packed(new, packed_name, module.constants[weight], type_, trits, rows)
                 scale_type = packed_scale_type(module.constants[scale].type, rows)
                 panels = partial(pack_scales, panel_rows=rows)
-                scales = _packed(new, scale_name, module.constants[scale], scale_type, panels)
+                scales = _packed(new, scale_name, module.constants[scale], scale_type, panels, rows)
                 operands = list(op.operands)
                 operands[places[0]] = builder.constant(packed_name, packed)
                 operands[places[1]] = builder.constant(scale_name, scales)
@@ -131,16 +131,27 @@ def _packed(
     plain: Constant,
     type_: TensorType,
     pack: Callable[[np.ndarray], np.ndarray],
+    panel_rows: int,
 ) -> TensorType:
     if plain.computed:
-        return new.derive_computed(name, type_, lambda: _parts(plain, pack))
+        return new.derive_computed(name, type_, lambda: _parts(plain, pack, panel_rows))
     return new.derive(name, lambda: pack(plain.data), type_.layout)
 
 
-def _parts(plain: Constant, pack: Callable[[np.ndarray], np.ndarray]) -> Iterator[np.ndarray]:
-    """Packed in pieces of whole matrices: a matrix alone is one piece, experts are one each."""
-    if len(plain.type.shape) == 2:
-        yield pack(plain.data)
-    else:
+def _parts(plain: Constant, pack: Callable[[np.ndarray], np.ndarray], panel_rows: int) -> Iterator[np.ndarray]:
+    """Packed in pieces: whole panels of a matrix alone, which follow each other; experts are one each."""
+    if len(plain.type.shape) > 2:
         for part in plain.parts():
             yield pack(part)
+        return
+    left: list[np.ndarray] = []  # rows that wait for the rest of their panel
+    for part in plain.parts():
+        left.append(part)
+        count = sum(map(len, left))
+        if count >= panel_rows:
+            rows = left[0] if len(left) == 1 else np.concatenate(left)
+            whole = count - count % panel_rows
+            yield pack(rows[:whole])
+            left = [rows[whole:]] if whole < count else []
+    if left:
+        yield pack(np.concatenate(left))

@@ -16,7 +16,7 @@ from chimerac.runtime.bundle_format import Section
 from chimerac.targets.code.kernel_queue import usable_cores
 
 #: Bytes of sections that may be finished or in work before their turn.
-MOST_WAITING = 768 << 20
+MOST_WAITING = 256 << 20
 
 Arrays = list[NDArray[Any]]
 

@@ -282,7 +282,8 @@ class Values:
     def _state_initial(self, target: str) -> np.ndarray:
         if target not in self.state_data:
             held = self._array(target)
-            self.state_data[target] = held.copy()  # running the module changes the buffer
+            # running the module changes the buffer; zeros that nobody writes to, as of large caches, take no memory
+            self.state_data[target] = held.copy() if np.any(held) else np.zeros_like(held, order="C")
         data = self.state_data[target]
         if target not in self.states:
             initial = None

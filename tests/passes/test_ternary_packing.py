@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ir_text import ir_text
+from ir_tools import module_of
 from nano_model import nano_module
 
 from chimerac.compiler.build import pipeline
 from chimerac.compiler.build.build import build
 from chimerac.compiler.ir.interpreter import Session
 from chimerac.compiler.ir.layouts import form_of
-from chimerac.compiler.ir.module import Module
+from chimerac.compiler.ir.module import Constant, Module
+from chimerac.compiler.ir.types import TensorType
 from chimerac.passes import ternary_packing
 from chimerac.passes.ternary_costs import TWO_BITS_ONLY, TernaryCosts
 from chimerac.passes.ternary_packing import TernaryPacking
@@ -21,6 +24,11 @@ from chimerac.runtime import load
 from chimerac.targets.isa import ISAS, load_isa
 from chimerac.targets.registry import find_target
 
+PRODUCT = """
+%x: f32[T,100] = embedding(%tokens, %table)
+%y: f32[T,30] = ternary_linear(%x, %weight) {block=64, group=128}
+return %y
+"""
 COSTS = TernaryCosts({"t2": 6.0, "t5": 7.0}, memory=40.0)
 
 
@@ -73,6 +81,33 @@ def test_a_form_can_be_asked_for() -> None:
 def test_the_form_does_not_change_the_meaning() -> None:
     two, base3 = (Session(packed(form=form)[0]).forward(range(5)) for form in ("t2", "t5"))
     np.testing.assert_array_equal(two, base3)
+
+
+@pytest.mark.parametrize("cuts", [(30,), (3, 5, 8, 30), (8, 16, 30), (1, 2, 29, 30), (17, 30)])
+@pytest.mark.parametrize("form", ["t2", "t5"])
+def test_parts_of_a_matrix_are_packed_as_they_come(form: str, cuts: tuple[int, ...]) -> None:
+    """Wherever the parts of its rows end."""
+    random = np.random.default_rng(4)
+    codes = random.integers(-1, 2, (30, 100)).astype(np.int8)
+    scales = random.uniform(0.1, 1, (30, 1)).astype(np.float16)
+    starts = (0, *cuts)
+
+    def module_with(whole: bool) -> Module:
+        def given(array: np.ndarray) -> Constant:
+            kind = TensorType.of(array)
+            parts = [array[start:end] for start, end in zip(starts, cuts, strict=False)]
+            return Constant(kind, array if whole else lambda: iter(parts))
+
+        text = ir_text("table: f32[9,100], weight: f32[30,100]", PRODUCT)
+        module = pipeline.run(module_of(text), pipeline.passes())[0]
+        held = {"weight.trits": given(codes), "weight.trits_scales": given(scales)}
+        return replace(module, constants=module.constants | held)
+
+    results = [TernaryPacking(8, form=form).run(module_with(whole)).module for whole in (True, False)]
+    for name in (f"weight.trits.{form}.r8", "weight.trits_scales.panel.r8"):
+        expected, made = (module.constants[name] for module in results)
+        assert made.computed
+        assert np.array_equal(made.data, expected.data)
 
 
 def test_only_what_was_measured_is_chosen_from() -> None:
