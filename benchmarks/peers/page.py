@@ -25,7 +25,8 @@ Result = Mapping[str, Any]
 
 
 PEERS: Mapping[str, Callable[[str], bool]] = {
-    "llama.cpp TQ2_0": lambda n: n.startswith("llama.cpp") and n.endswith("tq2_0"),
+    "llama.cpp TQ2_0": lambda n: n.startswith("llama.cpp") and n.endswith(" tq2_0"),
+    "llama.cpp Q2_0": lambda n: n.startswith("llama.cpp") and n.endswith(" q2_0"),
     "llama.cpp TQ1_0": lambda n: n.startswith("llama.cpp") and n.endswith("tq1_0"),
     "onnxruntime 2 bits": lambda n: n.startswith("onnxruntime"),
 }
@@ -247,6 +248,8 @@ def make(results: Sequence[Result], template: str) -> tuple[str, str]:
     parts = {"sources": facts, "ratios": matvec_ratios(matvecs) if matvecs else ""}
     for threads in (1, 2):
         parts[f"matvec {threads}"] = matvec_table(matvecs, threads) if matvecs else ""
+    published = [result for result in results if result["kind"] == "published"]
+    parts["published"] = "\n\n".join(f"`{result['name']}`:\n\n{model_table(result)}" for result in published)
     parts["models"] = "\n\n".join(model_heading(result) + model_table(result) for result in models)
     parts["browser"] = "\n\n".join(model_heading(result) + browser_table(result) for result in browsers)
     page = template

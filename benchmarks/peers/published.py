@@ -1,0 +1,84 @@
+"""A published model's GGUF file: decode and prefill of its bundle and of llama.cpp on the very same file, in turns.
+
+    PYTHONPATH=src python benchmarks/peers/published.py --bundle BUNDLE --gguf q2_0=FILE.gguf --name NAME \\
+        --llama native=ENVIRONMENT --out published.json
+
+The bundle is built of the file (``chimerac build FILE.gguf --target x86_64-avx2``) and runs with the best kernel set of
+this machine and with the plain one. Decoding and prefill are those of model.py. llama_file.py writes files in the shape
+of models that people have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from model import PLAIN, TOKENS, report
+from read_speed import STREAMS
+from turns import HERE, Worker, rounded, run_benchmark, take_turns
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--gguf", required=True, metavar="FORMAT=FILE")
+    parser.add_argument("--name", required=True, help="what the page calls it")
+    parser.add_argument("--llama", required=True, metavar="NAME=ENVIRONMENT")
+    parser.add_argument("--what", nargs="+", choices=tuple(TOKENS), default=list(TOKENS))
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=40, help="for one kind of work and number of threads")
+    parser.add_argument("--out", type=Path, required=True)
+    return parser.parse_args()
+
+
+def measure(given: argparse.Namespace) -> dict[str, Any]:
+    """The content of the result file."""
+    format_name, _, file = given.gguf.partition("=")
+    label, _, environment = given.llama.partition("=")
+    with ExitStack() as stack:
+        ours = [
+            stack.enter_context(
+                Worker(
+                    [sys.executable, HERE / "model_ours.py", f"{kernels or 'best'}={given.bundle}"],
+                    {"CHIMERA_CPU": kernels},
+                )
+            )
+            for kernels in ("", PLAIN)
+        ]
+        command = [Path(environment, "bin/python"), HERE / "model_llama.py", f"{format_name}={Path(file).resolve()}"]
+        peer = stack.enter_context(Worker(command))
+        theirs = peer.info["cases"][format_name]
+        systems, cases = {}, {}
+        for worker in ours:
+            ((case, facts),) = worker.info["cases"].items()
+            systems[f"chimerac {facts['kernels']}"] = (worker, {"case": case})
+            cases[f"chimerac {facts['kernels']}"] = {**facts, "weights": theirs["weights"]}
+        systems[f"llama.cpp ({label}) {format_name}"] = (peer, {"case": format_name})
+        cases[f"llama.cpp ({label}) {format_name}"] = theirs
+        runs = []
+        for threads in given.threads:
+            for what in given.what:
+                more = {"threads": threads, "what": what, "tokens": TOKENS[what]}
+                requests = {name: (worker, {**request, **more}) for name, (worker, request) in systems.items()}
+                for name, streams in STREAMS.items():
+                    requests[name] = (ours[0], {"case": "read", "streams": streams, "threads": threads})
+                found = take_turns(requests, given.rounds, given.seconds)
+                seconds = {name: [rounded(value) for value in values] for name, values in found.items()}
+                reads = {name: seconds.pop(name) for name in STREAMS}
+                runs.append({"threads": threads, "what": what, "read": reads, "seconds": seconds})
+        versions = {k: v for worker in (*ours, peer) for k, v in worker.info["versions"].items()}
+    return {
+        "name": given.name,
+        "ours": {"ternary": theirs["weights"]},
+        "versions": versions,
+        "cases": cases,
+        "runs": runs,
+    }
+
+
+if __name__ == "__main__":
+    run_benchmark("published", arguments(), measure, report)
