@@ -101,7 +101,7 @@ def test_parts_of_a_matrix_are_packed_as_they_come(form: str, cuts: tuple[int, .
         text = ir_text("table: f32[9,100], weight: f32[30,100]", PRODUCT)
         module = pipeline.run(module_of(text), pipeline.passes())[0]
         held = {"weight.trits": given(codes), "weight.trits_scales": given(scales)}
-        return replace(module, constants=module.constants | held)
+        return replace(module, constants={**module.constants, **held})
 
     results = [TernaryPacking(8, form=form).run(module_with(whole)).module for whole in (True, False)]
     for name in (f"weight.trits.{form}.r8", "weight.trits_scales.panel.r8"):
