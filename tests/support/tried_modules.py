@@ -284,6 +284,37 @@ def of_transformers(name: str, **more: Any) -> nn.Module:
     return Wrapped(model.float())
 
 
+Memory = tuple[Tensor, Tensor, Tensor]
+
+
+def recurrent(q: Tensor, k: Tensor, v: Tensor, i: Tensor, f: Tensor, **_: Any) -> tuple[Tensor, None]:
+    """xLSTM's mLSTM (arXiv 2405.04517) token by token, as a layer's backend: q, k, v [1, H, T, d], i, f [1, H, T]."""
+
+    def step(state: Memory, row: tuple[Tensor, ...]) -> tuple[Memory, Tensor]:
+        (c, n, m), (q, k, v, i, f) = state, row
+        forget = F.logsigmoid(f) + m
+        m = torch.maximum(forget, i)
+        fade, new = torch.exp(forget - m)[:, None], torch.exp(i - m)[:, None]
+        c, n = fade[..., None] * c + (new * k)[..., None] * v[:, None], fade * n + new * k
+        size = torch.maximum((q * n).sum(-1).abs(), torch.exp(-m)) + 1e-6
+        return (c, n, m), (q[..., None] * c).sum(1) / size[:, None]
+
+    heads, width = q.shape[1], q.shape[3]
+    begin = torch.zeros(heads, width, v.shape[3]), torch.zeros(heads, width), torch.zeros(heads)
+    rows = (part[0].transpose(0, 1) for part in (q * width**-0.5, k, v, i, f))
+    return chimerac.scan(step, begin, tuple(rows))[1].transpose(0, 1)[None], None
+
+
+def xlstm() -> nn.Module:
+    """xLSTM of `transformers` with that in place of its chunkwise backend."""
+    wrapped = of_transformers("xLSTM", **XLSTM)
+    for name, layer in list(wrapped.named_modules()):
+        if name.endswith("mlstm_layer"):
+            del layer.mlstm_backend
+            layer.mlstm_backend = recurrent
+    return wrapped
+
+
 def perceptron() -> nn.Module:
     return nn.Sequential(nn.Linear(12, 32), nn.GELU(), nn.Linear(32, 5))
 
@@ -316,6 +347,7 @@ TEXTS: Mapping[str, Callable[[], nn.Module]] = {
     "N4": SelectiveCopying,
     "Llama": lambda: of_transformers("Llama", **LLAMA),
     "BitNet": lambda: of_transformers("BitNet", **LLAMA),
+    "xLSTM": xlstm,
 }
 #: What is refused: the code, and the path of the module that it is about.
 REFUSED: Mapping[str, tuple[Callable[[], nn.Module], str, str]] = {
