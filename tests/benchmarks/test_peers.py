@@ -143,7 +143,16 @@ def test_pieces_of_a_measurement_become_one_table(peers: dict[str, ModuleType]) 
 
 def test_every_mark_of_the_template_is_filled(peers: dict[str, ModuleType]) -> None:
     marks = re.findall(r"<!-- (.*?) -->", (PEERS / "page.md").read_text("utf-8"))
-    assert sorted(marks) == ["browser", "matvec 1", "matvec 2", "models", "published", "ratios", "sources"]
+    assert sorted(marks) == [
+        "browser",
+        "long context",
+        "matvec 1",
+        "matvec 2",
+        "models",
+        "published",
+        "ratios",
+        "sources",
+    ]
 
 
 def test_wrong_products_are_noticed(peers: dict[str, ModuleType]) -> None:
