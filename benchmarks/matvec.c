@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "chm_internal.h"
+#include "chm_threads.h"
 
 #define STREAMS 2 /* as many per thread as read fastest here; more make pages of memory collide */
 
@@ -55,7 +56,9 @@ CHM_API int32_t measure(const void *const *operands, const uint64_t *strides, in
     for (int i = 0; i < 5; ++i) arguments[i] = (const uint8_t *)operands[i] + (uint64_t)copy * strides[i];
     copy = (copy + 1) % copies;
     double begun = now();
-    chm_share(what % 2 ? chm_pool_of(&bundle) : NULL, what / 2 ? read_only : multiply, arguments, n, units, work);
+    chm_turn turn = chm_pool_begin(what % 2 ? chm_pool_of(&bundle) : NULL, CHM_PACES, false);
+    chm_share(chm_turn_pool(&turn), what / 2 ? read_only : multiply, arguments, n, units, work);
+    chm_pool_end(&turn);
     durations[what * calls + call / 80 * 20 + call % 20] = now() - begun;
   }
   return chm_pool_resize(&bundle, 1);

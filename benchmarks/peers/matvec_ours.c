@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "chm_internal.h"
+#include "chm_threads.h"
 
 const chm_model_desc chm_model = {0};
 void QUANTISE(const void *, void *, void *, int32_t);
@@ -31,7 +32,9 @@ CHM_API double sweep(const void *x, const void *const *operands, const uint64_t 
     const void *arguments[5];
     for (int i = 0; i < 5; ++i) arguments[i] = (const uint8_t *)operands[i] + (uint64_t)copy * strides[i];
     QUANTISE(x, (void *)(uintptr_t)arguments[0], (void *)(uintptr_t)arguments[1], n);
-    chm_share(chm_pool_of(&bundle), part, arguments, n, units, work);
+    chm_turn turn = chm_pool_begin(chm_pool_of(&bundle), CHM_PACES, false); /* with all threads that were asked for */
+    chm_share(chm_turn_pool(&turn), part, arguments, n, units, work);
+    chm_pool_end(&turn);
   }
   clock_gettime(CLOCK_MONOTONIC, &ended);
   return ((double)(ended.tv_sec - begun.tv_sec) + 1e-9 * (double)(ended.tv_nsec - begun.tv_nsec)) / copies;

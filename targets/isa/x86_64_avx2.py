@@ -254,6 +254,7 @@ PLAIN = Isa(
     int8_dot=Int8Dot(8, _widen, _accumulate_int8),
     primitives=table(DOT2_U8_I8, DOT2_I16),
     converts_halves=True,
+    prefetch_bytes=2048,
 )
 
 #: Four sums of a pass need AVX-512's 32 registers; with 16, two sums and a shift are faster.

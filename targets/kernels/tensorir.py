@@ -217,6 +217,11 @@ class KernelBuilder:
         lanes = lanes_of(type_of(value))[1]
         self.emit(tirx.BufferStore(memory.buffer, value, [_places(index, lanes)]))
 
+    def prefetch(self, memory: Memory, index: int | Expr) -> None:
+        """Ask for the cache line of an element that will be read soon; it may lie beyond the end."""
+        place = tirx.address_of(memory.load(index))
+        self.emit(tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", place, 0, 3, 1)))
+
     @contextmanager
     def loop(self, extent: int | Expr) -> Iterator[Expr]:
         """A serial loop from 0 to ``extent``; yields the index. With a constant extent of 1 there is no loop."""

@@ -34,6 +34,7 @@ from chimerac.targets.kernels.tensorir import (
 from chimerac.targets.kernels.trit_codes import PLANES, WordCodes, period_of, to_two_bits, two_bit_vectors
 
 STRAIGHT = 512  #: most columns of a group that is all of a row and is read without a loop
+CACHE_LINE = 64  #: bytes
 RUN = 128  #: columns of a turn of that loop, about
 
 
@@ -319,6 +320,8 @@ class _Tile:
         def period_from(i: int | Expr) -> tuple[_Tile, WordCodes, list[list[Expr]]]:
             """Everything from period ``i`` on, so that all that follows lies at constant distances."""
             streams = [[b.let(start + i * period_bytes) for start in panels] for panels in starts]
+            if b.isa.prefetch_bytes and self.body.two_bits is None:
+                self._prefetch(streams, period_bytes)
             words = WordCodes(b, form, 0, lambda vector: [self._packed(weights, stream, vector) for stream in streams])
             scale_step = 0 if product.one_group else period * product.panel_rows
             return self._moved(i * period), words, [[b.let(p + i * scale_step) for p in ps] for ps in scale_starts]
@@ -336,6 +339,13 @@ class _Tile:
                 run(tile, g, extents, words, places)
         for column, values in enumerate(sums.results(self.scales, scale_starts)):
             self._store(column, vectors, values)
+
+    def _prefetch(self, streams: Sequence[Sequence[Expr]], size: int) -> None:
+        """Ask for what each stream reads later, as many bytes as it reads now."""
+        b = self.body.b
+        for start in dict.fromkeys(start for panels in streams for start in panels):
+            for line in range(0, size, CACHE_LINE):
+                b.prefetch(self.weights.memory, start + (b.isa.prefetch_bytes + line))
 
     def _sums(self, count: int) -> ScaledSums:
         """What becomes of the sums of pieces, for each column and ``count`` vectors."""

@@ -167,6 +167,7 @@ def _cases() -> Iterator[_Case]:
         x, y = codes(n, columns), scales(n, columns)
         yield _product(name, "ternary_matmul", x, y, trits, weight_scales(rows, columns), form="t5")
     yield _experts(random, "t5")
+    yield _experts(random, "")
 
 
 def _product(
@@ -198,19 +199,20 @@ def _packed(weights: np.ndarray, scales: np.ndarray, form: str) -> dict[int, tup
 
 
 def _experts(random: np.random.Generator, form: str = "t2") -> _Case:
-    """Three experts, one of which no token has chosen."""
+    """Three experts, one of which no token has chosen; without a form of trits the weights are int8."""
     n, chosen, rows, columns = 3, 2, 9, 72
     codes = random.integers(-127, 128, (n, chosen, columns)).astype(I8)
     scales = (random.random((n, chosen, 2)) * 0.1).astype(F32)
-    weights = random.integers(-1, 2, (3, rows, columns)).astype(I8)
+    limit = 1 if form else 127
+    weights = random.integers(-limit, limit + 1, (3, rows, columns)).astype(I8)
     weight_scales = (random.random((3, rows, 1)) * 0.1).astype(F16)
     operands = (codes, scales, weights, weight_scales, np.array([0, 2, 2, 6], np.int32))
     types = [TensorType.of(a) for a in operands]
     types[:2] = [t.with_shape(("T", *t.shape[1:])) for t in types[:2]]
     attributes: dict[str, Attribute] = {"rows": rows, "columns": columns, "group": 128, "block": 64}
-    op = "grouped_ternary_matmul"
-    packed = _packed(weights, weight_scales, form)
-    return f"{op}: three experts, {form}", op, types, operands, packed, attributes, n
+    op = "grouped_ternary_matmul" if form else "grouped_int8_matmul"
+    packed = _packed(weights, weight_scales, form) if form else {}
+    return f"{op}: three experts, {form or 'int8'}", op, types, operands, packed, attributes, n
 
 
 if __name__ == "__main__":
