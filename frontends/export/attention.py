@@ -60,8 +60,13 @@ def recognise(program: ExportedProgram, mutations: Mutations, block: int, contex
     """
     limit = table_rows(program, mutations) if whole else None
     used, refused = False, list[tuple[Node, UserError]]()
+
+    def stays(node: Node) -> bool:
+        """Whether a node stays though no other uses it: what a buffer becomes is no output of every graph."""
+        return node.op in ("placeholder", "output") or node.name in mutations
+
     if any(_is_softmax(node) for node in program.graph.nodes):
-        program.graph.eliminate_dead_code(_stays)  # what nobody uses need have no form
+        program.graph.eliminate_dead_code(stays)  # what nobody uses need have no form
     nodes = [node for node in program.graph.nodes if _is_softmax(node)]
     for node in nodes:
         try:
@@ -73,7 +78,7 @@ def recognise(program: ExportedProgram, mutations: Mutations, block: int, contex
     if refused:
         raise ObstaclesError(refused[0][1], [_obstacle(node, error) for node, error in refused])
     if nodes:
-        program.graph.eliminate_dead_code(_stays)
+        program.graph.eliminate_dead_code(stays)
     if context is not None and not used:
         hint = "leave it out: it is for attention that looks back at all of a text"
         raise UserError("CHM224", f"a context of {context} tokens, and nothing that depends on it", hint=hint)
@@ -102,11 +107,6 @@ def table_rows(program: ExportedProgram, mutations: Mutations) -> int | None:
             pairs = zip(node_of(node.args[0]).meta["val"].shape, node.meta["val"].shape, strict=True)
             found += [int(whole) for whole, part in pairs if str(part).startswith("s")]
     return min(found, default=None)
-
-
-def _stays(node: Node) -> bool:
-    """Whether a node stays though nobody uses it."""
-    return node.op in ("placeholder", "output")
 
 
 def _is_softmax(node: Node) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from drawn_modules import BLOCK, CONTEXT, MODULES, ONE, TWO, Drawn
+from drawn_modules import BLOCK, CONTEXT, MODULES, ONE, TWO, Drawn, Step
 from hypothesis import HealthCheck, Phase, given, note, settings
 from onnx_tools import assert_agrees
 from replay import Program, Recorded
@@ -116,6 +116,10 @@ def test_every_function_is_drawn() -> None:
     kinds: set[str] = set()
     each(MANY, lambda module: kinds.update(step.kind for step in module.steps), shrink=False)
     assert kinds == ONE.keys() | TWO.keys()
+
+
+def test_a_layer_behind_attention_keeps_its_state() -> None:
+    near_pytorch(Drawn([Step("sloped", 0, 0), Step("lstm", 0, 0)]))
 
 
 def test_some_modules() -> None:
