@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -46,7 +47,11 @@ def package() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         for name, module in (("nltk", nltk), ("nltk.corpus", corpus), ("nltk.tokenize", tokenize)):
             patch.setitem(sys.modules, name, module)
-        return importlib.import_module("g2p_en").G2p()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as it is compiled: its texts have escapes that Python no longer likes
+                "ignore"
+            )  # its texts have escapes that Python no longer likes, seen when it is compiled
+            return importlib.import_module("g2p_en").G2p()
 
 
 def expected(word: str) -> list[str]:

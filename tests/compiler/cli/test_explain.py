@@ -109,6 +109,6 @@ def test_a_build_from_a_file(chimerac: Command, tmp_path: Path) -> None:
 
 def test_a_module_takes_no_settings(chimerac: Command) -> None:
     found = chimerac("build", f"{FILE}:Fine", "--scale", "nano")
-    assert (found.code, "takes no scale, settings or weights" in found.err) == (1, True)
+    assert (found.code, "takes no scale, settings, weights or activations" in found.err) == (1, True)
     assert "CHM219" in chimerac("explain", "nowhere.py:Model").err
     assert "CHM219" in chimerac("explain", "model.py").err

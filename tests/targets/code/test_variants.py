@@ -59,7 +59,7 @@ def test_only_products_are_dispatched() -> None:
         f"extern void {OTHER.symbol}(const void *, void *, int32_t);",
     ]
     products = {op.name for op in OPS.values() if op.integer_product}
-    assert products == {"ternary_matmul", "grouped_ternary_matmul", "int8_matmul"}
+    assert products == {"ternary_matmul", "grouped_ternary_matmul", "int8_matmul", "grouped_int8_matmul"}
 
 
 def test_the_chosen_kernel_is_called_with_all_arguments(tmp_path: Path) -> None:
