@@ -49,8 +49,6 @@ def package() -> Any:
             patch.setitem(sys.modules, name, module)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # as it is compiled: its texts have escapes that Python no longer likes
-                "ignore"
-            )  # its texts have escapes that Python no longer likes, seen when it is compiled
             return importlib.import_module("g2p_en").G2p()
 
 
