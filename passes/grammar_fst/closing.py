@@ -116,26 +116,7 @@ def closing(states: Sequence[State]) -> Closing:
     """Bound the counters of all states, drop what leads to no end, and find a way to the end from the others."""
     plan = _Plan(states, bound(states))
     for number, state in enumerate(states):
-        counts = state.machine.counts
-        listed: list[_Way] = []
-        seen: set[tuple[tuple[Action, ...], int]] = set()
-        plain: set[int] = set()  # where segments without actions lead: most segments
-        for segment in state.segments:
-            actions, target = segment[2], segment[3]
-            if not actions:
-                if target in plain:
-                    continue
-                plain.add(target)
-            elif (actions, target) in seen or SPACE_ACTION in actions:
-                continue
-            else:
-                seen.add((actions, target))
-            place = len(seen) + len(plain)
-            if actions or counts:
-                listed.append(_way(number, segment, place))
-            else:
-                plan.before.setdefault(target, []).append(number << _PLACE_BITS | place)
-        plan.ways.append(listed)
+        plan.ways.append(_ways_of(plan, number, state))
     _find_ranges(plan)
     for turn in range(_MOST_ROUNDS):
         _shortest(plan)
@@ -151,6 +132,27 @@ def closing(states: Sequence[State]) -> Closing:
         for state in states:
             state.segments = [segment for segment in state.segments if _ends(plan, way_of(segment))]
     return Closing(plan.close, _rooms(plan), [_loop(plan, number) for number in range(len(states))])
+
+
+def _ways_of(plan: _Plan, number: int, state: State) -> list[_Way]:
+    """The ways of a state that have actions or whose marks count; the others are noted in ``plan.before``."""
+    counts = state.machine.counts
+    if not counts and not [segment for segment in state.segments if segment[2]]:  # most states
+        for place, target in enumerate(dict.fromkeys([segment[3] for segment in state.segments]), 1):
+            plan.before.setdefault(target, []).append(number << _PLACE_BITS | place)
+        return []
+    listed: list[_Way] = []
+    seen: set[tuple[tuple[Action, ...], int]] = set()
+    for segment in state.segments:
+        actions, target = segment[2], segment[3]
+        if (actions, target) in seen or SPACE_ACTION in actions:
+            continue
+        seen.add((actions, target))
+        if actions or counts:
+            listed.append(_way(number, segment, len(seen)))
+        else:
+            plan.before.setdefault(target, []).append(number << _PLACE_BITS | len(seen))
+    return listed
 
 
 def _way(number: int, segment: Segment, place: int) -> _Way:

@@ -174,10 +174,11 @@ class Determiniser:
         segments: list[Segment] = []
         if len(edges) > 1:
             edges.sort()
+        known = self._goals
         for first, last, active in self._pieces(edges):
-            _, _, target, action = edges[active[0]]
             if len(active) == 1:
-                actions, state = self._goal(number, first, target, action)
+                goal = edges[active[0]][2:]
+                actions, state = known.get(goal) or self._goal(number, first, *goal)
             else:
                 actions, state = self._goals_together(number, first, [edges[index] for index in active])
             if segments:

@@ -77,11 +77,12 @@ def tables(grammar: Grammar, states: Sequence[State], start: int, budget: Budget
 
 def _columns(states: Sequence[State]) -> NDArray[np.int64]:
     """The column of each byte and of END in the tables: bytes between which no state tells apart share one."""
-    bounds = 1
+    bounds, ranges = 1, set[tuple[int, int]]()
     for state in states:
-        for first, last, _, _ in state.segments:
-            bounds |= 1 << first | 1 << last + 1
+        ranges.update([segment[:2] for segment in state.segments])
         bounds |= state.returns ^ state.returns << 1
+    for first, last in ranges:
+        bounds |= 1 << first | 1 << last + 1
     return np.cumsum([bounds >> byte & 1 for byte in range(_END)] + [1]) - 1
 
 
@@ -106,14 +107,12 @@ def _cells(
             actions.append(listed)
         return found
 
-    begins, lengths, values = [], [], []
+    begins, lengths, values = list[int](), list[int](), list[int]()
     for index, state in enumerate(states):
-        row = index * width
-        for first, last, listed, target in state.segments:
-            begin = place[first]
-            begins.append(row + begin)
-            lengths.append(place[last] + 1 - begin)
-            values.append(target | number(listed) << 16)
+        row, segments = index * width, state.segments
+        begins += [row + place[segment[0]] for segment in segments]
+        lengths += [place[segment[1]] + 1 - place[segment[0]] for segment in segments]
+        values += [segment[3] | number(segment[2]) << 16 if segment[2] else segment[3] for segment in segments]
     _fill(cells.reshape(-1), begins, lengths, values)
     for index, state in enumerate(states):
         if state.final:
