@@ -35,7 +35,8 @@ int32_t chm_pool_resize(chm_bundle *bundle, int32_t threads) {
   chm_pool *pool = &bundle->pool;
   pool->threads = threads;
   __atomic_store_n(&pool->stop, threads == 1, __ATOMIC_SEQ_CST);
-  if (threads == 1) {
+  if (threads == 1) { /* the workers end; those that come later have numbers from 1 on again */
+    __atomic_store_n(&pool->joined, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&pool->asleep, 0, __ATOMIC_SEQ_CST);
     chm_pool_wake(pool);
   }

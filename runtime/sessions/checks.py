@@ -18,9 +18,14 @@ NO_TEXT: Final = "the bundle has no tokenizer: its model takes and gives token i
 def check_has_tokens(manifest: Manifest) -> None:
     """Raises BundleError CHM421 if a bundle holds no language model."""
     if manifest.entries:
-        example = ", ".join(f"{port.name!r}: …" for port in manifest.entries[0].inputs)
-        hint = f"call it with tensors: session.call({{{example}}})"
-        raise BundleError("CHM421", "the bundle holds no language model, and has no tokens", hint=hint)
+        raise no_tokens(manifest)
+
+
+def no_tokens(manifest: Manifest) -> BundleError:
+    """The error of what is of tokens, with a bundle of tensors."""
+    example = ", ".join(f"{port.name!r}: …" for port in manifest.entries[0].inputs)
+    hint = f"call it with tensors: session.call({{{example}}})"
+    return BundleError("CHM421", "the bundle holds no language model, and has no tokens", hint=hint)
 
 
 def check_has_text(manifest: Manifest, vocabulary: int) -> None:

@@ -16,7 +16,7 @@ from chimerac.runtime.bundle_format.hashing import hash_words
 from chimerac.runtime.bundle_format.state import MAX_REMAINING, SequenceState, StateForm, parse_state, state_bytes
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import GenerateOptions
-from chimerac.runtime.sessions.checks import Progress
+from chimerac.runtime.sessions.checks import Progress, no_tokens
 from chimerac.runtime.sessions.interface import CheckedPrompt, Piece, Session
 from chimerac.runtime.sessions.onnx_model import (
     ONNX_FUSED,
@@ -135,21 +135,21 @@ class OnnxCallSession(Session):
     def _close(self) -> None:
         self._session = None
 
-    # ---- of tokens: the doors of these are shut ----
+    # ---- of tokens, which nobody comes to: the session's own functions refuse them first ----
 
     def _generate(
         self, prompt: CheckedPrompt, options: GenerateOptions, tell: Progress
     ) -> Generator[Piece, None, None]:
-        yield from ()
+        raise no_tokens(self.manifest)
 
     def _encode(self, text: bytes, specials: bool, begins: bool) -> list[int]:
-        raise NotImplementedError
+        raise no_tokens(self.manifest)
 
     def _prefill(self, tokens: NDArray[np.int32], tell: Progress) -> None:
-        raise NotImplementedError
+        raise no_tokens(self.manifest)
 
     def _logits(self) -> NDArray[np.float32] | None:
-        raise NotImplementedError
+        raise no_tokens(self.manifest)
 
     def _logits_hash(self) -> str:
-        raise NotImplementedError
+        raise no_tokens(self.manifest)

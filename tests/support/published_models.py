@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +12,16 @@ from unittest.mock import patch
 
 import gguf
 import numpy as np
+import pytest
 import torch
 import transformers
 from torch import Tensor, nn
 
 with patch.object(torch, "compile", lambda function: function):  # which would compile each of these layers
     from transformers.integrations import bitnet as bitnet
+
+from chimerac.compiler.errors import UserError
+from chimerac.frontends.published.reading import open_source, read_published
 
 SIZES: Mapping[str, int] = {
     "vocab_size": 300,
@@ -122,6 +127,21 @@ def change_config(folder: Path, **settings: Any) -> None:
     file = folder / "config.json"
     config = json.loads(file.read_text()) | settings
     file.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+
+
+#: The code of an error, words of its message, and what the config says otherwise.
+Refusal = tuple[str, str, dict[str, Any]]
+
+
+def assert_config_refused(saved: Path, folder: Path, refusal: Refusal) -> None:
+    """A copy of a saved model with another config is refused with one error."""
+    code, words, changes = refusal
+    shutil.copytree(saved, folder)
+    change_config(folder, **changes)
+    with pytest.raises(UserError) as caught:
+        read_published(open_source(folder))
+    assert caught.value.code == code, caught.value.message
+    assert words in caught.value.message
 
 
 def logits_of(model: nn.Module, tokens: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from hybrid_files import write_hybrid
-from published_models import CASES, Case, change_config, logits_of, plain_types, save
+from published_models import CASES, Case, assert_config_refused, logits_of, plain_types, save
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -162,14 +162,7 @@ CONFIGS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_configs_are_refused_with_one_error(name: str, saved: Path, tmp_path: Path) -> None:
-    code, words, changes = CONFIGS[name]
-    folder = tmp_path / "model"
-    shutil.copytree(saved, folder)
-    change_config(folder, **changes)
-    with pytest.raises(UserError) as caught:
-        read_published(open_source(folder))
-    assert caught.value.code == code, caught.value.message
-    assert words in caught.value.message
+    assert_config_refused(saved, tmp_path / "model", CONFIGS[name])
 
 
 def test_experts_of_different_types(saved: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 import transformers
 from hybrid_files import write_hybrid
-from published_models import CASES, HYBRID, SIZES, change_config, logits_of, save
+from published_models import CASES, HYBRID, SIZES, assert_config_refused, change_config, logits_of, save
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -117,14 +117,7 @@ CONFIGS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_configs_are_refused_with_one_error(name: str, saved: Path, tmp_path: Path) -> None:
-    code, words, changes = CONFIGS[name]
-    folder = tmp_path / "model"
-    shutil.copytree(saved, folder)
-    change_config(folder, **changes)
-    with pytest.raises(UserError) as caught:
-        read_published(open_source(folder))
-    assert caught.value.code == code, caught.value.message
-    assert words in caught.value.message
+    assert_config_refused(saved, tmp_path / "model", CONFIGS[name])
 
 
 def test_a_decay_that_is_no_number(saved: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from published_models import CASES, change_config, logits_of, save, write_gguf
+from published_models import CASES, assert_config_refused, change_config, logits_of, save, write_gguf
 from torch import nn
 
 from chimerac.compiler.errors import UserError
@@ -149,14 +149,7 @@ CONFIGS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_configs_are_refused_with_one_error(name: str, saved: Path, tmp_path: Path) -> None:
-    code, words, changes = CONFIGS[name]
-    folder = tmp_path / "model"
-    shutil.copytree(saved, folder)
-    change_config(folder, **changes)
-    with pytest.raises(UserError) as caught:
-        read_published(open_source(folder))
-    assert caught.value.code == code, caught.value.message
-    assert words in caught.value.message
+    assert_config_refused(saved, tmp_path / "model", CONFIGS[name])
 
 
 @pytest.mark.parametrize(
