@@ -226,8 +226,9 @@ def compile(
 
     Args:
         module: of a language model ``forward(tokens i32[T], position i32[]) -> logits f32[T, V]`` with its recurrent
-            state in buffers that forward overwrites: the export form of docs/modules.md. Of any other module a forward
-            of tensors, for which there is an example. Or ``file.py:Class``, as of ``explain``.
+            state in buffers that forward overwrites: the export form of docs/modules.md, or a module whose method
+            ``export_form(context)`` returns one. Of any other module a forward of tensors, for which there is an
+            example. Or ``file.py:Class``, as of ``explain``.
         example: the arguments of a call of a module that is no language model, by place or by name: tensors, whose
             types and shapes are those of every call, or texts, ``"1,16:f32"``, ``"T,16:f32"`` where an axis varies.
             None asks the module's methods ``example()`` and ``dynamic_shapes()``; one without is a language model.

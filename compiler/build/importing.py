@@ -163,18 +163,20 @@ def model_of_module(
     weights_format: Given | None = None,
     tell: Progress = silent,
 ) -> Model:
-    """The model of a PyTorch module in export form; parameters and errors as of ``compile``."""
+    """The model of a PyTorch module in export form, or with one; parameters and errors as of ``compile``."""
     name = _checked_name(module, name)
     begun = time.perf_counter()
     import torch
 
     from chimerac.frontends.export.importer import import_module
+    from chimerac.frontends.export.own_form import form_of
 
     notes: list[str] = []
+    form = form_of(module.eval(), context)
     with torch.no_grad():
-        imported = import_module(module.eval(), name=name, block=block, notes=notes, context=context)
+        imported = import_module(form.module, name=name, block=block, notes=notes, context=form.context)
         imported = with_caches(imported, cache)
-    formats = formatted(module, imported, weights_format)
+    formats = formatted(form.module, imported, weights_format)
     imported = formats.module
     verify(imported)
     tell("export", f"{len(imported.entry('main').ops)} ops", time.perf_counter() - begun)

@@ -179,9 +179,11 @@ def _imported(module: nn.Module, example: Example | None, block: int, context: i
     name = type(module).__name__
     if example is None:
         from chimerac.frontends.export.importer import import_module
+        from chimerac.frontends.export.own_form import form_of
 
         notes: list[str] = []
-        made = import_module(module, name="module", block=block, notes=notes, context=context)
+        form = form_of(module, context)
+        made = import_module(form.module, name="module", block=block, notes=notes, context=form.context)
         graph = made.graphs["main"]
         inputs = tuple(f"{value.name} {value.type}" for value in graph.inputs)
         results = tuple(f"logits {value.type}" for value in graph.results)
