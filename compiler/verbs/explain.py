@@ -132,6 +132,7 @@ def explain(
 
     from chimerac.frontends.export.examples import example_of
     from chimerac.frontends.export.obstacles import Obstacle, ObstaclesError
+    from chimerac.frontends.export.own_form import form_of
     from chimerac.frontends.export.places import Places
     from chimerac.frontends.export.source import load_source
     from chimerac.frontends.export.tracing import TracingError
@@ -140,8 +141,11 @@ def explain(
         module = load_source(module)
     module.eval()
     found = example_of(module, example, dynamic_shapes, block)
-    places = Places(module)
     name, kind = type(module).__name__, "tokens" if found is None else "tensors"
+    if found is None:
+        form = form_of(module, context)
+        module, context = form.module, form.context
+    places = Places(module)
     try:
         with torch.no_grad(), _quiet(), places.kept():
             return _imported(module, found, block, context)
@@ -179,11 +183,9 @@ def _imported(module: nn.Module, example: Example | None, block: int, context: i
     name = type(module).__name__
     if example is None:
         from chimerac.frontends.export.importer import import_module
-        from chimerac.frontends.export.own_form import form_of
 
         notes: list[str] = []
-        form = form_of(module, context)
-        made = import_module(form.module, name="module", block=block, notes=notes, context=form.context)
+        made = import_module(module, name="module", block=block, notes=notes, context=context)
         graph = made.graphs["main"]
         inputs = tuple(f"{value.name} {value.type}" for value in graph.inputs)
         results = tuple(f"logits {value.type}" for value in graph.results)

@@ -77,6 +77,8 @@ class Places(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if torch.compiler.is_dynamo_compiling():  # the step of a scan, which PyTorch reads without running it
+            return func(*args, **(kwargs or {}))
         place = self._here(sys._getframe(1))
         if place is None:
             return func(*args, **(kwargs or {}))
