@@ -42,35 +42,35 @@ class GrammarFst:
         There the automaton accepts less than the grammar, never more.
         """
         try:
-            return self._compiled(grammar)
+            with deep_recursion():
+                return self._compiled(grammar)
         except RecursionError:
             message = f"the grammar {grammar.name} has parts that are nested too deep, or too many in a row"
             raise UserError("CHM282", message, hint="make it shorter, or repeat one part") from None
 
     def _compiled(self, grammar: Grammar) -> tuple[Automaton, tuple[str, ...]]:
-        with deep_recursion():
-            budget = Budget(grammar.name)
-            prepared, called, lengths = prepare(grammar, budget)
-            ways = ""
-            for unrolled in (UNROLLED_NODES, _UNROLLED_AFTER_CONFLICT):
-                machine = Determiniser(Nfa(prepared, called, dict(lengths), budget, unrolled))
-                try:
-                    start = machine.run()
-                except Conflict as conflict:
-                    ways = _example(machine, conflict)
-                    if not conflict.counted:
-                        break
-                else:
-                    made = tables(prepared, machine.states, start, budget, minimise=self.minimise)
-                    place = stuck(made)
-                    if place is not None:
-                        raise _endless(grammar, machine, place)
-                    notes = [_example(machine, c) + "; the former is taken" for c in machine.preferences]
-                    return made, tuple(notes)
-                del machine  # what it holds is not needed beside the next one
-            message = f"the grammar {grammar.name} is ambiguous for one stack: {ways}"
-            hint = "let the alternatives differ earlier, or write what they share as one rule"
-            raise UserError("CHM283", message, hint=hint)
+        budget = Budget(grammar.name)
+        prepared, called, lengths = prepare(grammar, budget)
+        ways = ""
+        for unrolled in (UNROLLED_NODES, _UNROLLED_AFTER_CONFLICT):
+            machine = Determiniser(Nfa(prepared, called, dict(lengths), budget, unrolled))
+            try:
+                start = machine.run()
+            except Conflict as conflict:
+                ways = _example(machine, conflict)
+                if not conflict.counted:
+                    break
+            else:
+                made = tables(prepared, machine.states, start, budget, minimise=self.minimise)
+                place = stuck(made)
+                if place is not None:
+                    raise _endless(grammar, machine, place)
+                notes = [_example(machine, c) + "; the former is taken" for c in machine.preferences]
+                return made, tuple(notes)
+            del machine  # what it holds is not needed beside the next one
+        message = f"the grammar {grammar.name} is ambiguous for one stack: {ways}"
+        hint = "let the alternatives differ earlier, or write what they share as one rule"
+        raise UserError("CHM283", message, hint=hint)
 
 
 def _endless(grammar: Grammar, machine: Determiniser, place: Stuck) -> UserError:

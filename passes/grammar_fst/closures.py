@@ -38,7 +38,7 @@ class Closures:
         """The nodes reached without a byte that have edges, calls or an end."""
         found = self._known.get(node)
         if found is None:
-            order = self._reached(node, _MANY)
+            order = self._reached(node, _MANY) if node in self._epsilon else [node]
             found = self._known[node] = self._condensed(node) if order is None else self._members(order)
             self._budget.use(BYTES, _MEMBER_BYTES * len(found))
         return found
@@ -48,15 +48,17 @@ class Closures:
         epsilon = self._epsilon.get
         seen = {node}
         order = [node]
+        work = 0
         for member in order:
             following = epsilon(member)
             if following:
-                self._budget.use(WORK, len(following))
+                work += len(following)
                 order += [target for target in dict.fromkeys(following) if target not in seen]
                 seen.update(following)
                 if len(order) > most:
-                    return None
-        return order
+                    break
+        self._budget.use(WORK, work)
+        return None if len(order) > most else order
 
     def _members(self, order: Iterable[int]) -> frozenset[int]:
         edges, calls, finals = self._ends

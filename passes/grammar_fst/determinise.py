@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from chimerac.compiler.errors import InternalError, UserError
 from chimerac.compiler.ir.grammar import BYTES, MAX_STATES, WORK
@@ -16,8 +16,13 @@ from chimerac.passes.grammar_fst.nfa import MARK, NO_ACTION, POP, PUSH, SPACE_AC
 #: state that the segment belongs to: a frame that opens and ends with one byte is none.
 Segment = tuple[int, int, tuple[Action, ...], int]
 
+Edge = tuple[int, int, int, Action]
+#: The actions and the next state after a byte.
+Step = tuple[tuple[Action, ...], int]
 #: First and last byte, and the places of some edges in a list.
 Piece = tuple[int, int, tuple[int, ...]]
+
+_Item = TypeVar("_Item", bound=Hashable)
 
 _MOST_COPIES: Final = 400  #: of rules that are copied to tell calls apart
 #: About what a state, a node in it and a segment take, with what later steps make of them.
@@ -48,6 +53,22 @@ class Conflict(Exception):
         self.state, self.byte, self.ways, self.counted = state, byte, ways, counted
 
 
+class Numbered(Generic[_Item]):
+    """Different things, numbered."""
+
+    def __init__(self) -> None:
+        self.listed: list[_Item] = []
+        self._numbers: dict[_Item, int] = {}
+
+    def of(self, item: _Item) -> int:
+        """The number of a thing."""
+        number = self._numbers.get(item)
+        if number is None:
+            number = self._numbers[item] = len(self.listed)
+            self.listed.append(item)
+        return number
+
+
 class Determiniser:
     """Runs the subset construction over all machines that the start machine reaches."""
 
@@ -57,8 +78,11 @@ class Determiniser:
         self.preferences: list[Conflict] = []  #: where going on was preferred to ending a frame
         self.call_sites: dict[str, set[int]] = {}  #: machine → return states
         self._numbers: dict[frozenset[int], int] = {}
-        self._goals: dict[tuple[int, Action], tuple[tuple[Action, ...], int]] = {}
-        self._known_pieces: dict[tuple[tuple[int, int], ...], list[Piece]] = {}
+        self._spans = Numbered[tuple[tuple[int, int], ...]]()  #: the bytes of the edges of a node
+        self._goals = Numbered[tuple[int, Action]]()  #: what follows an edge
+        self._of_nodes: dict[int, tuple[int, list[int]]] = {}  #: the spans and the goals of a node's edges
+        self._steps: dict[int | tuple[int, ...], Step] = {}  #: what becomes of a goal, or several
+        self._known_pieces: dict[tuple[int, ...], list[Piece]] = {}
         self._starts: dict[str, int] = {}
         self._done: list[bool] = []
         self._queue: deque[int] = deque()
@@ -114,20 +138,32 @@ class Determiniser:
             return
         self._done[number] = True
         state, nfa = self.states[number], self.nfa
-        nodes = state.nodes
-        nfa.budget.use(WORK, len(nodes))
+        nodes = list(state.nodes)
         calls = [call for node in nodes for call in nfa.calls.get(node, ())]
-        edges = [edge for node in nodes for edge in nfa.edges.get(node, ())]
         if calls:
-            edges = self._settle(number, edges, calls)
-        self._sweep(number, edges, calls)
+            edges = self._settle(number, [edge for node in nodes for edge in nfa.edges.get(node, ())], calls)
+            self._sweep(number, [self._numbered(edges)])
+        else:
+            self._sweep(number, [self._of_node(node) for node in nodes if nfa.edges.get(node)])
+        self._add_calls(number, calls)
+
+    def _numbered(self, edges: Sequence[Edge]) -> tuple[int, list[int]]:
+        """The number of the bytes that edges take, and for each that of what follows it."""
+        return self._spans.of(tuple([edge[:2] for edge in edges])), [self._goals.of(edge[2:]) for edge in edges]
+
+    def _of_node(self, node: int) -> tuple[int, list[int]]:
+        """The same of a node's edges, which do not change any more: nodes are in many states."""
+        found = self._of_nodes.get(node)
+        if found is None:
+            found = self._of_nodes[node] = self._numbered(self.nfa.edges[node])
+        return found
 
     def _settle(
         self,
         number: int,
-        edges: list[tuple[int, int, int, Action]],
+        edges: list[Edge],
         calls: list[tuple[str, int, Action]],
-    ) -> list[tuple[int, int, int, Action]]:
+    ) -> list[Edge]:
         """Replace calls that start like something else by copies of their rules, until all differ; calls is changed."""
         known = dict.fromkeys(edges)
         waiting = dict.fromkeys(calls)
@@ -166,69 +202,70 @@ class Determiniser:
         names = [f"the rule {rule}" if not rule.startswith("#") else "a counted repetition" for rule in rules]
         return " and ".join([*names, "something else"] if plain or len(names) == 1 else names)
 
-    def _sweep(
-        self, number: int, edges: list[tuple[int, int, int, Action]], calls: list[tuple[str, int, Action]]
-    ) -> None:
-        """Cut the bytes into intervals where the same edges hold, and add a segment for each."""
-        self.nfa.budget.use(WORK, len(edges))
+    def _sweep(self, number: int, parts: Sequence[tuple[int, list[int]]]) -> None:
+        """Cut the bytes into intervals where the same edges hold, and add a segment for each.
+
+        ``parts`` are the numbers of the spans and the goals of some edges after the other.
+        """
+        goals = parts[0][1] if len(parts) == 1 else [goal for _, listed in parts for goal in listed]
+        self.nfa.budget.use(WORK, len(self.states[number].nodes) + len(goals))
         segments: list[Segment] = []
-        if len(edges) > 1:
-            edges.sort()
-        known = self._goals
-        for first, last, active in self._pieces(edges):
+        known = self._steps.get
+        end, before = -1, None
+        for first, last, active in self._pieces(tuple([spans for spans, _ in parts])):
             if len(active) == 1:
-                goal = edges[active[0]][2:]
-                actions, state = known.get(goal) or self._goal(number, first, *goal)
+                goal = goals[active[0]]
+                step = known(goal) or self._goal(number, first, goal)
             else:
-                actions, state = self._goals_together(number, first, [edges[index] for index in active])
-            if segments:
-                before = segments[-1]
-                if before[3] == state and before[1] == first - 1 and before[2] == actions:
-                    segments[-1] = (before[0], last, actions, state)
-                    continue
-            segments.append((first, last, actions, state))
+                several = tuple([goals[place] for place in active])
+                step = known(several) or self._goals_together(number, first, several)
+            if step == before and end == first - 1:
+                segments[-1] = (segments[-1][0], last, *step)
+            else:
+                segments.append((first, last, *step))
+            end, before = last, step
         self.nfa.budget.use(BYTES, _SEGMENT_BYTES * len(segments))
         self.states[number].segments = segments
-        self._add_calls(number, calls)
 
-    def _pieces(self, edges: list[tuple[int, int, int, Action]]) -> list[Piece]:
-        """Where ascending edges hold: bytes that the same of them take, and their places in the list.
+    def _pieces(self, spans: tuple[int, ...]) -> list[Piece]:
+        """Where edges hold: ascending ranges of bytes that the same of them take, and their places in the list.
 
         States have few edges of their own and many that they share (any other character of a text), so the same
         bytes occur again and again.
         """
-        key = tuple([edge[:2] for edge in edges])
-        found = self._known_pieces.get(key)
+        found = self._known_pieces.get(spans)
         if found is None:
-            found = self._known_pieces[key] = list(cut((*pair, index) for index, pair in enumerate(key)))
+            listed = [span for number in spans for span in self._spans.listed[number]]
+            found = list(cut((first, last, index) for index, (first, last) in enumerate(listed)))
+            self._known_pieces[spans] = found
             self.nfa.budget.use(BYTES, _SEGMENT_BYTES * len(found))
         return found
 
-    def _goals_together(
-        self, number: int, first: int, active: list[tuple[int, int, int, Action]]
-    ) -> tuple[tuple[Action, ...], int]:
+    def _goals_together(self, number: int, first: int, several: tuple[int, ...]) -> Step:
         """The actions and the next state where several edges hold."""
-        targets = {target: None for _, _, target, _ in active}
-        actions = {action for _, _, _, action in active}
+        active = [self._goals.listed[goal] for goal in several]
+        targets = dict.fromkeys(target for target, _ in active)
+        actions = {action for _, action in active}
         if len(actions) > 1:
             if MARK in actions:
                 raise Conflict(number, first, "a counted repetition and something else", True)
             actions.discard(SPACE_ACTION)  # whitespace that may also be meant is not capped
         action = actions.pop()
         if len(targets) == 1:
-            return self._goal(number, first, active[0][2], action)
+            goal = self._goals.of((active[0][0], action))
+            return self._steps.get(goal) or self._goal(number, first, goal)
         together = [self.nfa.closure(target) for target in targets]
         self.nfa.budget.use(WORK, sum(map(len, together)))
-        return self._next(number, first, action, frozenset().union(*together))
+        step = self._steps[several] = self._next(number, first, action, frozenset().union(*together))
+        return step
 
-    def _goal(self, number: int, first: int, target: int, action: Action) -> tuple[tuple[Action, ...], int]:
-        """The actions and the next state after an edge alone; a node is of one machine, so that they do not change."""
-        found = self._goals.get((target, action))
-        if found is None:
-            found = self._goals[target, action] = self._next(number, first, action, self.nfa.closure(target))
-        return found
+    def _goal(self, number: int, first: int, goal: int) -> Step:
+        """What follows an edge alone; a node is of one machine, so that it does not change."""
+        target, action = self._goals.listed[goal]
+        step = self._steps[goal] = self._next(number, first, action, self.nfa.closure(target))
+        return step
 
-    def _next(self, number: int, first: int, action: Action, nodes: frozenset[int]) -> tuple[tuple[Action, ...], int]:
+    def _next(self, number: int, first: int, action: Action, nodes: frozenset[int]) -> Step:
         machine = self.states[number].machine
         actions = () if action == NO_ACTION else (action,)
         if not machine.main and nodes == {machine.final}:

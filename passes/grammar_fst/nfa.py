@@ -46,6 +46,7 @@ UNROLLED_NODES = 96
 #: A choice of so many texts is built as one automaton of words.
 _MANY_WORDS: Final = 64
 _NODE_BYTES: Final = 400  #: of a node with its edges, about
+_NODES_AT_ONCE: Final = 64  #: are taken of the budget together
 
 #: Of marks.
 UNLIMITED = 65535
@@ -54,7 +55,8 @@ UNLIMITED = 65535
 def _new_node(budget: Budget) -> int:
     number = budget.used[NODES]
     budget.use(NODES, 1)
-    budget.use(BYTES, _NODE_BYTES)
+    if number % _NODES_AT_ONCE == 0:
+        budget.use(BYTES, _NODE_BYTES * _NODES_AT_ONCE)
     return number
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+import numpy as np
+
 from chimerac.runtime.bundle_format.fstpack import POP, PUSH, REJECT, RETURN, Automaton
 
 #: A text: the class of a byte, two texts, or nothing.
@@ -21,6 +23,7 @@ Actions: TypeAlias = tuple[tuple[int, int], ...]
 Below: TypeAlias = tuple[int, int]
 
 _START: Final = 0
+_ROWS: Final = 1024  #: of the tables, read together
 
 
 @dataclass
@@ -37,13 +40,29 @@ class Cells:
 
     def row(self, state: int) -> dict[int, int]:
         """The cells of a state that aren't rejections, in the order of their classes, each with the set of those."""
-        found = self._rows.get(state)
-        if found is None:
-            found = self._rows[state] = {}
-            for number, cell in enumerate(self.automaton.delta[state, :-1].tolist()):
-                if cell != REJECT:
-                    found[cell] = found.get(cell, 0) | 1 << number
-        return found
+        if state not in self._rows:
+            self._read(state - state % _ROWS)
+        return self._rows[state]
+
+    def _read(self, first: int) -> None:
+        """Read so many rows from one on, by runs of equal cells."""
+        cells = self.automaton.delta[first : first + _ROWS, :-1]
+        count, width = cells.shape
+        begins = np.ones(cells.shape, bool)
+        np.not_equal(cells[:, 1:], cells[:, :-1], out=begins[:, 1:])
+        places = np.flatnonzero(begins)
+        ends = np.append(places[1:], cells.size)
+        values = cells.reshape(-1)[places]
+        taken = values != REJECT
+        places, ends, values = places[taken], ends[taken], values[taken]
+        rows = list[dict[int, int]]({} for _ in range(count))
+        at, classes = places // width, places % width
+        below = [(1 << number) - 1 for number in range(width + 1)]
+        runs = zip(at.tolist(), values.tolist(), classes.tolist(), (classes + ends - places).tolist(), strict=True)
+        for state, cell, one, end in runs:
+            row = rows[state]
+            row[cell] = row.get(cell, 0) | below[end] ^ below[one]
+        self._rows.update(enumerate(rows, first))
 
     def actions(self, offset: int) -> Actions:
         """The actions from an offset on."""
@@ -75,7 +94,10 @@ class Reached:
         self._rest(_START, cells.automaton.start, None)
         while self._queue:
             frame, state, text = self._queue.popleft()
+            known = self.states[frame]
             for cell, classes in cells.row(state).items():
+                if cell in known:  # without actions, as most are, a cell is a state; no state has the number RETURN
+                    continue
                 if cell & 0xFFFF == RETURN:
                     for number in _members(classes):
                         self._return(frame, number, text)
