@@ -28,6 +28,7 @@ _SYNTAX: Final = "^$\\.*+?()[]{}|/-"
 _CATEGORIES: Final = {
     "Letter": "L", "Mark": "M", "Number": "N", "Punctuation": "P", "Symbol": "S", "Separator": "Z", "Other": "C",
     "Uppercase_Letter": "Lu", "Lowercase_Letter": "Ll", "Titlecase_Letter": "Lt", "Decimal_Number": "Nd",
+    "digit": "Nd", "punct": "P", "cntrl": "Cc", "Combining_Mark": "M",
 }  # fmt: skip
 
 

@@ -26,10 +26,11 @@ from chimerac.frontends.grammar.budget import Budget
 from chimerac.frontends.grammar.json_source import InvalidSchema, UnsupportedKeyword, check_json, read_json
 from chimerac.frontends.grammar.schema_arrays import array
 from chimerac.frontends.grammar.schema_disjoint import overlapping
-from chimerac.frontends.grammar.schema_facts import Document, Endless, Flat, Group, Part, type_names
+from chimerac.frontends.grammar.schema_facts import Document, Endless, Flat, Group, type_names
 from chimerac.frontends.grammar.schema_keywords import ANNOTATIONS, TYPES
 from chimerac.frontends.grammar.schema_not import check_values, ruled_out
 from chimerac.frontends.grammar.schema_objects import Objects
+from chimerac.frontends.grammar.schema_parts import Part
 from chimerac.frontends.grammar.schema_scalars import number, string
 from chimerac.frontends.grammar.schema_values import valid
 

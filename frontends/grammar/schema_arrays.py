@@ -19,7 +19,7 @@ from chimerac.compiler.ir.grammar import (
     star,
 )
 from chimerac.frontends.grammar import json_text as jt
-from chimerac.frontends.grammar.schema_facts import Part
+from chimerac.frontends.grammar.schema_parts import Part
 
 
 def array(parts: Sequence[Part], value: Callable[[Sequence[Part]], Expression]) -> Expression:

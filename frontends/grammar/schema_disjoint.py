@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from chimerac.frontends.grammar.schema_facts import Document, Endless, Flat, Group, Part, type_names
+from chimerac.frontends.grammar.schema_facts import Document, Endless, Flat, Group, type_names
 from chimerac.frontends.grammar.schema_keywords import TYPES
+from chimerac.frontends.grammar.schema_parts import Part
 from chimerac.frontends.grammar.schema_values import valid
 
 #: Levels of alternatives and properties that are looked into.

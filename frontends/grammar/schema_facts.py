@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
-from urllib.parse import unquote
 
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.grammar.budget import Budget, shown
@@ -22,51 +20,13 @@ from chimerac.frontends.grammar.schema_keywords import (
     unknown_keyword,
 )
 from chimerac.frontends.grammar.schema_not import check_not, ruled_out
+from chimerac.frontends.grammar.schema_parts import Part, decimal
+from chimerac.frontends.grammar.schema_references import References
 
 #: References and joined schemas that follow each other before a value has said anything.
 _LONGEST_CHAIN: Final = 256
-#: Keywords whose values are values, not schemas.
-_VALUES: Final = frozenset({"enum", "const", "default", "examples", "example"})
 #: Drafts in which whatever stands beside a reference means nothing.
 _OLD_DRAFTS: Final = re.compile(r"^https?://json-schema\.org/draft-0[3467]/")
-
-
-@dataclass(frozen=True)
-class Part:
-    """A schema and where it lies in its document; equal parts lie at the same place."""
-
-    schema: Any = field(compare=False, repr=False)
-    pointer: str
-
-    def at(self, *keys: str | int) -> Part:
-        """A part of the part."""
-        schema, pointer = self.schema, self.pointer
-        for key in keys:
-            schema = schema[key]
-            pointer += "/" + escape(str(key))
-        return Part(schema, pointer)
-
-    @property
-    def listed_items(self) -> tuple[Part, ...]:
-        """Schemas of the first items: ``prefixItems``, or ``items`` as a list, as it was up to draft 2019-09."""
-        key = "prefixItems" if "prefixItems" in self.schema else "items"
-        listed = self.schema.get(key)
-        return tuple(self.at(key, i) for i in range(len(listed))) if isinstance(listed, list) else ()
-
-    @property
-    def other_items(self) -> Part | None:
-        """The schema of all other items."""
-        key = "additionalItems" if isinstance(self.schema.get("items"), list) else "items"
-        return self.at(key) if key in self.schema else None
-
-    def bounds(self, *, low: bool) -> Iterator[tuple[Decimal, bool]]:
-        """Bounds of a number on one side, each with whether the bound itself is out."""
-        key, open_key = ("minimum", "exclusiveMinimum") if low else ("maximum", "exclusiveMaximum")
-        also = self.schema.get(open_key)
-        if key in self.schema:
-            yield decimal(self.schema[key]), also is True
-        if is_number(also):
-            yield decimal(also), True
 
 
 @dataclass(frozen=True)
@@ -127,72 +87,13 @@ class Document:
         dialect = root.get("$schema", "")
         self.old = isinstance(dialect, str) and _OLD_DRAFTS.match(dialect) is not None
         self.newest = isinstance(dialect, str) and "/2020-12/" in dialect
+        self.references = References(self.root, budget, old=self.old)
         self._checked: set[str] = set()
         self._fixed: dict[str, frozenset[Hashable]] = {}
-        self._anchors: dict[str, Part] | None = None
 
     def note(self, pointer: str, text: str) -> None:
         """Remember what was ignored."""
         self.notes[pointer] = text
-
-    # -- references
-
-    def resolve(self, reference: Any, pointer: str) -> Part:
-        """The part that a ``$ref`` names, inside the document."""
-        if not isinstance(reference, str):
-            raise InvalidSchema(pointer, "$ref is not a string")
-        root = self.root.schema if isinstance(self.root.schema, dict) else {}
-        own = root.get("$id", root.get("id", ""))
-        base = own.rstrip("#") if isinstance(own, str) else ""
-        local = reference.removeprefix(base) if base else reference
-        if local in ("", "#"):
-            return self.root
-        if local.startswith("#/"):
-            return self._pointed(local, reference, pointer)
-        if local.startswith("#"):
-            anchor = self._anchored().get(unquote(local[1:]))
-            if anchor is None:
-                raise InvalidSchema(pointer, f"{shown(reference)} names nothing in the schema")
-            return anchor
-        hint = "references into the same document, such as #/$defs/name, are supported; copy the other one into $defs"
-        raise UnsupportedKeyword(pointer, f"the reference {shown(reference)} is not supported", hint)
-
-    def _pointed(self, local: str, reference: str, pointer: str) -> Part:
-        found = self.root
-        for key in local[2:].split("/"):
-            name = unquote(key).replace("~1", "/").replace("~0", "~")
-            inner = found.schema
-            if isinstance(inner, dict) and name in inner:
-                found = found.at(name)
-            elif isinstance(inner, list) and re.fullmatch(r"[0-9]{1,6}", name) and int(name) < len(inner):
-                found = found.at(int(name))
-            else:
-                raise InvalidSchema(pointer, f"{shown(reference)} names nothing in the schema")
-        return found
-
-    def _anchored(self) -> Mapping[str, Part]:
-        """Schemas by the name of their ``$anchor``."""
-        if self._anchors is not None:
-            return self._anchors
-        found: dict[str, Part] = {}
-        stack = [self.root]
-        while stack:
-            part = stack.pop()
-            if isinstance(part.schema, list):
-                stack += [part.at(index) for index in range(len(part.schema))]
-            if not isinstance(part.schema, dict):
-                continue
-            own = part.schema.get("$id")
-            names = [part.schema.get("$anchor"), part.schema.get("$dynamicAnchor")]
-            names.append(own[1:] if isinstance(own, str) and own.startswith("#") else None)
-            for name in names:
-                if isinstance(name, str) and name in found and found[name] != part:
-                    raise InvalidSchema(part.pointer, f"the anchor {shown(name)} occurs twice")
-                if isinstance(name, str):
-                    found[name] = part
-            stack += [part.at(key) for key in part.schema if key not in _VALUES]
-        self._anchors = found
-        return found
 
     # -- one value
 
@@ -271,8 +172,6 @@ class Document:
                 raise UnsupportedKeyword(pointer, f"the dialect {shown(value)} is not supported", "leave $schema out")
             elif key == "not":
                 check_not(value, pointer)
-            elif key == "$id" and part.pointer and not value.startswith("#"):
-                raise UnsupportedKeyword(pointer, "an $id inside a schema is not supported", "use $anchor")
 
 
 class _Gathering:
@@ -306,7 +205,7 @@ class _Gathering:
             self.items.append(part)
         elif key == "$ref":
             self.referenced = True
-            self.visit(self.document.resolve(part.schema[key], part.pointer + "/$ref"), inside)
+            self.visit(self.document.references.target(part.schema[key], part.pointer + "/$ref"), inside)
         elif key == "allOf":
             for index in range(len(part.schema[key])):
                 self.visit(part.at(key, index), inside)
@@ -326,11 +225,6 @@ class _Gathering:
             group = part.at(key)
             options = tuple(group.at(index) for index in range(len(group.schema)))
             self.items.append(Group(group.pointer, options, key == "oneOf", inside))
-
-
-def decimal(value: int | float) -> Decimal:
-    """A number of a schema, exactly as it is written in its shortest form."""
-    return Decimal(value) if isinstance(value, int) else Decimal(repr(value))
 
 
 def divisor(value: int | float) -> Fraction:

@@ -34,8 +34,9 @@ from chimerac.frontends.grammar.character_dfa import (
 from chimerac.frontends.grammar.json_source import UnsupportedKeyword
 from chimerac.frontends.grammar.regex_language import automaton
 from chimerac.frontends.grammar.schema_arrays import counts
-from chimerac.frontends.grammar.schema_facts import Document, Part, type_names
+from chimerac.frontends.grammar.schema_facts import Document, type_names
 from chimerac.frontends.grammar.schema_keywords import TYPES
+from chimerac.frontends.grammar.schema_parts import Part
 from chimerac.frontends.grammar.schema_texts import pattern_dfa, text_languages
 from chimerac.frontends.grammar.schema_values import valid
 

@@ -15,7 +15,8 @@ from chimerac.frontends.grammar.number_ranges import MAX_MULTIPLE, MAX_SCALE, Bo
 from chimerac.frontends.grammar.regex_language import automaton
 from chimerac.frontends.grammar.regex_tree import to_expression
 from chimerac.frontends.grammar.schema_arrays import counts
-from chimerac.frontends.grammar.schema_facts import Document, Part, divisor
+from chimerac.frontends.grammar.schema_facts import Document, divisor
+from chimerac.frontends.grammar.schema_parts import Part
 from chimerac.frontends.grammar.schema_texts import text_languages
 
 

@@ -12,8 +12,9 @@ from chimerac.frontends.grammar.formats import FORMATS, known_format
 from chimerac.frontends.grammar.json_source import UnsupportedKeyword
 from chimerac.frontends.grammar.regex_language import automaton, language
 from chimerac.frontends.grammar.regex_tree import Regex, anchored
-from chimerac.frontends.grammar.schema_facts import Document, Part
+from chimerac.frontends.grammar.schema_facts import Document
 from chimerac.frontends.grammar.schema_not import ruled_out
+from chimerac.frontends.grammar.schema_parts import Part
 
 
 @functools.lru_cache(maxsize=256)

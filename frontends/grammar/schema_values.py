@@ -9,15 +9,14 @@ from typing import Any
 from chimerac.frontends.grammar.number_ranges import Bounds
 from chimerac.frontends.grammar.schema_facts import (
     Document,
-    Part,
     comparable,
-    decimal,
     divisor,
     type_names,
     type_of,
 )
 from chimerac.frontends.grammar.schema_keywords import is_number
 from chimerac.frontends.grammar.schema_not import ruled_out
+from chimerac.frontends.grammar.schema_parts import Part, decimal
 from chimerac.frontends.grammar.schema_texts import accepts, pattern_dfa
 
 
@@ -52,7 +51,7 @@ class _Judge:
         """Whether everything holds that other schemas say of the same value."""
         schema = part.schema
         if "$ref" in schema:
-            if not self.valid(value, self.document.resolve(schema["$ref"], part.pointer + "/$ref")):
+            if not self.valid(value, self.document.references.target(schema["$ref"], part.pointer + "/$ref")):
                 return False
             if self.document.old:
                 return True

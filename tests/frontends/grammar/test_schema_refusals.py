@@ -25,7 +25,7 @@ from chimerac.frontends.grammar.schema import schema_grammar
         ({"dependencies": {"a": ["b"]}}, "/dependencies"),
         ({"minimun": 1}, "/minimun"),
         ({"propertyNames": {"anyOf": [{"const": "a"}, {"const": "b"}]}, "type": "object"}, "/propertyNames/anyOf"),
-        ({"type": "object", "properties": {"a": {"$id": "https://a.b/c"}}}, "/properties/a/$id"),
+        ({"properties": {"a": {"$id": "https://a.b/c/", "$ref": "../d"}}}, "/properties/a/$ref"),
         ({"$ref": "#"}, ""),
         ({"oneOf": [{"type": "null"}, {"allOf": [{"type": "string"}, {"$ref": "#"}]}]}, ""),
         ({"if": {}, "then": {}}, "/if"),
@@ -74,6 +74,8 @@ def test_what_is_not_supported_is_named(schema: Any, pointer: str) -> None:
         {"properties": {"a": 1}},
         {"$ref": 1},
         {"$ref": "#/nowhere"},
+        {"$ref": "a", "$defs": {"x": {"$id": "a"}, "y": {"items": {"$id": "a"}}}},
+        {"$ref": "a#b", "$defs": {"x": {"$id": "a", "items": {"$id": "b", "$anchor": "b"}}}},
         {"minimum": "1"},
         {"allOf": [1]},
         {1: 2},
@@ -128,7 +130,7 @@ def test_schemas_without_a_value(schema: Any) -> None:
         ('{"$ref":"https://json-schema.org/draft/2020-12/schema"}', "CHM281", "/$ref"),
         ('{"$ref":"#/$defs/nope"}', "CHM280", "/$ref"),
         ('{"$ref":"#nope"}', "CHM280", "/$ref"),
-        ('{"anyOf":[{"$anchor":"x"},{"$anchor":"x"}],"items":{"$ref":"#x"}}', "CHM280", "/anyOf/0"),
+        ('{"anyOf":[{"$anchor":"x"},{"$anchor":"x"}],"items":{"$ref":"#x"}}', "CHM280", "/anyOf/1"),
     ],
 )
 def test_places(text: str, code: str, pointer: str) -> None:

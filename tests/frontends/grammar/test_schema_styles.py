@@ -49,6 +49,17 @@ STYLES: dict[str, tuple[Any, list[Any], list[Any]]] = {
          "additionalProperties": False},
         [{"a": 1}, {}], [{"a": "x"}],
     ),
+    "schemas with URIs of their own": (
+        {"$id": "https://a.b/c/tree.json", "type": "array", "items": {"$ref": "node.json#/$defs/v"}, "minItems": 1,
+         "$defs": {"n": {"$id": "/c/node.json", "anyOf": [{"$ref": "tree.json"}, {"type": "null"}],
+                         "$defs": {"v": {"anyOf": [{"$ref": "#"}, {"$ref": "urn:x:flag#t"}]}}},
+                   "f": {"$id": "urn:x:flag", "$defs": {"t": {"$anchor": "t", "type": "boolean"}}}}},
+        [[None], [True, None], [[[False]], True]], [[], [1], [[[]]]],
+    ),
+    "a name that is no URI": (
+        {"$ref": "#/$defs/x", "$defs": {"x": {"enum": [{"$id": "a"}], "type": "object"}, "y": {"$id": "a"}}},
+        [{"$id": "a"}], [{"$id": "b"}, None],
+    ),
     "anchor": (
         {"type": "array", "items": {"$ref": "#item"}, "$defs": {"x": {"$anchor": "item", "type": "boolean"}}},
         [[True]], [[1]],
