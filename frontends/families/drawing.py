@@ -23,3 +23,12 @@ def normal_parts(
     for start in range(0, size[0], step):
         # the generator goes on where it was, so the numbers do not depend on the size of the parts
         yield generator.normal(0, deviation, (min(step, size[0] - start), *size[1:])).astype(np.float32)
+
+
+def uniform_parts(
+    generator: np.random.Generator, size: tuple[int, ...], bound: float, elements: int
+) -> Iterator[np.ndarray]:
+    """Numbers from -bound to bound, as ``normal_parts``."""
+    step = max(1, elements // max(1, math.prod(size[1:])))
+    for start in range(0, size[0], step):
+        yield generator.uniform(-bound, bound, (min(step, size[0] - start), *size[1:])).astype(np.float32)

@@ -7,6 +7,7 @@ from typing import Literal
 
 Kind = Literal["pretrain", "sft", "dpo"]
 Precision = Literal["float32", "tensorfloat32", "bfloat16"]
+Schedule = Literal["cosine", "linear", "wsd", "constant"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Phase:
     data: tuple[str, ...] = ()
     optimizer: Literal["adamw", "lion", "mezo", "mezo_sparse"] = "adamw"
     learning_rate: float = 3e-4
-    schedule: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
+    schedule: Schedule = "cosine"
     warmup_steps: int = 100
     final_rate: float = 0.1
     weight_decay: float = 0.1

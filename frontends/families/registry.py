@@ -23,8 +23,14 @@ def _chimera() -> AnyFamily:
     return FAMILY
 
 
+def _n4() -> AnyFamily:
+    from chimerac.frontends.families.n4.family import FAMILY
+
+    return FAMILY
+
+
 #: A new family of chimerac's own is a folder here and an entry.
-FAMILIES: dict[str, Callable[[], AnyFamily]] = {DEFAULT: _chimera}
+FAMILIES: dict[str, Callable[[], AnyFamily]] = {DEFAULT: _chimera, "n4": _n4}
 
 
 def register(name: str, family: Callable[[], AnyFamily]) -> None:
