@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,41 +13,13 @@ from torch import Tensor, nn
 
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.families.n4.arguments import sizes_of
-from chimerac.frontends.families.n4.layers import N4D, Past
+from chimerac.frontends.families.n4.body import N4B, head_of, logits_of
+from chimerac.frontends.families.n4.layers import Past
 from chimerac.frontends.families.n4.sampling import Sampling
-from chimerac.frontends.families.n4.shape import QUANTIZATION, Counter, N4Config
-from chimerac.frontends.layers.linear import TiedEmbedding
+from chimerac.frontends.families.n4.shape import Counter, N4Config
+from chimerac.frontends.families.n4.steps import N4Steps
 
 UNUSED = ".n4.norm.weight"  #: end of the names of parameters that nothing uses
-
-
-class N4B(nn.Module):
-    """Table and decoder layers; there is no norm behind the last, and no positions anywhere."""
-
-    def __init__(self, config: N4Config) -> None:
-        super().__init__()
-        if config.ternary:
-            self.embedding: nn.Embedding | TiedEmbedding = _int8_table(config)
-            nn.init.normal_(self.embedding.weight)
-        else:
-            self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.n4d = nn.ModuleList(N4D(config) for _ in range(config.layers))
-
-    def table(self) -> Tensor:
-        """Rows of tokens as they are looked up, [V, D]."""
-        return self.embedding.table() if isinstance(self.embedding, TiedEmbedding) else self.embedding.weight
-
-    def layers(self) -> list[N4D]:
-        """The decoder layers."""
-        return [layer for layer in self.n4d if isinstance(layer, N4D)]
-
-    def extend(self, ids: Tensor, past: list[Past] | None) -> tuple[Tensor, list[Past]]:
-        """ids: [B, T], tokens behind those of ``past`` -> [B, T, D], and the past of all layers."""
-        x, kept = F.embedding(ids, self.table()), []
-        for number, layer in enumerate(self.layers()):
-            x, now = layer.extend(x, None if past is None else past[number])
-            kept.append(now)
-        return x, kept
 
 
 class N4C(nn.Module):
@@ -98,7 +69,7 @@ class N4C(nn.Module):
         self.config = N4Config(**known, bias=bias, counter=counter, context=context, ternary=ternary)
         with torch.device(device) if device is not None else torch.device(torch.get_default_device()):
             self.n4b = N4B(self.config)
-            self.lm_head = _head(self.config)
+            self.lm_head = head_of(self.config)
         if dtype is not None:
             self.to(dtype)
 
@@ -214,8 +185,6 @@ class N4C(nn.Module):
 
     def export_form(self, context: int | None = None) -> nn.Module:
         """The step form with caches of ``context`` tokens, the config's when None, which ``chimerac.compile`` takes."""
-        from chimerac.frontends.families.n4.steps import N4Steps
-
         config = self.config if context is None else dataclasses.replace(self.config, context=context)
         return N4Steps(self.n4b, self.lm_head, config)
 
@@ -223,24 +192,3 @@ class N4C(nn.Module):
 def unused_note(tensors: int, values: int) -> str:
     """What is said of the parameters that official checkpoints have and no formula uses."""
     return f"n4.norm.weight of {tensors} layers, {values:,} values, is kept in checkpoints, but nothing uses it"
-
-
-def logits_of(head: nn.Linear | TiedEmbedding, hidden: Tensor) -> Tensor:
-    """hidden: [..., D] -> float32 [..., V]: the product in the type of the model, then wider."""
-    if isinstance(head, TiedEmbedding):
-        return head.head(hidden, head.table())
-    logits: Tensor = head(hidden)
-    return logits.float()
-
-
-def _int8_table(config: N4Config) -> TiedEmbedding:
-    return TiedEmbedding(config.vocab_size, config.hidden_size, QUANTIZATION, "int8")
-
-
-def _head(config: N4Config) -> nn.Linear | TiedEmbedding:
-    """The head, which shares nothing with the table of tokens."""
-    if not config.ternary:
-        return nn.Linear(config.hidden_size, config.vocab_size, bias=config.bias)
-    made = _int8_table(config)
-    nn.init.kaiming_uniform_(made.weight, a=math.sqrt(5))
-    return made

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from chimerac.frontends.families.n4.body import N4B
 from chimerac.frontends.families.n4.counting import recurrence
 from chimerac.frontends.families.n4.layers import N4D, gated
-from chimerac.frontends.families.n4.model import N4B
 from chimerac.frontends.families.n4.shape import N4Config
 from chimerac.frontends.layers import ops
 from chimerac.frontends.layers.linear import TernaryLinear, TiedEmbedding

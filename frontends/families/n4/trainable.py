@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from chimerac.frontends.families.drawing import generator_of, normal_parts, uniform_parts
-from chimerac.frontends.families.n4.model import N4C, UNUSED, logits_of
+from chimerac.frontends.families.n4.body import logits_of
+from chimerac.frontends.families.n4.model import N4C, UNUSED
 from chimerac.frontends.families.n4.shape import N4Config
 from chimerac.frontends.families.protocol import Format, TensorSpec
 from chimerac.frontends.families.trainable import TrainableModule

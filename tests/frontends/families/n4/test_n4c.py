@@ -183,7 +183,7 @@ def test_sizes_that_are_missing_or_given_twice_are_refused(
     places: tuple[int, ...], names: dict[str, Any], text: str
 ) -> None:
     with pytest.raises(UserError, match=text) as error:
-        N4C(*places, **{**names})
+        N4C(*places, **names)
     assert error.value.code == "CHM225"
 
 
