@@ -11,6 +11,7 @@ from chimerac.compiler.bench.subject import Profiled
 _MIXERS = {
     "titans_apply": "Titans memory",
     "gated_delta": "Gated DeltaNet",
+    "gated_linear_attention": "gated linear attention",
     "mlstm": "mLSTM",
     "window_attention": "window attention",
     "cached_attention": "attention",

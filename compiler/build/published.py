@@ -77,13 +77,17 @@ def open_published(
     source = open_source(path)
     shape = shape_of(source)
     check_rules(rules, shape)
+    if context is not None and shape.endless:
+        message = f"{shape.architecture} keeps nothing that grows with a text, so texts have no end"
+        raise UserError("CHM236", message, hint="leave --context out")
     if context is not None and not 2 <= context <= shape.context:
         hint = f"take 2 to {shape.context}"
         raise UserError(
             "CHM236", f"a context of {context} tokens, and the model was made for {shape.context}", hint=hint
         )
     found = Opened(_name(Path(path)), source, shape, context or min(shape.context, CONTEXT), rules, rounded)
-    said = f"{shape.architecture}, {shape.layers} layers, {shape.hidden} channels, context {found.context}"
+    said = f"{shape.architecture}, {shape.layers} layers, {shape.hidden} channels"
+    said += "" if shape.endless else f", context {found.context}"
     tell("config", f"{found.name}: {said}", time.perf_counter() - begun)
     return found
 

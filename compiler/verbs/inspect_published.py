@@ -12,7 +12,7 @@ from chimerac.compiler.verbs.columns import columns
 from chimerac.frontends.matrices.rounding import summary
 from chimerac.frontends.published.bit_linear import bit_linear
 from chimerac.frontends.published.reading import Source, open_source, read_published
-from chimerac.frontends.published.shape import LlamaShape
+from chimerac.frontends.published.shape import LlamaShape, SsmShape
 from chimerac.frontends.published.text_part import text_part
 from chimerac.frontends.sources.gguf import GgufFile
 from chimerac.frontends.sources.gguf_metadata import Strings
@@ -79,6 +79,19 @@ def inspect_published(path: str | Path) -> PublishedDescription:
 
 
 def _of_shape(shape: LlamaShape) -> Iterator[str]:
+    yield _of_states(shape, shape.ssm) if shape.ssm is not None else _of_layers(shape)
+    tied = "which is the head" if shape.tied else "and a head of its own"
+    made = "texts have no end" if shape.endless else f"made for {shape.context:,} tokens"
+    yield f"vocabulary of {shape.vocabulary:,} tokens, {tied}; {made}"
+
+
+def _of_states(shape: LlamaShape, ssm: SsmShape) -> str:
+    share = f" that share {ssm.groups} writers and readers" if ssm.groups < ssm.heads else ""
+    states = f"state spaces of {ssm.heads} heads of {ssm.state} × {ssm.width}{share}"
+    return f"{shape.layers} layers of {shape.hidden} channels: {states}, behind convolutions over {ssm.taps} tokens"
+
+
+def _of_layers(shape: LlamaShape) -> str:
     heads = f"{shape.heads} heads of {shape.head_width} channels that share {shape.kv_heads} keys"
     layers = f"{shape.layers} layers of {shape.hidden} channels"
     if shape.delta is not None:
@@ -94,9 +107,7 @@ def _of_shape(shape: LlamaShape) -> Iterator[str]:
         within += f", and one of {experts.shared} for all" if experts.shared else ""
         if len(shape.expert_layers) < shape.layers:
             within += f", in {len(shape.expert_layers)} layers; {shape.inner} channels within the others"
-    yield f"{layers}, {heads}, {within}"
-    tied = "which is the head" if shape.tied else "and a head of its own"
-    yield f"vocabulary of {shape.vocabulary:,} tokens, {tied}; made for {shape.context:,} tokens"
+    return f"{layers}, {heads}, {within}"
 
 
 def _tokenizer(source: Source) -> str:

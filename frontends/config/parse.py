@@ -136,6 +136,8 @@ class _Builder:
         if len(literal) > MAX_NUMBER_LENGTH:
             message = f"this number has {len(literal)} characters; the limit is {MAX_NUMBER_LENGTH}"
             raise UserError("CHM102", message, span=self.source.span(start, end))
+        if literal.endswith("Infinity"):
+            return float(literal)
         if not any(mark in literal for mark in ".eE"):
             return int(literal)
         value = float(literal)

@@ -1,4 +1,6 @@
-"""Custom operations of the recurrent mixers: causal convolution, gated delta rule, mLSTM. Token after token."""
+"""Custom operations of the recurrent mixers: causal convolution, gated delta rule, gated linear attention, mLSTM.
+
+Token after token."""
 
 from __future__ import annotations
 
@@ -53,6 +55,30 @@ def gated_delta(
 
 
 gated_delta.register_fake(like(2, 5))
+
+
+@torch.library.custom_op("chimera::gated_linear_attention", mutates_args=())
+def gated_linear_attention(
+    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, state: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Linear attention with a decay for each head (Mamba-2, arXiv 2405.21060): S <- exp(g) S + k v^T; o = scale q^T S.
+
+    Args:
+        q, k: [T, G, dk], each head for H / G neighbours of v; v: [T, H, dv]; log_decay (<= 0): [T, H];
+            state: [H, dk, dv].
+
+    Returns:
+        o [T, H, dv] and the new state.
+    """
+    q, k = (heads.repeat_interleave(v.shape[1] // heads.shape[1], dim=1) for heads in (q, k))
+    outputs = []
+    for t in range(q.shape[0]):
+        state = torch.exp(log_decay[t])[:, None, None] * state + k[t][:, :, None] * v[t][:, None, :]
+        outputs.append(scale * torch.einsum("hk,hkv->hv", q[t], state))
+    return torch.stack(outputs), state
+
+
+gated_linear_attention.register_fake(like(2, 4))
 
 
 @torch.library.custom_op("chimera::mlstm", mutates_args=())

@@ -19,44 +19,10 @@ from chimerac.frontends.published.rotary import Linear, Llama3, Rotary, Scaling,
 from chimerac.frontends.published.rotary_keys import RotaryKeys
 from chimerac.frontends.published.shape import Activation, DeltaShape, ExpertShape, LlamaShape
 from chimerac.frontends.published.short_conv_keys import CONV, ConvKeys, conv_layers
+from chimerac.frontends.published.ssm_keys import MAMBA2, shape_of_mamba2
 from chimerac.frontends.published.text_part import WHOLES, TextPart
+from chimerac.frontends.published.unknown_keys import SILENT, refuse_unknown
 from chimerac.frontends.sources.recognised import CONFIG
-
-#: Keys that say nothing of what the model computes when it runs, or that the tokenizer's reader asks for.
-SILENT: Final = frozenset(
-    {
-        "_attn_implementation_autoset",
-        "_name_or_path",
-        "architectures",
-        "attention_dropout",
-        "auto_map",
-        "bos_token_id",
-        "chunk_size_feed_forward",
-        "dtype",
-        "eos_token_id",
-        "id2label",
-        "initializer_range",
-        "label2id",
-        "model_type",
-        "output_attentions",
-        "output_hidden_states",
-        "pad_token_id",
-        "pretraining_tp",
-        "problem_type",
-        "return_dict",
-        "torch_dtype",
-        "transformers_version",
-        "unk_token_id",
-        "unsloth_fixed",
-        "unsloth_version",
-        "use_cache",
-        "max_window_layers",
-        "quantization_config",
-        "is_llama_config",
-        "output_router_logits",
-        "router_aux_loss_coef",
-    }
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,10 +70,12 @@ def shape_of_config(part: TextPart, *, product_norms: float | None = None) -> Ll
             CHM113, keys that are missing, of another type or out of range; CHM235, sizes that contradict each other.
     """
     name = part.model_type
+    if name == MAMBA2:
+        return shape_of_mamba2(part)
     if name not in KINDS:
         node = part.config.get("model_type")
         message = f"models of the type {name[:80]!r} are not supported"
-        hint = f"supported are {', '.join([*KINDS, *WHOLES])}"
+        hint = f"supported are {', '.join([*KINDS, *WHOLES, MAMBA2])}"
         raise UserError("CHM234", message, span=node.span if node else None, hint=hint)
     return _Reading(name, KINDS[name], part.config).shape(part.config, product_norms)
 
@@ -117,18 +85,10 @@ class _Reading:
 
     def __init__(self, name: str, kind: Kind, tree: Object) -> None:
         self.name, self.kind = name, kind
-        self._refuse_unknown(tree)
+        refuse_unknown(tree, SILENT | _COMMON | kind.keys, name)
         reader = Reader()
         self.keys: LlamaKeys = reader.read(LlamaKeys, tree.without(*SILENT))
         self.places = reader.places
-
-    def _refuse_unknown(self, tree: Object) -> None:
-        known = SILENT | _COMMON | self.kind.keys
-        for name, entry in tree.entries.items():
-            if name not in known:
-                message = f"{CONFIG} says {name[:80]!r}, which chimerac does not know for {self.name}"
-                hint = "it may change what the model computes, so it is not ignored"
-                raise UserError("CHM234", message, span=entry.span, hint=hint)
 
     def shape(self, tree: Object, product_norms: float | None) -> LlamaShape:
         keys, kind = self.keys, self.kind

@@ -5,26 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.published.delta_keys import INTERVAL
+from chimerac.frontends.published.gguf_numbers import HEAD, Numbers
 from chimerac.frontends.published.kinds import KINDS, Kind
 from chimerac.frontends.published.rotary import Factors, Linear, Rotary, Scaling, Yarn
 from chimerac.frontends.published.rotation import PREFIX, rotation_of
 from chimerac.frontends.published.shape import DeltaShape, ExpertShape, LlamaShape
+from chimerac.frontends.published.ssm_gguf import shape_of_mamba2
+from chimerac.frontends.published.ssm_keys import MAMBA2
 from chimerac.frontends.sources.gguf import GgufFile
 
-EMBEDDING: Final = "token_embd.weight"
-HEAD: Final = "output.weight"
 ROTARY_FACTORS: Final = "rope_freqs.weight"
-#: Keys of these say nothing of what the model computes, or are read with the tokenizer.
-SILENT: Final = ("general.", "tokenizer.", "quantize.", "split.")
-MOST: Final = 1 << 24  #: of any size
 MOST_HEADS: Final = 1 << 14  #: of gated delta rules
-_Kind = TypeVar("_Kind", int, float)
 
 
 @dataclass(frozen=True)
@@ -56,6 +53,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     "qwen3next": Architecture(KINDS["qwen3_next"]),
     "qwen35": Architecture(KINDS["qwen3_5_text"]),
     "qwen35moe": Architecture(KINDS["qwen3_5_moe_text"]),
+    MAMBA2: Architecture(Kind()),
 }
 _KEYS: Final = frozenset(
     """
@@ -106,58 +104,53 @@ def shape_of_gguf(file: GgufFile) -> LlamaShape:
         UserError: CHM234, an architecture or a key that is not known, or a value that is not supported; CHM231, keys
             that are missing or of another type; CHM235, sizes that contradict each other.
     """
-    return _Reading(file, architecture(file).kind).shape()
+    found = architecture(file)
+    return shape_of_mamba2(file) if file.architecture == MAMBA2 else _Reading(file, found.kind).shape()
 
 
-class _Reading:
+class _Reading(Numbers):
     """One file being read."""
 
     def __init__(self, file: GgufFile, kind: Kind) -> None:
-        self.file, self.kind, self.prefix = file, kind, f"{file.architecture}."
-        self.rotation = rotation_of(file)
+        super().__init__(file)
+        self.kind, self.rotation = kind, rotation_of(file)
         keys = _KEYS | (_DELTA_KEYS if kind.delta else frozenset()) | (_EXPERT_KEYS if kind.experts else frozenset())
         keys |= {"shortconv.l_cache"} if kind.conv else frozenset()
-        for name in file.metadata:
-            known = name.startswith((*SILENT, PREFIX)) or name.removeprefix(self.prefix) in keys
-            if not known:
-                hint = "it may change what the model computes, so it is not ignored"
-                raise self._unsupported(f"it says {name[:80]}, which chimerac does not know", hint)
+        self.refuse_unknown(keys, (PREFIX,))
 
     def shape(self) -> LlamaShape:
-        hidden, heads = self._size("embedding_length"), self._size("attention.head_count")
+        hidden, heads = self.size("embedding_length"), self.size("attention.head_count")
         pairs, conv_layers = self._pairs(heads)
         if heads % pairs:
-            raise self._contradiction(f"{heads} heads do not share {pairs} keys equally")
+            raise self.contradiction(f"{heads} heads do not share {pairs} keys equally")
         if hidden % heads and f"{self.prefix}attention.key_length" not in self.file.metadata:
-            raise self._contradiction(f"{hidden} channels do not make {heads} heads")
-        width = self._size("attention.key_length", hidden // heads)
+            raise self.contradiction(f"{hidden} channels do not make {heads} heads")
+        width = self.size("attention.key_length", hidden // heads)
         if width % 2:
-            raise self._contradiction(f"heads of {width} channels have no pairs")
+            raise self.contradiction(f"heads of {width} channels have no pairs")
         delta, experts = self._delta(), self._experts()
         for key in ("attention.value_length", "rope.dimension_count")[: 2 if delta is None else 1]:
-            if self._size(key, width) != width:
-                raise self._unsupported(f"{self.prefix}{key} is {self._size(key)}, and heads have {width} channels")
+            if self.size(key, width) != width:
+                raise self.unsupported(f"{self.prefix}{key} is {self.size(key)}, and heads have {width} channels")
         if self.kind.sub_norms and heads * width != hidden:
-            raise self._contradiction(f"{heads} heads of {width} are not {hidden} channels")
+            raise self.contradiction(f"{heads} heads of {width} are not {hidden} channels")
         layers, every = self._layers(), self.kind.unrotated_every
-        table = self.file.tensors.get(EMBEDDING)
-        if table is None or len(table.shape) != 2:
-            raise UserError("CHM241", f"{self.file.path} has no matrix {EMBEDDING}")
-        turning = self._size("rope.dimension_count", width)
+        vocabulary = self.vocabulary()
+        turning = self.size("rope.dimension_count", width)
         if turning > width or turning % 2:
-            raise self._contradiction(f"{turning} channels of heads of {width} cannot turn")
-        interval = self._size("full_attention_interval", INTERVAL)
-        context = self._size("context_length", most=1 << 30)
+            raise self.contradiction(f"{turning} channels of heads of {width} cannot turn")
+        interval = self.size("full_attention_interval", INTERVAL)
+        context = self.size("context_length", most=1 << 30)
         return LlamaShape(
             architecture=self.file.architecture,
-            vocabulary=table.shape[0],
+            vocabulary=vocabulary,
             hidden=hidden,
-            inner=self._size("feed_forward_length") if experts is None else 0,
+            inner=self.size("feed_forward_length") if experts is None else 0,
             heads=heads,
             kv_heads=pairs,
             head_width=width,
-            epsilon=self._number("attention.layer_norm_rms_epsilon", low=0.0, high=1.0),
-            context=min(context, self._size("attention.sliding_window", context, most=1 << 30)),
+            epsilon=self.number("attention.layer_norm_rms_epsilon", low=0.0, high=1.0),
+            context=min(context, self.size("attention.sliding_window", context, most=1 << 30)),
             rotary=self._rotary(turning),
             rotated=tuple(not every or (layer + 1) % every != 0 for layer in range(layers)),
             activation=self.kind.activation,
@@ -167,7 +160,7 @@ class _Reading:
             rotary_width=None if delta is None else turning,
             delta=delta,
             delta_layers=() if delta is None else tuple(i for i in range(layers) if (i + 1) % interval),
-            conv_taps=self._size("shortconv.l_cache", most=64) if self.kind.conv else 0,
+            conv_taps=self.size("shortconv.l_cache", most=64) if self.kind.conv else 0,
             conv_layers=conv_layers,
             experts=experts,
             expert_layers=() if experts is None else tuple(range(layers)),
@@ -178,36 +171,36 @@ class _Reading:
     def _pairs(self, heads: int) -> tuple[int, tuple[int, ...]]:
         """Heads of keys of attention, and the layers that have none because they are convolutions."""
         if not self.kind.conv:
-            return self._size("attention.head_count_kv", heads), ()
+            return self.size("attention.head_count_kv", heads), ()
         said = self.file.metadata.need(f"{self.prefix}attention.head_count_kv", np.ndarray)
         if len(said) != self._layers():
-            raise self._contradiction(f"attention.head_count_kv has {len(said)} of {self._layers()} layers")
+            raise self.contradiction(f"attention.head_count_kv has {len(said)} of {self._layers()} layers")
         counts = [int(count) for count in said]
         some = {count for count in counts if count}
         if len(some) > 1 or min(counts) < 0:
-            raise self._unsupported(f"{self.prefix}attention.head_count_kv has layers of {sorted(some)[:4]} heads")
+            raise self.unsupported(f"{self.prefix}attention.head_count_kv has layers of {sorted(some)[:4]} heads")
         return next(iter(some), heads), tuple(layer for layer, count in enumerate(counts) if not count)
 
     def _layers(self) -> int:
         """Layers, without those behind them that guess further tokens."""
-        layers = self._size("block_count", most=1 << 12)
-        guessing = self._value("nextn_predict_layers", int, 0)
+        layers = self.size("block_count", most=1 << 12)
+        guessing = self.value("nextn_predict_layers", int, 0)
         if not 0 <= guessing < layers:
-            raise self._contradiction(f"{guessing} of {layers} layers guess further tokens")
+            raise self.contradiction(f"{guessing} of {layers} layers guess further tokens")
         return layers - guessing
 
     def _delta(self) -> DeltaShape | None:
         form = self.kind.delta
         if form is None:
             return None
-        keys, values = (self._size(f"ssm.{key}", most=MOST_HEADS) for key in ("group_count", "time_step_rank"))
-        inner = self._size("ssm.inner_size")
+        keys, values = (self.size(f"ssm.{key}", most=MOST_HEADS) for key in ("group_count", "time_step_rank"))
+        inner = self.size("ssm.inner_size")
         if values % keys or inner % values:
-            raise self._contradiction(f"{values} heads of {inner} channels do not share {keys} keys equally")
-        taps = self._size("ssm.conv_kernel", most=64)
+            raise self.contradiction(f"{values} heads of {inner} channels do not share {keys} keys equally")
+        taps = self.size("ssm.conv_kernel", most=64)
         if taps < 2:
-            raise self._unsupported(f"{self.prefix}ssm.conv_kernel is {taps}")
-        width = self._size("ssm.state_size", most=1 << 12)
+            raise self.unsupported(f"{self.prefix}ssm.conv_kernel is {taps}")
+        width = self.size("ssm.state_size", most=1 << 12)
         tiled, grouped = form == "apart", self.rotation is not None and self.rotation.grouped
         return DeltaShape(keys, values, width, inner // values, taps, form == "joint", tiled, tiled and not grouped)
 
@@ -216,20 +209,20 @@ class _Reading:
         form = self.kind.experts
         if form is None:
             return None
-        count, chosen = self._size("expert_count", most=1 << 14), self._size("expert_used_count")
+        count, chosen = self.size("expert_count", most=1 << 14), self.size("expert_used_count")
         if chosen > count:
-            raise self._contradiction(f"a token visits {chosen} of {count} experts")
-        shared = self._size("expert_shared_feed_forward_length") if form.shared else 0
-        return ExpertShape(count, chosen, self._size("expert_feed_forward_length"), shared)
+            raise self.contradiction(f"a token visits {chosen} of {count} experts")
+        shared = self.size("expert_shared_feed_forward_length") if form.shared else 0
+        return ExpertShape(count, chosen, self.size("expert_feed_forward_length"), shared)
 
     def _rotary(self, width: int) -> Rotary:
-        theta = self._number("rope.freq_base", 10_000.0, low=1.0)
+        theta = self.number("rope.freq_base", 10_000.0, low=1.0)
         factors = self.file.tensors.get(ROTARY_FACTORS)
         scaling = self._scaling()
         if factors is None:
             return Rotary(theta, scaling)
         if scaling is not None:
-            raise self._contradiction(f"it has {ROTARY_FACTORS} and {self.prefix}rope.scaling")
+            raise self.contradiction(f"it has {ROTARY_FACTORS} and {self.prefix}rope.scaling")
         if factors.shape != (width // 2,):
             shape = list(factors.shape)
             raise UserError("CHM241", f"{self.file.path}: {ROTARY_FACTORS} has shape {shape}, expected [{width // 2}]")
@@ -242,43 +235,16 @@ class _Reading:
         kind = self.file.metadata.get(f"{self.prefix}rope.scaling.type", str)
         if kind in (None, "none"):
             return None
-        factor = self._number("rope.scaling.factor", low=0.0)
+        factor = self.number("rope.scaling.factor", low=0.0)
         if kind == "linear":
             return Linear(factor)
         if kind == "yarn":
-            original = self._size("rope.scaling.original_context_length", self._size("context_length", most=1 << 30))
+            original = self.size("rope.scaling.original_context_length", self.size("context_length", most=1 << 30))
             fast, slow = (
-                self._number(f"rope.scaling.yarn_beta_{which}", default, low=0.0)
+                self.number(f"rope.scaling.yarn_beta_{which}", default, low=0.0)
                 for which, default in (("fast", 32.0), ("slow", 1.0))
             )
-            given = self._number("rope.scaling.attn_factor", 1.0, low=0.0)
+            given = self.number("rope.scaling.attn_factor", 1.0, low=0.0)
             scaling = Yarn(factor, float(original), fast, slow)
             return Yarn(factor, float(original), fast, slow, given * Rotary(2.0, scaling).attention)
-        raise self._unsupported(f"positions of the type {kind[:80]!r}", "none, linear or yarn")
-
-    def _size(self, key: str, default: int | None = None, *, most: int = MOST) -> int:
-        size = self._value(key, int, default)
-        if not 1 <= size <= most:
-            raise UserError("CHM231", f"{self.file.path}: {self.prefix}{key} is {size}, not 1 to {most}")
-        return size
-
-    def _number(self, key: str, default: float | None = None, *, low: float, high: float = np.inf) -> float:
-        number = self._value(key, float, default)
-        if not low < number < high:
-            where = f"{self.file.path}: {self.prefix}{key}"
-            raise UserError("CHM231", f"{where} is {number:g}, not between {low:g} and {high:g}")
-        return number
-
-    def _value(self, key: str, kind: type[_Kind], default: _Kind | None) -> _Kind:
-        """A number of the metadata; needed if there is no default."""
-        name = f"{self.prefix}{key}"
-        if default is None:
-            return self.file.metadata.need(name, kind)
-        value = self.file.metadata.get(name, kind)
-        return default if value is None else value
-
-    def _unsupported(self, what: str, hint: str | None = None) -> UserError:
-        return UserError("CHM234", f"{self.file.path}: {what}; this is not supported", hint=hint)
-
-    def _contradiction(self, what: str) -> UserError:
-        return UserError("CHM235", f"{self.file.path} contradicts itself: {what}")
+        raise self.unsupported(f"positions of the type {kind[:80]!r}", "none, linear or yarn")

@@ -19,6 +19,7 @@ from chimerac.frontends.published.products import Projection, Weight, untouched
 from chimerac.frontends.published.rotary import TURN
 from chimerac.frontends.published.shape import LlamaShape
 from chimerac.frontends.published.short_conv import ShortConv
+from chimerac.frontends.published.ssm import StateSpace
 
 #: Cosines and sines of a call's positions, [T, d/2] each.
 Turned = tuple[Tensor, Tensor]
@@ -82,13 +83,18 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention or a recurrence, and a gated network or several, each added to what it reads behind a norm."""
+    """Attention or a recurrence, and a gated network, several or none, each added to what it reads behind a norm."""
 
     def __init__(self, shape: LlamaShape, layer: int, forms: Mapping[str, Form], context: int) -> None:
         super().__init__()
-        self.mixer_norm, self.ffn_norm = (RMSNorm(shape.hidden, shape.epsilon) for _ in range(2))
-        self.recurrent, path = layer in (*shape.delta_layers, *shape.conv_layers), f"layers.{layer}.mixer."
+        self.mixer_norm, path = RMSNorm(shape.hidden, shape.epsilon), f"layers.{layer}.mixer."
+        self.recurrent = shape.ssm is not None or layer in (*shape.delta_layers, *shape.conv_layers)
         self.mixer: nn.Module
+        self.ffn: nn.Module | None = None
+        if shape.ssm is not None:
+            self.mixer = StateSpace(shape.ssm, shape.hidden, shape.epsilon, path, forms)
+            return
+        self.ffn_norm = RMSNorm(shape.hidden, shape.epsilon)
         if shape.delta is not None and layer in shape.delta_layers:
             self.mixer = GatedDelta(shape.delta, shape.hidden, shape.epsilon, path, forms)
         elif layer in shape.conv_layers:
@@ -97,14 +103,14 @@ class Layer(nn.Module):
             self.mixer = Attention(shape, layer, forms, context)
         path = f"layers.{layer}.ffn."
         if shape.experts is not None and layer in shape.expert_layers:
-            self.ffn: nn.Module = Mixture(shape.experts, shape.hidden, path, forms)
+            self.ffn = Mixture(shape.experts, shape.hidden, path, forms)
         else:
             self.ffn = gated_network(shape, path, forms)
 
     def forward(self, x: Tensor, position: Tensor, turned: Turned | None) -> Tensor:
         normed = self.mixer_norm.step(x)
         x = x + (self.mixer(normed) if self.recurrent else self.mixer(normed, position, turned))
-        y: Tensor = x + self.ffn(self.ffn_norm.step(x))
+        y: Tensor = x if self.ffn is None else x + self.ffn(self.ffn_norm.step(x))
         return y
 
 

@@ -9,6 +9,7 @@ from chimerac.frontends.published.expert_names import expert_parameters
 from chimerac.frontends.published.parameter import Parameter, Stored
 from chimerac.frontends.published.shape import LlamaShape
 from chimerac.frontends.published.short_conv_names import conv_parameters, renamed
+from chimerac.frontends.published.ssm_names import ssm_model
 
 #: Of a layer: name in the module → in folders, in GGUF files.
 _MATRICES: Mapping[str, tuple[str, str]] = {
@@ -24,6 +25,8 @@ _MATRICES: Mapping[str, tuple[str, str]] = {
 
 def parameters(shape: LlamaShape) -> Iterator[Parameter]:
     """All parameters of a model, in the order of its layers."""
+    if shape.ssm is not None:
+        return ssm_model(shape, shape.ssm)
     return map(renamed, _parameters(shape)) if shape.conv_taps else _parameters(shape)
 
 

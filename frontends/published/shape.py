@@ -65,6 +65,40 @@ class ExpertShape:
 
 
 @dataclass(frozen=True)
+class SsmShape:
+    """A state space with a decay for each head, behind a causal convolution (Mamba-2, arXiv 2405.21060).
+
+    Attributes:
+        heads, width: of what is written to the states and read of them.
+        groups: of heads that share what says where (B and C); also of channels that are normed together.
+        state: rows of a head's state.
+        taps: of the convolution.
+        bias, conv_bias: whether the projections and the convolution add one.
+        least, most: of a step; None for no bound.
+    """
+
+    heads: int
+    width: int
+    groups: int
+    state: int
+    taps: int
+    bias: bool = False
+    conv_bias: bool = True
+    least: float | None = None
+    most: float | None = None
+
+    @property
+    def inner(self) -> int:
+        """Channels of all heads."""
+        return self.heads * self.width
+
+    @property
+    def channels(self) -> int:
+        """What goes through the convolution: x, B and C."""
+        return self.inner + 2 * self.groups * self.state
+
+
+@dataclass(frozen=True)
 class LlamaShape:
     """A decoder of attention or a recurrence, and gated networks, each behind an RMS norm, with residuals.
 
@@ -72,8 +106,9 @@ class LlamaShape:
         architecture: what its makers call it: the ``model_type`` of a config, ``general.architecture`` of a GGUF file.
         vocabulary: rows of the embedding.
         hidden: channels between layers.
-        inner: of the gated network; 0 where all layers have experts.
-        heads, kv_heads: of queries; of keys and values, each read by heads / kv_heads heads of queries.
+        inner: of the gated network; 0 where all layers have experts or state spaces.
+        heads, kv_heads: of queries; of keys and values, each read by heads / kv_heads heads of queries. 0 where none
+            is attention.
         head_width: channels of a head.
         epsilon: of all norms.
         context: positions that the model was made for, and up to which every layer sees all tokens before.
@@ -88,6 +123,7 @@ class LlamaShape:
         delta: of the layers in ``delta_layers``, which have that in place of attention.
         conv_taps: tokens that short convolutions see, which the layers in ``conv_layers`` have in place of attention; 0
             for none.
+        ssm: of all layers, which have that in place of attention and of a network; None for none.
         experts: of the layers in ``expert_layers``, which have these in place of one network.
         sub_norms: what attention and the gate give is normed before the projection back.
         product_norms: epsilon of norms that each projection of a layer has for its input; None without them.
@@ -117,6 +153,7 @@ class LlamaShape:
     delta_layers: tuple[int, ...] = ()
     conv_taps: int = 0
     conv_layers: tuple[int, ...] = ()
+    ssm: SsmShape | None = None
     experts: ExpertShape | None = None
     expert_layers: tuple[int, ...] = ()
     sub_norms: bool = False
@@ -126,6 +163,11 @@ class LlamaShape:
     @property
     def layers(self) -> int:
         return len(self.rotated)
+
+    @property
+    def endless(self) -> bool:
+        """Whether no layer keeps what grows with the text."""
+        return self.ssm is not None
 
     @property
     def turning(self) -> int:

@@ -119,22 +119,21 @@ def build_causal_conv(context: Context, op: Op) -> tuple[str, ...]:
     return results[0], results[1]
 
 
-def build_gated_delta(context: Context, op: Op) -> tuple[str, ...]:
-    """LinearAttention with the gated delta rule."""
-    q, k, v, log_decay, beta, state = (context.value(o) for o in op.operands)
+def build_linear_attention(context: Context, op: Op, rule: str) -> tuple[str, ...]:
+    """LinearAttention by a rule: gated, or the gated delta rule."""
+    q, k, v, *gates, state = (context.value(o) for o in op.operands)
     nodes = context.nodes
-    heads = int(op.operands[5].type.shape[0])
+    heads = int(op.operands[-1].type.shape[0])
     q, k = (for_each_head(nodes, x, int(op.operands[1].type.shape[1]), heads) for x in (q, k))
     flat = [nodes.reshape(x, 1, -1, heads * last(o)) for x, o in zip((q, k, v), op.operands, strict=False)]
-    gates = [nodes.unsqueeze(g, 0) for g in (log_decay, beta)]
     output, after = nodes.emit(
         "LinearAttention",
         *flat,
         nodes.unsqueeze(state, 0),
-        *gates,
+        *(nodes.unsqueeze(gate, 0) for gate in gates),
         outputs=2,
         domain=MICROSOFT,
-        update_rule="gated_delta",
+        update_rule=rule,
         q_num_heads=heads,
         kv_num_heads=heads,
         scale=op.number("scale"),
@@ -182,7 +181,8 @@ TRANSLATORS: Mapping[str, Translate] = {
     "ternary_matmul": partial(build_product, bits=2),
     "int8_matmul": partial(build_product, bits=8),
     "causal_conv": build_causal_conv,
-    "gated_delta": build_gated_delta,
+    "gated_delta": partial(build_linear_attention, rule="gated_delta"),
+    "gated_linear_attention": partial(build_linear_attention, rule="gated"),
     "gather_rows": build_gather_rows,
     "grouped_ternary_matmul": partial(build_grouped_product, bits=2),
     "grouped_int8_matmul": partial(build_grouped_product, bits=8),

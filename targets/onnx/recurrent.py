@@ -60,6 +60,27 @@ def build_gated_delta(context: Context, op: Op) -> tuple[str, ...]:
     return nodes.op("Mul", outputs, nodes.f32(op.number("scale"))), nodes.transpose(after, 1, 0, 2)
 
 
+def build_gated_linear_attention(context: Context, op: Op) -> tuple[str, ...]:
+    """S = e^g S + k v; o = scale q S. The state runs as [K, H, V]."""
+    q, k, v, log_decay, state = (context.value(o) for o in op.operands)
+    nodes = context.nodes
+    heads, keys, values = (int(d) for d in op.operands[4].type.shape)
+    q, k = (for_each_head(nodes, x, int(op.operands[1].type.shape[1]), heads) for x in (q, k))
+    query, key = columns(nodes, q), columns(nodes, k)
+    decay = nodes.unsqueeze(call(nodes, "exp", log_decay), 2)
+    body = nodes.subgraph()
+    s, query_t, key_t, v_t, decay_t = (body.pool.fresh(n) for n in ("s", "q", "k", "v", "decay"))
+    update = body.op("Add", body.op("Mul", decay_t, s), body.op("Mul", key_t, v_t))
+    output = body.sum_first(body.op("Mul", query_t, update))
+    after, outputs = nodes.scan(
+        body,
+        [(nodes.transpose(state, 1, 0, 2), s, update, [keys, heads, values])],
+        [(query, query_t), (key, key_t), (v, v_t), (decay, decay_t)],
+        [(output, [heads, values])],
+    )
+    return nodes.op("Mul", outputs, nodes.f32(op.number("scale"))), nodes.transpose(after, 1, 0, 2)
+
+
 def for_each_head(nodes: Nodes, x: str, pairs: int, heads: int) -> str:
     """f32[T, G, K] as [T, H, K], each head as often as neighbours share it."""
     if pairs == heads:
@@ -205,6 +226,7 @@ def _descend(context: Context, op: Op, nodes: Nodes) -> tuple[str, str]:
 TRANSLATORS: Mapping[str, Translate] = {
     "causal_conv": build_causal_conv,
     "gated_delta": build_gated_delta,
+    "gated_linear_attention": build_gated_linear_attention,
     "mlstm": build_mlstm,
     "titans_anchor": build_titans_anchor,
     "titans_apply": build_titans_apply,

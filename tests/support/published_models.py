@@ -50,6 +50,18 @@ LFM2 = {
     "block_multiple_of": 16,
     "rope_parameters": {"rope_theta": 1e6, "rope_type": "default"},
 }
+ABSENT = "absent"  #: in place of a size that a kind of models has not
+#: State spaces.
+MAMBA2: dict[str, Any] = {
+    "intermediate_size": ABSENT,
+    "num_attention_heads": ABSENT,
+    "num_key_value_heads": ABSENT,
+    "max_position_embeddings": ABSENT,
+    "num_heads": 8,
+    "head_dim": 16,
+    "state_size": 24,
+    "n_groups": 2,
+}
 EXPERTS = {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 40}
 SHARED = EXPERTS | {"shared_expert_intermediate_size": 48}
 YARN_IN_PART = YARN | {"partial_rotary_factor": 0.5}
@@ -78,11 +90,11 @@ class Case:
         """A model of transformers with seeded weights, in float32, with eager attention."""
         config_type = getattr(transformers, f"{self.config or self.name}Config")
         tokens = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-        model: Any = getattr(transformers, f"{self.name}ForCausalLM")(
-            config_type(**{**SIZES, **tokens, **self.settings})
-        )
+        said = {name: value for name, value in {**SIZES, **tokens, **self.settings}.items() if value != ABSENT}
+        model: Any = getattr(transformers, f"{self.name}ForCausalLM")(config_type(**said))
         model = model.float().eval()
-        model.set_attn_implementation("eager")
+        if "num_attention_heads" in said:
+            model.set_attn_implementation("eager")
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.copy_(torch.randn_like(parameter) * 0.1 + (1.0 if parameter.ndim == 1 else 0.0))
@@ -108,6 +120,10 @@ CASES: Mapping[str, Case] = {
     "qwen 3 with some experts": Case("Qwen3Moe", EXPERTS | {"num_hidden_layers": 3, "decoder_sparse_step": 2}),
     "qwen 3 next": Case("Qwen3Next", HYBRID | SHARED),
     "qwen 3.5 with experts": Case("Qwen3_5Moe", HYBRID | SHARED, "Qwen3_5MoeText"),
+    "mamba 2": Case("Mamba2", MAMBA2),
+    "mamba 2 with biases": Case(
+        "Mamba2", MAMBA2 | {"use_bias": True, "tie_word_embeddings": True, "time_step_limit": (0.4, 1.5)}
+    ),
     "qwen 3.5, yarn": Case("Qwen3_5", HYBRID | {"rope_parameters": YARN_IN_PART}, "Qwen3_5Text"),
 }
 

@@ -1,11 +1,11 @@
-"""Recurrences with explicit state: causal convolution, gated delta rule, mLSTM, Titans memory.
+"""Recurrences with explicit state: causal convolution, gated delta rule, gated linear attention, mLSTM, Titans memory.
 
 All run token by token, so that a call with many tokens and many calls with one give the same bits. Products of a
 vector with a state matrix add the terms in ascending order of the summed index, starting from +0, with the outputs as
 independent lanes; dot products of two vectors use ``numpy_math.lanes8_sum``.
 
-Symbols: T tokens, H heads, d head width (dk of keys, dv of values). Heads of the gated delta rule may
-share keys: there are G of keys, and neighbours among the H of values share one, H / G each.
+Symbols: T tokens, H heads, d head width (dk of keys, dv of values). Heads of the gated delta rule and of gated linear
+attention may share keys: there are G of keys, and neighbours among the H of values share one, H / G each.
 """
 
 from __future__ import annotations
@@ -83,15 +83,26 @@ def _gated_delta(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
     return np.stack(outputs), state
 
 
-def _infer_gated_delta(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
-    q, k, v, log_decay, beta, state = operands
+def _gated_linear_attention(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
+    q, k, v, log_decay, state = arrays
+    scale = F32(op.number("scale"))
+    q, k = (np.repeat(heads, v.shape[1] // heads.shape[1], axis=1) for heads in (q, k))
+    outputs = []
+    for t in range(q.shape[0]):
+        decay = np.asarray(numerics.exp(N, log_decay[t]), F32)
+        state = decay[:, None, None] * state + k[t][:, :, None] * v[t][:, None, :]
+        outputs.append(vector_matrix(q[t], state) * scale)
+    return np.stack(outputs), state
+
+
+def _infer_gated(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+    q, k, v, *gates, state = operands
     for value, name in ((q, "q"), (v, "v"), (state, "state")):
         require_tensor(value, "f32", 3, name)
     require(q == k and q.shape[0] == v.shape[0], f"q {q}, k {k}, v {v}")
     keys, heads = static(q.shape[1], "heads of keys"), static(v.shape[1], "heads of values")
     require(keys > 0 and heads % keys == 0, f"{heads} heads of values do not share {keys} of keys")
-    gates = TensorType("f32", v.shape[:2])
-    require(log_decay == gates and beta == gates, f"gates {log_decay}, {beta} for v {v}")
+    require(all(gate == TensorType("f32", v.shape[:2]) for gate in gates), f"gates {gates} for v {v}")
     require(state.shape == (heads, q.shape[2], v.shape[2]), f"state {state} for k {k}, v {v}")
     return v, state
 
@@ -191,11 +202,12 @@ def _elements(operand: int, times: int = 1) -> Count:
     return lambda operands, attributes: times * operands[operand].elements()
 
 
-#: Units are heads; a token reads and writes the head's matrix.
-_MATRICES = Shared(
-    units=lambda operands, attributes: int(operands[5].shape[0]),
-    work=lambda operands, attributes: 2 * FLOAT_WORK * operands[5].elements() // int(operands[5].shape[0]),
-)
+def _matrices(state: int) -> Shared:
+    """Units are heads; a token reads and writes the head's matrix, which is in this operand."""
+    return Shared(
+        units=lambda operands, attributes: int(operands[state].shape[0]),
+        work=lambda operands, attributes: 2 * FLOAT_WORK * operands[state].elements() // int(operands[state].shape[0]),
+    )
 
 
 def _titans_heads(products: int) -> Shared:
@@ -221,12 +233,23 @@ OPS = [
         "gated_delta",
         "gated delta rule: S = e^g S; S = S + k (beta (v - k S)); o = scale q S (arXiv 2412.06464); heads may share k",
         ("q", "k", "v", "log_decay", "beta", "state"),
-        _infer_gated_delta,
+        _infer_gated,
         _gated_delta,
         {"scale": float},
         torch="chimera.gated_delta.default",
         in_place={1: 5},
-        work=Work(_elements(5, 3), _MATRICES),
+        work=Work(_elements(5, 3), _matrices(5)),
+    ),
+    OpDef(
+        "gated_linear_attention",
+        "S = e^g S + k v; o = scale q S, with a decay for each head (Mamba-2, arXiv 2405.21060); heads may share k",
+        ("q", "k", "v", "log_decay", "state"),
+        _infer_gated,
+        _gated_linear_attention,
+        {"scale": float},
+        torch="chimera.gated_linear_attention.default",
+        in_place={1: 4},
+        work=Work(_elements(4, 2), _matrices(4)),
     ),
     OpDef(
         "mlstm",
@@ -237,7 +260,7 @@ OPS = [
         {"scale": float},
         torch="chimera.mlstm.default",
         in_place={1: 5, 2: 6, 3: 7},
-        work=Work(_elements(5, 2), _MATRICES),
+        work=Work(_elements(5, 2), _matrices(5)),
     ),
     OpDef(
         "titans_anchor",

@@ -222,6 +222,8 @@ def test_recurrences_and_attention() -> None:
     assert OPS["gated_delta"].infer((q, q, shared, gates, gates, f32(6, 4, 4)), {"scale": 1.0})[0] == shared
     refuse("gated_delta", q, q, shared, gates, gates, state, scale=1.0)
     refuse("gated_delta", shared, shared, q, gate, gate, state, scale=1.0)
+    assert OPS["gated_linear_attention"].infer((q, q, shared, gates, f32(6, 4, 4)), {"scale": 1.0})[0] == shared
+    refuse("gated_linear_attention", q, q, q, f32("T", 3), state, scale=1.0)
     refuse("mlstm", q, q, q, gate, gate, state, f32(2, 4), f32(4), scale=1.0)
     refuse("causal_conv", f32("T", 8), f32(8, 4), f32(4, 8))
     refuse("causal_conv", f32("T", 8), f32(9, 4), f32(3, 8))

@@ -32,6 +32,11 @@ def delta(tokens: int, dk: int = 5, dv: int = 7) -> tuple[Arrays, Arrays]:
     return [q, k, v, decay, gates(5, tokens)], [draw(6, HEADS, dk, dv)]
 
 
+def linear_attention(tokens: int, dk: int = 5, dv: int = 7) -> tuple[Arrays, Arrays]:
+    (q, k, v, decay, _), state = delta(tokens, dk, dv)
+    return [q, k, v, decay], state
+
+
 def mlstm(tokens: int, dk: int = 5, dv: int = 7) -> tuple[Arrays, Arrays]:
     q, k, v = draw(1, tokens, HEADS, dk), draw(2, tokens, HEADS, dk), draw(3, tokens, HEADS, dv)
     i, f = draw(4, tokens, HEADS, scale=2), draw(5, tokens, HEADS, scale=2)
@@ -57,6 +62,7 @@ Case = tuple[str, Callable[[int], tuple[Arrays, Arrays]], dict[str, Attribute], 
 CASES: list[Case] = [
     ("causal_conv", conv, {}, (0,)),
     ("gated_delta", delta, {"scale": 0.4}, (0, 1, 2, 3, 4)),
+    ("gated_linear_attention", linear_attention, {"scale": 0.4}, (0, 1, 2, 3)),
     ("mlstm", mlstm, {"scale": 0.4}, (0, 1, 2, 3, 4)),
     ("titans_update", titans, {}, (0, 1, 2, 3, 4)),
     ("window_attention", attention, {"window": 5, "scale": 0.4}, (0, 1, 2, 5)),
@@ -127,6 +133,21 @@ def test_gated_delta_rule(dk: int, dv: int) -> None:
         np.testing.assert_allclose(new_state[h], s, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("dk", "dv"), [(1, 1), (5, 7), (8, 8), (9, 16)])
+def test_gated_linear_attention_is_a_product_with_decays(dk: int, dv: int) -> None:
+    """As one product of all tokens with all before, the decays between them added up (arXiv 2405.21060, section 3)."""
+    operands, (state,) = linear_attention(6, dk, dv)
+    y, new_state = run_op("gated_linear_attention", *operands, state, scale=0.4)
+    q, k, v, decay = (a.astype(np.float64) for a in operands)
+    since = np.cumsum(decay, axis=0)
+    between = np.tril(np.ones((6, 6)))[:, :, None] * np.exp(np.minimum(since[:, None] - since, 0))
+    seen = np.einsum("thk,shk,tsh,shv->thv", q, k, between, v)
+    truth = 0.4 * (seen + np.einsum("thk,th,hkv->thv", q, np.exp(since), state))
+    np.testing.assert_allclose(y, truth, rtol=1e-4, atol=1e-5)
+    left = np.einsum("shk,sh,shv->hkv", k, np.exp(since[-1] - since), v) + np.exp(since[-1])[:, None, None] * state
+    np.testing.assert_allclose(new_state, left, rtol=1e-4, atol=1e-5)
+
+
 def test_heads_of_values_that_share_keys() -> None:
     """The same as with the keys of each head written out; neighbours share."""
     (q, k, *_), _ = delta(6, 5, 7)
@@ -136,6 +157,10 @@ def test_heads_of_values_that_share_keys() -> None:
     each = [np.repeat(heads, 3, axis=1) for heads in (q, k)]
     shared = run_op("gated_delta", q, k, v, decay, beta, state, scale=0.4)
     for got, expected in zip(shared, run_op("gated_delta", *each, v, decay, beta, state, scale=0.4), strict=True):
+        assert_same_bits(got, expected)
+    shared = run_op("gated_linear_attention", q, k, v, decay, state, scale=0.4)
+    apart = run_op("gated_linear_attention", *each, v, decay, state, scale=0.4)
+    for got, expected in zip(shared, apart, strict=True):
         assert_same_bits(got, expected)
 
 

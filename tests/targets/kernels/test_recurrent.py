@@ -70,6 +70,22 @@ def test_gated_delta(every: int, tmp_path: Path) -> None:
     check_in_turn(cases, native_isas(), tmp_path, every)
 
 
+def without_rates(arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """Operands of gated_linear_attention, from those of gated_delta."""
+    return [*arrays[:4], arrays[5]]
+
+
+@IN_TURN
+def test_gated_linear_attention(every: int, tmp_path: Path) -> None:
+    name, tokens = "gated_linear_attention", range(4)
+    drawn = [(gated_delta(h, d, d, n), d**-0.5) for h, d, n in SIZES]
+    drawn += [(gated_delta(2, 8, 20, 3), 0.3), (gated_delta(1, 5, 130, 2), 1.0)]
+    drawn += [(shared_gated_delta(h, g, 12, 20, n), 0.3) for h, g, n in ((6, 2, 5), (4, 1, 1), (6, 3, 2))]
+    cases = [case(name, without_rates(arrays), {"scale": scale}, tokens=tokens) for arrays, scale in drawn]
+    cases.append(case(name, without_rates(gated_delta(2, 12, 12, 1)), {"scale": 1.0}, tokens=[]))
+    check_in_turn(cases, native_isas(), tmp_path, every)
+
+
 @IN_TURN
 def test_mlstm(every: int, tmp_path: Path) -> None:
     cases = [case("mlstm", mlstm(h, d, d, n), {"scale": d**-0.5}, tokens=GATES) for h, d, n in SIZES]
@@ -95,6 +111,8 @@ def test_special_values(tmp_path: Path) -> None:
     cases: list[Case] = []
     for _ in range(8):
         cases.append(case("gated_delta", special(gated_delta(3, 8, 8, 2)), {"scale": 0.5}, tokens=GATES))
+        odd = without_rates(special(gated_delta(3, 8, 8, 2)))
+        cases.append(case("gated_linear_attention", odd, {"scale": 0.5}, tokens=range(4)))
         cases.append(case("mlstm", special(mlstm(3, 8, 8, 2)), {"scale": 0.5}, tokens=GATES))
         update = special(titans_update(3, 8, 2, 1))
         cases.append(case("titans_update", update, tokens=GATES))
@@ -116,6 +134,7 @@ def test_sums_start_from_positive_zero(tmp_path: Path) -> None:
     cases = [
         case("causal_conv", convolution, tokens=[0]),
         case("gated_delta", delta, {"scale": 1.0}, tokens=GATES),
+        case("gated_linear_attention", without_rates(delta), {"scale": 1.0}, tokens=range(4)),
         case("mlstm", lstm, {"scale": 1.0}, tokens=GATES),
         case("titans_apply", [delta[0], gate(2, 2, 8, 8)], tokens=[0]),
     ]
