@@ -62,7 +62,7 @@ def _unexpected_word(source: Source, offset: int, expected: frozenset[str]) -> U
     if text[offset] in "]}":
         return _error(source, offset, offset + 1, f"expected a value, found '{text[offset]}'", "write the value")
     if _NOT_FINITE.match(word):
-        return _error(source, offset, end, f"{word} is not a number a config can hold", "write a finite number or null")
+        return not_finite(source, word, offset, end)
     if word in _CONSTANTS and "TRUE" in expected:
         return _error(source, offset, end, f"unknown word {word}", f"write {_CONSTANTS[word]}")
     if _NUMBER_LIKE.match(word):
@@ -134,6 +134,11 @@ def _bad_string(source: Source, offset: int) -> UserError:
             return _error(source, at, at + 1, f"{name} can't stand in a string as it is", hint)
         at += 1
     return _error(source, offset, at, "this string is never closed", "add a closing '\"'")
+
+
+def not_finite(source: Source, word: str, start: int, end: int) -> UserError:
+    """For NaN and infinities."""
+    return _error(source, start, end, f"{word} is not a number a config can hold", "write a finite number or null")
 
 
 def _error(source: Source, start: int, end: int, message: str, hint: str | None) -> UserError:

@@ -11,7 +11,7 @@ from lark import Lark, Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
 
 from chimerac.compiler.errors import UserError, UserErrors
-from chimerac.frontends.config.mistakes import explain
+from chimerac.frontends.config.mistakes import explain, not_finite
 from chimerac.frontends.config.source import Source
 from chimerac.frontends.config.structure import scan
 from chimerac.frontends.config.tree import Array, Entry, Node, Object, Scalar
@@ -32,15 +32,18 @@ def _grammar() -> Any:
     )
 
 
-def parse(source: Source) -> Object:
+def parse(source: Source, *, infinite: bool = False) -> Object:
     """A whole config.
+
+    Args:
+        infinite: it may have the number Infinity, as Python's json writes it.
 
     Raises:
         UserError: CHM101 (limits), CHM102 (syntax) or CHM103 (a key twice; all of them at once).
     """
     tree = _run(source, "start")
     children = tree.children
-    builder = _Builder(source)
+    builder = _Builder(source, infinite=infinite)
     if tree.data == "bare":
         node: Node = builder.object(children, 0)
     else:
@@ -83,8 +86,8 @@ def _stopped_at(source: Source, error: Any) -> tuple[int, frozenset[str]]:
 class _Builder:
     """Lark tree to nodes; repeated keys are collected and reported together."""
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
+    def __init__(self, source: Source, *, infinite: bool = False) -> None:
+        self.source, self.infinite = source, infinite
         self.errors: list[UserError] = []
 
     def finish(self) -> None:
@@ -137,6 +140,8 @@ class _Builder:
             message = f"this number has {len(literal)} characters; the limit is {MAX_NUMBER_LENGTH}"
             raise UserError("CHM102", message, span=self.source.span(start, end))
         if literal.endswith("Infinity"):
+            if not self.infinite:
+                raise not_finite(self.source, literal, start, end)
             return float(literal)
         if not any(mark in literal for mark in ".eE"):
             return int(literal)

@@ -59,7 +59,7 @@ def open_folder(path: str | Path) -> ModelFolder:
     if not is_model_folder(folder):
         hint = "a model from the hub has one beside its weights"
         raise UserError("CHM230", f"{folder} is no folder of a model: it has no {CONFIG}", hint=hint)
-    config = parse(read(folder / CONFIG))
+    config = parse(read(folder / CONFIG), infinite=True)
     generation = parse(read(folder / GENERATION)) if (folder / GENERATION).is_file() else None
     return ModelFolder(folder, config, generation, _tensors(folder))
 
