@@ -14,25 +14,8 @@ import numpy as np
 import pytest
 from project import ROOT
 
-SIZES = [
-    "--vocabulary",
-    "400",
-    "--hidden",
-    "32",
-    "--inter",
-    "64",
-    "--heads",
-    "2",
-    "--layers",
-    "1",
-    "--length",
-    "16",
-    "--batch",
-    "4",
-    "--micro",
-    "2",
-]
-RATES = ["--steps", "24", "--warmup", "4", "--rate", "0.01", "--minutes", "5", "--models", "n4,gpt"]
+SIZES = {"vocabulary": 400, "hidden": 32, "inter": 64, "heads": 2, "layers": 1, "length": 16, "batch": 4, "micro": 2}
+RATES = {"steps": 24, "warmup": 4, "rate": 0.01, "minutes": 5}
 #: What is installed where only PyTorch and numpy are.
 ALONE = """
 import sys
@@ -51,7 +34,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (texts / f"{number}.py").write_text(f"def f{number}(x):\n    return x + {number}  # λ\n\n" * 20)
     (texts / "again.py").write_text((texts / "3.py").read_text())
     (texts / "picture.png").write_bytes(bytes(2000))
-    command = [sys.executable, "-c", ALONE, "--out", str(out), "--roots", str(texts), *SIZES, *RATES]
+    command = [sys.executable, "-c", ALONE, "--out", str(out), "--roots", str(texts)]
+    command += [word for name, value in {**SIZES, **RATES}.items() for word in (f"--{name}", str(value))]
     variables = {**os.environ, "PYTHONPATH": "src", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
