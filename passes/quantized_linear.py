@@ -32,6 +32,12 @@ _PRODUCTS: Mapping[str, tuple[Kind, str]] = {
     "grouped_int8_linear": ("int8", "grouped_int8_matmul"),
 }
 
+#: The same of products whose zeros are left out: activations stay floats.
+_SPARSE: Mapping[str, tuple[Kind, str]] = {
+    "ternary_sparse_linear": ("trits", "ternary_sparse_matmul"),
+    "int8_sparse_linear": ("int8", "int8_sparse_matmul"),
+}
+
 
 @dataclass(frozen=True)
 class QuantizedLinear:
@@ -52,6 +58,8 @@ class QuantizedLinear:
                     group = op.integer("group")
                     codes, scales = quantised(new, weight_name(op, 1, names), group, "int8", builder)
                     return builder.emit("look_up", (op.operands[0], codes, scales), {"group": group}, like=op)
+                if op.name in _SPARSE:
+                    return _lower_sparse(op, builder, weight_name(op, 1, names), new)
                 if op.name in NARROW:
                     return _lower_narrow(op, builder, weight_name(op, 1, names), new)
                 if op.name == "ternary_embedding":
@@ -106,7 +114,7 @@ def _bfloat16(x: np.ndarray, weight: str) -> np.ndarray:
 NARROW: Final[Mapping[str, tuple[str, str, Callable[[np.ndarray, str], np.ndarray]]]] = {
     f"{before}{kind}_{op}": (f"{before}{op}", dtype, round_)
     for kind, dtype, round_ in (("bfloat16", "bf16", _bfloat16), ("float16", "f16", _float16))
-    for before, op in (("", "linear"), ("", "embedding"), ("grouped_", "linear"))
+    for before, op in (("", "linear"), ("", "embedding"), ("grouped_", "linear"), ("sparse_", "linear"))
 }
 
 
@@ -145,3 +153,12 @@ def _lower_product(op: Op, builder: Builder, weight: str, new: NewConstants) -> 
         hint=op.results[0].name,
         like=op,
     )
+
+
+def _lower_sparse(op: Op, builder: Builder, weight: str, new: NewConstants) -> Sequence[Value]:
+    kind, made = _SPARSE[op.name]
+    group = op.integer("group")
+    weights = quantised(new, weight, group, kind, builder)
+    rows, columns = (int(d) for d in weights[0].type.shape)
+    attributes = {"rows": rows, "columns": columns, "group": group}
+    return builder.emit(made, (op.operands[0], *weights), attributes, hint=op.results[0].name, like=op)

@@ -44,11 +44,12 @@ class TernaryPacking:
 
     def run(self, module: Module) -> Rewritten:
         new = NewConstants(module)
-        rows = self.panel_rows
-        weights = _plain_weights(module)
-        size = sum(_two_bit_bytes(module.constants[name].type, rows) for name in weights)
+        own = _plain_weights(module)
+        weights = [name for name, high in own.items() if high is None]
+        size = sum(_two_bit_bytes(module.constants[name].type, self.panel_rows) for name in weights)
         streamed = size > CACHE
-        forms = {name: self._form(module.constants[name].type, streamed) for name in weights}
+        forms = dict.fromkeys(own, FORMS[0])
+        forms |= {name: self._form(module.constants[name].type, streamed) for name in weights}
         graphs = {}
         for graph_name, graph in module.graphs.items():
             names = constant_names(graph)
@@ -58,7 +59,7 @@ class TernaryPacking:
                 if places is None:
                     return None
                 weight, scale = (names[op.operands[i].name] for i in places)
-                form = forms[weight]
+                form, rows = forms[weight], own[weight] or self.panel_rows
                 packed_name, scale_name = f"{weight}.{ternary_layout(rows, form)}", f"{scale}.{scale_layout(rows)}"
                 type_ = packed_type(module.constants[weight].type, rows, form)
                 trits = partial(pack_ternary, panel_rows=rows, form=form)
@@ -89,6 +90,9 @@ class TernaryPacking:
                 notes.append(
                     f"packed {len(packed)} matrices as {layout}: {sum(c.type.bytes() for c in packed):,} bytes"
                 )
+        apart = [c for c in made if c.type.layout == ternary_layout(1)]
+        if apart:
+            notes.append(f"packed {len(apart)} matrices row by row: {sum(c.type.bytes() for c in apart):,} bytes")
         if self.form:
             notes.append(f"{self.form} was asked for")
         elif len(self.costs.compute) > 1:
@@ -110,15 +114,16 @@ def _plain_places(op: Op) -> tuple[int, int] | None:
     return None if op.operands[weights].type.layout else (weights, scales)
 
 
-def _plain_weights(module: Module) -> list[str]:
-    """Names of the constants that products take as trits in plain order, each once."""
-    found: dict[str, None] = {}
+def _plain_weights(module: Module) -> dict[str, int | None]:
+    """The constants that products take as trits in plain order: name → rows of a panel, if not the target's."""
+    found: dict[str, int | None] = {}
     for graph in module.graphs.values():
         names = constant_names(graph)
         for op in walk(graph.ops):
-            if (places := _plain_places(op)) is not None:
-                found[names[op.operands[places[0]].name]] = None
-    return list(found)
+            packed = OPS[op.name].packed
+            if packed is not None and (places := _plain_places(op)) is not None:
+                found[names[op.operands[places[0]].name]] = packed.panel_rows
+    return found
 
 
 def _two_bit_bytes(trits: TensorType, panel_rows: int) -> int:

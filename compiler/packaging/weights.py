@@ -42,8 +42,8 @@ def model_sha256(module: Module, contents: str | None = None) -> str:
         contents: ``contents_sha256`` of the weights file of this module, where there is one: most often the answer.
     """
     layouts = {module.constants[name].type.layout for name in used_sections(module)}
-    shared = ternary_layout(SHARED_ROWS, SHARED_FORM)
-    other = {layout for layout in layouts if layout and not layout.startswith("panel.")} - {shared}
+    packed = {layout for layout in layouts if layout and not layout.startswith("panel.")}
+    other = {layout for layout in packed if form_of(layout) != SHARED_FORM}
     if contents is not None and not other:
         return contents
     if not other:  # weights in plain order

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,13 @@ class Explanation:
         """Whether ``build`` takes it."""
         return not self.obstacles
 
+    def _open_neurons(self) -> Iterator[str]:
+        """What is recognised of hidden vectors that are mostly zeros."""
+        if sparse := _count_products(self.ops, "sparse_linear"):
+            whole = _count_products(self.ops, "linear")
+            noun = "product" if sparse == 1 else "products"
+            yield f"reads the rows of open neurons only: {sparse} {noun} of {whole} with weights (docs/sparsity.md)"
+
     def render(self) -> str:
         """A text for a terminal."""
         return "\n".join(self._lines())
@@ -75,6 +82,7 @@ class Explanation:
                 yield f"  {title:<8}{', '.join(entries)}"
         if self.ops:
             yield f"  {'ops':<8}{sum(count for _, count in self.ops)} of {len(self.ops)} kinds"
+        yield from (f"  {'note':<8}{note}" for note in self._open_neurons())
         yield from (f"  {'note':<8}{note}" for note in self.notes)
         if not self.obstacles:
             yield IMPORTED[self.kind]
@@ -95,6 +103,10 @@ class Explanation:
                 yield f"    help: {obstacle.advice}"
         if self.said:
             yield from ("", "PyTorch says:", *(f"  {line}" for line in self.said.splitlines()))
+
+
+def _count_products(ops: Iterable[tuple[str, int]], suffix: str) -> int:
+    return sum(count for name, count in ops if name.endswith(suffix))
 
 
 def _said(obstacle: Obstacle) -> str:

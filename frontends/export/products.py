@@ -12,6 +12,7 @@ from chimerac.compiler.ir.module import Value
 from chimerac.compiler.ir.types import TOKENS, Dim
 from chimerac.frontends.export.handler import Handler, Importer, argument, operands, reshape, text_of, unsupported
 from chimerac.frontends.export.movement import pad, transpose
+from chimerac.frontends.export.open_neurons import reads_open_rows
 from chimerac.frontends.export.reductions import mean
 
 
@@ -19,7 +20,11 @@ def _linear(importer: Importer, node: Node, makes: str) -> Any:
     given = operands(importer, node, [a for a in node.args if a is not None], "f32")
     if len(given[0].type.shape) == 0 or given[1].type.is_dynamic or len(given[1].type.shape) != 2:
         raise unsupported(node, "with such a weight is not supported")
-    return importer.emit(makes, given, {}, node)
+    x, weight, *biases = given
+    if not reads_open_rows(importer, *node.args[:2]):
+        return importer.emit(makes, given, {}, node)
+    result = importer.emit("sparse_linear", [x, turned(importer, weight, node)], {}, node)
+    return importer.emit("add", [result, *biases], {}, node) if biases else result
 
 
 def turned(importer: Importer, value: Value, node: Node) -> Value:
@@ -38,13 +43,16 @@ def _same_batch(a: Value, b: Value) -> bool:
     return places[0] == places[1] < -2
 
 
-def multiply(importer: Importer, a: Value, b: Value, node: Node) -> Value:
-    """a [..., M, K] @ b [..., K, N]."""
+def multiply(importer: Importer, a: Value, b: Value, node: Node, sources: Sequence[Any] = ()) -> Value:
+    """a [..., M, K] @ b [..., K, N]; ``sources`` are the arguments that they come from."""
     if a.type.shape[-1] == TOKENS:
         raise unsupported(node, "that adds up over the tokens of a call is not supported")
     if TOKENS in (b.type.shape[-1], *b.type.shape[:-2]) and a.type.is_dynamic and not _same_batch(a, b):
         raise unsupported(node, "of the tokens of a call with each other is not supported: a text is cut anywhere")
     fixed = len(b.type.shape) == 2 and not b.type.is_dynamic
+    if fixed and sources and reads_open_rows(importer, *sources):
+        sparse: Value = importer.emit("sparse_linear", [a, b], {}, node)
+        return sparse
     name = "linear" if fixed else "matmul"
     found: Value = importer.emit(name, [a, turned(importer, b, node)], {}, node)
     return found
@@ -55,13 +63,13 @@ def _matmul(importer: Importer, node: Node, makes: str) -> Any:
     a, b = operands(importer, node, node.args[:2], "f32")
     a = reshape(importer, a, (1, *a.type.shape), node) if len(a.type.shape) == 1 else a
     b = reshape(importer, b, (*b.type.shape, 1), node) if len(b.type.shape) == 1 else b
-    return reshape(importer, multiply(importer, a, b, node), importer.shape(node), node)
+    return reshape(importer, multiply(importer, a, b, node, node.args[:2]), importer.shape(node), node)
 
 
 def _add_matmul(importer: Importer, node: Node, makes: str) -> Any:
     """beta * c + alpha * a @ b."""
     c, a, b = operands(importer, node, node.args[:3], "f32")
-    result = multiply(importer, a, b, node)
+    result = multiply(importer, a, b, node, node.args[1:3])
     for value, name in ((result, "alpha"), (c, "beta")):
         factor = node.kwargs.get(name, 1)
         if factor != 1:
@@ -201,11 +209,15 @@ def _adaptive(importer: Importer, node: Node, makes: str) -> Any:
 
 
 HANDLERS: Mapping[str, Handler] = {
-    "aten.linear.default": Handler(_linear, "linear"),
+    "aten.linear.default": Handler(_linear, "linear", ("sparse_linear",)),
     **{
-        f"aten.{name}.default": Handler(_matmul, "matmul", ("linear",)) for name in ("matmul", "mm", "bmm", "mv", "dot")
+        f"aten.{name}.default": Handler(_matmul, "matmul", ("linear", "sparse_linear"))
+        for name in ("matmul", "mm", "bmm", "mv", "dot")
     },
-    **{f"aten.{name}.default": Handler(_add_matmul, "matmul", ("linear", "add")) for name in ("addmm", "baddbmm")},
+    **{
+        f"aten.{name}.default": Handler(_add_matmul, "matmul", ("linear", "sparse_linear", "add"))
+        for name in ("addmm", "baddbmm")
+    },
     "aten.conv1d.default": Handler(_convolve, "matmul", ("unfold",)),
     "aten.conv2d.default": Handler(_convolve, "matmul", ("unfold",)),
     "aten.convolution.default": Handler(_convolve, "matmul", ("unfold",)),

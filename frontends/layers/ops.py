@@ -3,7 +3,8 @@
 All are unbatched (T tokens first), float32, functional (no argument is changed) and return fresh tensors (no result
 shares memory with an argument). They are for inference: training uses the differentiable batch forms of the layers.
 The recurrences are in ``ops_recurrent``, attention with a cache in ``ops_attention``, the Titans mixer's in
-``ops_memory``, experts of published models in ``ops_experts``; importing this module registers them all.
+``ops_memory``, experts of published models in ``ops_experts``, products with gated neurons in ``ops_sparse``; importing
+this module registers them all.
 
 The eager forms define the maths, not the bits: the order of float additions is free here except in the quantised
 products (see quantization.quantized_product).
@@ -14,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from chimerac.frontends.layers import ops_attention, ops_experts, ops_memory, ops_recurrent, ops_rotations
+from chimerac.frontends.layers import ops_attention, ops_experts, ops_memory, ops_recurrent, ops_rotations, ops_sparse
 from chimerac.frontends.layers.op_shapes import like, product, table_rows
 from chimerac.frontends.layers.quantization import dequantize, quantized_product, weight_codes
 
@@ -29,6 +30,11 @@ titans_apply = ops_memory.titans_apply
 titans_update = ops_memory.titans_update
 cached_attention = ops_attention.cached_attention
 walsh_hadamard = ops_rotations.walsh_hadamard
+sparse_linear = ops_sparse.sparse_linear
+bfloat16_sparse_linear = ops_sparse.bfloat16_sparse_linear
+float16_sparse_linear = ops_sparse.float16_sparse_linear
+int8_sparse_linear = ops_sparse.int8_sparse_linear
+ternary_sparse_linear = ops_sparse.ternary_sparse_linear
 sort_pairs = ops_experts.sort_pairs
 gather_rows = ops_experts.gather_rows
 combine_experts = ops_experts.combine_experts

@@ -135,7 +135,8 @@ class _Rewriting:
         for op in ops:
             regions = tuple(Region(r.arguments, self._ops(r.ops), r.results) for r in op.regions)
             op = replace(op, regions=regions)
-            name, _ = self.known.get(op.operands[1].name, ("", "")) if op.name in ("linear", "embedding") else ("", "")
+            takes = op.name in ("linear", "sparse_linear", "embedding")
+            name, _ = self.known.get(op.operands[1].name, ("", "")) if takes else ("", "")
             made += self._formed(op, self.weights[name]) if name in self.weights else [op]
         return tuple(made)
 
@@ -166,6 +167,12 @@ class _Rewriting:
             result = emit(made, ids, matrix, **groups)
             if flat:
                 result = emit("reshape", result, shape=",".join(map(str, op.results[0].type.shape)))
+        elif op.name == "sparse_linear":  # a row of the matrix is what a neuron gives
+            hidden = op.operands[0]
+            if weight.factor_type is not None:
+                hidden = emit("mul", hidden, held(weight.factor, weight.factor_type))
+            result = emit(made, hidden, matrix, **({"group": weight.form.group} if weight.form.integers else {}))
+            weight = replace(weight, factor_type=None)
         else:
             sizes = {"group": weight.form.group, "block": BLOCK} if weight.form.integers else {}
             result = emit(made, op.operands[0], matrix, **sizes)

@@ -70,7 +70,7 @@ def uses_of(module: Module) -> Mapping[str, Uses]:
 
 
 def _note(found: Uses, op: Op, place: int, side: Side) -> None:
-    if op.name == "linear" and place == 1:
+    if op.name in ("linear", "sparse_linear") and place == 1:
         found.sides.add(side)
     elif op.name == "embedding" and place == 1 and side == "plain" and _countable(op.operands[0]):
         found.looked_up = True

@@ -21,6 +21,7 @@ from chimerac.targets.onnx import (
     reductions,
     rotations,
     scans,
+    sparse,
     structure,
 )
 from chimerac.targets.onnx.context import Translate
@@ -40,6 +41,7 @@ EXACT: Mapping[str, Translate] = {
     **attention.TRANSLATORS,
     **cached_attention.TRANSLATORS,
     **experts.TRANSLATORS,
+    **sparse.TRANSLATORS,
 }
 #: Op → its form of large operators, where it has another.
 FUSED: Mapping[str, Translate] = fused.TRANSLATORS

@@ -19,6 +19,7 @@ from chimerac.compiler.ir.ops import (
     reductions,
     rotations,
     rounded,
+    sparse,
     structure,
     tables,
 )
@@ -37,6 +38,7 @@ _TABLE = {
         linear,
         tables,
         rounded,
+        sparse,
         recurrent,
         attention,
         cached_attention,

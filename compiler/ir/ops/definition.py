@@ -38,10 +38,12 @@ class Packed:
     Attributes:
         weights: name of the operand that holds trits.
         scales: name of the operand with their scales.
+        panel_rows: rows of a panel of two-bit trits, where kernels of the op do not take the target's panels.
     """
 
     weights: str
     scales: str
+    panel_rows: int | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,230 @@
+"""Kernels of products that read the rows of open neurons only (compiler/ir/ops/sparse.py).
+
+Some neurons at a time, the numbers of the open ones are gathered; then each run of outputs takes the rows of a few of
+them, in ascending order, while the sums stay in registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from tvm import tirx
+
+from chimerac.compiler.ir.layouts import words_of
+from chimerac.compiler.ir.ops.sparse import OUTPUTS, outputs_together
+from chimerac.targets.isa import Isa
+from chimerac.targets.kernel_spec import KernelSpec
+from chimerac.targets.kernels.arithmetic import TirOps
+from chimerac.targets.kernels.halves import decode
+from chimerac.targets.kernels.linear import load_wide
+from chimerac.targets.kernels.tensorir import (
+    Build,
+    Expr,
+    KernelBuilder,
+    Memory,
+    integer,
+    reinterpret,
+    shuffle,
+    splat,
+    strips,
+)
+from chimerac.targets.kernels.vectors import float_lanes
+
+NEURONS = 1024  #: whose open ones are gathered at a time
+TOGETHER = 4  #: neurons whose rows are added while sums are in registers
+TESTED = 32  #: neurons that are found to be all shut at once
+WORD = 16  #: outputs that share a word of trits
+_MAGNITUDE = 0x7FFFFFFF
+
+
+class _Weights:
+    """Rows of a float or int8 matrix [F, N]."""
+
+    step = 1  #: a run of outputs is looked at in multiples of it
+
+    def __init__(self, b: KernelBuilder, memory: Memory, row: int) -> None:
+        self.b, self.memory, self.row = b, memory, row
+
+    def begin(self, neuron: Expr) -> Expr:
+        """Where the row of a neuron begins."""
+        return self.b.let(neuron * self.row)
+
+    def add(self, total: Expr, factor: Expr, begin: Expr, output: Expr, lanes: int) -> Expr:
+        """The sums of some outputs with what a neuron adds to them."""
+        ops = TirOps(self.b, lanes)
+        if self.memory.dtype == "int8":
+            value = ops.to_float(self.memory.load(begin + output, lanes))
+        else:
+            value = load_wide(self.b, self.memory, begin + output, lanes)
+        return ops.add(total, ops.mul(splat(factor, lanes), value))
+
+
+class _Trits(_Weights):
+    """Rows of trits, two bits each: byte c of a word holds columns c, 4 + c, 8 + c, 12 + c of 16, lowest bits first."""
+
+    def add(self, total: Expr, factor: Expr, begin: Expr, output: Expr, lanes: int) -> Expr:
+        """``output`` is a multiple of 16 and ``lanes`` 16, or they are those of a single output."""
+        ops = TirOps(self.b, lanes)
+        if lanes == 1:
+            within = self.b.let(tirx.truncmod(output, integer(WORD)))
+            place = tirx.truncdiv(output, integer(WORD)) * 4 + tirx.truncmod(within, integer(4))
+            shift = tirx.truncdiv(within, integer(4)) * 2
+            packed = self.b.hold(tirx.Cast("int32", self.memory.load(self.b.let(begin + place))))
+            codes = ops.iand(tirx.shift_right(packed, shift), ops.i32(3))
+        else:
+            codes = self._word(self.b.let(begin + tirx.truncdiv(output, integer(4))))
+        value = ops.to_float(ops.isub(codes, ops.i32(1)))
+        return ops.add(total, ops.mul(splat(factor, lanes), value))
+
+    def _word(self, place: Expr) -> Expr:
+        """The codes of 16 outputs: a shift of its own for each lane, or one for a plane where there is none such."""
+        if self.b.isa.vector_bytes > 16:
+            ops = TirOps(self.b, WORD)
+            word = self.b.let(reinterpret(self.memory.load(place, 4), "int32"))
+            shifts = [tirx.IntImm("int32", 8 * (lane % 4) + 2 * (lane // 4)) for lane in range(WORD)]
+            return ops.iand(self.b.hold(tirx.shift_right(splat(word, WORD), shuffle(shifts, range(WORD)))), ops.i32(3))
+        ops = TirOps(self.b, 4)
+        packed = self.b.hold(tirx.Cast("int32x4", self.memory.load(place, 4)))
+        return shuffle([ops.iand(ops.isar(packed, 2 * plane), ops.i32(3)) for plane in range(4)], range(WORD))
+
+
+class _Product:
+    def __init__(self, spec: KernelSpec, isa: Isa, trits: bool) -> None:
+        self.b = b = KernelBuilder(spec, isa)
+        self.hidden, memory = b.operands[:2]
+        self.scales: Memory | None = b.operands[2] if len(b.operands) > 2 else None
+        self.neurons = int(spec.operands[0].shape[-1])
+        self.outputs = int(spec.results[0].shape[-1])
+        self.group = spec.integer("group") if self.scales is not None else self.outputs
+        self.groups = -(-self.outputs // self.group)
+        self.weights = _Trits(b, memory, words_of(self.outputs, "t2")) if trits else _Weights(b, memory, self.outputs)
+        self.lanes = WORD if trits else float_lanes(isa)
+        self.together = outputs_together(self.group, self.outputs)
+        self.run = min(self.group, OUTPUTS) if self.together == OUTPUTS else self.group
+        self.rows = b.extent(spec.operands[0].shape[:-1])
+        self.open = b.local("int32", NEURONS)
+
+    def build(self) -> Any:
+        b, per = self.b, self.together // self.run
+        self.first, self.last = (
+            b.let(b.begin * per),
+            b.let(tirx.Min(b.end * per, integer(-(-self.outputs // self.run)))),
+        )
+        with b.loop(self.rows) as row:
+            self._each_run(lambda begin, extent: self._clear(row, begin, extent))
+        whole, rest = divmod(self.neurons, NEURONS)
+        if whole:
+            with b.loop(whole) as piece, b.loop(self.rows) as row:
+                self._piece(row, b.let(piece * NEURONS), NEURONS)
+        if rest:
+            with b.loop(self.rows) as row:
+                self._piece(row, integer(whole * NEURONS), rest)
+        return b.finish()
+
+    def _each_run(self, body: Any) -> None:
+        """``body(first output, outputs)`` for the runs of this call."""
+        b, (whole, rest) = self.b, divmod(self.outputs, self.run)
+        if whole:
+            with b.loop(b.let(tirx.Min(self.last, integer(whole)) - self.first)) as i:
+                body(b.let((self.first + i) * self.run), self.run)
+        if rest:
+            with b.when(tirx.GT(self.last, integer(whole))):
+                body(integer(whole * self.run), rest)
+
+    def _clear(self, row: Expr, begin: Expr, extent: int) -> None:
+        b = self.b
+
+        def clear(i: Expr, lanes: int) -> None:
+            b.store(b.results[0], row * self.outputs + begin + i, TirOps(b, lanes).f32(0.0))
+
+        strips(b, extent, clear, float_lanes(b.isa))
+
+    def _piece(self, row: Expr, first: Expr, extent: int) -> None:
+        """Adds what some neurons give to a row of sums."""
+        b = self.b
+        count = self._gather(b.let(row * self.neurons + first), first, extent)
+        several = b.let(tirx.truncdiv(count, integer(TOGETHER)))
+        with b.loop(several) as i:
+            self._add(row, [b.let(self.open.load(i * TOGETHER + j)) for j in range(TOGETHER)])
+        with b.loop(b.let(count - several * TOGETHER)) as i:
+            self._add(row, [b.let(self.open.load(several * TOGETHER + i))])
+
+    def _gather(self, place: Expr, first: Expr, extent: int) -> Expr:
+        """Puts the numbers of open neurons into ``open``; how many they are."""
+        b, ops = self.b, TirOps(self.b, 1)
+        count = b.cell(ops.i32(0))
+
+        def look(begin: Expr, length: int) -> None:
+            with b.loop(length) as i:
+                number = b.let(begin + i)
+                bits = ops.iand(ops.bits(self.hidden.load(place + number)), ops.i32(_MAGNITUDE))
+                at = count.get()
+                b.store(self.open, at, first + number)
+                count.set(ops.iadd(at, ops.iselect(ops.iequal(bits, ops.i32(0)), ops.i32(0), ops.i32(1))))
+
+        whole, rest = divmod(extent, TESTED)
+        if whole:
+            with b.loop(whole) as i:
+                begin = b.let(i * TESTED)
+                with b.when(tirx.NE(self._any(b.let(place + begin)), integer(0))):
+                    look(begin, TESTED)
+        if rest:
+            look(integer(whole * TESTED), rest)
+        return b.let(count.get() + integer(0))
+
+    def _any(self, place: Expr) -> Expr:
+        """Bits of which some are set if one of ``TESTED`` neurons is open."""
+        b, ops = self.b, TirOps(self.b, 8)
+        parts = [ops.bits(self.hidden.load(place + i, 8)) for i in range(0, TESTED, 8)]
+        while len(parts) > 1:
+            parts = [ops.ior(parts[i], parts[i + 1]) for i in range(0, len(parts), 2)]
+        found = parts[0]
+        for lanes in (4, 2, 1):
+            halves = [shuffle([found], range(start, start + lanes)) for start in (0, lanes)]
+            found = TirOps(b, lanes).ior(b.hold(halves[0]), b.hold(halves[1]))
+        return b.let(TirOps(b, 1).iand(found, integer(_MAGNITUDE)))
+
+    def _add(self, row: Expr, neurons: list[Expr]) -> None:
+        """Adds the rows of some neurons."""
+        b, out = self.b, self.b.results[0]
+        place = b.let(row * self.neurons)
+        values = [b.let(self.hidden.load(place + neuron)) for neuron in neurons]
+        begins = [self.weights.begin(neuron) for neuron in neurons]
+        sums = b.let(row * self.outputs)
+
+        def run(begin: Expr, extent: int) -> None:
+            factors = [self._factor(*pair, begin) for pair in zip(values, neurons, strict=True)]
+
+            def add(i: Expr, lanes: int) -> None:
+                output = b.let(begin + i)
+                total = b.let(out.load(sums + output, lanes))
+                for factor, start in zip(factors, begins, strict=True):
+                    total = self.weights.add(total, factor, start, output, lanes)
+                b.store(out, sums + output, total)
+
+            strips(b, extent, add, self.lanes)
+
+        self._each_run(run)
+
+    def _factor(self, value: Expr, neuron: Expr, output: Expr) -> Expr:
+        """What the weights of a neuron are multiplied with for the outputs of a run."""
+        if self.scales is None:
+            return value
+        b = self.b
+        group = integer(0) if self.groups == 1 else tirx.truncdiv(output, integer(self.group))
+        scale = decode(b, self.scales.load(b.let(neuron * self.groups + group)), 1)
+        return TirOps(b, 1).mul(value, scale)
+
+
+def build(spec: KernelSpec, isa: Isa, trits: bool = False) -> Any:
+    """hidden f32[..., F], weight [F, N], perhaps weight_scales f16[F, G] → [..., N]; threads divide the outputs."""
+    return _Product(spec, isa, trits).build()
+
+
+KERNELS: Mapping[str, Build] = {
+    "sparse_linear": build,
+    "int8_sparse_matmul": build,
+    "ternary_sparse_matmul": partial(build, trits=True),
+}

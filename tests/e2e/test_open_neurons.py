@@ -1,0 +1,89 @@
+"""Modules of neurons that are open or shut: what is recognised, and that every target has the interpreter's bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from plain_tools import run_plain
+from torch import Tensor, nn
+
+import chimerac
+from chimerac.compiler.verbs.explain import explain
+from chimerac.frontends.export.plain import import_plain
+
+WIDTH, NEURONS = 40, 300
+
+
+class Written(nn.Module):
+    """A gated network, its hidden vector written in one of several ways."""
+
+    def __init__(self, way: str = "where", *, bias: bool = True) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.way = way
+        self.up, self.down = nn.Linear(WIDTH, NEURONS), nn.Linear(NEURONS, WIDTH, bias=bias)
+        self.other = nn.Parameter(torch.randn(NEURONS, WIDTH))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [T, WIDTH] -> [T, WIDTH]."""
+        z = self.up(x)
+        ways: dict[str, Callable[[], Tensor]] = {
+            "where": lambda: torch.where(z > 1, F.gelu(z - 1), 0.0),
+            "filled": lambda: F.gelu(z).masked_fill(z <= 1.0, 0),
+            "gate": lambda: (z > 1).float() * z,
+            "product": lambda: torch.where(z < 1.0, torch.zeros_like(z), z) * z.tanh(),
+            "tokens": lambda: torch.where(x[:, :1] > 1, z, 0.0),
+            "half": lambda: torch.where(z > 1, z, 0.5),
+        }
+        hidden = ways[self.way]()
+        found: Tensor = hidden @ self.other if self.way == "product" else self.down(hidden)
+        return found
+
+    def example(self) -> tuple[Tensor]:
+        return (torch.randn(3, WIDTH),)
+
+    def dynamic_shapes(self) -> tuple[dict[int, torch.export.Dim]]:
+        return ({0: torch.export.Dim("T", min=1, max=16)},)
+
+
+@pytest.mark.parametrize(
+    ("way", "found"),
+    [("where", 1), ("filled", 1), ("gate", 1), ("product", 1), ("tokens", 0), ("half", 0)],
+)
+def test_what_is_recognised(way: str, found: int) -> None:
+    module = Written(way, bias=way != "filled").eval()
+    x = torch.randn(4, WIDTH) * 2
+    imported = import_plain(module, (x,), name="m", dynamic_shapes=module.dynamic_shapes(), block=16).module
+    assert sum(op.name == "sparse_linear" for op in imported.graphs["call"].ops) == found
+    with torch.no_grad():
+        np.testing.assert_allclose(run_plain(imported, [x])[0], module(x), rtol=1e-4, atol=1e-5)
+
+
+def test_explain_says_that_it_fired() -> None:
+    assert "reads the rows of open neurons only: 1 product of" in explain(Written()).render()
+    assert "open neurons" not in explain(Written("tokens")).render()
+
+
+@pytest.mark.parametrize("kind", ["f32", pytest.param("f16", marks=pytest.mark.slow), "int8", "ternary"])
+def test_every_target_has_the_interpreters_bits(kind: str, tmp_path: Path) -> None:
+    """A build ends with the self-test: the interpreter's results, bit for bit."""
+    formats = {"down.*": kind}
+    module = Written()
+    targets = ["x86_64-avx2", "wasm", "onnx"]
+    chimerac.compile(module, name="gated", targets=targets, out=tmp_path, weights_format=formats)
+    found = {}
+    x = (np.random.default_rng(2).standard_normal((5, WIDTH)) * 2).astype(np.float32)
+    for folder in sorted(tmp_path.iterdir()):
+        with chimerac.load(folder) as session:
+            found[folder.name] = next(iter(session.call({"x": x}).values()))
+    assert len(found) == len(targets)
+    first, *others = found.values()
+    assert all(other.tobytes() == first.tobytes() for other in others)
+    with torch.no_grad():
+        expected = module(torch.from_numpy(x)).numpy()
+    assert np.abs(first - expected).max() < {"f32": 1e-5, "f16": 1e-3, "int8": 0.02, "ternary": 1.0}[kind]
