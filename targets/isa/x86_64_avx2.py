@@ -202,6 +202,17 @@ SIGN_I8 = Primitive(
 )
 
 
+#: Of the four floats in the same half of a register, the one that the low two bits of an index name.
+CHOOSE_F32 = Primitive(
+    "choose_f32",
+    "llvm.x86.avx.vpermilvar.ps.256",
+    ("float32x8", "int32x8"),
+    "float32x8",
+    lambda values, index: values[(index & 3) + np.arange(8) // 4 * 4],
+    llvm_call("llvm.x86.avx.vpermilvar.ps.256", "float32x8"),
+)
+
+
 def _as_it_is(values: Any) -> Any:
     return values
 
@@ -252,7 +263,7 @@ PLAIN = Isa(
     ternary_dot=TernaryDot(1, None, _accumulate_fours, _finish_fours, largest_block=128),
     tile_dot=TernaryDot(1, None, _accumulate, _finish),
     int8_dot=Int8Dot(8, _widen, _accumulate_int8),
-    primitives=table(DOT2_U8_I8, DOT2_I16),
+    primitives=table(DOT2_U8_I8, DOT2_I16, CHOOSE_F32),
     converts_halves=True,
     prefetch_bytes=2048,
 )

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
 from tvm import tirx
 
 from chimerac.compiler.ir.layouts import words_of
 from chimerac.compiler.ir.ops.sparse import OUTPUTS, outputs_together
 from chimerac.targets.isa import Isa
+from chimerac.targets.isa.definition import Primitive
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.arithmetic import TirOps
 from chimerac.targets.kernels.halves import decode
@@ -32,9 +34,10 @@ from chimerac.targets.kernels.tensorir import (
 )
 from chimerac.targets.kernels.vectors import float_lanes
 
-NEURONS = 1024  #: whose open ones are gathered at a time
+NEURONS = 4096  #: whose open ones are gathered at a time
 TOGETHER = 4  #: neurons whose rows are added while sums are in registers
 TESTED = 32  #: neurons that are found to be all shut at once
+LINE = 64  #: bytes of a cache line
 WORD = 16  #: outputs that share a word of trits
 _MAGNITUDE = 0x7FFFFFFF
 
@@ -42,7 +45,7 @@ _MAGNITUDE = 0x7FFFFFFF
 class _Weights:
     """Rows of a float or int8 matrix [F, N]."""
 
-    step = 1  #: a run of outputs is looked at in multiples of it
+    per_byte = 1  #: outputs in an element
 
     def __init__(self, b: KernelBuilder, memory: Memory, row: int) -> None:
         self.b, self.memory, self.row = b, memory, row
@@ -50,6 +53,12 @@ class _Weights:
     def begin(self, neuron: Expr) -> Expr:
         """Where the row of a neuron begins."""
         return self.b.let(neuron * self.row)
+
+    def ask(self, begin: Expr, output: Expr, extent: int) -> None:
+        """For the cache lines of some outputs of a row."""
+        outputs = LINE // np.dtype(self.memory.dtype).itemsize * self.per_byte
+        for first in range(0, extent, outputs):
+            self.b.prefetch(self.memory, begin + tirx.truncdiv(output + first, integer(self.per_byte)))
 
     def add(self, total: Expr, factor: Expr, begin: Expr, output: Expr, lanes: int) -> Expr:
         """The sums of some outputs with what a neuron adds to them."""
@@ -64,30 +73,53 @@ class _Weights:
 class _Trits(_Weights):
     """Rows of trits, two bits each: byte c of a word holds columns c, 4 + c, 8 + c, 12 + c of 16, lowest bits first."""
 
+    per_byte = 4
+
     def add(self, total: Expr, factor: Expr, begin: Expr, output: Expr, lanes: int) -> Expr:
         """``output`` is a multiple of 16 and ``lanes`` 16, or they are those of a single output."""
         ops = TirOps(self.b, lanes)
         if lanes == 1:
-            within = self.b.let(tirx.truncmod(output, integer(WORD)))
-            place = tirx.truncdiv(output, integer(WORD)) * 4 + tirx.truncmod(within, integer(4))
-            shift = tirx.truncdiv(within, integer(4)) * 2
-            packed = self.b.hold(tirx.Cast("int32", self.memory.load(self.b.let(begin + place))))
-            codes = ops.iand(tirx.shift_right(packed, shift), ops.i32(3))
-        else:
-            codes = self._word(self.b.let(begin + tirx.truncdiv(output, integer(4))))
-        value = ops.to_float(ops.isub(codes, ops.i32(1)))
-        return ops.add(total, ops.mul(splat(factor, lanes), value))
+            return ops.add(total, ops.mul(factor, self._value(self._code(begin, output), 1)))
+        place = self.b.let(begin + tirx.truncdiv(output, integer(4)))
+        choose = self.b.isa.primitives.get("choose_f32")
+        if choose is not None:
+            return ops.add(total, self._chosen(choose, factor, self._shifted(place)))
+        codes = ops.iand(self._shifted(place), ops.i32(3)) if self.b.isa.vector_bytes > 16 else self._planes(place)
+        return ops.add(total, ops.mul(splat(factor, lanes), self._value(codes, lanes)))
 
-    def _word(self, place: Expr) -> Expr:
-        """The codes of 16 outputs: a shift of its own for each lane, or one for a plane where there is none such."""
-        if self.b.isa.vector_bytes > 16:
-            ops = TirOps(self.b, WORD)
-            word = self.b.let(reinterpret(self.memory.load(place, 4), "int32"))
-            shifts = [tirx.IntImm("int32", 8 * (lane % 4) + 2 * (lane // 4)) for lane in range(WORD)]
-            return ops.iand(self.b.hold(tirx.shift_right(splat(word, WORD), shuffle(shifts, range(WORD)))), ops.i32(3))
+    def _value(self, codes: Expr, lanes: int) -> Expr:
+        ops = TirOps(self.b, lanes)
+        return ops.to_float(ops.isub(codes, ops.i32(1)))
+
+    def _code(self, begin: Expr, output: Expr) -> Expr:
+        """The code of one output."""
+        b = self.b
+        within = b.let(tirx.truncmod(output, integer(WORD)))
+        place = tirx.truncdiv(output, integer(WORD)) * 4 + tirx.truncmod(within, integer(4))
+        packed = b.hold(tirx.Cast("int32", self.memory.load(b.let(begin + place))))
+        shift = tirx.truncdiv(within, integer(4)) * 2
+        return TirOps(b, 1).iand(tirx.shift_right(packed, shift), integer(3))
+
+    def _shifted(self, place: Expr) -> Expr:
+        """The word of 16 outputs in 16 lanes, each with the code of its output in the lowest bits."""
+        word = self.b.let(reinterpret(self.memory.load(place, 4), "int32"))
+        shifts = [tirx.IntImm("int32", 8 * (lane % 4) + 2 * (lane // 4)) for lane in range(WORD)]
+        return self.b.hold(tirx.shift_right(splat(word, WORD), shuffle(shifts, range(WORD))))
+
+    def _planes(self, place: Expr) -> Expr:
+        """The codes of 16 outputs where lanes have no shifts of their own: those of a plane have one."""
         ops = TirOps(self.b, 4)
         packed = self.b.hold(tirx.Cast("int32x4", self.memory.load(place, 4)))
         return shuffle([ops.iand(ops.isar(packed, 2 * plane), ops.i32(3)) for plane in range(4)], range(WORD))
+
+    def _chosen(self, choose: Primitive, factor: Expr, codes: Expr) -> Expr:
+        """-factor, 0 or factor, or NaN; the signs of zeros do not matter, as a sum is never -0."""
+        b, scalar = self.b, TirOps(self.b, 1)
+        zero = scalar.f32(0.0)
+        each = [scalar.sub(zero, factor), scalar.mul(factor, zero), factor, zero]
+        values = b.hold(shuffle(each * 2, range(8)))
+        halves = [shuffle([codes], range(first, first + 8)) for first in (0, 8)]
+        return shuffle([b.hold(choose.build(values, b.hold(half))) for half in halves], range(WORD))
 
 
 class _Product:
@@ -104,7 +136,8 @@ class _Product:
         self.together = outputs_together(self.group, self.outputs)
         self.run = min(self.group, OUTPUTS) if self.together == OUTPUTS else self.group
         self.rows = b.extent(spec.operands[0].shape[:-1])
-        self.open = b.local("int32", NEURONS)
+        self.open = b.local("int32", NEURONS + TOGETHER)
+        self.found = b.cell(integer(0))
 
     def build(self) -> Any:
         b, per = self.b, self.together // self.run
@@ -114,13 +147,15 @@ class _Product:
         )
         with b.loop(self.rows) as row:
             self._each_run(lambda begin, extent: self._clear(row, begin, extent))
-        whole, rest = divmod(self.neurons, NEURONS)
-        if whole:
-            with b.loop(whole) as piece, b.loop(self.rows) as row:
-                self._piece(row, b.let(piece * NEURONS), NEURONS)
-        if rest:
-            with b.loop(self.rows) as row:
+            self.found.set(integer(0))
+            whole, rest = divmod(self.neurons, NEURONS)
+            if whole:
+                with b.loop(whole) as piece:
+                    self._piece(row, b.let(piece * NEURONS), NEURONS)
+            if rest:
                 self._piece(row, integer(whole * NEURONS), rest)
+            with b.loop(b.let(self.found.get() + integer(0))) as i:
+                self._add(row, [b.let(self.open.load(i))], [])
         return b.finish()
 
     def _each_run(self, body: Any) -> None:
@@ -142,42 +177,51 @@ class _Product:
         strips(b, extent, clear, float_lanes(b.isa))
 
     def _piece(self, row: Expr, first: Expr, extent: int) -> None:
-        """Adds what some neurons give to a row of sums."""
+        """Finds the open ones of some neurons, and adds what they and those left give, in groups of ``TOGETHER``."""
         b = self.b
-        count = self._gather(b.let(row * self.neurons + first), first, extent)
+        self._gather(b.let(row * self.neurons + first), first, extent)
+        count = b.let(self.found.get() + integer(0))
         several = b.let(tirx.truncdiv(count, integer(TOGETHER)))
+        with b.when(tirx.GT(several, integer(0))):
+            for j in range(TOGETHER):
+                self._ask_scales(b.let(self.open.load(j)))
+                self.weights.ask(self.weights.begin(b.let(self.open.load(j))), self.first * self.run, self.run)
         with b.loop(several) as i:
-            self._add(row, [b.let(self.open.load(i * TOGETHER + j)) for j in range(TOGETHER)])
-        with b.loop(b.let(count - several * TOGETHER)) as i:
-            self._add(row, [b.let(self.open.load(several * TOGETHER + i))])
+            following = [tirx.Min((i + 1) * TOGETHER + j, count - 1) for j in range(TOGETHER)]
+            ahead = [b.let(self.open.load(b.let(place))) for place in following]
+            self._add(row, [b.let(self.open.load(i * TOGETHER + j)) for j in range(TOGETHER)], ahead)
+        left = b.let(count - several * TOGETHER)
+        with b.loop(left) as i:
+            b.store(self.open, i, b.let(self.open.load(several * TOGETHER + i)))
+        self.found.set(left)
 
-    def _gather(self, place: Expr, first: Expr, extent: int) -> Expr:
-        """Puts the numbers of open neurons into ``open``; how many they are."""
+    def _gather(self, place: Expr, first: Expr, extent: int) -> None:
+        """Puts the numbers of open neurons behind those in ``open``."""
         b, ops = self.b, TirOps(self.b, 1)
-        count = b.cell(ops.i32(0))
 
         def look(begin: Expr, length: int) -> None:
             with b.loop(length) as i:
                 number = b.let(begin + i)
                 bits = ops.iand(ops.bits(self.hidden.load(place + number)), ops.i32(_MAGNITUDE))
-                at = count.get()
+                at = self.found.get()
                 b.store(self.open, at, first + number)
-                count.set(ops.iadd(at, ops.iselect(ops.iequal(bits, ops.i32(0)), ops.i32(0), ops.i32(1))))
+                self.found.set(ops.iadd(at, ops.iselect(ops.iequal(bits, ops.i32(0)), ops.i32(0), ops.i32(1))))
 
         whole, rest = divmod(extent, TESTED)
         if whole:
             with b.loop(whole) as i:
                 begin = b.let(i * TESTED)
-                with b.when(tirx.NE(self._any(b.let(place + begin)), integer(0))):
-                    look(begin, TESTED)
+                with b.when(tirx.NE(self._any(b.let(place + begin), TESTED), integer(0))), b.loop(TESTED // 8) as j:
+                    eight = b.let(begin + j * 8)
+                    with b.when(tirx.NE(self._any(b.let(place + eight), 8), integer(0))):
+                        look(eight, 8)
         if rest:
             look(integer(whole * TESTED), rest)
-        return b.let(count.get() + integer(0))
 
-    def _any(self, place: Expr) -> Expr:
-        """Bits of which some are set if one of ``TESTED`` neurons is open."""
+    def _any(self, place: Expr, count: int) -> Expr:
+        """Bits of which some are set if one of 8 or 32 neurons is open."""
         b, ops = self.b, TirOps(self.b, 8)
-        parts = [ops.bits(self.hidden.load(place + i, 8)) for i in range(0, TESTED, 8)]
+        parts = [ops.bits(self.hidden.load(place + i, 8)) for i in range(0, count, 8)]
         while len(parts) > 1:
             parts = [ops.ior(parts[i], parts[i + 1]) for i in range(0, len(parts), 2)]
         found = parts[0]
@@ -186,16 +230,21 @@ class _Product:
             found = TirOps(b, lanes).ior(b.hold(halves[0]), b.hold(halves[1]))
         return b.let(TirOps(b, 1).iand(found, integer(_MAGNITUDE)))
 
-    def _add(self, row: Expr, neurons: list[Expr]) -> None:
-        """Adds the rows of some neurons."""
+    def _add(self, row: Expr, neurons: list[Expr], ahead: list[Expr]) -> None:
+        """Adds the rows of some neurons, while those of others are asked for."""
         b, out = self.b, self.b.results[0]
         place = b.let(row * self.neurons)
         values = [b.let(self.hidden.load(place + neuron)) for neuron in neurons]
         begins = [self.weights.begin(neuron) for neuron in neurons]
+        asked = [self.weights.begin(neuron) for neuron in ahead]
+        for neuron in ahead:
+            self._ask_scales(neuron)
         sums = b.let(row * self.outputs)
 
         def run(begin: Expr, extent: int) -> None:
             factors = [self._factor(*pair, begin) for pair in zip(values, neurons, strict=True)]
+            for start in asked:
+                self.weights.ask(start, begin, extent)
 
             def add(i: Expr, lanes: int) -> None:
                 output = b.let(begin + i)
@@ -207,6 +256,10 @@ class _Product:
             strips(b, extent, add, self.lanes)
 
         self._each_run(run)
+
+    def _ask_scales(self, neuron: Expr) -> None:
+        if self.scales is not None:
+            self.b.prefetch(self.scales, self.b.let(neuron * self.groups))
 
     def _factor(self, value: Expr, neuron: Expr, output: Expr) -> Expr:
         """What the weights of a neuron are multiplied with for the outputs of a run."""
