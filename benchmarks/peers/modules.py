@@ -1,4 +1,4 @@
-"""The table of benchmarks/modules/long_context.py for docs/benchmarks.md: a row for each model of a result file."""
+"""The tables of benchmarks/modules for docs/benchmarks.md: a row for each model and machine of the result files."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ import statistics
 from pathlib import Path
 
 #: Models of the result files, as the page calls them.
-NAMES = {"smollm2": "sizes of SmolLM2-135M", "bonsai": "sizes of Ternary-Bonsai-1.7B"}
+NAMES = {
+    "smollm2": "sizes of SmolLM2-135M",
+    "bonsai": "sizes of Ternary-Bonsai-1.7B",
+    "lstm": "LSTM, 2 layers of 512",
+    "gpt": "GPT of 100 M weights",
+}
+OURS = "chimerac"
 
 
 def long_context_rows(folder: Path) -> tuple[list[str], list[list[str]]]:
     """Heads and rows: speed after a text and its ratio to that at the beginning, medians, by form of caches."""
     heads: dict[str, None] = {}
     rows = []
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(folder.glob("long-context-*.json")):
         file = json.loads(path.read_text("utf-8"))
         where = f"{file['machine']['processor']} ({file['machine']['family']})"
         for run in file["results"]:
@@ -23,5 +29,24 @@ def long_context_rows(folder: Path) -> tuple[list[str], list[list[str]]]:
                 heads[cache] = None
                 ratio = statistics.median(a / b for a, b in zip(times["begin"], times["after"], strict=True))
                 row.append(f"{1 / statistics.median(times['after']):.0f} tokens/s, {ratio:.2f}")
+            rows.append(row)
+    return ["", *heads], rows
+
+
+def decode_rows(folder: Path) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of benchmarks/modules/run.py: medians of speeds, of peers with how many times as fast we are."""
+    heads: dict[str, None] = {}
+    rows = []
+    for path in sorted(folder.glob("decode-*.json")):
+        file = json.loads(path.read_text("utf-8"))
+        where = f"{file['machine']['processor']} ({file['machine']['family']})"
+        for run in file["results"]:
+            times = run["microseconds"]
+            heads |= dict.fromkeys(times)
+            row = [f"{NAMES[run['model']]}, {run['threads']} thread{'s' * (run['threads'] > 1)}, {where}"]
+            for name, rounds in times.items():
+                ratio = statistics.median(a / b for a, b in zip(rounds, times[OURS], strict=True))
+                speed = f"{1e6 / statistics.median(rounds):.0f} tokens/s"
+                row.append(speed if name == OURS else f"{speed}, {ratio:.2f}")
             rows.append(row)
     return ["", *heads], rows

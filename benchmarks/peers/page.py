@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from modules import long_context_rows
+from modules import decode_rows, long_context_rows
 from plot import Bar, Panel, number, svg
 from turns import paired_ratio
 
@@ -253,7 +253,10 @@ def make(results: Sequence[Result], template: str) -> tuple[str, str]:
     parts["models"] = "\n\n".join(model_heading(result) + model_table(result) for result in models)
     parts["browser"] = "\n\n".join(model_heading(result) + browser_table(result) for result in browsers)
     page = template
-    parts["long context"] = table(*long_context_rows(HERE.parent / "results" / "modules"))
+    folder = HERE.parent / "results" / "modules"
+    parts["long context"] = table(*long_context_rows(folder))
+    heads, rows = decode_rows(folder)
+    parts["modules"] = table(heads, rows) if rows else "Not measured yet."
     for name, part in parts.items():
         page = page.replace(f"<!-- {name} -->", part)
     return page, svg(panels(matvecs, models, browsers), "Speeds of chimerac and peers")

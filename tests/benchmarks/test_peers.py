@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -149,10 +150,21 @@ def test_every_mark_of_the_template_is_filled(peers: dict[str, ModuleType]) -> N
         "matvec 1",
         "matvec 2",
         "models",
+        "modules",
         "published",
         "ratios",
         "sources",
     ]
+
+
+def test_decode_of_modules_becomes_a_table(peers: dict[str, ModuleType], tmp_path: Path) -> None:
+    times = {"PyTorch": [300.0, 200.0, 260.0], "chimerac": [100.0, 100.0, 130.0]}
+    result = {"model": "lstm", "threads": 2, "microseconds": times}
+    machine = {"processor": "P", "family": "family 1"}
+    (tmp_path / "decode-p.json").write_text(json.dumps({"machine": machine, "results": [result]}), "utf-8")
+    heads, rows = peers["modules"].decode_rows(tmp_path)
+    assert heads == ["", "PyTorch", "chimerac"]
+    assert rows == [["LSTM, 2 layers of 512, 2 threads, P (family 1)", "3846 tokens/s, 2.00", "10000 tokens/s"]]
 
 
 def test_wrong_products_are_noticed(peers: dict[str, ModuleType]) -> None:
