@@ -79,7 +79,14 @@ def inspect_published(path: str | Path) -> PublishedDescription:
 
 
 def _of_shape(shape: LlamaShape) -> Iterator[str]:
-    yield _of_states(shape, shape.ssm) if shape.ssm is not None else _of_layers(shape)
+    if shape.ssm is not None:
+        yield _of_states(shape, shape.ssm)
+    elif shape.mlstm is not None:
+        lstm, layers = shape.mlstm, f"{shape.layers} layers of {shape.hidden} channels"
+        heads = f"matrix LSTMs of {lstm.heads} heads of {lstm.key_width} × {lstm.value_width}"
+        yield f"{layers}: {heads}, {shape.inner} channels within"
+    else:
+        yield _of_layers(shape)
     tied = "which is the head" if shape.tied else "and a head of its own"
     made = "texts have no end" if shape.endless else f"made for {shape.context:,} tokens"
     yield f"vocabulary of {shape.vocabulary:,} tokens, {tied}; {made}"

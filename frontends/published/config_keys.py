@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +15,7 @@ from chimerac.frontends.config.tree import Object
 from chimerac.frontends.published.delta_keys import ATTENTION, DELTA, DeltaKeys, delta_layers
 from chimerac.frontends.published.expert_keys import ExpertKeys, expert_layers
 from chimerac.frontends.published.kinds import KINDS, PARTICULAR, Kind
+from chimerac.frontends.published.mlstm_keys import XLSTM, shape_of_xlstm
 from chimerac.frontends.published.rotary import Linear, Llama3, Rotary, Scaling, Yarn, yarn_attention
 from chimerac.frontends.published.rotary_keys import RotaryKeys
 from chimerac.frontends.published.shape import Activation, DeltaShape, ExpertShape, LlamaShape
@@ -56,6 +57,8 @@ class LlamaKeys(DeltaKeys, ExpertKeys, ConvKeys):
 
 _COMMON: Final = frozenset(item.name for item in fields_of(LlamaKeys)) - PARTICULAR
 PARTIAL: Final = 0.25  #: of a head turns, in kinds where a part does and nothing says how much
+#: Kinds without attention, which share no key with the others.
+_OTHERS: Final[Mapping[str, Callable[[TextPart], LlamaShape]]] = {MAMBA2: shape_of_mamba2, XLSTM: shape_of_xlstm}
 ACTIVATIONS: Mapping[str, Activation] = {"silu": "silu", "swish": "silu", "relu2": "relu2"}
 
 
@@ -70,12 +73,12 @@ def shape_of_config(part: TextPart, *, product_norms: float | None = None) -> Ll
             CHM113, keys that are missing, of another type or out of range; CHM235, sizes that contradict each other.
     """
     name = part.model_type
-    if name == MAMBA2:
-        return shape_of_mamba2(part)
+    if name in _OTHERS:
+        return _OTHERS[name](part)
     if name not in KINDS:
         node = part.config.get("model_type")
         message = f"models of the type {name[:80]!r} are not supported"
-        hint = f"supported are {', '.join([*KINDS, *WHOLES, MAMBA2])}"
+        hint = f"supported are {', '.join([*KINDS, *WHOLES, *_OTHERS])}"
         raise UserError("CHM234", message, span=node.span if node else None, hint=hint)
     return _Reading(name, KINDS[name], part.config).shape(part.config, product_norms)
 

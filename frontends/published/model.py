@@ -15,6 +15,7 @@ from chimerac.frontends.matrices.forms import Form
 from chimerac.frontends.published.delta import GatedDelta
 from chimerac.frontends.published.experts import Mixture
 from chimerac.frontends.published.gated_network import gated_network
+from chimerac.frontends.published.mlstm import MatrixLstm, capped
 from chimerac.frontends.published.products import Projection, Weight, untouched
 from chimerac.frontends.published.rotary import TURN
 from chimerac.frontends.published.shape import LlamaShape
@@ -88,7 +89,7 @@ class Layer(nn.Module):
     def __init__(self, shape: LlamaShape, layer: int, forms: Mapping[str, Form], context: int) -> None:
         super().__init__()
         self.mixer_norm, path = RMSNorm(shape.hidden, shape.epsilon), f"layers.{layer}.mixer."
-        self.recurrent = shape.ssm is not None or layer in (*shape.delta_layers, *shape.conv_layers)
+        self.recurrent = shape.endless or layer in (*shape.delta_layers, *shape.conv_layers)
         self.mixer: nn.Module
         self.ffn: nn.Module | None = None
         if shape.ssm is not None:
@@ -97,6 +98,8 @@ class Layer(nn.Module):
         self.ffn_norm = RMSNorm(shape.hidden, shape.epsilon)
         if shape.delta is not None and layer in shape.delta_layers:
             self.mixer = GatedDelta(shape.delta, shape.hidden, shape.epsilon, path, forms)
+        elif shape.mlstm is not None:
+            self.mixer = MatrixLstm(shape.mlstm, shape.hidden, shape.epsilon, path, forms)
         elif layer in shape.conv_layers:
             self.mixer = ShortConv(shape.hidden, shape.conv_taps, path, forms)
         else:
@@ -141,7 +144,8 @@ class LlamaLike(nn.Module):
         for layer in self.layers:
             x = layer(x, position, turned)
         x = self.norm.step(x)
-        return self.embedding.product(x) if self.head is None else self.head(x)
+        logits: Tensor = self.embedding.product(x) if self.head is None else self.head(x)
+        return logits if self.shape.logit_cap is None else capped(logits, self.shape.logit_cap)
 
     def _turned(self, tokens: Tensor, position: Tensor) -> Turned:
         """Integers of 32 bits wrap, and so does a turn: phases are exact at any position."""

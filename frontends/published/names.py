@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from chimerac.frontends.published.delta_names import delta_parameters
 from chimerac.frontends.published.expert_names import expert_parameters
+from chimerac.frontends.published.mlstm_names import mlstm_model
 from chimerac.frontends.published.parameter import Parameter, Stored
 from chimerac.frontends.published.shape import LlamaShape
 from chimerac.frontends.published.short_conv_names import conv_parameters, renamed
@@ -27,6 +28,8 @@ def parameters(shape: LlamaShape) -> Iterator[Parameter]:
     """All parameters of a model, in the order of its layers."""
     if shape.ssm is not None:
         return ssm_model(shape, shape.ssm)
+    if shape.mlstm is not None:
+        return mlstm_model(shape, shape.mlstm)
     return map(renamed, _parameters(shape)) if shape.conv_taps else _parameters(shape)
 
 

@@ -113,8 +113,8 @@ def read_published(source: Source, rules: Rules = DEFAULT_RULES, activations: Ac
     else:
         rule = bit_linear(text_part(source).config)
         scale_names = ".weight_scale" if rule is not None and rule.rule != "online" else ""
-    if rule is not None and (shape.experts is not None or shape.ssm is not None):
-        what = "experts" if shape.ssm is None else "state spaces"
+    if rule is not None and (shape.experts is not None or shape.endless):
+        what = shape.architecture if shape.endless else "experts"
         raise UserError("CHM234", f"{source.path}: {what} of BitNet's rules are not supported")
     if activations != "blocks" and shape.experts is not None:
         message = "activations of experts have scales for blocks, not for rows"

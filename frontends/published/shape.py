@@ -99,6 +99,21 @@ class SsmShape:
 
 
 @dataclass(frozen=True)
+class MlstmShape:
+    """A matrix LSTM with exponential gates (xLSTM, arXiv 2405.04517; the form of xLSTM 7B, arXiv 2503.13427).
+
+    Attributes:
+        heads: each of ``key_width`` rows and ``value_width`` columns.
+        cap: of what the gates are computed from: x becomes cap * tanh(x / cap).
+    """
+
+    heads: int
+    key_width: int
+    value_width: int
+    cap: float
+
+
+@dataclass(frozen=True)
 class LlamaShape:
     """A decoder of attention or a recurrence, and gated networks, each behind an RMS norm, with residuals.
 
@@ -124,6 +139,8 @@ class LlamaShape:
         conv_taps: tokens that short convolutions see, which the layers in ``conv_layers`` have in place of attention; 0
             for none.
         ssm: of all layers, which have that in place of attention and of a network; None for none.
+        mlstm: of all layers, which have that in place of attention; None for none.
+        logit_cap: logits become cap * tanh(logits / cap); None for none.
         experts: of the layers in ``expert_layers``, which have these in place of one network.
         sub_norms: what attention and the gate give is normed before the projection back.
         product_norms: epsilon of norms that each projection of a layer has for its input; None without them.
@@ -154,6 +171,8 @@ class LlamaShape:
     conv_taps: int = 0
     conv_layers: tuple[int, ...] = ()
     ssm: SsmShape | None = None
+    mlstm: MlstmShape | None = None
+    logit_cap: float | None = None
     experts: ExpertShape | None = None
     expert_layers: tuple[int, ...] = ()
     sub_norms: bool = False
@@ -167,7 +186,7 @@ class LlamaShape:
     @property
     def endless(self) -> bool:
         """Whether no layer keeps what grows with the text."""
-        return self.ssm is not None
+        return self.ssm is not None or self.mlstm is not None
 
     @property
     def turning(self) -> int:

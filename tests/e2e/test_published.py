@@ -48,7 +48,7 @@ def check_floats(name: str, target: str, folder: Path, table: Path) -> None:
     """A bundle with float32 weights continues a prompt as transformers does, up to its context."""
     model = CASES[name].make()
     save(model, folder / "any model")
-    context = None if CASES[name].name == "Mamba2" else CONTEXT  # whose texts have no end
+    context = None if CASES[name].name in ("Mamba2", "xLSTM") else CONTEXT  # whose texts have no end
     report = build(
         folder / "any model", targets=[target], out=folder, tokenizer=table, context=context, weights_format="f32"
     )

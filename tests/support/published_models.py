@@ -62,6 +62,7 @@ MAMBA2: dict[str, Any] = {
     "state_size": 24,
     "n_groups": 2,
 }
+XLSTM = {name: size for name, size in MAMBA2.items() if size == ABSENT} | {"num_heads": 4, "hidden_size": 128}
 EXPERTS = {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 40}
 SHARED = EXPERTS | {"shared_expert_intermediate_size": 48}
 YARN_IN_PART = YARN | {"partial_rotary_factor": 0.5}
@@ -124,6 +125,7 @@ CASES: Mapping[str, Case] = {
     "mamba 2 with biases": Case(
         "Mamba2", MAMBA2 | {"use_bias": True, "tie_word_embeddings": True, "time_step_limit": (0.4, 1.5)}
     ),
+    "xlstm": Case("xLSTM", XLSTM),
     "qwen 3.5, yarn": Case("Qwen3_5", HYBRID | {"rope_parameters": YARN_IN_PART}, "Qwen3_5Text"),
 }
 

@@ -139,7 +139,7 @@ CONFIGS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "one bound": ("CHM112", "must be two numbers", {"time_step_limit": [0.0]}),
     "bounds that are none": ("CHM112", "must be two numbers", {"time_step_limit": [0.0, {"__float__": "NaN"}]}),
     "an unknown key": ("CHM234", "says 'num_experts'", {"num_experts": 2}),
-    "BitNet's rules": ("CHM234", "state spaces of BitNet", {"quantization_config": {"quant_method": "bitnet"}}),
+    "BitNet's rules": ("CHM234", "mamba2 of BitNet", {"quantization_config": {"quant_method": "bitnet"}}),
     "other sizes": ("CHM241", "in_proj.weight has shape [360, 64], expected [392, 64]", {"state_size": 32}),
 }
 
