@@ -37,8 +37,13 @@ class Built:
 
 def build_apple(name: str, folder: Path, loops: Sequence[int] = ()) -> Built:
     """A model of CONFIGS for both systems; expected is the bundles' self-test, and PROMPT with those loops."""
+    return build_apple_text(CONFIGS[name], folder, loops)
+
+
+def build_apple_text(text: str, folder: Path, loops: Sequence[int] = ()) -> Built:
+    """The same of a config that is none of CONFIGS."""
     config = folder / "model.chimera"
-    config.write_text(CONFIGS[name])
+    config.write_text(text)
     report = build(config, targets=["macos-arm64", "ios-arm64"], out=folder)
     paths = {bundle.target: bundle.path for bundle in report.bundles}
     of_bundle = read_manifest(paths["apple-amx"]).self_test

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from amx_model import MATINT
 from apple_machine import A9, M1, M4, MachineError
-from apple_models import CONFIGS, PROMPT, Built, build_apple
+from apple_models import CONFIGS, PROMPT, Built, build_apple, build_apple_text
 from apple_session import AppleSession, StatusError
 
 from chimerac.runtime.bundle_format import SelfTest
@@ -53,6 +53,15 @@ def test_every_chip_computes_the_interpreters_bits(nano: Built, machine: str) ->
 def test_other_shapes(name: str, tmp_path: Path) -> None:
     built = build_apple(name, tmp_path, loops=(1, 3))
     for machine in MACHINES:
+        check(built, machine)
+
+
+@pytest.mark.slow
+def test_a_model_of_another_family(tmp_path: Path) -> None:
+    """N4 with ternary matrices: attention over a cache, and a recurrence of its own."""
+    sizes = "vocab_size: 300, hidden_size: 192, inter_size: 160, heads: 4, layers: 2, context: 64, seed: 3"
+    built = build_apple_text(f'model_type: "n4", quantization: "ternary", {sizes}', tmp_path)
+    for machine in ("macOS on M1", "macOS on M4", "iOS on A9"):
         check(built, machine)
 
 

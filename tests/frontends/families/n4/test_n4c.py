@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from typing import Any
 
@@ -11,11 +12,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from project import ROOT
 from torch import nn
 
 from chimerac.compiler.errors import UserError
+from chimerac.frontends.config.fields import fields_of
 from chimerac.frontends.families.n4.counting import counts, recurrence, running_means
 from chimerac.frontends.families.n4.family import FAMILY
+from chimerac.frontends.families.n4.keys import N4Keys, TrainingKeys
 from chimerac.models.n4 import N4C, N4Config
 
 SIZES: dict[str, Any] = {"vocab_size": 60, "hidden_size": 24, "inter_size": 20, "heads": 3, "layers": 2}
@@ -250,3 +254,10 @@ def test_ternary_products_are_those_of_the_rounded_matrices() -> None:
         wanted, found = plain(ids), model(ids)
     error = F.mse_loss(found, wanted).sqrt() / wanted.std()
     assert 1e-4 < float(error) < 0.05
+
+
+def test_every_key_of_a_config_is_documented() -> None:
+    page = (ROOT / "docs" / "n4.md").read_text()
+    rows = "".join(line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `"))
+    names = {item.name for section in (N4Keys, TrainingKeys) for item in fields_of(section)} - {"model_type"}
+    assert names == set(re.findall(r"`(\w+)`", rows)) & names
