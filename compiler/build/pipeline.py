@@ -19,6 +19,7 @@ from chimerac.passes.dead_code import DeadCode
 from chimerac.passes.entry_points import EntryPoints
 from chimerac.passes.fuse_elementwise import FuseElementwise
 from chimerac.passes.fuse_norm_quantize import FuseNormQuantize
+from chimerac.passes.level_order import LevelOrder
 from chimerac.passes.loop_unrolling import LoopUnrolling
 from chimerac.passes.moe_sort_dispatch import MoeSortDispatch
 from chimerac.passes.quantized_linear import QuantizedLinear
@@ -33,6 +34,7 @@ OPTIONAL = frozenset(
         "fuse_norm_quantize",
         "fuse_elementwise",
         "dead_code",
+        "level_order",
     }
 )
 
@@ -65,6 +67,7 @@ def passes(*, loops: int | None = None, packing: Sequence[Pass] = (), without: S
         FuseElementwise(),  # gates and residuals in one pass over memory
         *packing,  # the layout this target's kernels read
         DeadCode(),  # float weights, ops that fusion emptied
+        LevelOrder(),  # what threads can be given at once
     ]
     return [p for p in ordered if p.name not in without]
 

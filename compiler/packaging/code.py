@@ -37,6 +37,7 @@ from chimerac.runtime.bundle_format import (
 )
 from chimerac.targets.code import driver
 from chimerac.targets.code.codegen import KernelObject
+from chimerac.targets.code.descriptor import Identity
 from chimerac.targets.code.library import CodeFile, code_files, link_library, runner_files
 from chimerac.targets.code.link import ZigRuns
 from chimerac.targets.code.memory_planning import plan_memory
@@ -121,9 +122,7 @@ class _Writer:
         target, drivers, roles = self.target, {}, {}
         for file in {target.library: target.isa, **{m.file: m.isa for m in target.modules}}.items():
             name, isa = file[0], load_isa(file[1])
-            identity = driver.Identity(
-                isa.name, self.model.digest, contents, shared, kernel_sets(isa), self.model.entries
-            )
+            identity = Identity(isa.name, self.model.digest, contents, shared, kernel_sets(isa), self.model.entries)
             drivers[name] = driver.write_driver(self.module, self.plan, identity)
             roles[name] = "code" if name == target.library else "variant"
         if target.runner:

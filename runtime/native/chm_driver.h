@@ -11,18 +11,24 @@
 void *memcpy(void *target, const void *source, size_t size);
 
 /* Compute the units of a kernel with the threads of the call: part takes the arguments as an array of pointers. */
-#define CHM_SHARE(part, n, units, work, ...)                                 \
-  do {                                                                       \
-    const void *const arguments_[] = {__VA_ARGS__};                          \
-    chm_share(call->pool, part, arguments_, n, units, work);                 \
+#define CHM_SHARE(part, n, units, work, ...)                                                            \
+  do {                                                                                                  \
+    const void *const arguments_[] = {__VA_ARGS__};                                                     \
+    _Static_assert(sizeof arguments_ <= CHM_MOST_ARGUMENTS * sizeof *arguments_, "too many arguments"); \
+    chm_share(call->pool, part, arguments_, sizeof arguments_ / sizeof *arguments_, n, units, work);    \
   } while (0)
+/* What follows needs results of kernels that are shared, or overwrites what they read. */
+#define CHM_JOIN() chm_join(call->pool)
 /* A graph is written once, as name_kernels, and compiled twice: measured is 0 or 1, so that steps cost nothing in name. */
 #define CHM_KERNELS static inline __attribute__((always_inline)) void
 #if CHM_HAS_CLOCK
 /* What follows belongs to another step. */
 #define CHM_STEP(step)                                       \
   do {                                                       \
-    if (measured) chm_profile_step(call->profile, step);     \
+    if (measured) {                                          \
+      CHM_JOIN();                                            \
+      chm_profile_step(call->profile, step);                 \
+    }                                                        \
   } while (0)
 #define CHM_GRAPH(name)                                                                       \
   static void name(chm_call *call) { name##_kernels(call, 0); }                               \

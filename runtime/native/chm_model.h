@@ -7,12 +7,13 @@
 #ifndef CHM_MODEL_H
 #define CHM_MODEL_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "chimera.h"
 #include "chm_cpu.h"
 
-#define CHM_MODEL_ABI 7u
+#define CHM_MODEL_ABI 8u
 #define CHM_NO_SECTION (-1)
 
 /* Whether a driver can be told to measure its steps: a wasm module has no clock. */
@@ -27,9 +28,15 @@ typedef struct chm_pool chm_pool; /* threads that share the work of a kernel: ch
 /* A kernel's outputs begin to end - 1, for n tokens. */
 typedef void (*chm_part)(const void *const *arguments, int32_t n, int32_t begin, int32_t end);
 
-/* Compute all units of a kernel, on several threads if that pays; work: multiply-adds of a unit for a token. pool may be
- * NULL. */
-void chm_share(chm_pool *pool, chm_part part, const void *const *arguments, int32_t n, int32_t units, int32_t work);
+#define CHM_MOST_ARGUMENTS 24
+
+/* Compute all units of a kernel, on several threads if that pays, at the latest in the next chm_join: until then other
+ * kernels may come that neither need its results nor overwrite what it reads. work: multiply-adds of a unit for a token;
+ * count: of the arguments, at most CHM_MOST_ARGUMENTS, which are copied. pool may be NULL. */
+void chm_share(chm_pool *pool, chm_part part, const void *const *arguments, size_t count, int32_t n, int32_t units,
+               int32_t work);
+/* Have the kernels computed that were shared since the last time. */
+void chm_join(chm_pool *pool);
 
 /* The time that each step of a driver takes: chm_profile.c. */
 typedef struct chm_profile {

@@ -170,6 +170,7 @@ void chm_session_run(chm_session *session, const chm_entry_desc *entry, chm_call
 #if CHM_HAS_CLOCK
   if (session->profile.nanoseconds) {
     entry->measured(call);
+    chm_join(call->pool);
     chm_profile_step(call->profile, -1);
   } else
 #endif

@@ -1,4 +1,4 @@
-/* Sharing a kernel among threads: taking chunks, and knowing when all of them are done. */
+/* Sharing kernels among threads: collecting them, taking chunks, and knowing when all of them are done. */
 #include "chm_internal.h"
 #include "chm_threads.h"
 
@@ -7,8 +7,8 @@
 /* Multiply-adds for which workers that fell asleep in a call are woken. */
 #define WORTH_WAKING 524288
 
-/* Take a chunk; returns its index or -1. Who has taken one may read the kernel's fields, for the calling thread changes
- * them only after all chunks are done. */
+/* Take a chunk; returns its number or -1. Who has taken one may read the batch, for the calling thread changes it only
+ * after all chunks are done. */
 static int32_t take_chunk(chm_pool *pool) {
   uint64_t ticket = __atomic_load_n(&pool->ticket, __ATOMIC_ACQUIRE);
   while ((uint32_t)ticket)
@@ -17,13 +17,19 @@ static int32_t take_chunk(chm_pool *pool) {
   return -1;
 }
 
-static bool compute_chunk(chm_pool *pool) {
-  int32_t index = take_chunk(pool);
-  if (index < 0) return false;
-  int32_t begin = index * pool->chunk, rest = pool->units - begin;
-  pool->part(pool->arguments, pool->n, begin, begin + (rest < pool->chunk ? rest : pool->chunk));
-  __atomic_fetch_add(&pool->done, 1, __ATOMIC_RELEASE);
-  return true;
+static void compute_chunk(const chm_pool *pool, int32_t number) {
+  const chm_shared *kernel = pool->batch + pool->kernels - 1;
+  while (kernel->begin > number) --kernel;
+  int32_t begin = (number - kernel->begin) * kernel->chunk, rest = kernel->units - begin;
+  kernel->part(kernel->arguments, kernel->n, begin, begin + (rest < kernel->chunk ? rest : kernel->chunk));
+}
+
+/* Compute chunks until none is left; whether there was one. */
+static bool compute_chunks(chm_pool *pool) {
+  uint32_t computed = 0;
+  for (int32_t number; (number = take_chunk(pool)) >= 0; ++computed) compute_chunk(pool, number);
+  if (computed) __atomic_fetch_add(&pool->done, computed, __ATOMIC_RELEASE);
+  return computed;
 }
 
 int chm_pool_expects(const chm_pool *pool, int32_t worker) {
@@ -39,7 +45,7 @@ void chm_pool_work(chm_pool *pool) {
   int32_t worker = __atomic_add_fetch(&pool->joined, 1, __ATOMIC_RELAXED);
   if (worker >= (int32_t)CHM_MAX_THREADS) return; /* an embedder's one too many */
   while (!__atomic_load_n(&pool->stop, __ATOMIC_SEQ_CST))
-    if (!chm_pool_expects(pool, worker) || !compute_chunk(pool)) chm_pool_wait(pool, worker);
+    if (!chm_pool_expects(pool, worker) || !compute_chunks(pool)) chm_pool_wait(pool, worker);
 }
 
 /* Wake the sleepers that take part in the call. */
@@ -54,35 +60,58 @@ static bool all_done(const chm_pool *pool) {
   return __atomic_load_n(&pool->done, __ATOMIC_ACQUIRE) == (uint32_t)pool->chunks;
 }
 
-/* Compute a kernel in chunks with the workers. The calling thread has the pool. */
-static void share(chm_pool *pool, chm_part part, const void *const *arguments, int32_t n, int32_t units, int32_t chunks) {
-  pool->part = part;
-  pool->arguments = arguments;
-  pool->n = n;
-  pool->units = units;
-  pool->chunk = (units - 1) / chunks + 1;
-  pool->chunks = (units - 1) / pool->chunk + 1;
+/* Cut the kernels of the batch into chunks of about the same work, and offer them. */
+static void offer(chm_pool *pool, int64_t work) {
+  pool->chunks = 0;
+  for (int32_t i = 0; i < pool->kernels; ++i) {
+    chm_shared *kernel = &pool->batch[i];
+    int64_t chunks = kernel->work / work;
+    if (chunks > kernel->units) chunks = kernel->units;
+    if (chunks < 1) chunks = 1;
+    kernel->chunk = (kernel->units - 1) / (int32_t)chunks + 1;
+    kernel->begin = pool->chunks;
+    pool->chunks += (kernel->units - 1) / kernel->chunk + 1;
+  }
   __atomic_store_n(&pool->done, 0, __ATOMIC_RELAXED);
   uint64_t number = (__atomic_load_n(&pool->ticket, __ATOMIC_RELAXED) >> 32) + 1;
   /* in one order with what a worker does before it sleeps: it sees the ticket, or is seen in wake */
   __atomic_store_n(&pool->ticket, number << 32 | (uint32_t)pool->chunks, __ATOMIC_SEQ_CST);
 }
 
-void chm_share(chm_pool *pool, chm_part part, const void *const *arguments, int32_t n, int32_t units, int32_t work) {
-  if (pool) {
-    int64_t total = (int64_t)units * work * n, chunks = total / LEAST_WORK;
-    int64_t most = (int64_t)pool->width * CHM_CHUNKS_PER_THREAD;
-    if (chunks > most) chunks = most;
-    if (chunks > units) chunks = units;
-    if (chunks > 1) {
-      share(pool, part, arguments, n, units, (int32_t)chunks);
-      if (total >= WORTH_WAKING) wake(pool);
-      while (compute_chunk(pool)) continue;
-      for (uint32_t round = 0; !all_done(pool); ++round) chm_pool_pause(round);
-      return;
-    }
+/* Compute the batch with the workers. */
+static void compute_together(chm_pool *pool) {
+  int64_t work = pool->work / ((int64_t)pool->width * CHM_CHUNKS_PER_THREAD);
+  offer(pool, work > LEAST_WORK ? work : LEAST_WORK);
+  if (pool->work >= WORTH_WAKING) wake(pool);
+  compute_chunks(pool);
+  for (uint32_t round = 0; !all_done(pool); ++round) chm_pool_pause(round);
+}
+
+void chm_join(chm_pool *pool) {
+  if (!pool || !pool->kernels) return;
+  if (pool->work >= 2 * LEAST_WORK)
+    compute_together(pool);
+  else
+    for (int32_t i = 0; i < pool->kernels; ++i)
+      pool->batch[i].part(pool->batch[i].arguments, pool->batch[i].n, 0, pool->batch[i].units);
+  pool->kernels = 0;
+  pool->work = 0;
+}
+
+void chm_share(chm_pool *pool, chm_part part, const void *const *arguments, size_t count, int32_t n, int32_t units,
+               int32_t work) {
+  if (!pool) {
+    part(arguments, n, 0, units);
+    return;
   }
-  part(arguments, n, 0, units);
+  if (pool->kernels == CHM_BATCH) chm_join(pool);
+  chm_shared *kernel = &pool->batch[pool->kernels++];
+  kernel->part = part;
+  memcpy(kernel->arguments, arguments, count * sizeof *arguments);
+  kernel->work = (int64_t)units * work * n;
+  kernel->n = n;
+  kernel->units = units;
+  pool->work += kernel->work;
 }
 
 chm_turn chm_pool_begin(chm_pool *pool, int32_t index, bool usual) {
@@ -111,6 +140,7 @@ chm_pool *chm_turn_pool(const chm_turn *turn) { return turn->pool && turn->pool-
 
 void chm_pool_end(chm_turn *turn) {
   if (!turn->pool) return;
+  chm_join(chm_turn_pool(turn));
 #if CHM_HAS_CLOCK
   if (turn->pace) chm_pace_took(turn->pace, turn->pool->threads, chm_pool_nanoseconds() - turn->begun);
 #endif

@@ -1,8 +1,9 @@
-/* A pool of threads that share the outputs of one kernel at a time.
+/* A pool of threads that share the outputs of some kernels at a time.
  *
- * The calling thread cuts a kernel's units (independent outputs) into chunks; it and the pool's workers take chunks until
- * none is left. Who computes a chunk does not change its bits, and a worker that comes late, or never, costs nothing but
- * its help. A pool serves one call at a time: a session that finds it taken computes alone.
+ * The calling thread collects kernels that do not depend on one another in a batch, and cuts their units (independent
+ * outputs) into chunks; it and the pool's workers take chunks until none is left. Who computes a chunk does not change its
+ * bits, and a worker that comes late, or never, costs nothing but its help. A pool serves one call at a time: a session
+ * that finds it taken computes alone.
  */
 #ifndef CHM_THREADS_H
 #define CHM_THREADS_H
@@ -14,12 +15,23 @@
 #include "chm_pace.h"
 
 #define CHM_CHUNKS_PER_THREAD 4
+#define CHM_BATCH 16 /* most kernels of a batch */
 #define CHM_PACES 4 /* entries whose calls are timed: the first ones */
 
+/* A kernel of a batch. */
+typedef struct chm_shared {
+  chm_part part;
+  const void *arguments[CHM_MOST_ARGUMENTS];
+  int64_t work; /* multiply-adds of all units */
+  int32_t n, units, chunk; /* chunk: units of one */
+  int32_t begin; /* number of its first chunk in the batch */
+} chm_shared;
+
+/* What all threads write to is 128 bytes apart: processors fetch lines of 64 in pairs. */
 struct chm_pool {
-  _Alignas(64) uint64_t ticket; /* number of the kernel << 32 | chunks that nobody has taken yet */
-  _Alignas(64) uint32_t done;   /* chunks that were computed */
-  _Alignas(64) uint64_t asleep; /* bit per worker that has to be woken */
+  _Alignas(128) uint64_t ticket; /* number of the batch << 32 | chunks that nobody has taken yet */
+  _Alignas(128) uint32_t done;   /* chunks that were computed */
+  _Alignas(128) uint64_t asleep; /* bit per worker that has to be woken */
   uint32_t taken;               /* 1 while a session has the pool */
   uint32_t stop;                /* workers end */
   int32_t width;                /* threads of this call, the calling one with them; 0 between calls */
@@ -27,10 +39,11 @@ struct chm_pool {
   int32_t threads;              /* calling thread and workers */
   void *workers;                /* of the host */
   chm_pace paces[CHM_PACES];
-  /* the kernel; written while no chunk is left */
-  chm_part part;
-  const void *const *arguments;
-  int32_t n, units, chunk, chunks;
+  /* the batch; written while no chunk is left */
+  _Alignas(128) int32_t chunks;
+  int32_t kernels;
+  int64_t work; /* multiply-adds of all kernels */
+  chm_shared batch[CHM_BATCH];
 };
 _Static_assert(CHM_MAX_THREADS <= 64, "a bit for each worker");
 

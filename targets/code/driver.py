@@ -5,19 +5,16 @@ One line per op, with the value and the layer it comes from in a comment, so tha
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
 from chimerac.compiler.errors import InternalError
-from chimerac.compiler.ir.context import cache_axes, context_of
 from chimerac.compiler.ir.costs import decode_steps
 from chimerac.compiler.ir.module import Graph, Module, Op, Value, fewest_iterations, walk
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.scans import Scan
 from chimerac.compiler.ir.types import TOKENS, TensorType
-from chimerac.runtime.bundle_format import Entry
-from chimerac.targets.code.descriptions import c_string, described_entry, tensor_array
+from chimerac.targets.code.batches import Batch
+from chimerac.targets.code.descriptor import Identity, descriptor
 from chimerac.targets.code.places import (
     Arena,
     Argument,
@@ -37,24 +34,6 @@ from chimerac.targets.code.places import (
 )
 from chimerac.targets.code.variants import KernelSet, choice, declaration
 from chimerac.targets.kernel_spec import KernelSpec
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What the descriptor says about where the code comes from, and the kernel variants to choose among.
-
-    Attributes:
-        entries: of a module without tokens: what the callers of its graphs see, by their names.
-        weights_sha256: of the weights file.
-        model_sha256: of the weights in the layout that targets share.
-    """
-
-    target: str
-    config_sha256: str
-    weights_sha256: str
-    model_sha256: str
-    kernel_sets: tuple[KernelSet, ...] = ()
-    entries: tuple[Entry, ...] = ()
 
 
 def kernel_specs(module: Module) -> list[KernelSpec]:
@@ -96,7 +75,7 @@ def write_driver(module: Module, plan: MemoryPlan, identity: Identity) -> str:
     ]
     for name, graph in module.graphs.items():
         lines += _Writer(module, graph, plan, plan.graphs[name], sections, list(steps)).function()
-    lines += _descriptor(module, plan, identity, sections, steps)
+    lines += descriptor(module, plan, identity, sections, steps)
     return "\n".join(lines) + "\n"
 
 
@@ -112,10 +91,6 @@ def _prototypes(module: Module, sets: tuple[KernelSet, ...]) -> Iterator[str]:
             yield f"  {spec.symbol}({', '.join((*values, *['n'] * spec.dynamic, 'begin', 'end'))});"
             yield "  (void)n;"
             yield "}"
-
-
-def _is_looped(module: Module) -> bool:
-    return any(op.name == "loop" for op in module.usual.ops)
 
 
 def _is_scalar(kind: TensorType) -> bool:
@@ -138,6 +113,7 @@ class _Writer:
         self.section = {name: i for i, name in enumerate(sections)}
         self.number = {step: i for i, step in enumerate(steps)}
         self.step = -1  #: that the code written last belongs to
+        self.batch = Batch()  #: shared kernels that nothing has waited for yet
         self.write = ""  #: C name of the running loop's write flag
 
     def function(self) -> Iterator[str]:
@@ -159,12 +135,14 @@ class _Writer:
         if self.graph.role != "call":
             result = self.graph.results[0]
             if self._place(result) != Logits():
+                yield from self._wait((self._place(result),), (Logits(),), "  ")
                 yield f"  memcpy(call->logits, {self._pointer(self._place(result))}, {result.type.bytes(1)});"
             return
         for index, result in enumerate(self.graph.results):
             place, target = self._place(result), f"call->results[{index}]"
             if place == Result(index):
                 continue
+            yield from self._wait((place,), (Result(index),), "  ")
             if _is_scalar(result.type):
                 yield f"  *(int32_t *){target} = {self._argument(result)};"
             else:
@@ -182,15 +160,18 @@ class _Writer:
             if OPS[op.name].has_kernel:
                 yield from self._enter(op, indent)
             for copy in self.graph_plan.copies.get(here, ()):
+                yield from self._wait((copy.source,), (copy.target,), indent)
                 yield f"{indent}{self._copy(copy)}"
             if op.name == "loop":
+                yield from self._join(indent)
                 yield from self._loop(op, here, indent)
             elif op.name == "scan":
+                yield from self._join(indent)
                 yield from self._scan(op, here, indent)
             elif op.name == "state.write":
                 yield from self._write_state(op, indent)
             elif OPS[op.name].has_kernel:
-                yield f"{indent}{self._call(op)}"
+                yield from self._kernel(op, indent)
 
     def _enter(self, op: Op, indent: str) -> Iterator[str]:
         """Say which step the op's kernel and copies belong to, if it is another one."""
@@ -199,6 +180,22 @@ class _Writer:
             self.step = self.number[step]
             comment = " ".join(step).replace("*", "")
             yield f"{indent}CHM_STEP({self.step}); /* {comment} */"
+
+    def _join(self, indent: str) -> Iterator[str]:
+        if self.batch.end():
+            yield f"{indent}CHM_JOIN();"
+
+    def _wait(self, reads: Iterable[Place], writes: Iterable[Place], indent: str) -> Iterator[str]:
+        """A join before something that has to wait for the batch."""
+        if self.batch.must_end(reads, writes):
+            yield from self._join(indent)
+
+    def _kernel(self, op: Op, indent: str) -> Iterator[str]:
+        reads, writes = [[self._place(v) for v in values] for values in (op.operands, op.results)]
+        yield from self._wait(reads, writes, indent)
+        if KernelSpec.of(op).sharing is not None:
+            self.batch.add(reads, writes)
+        yield f"{indent}{self._call(op)}"
 
     def _call(self, op: Op) -> str:
         spec = KernelSpec.of(op)
@@ -229,6 +226,7 @@ class _Writer:
         yield f"{indent}for (int32_t {steps}) {{ /* {comment} */"
         self.step = -1  # what ran before is another step for each row
         yield from self._ops(scan.region.ops, here + 1, indent + "  ")
+        yield from self._join(indent + "  ")
         for copy in self.graph_plan.copies[following(op, here) - 1]:
             yield f"{indent}  {self._copy(copy)}"
         yield f"{indent}}}"
@@ -248,6 +246,7 @@ class _Writer:
         target = StateSlot(name, iteration)
         if source != target:
             size = value.type.bytes()
+            yield from self._wait((source,), (target,), indent)
             yield f"{indent}memcpy({self._pointer(target)}, {self._pointer(source)}, {size}); /* state {name} */"
 
     def _loop(self, op: Op, here: int, indent: str) -> Iterator[str]:
@@ -265,6 +264,7 @@ class _Writer:
         yield f"{inner}(void){write.name};"
         self.write, self.step = write.name, -1  # what ran before is another step in each iteration
         yield from self._ops(region.ops, here + 1, inner)
+        yield from self._join(inner)
         yield f"{inner}call->iterations = iteration + 1;"
         last = max(1, fewest_iterations(op) - 1)  # the first iteration that may be the last, from 0
         yield f"{inner}const int done = call->exit_threshold > 0 && iteration >= {last} &&"
@@ -313,88 +313,3 @@ class _Writer:
             case Input("tokens"):
                 return "call->tokens"
         raise InternalError(f"no pointer to {place}", stage="driver")
-
-
-def _descriptor(
-    module: Module, plan: MemoryPlan, identity: Identity, sections: list[str], steps: Mapping[tuple[str, str], int]
-) -> Iterator[str]:
-    index = {name: i for i, name in enumerate(sections)}
-    vocabulary = module.usual.results[0].type.shape[-1] if module.has_tokens else 0
-    if sections:
-        yield "static const chm_section_desc sections[] = {"
-        for name in sections:
-            yield f"  {{{c_string(name)}, {module.constants[name].type.bytes()}}},"
-        yield "};"
-    if module.states:
-        yield "static const chm_state_desc states[] = {"
-        for name, state in module.states.items():
-            initial = index[state.initial] if state.initial else "CHM_NO_SECTION"
-            size = state.type.bytes() * state.iterations
-            copies = (state.iterations,) if state.iterations > 1 else ()
-            shape = ",".join(str(int(extent)) for extent in (*copies, *state.type.shape))
-            place = f"{plan.state_offsets[name]}, {size}, {initial}, {state.iterations}"
-            yield f"  {{{c_string(name)}, {place}, {c_string(state.type.dtype.upper())}, {c_string(shape)}}},"
-        yield "};"
-    caches = list(_caches(module))
-    if caches:
-        yield from ("static const chm_cache_desc caches[] = {", *caches, "};")
-    if steps:
-        yield "#if CHM_HAS_CLOCK"
-        yield "static const chm_step_desc steps[] = {"
-        yield from (f"  {{{c_string(part)}, {c_string(op)}, {read}}}," for (part, op), read in steps.items())
-        yield "};"
-        yield "#endif"
-    for entry in identity.entries:
-        yield from tensor_array(f"{entry.name}_inputs", entry.inputs)
-        yield from tensor_array(f"{entry.name}_results", entry.results)
-    described = {entry.name: described_entry(entry) for entry in identity.entries}
-    yield "static const chm_entry_desc entries[] = {"
-    for graph in module.graphs.values():
-        if graph.role == "call":
-            yield f"  CHM_CALL_ENTRY({graph.name}, {graph.tokens}, {described[graph.name]}),"
-        else:
-            yield f"  CHM_ENTRY({graph.name}, CHM_ROLE_{graph.role.upper()}, {graph.tokens}),"
-    yield "};"
-    fields: Mapping[str, object] = {
-        "abi": "CHM_MODEL_ABI",
-        "name": c_string(module.name),
-        "target": c_string(identity.target),
-        "config_sha256": c_string(identity.config_sha256),
-        "weights_sha256": c_string(identity.weights_sha256),
-        "model_sha256": c_string(identity.model_sha256),
-        "vocab": vocabulary,
-        "block": module.block,
-        **({"context": context} if (context := context_of(module)) else {}),
-        "min_loops": module.fewest_loops if _is_looped(module) else module.loops[1],
-        "max_loops": module.loops[1],
-        "default_loops": module.loops[0],
-        "state_bytes": plan.state_bytes,
-        "arena_bytes": plan.arena_bytes,
-        "n_sections": len(sections),
-        "n_states": len(module.states),
-        "sections": "sections" if sections else "0",
-        "states": "states" if module.states else "0",
-        **({"n_caches": len(caches), "caches": "caches"} if caches else {}),
-        "n_entries": len(module.graphs),
-        "entries": "entries",
-    }
-    if identity.kernel_sets:
-        fields = {**fields, "n_kernel_sets": len(identity.kernel_sets), "kernel_sets": "kernel_sets"}
-    if len(identity.kernel_sets) > 1:
-        fields = {**fields, "kernel_set": "&kernel_set"}
-    yield "const chm_model_desc chm_model = {"
-    yield from (f"  .{name} = {value}," for name, value in fields.items())
-    yield "#if CHM_HAS_CLOCK"
-    yield from (f"  .n_steps = {len(steps)},", f"  .steps = {'steps' if steps else '0'},")
-    yield "#endif"
-    yield "};"
-
-
-def _caches(module: Module) -> Iterator[str]:
-    """Rows of the table of states that have a row for each position."""
-    axes = cache_axes(module)
-    for number, (name, state) in enumerate(module.states.items()):
-        if axis := axes.get(name):
-            extents = [state.iterations] * (state.iterations > 1) + [int(extent) for extent in state.type.shape]
-            size = math.prod(extents[axis + 1 :]) * state.type.numpy.itemsize
-            yield f"  {{{number}, {extents[axis]}, {axis}, {size}}},"

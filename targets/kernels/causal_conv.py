@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tvm import tirx
+
+from chimerac.compiler.ir.ops.recurrent import CHANNELS_TOGETHER
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.arithmetic import TirOps
-from chimerac.targets.kernels.tensorir import Build, KernelBuilder, constant, shuffle, strips, with_lanes
+from chimerac.targets.kernels.tensorir import Build, KernelBuilder, constant, integer, shuffle, strips, with_lanes
 from chimerac.targets.kernels.vectors import float_lanes
 
 
@@ -37,7 +40,9 @@ def build(spec: KernelSpec, isa: Isa) -> Any:
         for j, cell in enumerate(past):
             b.store(tail, j * channels + first, cell.get())
 
-    strips(b, channels, channel_block, float_lanes(isa))
+    first = b.let(b.begin * CHANNELS_TOGETHER)
+    end = b.let(tirx.Min(b.end * CHANNELS_TOGETHER, integer(channels)))
+    strips(b, b.let(end - first), lambda place, lanes: channel_block(first + place, lanes), float_lanes(isa))
     return b.finish()
 
 

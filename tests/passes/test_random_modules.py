@@ -19,6 +19,7 @@ from chimerac.passes.dead_code import DeadCode
 from chimerac.passes.entry_points import EntryPoints
 from chimerac.passes.fuse_elementwise import FuseElementwise
 from chimerac.passes.fuse_norm_quantize import FuseNormQuantize
+from chimerac.passes.level_order import LevelOrder
 from chimerac.passes.quantized_linear import QuantizedLinear
 from chimerac.passes.scan_hoisting import ScanHoisting
 
@@ -28,6 +29,7 @@ ALONE: list[Pass] = [
     DeadCode(),
     FuseElementwise(),
     FuseNormQuantize(),
+    LevelOrder(),
     QuantizedLinear(),
     ScanHoisting(),
 ]

@@ -13,12 +13,15 @@
 extern const chm_model_desc *const models[];
 
 /* As the runtime's, but in two uneven parts, the last one first. */
-void chm_share(chm_pool *pool, chm_part part, const void *const *arguments, int32_t n, int32_t units, int32_t work) {
+void chm_share(chm_pool *pool, chm_part part, const void *const *arguments, size_t count, int32_t n, int32_t units,
+               int32_t work) {
   int32_t cut = units / 3;
-  (void)pool, (void)work;
+  (void)pool, (void)count, (void)work;
   part(arguments, n, cut, units);
   if (cut) part(arguments, n, 0, cut);
 }
+
+void chm_join(chm_pool *pool) { (void)pool; }
 
 void chm_profile_step(chm_profile *profile, int32_t step) {
   (void)profile, (void)step;

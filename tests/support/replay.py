@@ -16,7 +16,8 @@ from chimerac.compiler.ir.interpreter import Session
 from chimerac.compiler.ir.module import Module
 from chimerac.runtime.bundle_format import NATIVE_DIRECTORY
 from chimerac.runtime.sessions.runner import find_emulator
-from chimerac.targets.code.driver import Identity, kernel_specs, used_sections, write_driver
+from chimerac.targets.code.descriptor import Identity
+from chimerac.targets.code.driver import kernel_specs, used_sections, write_driver
 from chimerac.targets.code.link import link
 from chimerac.targets.code.memory_planning import plan_memory
 from chimerac.targets.code.places import MemoryPlan

@@ -23,8 +23,8 @@ Stage = Literal["imported", "lowered", "unrolled"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
-#: A float multiply-add on a state or a matrix, in those of integer products.
-FLOAT_WORK = 4
+#: A float multiply-add on a state or a matrix, in those of integer products: its 4 bytes are as many as 16 trits.
+FLOAT_WORK = 16
 
 
 class TypeRuleError(Exception):

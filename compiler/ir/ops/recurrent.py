@@ -34,6 +34,8 @@ Arrays = Sequence[np.ndarray]
 F32 = np.float32
 N = numpy_math.NUMPY
 
+CHANNELS_TOGETHER = 64  #: of a convolution, that one thread computes: four lines of each row
+
 
 def vector_matrix(vector: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """``out[..., v] = sum_k vector[..., k] * matrix[..., k, v]``, k ascending from +0."""
@@ -202,6 +204,14 @@ def _elements(operand: int, times: int = 1) -> Count:
     return lambda operands, attributes: times * operands[operand].elements()
 
 
+#: Units are channels; the weights are read, the tail read and written.
+_CHANNELS = Shared(
+    units=lambda operands, attributes: int(operands[1].shape[0]),
+    work=lambda operands, attributes: FLOAT_WORK * (3 * int(operands[1].shape[1]) - 2),
+    together=lambda operands, attributes: CHANNELS_TOGETHER,
+)
+
+
 def _matrices(state: int) -> Shared:
     """Units are heads; a token reads and writes the head's matrix, which is in this operand."""
     return Shared(
@@ -227,7 +237,7 @@ OPS = [
         _causal_conv,
         torch="chimera.causal_conv.default",
         in_place={1: 2},
-        work=Work(_elements(1)),
+        work=Work(_elements(1), _CHANNELS),
     ),
     OpDef(
         "gated_delta",

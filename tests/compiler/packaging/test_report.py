@@ -153,10 +153,10 @@ def test_states_add_up(bundle: Path, page: Page) -> None:
 def test_passes_are_a_chain(page: Page) -> None:
     _, *rows = page.table("Passes")
     assert [row[0] for row in rows][:2] == ["entry_points", "moe_sort_dispatch"]
-    assert rows[-1][0] == "dead_code"
+    assert rows[-1][0] == "level_order"
     assert all(row[1] for row in rows)
-    removed = int(re.findall(r"removed (\d+) ops", rows[-1][1])[0])
-    assert number(rows[-2][2]) - removed == number(rows[-1][2])
+    removed = int(re.findall(r"removed (\d+) ops", rows[-2][1])[0])
+    assert number(rows[-3][2]) - removed == number(rows[-2][2]) == number(rows[-1][2])
 
 
 def test_costs_are_those_of_the_parameters(document: Path, page: Page) -> None:

@@ -60,12 +60,15 @@ static int32_t step(const chm_call *call, int32_t token) {
   return iteration;
 }
 
-/* Logits begin to end - 1. */
+#define PARTS 3 /* kernels of the head, which are shared together */
+
+/* Logits begin to end - 1 of a kernel's third. */
 static void head_part(const void *const *arguments, int32_t n, int32_t begin, int32_t end) {
   const float *head = (const float *)arguments[0], *trace = (const float *)arguments[1];
   float *logits = (float *)(uintptr_t)arguments[2];
+  int first = (int)(intptr_t)arguments[3];
   (void)n;
-  for (int v = begin; v < end; ++v) {
+  for (int v = first + begin; v < first + end; ++v) {
     float product[WIDTH];
     for (int i = 0; i < WIDTH; ++i) product[i] = head[i * VOCAB + v] * trace[i];
     logits[v] = chm_lanes8_sum(product, WIDTH);
@@ -74,9 +77,12 @@ static void head_part(const void *const *arguments, int32_t n, int32_t begin, in
 
 /* The work is made out to be large, so that threads share it. */
 CHM_KERNELS finish(chm_call *call, const int measured) {
-  const void *const arguments[] = {section(call, HEAD), call->state + TRACE_OFFSET, call->logits};
   CHM_STEP(1);
-  chm_share(call->pool, head_part, arguments, 1, VOCAB, 100000);
+  for (int i = 0; i < PARTS; ++i) {
+    int first = VOCAB * i / PARTS, end = VOCAB * (i + 1) / PARTS;
+    const void *const arguments[] = {section(call, HEAD), call->state + TRACE_OFFSET, call->logits, CHM_PASS(first)};
+    chm_share(call->pool, head_part, arguments, 4, 1, end - first, 100000);
+  }
 }
 
 CHM_KERNELS decode_kernels(chm_call *call, const int measured) {

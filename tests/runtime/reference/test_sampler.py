@@ -194,6 +194,20 @@ def test_greedy_takes_the_lowest_of_equals(internals: ct.CDLL) -> None:
     assert sample_c(internals, logits, np.array([0, 1, 1, 0], bool), [], 0, drawing(temperature=0)) == 3
 
 
+def test_greedy_in_blocks_of_any_values(internals: ct.CDLL) -> None:
+    """What is in the way of comparing many logits at once: ends, NaN, infinities, excluded ones that are larger."""
+    random = np.random.default_rng(2)
+    values = np.array([np.nan, np.inf, -np.inf, LARGEST, -LARGEST, 0.0, -0.0, 1.0, 2.0], np.float32)
+    for round in range(400):
+        vocab = int(random.choice([63, 64, 65, 128, 129, 200, 320]))
+        weights = random.random(values.size) ** 4
+        logits = random.choice(values, vocab, p=weights / weights.sum())
+        excluded = random.random(vocab) < random.choice([0.0, 0.5, 0.98])
+        greedy, nothing = drawing(temperature=0), list[int]()
+        chosen = sample_c(internals, logits, excluded, nothing, 0, greedy)
+        assert chosen == sample(logits, excluded, nothing, 0, greedy), round
+
+
 def test_nothing_to_choose(internals: ct.CDLL) -> None:
     logits = np.zeros(5, np.float32)
     assert sample_c(internals, logits, np.ones(5, bool), [], 0, drawing()) == -1

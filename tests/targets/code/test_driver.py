@@ -57,7 +57,11 @@ GOLDEN = r"""
 #include "chm_model.h"
 
 extern void chk_embedding_#(const void *, const void *, void *, int32_t);
-extern void chk_causal_conv_#(const void *, const void *, const void *, void *, int32_t);
+extern void chk_causal_conv_#(const void *, const void *, const void *, void *, int32_t, int32_t, int32_t);
+static void chk_causal_conv_#_part(const void *const *a, int32_t n, int32_t begin, int32_t end) {
+  chk_causal_conv_#(a[0], a[1], a[2], CHM_RESULT(a[3]), n, begin, end);
+  (void)n;
+}
 extern void chk_tanh_#(const void *, void *);
 extern void chk_linear_#(const void *, const void *, void *, int32_t, int32_t);
 static void chk_linear_#_part(const void *const *a, int32_t n, int32_t begin, int32_t end) {
@@ -78,7 +82,8 @@ CHM_KERNELS decode_kernels(chm_call *call, const int measured) {
     const int32_t write = iteration == 0;
     (void)write;
     CHM_STEP(1); /* head causal_conv */
-    chk_causal_conv_#((void *)(arena + 64), w[1], (void *)(state + 0 + (size_t)iteration * 96), (void *)(arena + 128), n); /* %c %t2 */
+    CHM_SHARE(chk_causal_conv_#_part, n, 1, 10240, (void *)(arena + 64), w[1], (void *)(state + 0 + (size_t)iteration * 96), (void *)(arena + 128)); /* %c %t2 */
+    CHM_JOIN();
     call->iterations = iteration + 1;
     const int done = call->exit_threshold > 0 && iteration >= 1 &&
         chm_converged((void *)(arena + 128), (void *)(arena + 64), n, 8, call->exit_threshold);
@@ -89,7 +94,7 @@ CHM_KERNELS decode_kernels(chm_call *call, const int measured) {
   chk_tanh_#((void *)(state + 320), (void *)(arena + 0)); /* %w */
   memcpy((void *)(state + 320), (void *)(arena + 0), 32); /* state v */
   CHM_STEP(3); /* head linear */
-  CHM_SHARE(chk_linear_#_part, 1, 3, 128, (void *)((uint8_t *)(void *)(arena + 64) + (size_t)(n - 1) * 32), w[0], (void *)call->logits); /* %z_2 */
+  CHM_SHARE(chk_linear_#_part, 1, 3, 512, (void *)((uint8_t *)(void *)(arena + 64) + (size_t)(n - 1) * 32), w[0], (void *)call->logits); /* %z_2 */
 }
 CHM_GRAPH(decode)
 

@@ -52,7 +52,16 @@ def titans_update(heads: int, width: int, n: int, write: int) -> list[np.ndarray
 
 def test_causal_conv(tmp_path: Path) -> None:
     cases = []
-    for channels, width, n in ((4, 4, 1), (8, 4, 5), (20, 4, 16), (64, 4, 2), (37, 3, 4), (9, 2, 1), (16, 1, 3)):
+    for channels, width, n in (
+        (4, 4, 1),
+        (8, 4, 5),
+        (20, 4, 16),
+        (64, 4, 2),
+        (37, 3, 4),
+        (9, 2, 1),
+        (16, 1, 3),
+        (203, 4, 2),
+    ):
         operands = [normal(n, channels), normal(channels, width), normal(width - 1, channels)]
         cases.append(case("causal_conv", operands, tokens=[0]))
     cases.append(case("causal_conv", [normal(1, 24), normal(24, 4), normal(3, 24)], tokens=[]))
