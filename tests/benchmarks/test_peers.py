@@ -16,7 +16,7 @@ import pytest
 from project import ROOT
 
 PEERS = ROOT / "benchmarks" / "peers"
-MODULES = ("turns", "plot", "page", "matrices")
+MODULES = ("modules", "turns", "plot", "page", "matrices")
 
 MACHINE = {
     "processor": "Example CPU",
