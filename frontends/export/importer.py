@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -28,6 +28,8 @@ from chimerac.compiler.ir.module import Graph, Module, Op, Parts, Value
 from chimerac.compiler.ir.types import TOKENS, Dim
 from chimerac.frontends.export.attention import recognise
 from chimerac.frontends.export.carried import going_on, is_carried
+from chimerac.frontends.export.chunked import token_by_token
+from chimerac.frontends.export.flattened import keep_apart
 from chimerac.frontends.export.functional import Mutations
 from chimerac.frontends.export.look_ups import check_look_ups
 from chimerac.frontends.export.position_tables import with_contexts
@@ -73,8 +75,12 @@ def import_module(
         inspect.signature(module.forward).bind(tokens, *(() if alone else (position,)))
     except TypeError as error:
         raise UserError("CHM212", f"{type(module).__name__}.forward: {error}", hint=CONTRACT) from None
-    with going_on(module) if alone else nullcontext():
+    with ExitStack() as forms:
+        if alone:
+            forms.enter_context(going_on(module))
+            forms.enter_context(token_by_token(module))
         program, mutations = _trace(module, tokens, () if alone else (position,), block)
+    keep_apart(program.graph)
     recognise(program, mutations, block, context, alone)
     whole = alone and is_carried(name for names in mutations.values() for name in names)
     walker = Walker(program, mutations, computed or {}, _input_name, whole_sequence=whole)

@@ -348,11 +348,11 @@ TEXTS: Mapping[str, Callable[[], nn.Module]] = {
     "Llama": lambda: of_transformers("Llama", **LLAMA),
     "BitNet": lambda: of_transformers("BitNet", **LLAMA),
     "xLSTM": xlstm,
+    "Qwen3-Next": lambda: of_transformers("Qwen3Next", **NEXT),
 }
 #: What is refused: the code, and the path of the module that it is about.
 REFUSED: Mapping[str, tuple[Callable[[], nn.Module], str, str]] = {
     "xLSTM": (lambda: of_transformers("xLSTM", **XLSTM), "CHM211", "model.backbone.blocks.0.mlstm_layer.mlstm_backend"),
-    "Qwen3-Next": (lambda: of_transformers("Qwen3Next", **NEXT), "CHM210", ""),
 }
 #: Others, with the shapes of their arguments.
 TENSORS: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
