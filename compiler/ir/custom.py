@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ class CustomOp:
         row_wise: whether a row of the result depends on the same row of the operands only, whatever the other rows are.
         kernel: the body of a C function, or what builds a TensorIR function of a ``KernelSpec`` and an ``Isa``; None
             for an op that is built for ONNX only.
+        ranges: of operands, the least and the greatest number that they may have: the check before a build draws from
+            them, with both ends. Without one floats are drawn around zero, whole numbers from 0 to 3.
         onnx: adds the nodes of an op (``targets/onnx/context.py``), whose names it returns; None where it has no form.
     """
 
@@ -52,6 +55,7 @@ class CustomOp:
     attributes: Mapping[str, type[int] | type[float] | type[str]] = field(default_factory=dict)
     row_wise: bool = True
     kernel: str | Callable[..., Any] | None = None
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     onnx: Callable[..., tuple[str, ...]] | None = None
 
     @property
@@ -105,6 +109,9 @@ def register_op(op: CustomOp) -> None:
             for name in (*op.operands, *op.attributes)
         ),
         "an attribute is neither int, float nor str": any(kind not in _KINDS for kind in op.attributes.values()),
+        "a range is of no operand, or not of a least and a greatest finite number": any(
+            name not in op.operands or not _is_range(ends) for name, ends in op.ranges.items()
+        ),
         "its kernel is neither the body of a C function nor what builds one": op.kernel is not None
         and not isinstance(op.kernel, str)
         and not callable(op.kernel),
@@ -125,6 +132,12 @@ def register_op(op: CustomOp) -> None:
             row_wise=op.row_wise,
         )
     )
+
+
+def _is_range(ends: object) -> bool:
+    if not isinstance(ends, tuple) or len(ends) != 2 or not all(isinstance(end, int | float) for end in ends):
+        return False
+    return bool(-math.inf < ends[0] <= ends[1] < math.inf)
 
 
 def unregister_op(name: str) -> None:

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 
 _NUMBERS = "a compiled model has no random numbers: take them as an input, or out of forward"
+_IN_PLACE = "let it return the new value, and forward overwrite the buffer with that: self.state.copy_(new)"
 _ALONE = "compute it once outside of forward, and register the result as a buffer"
 _RECURRENT = "give the layer a tensor [T, B, size], not a PackedSequence"
 _SHAPE = "its shape depends on values: use torch.where or a mask, which keep the shape"
@@ -25,6 +26,8 @@ EACH_ITS_OWN = (
 
 #: Name of an op, without its overload → advice.
 REWRITES: Mapping[str, str] = {
+    "auto_functionalized_v2": _IN_PLACE,
+    "auto_functionalized": _IN_PLACE,
     "aten.kthvalue": "torch.topk(x, k)[0][..., -1] is the k-th largest; of -x, negated, the k-th smallest",
     "aten.median": "torch.sort(x)[0][..., n // 2]",
     "aten.mode": "count with (x[..., None] == x[..., None, :]).sum(-1), and take topk",

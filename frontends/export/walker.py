@@ -248,7 +248,12 @@ class Walker(Values):
         return tuple(self.scopes.pop().ops)
 
     def _unsupported(self, node: Node) -> UserError:
-        return UserError("CHM211", f"the PyTorch op {node.target} is not supported", hint=self.where(node))
+        message = f"the PyTorch op {node.target} is not supported"
+        if str(node.target).startswith("auto_functionalized"):  # as PyTorch traces an op that changes its arguments
+            changed: Any = node.args[0]
+            names = [a.name for a in changed._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
+            message = f"the PyTorch op {changed} writes to its arguments: {', '.join(names)}"
+        return UserError("CHM211", message, hint=self.where(node))
 
     def _unjudged(self, node: Node) -> None:
         """A node of which an operand has no form: nothing is known of its operands, only whether its op is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import signal
 import subprocess
@@ -63,7 +64,10 @@ def _compare(op: CustomOp, spec: KernelSpec, tokens: int, library: Path, symbol:
     values = [Value(f"a{i}", kind) for i, kind in enumerate(spec.operands)]
     results = [Value(f"r{i}", kind) for i, kind in enumerate(spec.results)]
     random = np.random.default_rng(tokens)
-    arrays = [_drawn(random, kind.dtype, tuple(int(d) for d in kind.bind(tokens).shape)) for kind in spec.operands]
+    arrays = [
+        _drawn(random, kind.dtype, tuple(int(d) for d in kind.bind(tokens).shape), op.ranges.get(name))
+        for name, kind in zip(op.operands, spec.operands, strict=True)
+    ]
     expected = op.reference(Op(op.name, tuple(values), tuple(results), dict(spec.attributes)), arrays)
     given = tuple(int(a) if a.dtype == np.int32 and a.shape == () else a for a in arrays)
     sizes = tuple(kind.bytes(tokens) for kind in spec.results)
@@ -81,11 +85,24 @@ def _compare(op: CustomOp, spec: KernelSpec, tokens: int, library: Path, symbol:
             raise UserError("CHM307", message, hint=hint)
 
 
-def _drawn(random: np.random.Generator, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Floats around zero, small whole numbers otherwise."""
-    if dtype == "f32":
+def _drawn(
+    random: np.random.Generator, dtype: str, shape: tuple[int, ...], ends: tuple[float, float] | None
+) -> np.ndarray:
+    """Numbers of the range that the op declares, both ends among them; else floats around zero, small whole numbers."""
+    if ends is None and dtype == "f32":
         return (2 * random.standard_normal(shape)).astype(np.float32)
-    return np.asarray(random.integers(0, 4, shape)).astype(np.int32)
+    if ends is None:
+        return np.asarray(random.integers(0, 4, shape)).astype(np.int32)
+    if dtype == "f32":
+        drawn = np.asarray(random.uniform(*ends, shape)).astype(np.float32)
+    else:
+        drawn = np.asarray(random.integers(math.ceil(ends[0]), math.floor(ends[1]), shape, endpoint=True))
+        drawn = drawn.astype(np.int32)
+        ends = (math.ceil(ends[0]), math.floor(ends[1]))
+    if drawn.size > 1:
+        places = random.permutation(drawn.size)[:2]
+        drawn.reshape(-1)[places] = ends
+    return drawn
 
 
 def _called(op: CustomOp, trial: Trial) -> list[bytes]:
