@@ -29,8 +29,14 @@ def _n4() -> AnyFamily:
     return FAMILY
 
 
+def _nonu() -> AnyFamily:
+    from chimerac.frontends.families.nonu.family import FAMILY
+
+    return FAMILY
+
+
 #: A new family of chimerac's own is a folder here and an entry.
-FAMILIES: dict[str, Callable[[], AnyFamily]] = {DEFAULT: _chimera, "n4": _n4}
+FAMILIES: dict[str, Callable[[], AnyFamily]] = {DEFAULT: _chimera, "n4": _n4, "nonu": _nonu}
 
 
 def register(name: str, family: Callable[[], AnyFamily]) -> None:

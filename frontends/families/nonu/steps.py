@@ -1,0 +1,116 @@
+"""The export form of a Nonu model: a call of a few tokens, its state in buffers that forward overwrites."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from chimerac.frontends.families.nonu.gate import hidden
+from chimerac.frontends.families.nonu.layers import THETA, NonuLayer, linear_features
+from chimerac.frontends.families.nonu.model import NonuModel
+from chimerac.frontends.families.nonu.shape import NonuConfig
+from chimerac.frontends.layers import ops
+from chimerac.frontends.layers.scan import scan
+
+GROUP, BLOCK = 128, 64  #: weights and activations that share a scale
+
+
+class NonuSteps(nn.Module):
+    """The model token by token, sharing its parameters; tables hold the values of their codes.
+
+    State of a layer: ``keys_i`` and ``values_i`` [H, N, d], N the most tokens of a text; of linear attention ``sums_i``
+    [H, d, d + 1], keys times values and, last, the keys.
+    """
+
+    def __init__(self, model: NonuModel, config: NonuConfig) -> None:
+        super().__init__()
+        self.config, self.tied = config, model.output is None
+        self.project, self.unproject, self.layers, self.norm = model.project, model.unproject, model.layers, model.norm
+        with torch.no_grad():
+            self.register_buffer("tokens_table", model.table())
+            if model.output is not None:
+                self.register_buffer("head_table", model.table(model.output))
+        heads, width = config.num_heads, config.head_width
+        for layer in range(config.num_layers):
+            if config.attention == "linear":
+                self.register_buffer(f"sums_{layer}", torch.zeros(heads, width, width + 1))
+            else:
+                self.register_buffer(f"keys_{layer}", torch.zeros(heads, config.max_position, width))
+                self.register_buffer(f"values_{layer}", torch.zeros(heads, config.max_position, width))
+
+    def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
+        """tokens: i32 [T]; position: i32 [], of the first of them -> logits [T, V]."""
+        table = self.get_buffer("tokens_table")
+        x = self.project(F.embedding(tokens, table))
+        for number, layer in enumerate(self.layers):
+            assert isinstance(layer, NonuLayer)
+            y = x + self._attention(number, layer, layer.attention_norm.step(x), position)
+            x = layer.joined(y, self._neurons(layer, layer.mlp_norm.step(y)))
+        head = table if self.tied else self.get_buffer("head_table")
+        logits: Tensor = F.linear(self.unproject(self.norm.step(x)), head)
+        return logits
+
+    def _attention(self, number: int, layer: NonuLayer, x: Tensor, position: Tensor) -> Tensor:
+        config = self.config
+        size = (x.shape[0], config.num_heads, config.head_width)
+        q, k, v = (part.reshape(size) for part in self._product(x, layer.attention.qkv.weight).chunk(3, -1))
+        q, k = ops_rope(q, position), ops_rope(k, position)
+        if config.attention == "linear":
+            state = self.get_buffer(f"sums_{number}")
+            wide = torch.cat([v, torch.ones_like(v[..., :1])], -1)
+            last, found = scan(_summed, state, (linear_features(q), linear_features(k), wide))
+            state.copy_(last)
+            y = found[..., :-1] / found[..., -1:]
+        else:
+            keys, values = (self.get_buffer(f"{name}_{number}") for name in ("keys", "values"))
+            y, kept, held = ops.cached_attention(q, k, v, keys, values, position, config.head_width**-0.5, 0)
+            keys.copy_(kept)
+            values.copy_(held)
+        return self._product(y.flatten(1), layer.attention.out.weight)
+
+    def _neurons(self, layer: NonuLayer, x: Tensor) -> Tensor:
+        mlp = layer.mlp
+        inner = hidden(self._product(x, mlp.up.weight) + mlp.up.bias, mlp.threshold())
+        if self.config.weights == "f32":
+            return inner @ mlp.down
+        product = ops.int8_sparse_linear if self.config.weights == "int8" else ops.ternary_sparse_linear
+        found: Tensor = product(inner, mlp.down, GROUP)
+        return found
+
+    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
+        """x [T, K] times a weight [N, K]."""
+        if self.config.weights == "f32":
+            return F.linear(x, weight)
+        product = ops.int8_linear if self.config.weights == "int8" else ops.ternary_linear
+        found: Tensor = product(x, weight, GROUP, BLOCK)
+        return found
+
+
+def ops_rope(x: Tensor, position: Tensor) -> Tensor:
+    """Rotary positions of [T, H, d]."""
+    found: Tensor = ops.rope(x, position, THETA)
+    return found
+
+
+def _summed(state: Tensor, row: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    q, k, v = row
+    state = state + k[:, :, None] * v[:, None, :]
+    return state, (q[:, :, None] * state).sum(1)
+
+
+class NonuSession:
+    """One sequence in PyTorch."""
+
+    def __init__(self, steps: NonuSteps) -> None:
+        self.steps, self.position = steps, 0
+
+    @torch.no_grad()
+    def step(self, token: int) -> np.ndarray:
+        """Logits f32[V] after one more token."""
+        position = torch.tensor(self.position, dtype=torch.int32)
+        logits = self.steps(torch.tensor([token], dtype=torch.int32), position)
+        self.position += 1
+        last: np.ndarray = logits[-1].numpy()
+        return last

@@ -1,0 +1,48 @@
+"""A Nonu model as training asks for a module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from chimerac.frontends.families.nonu.model import NonuModel
+from chimerac.frontends.families.nonu.shape import NonuConfig
+from chimerac.frontends.families.trainable import TrainableModule
+
+
+class NonuTrainable(TrainableModule):
+    """Has the parameters of a ``NonuModel``, under its names."""
+
+    shape: NonuConfig
+
+    def __init__(self, config: NonuConfig) -> None:
+        super().__init__()
+        made = NonuModel(config)
+        self.shape = config
+        for name, module in made.named_children():
+            self.add_module(name, module)
+        self._made = (made,)  # in a tuple, or its parameters would be found twice
+
+    @property
+    def model(self) -> NonuModel:
+        """The model, with this module's parameters."""
+        return self._made[0]
+
+    def table(self) -> Tensor:
+        return self.model.table()
+
+    def hidden(
+        self, tokens: Tensor, table: Tensor, loops: int | Tensor | None = None, *, truncate: bool = True
+    ) -> Tensor:
+        return self.model.train(self.training).hidden(tokens, table)
+
+    def head(self, hidden: Tensor, table: Tensor) -> Tensor:
+        return self.model.logits(hidden, table)
+
+    def blocks(self) -> Sequence[nn.Module]:
+        return self.model.blocks()
+
+    def export_form(self) -> nn.Module:
+        """The model's."""
+        return self.model.export_form()
