@@ -14,6 +14,7 @@ from chimerac.compiler.errors import UserError
 from chimerac.frontends.families.nonu.codes import rounded
 from chimerac.frontends.families.nonu.layers import EPS, NonuLayer, initialise
 from chimerac.frontends.families.nonu.shape import SPREAD, NonuConfig
+from chimerac.frontends.families.nonu.steps import NonuSteps
 from chimerac.frontends.layers.norm import RMSNorm
 
 
@@ -124,17 +125,17 @@ class NonuModel(nn.Module):
         dense = config.matrix_params - config.num_layers * 2 * config.hidden_size * config.neurons
         return round(found) + (dense if include_dense else 0)
 
-    def export_form(self, context: int | None = None) -> nn.Module:
+    def export_form(self, context: int | None = None) -> NonuSteps:
         """The step form, which ``chimerac.compile`` takes: texts of ``context`` tokens, ``max_position`` when None.
 
         Raises:
             UserError: CHM222 for options that are not compiled yet.
         """
-        from chimerac.frontends.families.nonu.steps import NonuSteps
-
         refuse_uncompiled(self.config)
         config = self.config if context is None else dataclasses.replace(self.config, max_position=context)
-        return NonuSteps(self, config)
+        with torch.no_grad():
+            tables = self.table(), None if self.output is None else self.table(self.output)
+        return NonuSteps(dict(self.named_children()), tables, config)
 
 
 def refuse_uncompiled(config: NonuConfig) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -9,9 +11,9 @@ from torch import Tensor, nn
 
 from chimerac.frontends.families.nonu.gate import hidden
 from chimerac.frontends.families.nonu.layers import THETA, NonuLayer, linear_features
-from chimerac.frontends.families.nonu.model import NonuModel
 from chimerac.frontends.families.nonu.shape import NonuConfig
 from chimerac.frontends.layers import ops
+from chimerac.frontends.layers.norm import RMSNorm
 from chimerac.frontends.layers.scan import scan
 
 GROUP, BLOCK = 128, 64  #: weights and activations that share a scale
@@ -24,14 +26,17 @@ class NonuSteps(nn.Module):
     [H, d, d + 1], keys times values and, last, the keys.
     """
 
-    def __init__(self, model: NonuModel, config: NonuConfig) -> None:
+    def __init__(
+        self, parts: Mapping[str, nn.Module], tables: tuple[Tensor, Tensor | None], config: NonuConfig
+    ) -> None:
+        """``parts`` of a model by their names in it; ``tables`` of the tokens, and of the head if that has its own."""
         super().__init__()
-        self.config, self.tied = config, model.output is None
-        self.project, self.unproject, self.layers, self.norm = model.project, model.unproject, model.layers, model.norm
-        with torch.no_grad():
-            self.register_buffer("tokens_table", model.table())
-            if model.output is not None:
-                self.register_buffer("head_table", model.table(model.output))
+        self.config, self.tied = config, tables[1] is None
+        self.project, self.unproject = parts["project"], parts["unproject"]
+        self.layers, self.norm = parts["layers"], parts["norm"]
+        self.register_buffer("tokens_table", tables[0])
+        if tables[1] is not None:
+            self.register_buffer("head_table", tables[1])
         heads, width = config.num_heads, config.head_width
         for layer in range(config.num_layers):
             if config.attention == "linear":
@@ -44,13 +49,18 @@ class NonuSteps(nn.Module):
         """tokens: i32 [T]; position: i32 [], of the first of them -> logits [T, V]."""
         table = self.get_buffer("tokens_table")
         x = self.project(F.embedding(tokens, table))
-        for number, layer in enumerate(self.layers):
+        for number, layer in enumerate(self.layers.children()):
             assert isinstance(layer, NonuLayer)
             y = x + self._attention(number, layer, layer.attention_norm.step(x), position)
             x = layer.joined(y, self._neurons(layer, layer.mlp_norm.step(y)))
         head = table if self.tied else self.get_buffer("head_table")
-        logits: Tensor = F.linear(self.unproject(self.norm.step(x)), head)
+        logits: Tensor = F.linear(self.unproject(self.normed(x)), head)
         return logits
+
+    def normed(self, x: Tensor) -> Tensor:
+        """What the head reads."""
+        assert isinstance(self.norm, RMSNorm)
+        return self.norm.step(x)
 
     def _attention(self, number: int, layer: NonuLayer, x: Tensor, position: Tensor) -> Tensor:
         config = self.config

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from chimerac.frontends.families.nonu.model import NonuModel
 from chimerac.frontends.families.nonu.shape import NonuConfig
+from chimerac.frontends.families.nonu.steps import NonuSteps
 from chimerac.frontends.families.trainable import TrainableModule
 
 
@@ -43,6 +44,6 @@ class NonuTrainable(TrainableModule):
     def blocks(self) -> Sequence[nn.Module]:
         return self.model.blocks()
 
-    def export_form(self) -> nn.Module:
+    def export_form(self) -> NonuSteps:
         """The model's."""
         return self.model.export_form()
