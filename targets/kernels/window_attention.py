@@ -44,7 +44,7 @@ class _Attention:
         self.scale = float(np.float32(spec.number("scale")))
         self.rows = float_lanes(isa)
         # rows of the ring are read a block of heads wide, and each head needs an array of scores
-        self.block = heads_together(self.heads)
+        self.block = heads_together(self.heads, self.width)
         # behind the last score there is room for the rest of a group of rows and for filling up to 8 lanes
         self.stride = self.persistent + 1 + self.window + 8
         self.scores = b.local("float32", self.block * self.stride)

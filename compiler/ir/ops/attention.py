@@ -27,6 +27,7 @@ F32 = np.float32
 N = numpy_math.NUMPY
 
 MOST_HEADS = 4
+WIDE_ENOUGH = 64  #: floats of a row that are read together: four cache lines
 
 
 def rope_frequencies(width: int, theta: float) -> np.ndarray:
@@ -92,9 +93,10 @@ def _infer_window_attention(operands: Types, attributes: Attributes) -> tuple[Te
     return q, ring_k, ring_v
 
 
-def heads_together(heads: int) -> int:
-    """Heads that attention computes together."""
-    return next(size for size in range(MOST_HEADS, 0, -1) if heads % size == 0)
+def heads_together(heads: int, width: int) -> int:
+    """Heads that attention computes together: no more than reading takes, so that threads can share the others."""
+    sizes = [size for size in range(1, MOST_HEADS + 1) if heads % size == 0]
+    return next((size for size in sizes if size * width >= WIDE_ENOUGH), sizes[-1])
 
 
 def _attention_products(operands: Types, attributes: Attributes) -> int:
@@ -106,7 +108,7 @@ def _attention_products(operands: Types, attributes: Attributes) -> int:
 _HEADS = Shared(
     units=lambda operands, attributes: int(operands[0].shape[1]),
     work=lambda operands, attributes: 2 * FLOAT_WORK * int(operands[0].shape[2]) * attribute_int(attributes, "window"),
-    together=lambda operands, attributes: heads_together(int(operands[0].shape[1])),
+    together=lambda operands, attributes: heads_together(*(int(d) for d in operands[0].shape[1:])),
 )
 
 OPS = [
