@@ -25,8 +25,10 @@ from chimerac.frontends.families.n4.family import FAMILY
 from chimerac.frontends.training import read_plan
 from chimerac.frontends.weights.checkpoint import load_safetensors
 from chimerac.models.n4 import N4C, N4Config
+from chimerac.passes.ternary_packing import TernaryPacking
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.sessions.runner import find_emulator
+from chimerac.targets.isa import load_isa
 
 torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("ignore:n4.norm:UserWarning")
@@ -51,8 +53,10 @@ def variant(name: str) -> N4C:
 
 
 @cache
-def lowered(name: str) -> Module:
-    return pipeline.run(model_of_module(variant(name), block=8).module, pipeline.passes())[0]
+def lowered(name: str, isa: str = "") -> Module:
+    """With weights packed for an instruction set, if it is given."""
+    packing = [TernaryPacking(load_isa(isa).panel_rows)] if isa else []
+    return pipeline.run(model_of_module(variant(name), block=8).module, pipeline.passes(packing=packing))[0]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -70,7 +74,7 @@ def test_the_interpreter_is_close_to_the_whole_form(name: str) -> None:
 def test_targets_give_the_interpreters_bits(target: str, tmp_path: Path) -> None:
     if target == "aarch64-neon" and not find_emulator("aarch64"):
         pytest.skip("needs qemu-aarch64: scripts/setup-qemu.sh")
-    recorded = [Recorded(lowered(name), CALLS, 1) for name in VARIANTS]
+    recorded = [Recorded(lowered(name, target), CALLS, 1) for name in VARIANTS]
     found = Program(target, recorded, tmp_path / "program").run(0, "cortex-a53" if target == "aarch64-neon" else "")
     for name, ours, one in zip(VARIANTS, found, recorded, strict=True):
         for got, wanted in zip(ours, one.expected(), strict=True):
