@@ -90,24 +90,26 @@ class N4C(nn.Module):
             options: ``counter``, ``context``, ``ternary``, ``device`` and ``dtype`` as of the constructor.
 
         Raises:
-            UserError: CHM241, the tensors are not those of an N4 model.
+            UserError: CHM220, CHM241, the tensors are not those of an N4 model.
         """
         first = "n4b.n4d.0."
         needed = ("n4b.embedding.weight", f"{first}n4.qkvh_linear.weight", f"{first}mlp.down_proj.weight")
         if missing := [name for name in needed if name not in state or state[name].ndim != 2]:
             raise UserError("CHM241", f"this is no state dict of an N4 model: there is no matrix {missing[0]}")
         vocab_size, hidden_size = state[needed[0]].shape
-        layers = 1 + max(int(name.split(".")[2]) for name in state if name.startswith("n4b.n4d."))
         made = cls(
             vocab_size=vocab_size,
             hidden_size=hidden_size,
             inter_size=state[needed[2]].shape[1],
             heads=state[needed[1]].shape[0] - 3 * hidden_size,
-            layers=layers,
+            layers=len({name.split(".")[2] for name in state if name.startswith("n4b.n4d.")}),
             bias="lm_head.bias" in state,
             **options,
         )
-        made.load_state_dict(state)
+        try:
+            made.load_state_dict(state)
+        except RuntimeError as error:  # PyTorch's list of names and sizes
+            raise UserError("CHM241", f"this is no state dict of an N4 model: {error}") from None
         return made
 
     def forward(
@@ -120,12 +122,14 @@ class N4C(nn.Module):
             labels: integers [B, T]; the logits of a token are compared with the label behind it. -100 counts for none.
 
         Raises:
-            UserError: CHM225, neither of the two names or both are given.
+            UserError: CHM225, neither of the two names or both are given, or what is given is not [B, T].
         """
         if (input_ids is None) == (input is None):
             raise UserError("CHM225", "N4C is called with input_ids, or input, which is another name of it")
         ids = input_ids if input_ids is not None else input
         assert ids is not None
+        if ids.ndim != 2:
+            raise UserError("CHM225", f"input_ids is {list(ids.shape)}; it must be [B, T]")
         logits = self.logits(self.n4b.extend(ids, None)[0])
         if labels is None:
             return logits

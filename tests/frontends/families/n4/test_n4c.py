@@ -212,6 +212,8 @@ def test_a_call_has_one_input(names: tuple[str, ...]) -> None:
     with pytest.raises(UserError, match="called with input_ids, or input") as error:
         made()(**dict.fromkeys(names, drawn(1, 3)))
     assert error.value.code == "CHM225"
+    with pytest.raises(UserError, match=r"input_ids is \[3\]"):
+        made()(drawn(3))
 
 
 def test_an_official_state_dict_is_read_and_what_is_unused_is_said() -> None:
@@ -223,6 +225,26 @@ def test_an_official_state_dict_is_read_and_what_is_unused_is_said() -> None:
     with pytest.raises(UserError, match=r"no matrix n4b\.embedding\.weight") as error:
         N4C.of_state_dict({"embedding.weight": torch.zeros(3, 4)})
     assert error.value.code == "CHM241"
+
+
+@pytest.mark.filterwarnings("ignore:n4.norm:UserWarning")
+@pytest.mark.parametrize(
+    ("name", "code", "text"),
+    [
+        ("n4b.n4d.1.pre_n4_norm.weight", "CHM241", r"Missing key.*n4b\.n4d\.1\.pre_n4_norm"),
+        ("n4b.n4d.0.n4.qkvh_linear.weight", "CHM241", "no matrix n4b"),
+        ("n4b.n4d.x.weight", "CHM241", r"Unexpected key.*n4b\.n4d\.x"),
+    ],
+)
+def test_a_state_dict_of_something_else_is_refused(name: str, code: str, text: str) -> None:
+    state = dict(made().state_dict())
+    if name in state:
+        del state[name]
+    else:
+        state[name] = torch.zeros(3)
+    with pytest.raises(UserError, match=f"(?s){text}") as error:
+        N4C.of_state_dict(state)
+    assert error.value.code == code
 
 
 def test_under_autocast_the_means_stay_float32() -> None:
