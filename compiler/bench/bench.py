@@ -16,6 +16,7 @@ from chimerac.compiler.bench.start import Start, start_fresh
 from chimerac.compiler.bench.subject import PROMPT_TOKENS, Subject, prompt_tokens, subject_of
 from chimerac.compiler.bench.times import check_seconds, check_threads, repeats, summarise, take_turns
 from chimerac.compiler.errors import UserError, as_user_error
+from chimerac.runtime.bundle_format import ACTIVE
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.sessions.interface import Session
 from chimerac.runtime.sessions.loading import load
@@ -107,6 +108,8 @@ class _Bench:
         self._progress("comparing checksums")
         first = load(self._bundle, threads=0)
         first.need_tokens()
+        if active := first.manifest.provenance.get(ACTIVE):
+            self._notes.append(f"{ACTIVE}: {active}; bytes of weights are those of all neurons")
         default = first.threads
         self._prompts = tuple(self._fitting(self._prompts, first.context))
         self._after = tuple(self._fitting(self._after, first.context - _LEAST_TOKENS - 1))

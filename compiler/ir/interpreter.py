@@ -15,6 +15,7 @@ import numpy as np
 
 from chimerac.compiler.errors import InternalError
 from chimerac.compiler.ir import numpy_math
+from chimerac.compiler.ir.activity import PRODUCTS, Activity
 from chimerac.compiler.ir.context import context_of
 from chimerac.compiler.ir.layouts import unpack
 from chimerac.compiler.ir.module import (
@@ -82,6 +83,7 @@ class Session:
         self.position = 0
         self.context = context_of(module)
         self.iterations = 0  #: of the last call
+        self.activity = Activity()  #: of gated neurons, in all calls
         self.deepest = 0  #: iterations whose states are in use
         self._observe = observe
         self._overwritten = frozenset[str]() if observe is not None else frozenset(_overwritten(module))
@@ -193,7 +195,10 @@ class Session:
             reference = definition.overwriting
         if reference is None:
             raise InternalError(f"op {op.name} has no reference")
-        return reference(op, [self._operand(op, v, environment) for v in op.operands])
+        operands = [self._operand(op, v, environment) for v in op.operands]
+        if op.name in PRODUCTS:
+            self.activity.add(op, operands[0])
+        return reference(op, operands)
 
     def _operand(self, op: Op, value: Value, environment: Environment) -> np.ndarray:
         """The array of an operand; packed weights unpacked, once for each array, or as a product asks for them."""

@@ -15,6 +15,7 @@ from chimerac.compiler.ir.context import context_of
 from chimerac.compiler.ir.costs import decode_costs, decode_steps
 from chimerac.compiler.ir.module import Module, walk
 from chimerac.compiler.ir.ops import OPS
+from chimerac.compiler.packaging.activity import activity_of
 from chimerac.compiler.packaging.ahead import made_ahead
 from chimerac.compiler.packaging.data_files import check_names, data_names, write_card, write_data, write_report
 from chimerac.compiler.packaging.facts import generation_of
@@ -153,7 +154,7 @@ class _Writer:
             cpu=self.target.cpu,
             **test_fields(tested),
             model_sha256=shared,
-            provenance=self.model.provenance,
+            provenance={**self.model.provenance, **activity_of(self.module, tested, self.model.entries)},
             generation=generation_of(self.model, self.module),
             chat=self.model.chat,
             context=context_of(self.module),

@@ -15,6 +15,7 @@ from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.context import context_of
 from chimerac.compiler.ir.costs import decode_costs
 from chimerac.compiler.ir.module import Module
+from chimerac.compiler.packaging.activity import activity_of
 from chimerac.compiler.packaging.data_files import check_names, data_names, write_card, write_data, write_report
 from chimerac.compiler.packaging.facts import generation_of
 from chimerac.compiler.packaging.package import Job, Naming, Package, Tested, test_fields
@@ -76,7 +77,7 @@ class OnnxPackage:
                 memory=Memory((folder / WEIGHTS).stat().st_size, plan_memory(module).state_bytes, 0),
                 **test_fields(tested),
                 model_sha256=model_sha256(module),
-                provenance=model.provenance,
+                provenance={**model.provenance, **activity_of(module, tested, model.entries)},
                 generation=generation_of(model, module),
                 chat=model.chat,
                 context=context_of(module),

@@ -34,6 +34,7 @@ from chimerac.runtime.bundle_format.container import (
 )
 from chimerac.runtime.bundle_format.entries import AXIS, CallRecord, CallTest, Entry, Port
 from chimerac.runtime.bundle_format.manifest import (
+    ACTIVE,
     FILE_ROLES,
     FileEntry,
     Generation,
@@ -67,6 +68,7 @@ __all__ = [
     "ABI",
     "ABI_MAJOR",
     "ABI_MINOR",
+    "ACTIVE",
     "APPLE_DIRECTORY",
     "AXIS",
     "C_FLAGS",

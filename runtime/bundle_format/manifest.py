@@ -30,6 +30,8 @@ from chimerac.runtime.bundle_format.regular import open_regular
 from chimerac.runtime.bundle_format.strict_json import nesting
 from chimerac.runtime.errors import BundleError
 
+#: Key of ``provenance``: how many weights were read for a token, of a model with gated neurons.
+ACTIVE: Final = "active weights"
 FILE_ROLES: Final = ("code", "variant", "weights", "tokenizer", "grammar", "data", "runtime", "document")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

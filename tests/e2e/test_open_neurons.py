@@ -14,7 +14,10 @@ from torch import Tensor, nn
 
 import chimerac
 from chimerac.compiler.verbs.explain import explain
+from chimerac.compiler.verbs.inspect import inspect
 from chimerac.frontends.export.plain import import_plain
+from chimerac.runtime.bundle_format import ACTIVE, read_manifest
+from chimerac.runtime.bundle_format.entries import drawn
 
 WIDTH, NEURONS = 40, 300
 
@@ -69,6 +72,18 @@ def test_explain_says_that_it_fired() -> None:
     assert "open neurons" not in explain(Written("tokens")).render()
 
 
+def check_activity(module: Written, folder: Path) -> None:
+    """What a manifest says of open neurons is what PyTorch finds for the same numbers; bench and inspect print it."""
+    manifest = read_manifest(folder)
+    (entry,) = manifest.entries
+    given = torch.from_numpy(drawn(entry, 0, entry.most)[0].reshape(entry.most, WIDTH))
+    opened = int((module.up(given) > 1).sum())
+    active = 2 * NEURONS * WIDTH - (entry.most * NEURONS - opened) * WIDTH / entry.most
+    said = f"{active:,.0f} of {2 * NEURONS * WIDTH:,} a row: {opened / entry.most / NEURONS:.2%} of the gated neurons"
+    assert manifest.provenance[ACTIVE].startswith(said)
+    assert f"{ACTIVE}: {said}" in inspect(folder).render()
+
+
 @pytest.mark.parametrize("kind", ["f32", pytest.param("f16", marks=pytest.mark.slow), "int8", "ternary"])
 def test_every_target_has_the_interpreters_bits(kind: str, tmp_path: Path) -> None:
     """A build ends with the self-test: the interpreter's results, bit for bit."""
@@ -76,6 +91,7 @@ def test_every_target_has_the_interpreters_bits(kind: str, tmp_path: Path) -> No
     module = Written()
     targets = ["x86_64-avx2", "wasm", "onnx"]
     chimerac.compile(module, name="gated", targets=targets, out=tmp_path, weights_format=formats)
+    check_activity(module, next(tmp_path.glob("*avx2")))
     found = {}
     x = (np.random.default_rng(2).standard_normal((5, WIDTH)) * 2).astype(np.float32)
     for folder in sorted(tmp_path.iterdir()):
