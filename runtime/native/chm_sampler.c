@@ -18,24 +18,45 @@ static bool before(const float *scores, uint32_t a, uint32_t b) {
   return scores[a] > scores[b] || (scores[a] == scores[b] && a < b);
 }
 
-static void sift_down(uint32_t *heap, uint32_t count, uint32_t hole, const float *scores) {
+/* Whether a is nearer to the root of a heap than b; of a heap that has the last candidate there, not the first. */
+static bool above(const float *scores, uint32_t a, uint32_t b, bool last) {
+  return last ? before(scores, b, a) : before(scores, a, b);
+}
+
+static void sift_down(uint32_t *heap, uint32_t count, uint32_t hole, const float *scores, bool last) {
   uint32_t moving = heap[hole];
   for (uint32_t child = 2 * hole + 1; child < count; child = 2 * hole + 1) {
-    if (child + 1 < count && before(scores, heap[child + 1], heap[child])) ++child;
-    if (!before(scores, heap[child], moving)) break;
+    if (child + 1 < count && above(scores, heap[child + 1], heap[child], last)) ++child;
+    if (!above(scores, heap[child], moving, last)) break;
     heap[hole] = heap[child];
     hole = child;
   }
   heap[hole] = moving;
 }
 
-/* Move the first candidate of the heap to its end, out of the heap. */
-static uint32_t take_first(uint32_t *heap, uint32_t *count, const float *scores) {
-  uint32_t first = heap[0];
+static void make_heap(uint32_t *heap, uint32_t count, const float *scores, bool last) {
+  for (uint32_t k = count / 2; k-- > 0;) sift_down(heap, count, k, scores, last);
+}
+
+/* Move the root of the heap to its end, out of the heap. */
+static uint32_t take_root(uint32_t *heap, uint32_t *count, const float *scores, bool last) {
+  uint32_t root = heap[0];
   heap[0] = heap[--*count];
-  heap[*count] = first;
-  if (*count) sift_down(heap, *count, 0, scores);
-  return first;
+  heap[*count] = root;
+  if (*count) sift_down(heap, *count, 0, scores, last);
+  return root;
+}
+
+#define BLOCK 64 /* numbers whose maximum is found at once */
+
+/* The largest of a block, without NaN. */
+static float largest_of(const float *numbers) {
+  float lanes[8] = {CHM_EXCLUDED, CHM_EXCLUDED, CHM_EXCLUDED, CHM_EXCLUDED,
+                    CHM_EXCLUDED, CHM_EXCLUDED, CHM_EXCLUDED, CHM_EXCLUDED};
+  for (int i = 0; i < BLOCK; i += 8)
+    for (int lane = 0; lane < 8; ++lane) lanes[lane] = chm_max(numbers[i + lane], lanes[lane]);
+  for (int lane = 1; lane < 8; ++lane) lanes[0] = chm_max(lanes[lane], lanes[0]);
+  return lanes[0];
 }
 
 /* Random words of four tokens. */
@@ -44,30 +65,43 @@ typedef struct chm_noise {
   uint32_t words[4];
 } chm_noise;
 
-/* Larger than any noise: that of the least uniform number, 2^-33, is under 22.9. */
-#define MOST_NOISE 23.0f
-
-static float gumbel(const chm_sampling *sampling, int32_t position, uint32_t token, chm_noise *noise) {
+static float uniform_of(const chm_sampling *sampling, int32_t position, uint32_t token, chm_noise *noise) {
   if (noise->quarter != token >> 2) {
     noise->quarter = token >> 2;
     uint32_t counter[4] = {noise->quarter, (uint32_t)position, CHM_PURPOSE_TOKEN, sampling->seed_high};
     chm_philox4x32_10(counter, sampling->seed_low, sampling->stream, noise->words);
   }
-  /* uniform in (0, 1): small values keep their precision, where the large noise comes from */
+  /* in (0, 1): small values keep their precision, where the large noise comes from */
   float uniform = (float)noise->words[token & 3] * 0x1p-32f + 0x1p-33f;
-  uniform = chm_min(uniform, 0x1.fffffep-1f);
+  return chm_min(uniform, 0x1.fffffep-1f);
+}
+
+static float gumbel(float uniform) {
   float exponential = chm_negate(chm_log1p(chm_negate(uniform)));
   return chm_negate(chm_log(exponential));
+}
+
+/* Whether a score cannot become `best` by the noise of this number: noise of x and more takes one below e^-x. Two
+ * thousandths are far more than all roundings together where scores are small enough. */
+static bool out_of_reach(float score, float best, float uniform) {
+  return chm_absolute(best) < 1024.0f && uniform > chm_exp(score - best + 0.002f);
 }
 
 /* logits → scores: exclusion, penalty, temperature. False if nothing is left. */
 static bool score(const chm_sampling *sampling, const float *logits, int32_t vocab, const uint8_t *excluded,
                   const int32_t *history, uint32_t n_history, float *scores) {
-  bool any = false;
-  for (int32_t id = 0; id < vocab; ++id) {
-    bool out = chm_is_nan(logits[id]) || (excluded && excluded[id >> 3] >> (id & 7) & 1);
-    scores[id] = out ? CHM_EXCLUDED : bounded(logits[id]);
-    any |= !out;
+  const float divisor = sampling->temperature != 0.0f ? sampling->temperature : 1.0f;
+  float largest = CHM_EXCLUDED;
+  for (int32_t begin = 0; begin < vocab; begin += 8) {
+    int32_t end = vocab - begin < 8 ? vocab : begin + 8;
+    uint32_t out = excluded ? excluded[begin >> 3] : 0;
+    for (int32_t id = begin; id < end; ++id) {
+      float given = bounded(bounded(logits[id]) / divisor);
+      scores[id] = chm_is_nan(logits[id]) ? CHM_EXCLUDED : given;
+    }
+    for (int32_t id = begin; out && id < end; ++id)
+      if (out >> (id & 7) & 1) scores[id] = CHM_EXCLUDED;
+    for (int32_t id = begin; id < end; ++id) largest = chm_max(scores[id], largest);
   }
   if (sampling->repetition_penalty != 1.0f)
     for (uint32_t k = 0; k < n_history; ++k) {
@@ -76,60 +110,64 @@ static bool score(const chm_sampling *sampling, const float *logits, int32_t voc
       /* from the logit, not the score: a token that occurs twice is penalised once */
       float logit = bounded(logits[id]);
       float penalised = logit > 0.0f ? logit / sampling->repetition_penalty : logit * sampling->repetition_penalty;
-      scores[id] = bounded(penalised);
+      scores[id] = bounded(bounded(penalised) / divisor);
     }
-  if (sampling->temperature != 0.0f)
-    for (int32_t id = 0; id < vocab; ++id)
-      if (scores[id] != CHM_EXCLUDED)
-        scores[id] = bounded(scores[id] / sampling->temperature);
-  return any;
+  return largest != CHM_EXCLUDED;
 }
 
-/* Put the survivors of top-k and top-p into order[first..end) and return first; *end is the number of candidates. */
+/* Put candidates into order: the best `most`, or all of them, as a heap that has the last one at its root. Returns whether
+ * there are more than these. */
+static bool select(int32_t vocab, const float *scores, uint32_t most, uint32_t *order, uint32_t *count) {
+  bool more = false;
+  *count = 0;
+  for (int32_t begin = 0; begin < vocab; begin += BLOCK) {
+    int32_t end = vocab - begin < BLOCK ? vocab : begin + BLOCK;
+    if (*count == most && end == begin + BLOCK) {
+      float largest = largest_of(scores + begin);
+      more |= largest != CHM_EXCLUDED;
+      if (!(largest > scores[order[0]])) continue;
+    }
+    for (int32_t id = begin; id < end; ++id) {
+      if (scores[id] == CHM_EXCLUDED) continue;
+      if (*count < most) {
+        order[(*count)++] = (uint32_t)id;
+        if (*count == most) make_heap(order, most, scores, true);
+        continue;
+      }
+      more = true;
+      if (!(scores[id] > scores[order[0]])) continue; /* of equals the ones with lower ids are in */
+      order[0] = (uint32_t)id;
+      sift_down(order, most, 0, scores, true);
+    }
+  }
+  return more;
+}
+
+/* Put the survivors of top-k and top-p into order[first..end) and return first. */
 static uint32_t filter(const chm_sampling *sampling, int32_t vocab, const float *scores, float *mass, uint32_t *order,
                        uint32_t *end) {
-  uint32_t count = 0;
-  for (int32_t id = 0; id < vocab; ++id)
-    if (scores[id] != CHM_EXCLUDED) order[count++] = (uint32_t)id;
-  *end = count;
-  bool limit_count = sampling->top_k > 0 && (uint32_t)sampling->top_k < count;
-  if (!limit_count && !(sampling->top_p < 1.0f)) return 0;
-
-  uint32_t left = count;
-  for (uint32_t k = count / 2; k-- > 0;) sift_down(order, count, k, scores);
-  float largest = scores[order[0]];
-  if (limit_count)
-    for (int32_t k = 0; k < sampling->top_k; ++k) take_first(order, &left, scores);
-  if (!(sampling->top_p < 1.0f)) return left;
-
-  for (int32_t id = 0; id < vocab; ++id) mass[id] = limit_count ? 0.0f : chm_exp(scores[id] - largest);
-  if (limit_count)
-    for (uint32_t k = left; k < count; ++k) mass[order[k]] = chm_exp(scores[order[k]] - largest);
-  float threshold = sampling->top_p * chm_lanes8_sum(mass, (uint64_t)vocab);
-  float cumulative = 0.0f;
-  /* the first ones are at the end of order: order[count - 1] is the best */
-  uint32_t kept = 0;
+  bool limited = select(vocab, scores, sampling->top_k > 0 ? (uint32_t)sampling->top_k : UINT32_MAX, order, end);
+  uint32_t count = *end, left = count, kept = 0;
+  if (!(sampling->top_p < 1.0f)) return 0;
+  if (limited) {
+    while (left) take_root(order, &left, scores, true); /* the best one comes first */
+    for (int32_t id = 0; id < vocab; ++id) mass[id] = 0.0f;
+    for (uint32_t k = 0; k < count; ++k) mass[order[k]] = chm_exp(scores[order[k]] - scores[order[0]]);
+  } else {
+    make_heap(order, count, scores, false);
+    float largest = scores[order[0]];
+    for (int32_t id = 0; id < vocab; ++id) mass[id] = chm_exp(scores[id] - largest);
+  }
+  float threshold = sampling->top_p * chm_lanes8_sum(mass, (uint64_t)vocab), cumulative = 0.0f;
   do {
-    uint32_t id = limit_count ? order[count - 1 - kept] : take_first(order, &left, scores);
-    cumulative = cumulative + mass[id];
+    cumulative = cumulative + mass[limited ? order[kept] : take_root(order, &left, scores, false)];
     ++kept;
-  } while (cumulative < threshold && (limit_count ? kept < (uint32_t)sampling->top_k : left > 0));
-  return count - kept;
+  } while (cumulative < threshold && kept < count);
+  if (limited) *end = kept;
+  return limited ? 0 : count - kept; /* what a heap gives comes to its end */
 }
 
 /* ---- the likeliest token ---- */
-
-#define BLOCK 64 /* logits whose maximum is found at once */
-
-/* The largest of a block's logits, without NaN; what is excluded counts. */
-static float largest_of(const float *logits) {
-  float lanes[8] = {CHM_EXCLUDED, CHM_EXCLUDED, CHM_EXCLUDED, CHM_EXCLUDED,
-                    CHM_EXCLUDED, CHM_EXCLUDED, CHM_EXCLUDED, CHM_EXCLUDED};
-  for (int i = 0; i < BLOCK; i += 8)
-    for (int lane = 0; lane < 8; ++lane) lanes[lane] = chm_max(logits[i + lane], lanes[lane]);
-  for (int lane = 1; lane < 8; ++lane) lanes[0] = chm_max(lanes[lane], lanes[0]);
-  return lanes[0];
-}
 
 /* The likeliest token where nothing changes the logits: one pass, which writes nothing. -1: all are excluded. */
 static int32_t likeliest(const float *logits, int32_t vocab, const uint8_t *excluded) {
@@ -165,8 +203,9 @@ int32_t chm_sample(const chm_sampling *sampling, const float *logits, int32_t vo
   chm_noise noise = {.quarter = UINT32_MAX};
   for (uint32_t k = filter(sampling, vocab, scores, mass, order, &end); k < end; ++k) {
     uint32_t id = order[k];
-    if (best != UINT32_MAX && scores[id] + MOST_NOISE < best_score) continue; /* no noise makes it the largest */
-    float noisy = scores[id] + gumbel(sampling, position, id, &noise);
+    float uniform = uniform_of(sampling, position, id, &noise);
+    if (best != UINT32_MAX && out_of_reach(scores[id], best_score, uniform)) continue;
+    float noisy = scores[id] + gumbel(uniform);
     if (best == UINT32_MAX || noisy > best_score || (noisy == best_score && id < best)) {
       best = id;
       best_score = noisy;

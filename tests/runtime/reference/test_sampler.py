@@ -186,6 +186,17 @@ def test_c_and_python_choose_as_numpy(internals: ct.CDLL) -> None:
         assert python_sampler.sample(*arguments[:-1], settings) == sample(*arguments), (round, settings)
 
 
+def test_draws_among_many_without_computing_all_noise(internals: ct.CDLL) -> None:
+    random = np.random.default_rng(3)
+    for round in range(60):
+        logits = (
+            random.standard_normal(4001) * random.choice([0.0, 0.1, 1, 5]) + random.choice([0, -900, 3000])
+        ).astype(np.float32)
+        settings = drawing(temperature=float(random.choice([0.5, 1.0, 3.0])), seed=round)
+        chosen = sample_c(internals, logits, np.zeros(4001, bool), list[int](), round, settings)
+        assert chosen == sample(logits, np.zeros(4001, bool), [], round, settings), round
+
+
 def test_greedy_takes_the_lowest_of_equals(internals: ct.CDLL) -> None:
     logits = np.array([0, 5, 5, 1], np.float32)
     none = np.zeros(4, bool)
