@@ -14,12 +14,12 @@ from replay import Program, Recorded
 
 import chimerac
 from chimerac.compiler.build import pipeline
-from chimerac.compiler.build.importing import import_model, model_of_module
+from chimerac.compiler.build.importing import import_model, model_of_module, read_description
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.interpreter import Session
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.verbs.check import check
-from chimerac.compiler.verbs.train import train
+from chimerac.compiler.verbs.train import make_plan, train
 from chimerac.compiler.verbs.verify import verify
 from chimerac.frontends.families.n4.family import FAMILY
 from chimerac.frontends.training import read_plan
@@ -179,25 +179,17 @@ def test_mistakes_are_shown_where_they_are(line: str, code: str, text: str, tmp_
 
 def test_the_documents_settings_become_a_plan(tmp_path: Path) -> None:
     (tmp_path / "a.chimera").write_text(CONFIG + "training: {},\n")
-    (tmp_path / "texts").mkdir()
-    (tmp_path / "texts" / "a.txt").write_text("A lamp is in the hall. " * 9000)
-    settings = {"save_interval": 1}
-    options = {"data": tmp_path / "texts", "tell": lambda _: None, "settings": settings, "overrides": [BRIEF]}
-    train(str(tmp_path / "a.chimera"), out=tmp_path / "run", **options)  # type: ignore[arg-type]
-    plan = read_plan(tmp_path / "run" / "plan.json")
+    plan = make_plan(read_description(tmp_path / "a.chimera"), tmp_path, has_text=True)
     assert plan.shape == N4Config(256, 48, 40, 3, 2, context=64, seed=3)
     (phase,) = plan.phases
     assert (plan.precision, phase.learning_rate, phase.beta1, phase.beta2) == ("bfloat16", 6e-4, 0.9, 0.95)
     assert (phase.weight_decay, phase.warmup_steps, phase.schedule) == (0.1, 2000, "constant")
-    assert (phase.batch, phase.micro_tokens, phase.sequence_length, phase.steps) == (32, 1024, 512, 1)
+    assert (phase.batch, phase.micro_tokens, phase.sequence_length, phase.steps) == (128, 4096, 512, 976)
 
 
-BRIEF = "training={steps: 1, batch: 2}"
-
-
-@pytest.mark.parametrize("quantization", ["none", "ternary"])
+@pytest.mark.parametrize("quantization", [pytest.param("none", marks=pytest.mark.slow), "ternary"])
 def test_training_lowers_the_loss_and_its_weights_are_compiled(quantization: str, tmp_path: Path) -> None:
-    training = "steps: 24, batch: 4, accumulation: 2, sequence_length: 32, warmup_steps: 4, learning_rate: 5e-3"
+    training = "steps: 16, batch: 4, accumulation: 2, sequence_length: 32, warmup_steps: 4, learning_rate: 8e-3"
     path, out = tmp_path / "nova.chimera", tmp_path / "run"
     path.write_text(f'{CONFIG}quantization: "{quantization}",\ntraining: {{{training}, precision: "float32"}},\n')
     (tmp_path / "texts").mkdir()
