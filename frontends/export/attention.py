@@ -37,6 +37,13 @@ SHORT = 64  #: up to so many tokens biases are compared for each, in longer text
 #: A score from here on downwards is that of a row that is not seen: whatever the others are, its weight is 0.
 HIDDEN = -1e4
 
+#: Ops that a window may be written with.
+COMPARISONS = (
+    *(overload for op in (aten.lt, aten.le, aten.gt, aten.ge) for overload in (op.Scalar, op.Tensor)),
+    *(overload for op in (aten.add, aten.sub, aten.rsub) for overload in (op.Scalar, op.Tensor)),
+    *(aten.triu.default, aten.tril.default),
+)
+
 FORM = (
     "recognised is softmax(q @ k.transpose(-2, -1) * scale, masked) @ v, and F.scaled_dot_product_attention, where "
     "every token sees itself and those before it, or the last ones of a window; what is added to scores may be a slope "
@@ -263,7 +270,38 @@ class _Attention:
             raise UserError("CHM224", f"a context of {context} tokens; there are positions for {limit}", hint=hint)
         found = context or limit
         assert found is not None
+        for number in self._compared():
+            if longest <= number < found:  # the mask of so long a text would take gigabytes
+                hint = f"give a context of at most {number}, or a window of less than {longest}"
+                message = (
+                    f"the mask of attention compares with {number}: windows of {longest} tokens and more are not seen"
+                )
+                raise UserError("CHM224", message, hint=hint)
         return found
+
+    def _compared(self) -> Iterator[int]:
+        """The whole numbers that places are compared with, or moved by, on the way to the mask."""
+        waiting, seen = list(self.softmax.all_input_nodes), {self.scores.product}
+        while waiting:
+            node = waiting.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            waiting += node.all_input_nodes
+            if node.target in COMPARISONS:
+                for argument in node.args:
+                    number = self._number(argument)
+                    if number is not None:
+                        yield abs(number)
+
+    def _number(self, argument: Any) -> int | None:
+        """A whole number that an op is given, or a free tensor of one."""
+        if isinstance(argument, Node):
+            held = argument.meta.get("val")
+            if not isinstance(held, torch.Tensor) or held.dim() or not self.at_start.is_free(argument):
+                return None
+            argument = self.at_start.of(argument).item()
+        return argument if isinstance(argument, int) and not isinstance(argument, bool) else None
 
     def _slopes(self) -> list[float]:
         """Of the heads; none where they are all 0."""

@@ -187,6 +187,25 @@ def test_what_has_no_form_with_a_cache(name: str) -> None:
     assert "recognised is softmax(q @ k" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize("slope", [0.0, 0.25])
+def test_a_window_that_no_tried_text_shows_is_refused(slope: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masks are computed for texts up to a length; with slopes, which differ by head, for shorter ones."""
+    monkeypatch.setattr("chimerac.frontends.export.attention.LONGEST", 64 if slope else 32)
+    monkeypatch.setattr("chimerac.frontends.export.attention.MOST_BIASES", HEADS * 32**2)
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        age = ages(q.shape[2])
+        bias = torch.where((age >= 0) & (age < 48), -slope * age * torch.ones(HEADS, 1, 1), -math.inf)
+        return F.softmax(q @ k.transpose(-2, -1) + bias, -1) @ v
+
+    module = Whole(attend, positions=False)
+    with pytest.raises(UserError, match="compares with 48", check=lambda error: error.code == "CHM224") as caught:
+        imported(module, 49)
+    assert str(caught.value.hint) == "give a context of at most 48, or a window of less than 32"
+    (op,) = attentions(imported(module, 48))
+    assert not op.attributes.get("window")
+
+
 class InCall(Stepped):
     """Its tokens see each other, and none of those before."""
 
