@@ -186,6 +186,8 @@ class Isa:
             float result; None: this set.
         converts_halves: whether it converts fp16 to float32 in one instruction.
         prefetch_bytes: how far ahead products with trits ask for each stream of weights; 0: they do not ask.
+        sum_tables: whether 16 columns of activations at a time are multiplied by tables (kernels/ternary_tables.py):
+            faster where an instruction multiplies 32 bytes at most.
         form_costs: picoseconds that a thread takes for a packed weight in a cache, by form (compiler/ir/layouts.py), as
             benchmarks/matvec.py measures them; forms that are left out were not measured, or are several times slower.
         form_multiples: form → columns of which a matrix must have a multiple for that cost, if not of any number.
@@ -224,6 +226,7 @@ class Isa:
     converts_halves: bool = False
     step_loops: bool = False
     prefetch_bytes: int = 0
+    sum_tables: bool = False
     helpers: str = ""
     form_costs: Mapping[str, float] = field(default_factory=lambda: {"t2": 1.0})
     form_multiples: Mapping[str, int] = field(default_factory=dict)

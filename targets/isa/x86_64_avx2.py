@@ -244,6 +244,8 @@ def vnni(plain: Isa, feature: str, attributes: tuple[str, ...], ternary_dot: Ter
         needs=(feature,),
         variants=(),
         helpers=HELPERS[rows],
+        # products of 64 bytes are faster than tables
+        sum_tables=joined_panels == 1,
     )
 
 
@@ -266,6 +268,7 @@ PLAIN = Isa(
     primitives=table(DOT2_U8_I8, DOT2_I16, CHOOSE_F32),
     converts_halves=True,
     prefetch_bytes=2048,
+    sum_tables=True,
 )
 
 #: Four sums of a pass need AVX-512's 32 registers; with 16, two sums and a shift are faster.

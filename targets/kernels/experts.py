@@ -13,8 +13,9 @@ from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.arithmetic import TirOps
 from chimerac.targets.kernels.norms import rms_normalised
+from chimerac.targets.kernels.packed import Place, Product
 from chimerac.targets.kernels.tensorir import Build, KernelBuilder, splat, strips
-from chimerac.targets.kernels.ternary import Place, Product, TernaryBody
+from chimerac.targets.kernels.ternary import TernaryBody
 from chimerac.targets.kernels.vectors import clamped, float_lanes, row_sums
 
 _CHOSEN = -0x80000000  #: sort key below that of every score

@@ -12,11 +12,11 @@ from typing import Any
 
 from tvm import tirx
 
-from chimerac.compiler.errors import InternalError
-from chimerac.compiler.ir.layouts import COLUMNS_PER_STEP, form_of, ternary_bytes, words_per_vector
+from chimerac.compiler.ir.layouts import COLUMNS_PER_STEP, words_per_vector
 from chimerac.targets.isa import Isa, TernaryDot
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.halves import decode
+from chimerac.targets.kernels.packed import Place, Product
 from chimerac.targets.kernels.scaled_sums import ScaledSums, SumOfBlocks, SumOfRow, SumsOfGroups
 from chimerac.targets.kernels.tensorir import (
     Build,
@@ -31,104 +31,11 @@ from chimerac.targets.kernels.tensorir import (
     splat,
     with_lanes,
 )
+from chimerac.targets.kernels.ternary_tables import LEAST_PANELS, TOKENS, Operands, TableProduct, stretch_of
 from chimerac.targets.kernels.trit_codes import PLANES, WordCodes, period_of, to_two_bits, two_bit_vectors
 
-STRAIGHT = 512  #: most columns of a group that is all of a row and is read without a loop
 CACHE_LINE = 64  #: bytes
-RUN = 128  #: columns of a turn of that loop, about
-
-
-@dataclass(frozen=True)
-class Place:
-    """Memory from an element on."""
-
-    memory: Memory
-    start: int | Expr = 0
-
-    def load(self, index: int | Expr, lanes: int = 1) -> Expr:
-        return self.memory.load(self.start + index, lanes)
-
-
-@dataclass(frozen=True)
-class Product:
-    """Sizes of a matrix product with packed trits."""
-
-    rows: int
-    columns: int
-    group: int
-    block: int
-    panel_rows: int
-    form: str
-
-    @staticmethod
-    def of(spec: KernelSpec, isa: Isa) -> Product:
-        """From the attributes of an op."""
-        rows, columns, group, block = (spec.integer(name) for name in ("rows", "columns", "group", "block"))
-        product = Product(rows, columns, group, block, isa.panel_rows, form_of(spec.operands[2].layout))
-        if not isa.blocks.take_trits(block, group, columns):
-            raise InternalError(f"no ternary kernel for group {product.group}, block {product.block}")
-        return product
-
-    @property
-    def panels(self) -> int:
-        return -(-self.rows // self.panel_rows)
-
-    @property
-    def groups(self) -> int:
-        return -(-self.columns // self.group)
-
-    @property
-    def blocks(self) -> int:
-        return -(-self.columns // self.block)
-
-    @property
-    def one_group(self) -> bool:
-        """Whether a row has one scale, and its columns are read in a loop."""
-        return self.group > STRAIGHT and self.group >= self.columns
-
-    @property
-    def one_block(self) -> bool:
-        """Whether, beside that, all activations have one scale, so that a row is one integer sum."""
-        return self.one_group and self.block > STRAIGHT
-
-    @property
-    def run(self) -> int:
-        """Columns whose code is straight: those of a group, or of a turn of the loop over a row."""
-        if not self.one_group:
-            return self.group
-        return RUN if self.one_block else self.block * max(1, RUN // self.block)
-
-    @property
-    def piece(self) -> int:
-        """Columns that are added up as integers before anything else."""
-        return self.run if self.one_block else self.block
-
-    @property
-    def pieces(self) -> int:
-        return -(-self.columns // self.piece)
-
-    @property
-    def steps(self) -> int:
-        return -(-self.columns // COLUMNS_PER_STEP)
-
-    @property
-    def vector_bytes(self) -> int:
-        """Bytes of a vector of weights of a panel."""
-        return 4 * self.panel_rows
-
-    @property
-    def panel_bytes(self) -> int:
-        return ternary_bytes(self.panel_rows, self.columns, self.panel_rows, self.form)
-
-    @property
-    def matrix_bytes(self) -> int:
-        """Bytes of one packed matrix; expert e starts at e times this."""
-        return self.panels * self.panel_bytes
-
-    @property
-    def matrix_scales(self) -> int:
-        """fp16 scales of one matrix."""
-        return self.panels * self.groups * self.panel_rows
+CACHED_BYTES = 1 << 18  #: of weights that several tiles of columns take in turn
 
 
 def build(spec: KernelSpec, isa: Isa) -> Any:
@@ -149,6 +56,7 @@ class TernaryBody:
         self.sums = builder.local("int32", tile * product.pieces)
         self.words = builder.local("int32", tile * product.steps * self.step_words)
         self.two_bits = self._scratch() if self.converts else None
+        self.tables = TableProduct(builder, product) if builder.isa.sum_tables and stretch_of(product) else None
 
     @property
     def converts(self) -> bool:
@@ -170,31 +78,46 @@ class TernaryBody:
         self, codes: Place, scales: Place, weights: Place, weight_scales: Place, result: Place, count: int | Expr
     ) -> None:
         """codes[count, K] and scales[count, B] → result[count, N]; each place is that of the first element."""
-        b, product = self.b, self.product
+        b = self.b
 
-        def columns(first: Expr, tile: int) -> None:
-            _Tile(
-                self,
-                Place(codes.memory, b.let(codes.start + first * product.columns)),
-                Place(scales.memory, b.let(scales.start + first * product.blocks)),
-                weights,
-                weight_scales,
-                Place(result.memory, b.let(result.start + first * product.rows)),
-                Place(self.sums),
-                Place(self.words),
-                tile,
-            ).emit()
-
+        operands = Operands(codes, scales, weights, weight_scales, result)
         done: int | Expr = 0
+        if self.tables is not None and (not isinstance(count, int) or count >= TOKENS):
+            enough = b.end - b.begin >= LEAST_PANELS
+            times = b.let(tirx.Select(enough, tirx.truncdiv(integer(count), integer(TOKENS)), integer(0)))
+            self.tables.emit(operands, times)
+            done = b.let(times * TOKENS)
+        left = count - done
+        if isinstance(left, int) and left <= self.tiles[0]:
+            self._columns(operands, done, left, b.begin, b.end)
+            return
+        # rows that several tiles of columns are multiplied with stay in a cache meanwhile
+        left = b.let(integer(left))
+        some = tirx.Select(left <= self.tiles[0], b.end - b.begin, integer(self.rows_in_cache))
+        some = b.let(tirx.Max(some, integer(1)))
+        with b.loop(b.let(tirx.truncdiv(b.end - b.begin + some - 1, some))) as i:
+            begin = b.let(b.begin + i * some)
+            self._columns(operands, done, left, begin, b.let(tirx.Min(begin + some, b.end)))
+
+    @property
+    def rows_in_cache(self) -> int:
+        """Panels that stay in the second-level cache."""
+        return max(LEAST_PANELS, CACHED_BYTES // self.product.panel_bytes)
+
+    def _columns(self, operands: Operands, first: int | Expr, count: int | Expr, begin: Expr, end: Expr) -> None:
+        """The products of ``count`` columns from ``first`` on with the panels ``begin`` to ``end``."""
+        b = self.b
+        done, left = first, count
         for tile in self.tiles:
-            if isinstance(count, int):
-                times: int | Expr = (count - done) // tile
-            else:
-                times = count - done if tile == 1 else b.let(tirx.truncdiv(count - done, integer(tile)))
+            times = left // tile if isinstance(left, int) else b.let(tirx.truncdiv(left, integer(tile)))
             if not isinstance(times, int) or times:
                 with b.loop(times) as i:
-                    columns(b.let(done + i * tile), tile)
-            done = done + times * tile if isinstance(count, int) else b.let(done + times * tile)
+                    here = operands.moved(b, self.product, b.let(done + i * tile))
+                    places = (here.codes, here.scales, here.weights, here.weight_scales, here.result)
+                    _Tile(self, *places, Place(self.sums), Place(self.words), tile, begin, end).emit()
+                done, left = done + times * tile, left - times * tile
+                if not isinstance(left, int):
+                    done, left = b.let(integer(done)), b.let(left)
 
     @property
     def tiles(self) -> list[int]:
@@ -204,7 +127,7 @@ class TernaryBody:
 
 @dataclass
 class _Tile:
-    """One tile of columns times the whole matrix."""
+    """One tile of columns times the panels ``begin`` to ``end``."""
 
     body: TernaryBody
     codes: Place
@@ -215,6 +138,8 @@ class _Tile:
     sums: Place
     words: Place
     width: int
+    begin: Expr
+    end: Expr
 
     @property
     def dot(self) -> TernaryDot:
@@ -226,15 +151,15 @@ class _Tile:
         self._prepare()
         joined = b.isa.joined_panels
         together = max(joined, b.isa.panels_per_pass // self.width // joined * joined)
-        count = b.let(b.end - b.begin)
+        count = b.let(self.end - self.begin)
         passes = b.let(tirx.truncdiv(count, integer(together))) if together > 1 else count
         with b.loop(passes) as i:
             # each panel of a pass is a sequential stream of its own, far from the others
-            panels = [b.let(b.begin + i + j * passes) for j in range(together)]
+            panels = [b.let(self.begin + i + j * passes) for j in range(together)]
             self._panels([panels[j : j + joined] for j in range(0, together, joined)])
         if together > 1:
             with b.loop(b.let(count - passes * together)) as i:
-                self._panels([[b.let(b.begin + passes * together + i)]])
+                self._panels([[b.let(self.begin + passes * together + i)]])
 
     def _prepare(self) -> None:
         """The activations as the instruction set wants them, zeros behind the last, and the sum of each piece."""
@@ -487,20 +412,8 @@ class _Tile:
         for panels, value in zip(vectors, values, strict=True):
             for j, panel in enumerate(dict.fromkeys(panels)):
                 here = range(j * rows, (j + 1) * rows)
-                self._store_panel(column, panel, shuffle([value], here) if len(panels) > 1 else value)
-
-    def _store_panel(self, column: int, panel: Expr, value: Expr) -> None:
-        b, product = self.body.b, self.body.product
-        target, start = self.result.memory, self.result.start + column * product.rows + panel * product.panel_rows
-        rest = product.rows % product.panel_rows
-        if not rest:
-            b.store(target, start, value)
-            return
-        with b.when(tirx.LT(panel, constant(product.panels - 1, "int32"))):
-            b.store(target, start, value)
-        with b.when(tirx.EQ(panel, constant(product.panels - 1, "int32"))):
-            for lane in range(rest):
-                b.store(target, start + lane, tirx.Shuffle([value], [constant(lane, "int32")]))
+                part = shuffle([value], here) if len(panels) > 1 else value
+                self.body.product.store_panel(self.body.b, self.result, column, panel, part)
 
 
 def _flat(nested: Sequence[Sequence[Sequence[Any]]]) -> list[Any]:

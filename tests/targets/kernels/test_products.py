@@ -114,6 +114,25 @@ def test_one_scale_for_a_row(every: int, tmp_path: Path) -> None:
     check_in_turn(cases, product_isas(), tmp_path, every)
 
 
+@FEW_IN_TURN
+def test_many_columns_and_rows(every: int, tmp_path: Path) -> None:
+    """As many as are multiplied by tables of sums: groups of one stretch of tables and of several, a rest of a row, of
+    the last panel and of the columns, more rows than sums are kept of, and the largest sums."""
+    cases = []
+    for n, rows, columns, group, block, row in (
+        *((16, 136, 256, 128, 64, False), (35, 130, 208, 128, 64, False), (17, 128, 512, 256, 64, False)),
+        *((16, 200, 96, 96, 32, False), (64, 129, 688, 704, 64, False), (18, 136, 608, 640, 640, True)),
+        *((16, 2060, 64, 64, 64, False), (40, 144, 120, 128, 64, False)),
+    ):
+        weights, scales = ternarise(normal(rows, columns), group)
+        x = normal(n, columns)
+        x[1] = np.where(weights[3] < 0, -9, 9)
+        cases.append(product("ternary_matmul", x, weights, scales, group, block, dynamic=n != 64, row=row))
+    by_tables = [name for name in product_isas() if load_isa(name).sum_tables]
+    check_in_turn(cases, by_tables, tmp_path, min(every, 2))
+    check_in_turn(cases, [name for name in product_isas() if name not in by_tables], tmp_path, every)
+
+
 @pytest.mark.slow
 def test_the_largest_sums_of_a_row(tmp_path: Path) -> None:
     """All products of a row at their largest and of one sign, so that a sum without room would show."""
