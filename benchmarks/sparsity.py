@@ -34,7 +34,7 @@ SHARES = (1.0, 0.1, 0.01, 0.0001)
 FORMATS = ("f32", "int8", "ternary")
 GROUP, BLOCK = 128, 64
 MEMORY = 256 << 20  #: bytes of weights to cycle through
-TURNS, HIDDEN = 15, 16
+TURNS, HIDDEN = 31, 16
 #: Calls of a turn, by share: a short call is repeated, with other neurons each time.
 REPEATED = {1.0: 1, 0.1: 4, 0.01: 16, 0.0001: 64}
 

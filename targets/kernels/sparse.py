@@ -36,6 +36,7 @@ from chimerac.targets.kernels.vectors import float_lanes
 
 NEURONS = 4096  #: whose open ones are gathered at a time
 TOGETHER = 4  #: neurons whose rows are added while sums are in registers
+AHEAD = 3  #: so many times as many neurons are asked for before they are added
 TESTED = 32  #: neurons that are found to be all shut at once
 LINE = 64  #: bytes of a cache line
 WORD = 16  #: outputs that share a word of trits
@@ -182,12 +183,12 @@ class _Product:
         self._gather(b.let(row * self.neurons + first), first, extent)
         count = b.let(self.found.get() + integer(0))
         several = b.let(tirx.truncdiv(count, integer(TOGETHER)))
-        with b.when(tirx.GT(several, integer(0))):
-            for j in range(TOGETHER):
-                self._ask_scales(b.let(self.open.load(j)))
-                self.weights.ask(self.weights.begin(b.let(self.open.load(j))), self.first * self.run, self.run)
+        with b.loop(b.let(tirx.Min(several, integer(AHEAD)) * TOGETHER)) as i:
+            neuron = b.let(self.open.load(i))
+            self._ask_scales(neuron)
+            self._each_run(partial(self.weights.ask, self.weights.begin(neuron)))
         with b.loop(several) as i:
-            following = [tirx.Min((i + 1) * TOGETHER + j, count - 1) for j in range(TOGETHER)]
+            following = [tirx.Min((i + AHEAD) * TOGETHER + j, count - 1) for j in range(TOGETHER)]
             ahead = [b.let(self.open.load(b.let(place))) for place in following]
             self._add(row, [b.let(self.open.load(i * TOGETHER + j)) for j in range(TOGETHER)], ahead)
         left = b.let(count - several * TOGETHER)
