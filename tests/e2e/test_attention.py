@@ -40,6 +40,12 @@ TARGETS = ("x86_64-avx2", "wasm32-simd128", pytest.param("aarch64-neon", marks=p
 FORMS = ("filled", "expanded", "window", "slopes", "f16", "int8")
 
 
+@pytest.fixture(autouse=True)
+def _short_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows are looked for in texts of thousands of tokens, which takes a second; here they are of a dozen."""
+    monkeypatch.setattr("chimerac.frontends.export.attention.LONGEST", 128)
+
+
 @cache
 def lowered(form: str) -> Module:
     module = CachedModel(72).eval() if form in CACHE_TYPES else WHOLE[form]().eval()

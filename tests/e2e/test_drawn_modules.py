@@ -112,6 +112,7 @@ def on_onnx(count: int, every: int, folder: Path) -> None:
         assert_agrees(lowered(imported(module)), place, CALLS)
 
 
+@pytest.mark.slow
 def test_every_function_is_drawn() -> None:
     kinds: set[str] = set()
     each(MANY, lambda module: kinds.update(step.kind for step in module.steps), shrink=False)

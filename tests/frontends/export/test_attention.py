@@ -25,6 +25,12 @@ TOKENS = np.random.default_rng(8).integers(0, 256, 40)
 BLOCK = 16
 
 
+@pytest.fixture(autouse=True)
+def _short_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows are looked for in texts of thousands of tokens, which takes a second; here they are of a dozen."""
+    monkeypatch.setattr("chimerac.frontends.export.attention.LONGEST", 128)
+
+
 def imported(module: nn.Module, context: int | None = None, block: int = BLOCK) -> Module:
     return import_module(module.eval().requires_grad_(False), name="m", block=block, context=context)
 
@@ -185,6 +191,13 @@ def test_what_has_no_form_with_a_cache(name: str) -> None:
     with pytest.raises(UserError, match=message, check=lambda error: error.code == "CHM224") as caught:
         imported(Whole(attend))
     assert "recognised is softmax(q @ k" in str(caught.value.hint)
+
+
+@pytest.mark.slow
+def test_a_long_window_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    (op,) = attentions(imported(Whole(masked_by(lambda age: (age >= 0) & (age < 4000)), positions=False)))
+    assert op.attributes["window"] == 4000
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.25])

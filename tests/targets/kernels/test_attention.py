@@ -63,7 +63,8 @@ def test_ring_wraps(tmp_path: Path) -> None:
     check(cases, native_isas(), tmp_path)
 
 
-def test_special_values(tmp_path: Path) -> None:
+@IN_TURN
+def test_special_values(every: int, tmp_path: Path) -> None:
     """Scores that overflow, underflow, are equal, infinite or not a number."""
     cases = [attention(2, 8, 2, 3, 12, 17, 1, scale=scale) for scale in (0.0, 1e-30, 30.0, 1e10, 1e25)]
     for value in (np.nan, np.inf, -np.inf, -0.0):
@@ -71,4 +72,4 @@ def test_special_values(tmp_path: Path) -> None:
         made.arrays[0][0, 1, 3] = value
         made.arrays[7][5] = value
         cases.append(made)
-    check(cases, native_isas(), tmp_path)
+    check_in_turn(cases, native_isas(), tmp_path, every)

@@ -95,7 +95,8 @@ def test_slopes(every: int, tmp_path: Path) -> None:
     check_in_turn(cases, native_isas(), tmp_path, every)
 
 
-def test_special_values(tmp_path: Path) -> None:
+@IN_TURN
+def test_special_values(every: int, tmp_path: Path) -> None:
     """Scores that overflow, underflow, are equal, infinite or not a number; numbers that fp16 has only roughly."""
     cases = [attention((2, 1), (8, 8), 80, 66, 2, scale=scale) for scale in (0.0, 1e-30, 30.0, 1e10, 1e25)]
     cases += [attention((2, 1), (8, 8), 80, 66, 2, scale=s, dtype=np.float16) for s in (1e-7, 1e-5, 3e-5, 300.0)]
@@ -108,7 +109,7 @@ def test_special_values(tmp_path: Path) -> None:
     cases += [attention((2, 1), (40, 8), 80, 66, 2, scale=s, dtype=np.int8) for s in (0.0, 1e-38, 1e-6, 1e-3, 1e7)]
     odd = attention((2, 1), (40, 8), 80, 66, 2, dtype=np.int8)
     odd.arrays[1][0, 0, :4] = np.nan, np.inf, -np.inf, -0.0
-    check([*cases, largest, odd], native_isas(), tmp_path)
+    check_in_turn([*cases, largest, odd], native_isas(), tmp_path, every)
 
 
 @pytest.mark.parametrize("rows", [3, 70])
