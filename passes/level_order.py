@@ -33,7 +33,7 @@ def _hand_overs(ops: Sequence[Op]) -> int:
 
 
 def _is_shared(op: Op) -> bool:
-    return OPS[op.name].work.shared is not None
+    return OPS[op.name].work.sharing([value.type for value in op.operands], op.attributes) is not None
 
 
 def _ordered(ops: Sequence[Op]) -> tuple[Op, ...]:

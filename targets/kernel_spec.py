@@ -61,13 +61,8 @@ class KernelSpec:
     @property
     def sharing(self) -> Sharing | None:
         """How threads share the kernel; None if it has no ``begin`` and ``end``."""
-        shared = OPS[self.op].work.shared
-        if shared is None:
-            return None
-        attributes = dict(self.attributes)
-        together = shared.together(self.operands, attributes)
-        units = -(-shared.units(self.operands, attributes) // together)
-        return Sharing(units, together * shared.work(self.operands, attributes))
+        found = OPS[self.op].work.sharing(self.operands, dict(self.attributes))
+        return None if found is None else Sharing(*found)
 
     @property
     def integer_product(self) -> bool:

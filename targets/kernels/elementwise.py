@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from tvm import tirx
+
+from chimerac.compiler.ir.axes import Axis, collapse
 from chimerac.compiler.ir.module import Attribute
-from chimerac.compiler.ir.ops.elementwise import ELEMENTWISE, evaluate_expression
-from chimerac.compiler.ir.types import Dim
+from chimerac.compiler.ir.ops.elementwise import ELEMENTS_TOGETHER, ELEMENTWISE, evaluate_expression
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.arithmetic import TirOps
-from chimerac.targets.kernels.tensorir import Build, KernelBuilder, Memory, splat, strips
+from chimerac.targets.kernels.tensorir import Build, KernelBuilder, Memory, integer, splat, strips
 
 LANES = 8
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A loop of the kernel: its extent and, per operand, the step in elements, both as (static part, times T)."""
-
-    static: int
-    dynamic: bool
-    steps: tuple[tuple[int, bool], ...]
 
 
 def build(spec: KernelSpec, isa: Isa) -> Any:
@@ -61,7 +52,16 @@ def build(spec: KernelSpec, isa: Isa) -> Any:
             return
         extent = times((inner.static, inner.dynamic))
         places_of_result[0] = row * extent
-        if inner.static % LANES == 0:  # no elements are left over, whatever T is
+        if spec.sharing is not None:
+            first = b.let(times((1, inner.dynamic)) * (b.begin * ELEMENTS_TOGETHER))
+            end = tirx.Min(b.end * ELEMENTS_TOGETHER, integer(inner.static))
+            extent = b.let(times((1, inner.dynamic)) * end - first)
+            if inner.static % LANES == 0:
+                with b.loop(b.let(tirx.truncdiv(extent, integer(LANES)))) as i:
+                    element(places, first + i * LANES, LANES)
+            else:
+                strips(b, extent, lambda place, lanes: element(places, first + place, lanes), LANES)
+        elif inner.static % LANES == 0:  # no elements are left over, whatever T is
             with b.loop(extent // LANES if not inner.dynamic else b.n * (inner.static // LANES)) as i:
                 element(places, i * LANES, LANES)
         else:
@@ -77,36 +77,6 @@ def apply(spec: KernelSpec, ops: TirOps, values: list[Any]) -> Any:
         expression: Attribute = spec.attribute("expression")
         return evaluate_expression(str(expression), ops, values)
     return ELEMENTWISE[spec.op].meaning(ops, *values)
-
-
-def collapse(result: tuple[Dim, ...], operands: list[tuple[Dim, ...]]) -> list[Axis]:
-    """The fewest loops that visit every element: neighbouring axes merge where every operand steps evenly over both."""
-    rank = len(result)
-    axes: list[Axis] = []
-    for position in range(rank):
-        steps = []
-        for shape in operands:
-            full = (1,) * (rank - len(shape)) + shape
-            following = full[position + 1 :]
-            size = (math.prod(d for d in following if isinstance(d, int)), any(isinstance(d, str) for d in following))
-            steps.append((0, False) if full[position] == 1 else size)
-        extent = result[position]
-        axes.append(Axis(extent if isinstance(extent, int) else 1, isinstance(extent, str), tuple(steps)))
-    merged: list[Axis] = []
-    for axis in axes:
-        if axis.static == 1 and not axis.dynamic:
-            continue
-        if merged and all(_even(a, b, axis) for a, b in zip(merged[-1].steps, axis.steps, strict=True)):
-            before = merged.pop()
-            axis = Axis(before.static * axis.static, before.dynamic or axis.dynamic, axis.steps)
-        merged.append(axis)
-    return merged or [Axis(1, False, ((0, False),) * len(operands))]
-
-
-def _even(outer: tuple[int, bool], inner: tuple[int, bool], axis: Axis) -> bool:
-    if not inner[0]:
-        return not outer[0]
-    return outer == (inner[0] * axis.static, inner[1] or axis.dynamic)
 
 
 KERNELS: Mapping[str, Build] = dict.fromkeys((*ELEMENTWISE, "fused"), build)

@@ -51,7 +51,7 @@ class Shared:
     """How threads share an op: its results are ``units`` that depend on nothing that another unit computes.
 
     Attributes:
-        units: number of them, from operand types and attributes.
+        units: number of them, from operand types and attributes; 0 where it is not worth it.
         work: multiply-adds of one for one token, a float one counted as ``FLOAT_WORK``; they only decide whether a
             kernel is worth sharing.
         together: units that a kernel computes at a time, which no two threads divide.
@@ -78,6 +78,15 @@ class Work:
     shared: Shared | None = None
     experts: str | None = None
     one_row: bool = False
+
+    def sharing(self, operands: Types, attributes: Attributes) -> tuple[int, int] | None:
+        """Units that threads share, each of as many as are computed together, and the work of one; None if one thread
+        computes the op."""
+        if self.shared is None:
+            return None
+        together = self.shared.together(operands, attributes)
+        units = -(-self.shared.units(operands, attributes) // together)
+        return (units, together * self.shared.work(operands, attributes)) if units else None
 
 
 @dataclass(frozen=True)

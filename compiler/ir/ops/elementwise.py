@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from chimerac.compiler.ir import numerics, numpy_math, powers, whole_numbers
+from chimerac.compiler.ir.axes import Axis, collapse
 from chimerac.compiler.ir.module import Op
-from chimerac.compiler.ir.ops.definition import Attributes, Infer, OpDef, Types, require
+from chimerac.compiler.ir.ops.definition import Attributes, Infer, OpDef, Shared, Types, Work, require
 from chimerac.compiler.ir.types import DTYPES, Dim, TensorType
 
 #: Letter of a signature → element type. Truth values are i32 of 0 and 1.
@@ -114,6 +116,33 @@ ELEMENTWISE: dict[str, Elementwise] = {
 }
 
 
+ELEMENTS_TOGETHER = 64  #: of the innermost axis, that one thread computes: four cache lines
+LEAST_WORK = 1 << 14  #: of a token, from which on threads share it
+CHEAP, DEAR = 32, 256  #: work of an element: that moves between processors' caches, or takes a polynomial
+_DEAR = frozenset(
+    ("exp", "log", "tanh", "sigmoid", "silu", "softplus", "gelu", "pow", "expm1", "log1p", "erf", "sin", "cos")
+)
+
+
+def _shared(steps: Callable[[Attributes], Sequence[str]]) -> Shared:
+    """How threads share a chain of ops: elements of the innermost axis, once neighbouring axes are one."""
+
+    def each(operands: Types, attributes: Attributes) -> int:
+        outer = [axis.static for axis in _axes(operands)[:-1]]
+        return math.prod(outer) * sum(DEAR if name in _DEAR else CHEAP for name in steps(attributes))
+
+    def units(operands: Types, attributes: Attributes) -> int:
+        inner = _axes(operands)[-1].static
+        return inner if inner > ELEMENTS_TOGETHER and inner * each(operands, attributes) >= LEAST_WORK else 0
+
+    return Shared(units, each, lambda operands, attributes: ELEMENTS_TOGETHER)
+
+
+def _axes(operands: Types) -> list[Axis]:
+    shapes = [operand.shape for operand in operands]
+    return collapse(broadcast(shapes), shapes)
+
+
 def _check(name: str, found: Sequence[str]) -> None:
     wanted = ELEMENTWISE[name].takes
     if tuple(found) != wanted:
@@ -139,7 +168,9 @@ def _elementwise(name: str) -> OpDef:
 
     count = len(entry.takes)
     operands = ("a", "b")[:count] if count < 3 else ("condition", "a", "b")
-    return OpDef(name, entry.doc, operands, _infer_of(name), reference, elementwise=True, row_wise=True, folds=True)
+    work = Work(shared=_shared(lambda attributes: (name,)))
+    infer = _infer_of(name)
+    return OpDef(name, entry.doc, operands, infer, reference, elementwise=True, row_wise=True, folds=True, work=work)
 
 
 def parse_expression(text: str) -> list[tuple[str, tuple[str, ...]]]:
@@ -196,5 +227,8 @@ OPS = [
         elementwise=True,
         row_wise=True,
         folds=True,
+        work=Work(
+            shared=_shared(lambda attributes: [step for step, _ in parse_expression(str(attributes["expression"]))])
+        ),
     ),
 ]

@@ -8,8 +8,8 @@ import numpy as np
 from element_cases import normal, special_case
 from kernel_harness import IN_TURN, case, check, check_in_turn, native_isas
 
+from chimerac.compiler.ir.axes import collapse
 from chimerac.compiler.ir.ops.elementwise import ELEMENTWISE
-from chimerac.targets.kernels.elementwise import collapse
 
 
 @IN_TURN
