@@ -118,7 +118,7 @@ ELEMENTWISE: dict[str, Elementwise] = {
 
 ELEMENTS_TOGETHER = 64  #: of the innermost axis, that one thread computes: four cache lines
 LEAST_WORK = 1 << 14  #: of a token, from which on threads share it
-CHEAP, DEAR = 32, 256  #: work of an element: that moves between processors' caches, or takes a polynomial
+CHEAP, DEAR = 8, 64  #: work of an element: of a simple op, and of one that takes a polynomial
 _DEAR = frozenset(
     ("exp", "log", "tanh", "sigmoid", "silu", "softplus", "gelu", "pow", "expm1", "log1p", "erf", "sin", "cos")
 )

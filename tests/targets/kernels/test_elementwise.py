@@ -9,6 +9,7 @@ from element_cases import normal, special_case
 from kernel_harness import IN_TURN, case, check, check_in_turn, native_isas
 
 from chimerac.compiler.ir.axes import collapse
+from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.ops.elementwise import ELEMENTWISE
 
 
@@ -59,6 +60,22 @@ def test_fused_chain(tmp_path: Path) -> None:
     expression = "silu(a0);mul(t0,a1);add(t1,a2);mul(t2,a3);sub(t3,t0)"
     operands = [normal(5, 43), normal(5, 43), normal(43), normal(5, 1)]
     check([case("fused", operands, {"expression": expression}, tokens=[0, 1, 3])], native_isas(), tmp_path)
+
+
+def test_parts_of_what_threads_share(tmp_path: Path) -> None:
+    """Rows with and without a rest, of axes that are one, that stay apart, and that no token is on."""
+    fused = {"expression": "silu(a0);mul(a1,t0);add(t1,a2)"}
+    cases = [
+        *(case("silu", [normal(n, width)], tokens=[0]) for n, width in ((1, 257), (3, 300), (5, 256), (2, 331))),
+        case("fused", [normal(3, 300), normal(3, 300), normal(300)], fused, tokens=[0, 1]),
+        case("mul", [normal(2, 7, 331), normal(2, 7, 1)], tokens=[0, 1]),
+        case("int_add", [np.arange(7200, dtype=np.int32).reshape(3, 2400), np.array(5, np.int32)], tokens=[0]),
+        case("exp", [normal(1000)], tokens=[]),
+        case("add", [normal(3, 700, 4), normal(4)], tokens=[0]),
+    ]
+    shared = [OPS[one.op].work.sharing(one.types, one.attributes) is not None for one in cases]
+    assert shared == [True] * 8 + [False], "the rows of the last one are too short"
+    check(cases, native_isas(), tmp_path)
 
 
 def test_products_are_never_fused_into_sums(tmp_path: Path) -> None:
