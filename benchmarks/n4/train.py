@@ -78,8 +78,8 @@ def autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16)
 
 
-def trained(name: str, options: argparse.Namespace, facts: dict[str, Any]) -> dict[str, Any]:
-    """Train one model until its steps or its minutes are over; what it did."""
+def trained(name: str, options: argparse.Namespace, facts: dict[str, Any]) -> tuple[dict[str, Any], nn.Module]:
+    """Train one model until its steps or its minutes are over; what it did, and the model."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_float32_matmul_precision("high")
     model = made(name, options).to(device)
@@ -118,7 +118,7 @@ def trained(name: str, options: argparse.Namespace, facts: dict[str, Any]) -> di
     if not measured or measured[-1][0] != step:
         measured.append([step, round(held_out_loss(model, held_out, options), 4)])
     bits = measured[-1][1] / math.log(2) * facts["held_out_tokens"] / facts["held_out_bytes"]
-    return {
+    found = {
         "model": NAMES[name],
         "parameters": sum(p.numel() for p in model.parameters()),
         "settings": {key: value for key, value in vars(options).items() if key not in ("out", "models", "roots")},
@@ -131,8 +131,8 @@ def trained(name: str, options: argparse.Namespace, facts: dict[str, Any]) -> di
         "train": losses,
         "held_out": measured,
         "held_out_bits_per_byte": round(bits, 4),
-        "sample": sample(model, options) if isinstance(model, N4C) else None,
     }
+    return found, model
 
 
 def _type_of_cumsum(device: torch.device) -> str:
@@ -173,7 +173,10 @@ def main(arguments: list[str] | None = None) -> None:
     for name in options.models.split(","):
         file = options.out / f"{name}.json"
         if not file.exists():
-            file.write_text(json.dumps(trained(name, options, facts), indent=1) + "\n")
+            found, model = trained(name, options, facts)
+            file.write_text(json.dumps(found, indent=1) + "\n")
+            if isinstance(model, N4C):
+                (options.out / "sample.txt").write_text(sample(model, options))
     files = [options.out / f"{name}.json" for name in NAMES]
     done = [json.loads(file.read_text()) for file in files if file.exists()]
     (options.out / "curves.svg").write_text(curves.svg(done))

@@ -66,7 +66,7 @@ def test_both_models_learn_and_have_about_one_size(out: Path) -> None:
         assert [step for step, _ in run["train"]] == [8, 16, 24]
         assert run["train"][-1][1] < 0.9 * run["train"][0][1]
         assert run["held_out"][-1][0] == 24
-    assert one["sample"].startswith("def read(path):")
+    assert (out / "sample.txt").read_text().startswith("def read(path):")
 
 
 def test_the_figure_has_both(out: Path) -> None:

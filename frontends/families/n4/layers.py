@@ -61,7 +61,8 @@ class N4(nn.Module):
 
     def extend(self, x: Tensor, past: Past | None) -> tuple[Tensor, Past]:
         """x: [B, T, D], normed; ``past``: of the tokens before, None without any -> [B, T, D] and the past of all."""
-        q, k, v = (part.transpose(1, 2) for part in self.project(self.qkvh_linear(x)))  # [B, H, T, dh]
+        parts = self.project(self.qkvh_linear(x))  # whose rows are not aligned as attention on CUDA wants them
+        q, k, v = (part.transpose(1, 2).contiguous() for part in parts)  # [B, H, T, dh]
         if past is None:
             now = Past(running_means(k, self.counter), v)
             y = F.scaled_dot_product_attention(q, now.keys.to(v.dtype), v, is_causal=True, scale=self.scale)
