@@ -23,7 +23,8 @@ static bool above(const float *scores, uint32_t a, uint32_t b, bool last) {
   return last ? before(scores, b, a) : before(scores, a, b);
 }
 
-static void sift_down(uint32_t *heap, uint32_t count, uint32_t hole, const float *scores, bool last) {
+/* Apart, like the next two: a web module is smaller. */
+__attribute__((noinline)) static void sift_down(uint32_t *heap, uint32_t count, uint32_t hole, const float *scores, bool last) {
   uint32_t moving = heap[hole];
   for (uint32_t child = 2 * hole + 1; child < count; child = 2 * hole + 1) {
     if (child + 1 < count && above(scores, heap[child + 1], heap[child], last)) ++child;
@@ -50,7 +51,7 @@ static uint32_t take_root(uint32_t *heap, uint32_t *count, const float *scores, 
 #define BLOCK 64 /* numbers whose maximum is found at once */
 
 /* The largest of a block, without NaN. */
-static float largest_of(const float *numbers) {
+__attribute__((noinline)) static float largest_of(const float *numbers) {
   float lanes[8] = {CHM_EXCLUDED, CHM_EXCLUDED, CHM_EXCLUDED, CHM_EXCLUDED,
                     CHM_EXCLUDED, CHM_EXCLUDED, CHM_EXCLUDED, CHM_EXCLUDED};
   for (int i = 0; i < BLOCK; i += 8)
@@ -65,7 +66,8 @@ typedef struct chm_noise {
   uint32_t words[4];
 } chm_noise;
 
-static float uniform_of(const chm_sampling *sampling, int32_t position, uint32_t token, chm_noise *noise) {
+__attribute__((noinline)) static float uniform_of(const chm_sampling *sampling, int32_t position, uint32_t token,
+                                                  chm_noise *noise) {
   if (noise->quarter != token >> 2) {
     noise->quarter = token >> 2;
     uint32_t counter[4] = {noise->quarter, (uint32_t)position, CHM_PURPOSE_TOKEN, sampling->seed_high};
