@@ -16,6 +16,7 @@ import chimerac
 from chimerac.compiler.verbs.explain import explain
 from chimerac.compiler.verbs.inspect import inspect
 from chimerac.frontends.export.plain import import_plain
+from chimerac.frontends.layers import ops
 from chimerac.runtime.bundle_format import ACTIVE, read_manifest
 from chimerac.runtime.bundle_format.entries import drawn
 
@@ -103,3 +104,28 @@ def test_every_target_has_the_interpreters_bits(kind: str, tmp_path: Path) -> No
     with torch.no_grad():
         expected = module(torch.from_numpy(x)).numpy()
     assert np.abs(first - expected).max() < {"f32": 1e-5, "f16": 1e-3, "int8": 0.02, "ternary": 1.0}[kind]
+
+
+class Called(nn.Module):
+    """Products that say themselves that a hidden vector is mostly zeros, of every format."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.weight = nn.Parameter(torch.randn(NEURONS, WIDTH))
+
+    def forward(self, hidden: Tensor) -> tuple[Tensor, ...]:
+        """hidden: [T, NEURONS] -> [T, WIDTH] of each."""
+        hidden = hidden.relu()
+        floats = (ops.sparse_linear, ops.bfloat16_sparse_linear, ops.float16_sparse_linear)
+        integers = (ops.int8_sparse_linear, ops.ternary_sparse_linear)
+        return (*(f(hidden, self.weight) for f in floats), *(f(hidden, self.weight, 16) for f in integers))
+
+
+def test_custom_ops() -> None:
+    module, x = Called().eval(), torch.randn(4, NEURONS)
+    shapes = ({0: torch.export.Dim("T", min=1, max=16)},)
+    imported = import_plain(module, (x,), name="m", dynamic_shapes=shapes, block=16).module
+    with torch.no_grad():
+        for found, expected in zip(run_plain(imported, [x]), module(x), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)

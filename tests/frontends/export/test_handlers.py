@@ -168,16 +168,18 @@ def test_every_aten_op(used: set[str]) -> None:
 def test_every_custom_op(used: set[str]) -> None:
     imported = check(Heads(), (3, 1, 4, 2), tolerance=2e-4)
     # of layers that hold integers: tests/frontends/layers/test_quantised.py; of attention: test_attention.py; of
-    # experts and ternary rows: tests/e2e/test_published.py
+    # experts and ternary rows: tests/e2e/test_published.py; of gated neurons: tests/e2e/test_open_neurons.py; of linear
+    # attention: tests/frontends/layers/test_ops.py
     integers = {
         f"chimera.{kind}_codes_{what}.default" for kind in ("ternary", "int8") for what in ("linear", "embedding")
     }
-    attention = {f"chimera.{kind}_attention.default" for kind in ("cached", "causal")}
+    attention = {f"chimera.{kind}_attention.default" for kind in ("cached", "causal", "gated_linear")}
     kinds = ("", "ternary_", "int8_", "bfloat16_", "float16_")
     experts = {f"chimera.grouped_{kind}linear.default" for kind in kinds}
     names = ("sort_pairs", "gather_rows", "combine_experts", "ternary_row_linear")
     experts |= {f"chimera.{name}.default" for name in names}
-    assert {name for name in HANDLERS if name.startswith("chimera.")} - used == integers | attention | experts
+    neurons = {f"chimera.{kind}sparse_linear.default" for kind in kinds}
+    assert {name for name in HANDLERS if name.startswith("chimera.")} - used == integers | attention | experts | neurons
     assert imported.constants["one"].type == i32()
     assert len(imported.states) == 10
 
