@@ -57,7 +57,7 @@ CHM_API int32_t measure(const void *const *operands, const uint64_t *strides, in
     copy = (copy + 1) % copies;
     double begun = now();
     chm_turn turn = chm_pool_begin(what % 2 ? chm_pool_of(&bundle) : NULL, CHM_PACES, false);
-    chm_share(chm_turn_pool(&turn), what / 2 ? read_only : multiply, arguments, n, units, work);
+    chm_share(chm_turn_pool(&turn), what / 2 ? read_only : multiply, arguments, 5, n, units, work);
     chm_pool_end(&turn);
     durations[what * calls + call / 80 * 20 + call % 20] = now() - begun;
   }

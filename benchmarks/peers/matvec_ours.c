@@ -33,7 +33,7 @@ CHM_API double sweep(const void *x, const void *const *operands, const uint64_t 
     for (int i = 0; i < 5; ++i) arguments[i] = (const uint8_t *)operands[i] + (uint64_t)copy * strides[i];
     QUANTISE(x, (void *)(uintptr_t)arguments[0], (void *)(uintptr_t)arguments[1], n);
     chm_turn turn = chm_pool_begin(chm_pool_of(&bundle), CHM_PACES, false); /* with all threads that were asked for */
-    chm_share(chm_turn_pool(&turn), part, arguments, n, units, work);
+    chm_share(chm_turn_pool(&turn), part, arguments, 5, n, units, work);
     chm_pool_end(&turn);
   }
   clock_gettime(CLOCK_MONOTONIC, &ended);
