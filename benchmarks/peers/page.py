@@ -224,11 +224,21 @@ def sources(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
+def processor(result: Result) -> str:
+    """Of the machine that a result is of, in words."""
+    machine = result["machine"]
+    return f"{machine['processor']} ({machine['family']}), {machine['cores']} cores"
+
+
 def merged(results: Iterable[Result]) -> list[dict[str, Any]]:
-    """Results of one kind and thing as one: pieces of a measurement that took too long for one."""
+    """Results of one kind and thing as one: pieces of a measurement that took too long for one.
+
+    Published models are told apart by processors, too.
+    """
     found: dict[tuple[str, ...], dict[str, Any]] = {}
     for result in results:
         key = tuple(str(result.get(name)) for name in ("kind", "name", "rows", "columns"))
+        key += (processor(result),) if result["kind"] == "published" else ()
         if key in found:
             found[key]["runs"] = found[key]["runs"] + result["runs"]
         else:
@@ -249,7 +259,9 @@ def make(results: Sequence[Result], template: str) -> tuple[str, str]:
     for threads in (1, 2):
         parts[f"matvec {threads}"] = matvec_table(matvecs, threads) if matvecs else ""
     published = [result for result in results if result["kind"] == "published"]
-    parts["published"] = "\n\n".join(f"`{result['name']}`:\n\n{model_table(result)}" for result in published)
+    parts["published"] = "\n\n".join(
+        f"`{result['name']}`, {processor(result)}:\n\n{model_table(result)}" for result in published
+    )
     parts["models"] = "\n\n".join(model_heading(result) + model_table(result) for result in models)
     parts["browser"] = "\n\n".join(model_heading(result) + browser_table(result) for result in browsers)
     page = template
