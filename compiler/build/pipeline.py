@@ -67,7 +67,7 @@ def passes(*, loops: int | None = None, packing: Sequence[Pass] = (), without: S
         FuseElementwise(),  # gates and residuals in one pass over memory
         *packing,  # the layout this target's kernels read
         DeadCode(),  # float weights, ops that fusion emptied
-        LevelOrder(),  # what threads can be given at once
+        *([LevelOrder()] if packing else []),  # what threads can be given at once, where there are any
     ]
     return [p for p in ordered if p.name not in without]
 

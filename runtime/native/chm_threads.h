@@ -27,11 +27,11 @@ typedef struct chm_shared {
   int32_t begin; /* number of its first chunk in the batch */
 } chm_shared;
 
-/* What all threads write to is 128 bytes apart: processors fetch lines of 64 in pairs. */
+/* What all threads write to is on lines of its own. */
 struct chm_pool {
-  _Alignas(128) uint64_t ticket; /* number of the batch << 32 | chunks that nobody has taken yet */
-  _Alignas(128) uint32_t done;   /* chunks that were computed */
-  _Alignas(128) uint64_t asleep; /* bit per worker that has to be woken */
+  _Alignas(64) uint64_t ticket; /* number of the batch << 32 | chunks that nobody has taken yet */
+  _Alignas(64) uint32_t done;   /* chunks that were computed */
+  _Alignas(64) uint64_t asleep; /* bit per worker that has to be woken */
   uint32_t taken;               /* 1 while a session has the pool */
   uint32_t stop;                /* workers end */
   int32_t width;                /* threads of this call, the calling one with them; 0 between calls */
@@ -40,7 +40,7 @@ struct chm_pool {
   void *workers;                /* of the host */
   chm_pace paces[CHM_PACES];
   /* the batch; written while no chunk is left */
-  _Alignas(128) int32_t chunks;
+  _Alignas(64) int32_t chunks;
   int32_t kernels;
   int64_t work; /* multiply-adds of all kernels */
   chm_shared batch[CHM_BATCH];

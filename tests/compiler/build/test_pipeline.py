@@ -134,11 +134,12 @@ def test_the_same_module_gives_the_same_text() -> None:
 def test_the_list_follows_the_options() -> None:
     usual = names(pipeline.passes())
     assert usual[0] == "entry_points"
-    assert usual[-2:] == ["dead_code", "level_order"]
+    assert usual[-2:] == ["fuse_elementwise", "dead_code"]
     assert names(pipeline.passes(loops=2)) == [usual[0], "loop_unrolling", *usual[1:]]
-    assert names(pipeline.passes(packing=[Faulty(None)])) == [*usual[:-2], "faulty", *usual[-2:]]
-    assert names(pipeline.passes(without=["dead_code"])) == [*usual[:-2], "level_order"]
-    assert set(usual) >= pipeline.OPTIONAL
+    packed = names(pipeline.passes(packing=[Faulty(None)]))  # of what has threads
+    assert packed == [*usual[:-1], "faulty", "dead_code", "level_order"]
+    assert names(pipeline.passes(without=["dead_code"])) == usual[:-1]
+    assert set(packed) >= pipeline.OPTIONAL
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_illegal_ir_is_found_at_the_end_or_at_once(monkeypatch: pytest.MonkeyPat
     with pytest.raises(InternalError, match="unknown constant") as caught:
         pipeline.run(nano_module(), [*steps, *pipeline.passes()[-1:]])
     assert caught.value.stage == "the last check"
-    assert caught.value.before[-2:] == ("faulty", "level_order")
+    assert caught.value.before[-2:] == ("faulty", "dead_code")
     monkeypatch.setenv("CHIMERAC_VERIFY", "1")
     with pytest.raises(InternalError, match="unknown constant") as caught:
         pipeline.run(nano_module(), [*steps, *pipeline.passes()[-1:]])

@@ -36,7 +36,7 @@ def test_the_driver_is_the_golden_text(name: str, golden: Callable[[str, str], N
 def test_the_driver_of_a_module_of_tensors(kind: str, golden: Callable[[str, str], None], tmp_path: Path) -> None:
     """Results are written where the caller wants them; inputs, states and constants that are returned are copied."""
     model = model_of(kind)
-    module, _ = pipeline.run(model.module, pipeline.passes())
+    module, _ = pipeline.run(model.module, golden_modules.passes())
     text = write_driver(module, plan_memory(module), replace(IDENTITY, entries=model.entries))
     check_syntax(text, tmp_path)
     golden(f"model_c/{kind}.c.txt", re.sub(r"(\w\.py):\d+", r"\1", text))
