@@ -30,7 +30,8 @@ PAIR = 2 * TOKENS  #: elements of a cache line, which an entry of a table and on
 SPAN = 171 * PAIR  #: elements of two tables: bytes of four codes 0, 1, 2 are 0 to 170
 MOST_COLUMNS = 64  #: of which there are tables at a time: they stay in the nearest cache
 PANELS = 256  #: whose sums are kept on the stack
-LEAST_PANELS = 16  #: fewer do not pay for the tables
+LEAST_PANELS = 16  #: of a call: fewer do not pay for the tables
+SMALLEST = 64  #: panels of a matrix that has tables: they gain little for smaller ones, and triple the time to compile
 CACHE_LINE = 64
 PANELS_AHEAD = 4  #: whose weights are asked for
 
@@ -59,7 +60,7 @@ def stretch_of(product: Product) -> int:
     """Columns that have tables at a time; 0 where products of these sizes are not made with tables."""
     columns = math.gcd(product.run, MOST_COLUMNS)
     fits = product.form == "t2" and columns % product.piece == 0 and product.columns % COLUMNS_PER_STEP == 0
-    return columns if fits and product.panels >= LEAST_PANELS else 0
+    return columns if fits and product.panels >= SMALLEST else 0
 
 
 class TableProduct:
