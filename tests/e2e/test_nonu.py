@@ -15,7 +15,7 @@ from chimerac.compiler.build.build import build
 from chimerac.compiler.verbs.check import check
 from chimerac.compiler.verbs.explain import explain
 from chimerac.frontends.families.nonu.shape import logit
-from chimerac.frontends.families.nonu.steps import NonuSession
+from chimerac.frontends.families.stepwise import StepSession
 from chimerac.models.nonu import NonuConfig, NonuModel
 
 TARGETS = ["x86_64-avx2", "wasm", "onnx"]
@@ -67,7 +67,7 @@ def test_a_model_of_pytorch(options: dict[str, Any], tmp_path: Path) -> None:
     chimerac.compile(model, name="small", targets=["x86_64-avx2"], out=tmp_path)
     text = b"a smart speaker"
     found = logits_of(next(tmp_path.iterdir()), text)
-    session = NonuSession(model.export_form())
+    session = StepSession(model.export_form())
     expected = [session.step(token) for token in text][-1]
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 

@@ -93,11 +93,12 @@ class N4Family:
 
     def reference_session(self, module: nn.Module, loops: int | None) -> ReferenceSession:
         """The step form, run by PyTorch."""
-        from chimerac.frontends.families.n4.steps import N4Session
+        from chimerac.frontends.families.n4.steps import N4Steps
         from chimerac.frontends.families.n4.trainable import N4Trainable
+        from chimerac.frontends.families.stepwise import StepSession
 
         assert isinstance(module, N4Trainable)
-        return N4Session(module.n4b, module.lm_head, module.shape)
+        return StepSession(N4Steps(module.n4b, module.lm_head, module.shape))
 
 
 def training_of(keys: TrainingKeys | None, seed: int, usual: tuple[Phase, ...]) -> Training:

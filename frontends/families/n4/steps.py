@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -74,19 +73,3 @@ def _product(layer: nn.Linear | TernaryLinear, x: Tensor) -> Tensor:
         return layer.step(x)
     y: Tensor = layer(x)
     return y
-
-
-class N4Session:
-    """One sequence in PyTorch."""
-
-    def __init__(self, body: N4B, head: nn.Linear | TiedEmbedding, config: N4Config) -> None:
-        self.steps, self.position = N4Steps(body, head, config), 0
-
-    @torch.no_grad()
-    def step(self, token: int) -> np.ndarray:
-        """Logits f32[V] after one more token."""
-        position = torch.tensor(self.position, dtype=torch.int32)
-        logits = self.steps(torch.tensor([token], dtype=torch.int32), position)
-        self.position += 1
-        last: np.ndarray = logits[-1].numpy()
-        return last

@@ -77,11 +77,11 @@ class NonuFamily:
 
     def reference_session(self, module: nn.Module, loops: int | None) -> ReferenceSession:
         """The step form, run by PyTorch."""
-        from chimerac.frontends.families.nonu.steps import NonuSession
         from chimerac.frontends.families.nonu.trainable import NonuTrainable
+        from chimerac.frontends.families.stepwise import StepSession
 
         assert isinstance(module, NonuTrainable)
-        return NonuSession(module.export_form())
+        return StepSession(module.export_form())
 
 
 def tensor_specs(config: NonuConfig) -> dict[str, TensorSpec]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -66,7 +65,7 @@ class NonuSteps(nn.Module):
         config = self.config
         size = (x.shape[0], config.num_heads, config.head_width)
         q, k, v = (part.reshape(size) for part in self._product(x, layer.attention.qkv.weight).chunk(3, -1))
-        q, k = ops_rope(q, position), ops_rope(k, position)
+        q, k = _rotated(q, position), _rotated(k, position)
         if config.attention == "linear":
             state = self.get_buffer(f"sums_{number}")
             wide = torch.cat([v, torch.ones_like(v[..., :1])], -1)
@@ -98,7 +97,7 @@ class NonuSteps(nn.Module):
         return found
 
 
-def ops_rope(x: Tensor, position: Tensor) -> Tensor:
+def _rotated(x: Tensor, position: Tensor) -> Tensor:
     """Rotary positions of [T, H, d]."""
     found: Tensor = ops.rope(x, position, THETA)
     return found
@@ -108,19 +107,3 @@ def _summed(state: Tensor, row: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, 
     q, k, v = row
     state = state + k[:, :, None] * v[:, None, :]
     return state, (q[:, :, None] * state).sum(1)
-
-
-class NonuSession:
-    """One sequence in PyTorch."""
-
-    def __init__(self, steps: NonuSteps) -> None:
-        self.steps, self.position = steps, 0
-
-    @torch.no_grad()
-    def step(self, token: int) -> np.ndarray:
-        """Logits f32[V] after one more token."""
-        position = torch.tensor(self.position, dtype=torch.int32)
-        logits = self.steps(torch.tensor([token], dtype=torch.int32), position)
-        self.position += 1
-        last: np.ndarray = logits[-1].numpy()
-        return last

@@ -18,7 +18,7 @@ from chimerac.frontends.families.nonu.family import FAMILY, tensor_specs
 from chimerac.frontends.families.nonu.gate import gate, hidden, trained_hidden
 from chimerac.frontends.families.nonu.layers import NonuLayer, linear_attention
 from chimerac.frontends.families.nonu.shape import NONU, logit
-from chimerac.frontends.families.nonu.steps import NonuSession
+from chimerac.frontends.families.stepwise import StepSession
 from chimerac.models.nonu import NonuAdam, NonuConfig, NonuModel
 
 SIZES: dict[str, Any] = {
@@ -189,7 +189,7 @@ def test_steps_are_the_model(options: dict[str, Any]) -> None:
     model, ids = made(**options), tokens(1, 12)
     with torch.no_grad():
         expected = model(ids).logits[0].numpy()
-    session = NonuSession(model.export_form())
+    session = StepSession(model.export_form())
     found = np.stack([session.step(int(token)) for token in ids[0]])
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5)
 
