@@ -107,6 +107,7 @@ PATTERNS: Final = (
 )
 
 RULE_NFC: Final = "nfc"  #: text is brought to Unicode's normalization form C
+RULE_TIDY: Final = "tidy"  #: before that: spaces, quotes and dashes in one form, nothing at the ends
 RULE_UNDERLINE: Final = "underline"  #: U+2581 in text is a space
 RULE_PREFIX: Final = "prefix"  #: a space is put before each text
 RULE_PREFIX_MISSING: Final = "prefix-missing"  #: before each text that does not begin with one
@@ -115,6 +116,7 @@ RULE_WHOLE: Final = "whole"  #: a piece that is a token is taken whole; so it is
 RULE_DROP: Final = "drop"  #: bytes that are no token are left out of a piece; else each byte is one
 RULES: Final = (
     RULE_NFC,
+    RULE_TIDY,
     RULE_UNDERLINE,
     RULE_PREFIX,
     RULE_PREFIX_MISSING,

@@ -36,6 +36,7 @@ _CORE = (
     "chm_sha256.c",
     "chm_state.c",
     "chm_threads.c",
+    "chm_tidy.c",
     "chm_tokenizer.c",
     "chm_utf8.c",
 )

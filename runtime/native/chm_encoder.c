@@ -201,6 +201,7 @@ typedef enum chm_place { BEGINS, CONTINUES, FOLLOWS } chm_place;
 
 static bool changes(const chm_tokenizer *tokenizer, const uint8_t *text, size_t bytes) {
   if (tokenizer->rules & (CHM_RULES_PREFIX | CHM_RULE_UNDERLINE)) return true;
+  if (tokenizer->rules & CHM_RULE_TIDY && !chm_is_tidy(text, bytes)) return true;
   return tokenizer->rules & CHM_RULE_NFC && !chm_is_normal(text, bytes);
 }
 
@@ -226,15 +227,17 @@ static bool has_prefix(const chm_tokenizer *tokenizer, const uint8_t *text, chm_
 static int32_t encode_changed(chm_encoder *encoder, const uint8_t *text, size_t bytes, chm_place place) {
   const chm_tokenizer *tokenizer = encoder->tokenizer;
   bool normalizes = tokenizer->rules & CHM_RULE_NFC && !chm_is_normal(text, bytes);
-  uint64_t room = (normalizes ? 3 : 1) * (uint64_t)bytes + 1;
+  uint64_t room = (normalizes ? 4 : 1) * (uint64_t)bytes + 1;
   uint8_t *copy = chm_allocate(encoder->allocator, room);
   if (!copy) return CHM_ERROR_MEMORY;
   int32_t status = CHM_OK;
   size_t size = bytes;
-  if (normalizes) status = chm_normalize(text, bytes, encoder->allocator, copy + 1, &size);
-  else memcpy(copy + 1, text, bytes);
+  uint8_t *tidy = normalizes ? copy + 1 + 3 * bytes : copy + 1;
+  if (tokenizer->rules & CHM_RULE_TIDY) size = chm_tidy(text, bytes, tidy);
+  else memcpy(tidy, text, bytes);
+  if (normalizes) status = chm_normalize(tidy, size, encoder->allocator, copy + 1, &size);
   if (tokenizer->rules & CHM_RULE_UNDERLINE) size = to_spaces(copy + 1, size);
-  size_t at = !has_prefix(tokenizer, copy + 1, place);
+  size_t at = !size || !has_prefix(tokenizer, copy + 1, place);
   copy[0] = ' ';
   if (!status) status = encode_pieces(encoder, copy, &at, size + 1, size + 1);
   chm_release(encoder->allocator, copy, room);
@@ -339,7 +342,9 @@ int32_t chm_tokenizer_encode_part(chm_bundle *bundle, const uint8_t *text, size_
   chm_encoder encoder = {.tokenizer = &bundle->tokenizer, .allocator = &bundle->allocator, .tokens = tokens};
   size_t left = text_bytes - *at, stop = *at + (most_bytes < left ? most_bytes : left);
   int32_t status;
-  if (left && changes(&bundle->tokenizer, text + *at, left)) { /* what is changed is not cut */
+  chm_tokenizer tokenizer = bundle->tokenizer;
+  if (*at) tokenizer.rules &= ~(uint32_t)CHM_RULE_TIDY; /* the whole was tidy, or it would not have been cut */
+  if (left && changes(&tokenizer, text + *at, left)) { /* what is changed is not cut */
     status = encode_changed(&encoder, text + *at, left, *at ? FOLLOWS : BEGINS);
     if (!status) *at = text_bytes;
   } else {

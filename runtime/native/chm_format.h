@@ -67,6 +67,7 @@
   X(CHARACTERS, "characters")
 #define CHM_RULES(X) \
   X(NFC, "nfc") \
+  X(TIDY, "tidy") \
   X(UNDERLINE, "underline") \
   X(PREFIX, "prefix") \
   X(PREFIX_MISSING, "prefix-missing") \

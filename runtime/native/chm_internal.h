@@ -134,6 +134,13 @@ bool chm_is_normal(const uint8_t *text, size_t bytes);
 /* Bring a text to it: out has room for 3 * bytes, *size are used. Bytes that are no UTF-8 stay as they are. */
 int32_t chm_normalize(const uint8_t *text, size_t bytes, const chm_allocator *allocator, uint8_t *out, size_t *size);
 
+/* ---- chm_tidy.c ---- */
+
+/* White space and control characters are one space, none at the ends; typographic quotes and dashes are those of ASCII;
+ * what is not seen is left out. out has room for as many bytes; returns those that are used. Bytes that are no UTF-8 stay. */
+size_t chm_tidy(const uint8_t *text, size_t bytes, uint8_t *out);
+bool chm_is_tidy(const uint8_t *text, size_t bytes);
+
 /* ---- chm_tokenizer.c ---- */
 
 #define CHM_X(name, text) CHM_RULE_BIT_##name,

@@ -1,4 +1,4 @@
-"""Unicode's normalization form C in Python, by the tables of ``native/chm_normal_tables.h``, so that C has the same."""
+"""What is done with a text before it is cut: form C by the tables of ``native/chm_normal_tables.h``, and tidying."""
 
 from __future__ import annotations
 
@@ -21,6 +21,23 @@ def nfc(data: bytes) -> bytes:
     characters = [part for character in text for part in _parts(ord(character))]
     composed = _composed(_ordered(characters))
     return "".join(map(chr, composed)).encode("utf-8", "surrogateescape")
+
+
+_TIDY: Final[dict[int, str]] = {
+    **dict.fromkeys((*range(0x21), *range(0x7F, 0xA1), 0x1680, *range(0x2000, 0x200B)), " "),
+    **dict.fromkeys((0x2028, 0x2029, 0x202F, 0x205F, 0x3000), " "),
+    **dict.fromkeys((0xAD, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF), ""),
+    **dict.fromkeys((0x60, 0xB4, 0x2BC, 0x1FEF, 0x1FFD, *range(0x2018, 0x201C), 0x2032, 0x2039, 0x203A), "'"),
+    **dict.fromkeys((0xAB, 0xBB, *range(0x201C, 0x2020), 0x2033), '"'),
+    **dict.fromkeys((*range(0x2010, 0x2016), 0x2212), "-"),
+    0x2026: "...",
+}
+
+
+def tidy(data: bytes) -> bytes:
+    """The text as ``native/chm_tidy.c`` has it: spaces, quotes and dashes in one form, nothing at the ends."""
+    text = data.decode("utf-8", "surrogateescape").translate(_TIDY)
+    return re.sub(" +", " ", text).strip(" ").encode("utf-8", "surrogateescape")
 
 
 def _array(name: str) -> list[int]:

@@ -17,7 +17,7 @@ from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.bundle_format.strict_json import StrictJsonError, parse_strict, write_strict
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.reference.merging import Merges, merged
-from chimerac.runtime.reference.normalization import nfc
+from chimerac.runtime.reference.normalization import nfc, tidy
 from chimerac.runtime.reference.pretokenizer import pieces
 
 STRIP_LEFT: Final = 1
@@ -163,10 +163,14 @@ class Tokenizer:
         """The text as the rules have it."""
         if not data:
             return data
+        if c.RULE_TIDY in self.rules:
+            data = tidy(data)
         if c.RULE_NFC in self.rules:
             data = nfc(data)
         if c.RULE_UNDERLINE in self.rules:
             data = data.replace(_UNDERLINE, b" ")
+        if not data:
+            return data
         missing = c.RULE_PREFIX_MISSING in self.rules or (c.RULE_PREFIX_FIRST in self.rules and begins)
         return b" " + data if c.RULE_PREFIX in self.rules or (missing and data[:1] != b" ") else data
 

@@ -234,3 +234,19 @@ def test_no_value_of_another_type_is_more_than_an_error(kind: str) -> None:
             at(*path)(value)(changed)
             with suppress(UserError):
                 tokenizer_of_json("x", changed, 2000, TokenRoles())
+
+
+def test_python_and_c_tidy_a_text_the_same(internals: ct.CDLL, tmp_path: Path) -> None:
+    """In any parts, too: a later one may begin with a space, which is not the text's first."""
+    words = (b"ab", b"b ", b" c", "é".encode(), "\u0301".encode(), "’".encode(), "\u2019\u0301".encode())
+    singles = tuple(bytes([byte]) for byte in range(256))
+    for rules in (("nfc", "tidy"), ("tidy",), ("tidy", "prefix-missing"), ("nfc", "tidy", "prefix")):
+        tokenizer = Tokenizer((*singles, *words), rules=rules)
+        write_tokenizer(tmp_path / "a.model", tokenizer)
+        assert read_tokenizer(tmp_path / "a.model") == tokenizer
+        with opened(internals, tmp_path / "a.model") as in_c:
+            compare_python_and_c(tokenizer, in_c)
+            for text in ("", " ", "\u200b\n", "a b c d e f g", "tidy text of some length", " a\u00a0b’s\u0301 “c” "):
+                data = text.encode()
+                assert in_c.encode(data) == tokenizer.encode(data), text
+                assert in_c.encode_parts(data, 3) == tokenizer.encode(data), text

@@ -68,6 +68,13 @@ EXPORT size_t test_normalize(const uint8_t *text, size_t bytes, uint8_t *out) {
   return chm_normalize(text, bytes, &chm_default_allocator, out, &size) ? SIZE_MAX : size;
 }
 
+/* the tidied text in out[bytes]; its size, or SIZE_MAX where chm_is_tidy says otherwise */
+EXPORT size_t test_tidy(const uint8_t *text, size_t bytes, uint8_t *out) {
+  size_t size = chm_tidy(text, bytes, out);
+  bool same = size == bytes && !memcmp(text, out, bytes);
+  return same == chm_is_tidy(text, bytes) ? size : SIZE_MAX;
+}
+
 /* a bundle with nothing but a tokenizer, whose file has to stay where it is; NULL if it cannot be opened */
 EXPORT chm_bundle *test_tokenizer_open(const void *file, size_t bytes) {
   chm_bundle *bundle = chm_allocate(&chm_default_allocator, sizeof *bundle);
