@@ -12,6 +12,7 @@ _MIXERS = {
     "titans_apply": "Titans memory",
     "gated_delta": "Gated DeltaNet",
     "gated_linear_attention": "gated linear attention",
+    "generalized_delta": "generalised delta rule",
     "mlstm": "mLSTM",
     "window_attention": "window attention",
     "cached_attention": "attention",

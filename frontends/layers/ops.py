@@ -22,6 +22,7 @@ from chimerac.frontends.layers.quantization import dequantize, quantized_product
 causal_conv = ops_recurrent.causal_conv
 gated_delta = ops_recurrent.gated_delta
 gated_linear_attention = ops_recurrent.gated_linear_attention
+generalized_delta = ops_recurrent.generalized_delta
 mlstm = ops_recurrent.mlstm
 rope = ops_memory.rope
 window_attention = ops_memory.window_attention

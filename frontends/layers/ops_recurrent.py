@@ -1,4 +1,4 @@
-"""Custom operations of the recurrent mixers: causal convolution, gated delta rule, gated linear attention, mLSTM.
+"""Custom operations of the recurrent mixers: causal convolution, delta rules, gated linear attention, mLSTM.
 
 Token after token."""
 
@@ -79,6 +79,30 @@ def gated_linear_attention(
 
 
 gated_linear_attention.register_fake(like(2, 4))
+
+
+@torch.library.custom_op("chimera::generalized_delta", mutates_args=())
+def generalized_delta(
+    r: Tensor, decay: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Generalised delta rule (RWKV-7, arXiv 2503.14456): S <- diag(w) S + b (a^T S) + k v^T; o = r^T S.
+
+    Args:
+        r, decay (0 to 1), k, a, b: [T, H, dk]; v: [T, H, dv]; state: [H, dk, dv].
+
+    Returns:
+        o [T, H, dv] and the new state.
+    """
+    outputs = []
+    for t in range(r.shape[0]):
+        removed = torch.einsum("hk,hkv->hv", a[t], state)
+        kept = decay[t][:, :, None] * state + b[t][:, :, None] * removed[:, None, :]
+        state = kept + k[t][:, :, None] * v[t][:, None, :]
+        outputs.append(torch.einsum("hk,hkv->hv", r[t], state))
+    return torch.stack(outputs), state
+
+
+generalized_delta.register_fake(like(3, 6))
 
 
 @torch.library.custom_op("chimera::mlstm", mutates_args=())

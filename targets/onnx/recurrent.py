@@ -81,6 +81,28 @@ def build_gated_linear_attention(context: Context, op: Op) -> tuple[str, ...]:
     return nodes.op("Mul", outputs, nodes.f32(op.number("scale"))), nodes.transpose(after, 1, 0, 2)
 
 
+def build_generalized_delta(context: Context, op: Op) -> tuple[str, ...]:
+    """S = w S + b (a S) + k v; o = r S. The state runs as [K, H, V]."""
+    *rows, state = (context.value(o) for o in op.operands)
+    nodes = context.nodes
+    heads, keys, values = (int(d) for d in op.operands[6].type.shape)
+    names = ("r", "decay", "k", "v", "a", "b")
+    read = [(x if name == "v" else columns(nodes, x)) for name, x in zip(names, rows, strict=True)]
+    body = nodes.subgraph()
+    s, r_t, decay_t, k_t, v_t, a_t, b_t = (body.pool.fresh(name) for name in ("s", *names))
+    removed = body.sum_first(body.op("Mul", a_t, s))
+    kept = body.op("Add", body.op("Mul", decay_t, s), body.op("Mul", b_t, removed))
+    update = body.op("Add", kept, body.op("Mul", k_t, v_t))
+    output = body.sum_first(body.op("Mul", r_t, update))
+    after, outputs = nodes.scan(
+        body,
+        [(nodes.transpose(state, 1, 0, 2), s, update, [keys, heads, values])],
+        list(zip(read, (r_t, decay_t, k_t, v_t, a_t, b_t), strict=True)),
+        [(output, [heads, values])],
+    )
+    return outputs, nodes.transpose(after, 1, 0, 2)
+
+
 def for_each_head(nodes: Nodes, x: str, pairs: int, heads: int) -> str:
     """f32[T, G, K] as [T, H, K], each head as often as neighbours share it."""
     if pairs == heads:
@@ -227,6 +249,7 @@ TRANSLATORS: Mapping[str, Translate] = {
     "causal_conv": build_causal_conv,
     "gated_delta": build_gated_delta,
     "gated_linear_attention": build_gated_linear_attention,
+    "generalized_delta": build_generalized_delta,
     "mlstm": build_mlstm,
     "titans_anchor": build_titans_anchor,
     "titans_apply": build_titans_apply,

@@ -1,4 +1,4 @@
-"""Recurrences with explicit state: causal convolution, gated delta rule, gated linear attention, mLSTM, Titans memory.
+"""Recurrences with explicit state: causal convolution, delta rules, gated linear attention, mLSTM, Titans memory.
 
 All run token by token, so that a call with many tokens and many calls with one give the same bits. Products of a
 vector with a state matrix add the terms in ascending order of the summed index, starting from +0, with the outputs as
@@ -106,6 +106,25 @@ def _infer_gated(operands: Types, attributes: Attributes) -> tuple[TensorType, .
     require(keys > 0 and heads % keys == 0, f"{heads} heads of values do not share {keys} of keys")
     require(all(gate == TensorType("f32", v.shape[:2]) for gate in gates), f"gates {gates} for v {v}")
     require(state.shape == (heads, q.shape[2], v.shape[2]), f"state {state} for k {k}, v {v}")
+    return v, state
+
+
+def _generalized_delta(op: Op, arrays: Arrays) -> tuple[np.ndarray, ...]:
+    r, decay, k, v, a, b, state = arrays
+    outputs = []
+    for t in range(r.shape[0]):
+        removed = vector_matrix(a[t], state)
+        state = decay[t][:, :, None] * state + b[t][:, :, None] * removed[:, None, :]
+        state = state + k[t][:, :, None] * v[t][:, None, :]
+        outputs.append(vector_matrix(r[t], state))
+    return np.stack(outputs), state
+
+
+def _infer_generalized(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+    r, decay, k, v, a, b, state = operands
+    _require_heads(r, k, v, state)
+    require(r == decay == a == b, f"r {r}, decay {decay}, a {a}, b {b}")
+    require(state.shape == (r.shape[1], r.shape[2], v.shape[2]), f"state {state} for k {k}, v {v}")
     return v, state
 
 
@@ -260,6 +279,16 @@ OPS = [
         torch="chimera.gated_linear_attention.default",
         in_place={1: 4},
         work=Work(_elements(4, 2), _matrices(4)),
+    ),
+    OpDef(
+        "generalized_delta",
+        "S = w S + b (a S) + k v; o = r S, with a decay for each row of a state (RWKV-7, arXiv 2503.14456)",
+        ("r", "decay", "k", "v", "a", "b", "state"),
+        _infer_generalized,
+        _generalized_delta,
+        torch="chimera.generalized_delta.default",
+        in_place={1: 6},
+        work=Work(_elements(6, 4), _matrices(6)),
     ),
     OpDef(
         "mlstm",

@@ -226,6 +226,9 @@ def test_recurrences_and_attention() -> None:
     refuse("gated_delta", shared, shared, q, gate, gate, state, scale=1.0)
     assert OPS["gated_linear_attention"].infer((q, q, shared, gates, f32(6, 4, 4)), {"scale": 1.0})[0] == shared
     refuse("gated_linear_attention", q, q, q, f32("T", 3), state, scale=1.0)
+    assert OPS["generalized_delta"].infer((q, q, q, q, q, q, state), {}) == (q, state)
+    refuse("generalized_delta", q, gate, q, q, q, q, state)
+    refuse("generalized_delta", q, q, q, f32("T", 2, 6), q, q, state)
     refuse("mlstm", q, q, q, gate, gate, state, f32(2, 4), f32(4), scale=1.0)
     refuse("causal_conv", f32("T", 8), f32(8, 4), f32(4, 8))
     refuse("causal_conv", f32("T", 8), f32(9, 4), f32(3, 8))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from runpy import run_path
 
 import numpy as np
 import pytest
@@ -37,6 +40,13 @@ def linear_attention(tokens: int, dk: int = 5, dv: int = 7) -> tuple[Arrays, Arr
     return [q, k, v, decay], state
 
 
+def generalized(tokens: int, dk: int = 5, dv: int = 7) -> tuple[Arrays, Arrays]:
+    """As RWKV-7 has them: a removes where the normed key points, b puts a part of that back."""
+    (r, removed, v, _, _), state = delta(tokens, dk, dv)
+    decay, rate = (np.abs(np.tanh(draw(seed, tokens, HEADS, dk))) for seed in (4, 5))
+    return [r, decay, draw(7, tokens, HEADS, dk), v, -removed, removed * rate], state
+
+
 def mlstm(tokens: int, dk: int = 5, dv: int = 7) -> tuple[Arrays, Arrays]:
     q, k, v = draw(1, tokens, HEADS, dk), draw(2, tokens, HEADS, dk), draw(3, tokens, HEADS, dv)
     i, f = draw(4, tokens, HEADS, scale=2), draw(5, tokens, HEADS, scale=2)
@@ -63,6 +73,7 @@ CASES: list[Case] = [
     ("causal_conv", conv, {}, (0,)),
     ("gated_delta", delta, {"scale": 0.4}, (0, 1, 2, 3, 4)),
     ("gated_linear_attention", linear_attention, {"scale": 0.4}, (0, 1, 2, 3)),
+    ("generalized_delta", generalized, {}, (0, 1, 2, 3, 4, 5)),
     ("mlstm", mlstm, {"scale": 0.4}, (0, 1, 2, 3, 4)),
     ("titans_update", titans, {}, (0, 1, 2, 3, 4)),
     ("window_attention", attention, {"window": 5, "scale": 0.4}, (0, 1, 2, 5)),
@@ -146,6 +157,34 @@ def test_gated_linear_attention_is_a_product_with_decays(dk: int, dv: int) -> No
     np.testing.assert_allclose(y, truth, rtol=1e-4, atol=1e-5)
     left = np.einsum("shk,sh,shv->hkv", k, np.exp(since[-1] - since), v) + np.exp(since[-1])[:, None, None] * state
     np.testing.assert_allclose(new_state, left, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dk", "dv"), [(1, 1), (5, 7), (8, 8), (9, 16)])
+def test_generalized_delta_is_a_product_of_transitions(dk: int, dv: int) -> None:
+    """S = S (diag(w) + a^T b) + v^T k with rows of values, as arXiv 2503.14456 writes it."""
+    operands, (state,) = generalized(6, dk, dv)
+    y, new_state = run_op("generalized_delta", *operands, state)
+    r, decay, k, v, a, b = (torch.from_numpy(array).double() for array in operands)
+    s = torch.from_numpy(state).double().mT
+    for t in range(6):
+        s = s @ (torch.diag_embed(decay[t]) + a[t][:, :, None] @ b[t][:, None]) + v[t][:, :, None] @ k[t][:, None]
+        np.testing.assert_allclose(y[t], (s @ r[t][:, :, None]).squeeze(-1).numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(new_state, s.mT.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_generalized_delta_as_flash_linear_attention_has_it() -> None:
+    """Its reference in plain PyTorch, whose decays are logarithms. That file needs less than the package does."""
+    package = find_spec("fla")
+    if package is None or package.origin is None or find_spec("einops") is None:
+        pytest.skip("fla-core and einops are not installed")
+    naive = run_path(str(Path(package.origin).parent / "ops/generalized_delta_rule/dplr/naive.py"))
+    (r, decay, k, v, a, b), (state,) = generalized(6)
+    rows = [torch.from_numpy(array)[None].transpose(1, 2) for array in (r, k, v, a, b, np.log(decay))]
+    theirs, left = naive["dplr_recurrence"](*rows, initial_state=torch.from_numpy(state)[None])
+    y, new_state = run_op("generalized_delta", r, decay, k, v, a, b, state)
+    scale = r.shape[-1] ** -0.5
+    np.testing.assert_allclose(y * scale, theirs[0].transpose(0, 1).numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(new_state, left[0].numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_heads_of_values_that_share_keys() -> None:

@@ -41,6 +41,7 @@ def arguments() -> dict[str, tuple[object, ...]]:
         "causal_conv": (x, torch.randn(8, 4), torch.randn(3, 8)),
         "gated_delta": (heads, heads, heads, -gates, gates, state, 0.5),
         "gated_linear_attention": (heads, heads, heads, -gates, state, 0.5),
+        "generalized_delta": (heads, torch.rand(T, H, D), heads, heads, -heads, 0.5 * heads, state),
         "mlstm": (heads, heads, heads, gates, gates, state, torch.randn(H, D), torch.zeros(H), 0.5),
         "rope": (heads, scalar(7), 1e4),
         "window_attention": (heads, heads, heads, heads, heads, heads, ring, ring + 1, scalar(0), scalar(1), W, 0.5),

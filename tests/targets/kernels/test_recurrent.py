@@ -95,6 +95,21 @@ def test_gated_linear_attention(every: int, tmp_path: Path) -> None:
     check_in_turn(cases, native_isas(), tmp_path, every)
 
 
+def generalized_delta(heads: int, keys: int, values: int, n: int) -> list[np.ndarray]:
+    r, removed, v, *_, state = gated_delta(heads, keys, values, n)
+    rows = [gate(n, heads, keys), normal(n, heads, keys), v, -removed, removed * gate(n, heads, keys)]
+    return [r, *rows, state]
+
+
+@IN_TURN
+def test_generalized_delta(every: int, tmp_path: Path) -> None:
+    drawn = [generalized_delta(h, d, d, n) for h, d, n in SIZES]
+    drawn += [generalized_delta(2, 8, 20, 3), generalized_delta(1, 5, 130, 2)]
+    cases = [case("generalized_delta", arrays, tokens=range(6)) for arrays in drawn]
+    cases.append(case("generalized_delta", generalized_delta(2, 12, 12, 1), tokens=[]))
+    check_in_turn(cases, native_isas(), tmp_path, every)
+
+
 @IN_TURN
 def test_mlstm(every: int, tmp_path: Path) -> None:
     cases = [case("mlstm", mlstm(h, d, d, n), {"scale": d**-0.5}, tokens=GATES) for h, d, n in SIZES]
@@ -122,6 +137,7 @@ def test_special_values(tmp_path: Path) -> None:
         cases.append(case("gated_delta", special(gated_delta(3, 8, 8, 2)), {"scale": 0.5}, tokens=GATES))
         odd = without_rates(special(gated_delta(3, 8, 8, 2)))
         cases.append(case("gated_linear_attention", odd, {"scale": 0.5}, tokens=range(4)))
+        cases.append(case("generalized_delta", special(generalized_delta(3, 8, 8, 2)), tokens=range(6)))
         cases.append(case("mlstm", special(mlstm(3, 8, 8, 2)), {"scale": 0.5}, tokens=GATES))
         update = special(titans_update(3, 8, 2, 1))
         cases.append(case("titans_update", update, tokens=GATES))
@@ -139,11 +155,15 @@ def test_sums_start_from_positive_zero(tmp_path: Path) -> None:
     for operands in (delta, lstm):
         operands[0][:] = -0.0  # q, so that q S sums up negative zeros
         operands[1][:] = -0.0
-    delta[5], lstm[5], lstm[6] = gate(2, 8, 8), gate(2, 8, 8), gate(2, 8)
+    generalized = generalized_delta(2, 8, 8, 2)
+    for rows in (generalized[0], generalized[2], generalized[4]):
+        rows[:] = -0.0
+    delta[5], generalized[6], lstm[5], lstm[6] = gate(2, 8, 8), gate(2, 8, 8), gate(2, 8, 8), gate(2, 8)
     cases = [
         case("causal_conv", convolution, tokens=[0]),
         case("gated_delta", delta, {"scale": 1.0}, tokens=GATES),
         case("gated_linear_attention", without_rates(delta), {"scale": 1.0}, tokens=range(4)),
+        case("generalized_delta", generalized, tokens=range(6)),
         case("mlstm", lstm, {"scale": 1.0}, tokens=GATES),
         case("titans_apply", [delta[0], gate(2, 2, 8, 8)], tokens=[0]),
     ]
