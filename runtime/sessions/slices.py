@@ -6,6 +6,9 @@ from typing import Final
 
 AIM: Final = 0.03  #: seconds of a call
 ALIGNMENT: Final = 64  #: a call that crosses no multiple of it in vain costs least: blocks of models divide it
+#: tokens that are run together however long they take: a large model runs them in little more time than a single one,
+#: which would take longer than a call should by itself and be run alone for ever
+LEAST: Final = 16
 _FIRST_BYTES: Final = 32 << 20  #: of weights; a model with as many surely runs ALIGNMENT tokens in AIM seconds
 _MOST: Final = 4096  #: tokens of a call
 
@@ -15,13 +18,13 @@ class Slices:
 
     def __init__(self, weight_bytes: int) -> None:
         """Before anything was measured, guess by the bytes that a token reads."""
-        self._count = float(max(1, min(ALIGNMENT, ALIGNMENT * _FIRST_BYTES // max(1, weight_bytes))))
+        self._count = float(min(ALIGNMENT, ALIGNMENT * _FIRST_BYTES // max(1, weight_bytes)))
 
     def next(self, position: int, left: int) -> int:
         """Tokens to run from a position on, at least 1 of the ``left`` ones."""
-        end = position + max(1, int(self._count))
-        aligned = end - end % ALIGNMENT
-        return min(left, (aligned if aligned > position else end) - position)
+        end = position + max(LEAST, int(self._count))
+        multiple = ALIGNMENT if end // ALIGNMENT > position // ALIGNMENT else LEAST
+        return min(left, end - end % multiple - position)
 
     def took(self, count: int, seconds: float) -> None:
         """What a call of so many tokens took."""

@@ -3,6 +3,8 @@
 const SLICE_MS = 12; // of many short steps
 const PROMPT_MS = 20; // of a prompt's tokens in one call
 const ALIGNMENT = 64; // a call that crosses no multiple of it in vain costs least: blocks of models divide it
+const BLOCK = 16; // of most models
+const LEAST = 4; // tokens that share the reading of weights, however long they take: alone, each would take about as long
 const FIRST_BYTES = 16 << 20; // of weights; a model with as many runs ALIGNMENT tokens in about PROMPT_MS
 const MOST = 4096; // tokens of a call
 
@@ -30,14 +32,14 @@ export class Slices {
   #count;
 
   constructor(weightBytes) {
-    this.#count = Math.max(1, Math.min(ALIGNMENT, Math.floor((ALIGNMENT * FIRST_BYTES) / Math.max(1, weightBytes))));
+    this.#count = Math.min(ALIGNMENT, Math.floor((ALIGNMENT * FIRST_BYTES) / Math.max(1, weightBytes)));
   }
 
   /** Tokens to run from a position on, at least 1 of those that are left. */
   next(position, left) {
-    const end = position + Math.max(1, Math.floor(this.#count));
-    const aligned = end - (end % ALIGNMENT);
-    return Math.min(left, (aligned > position ? aligned : end) - position);
+    const end = position + Math.max(LEAST, Math.floor(this.#count));
+    const multiple = [ALIGNMENT, BLOCK, LEAST].find((size) => Math.floor(end / size) > Math.floor(position / size));
+    return Math.min(left, end - (end % multiple) - position);
   }
 
   /** What a call of so many tokens took. */

@@ -11,7 +11,7 @@ import pytest
 
 from chimerac.runtime import Session, load
 from chimerac.runtime.sessions.native import NativeSession
-from chimerac.runtime.sessions.slices import AIM, ALIGNMENT, Slices
+from chimerac.runtime.sessions.slices import AIM, ALIGNMENT, LEAST, Slices
 
 OPTIONS: dict[str, Any] = {"max_tokens": 12, "temperature": 1.3, "seed": 3, "repetition_penalty": 1.2}
 LONG = [int(token) for token in np.random.default_rng(0).integers(0, 256, 60_000)]
@@ -132,7 +132,7 @@ def test_a_signal_at_any_moment(session: Session) -> None:
 
 @pytest.mark.parametrize("seconds", [1e-7, 1e-4, 0.004, 0.4])
 def test_slices_take_what_they_aim_at(seconds: float) -> None:
-    """With a model whose tokens take this long; the first slice is a guess, and one token cannot be cut."""
+    """With a model whose tokens take this long; the first slice is a guess, and a block is not cut."""
     slices, position, left = Slices(1 << 20), 7, 500_000
     times: list[float] = []
     while left and len(times) < 200:
@@ -141,7 +141,7 @@ def test_slices_take_what_they_aim_at(seconds: float) -> None:
         slices.took(count, seconds * count)
         position, left = position + count, left - count
         times.append(seconds * count)
-    assert max(times[1:]) <= max(1.01 * AIM, seconds)
+    assert max(times[1:]) <= max(1.01 * AIM, LEAST * seconds)
     assert np.median(times) >= min(AIM / 3, seconds * 4096 * 0.9) or seconds >= AIM
 
 
@@ -155,7 +155,18 @@ def test_slices_end_at_multiples_of_blocks() -> None:
 
 
 def test_a_large_model_begins_with_few_tokens() -> None:
-    assert [Slices(size).next(0, 1000) for size in (0, 30 << 20, 64 << 20, 1 << 30, 1 << 40)] == [64, 64, 32, 2, 1]
+    assert [Slices(size).next(0, 1000) for size in (0, 30 << 20, 64 << 20, 1 << 30, 1 << 40)] == [64, 64, 32, 16, 16]
+
+
+def test_tokens_of_a_large_model_are_run_in_whole_blocks() -> None:
+    """A block of it takes as long as a token: slices of one token would never show that they cost less together."""
+    slices, position, calls = Slices(1 << 30), 3, 0
+    while position < 1000:
+        count = slices.next(position, 1000 - position)
+        slices.took(count, 2 * AIM * (1 + count / 100))
+        position, calls = position + count, calls + 1
+        assert position % LEAST == 0 or position == 1000
+    assert calls <= 1000 // LEAST + 1
 
 
 def test_a_slow_moment_does_not_last() -> None:
@@ -164,5 +175,5 @@ def test_a_slow_moment_does_not_last() -> None:
     for step in range(30):
         counts.append(slices.next(0, 1 << 20))
         slices.took(counts[-1], (1.0 if step == 5 else 1e-4) * counts[-1])
-    assert counts[6] == 1
+    assert counts[6] == LEAST
     assert counts[-1] >= 256
