@@ -104,6 +104,7 @@ class Model:
         absent: paths of what the description enables and no compiler makes yet.
         provenance: where the weights come from (``weights``), and what else the manifest says of the origin.
         notes: what the card says of the weights, in Markdown.
+        examples: prompts that show what the weights can do.
         reference: the same model in PyTorch; None where it is too large, or there is none.
         place: where a dotted key of the description is written, for errors.
     """
@@ -121,6 +122,7 @@ class Model:
     absent: tuple[str, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     notes: str = ""
+    examples: tuple[str, ...] = ()
     reference: Reference | None = None
     place: Callable[[str], Span | None] = nowhere
 

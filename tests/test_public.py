@@ -18,8 +18,8 @@ import chimerac
 from chimerac.compiler.cli.main import main
 
 SOURCE = Path(chimerac.__file__)
-#: Commands whose function has another name: ``chimerac.targets`` is a package, and grammars have one command.
-OTHER_NAMES = {"targets": "list_targets", "grammar check": "check_grammar"}
+#: Commands whose function has another name: ``targets`` and ``runtime`` are packages, and grammars have one command.
+OTHER_NAMES = {"targets": "list_targets", "grammar check": "check_grammar", "runtime": "write_runtime"}
 
 
 def commands() -> list[str]:
@@ -82,6 +82,8 @@ def test_the_options_of_a_command_are_parameters_of_its_function() -> None:
         "precision": "settings",
         "compile": "settings",
         "checkpointing": "settings",
+        **dict.fromkeys(("max_size", "page", "examples", "package", "runtime"), "packaging"),
+        "no_isolation": "isolated",
     }
     elsewhere = {("inspect", name) for name in ("scale", "set", "ir", "target", "loops", "after")} | {
         ("check", "schema"),

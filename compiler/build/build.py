@@ -31,6 +31,7 @@ from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.caches import CACHE_TYPES
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.model import GrammarRequest, Model
+from chimerac.compiler.packaging.options import USUAL, PackagingOptions
 from chimerac.compiler.packaging.package import Naming, Tested
 from chimerac.compiler.packaging.registry import package_of
 from chimerac.frontends.config.locate import builtin_names
@@ -95,6 +96,7 @@ def build(
     cache: str | None = None,
     weights_format: Given | None = None,
     activations: str | None = None,
+    packaging: PackagingOptions = USUAL,
 ) -> BuildReport:
     """Build bundles of a model for some targets.
 
@@ -127,6 +129,7 @@ def build(
             int8 by default, and patterns fit their names in the module and in files.
         activations: what has a scale, of the 8-bit activations of a published model's ternary layers: ``blocks`` of 64
             channels, or ``row``, all channels of a token; None for what the model was made for.
+        packaging: the page and the npm package of web bundles, and the most bytes that any may take.
 
     Returns:
         what was built.
@@ -148,7 +151,7 @@ def build(
         if said := [name for name, value in given.items() if value is not None and value != ()]:
             hint = "its files say what it is"
             raise UserError("CHM219", f"{config} is a published model, and takes no {', '.join(said)}", hint=hint)
-        run, held = _Run(targets, out, options, check, jobs, progress), cache or CACHE_TYPES[0]
+        run, held = _Run(targets, out, options, check, jobs, progress, packaging), cache or CACHE_TYPES[0]
         opened = open_published(
             config, context=context, weights_format=weights_format, activations=activations, tell=run.log.tell
         )
@@ -176,6 +179,7 @@ def build(
             context=context,
             cache=cache,
             weights_format=weights_format,
+            packaging=packaging,
         )
     chosen = {
         "example": example,
@@ -188,7 +192,7 @@ def build(
     if names := [name for name, value in chosen.items() if value is not None]:
         message = f"{config} is a config, and takes no {' or '.join(names)}"
         raise UserError("CHM219", message, hint="its family knows them")
-    run = _Run(targets, out, options, check, jobs, progress)
+    run = _Run(targets, out, options, check, jobs, progress, packaging)
     # what can be known to fail is refused before the minutes that a large model takes
     described = read_description(config, scale=scale, overrides=overrides, seed=seed, tell=run.log.tell)
     run.claim(described.description, described.description.fewest_loops, described.description.loops)
@@ -221,6 +225,7 @@ def compile(
     check: bool = True,
     jobs: int | None = None,
     progress: Progress | None = None,
+    packaging: PackagingOptions = USUAL,
 ) -> BuildReport:
     """Build bundles of a PyTorch module with its weights: of a language model, or of tensors to tensors.
 
@@ -259,7 +264,7 @@ def compile(
             the chat, CHM3xx targets and tools, CHM4xx the finished bundle.
         InternalError: a bug of chimerac, naming the pass.
     """
-    run = _Run(targets, out, LoweringOptions(loops, without, trits, dump_passes), check, jobs, progress)
+    run = _Run(targets, out, LoweringOptions(loops, without, trits, dump_passes), check, jobs, progress, packaging)
     if isinstance(module, str):
         module = module_of_source(module)
     if block < 1:
@@ -303,7 +308,7 @@ def build_model(model: Model, target: Target, path: Path, *, check: bool = True,
     log = TimingLog(None, jobs)
     with KernelQueue(jobs) as queue:
         made, _ = start_build(model.module, target, queue, log, LoweringOptions())
-        write_bundle(model, made, path, _SelfTests(model, log), log, check=check)
+        write_bundle(model, made, path, _SelfTests(model, log), log, check=check, options=USUAL)
     return made.module
 
 
@@ -335,6 +340,7 @@ class _Run:
         check: bool,
         jobs: int | None,
         progress: Progress | None,
+        packaging: PackagingOptions,
     ) -> None:
         if jobs is not None and jobs < 1:
             raise UserError("CHM312", f"{jobs} jobs: at least one has to do the work")
@@ -344,7 +350,7 @@ class _Run:
         if not self.targets:
             raise UserError("CHM300", "no target is given", hint="--target x86_64-avx2 or --target wasm")
         pipeline.passes(without=options.without)
-        self.out, self.options, self.check = Path(out), options, check
+        self.out, self.options, self.check, self.packaging = Path(out), options, check, packaging
         self.places: dict[Target, Path] = {}
 
     def claim(self, naming: Naming, fewest: int, most: int) -> None:
@@ -368,8 +374,7 @@ class _Run:
             while started:  # each lowered module is let go when its bundle is written
                 (made, seconds), begun = started.pop(0), time.perf_counter()
                 path = self.places[made.target]
-                write_bundle(model, made, path, tests, log, check=self.check)
-                size = sum(f.stat().st_size for f in path.iterdir())
+                size = write_bundle(model, made, path, tests, log, check=self.check, options=self.packaging)
                 bundles.append(BuiltBundle(made.target.name, path, size, seconds + time.perf_counter() - begun))
         timings = log.timings()
         return BuildReport(

@@ -53,6 +53,7 @@ class Described:
     weights: Path | None = None
     tokenizer: Path | None = None
     notes: str = ""  #: what the card says of these weights
+    examples: tuple[str, ...] = ()  #: prompts for them
 
 
 def read_description(
@@ -76,8 +77,9 @@ def read_description(
     tokenizer = shipped_file(config, ".tokenizer")
     if seed is not None:
         return Described(family, description, tokenizer=tokenizer)
-    weights, notes = shipped_file(config, ".safetensors"), shipped_file(config, ".md")
-    return Described(family, description, weights, tokenizer, notes.read_text("utf-8") if notes else "")
+    weights, notes, prompts = (shipped_file(config, suffix) for suffix in (".safetensors", ".md", ".examples.txt"))
+    texts = [file.read_text("utf-8") if file else "" for file in (notes, prompts)]
+    return Described(family, description, weights, tokenizer, texts[0], tuple(texts[1].splitlines()))
 
 
 def checked_seed(seed: int) -> int:
@@ -146,6 +148,7 @@ def import_described(
         absent=description.absent,
         provenance={"weights": filled.origin, "scale": description.scale},
         notes=described.notes if weights is None else "",
+        examples=described.examples if weights is None else (),
         reference=None if filled.computed else reference,
         place=description.place,
     )

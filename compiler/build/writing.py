@@ -17,6 +17,8 @@ from chimerac.compiler.ir.custom import CUSTOM
 from chimerac.compiler.ir.interpreter import is_large
 from chimerac.compiler.ir.module import Module, walk
 from chimerac.compiler.model import Model
+from chimerac.compiler.packaging.budget import check_budget
+from chimerac.compiler.packaging.options import PackagingOptions
 from chimerac.compiler.packaging.package import Build, Job, Tested
 from chimerac.compiler.packaging.registry import package_of
 from chimerac.runtime.errors import BundleError
@@ -66,15 +68,20 @@ def write_bundle(
     log: TimingLog,
     *,
     check: bool,
-) -> None:
+    options: PackagingOptions,
+) -> int:
     """Make a bundle in a temporary folder beside ``path`` and rename it there when it is whole and tested.
 
     Args:
         self_test: the self-test vector of a lowered module.
         check: run the bundle's self-test where this machine can.
 
+    Returns:
+        bytes of its files, without those that are others compressed.
+
     Raises:
-        UserError: CHM302 from the C compiler; CHM321, a file cannot be written; CHM4xx, the self-test failed.
+        UserError: CHM302 from the C compiler; CHM321, a file cannot be written; CHM325, the bundle is too large;
+            CHM4xx, the self-test failed.
     """
     target = build.target
     try:
@@ -83,11 +90,15 @@ def write_bundle(
             work, folder = temporary / "work", temporary / "bundle"
             work.mkdir()
             folder.mkdir()
-            package_of(target).write(Job(model, (build,), folder, work, self_test, log))
+            names = package_of(target).write(Job(model, (build,), folder, work, self_test, log, options))
+            if options.max_bytes is not None:
+                check_budget(path.name, folder, options.max_bytes)
             if check:
                 _check(folder, target, log, _own_ops(build.module))
+            size = sum((folder / name).stat().st_size for name in names)
             replace_folder(folder, path, temporary / ASIDE_NAME)
             note(path, "built")
+        return size
     except BundleError as error:
         raise as_user_error(error) from None
     except OSError as error:

@@ -10,6 +10,7 @@ import click
 
 from chimerac.compiler.cli.options import config_options, example_option
 from chimerac.compiler.cli.output import print_step, say
+from chimerac.compiler.packaging.options import PAGES, Page, packaging_options
 from chimerac.compiler.units import decimal_size
 
 
@@ -52,6 +53,15 @@ from chimerac.compiler.units import decimal_size
 @click.option(
     "--trits", type=click.Choice(["t2", "t5"]), help="Pack weights in 2 or in 1.6 bits.  [default: the faster]"
 )
+@click.option("--max-size", metavar="SIZE", help="Fail where one device needs more of a bundle: 400kB, 1.5MiB.")
+@click.option("--page", type=click.Choice(PAGES), help="Of a web bundle.  [default: demo]")
+@click.option("--examples", type=click.Path(dir_okay=False), help="Prompts that the page proposes, one a line.")
+@click.option("--package", "npm", metavar="NAME[@VERSION]", help="The npm package that a web bundle is.")
+@click.option(
+    "--runtime",
+    metavar="NAME",
+    help="Take a web bundle's loader from this npm package, which `chimerac runtime` makes.",
+)
 @click.option("--no-verify", is_flag=True, help="Do not run the finished bundle's self-test.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Compilers at a time.  [default: one per core]")
 @click.option("--timings", type=click.Path(dir_okay=False), help="Write the times of passes and kernels, as JSON.")
@@ -70,6 +80,11 @@ def build(
     timings: str | None,
     verbose: bool,
     quiet: bool,
+    max_size: str | None,
+    page: Page | None,
+    examples: str | None,
+    npm: str | None,
+    runtime: str | None,
     **options: Any,
 ) -> None:
     """Build bundles of CONFIG, a file or the name of a built-in config.
@@ -90,6 +105,7 @@ def build(
         example=example or None,
         weights_format=weights_format or None,
         progress=None if quiet else print_step,
+        packaging=packaging_options(page=page, npm=npm, runtime=runtime, examples=examples, max_size=max_size),
         **options,
     )
     if report.absent:

@@ -16,6 +16,7 @@ from chimerac.compiler.cli.grammar import grammar
 from chimerac.compiler.cli.inspect import inspect
 from chimerac.compiler.cli.output import finish_output, prepare_streams, say
 from chimerac.compiler.cli.run import run
+from chimerac.compiler.cli.runtime import runtime
 from chimerac.compiler.cli.serve import serve
 from chimerac.compiler.cli.targets import targets
 from chimerac.compiler.cli.train import train
@@ -23,7 +24,7 @@ from chimerac.compiler.cli.verify import verify
 from chimerac.version import __version__
 
 #: In the order in which a newcomer needs them.
-COMMANDS = (build, run, serve, bench, train, check, explain, grammar, inspect, verify, targets, doctor)
+COMMANDS = (build, run, serve, runtime, bench, train, check, explain, grammar, inspect, verify, targets, doctor)
 
 
 class _Group(click.Group):

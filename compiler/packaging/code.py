@@ -17,7 +17,15 @@ from chimerac.compiler.ir.module import Module, walk
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.packaging.activity import activity_of
 from chimerac.compiler.packaging.ahead import made_ahead
-from chimerac.compiler.packaging.data_files import check_names, data_names, write_card, write_data, write_report
+from chimerac.compiler.packaging.compressed import compressed_roles
+from chimerac.compiler.packaging.data_files import (
+    REPORT,
+    check_names,
+    data_names,
+    write_card,
+    write_data,
+    write_report,
+)
 from chimerac.compiler.packaging.facts import generation_of
 from chimerac.compiler.packaging.package import Build, Job, Naming, Tested, test_fields
 from chimerac.compiler.packaging.report import ReportInput, common_facts, file_rows, remark_rows
@@ -72,7 +80,17 @@ class CodePackage:
 
     def write(self, job: Job) -> list[str]:
         """As of ``Package``."""
-        return _Writer(job, self.runtime).write()
+        return _Writer(job, self).write()
+
+    def write_runtime(self, job: Job, roles: Mapping[str, str]) -> dict[str, str]:
+        """Write what is not of this model's code and data, whose roles are given; the roles by name."""
+        for name, source in self.runtime.items():
+            shutil.copyfile(source, job.folder / name)
+        return dict.fromkeys(self.runtime, "runtime")
+
+    def compress(self, folder: Path, names: Sequence[str], jobs: int) -> dict[str, int]:
+        """Write what is sent in place of files; bytes that are sent by name."""
+        return {}
 
     def check_weights(self, bundle: Path, manifest: Manifest, module: Module, origin: str) -> None:
         """As of ``Package``."""
@@ -88,8 +106,8 @@ class CodePackage:
 class _Writer:
     """Writes one bundle."""
 
-    def __init__(self, job: Job, runtime: Mapping[str, Path]) -> None:
-        self.job, self.runtime = job, runtime
+    def __init__(self, job: Job, package: CodePackage) -> None:
+        self.job, self.package = job, package
         self.model, self.build, self.folder = job.model, job.build, job.folder
         self.target, self.module = job.build.target, job.build.module
         self.names = data_names(self.model.name, self.model.file_names)
@@ -107,13 +125,13 @@ class _Writer:
         begun = time.perf_counter()
         roles = {self.names["weights"]: "weights", **write_data(self.folder, self.model, self.names)}
         roles |= self._code(contents, shared, kernels)
-        for name, source in self.runtime.items():
-            shutil.copyfile(source, self.folder / name)
-            roles[name] = "runtime"
         roles |= write_card(self.folder, self.model, self.build)
-        report = self._report(roles, tested, kernels[self.target.isa])
+        roles |= self.package.write_runtime(job, {**roles, REPORT: "document"})
+        sent = self.package.compress(self.folder, compressed_roles(roles), job.steps.jobs)
+        report = self._report(roles, tested, kernels[self.target.isa], sent)
         roles |= write_report(self.folder, report)
         write_manifest(self.folder, self._manifest(roles, contents, shared, tested))
+        self.package.compress(self.folder, [MANIFEST_NAME], 1)
         files = [*roles, MANIFEST_NAME]
         job.steps.of_target(self.target.name, "bundle", f"{len(files)} files", time.perf_counter() - begun)
         return files
@@ -161,7 +179,9 @@ class _Writer:
             entries=self.model.entries,
         )
 
-    def _report(self, roles: Mapping[str, str], tested: Tested, kernels: Sequence[KernelObject]) -> ReportInput:
+    def _report(
+        self, roles: Mapping[str, str], tested: Tested, kernels: Sequence[KernelObject], sent: Mapping[str, int]
+    ) -> ReportInput:
         module, calls = self.module, _calls(self.module)
         sections = [(name, module.constants[name].type) for name in driver.used_sections(module)]
         return ReportInput(
@@ -184,6 +204,7 @@ class _Writer:
             ],
             findings=remark_rows(self.model),
             unit="token" if module.has_tokens else "call",
+            sent=sent,
         )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from chimerac.compiler.errors import Span
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.model import Model
+from chimerac.compiler.packaging.options import USUAL, PackagingOptions
 from chimerac.passes.base import Pass, PassRecord
 from chimerac.runtime.bundle_format import CallTest, Manifest, SelfTest
 from chimerac.targets.code.codegen import KernelObject
@@ -66,6 +67,7 @@ class Job:
         folder: gets the bundle's files; exists and is empty.
         work: folder for everything else.
         self_test: the self-test vector, from the interpreter on a lowered module; asked for once.
+        options: what was asked of the package.
     """
 
     model: Model
@@ -74,6 +76,7 @@ class Job:
     work: Path
     self_test: Callable[[Module], Tested]
     steps: Steps
+    options: PackagingOptions = USUAL
 
     @property
     def build(self) -> Build:

@@ -6,7 +6,7 @@ It holds no times and no paths, so that equal builds give equal bytes; the comma
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Literal
@@ -34,6 +34,7 @@ class ReportInput:
         kernels: (symbol, operands, uses in decode, object bytes).
         findings: (identifier, text) of the config check.
         unit: what costs are of: a token that is generated, or a call of tensors.
+        sent: bytes of files as a server sends them with gzip, by name; of web bundles.
     """
 
     title: str
@@ -47,6 +48,7 @@ class ReportInput:
     kernels: Sequence[tuple[str, str, int, int]]
     findings: Sequence[tuple[str, str]]
     unit: Literal["token", "call"] = "token"
+    sent: Mapping[str, int] = field(default_factory=dict)
 
 
 def common_facts(model: Model, target: Target, module: Module, tested: Tested) -> tuple[tuple[str, str], ...]:
@@ -130,7 +132,7 @@ def render_report(report: ReportInput) -> str:
         f"<div class=facts>{_table(('', ''), [(escape(k), escape(v)) for k, v in report.facts])}</div>",
         "<h2>Files</h2>",
         "<p>Beside these the folder holds this page and <code>manifest.json</code>.</p>",
-        _files(report.files),
+        _files(report.files, report.sent),
         "<h2>Cost by layer</h2>",
         _costs(report.costs),
         "<h2>Memory</h2>",
@@ -201,9 +203,12 @@ def _folded(summary: str, head: Sequence[str], rows: Iterable[Sequence[str]]) ->
     return f"<details><summary>{summary}</summary>\n{_table(head, rows)}\n</details>"
 
 
-def _files(files: Sequence[tuple[str, str, int]]) -> str:
-    rows = [(f"<code>{escape(name)}</code>", role, _number(size)) for name, role, size in files]
-    return _table(("file", "role", "#bytes"), [*rows, ("<b>all</b>", "", _number(sum(size for *_, size in files)))])
+def _files(files: Sequence[tuple[str, str, int]], sent: Mapping[str, int]) -> str:
+    rows = [(name, role, size, sent.get(name, size)) for name, role, size in files]
+    cells = [(f"<code>{escape(name)}</code>", role, *map(_number, sizes)) for name, role, *sizes in rows]
+    cells.append(("<b>all</b>", "", _number(sum(row[2] for row in rows)), _number(sum(row[3] for row in rows))))
+    heads = ("file", "role", "#bytes", "#with gzip")
+    return _table(heads, cells) if sent else _table(heads[:3], [row[:3] for row in cells])
 
 
 def _costs(costs: Sequence[Cost]) -> str:

@@ -11,6 +11,7 @@ from chimerac.runtime.bundle_format import constants as c
 _RUNTIME = Path(__file__).resolve().parent.parent
 NATIVE_DIRECTORY: Final = _RUNTIME / "native"  #: C sources and headers of the runtime; the include path of model.c
 WEB_DIRECTORY: Final = _RUNTIME / "web"
+PAGE_DIRECTORY: Final = WEB_DIRECTORY / "page"
 APPLE_DIRECTORY: Final = _RUNTIME / "apple"  #: C sources for Apple's processors, and files of bundles for its systems
 
 _CORE = (
@@ -79,7 +80,7 @@ SHARED_MEMORY_FLAGS: Final = (
     "-Wl,--export=__stack_pointer",
 )
 
-#: Files of ``runtime/web`` that a web bundle carries next to its data.
+#: The loader: files of ``runtime/web`` that a web bundle carries next to its data.
 WEB_FILES: Final = (
     "arguments.mjs",
     "chat.mjs",
@@ -101,10 +102,11 @@ WEB_FILES: Final = (
     "worker.mjs",
     "worker-client.mjs",
     "worker-client.d.mts",
-    "index.html",
-    "page.mjs",
-    "page.css",
 )
+
+#: Files of ``runtime/web/page``: those of every page, and what the page ``demo`` has beside them.
+PAGE_FILES: Final = ("index.html", "page.mjs", "page.css")
+DEMO_FILES: Final = ()
 
 
 def exported_functions(*, wasm: bool, shared: bool = False, tensors: bool = False) -> tuple[str, ...]:

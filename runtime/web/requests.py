@@ -10,19 +10,28 @@ from urllib.parse import unquote
 
 from chimerac.runtime.web.served_files import Opened, ServedFiles
 
-#: What a server must send for a page's workers to share memory, and what makes a rebuilt bundle show up at once.
+#: What a page and its workers may do: run what is in the bundle, compile WebAssembly, and reach this server.
+CONTENT_SECURITY: Final = (
+    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' data:; object-src 'none';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
 HEADERS: Final = (
-    ("Cross-Origin-Opener-Policy", "same-origin"),
-    ("Cross-Origin-Embedder-Policy", "require-corp"),
+    ("Content-Security-Policy", CONTENT_SECURITY),
     ("Cross-Origin-Resource-Policy", "same-origin"),
-    ("Cache-Control", "no-cache"),
+    ("Referrer-Policy", "no-referrer"),
     ("X-Content-Type-Options", "nosniff"),
 )
+#: What a server must send for a page's workers to share memory.
+ISOLATION: Final = (("Cross-Origin-Opener-Policy", "same-origin"), ("Cross-Origin-Embedder-Policy", "require-corp"))
+#: A rebuilt bundle shows up at once; an address with the content of its file (``?v=`` and the start of its SHA-256)
+#: never has another.
+FRESH, FOREVER = "no-cache", "public, max-age=31536000, immutable"
 #: Seconds that a client may take to accept a piece of an answer.
 SEND_SECONDS: Final = 30.0
 _PIECE: Final = 1 << 18
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
-_NO_GZIP = re.compile(r"gzip\s*;\s*q=0(\.0{0,3})?\s*", re.ASCII)
+_REFUSED = re.compile(r".*;\s*q=0(\.0{0,3})?\s*", re.ASCII)
+_VERSION = re.compile(r"v=([0-9a-f]{16,64})", re.ASCII)
 
 
 class Connections(Protocol):
@@ -46,8 +55,8 @@ class BundleRequests(BaseHTTPRequestHandler):
     sys_version = ""
     timeout = SEND_SECONDS
 
-    def __init__(self, *arguments: Any, files: ServedFiles, connections: Connections) -> None:
-        self._files, self._connections = files, connections
+    def __init__(self, *arguments: Any, files: ServedFiles, connections: Connections, isolated: bool) -> None:
+        self._files, self._connections, self._isolated = files, connections, isolated
         super().__init__(*arguments)
 
     def handle_one_request(self) -> None:
@@ -78,7 +87,7 @@ class BundleRequests(BaseHTTPRequestHandler):
         self._answer(with_body=False)
 
     def end_headers(self) -> None:
-        for name, value in HEADERS:
+        for name, value in (*HEADERS, *(ISOLATION if self._isolated else ())):
             self.send_header(name, value)
         super().end_headers()
 
@@ -91,23 +100,25 @@ class BundleRequests(BaseHTTPRequestHandler):
         return False
 
     def _answer(self, *, with_body: bool) -> None:
-        name = unquote(self.path.partition("?")[0]).removeprefix("/") or "index.html"
-        file = self._files.open(name)
+        path, _, query = self.path.partition("?")
+        file = self._files.open(unquote(path).removeprefix("/") or "index.html")
         if file is None:
             self.send_error(HTTPStatus.NOT_FOUND)
             return
+        version = _VERSION.fullmatch(query)
+        self._caching = FOREVER if version and file.sha256.startswith(version[1]) else FRESH
         with file.stream:
             self._send(file, with_body=with_body)
 
     def _send(self, file: Opened, *, with_body: bool) -> None:
         wanted = self._range(file)
-        packed = self._files.compressed(file) if wanted is None and self._takes_gzip() else None
-        tag = f'"{file.tag}{"-gzip" if packed is not None else ""}"'
+        coding, packed = ("", None) if wanted is not None else self._files.compressed(file, self._codings())
+        tag = f'"{file.tag}{f"-{coding}" if coding else ""}"'
         if self.headers.get("If-None-Match") == tag:
             self._head(HTTPStatus.NOT_MODIFIED, tag)
             return
         if packed is not None:
-            self._head(HTTPStatus.OK, tag, file.type, len(packed), ("Content-Encoding", "gzip"))
+            self._head(HTTPStatus.OK, tag, file.type, len(packed), ("Content-Encoding", coding))
             if with_body:
                 self.wfile.write(packed)
             return
@@ -132,7 +143,7 @@ class BundleRequests(BaseHTTPRequestHandler):
         more: tuple[str, str] | None = None,
     ) -> None:
         self.send_response(status)
-        fields = {"ETag": tag, "Vary": "Accept-Encoding", "Accept-Ranges": "bytes"}
+        fields = {"ETag": tag, "Vary": "Accept-Encoding", "Accept-Ranges": "bytes", "Cache-Control": self._caching}
         fields |= {} if kind is None else {"Content-Type": kind}
         fields |= {} if length is None else {"Content-Length": str(length)}
         for name, value in (fields | dict([more] if more else [])).items():
@@ -150,9 +161,10 @@ class BundleRequests(BaseHTTPRequestHandler):
             self.wfile.write(piece)
             left -= len(piece)
 
-    def _takes_gzip(self) -> bool:
-        codings = self.headers.get("Accept-Encoding", "").lower().split(",")
-        return any(c.partition(";")[0].strip() == "gzip" and not _NO_GZIP.fullmatch(c.strip()) for c in codings)
+    def _codings(self) -> frozenset[str]:
+        """The codings that the client takes."""
+        asked = [c.strip() for c in self.headers.get("Accept-Encoding", "").lower().split(",")]
+        return frozenset(c.partition(";")[0].strip() for c in asked if not _REFUSED.fullmatch(c))
 
     def _range(self, file: Opened) -> range | None:
         """The one range of bytes that is asked for; an empty one if the file has none of it, None for all."""

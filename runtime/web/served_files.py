@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -18,20 +19,32 @@ TYPES: Final = {
     ".css": "text/css; charset=utf-8",
     ".mjs": "text/javascript; charset=utf-8",
     ".json": "application/json",
+    ".mts": "text/plain; charset=utf-8",
+    ".md": "text/markdown; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".webmanifest": "application/manifest+json",
     ".wasm": "application/wasm",
 }
+#: Codings by preference → the ending of files that are another in it.
+CODINGS: Final = {"br": ".br", "gzip": ".gz"}
 #: A larger file is sent as it is: weights hardly shrink.
 MAX_COMPRESSED: Final = 4 << 20
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A file that is open for reading, closed by its user. ``tag`` changes whenever the file does."""
+    """A file that is open for reading, closed by its user. ``tag`` changes whenever the file does.
 
+    ``sha256`` is what the manifest says; empty of the manifest itself.
+    """
+
+    name: str
     stream: BinaryIO
     bytes: int
     type: str
     tag: str
+    written: int
+    sha256: str = ""
 
 
 class ServedFiles:
@@ -39,9 +52,9 @@ class ServedFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._names: frozenset[str] = frozenset()
+        self._names: dict[str, str] = {}  # → SHA-256
         self._manifest = ""  # the tag of the manifest that the names are from
-        self._compressed: dict[str, bytes] = {}  # tag → gzip
+        self._compressed: dict[str, bytes] = {}  # tag → gzip, of files that have none beside them
         self._lock = threading.Lock()
 
     def open(self, name: str) -> Opened | None:
@@ -56,12 +69,24 @@ class ServedFiles:
             if manifest.tag != self._manifest:
                 self._names, self._manifest = self._listed(), manifest.tag
                 self._compressed.clear()
-            if name not in self._names:
-                return None
-        return self._open(name)
+            sha256 = self._names.get(name)
+        return None if sha256 is None else self._open(name, sha256)
 
-    def compressed(self, file: Opened) -> bytes | None:
-        """The bytes of a file as gzip, made once; None where that saves little."""
+    def compressed(self, file: Opened, codings: Collection[str]) -> tuple[str, bytes | None]:
+        """A coding of the given ones and the bytes of a file in it; none where that saves little.
+
+        A file beside it that is not older has them, ``NAME.br`` or ``NAME.gz``; else they are made once, with gzip.
+        """
+        for coding, ending in CODINGS.items():
+            beside = self._open(f"{file.name}{ending}") if coding in codings else None
+            if beside is not None:
+                with beside.stream as stream:
+                    if beside.written >= file.written and beside.bytes < file.bytes:
+                        return coding, stream.read(beside.bytes)
+        packed = self._gzipped(file) if "gzip" in codings else None
+        return ("", None) if packed is None else ("gzip", packed)
+
+    def _gzipped(self, file: Opened) -> bytes | None:
         if file.bytes > MAX_COMPRESSED:
             return None
         with self._lock:
@@ -72,13 +97,13 @@ class ServedFiles:
                 self._compressed[file.tag] = packed
         return packed if len(packed) < 0.9 * file.bytes else None
 
-    def _listed(self) -> frozenset[str]:
+    def _listed(self) -> dict[str, str]:
         try:
-            return frozenset(entry.name for entry in read_manifest(self._folder).files)
+            return {entry.name: entry.sha256 for entry in read_manifest(self._folder).files}
         except BundleError:
-            return frozenset()  # a build is exchanging the folder, or somebody has broken it
+            return {}  # a build is exchanging the folder, or somebody has broken it
 
-    def _open(self, name: str) -> Opened | None:
+    def _open(self, name: str, sha256: str = "") -> Opened | None:
         try:
             stream = open_regular(self._folder / name)
         except OSError:
@@ -86,4 +111,4 @@ class ServedFiles:
         found = os.fstat(stream.fileno())
         tag = f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
         kind = TYPES.get(Path(name).suffix, "application/octet-stream")
-        return Opened(stream, found.st_size, kind, tag)
+        return Opened(name, stream, found.st_size, kind, tag, found.st_mtime_ns, sha256)

@@ -37,8 +37,8 @@ class BundleServer(ThreadingHTTPServer):
     allow_reuse_address = True
     request_queue_size = MAX_CONNECTIONS
 
-    def __init__(self, folder: str | Path, host: str = "127.0.0.1", port: int = 8000) -> None:
-        """Bind the port, a free one for 0.
+    def __init__(self, folder: str | Path, host: str = "127.0.0.1", port: int = 8000, *, isolated: bool = True) -> None:
+        """Bind the port, a free one for 0; ``isolated`` sends the headers without which a page has one thread.
 
         Raises BundleError CHM410, CHM411 or CHM405 for a folder that is no bundle, CHM413 for a bundle that is not for
         the web, CHM441 if the address cannot be used.
@@ -51,7 +51,9 @@ class BundleServer(ThreadingHTTPServer):
         self._open: set[Any] = set()
         self._lock = threading.Lock()
         try:
-            super().__init__((host, port), partial(BundleRequests, files=ServedFiles(Path(folder)), connections=self))
+            files = ServedFiles(Path(folder))
+            handler = partial(BundleRequests, files=files, connections=self, isolated=isolated)
+            super().__init__((host, port), handler)
         except (OSError, OverflowError) as error:
             hint = "choose another --port; 0 takes a free one"
             raise BundleError("CHM441", f"cannot serve at {host}, port {port}: {error}", hint=hint) from None

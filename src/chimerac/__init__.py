@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from chimerac.compiler.ir.custom import CustomOp, register_op
     from chimerac.compiler.model import GrammarRequest
     from chimerac.compiler.packaging.grammar_packs import compile_grammar
+    from chimerac.compiler.packaging.options import PackagingOptions
     from chimerac.compiler.verbs.bundles import find_bundle
     from chimerac.compiler.verbs.check import check
     from chimerac.compiler.verbs.doctor import Diagnosis, doctor
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from chimerac.compiler.verbs.grammar import GrammarReport, check_grammar
     from chimerac.compiler.verbs.inspect import BundleDescription, inspect, print_ir
     from chimerac.compiler.verbs.run import Answer, Conversation, run
+    from chimerac.compiler.verbs.runtime import write_runtime
     from chimerac.compiler.verbs.serve import serve
     from chimerac.compiler.verbs.targets import list_targets
     from chimerac.compiler.verbs.train import train
@@ -54,6 +56,7 @@ _PLACES = {
     "GrammarReport": "compiler.verbs.grammar:GrammarReport",
     "GrammarRequest": "compiler.model:GrammarRequest",
     "InternalError": "compiler.errors:InternalError",
+    "PackagingOptions": "compiler.packaging.options:PackagingOptions",
     "Session": "runtime.sessions.interface:Session",
     "UserError": "compiler.errors:UserError",
     "Verified": "compiler.verbs.verify:Verified",
@@ -79,6 +82,7 @@ _PLACES = {
     "serve": "compiler.verbs.serve:serve",
     "train": "compiler.verbs.train:train",
     "verify": "compiler.verbs.verify:verify",
+    "write_runtime": "compiler.verbs.runtime:write_runtime",
 }
 
 __all__ = [
@@ -96,6 +100,7 @@ __all__ = [
     "GrammarReport",
     "GrammarRequest",
     "InternalError",
+    "PackagingOptions",
     "Session",
     "UserError",
     "Verified",
@@ -122,6 +127,7 @@ __all__ = [
     "serve",
     "train",
     "verify",
+    "write_runtime",
 ]
 
 

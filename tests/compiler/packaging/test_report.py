@@ -94,13 +94,17 @@ def test_page_is_self_contained_and_names_no_place(bundle: Path, page: Page) -> 
 
 
 def test_files_and_their_total(bundle: Path, page: Page) -> None:
-    head, *rows, (name, _, total) = page.table("Files")
-    assert head == ["file", "role", "bytes"]
-    assert {row[0]: number(row[2]) for row in rows} == {
-        p.name: p.stat().st_size for p in bundle.iterdir() if p.name not in ("report.html", "manifest.json")
-    }
+    head, *rows, (name, _, total, *sent) = page.table("Files")
+    sizes = {p.name: p.stat().st_size for p in bundle.iterdir()}
+    packed = {name: size for name, size in sizes.items() if name.endswith(".gz")}
+    others = sizes.keys() - packed.keys() - {"report.html", "manifest.json"}
+    assert head == ["file", "role", "bytes", *(["with gzip"] if packed else [])]
+    assert {row[0]: number(row[2]) for row in rows} == {name: sizes[name] for name in others}
     assert name == "all"
     assert number(total) == sum(number(row[2]) for row in rows)
+    if packed:
+        assert {row[0]: number(row[3]) for row in rows} == {n: packed.get(f"{n}.gz", sizes[n]) for n in others}
+        assert number(sent[0]) == sum(number(row[3]) for row in rows)
     roles = {entry.name: entry.role for entry in read_manifest(bundle).files}
     assert all(roles[row[0]] == row[1] for row in rows)
 

@@ -19,5 +19,7 @@ def server(wasm_toy: Any, tmp_path: Path) -> Iterator[Server]:
     shutil.copytree(wasm_toy.folder, folder)
     for name in bf.WEB_FILES:
         shutil.copy(bf.WEB_DIRECTORY / name, folder / name)
+    for name in (*bf.PAGE_FILES, *bf.DEMO_FILES):
+        shutil.copy(bf.PAGE_DIRECTORY / name, folder / name)
     with serving(folder) as state:
         yield state

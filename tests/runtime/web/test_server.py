@@ -18,6 +18,7 @@ import pytest
 
 from chimerac.runtime import BundleError
 from chimerac.runtime.web import server as server_module
+from chimerac.runtime.web.requests import FOREVER
 from chimerac.runtime.web.server import BundleServer
 
 
@@ -128,6 +129,46 @@ def test_a_rebuilt_bundle_shows_up_with_the_next_request(server: BundleServer, f
     changed.rename(folder / "manifest.json")
     assert Answer(server, "/more.mjs").body == b"export {};\n"
     assert Answer(server, "/manifest.json", If_None_Match=before.headers["ETag"]).status == 200
+
+
+def test_without_isolation_nothing_but_its_headers_is_missing(folder: Path) -> None:
+    isolation = {"Cross-Origin-Opener-Policy", "Cross-Origin-Embedder-Policy"}
+    answers = []
+    for isolated in (True, False):
+        with BundleServer(folder, port=0, isolated=isolated) as server:
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+            answers.append(Answer(server, "/manifest.json"))
+            server.shutdown()
+    assert set(answers[0].headers) - set(answers[1].headers) == isolation
+    assert "'wasm-unsafe-eval'" in answers[1].headers["Content-Security-Policy"]
+
+
+def test_an_address_with_the_content_of_its_file_is_kept_for_good(server: BundleServer, folder: Path) -> None:
+    entry = json.loads((folder / "manifest.json").read_text())["files"][0]
+    for version, caching in (
+        *((entry["sha256"][:16], "public, max-age=31536000, immutable"), (entry["sha256"], FOREVER)),
+        *((entry["sha256"][:15], "no-cache"), ("0" * 16, "no-cache"), ("", "no-cache")),
+    ):
+        assert Answer(server, f"/{entry['name']}?v={version}").headers["Cache-Control"] == caching
+    assert Answer(server, "/manifest.json?v=0123456789abcdef").headers["Cache-Control"] == "no-cache"
+
+
+def test_compressed_files_beside_others_are_sent_unless_they_are_older(server: BundleServer, folder: Path) -> None:
+    plain = (folder / "chimera.wasm").read_bytes()
+    (folder / "chimera.wasm.gz").write_bytes(gzip.compress(plain, 1))
+    (folder / "chimera.wasm.br").write_bytes(b"in brotli")
+    assert Answer(server, "/chimera.wasm", Accept_Encoding="gzip").body == gzip.compress(plain, 1)
+    answer = Answer(server, "/chimera.wasm", Accept_Encoding="gzip, deflate, br")
+    assert (answer.headers["Content-Encoding"], answer.body) == ("br", b"in brotli")
+    tag = answer.headers["ETag"]
+    assert Answer(server, "/chimera.wasm", Accept_Encoding="br", If_None_Match=tag).status == 304
+    assert Answer(server, "/chimera.wasm", Accept_Encoding="gzip", If_None_Match=tag).status == 200
+    assert Answer(server, "/chimera.wasm", Accept_Encoding="br;q=0").body == plain
+    assert Answer(server, "/chimera.wasm.gz").status == 404
+    for name in ("chimera.wasm.gz", "chimera.wasm.br"):
+        os.utime(folder / name, ns=(0, 0))
+    answer = Answer(server, "/chimera.wasm", Accept_Encoding="gzip, br")
+    assert (answer.headers["Content-Encoding"], gzip.decompress(answer.body)) == ("gzip", plain)
 
 
 @pytest.mark.parametrize(

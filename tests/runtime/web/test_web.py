@@ -284,7 +284,8 @@ def test_own_sha256_is_sha256(server: Server) -> None:
 
 
 def test_web_files_need_nothing_from_elsewhere_and_no_eval() -> None:
-    for name in (*bf.WEB_FILES, "cli.mjs"):
+    page = [f"page/{name}" for name in (*bf.PAGE_FILES, *bf.DEMO_FILES)]
+    for name in (*bf.WEB_FILES, *page, "cli.mjs"):
         text = (bf.WEB_DIRECTORY / name).read_text(encoding="utf-8")
         for word in ("eval(", "new Function", "Blob(", "createObjectURL", "cdn.", "https://"):
             assert word not in text, (name, word)

@@ -1,0 +1,58 @@
+"""Files beside others that are the same compressed: servers send them in place of the others to who takes them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+#: Roles of files that are compressed. Weights hardly shrink and are read in parts; documents are not part of a page.
+COMPRESSED_ROLES: Final = frozenset({"code", "variant", "tokenizer", "grammar", "data", "runtime"})
+LEAST: Final = 1024  #: bytes of a file that is compressed; a smaller one fits one packet of a network anyway
+#: What a compressed file may have of the size of its original to be worth a place.
+WORTH: Final = 0.9
+GZIP, BROTLI = ".gz", ".br"
+
+
+def _brotli() -> Any:
+    try:
+        return import_module("brotli")
+    except ImportError:
+        return None
+
+
+def gzipped(data: bytes) -> bytes:
+    """The same bytes for the same data: no name and no time are in them."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    return packer.compress(data) + packer.flush()
+
+
+def compress_files(folder: Path, names: Iterable[str], jobs: int = 1) -> dict[str, int]:
+    """Write ``NAME.gz`` beside each file that shrinks by a tenth, and ``NAME.br`` where brotli is installed.
+
+    Returns:
+        bytes that are sent of each file to who takes gzip.
+    """
+
+    brotli = _brotli()
+
+    def one(name: str) -> tuple[str, int]:
+        data = (folder / name).read_bytes()
+        packed = gzipped(data) if len(data) >= LEAST else data
+        if len(packed) > WORTH * len(data):
+            return name, len(data)
+        (folder / f"{name}{GZIP}").write_bytes(packed)
+        if brotli is not None:
+            (folder / f"{name}{BROTLI}").write_bytes(brotli.compress(data))
+        return name, len(packed)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        return dict(pool.map(one, names))
+
+
+def compressed_roles(roles: Mapping[str, str]) -> list[str]:
+    """The files that are compressed, of all of a bundle by their roles."""
+    return [name for name, role in roles.items() if role in COMPRESSED_ROLES]
