@@ -11,9 +11,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from chimerac.runtime.bundle_format.fstpack import SLOT_KINDS
 from chimerac.runtime.errors import BundleError
 
 MOST_TEXT_BYTES: Final = 1 << 28  #: of a text that is encoded
+MOST_NAME_BYTES: Final = 255  #: of a name that a grammar may copy
 _MOST_SHOWN: Final = 40  #: characters of a caller's own text in a message
 
 
@@ -73,6 +75,25 @@ def _token(value: Any, vocabulary: int) -> int:
     if not 0 <= token < vocabulary:
         raise BundleError("CHM420", f"token {shown(token)} is not in the vocabulary of {vocabulary}")
     return token
+
+
+def checked_lists(lists: object) -> dict[str, tuple[str, ...]]:
+    """Lists of names that a grammar may copy; raises BundleError CHM420 for what is none."""
+    known = SLOT_KINDS[1:]
+    if not isinstance(lists, Mapping):
+        raise BundleError("CHM420", f"lists is {kind(lists)}, not a mapping of lists of names")
+    checked_names(map(str, lists), known, "list")
+    for what, names in lists.items():
+        if not isinstance(names, Sequence) or isinstance(names, str | bytes):
+            raise BundleError("CHM420", f"lists[{what!r}] is {kind(names)}, not a list of names")
+        for name in names:
+            if not isinstance(name, str) or not name.strip() or len(name.encode(errors="replace")) > MOST_NAME_BYTES:
+                raise BundleError("CHM420", f"{kind(name)} in lists[{what!r}] is not a name of at most 255 bytes")
+            checked_text(name, "a name")
+            if any(ord(sign) < 0x20 or ord(sign) == 0x7F for sign in name) or name.startswith(" "):
+                message = f"{shown(name)} in lists[{what!r}] has a control character, or a space before it"
+                raise BundleError("CHM420", message)
+    return {what: tuple(names) for what, names in lists.items()}
 
 
 def checked_names(given: Iterable[str], known: Iterable[str], what: str = "option") -> None:

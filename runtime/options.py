@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Real
 from typing import Any, Final, Self
 
-from chimerac.runtime.arguments import checked_names, kind, shown
+from chimerac.runtime.arguments import checked_lists, checked_names, checked_text, kind, shown
+from chimerac.runtime.bundle_format.fstpack import SLOT_KINDS
 from chimerac.runtime.errors import BundleError
 
 NO_GRAMMAR: Final = "none"  #: in place of a grammar's name
@@ -39,6 +40,10 @@ class GenerateOptions:
         grammar: what the text must follow: the name of one of the bundle's grammars, a compiled grammar
             (``compile_grammar``), "none", or None for the bundle's default grammar if it has one. The text is complete
             within max_tokens if that is possible; a warning tells if it isn't.
+        request: the text whose words a grammar may copy (docs/grammar.md, "Copying"), or its bytes; None: a prompt that
+            is a text, the last message of a conversation.
+        lists: names that a grammar may copy, by the list: names, areas, floors. Words of the request stand in for a
+            list that is not given.
     """
 
     max_tokens: int = 256
@@ -52,6 +57,8 @@ class GenerateOptions:
     exit_threshold: float = 0.0
     reset: bool = True
     grammar: str | bytes | None = None
+    request: str | bytes | None = None
+    lists: Mapping[str, Sequence[str]] | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -70,7 +77,27 @@ class GenerateOptions:
             raise BundleError("CHM420", f"reset is {kind(self.reset)}, not True or False")
         if not isinstance(self.grammar, str | bytes | None):
             raise BundleError("CHM420", f"grammar is {kind(self.grammar)}, not a name or a compiled grammar")
+        if self.request is not None:
+            values["request"] = checked_text(self.request, "the request")
+        if self.lists is not None:
+            values["lists"] = checked_lists(self.lists)
         return replace(self, **values)
+
+    def copying_from(self, text: str | bytes) -> Self:
+        """The same with a text as the request, if none was given."""
+        return replace(self, request=text) if self.request is None else self
+
+    @property
+    def slot_texts(self) -> Iterator[tuple[str, bytes | None]]:
+        """What may stand in a grammar's slots: of each kind the request, or the names, one a line; None: not given."""
+        for slot in SLOT_KINDS:
+            listed = None if self.lists is None else self.lists.get(slot)
+            given = None if listed is None else "".join(f"{name}\n" for name in listed)
+            yield slot, _bytes(self.request if slot == "request" else given)
+
+
+def _bytes(text: str | bytes | None) -> bytes | None:
+    return text.encode() if isinstance(text, str) else text
 
 
 #: What ``Session.generate`` takes beside ``mode`` and ``on_progress``.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from chimerac.compiler.errors import UserError
+from chimerac.runtime.bundle_format.fstpack import SLOT_MARKS
 
 MAX_SOURCE_BYTES: Final = 1 << 20
 MAX_NESTING: Final = 256
@@ -165,6 +166,11 @@ def byte_set(data: bytes) -> Bytes:
     return Bytes(tuple(ranges))
 
 
+def slot(kind: str) -> Expression:
+    """What is known when a generation begins only: words of the request, or a name of a list; one of SLOT_KINDS."""
+    return Literal(bytes([SLOT_MARKS[kind]]))
+
+
 NODES: Final = "nodes"
 WORK: Final = "steps of work"
 BYTES: Final = "bytes of memory"
@@ -197,7 +203,7 @@ class Grammar:
         rules: name → expression; every call names one of them.
         shared: rules that get a machine and a stack frame of their own wherever they are called.
         source: text it was made from.
-        flags: PROSE.
+        flags: PROSE, and FLAG_SLOTS and FLAG_JSON_SLOTS of ``fstpack`` where it has slots.
     """
 
     name: str

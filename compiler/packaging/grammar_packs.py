@@ -150,8 +150,8 @@ def make_pack(
         flags = automaton.flags | (weights if automaton.flags & FLAG_PROSE else 0)
         flags |= FLAG_DEFAULT if automaton.name == request.default else 0
         made = with_masks(replace(automaton, flags=flags), vocabulary, shape)
-        assert made.masks is not None
-        tell(f"{made.name}: {made.states} states, {len(made.masks.entry)} masks, {made.bytes / 1024:.0f} KiB")
+        masks = 0 if made.masks is None else len(made.masks.entry)
+        tell(f"{made.name}: {made.states} states, {masks} masks, {made.bytes / 1024:.0f} KiB")
         finished.append(made)
     pack = Pack(tuple(finished), vocabulary, digest)
     if place is not None:

@@ -21,6 +21,7 @@ from chimerac.frontends.grammar.budget import printable
 from chimerac.frontends.grammar.lark_size import check_size
 from chimerac.frontends.grammar.lark_terminals import ignored, terminal
 from chimerac.frontends.grammar.regex_tree import Chars, Join, Look, Regex, special
+from chimerac.runtime.bundle_format.fstpack import FLAG_SLOTS, SLOT_KINDS
 
 #: Patterns of Lark's own library that use look-behind or the shortest match, in a form without.
 _KNOWN: Final = {
@@ -62,10 +63,15 @@ def lark_grammar(
         terminals = {t.name: terminal(t.name, _tree(t, file, text)) for t in lark.terminals}
         used = {s.name for rule in lark.rules for s in rule.expansion if s.is_term}
         declared = sorted(used - terminals.keys())
-        if declared:
-            raise UserError("CHM280", f"{file}: the terminal {declared[0]} is declared, but nothing says what it is")
+        for word in declared:
+            if word.lower() not in SLOT_KINDS:
+                message = f"{file}: the terminal {word} is declared, but nothing says what it is"
+                hint = f"these need no rule: {', '.join(SLOT_KINDS).upper()}"
+                raise UserError("CHM280", message, hint=hint)
+            flags |= FLAG_SLOTS[word.lower()]
+        slots = {word: ir.slot(word.lower()) for word in declared}
         skipped = ignored(terminals, [str(name) for name in lark.ignore_tokens], used)
-        rules = _rules(lark.rules, skipped.terminals, skipped.between)
+        rules = _rules(lark.rules, {**skipped.terminals, **slots}, skipped.between)
     if len(rules) > MAX_RULES:
         raise UserError("CHM282", f"{file}: {len(rules):,} rules are over the limit of {MAX_RULES:,}")
     shared = frozenset(rule for rule in rules if rule.endswith("_frame"))

@@ -33,6 +33,7 @@ from chimerac.frontends.grammar.schema_objects import Objects
 from chimerac.frontends.grammar.schema_parts import Part
 from chimerac.frontends.grammar.schema_scalars import number, string
 from chimerac.frontends.grammar.schema_values import valid
+from chimerac.runtime.bundle_format.fstpack import FLAG_JSON_SLOTS, FLAG_SLOTS
 
 _MOST_ALTERNATIVES: Final = 2000
 #: Ways to take one of each of several alternatives that hold together for one value.
@@ -66,9 +67,14 @@ def schema_grammar(schema: Any, name: str = "schema", *, space_cap: int = DEFAUL
         shared=compiler.called,
         source=source,
         space_cap=space_cap,
+        flags=_slots(compiler.document),
         kinds=dict(jt.KINDS),
         notes=notes,
     )
+
+
+def _slots(document: Document) -> int:
+    return sum(FLAG_SLOTS[kind] for kind in document.copies) | (FLAG_JSON_SLOTS if document.copies else 0)
 
 
 class _Compiler:

@@ -83,6 +83,7 @@ class Document:
         self.root = Part(schema, "")
         self.budget = budget
         self.notes: dict[str, str] = {}
+        self.copies: set[str] = set()  #: what ``x-copy`` names
         root = schema if isinstance(schema, dict) else {}
         dialect = root.get("$schema", "")
         self.old = isinstance(dialect, str) and _OLD_DRAFTS.match(dialect) is not None
@@ -172,6 +173,10 @@ class Document:
                 raise UnsupportedKeyword(pointer, f"the dialect {shown(value)} is not supported", "leave $schema out")
             elif key == "not":
                 check_not(value, pointer)
+            elif key == "x-copy" and schema.keys() & {"enum", "const"}:
+                raise UnsupportedKeyword(
+                    pointer, "what is copied is not one of fixed values", "leave enum and const out"
+                )
 
 
 class _Gathering:

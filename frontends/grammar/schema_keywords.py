@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from chimerac.frontends.grammar.budget import shown
 from chimerac.frontends.grammar.json_source import UnsupportedKeyword
+from chimerac.runtime.bundle_format.fstpack import SLOT_KINDS
 
 TYPES: Final = ("object", "array", "string", "number", "integer", "boolean", "null")
 
@@ -23,7 +24,7 @@ KEYWORDS: Final = frozenset(
      "additionalProperties", "patternProperties", "propertyNames", "minProperties", "maxProperties",
      "dependentRequired", "items", "additionalItems", "prefixItems", "minItems", "maxItems", "minLength",
      "maxLength", "pattern", "format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
-     "uniqueItems", "not"}
+     "uniqueItems", "not", "x-copy"}
 )  # fmt: skip
 #: Keywords that restrict values and are not obeyed, with what to write in their place.
 REFUSED: Final = {
@@ -120,6 +121,10 @@ def _text(key: str, value: Any) -> str:
     return "" if isinstance(value, str) else f"{key} is a string"
 
 
+def _copy(key: str, value: Any) -> str:
+    return "" if value in SLOT_KINDS else f"{key} is one of {', '.join(SLOT_KINDS)}"
+
+
 def _flag(key: str, value: Any) -> str:
     return "" if isinstance(value, bool) else f"{key} is true or false"
 
@@ -135,6 +140,7 @@ _CHECKS: Final[dict[str, Callable[[str, Any], str]]] = {
     "dependentRequired": _dependent,
     "multipleOf": _divisor,
     "uniqueItems": _flag,
+    "x-copy": _copy,
     **_each(("allOf", "anyOf", "oneOf", "prefixItems"), _schemas),
     **_each(("properties", "patternProperties"), _named),
     **_each(("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"), _count),

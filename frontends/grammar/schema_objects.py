@@ -144,6 +144,10 @@ class Objects:
         types = frozenset(TYPES).intersection(*(type_names(part.schema) for part in flat.plain))
         if flat.never or "string" not in types:
             return _Keys(listed=())
+        for part in flat.plain:
+            if "x-copy" in part.schema:
+                hint = "write the names as enum, or as one pattern"
+                raise UnsupportedKeyword(f"{part.pointer}/x-copy", "names of properties cannot be copied", hint)
         fixed = [part.schema.get("enum", [part.schema.get("const")]) for part in flat.plain
                  if part.schema.keys() & {"enum", "const"}]  # fmt: skip
         if fixed:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from fractions import Fraction
 
-from chimerac.compiler.ir.grammar import NOTHING, Call, Expression, Literal, optional, sequence
+from chimerac.compiler.ir.grammar import NOTHING, Call, Expression, Literal, optional, sequence, slot
 from chimerac.frontends.grammar import json_text as jt
 from chimerac.frontends.grammar.budget import shown
 from chimerac.frontends.grammar.character_dfa import CharacterDfa, both, graph_of
@@ -45,7 +45,10 @@ def _check_multiple(value: Fraction, part: Part) -> None:
 
 
 def string(document: Document, parts: Sequence[Part]) -> Expression:
-    """Strings of a length, matching patterns and formats."""
+    """Strings of a length, matching patterns and formats, or what ``x-copy`` names."""
+    copied = [part for part in parts if "x-copy" in part.schema]
+    if copied:
+        return _copied(document, parts, copied[0])
     minimum, maximum = counts(parts, "minLength", "maxLength")
     if maximum is not None and minimum > maximum:
         return NOTHING
@@ -61,3 +64,16 @@ def string(document: Document, parts: Sequence[Part]) -> Expression:
             return NOTHING
         body = graph_of(joined, jt.encode, minimum, maximum)
     return sequence(Literal(b'"'), body, Literal(b'"'))
+
+
+def _copied(document: Document, parts: Sequence[Part], copied: Part) -> Expression:
+    """A string that is copied: nothing else may be said of it."""
+    kind = copied.schema["x-copy"]
+    for part in parts:
+        keys = [key for key in ("minLength", "maxLength", "pattern", "format", "not") if key in part.schema]
+        keys += ["x-copy"] if part.schema.get("x-copy", kind) != kind else []
+        if keys:
+            message = f"{keys[0]} cannot be obeyed of what is copied"
+            raise UnsupportedKeyword(f"{part.pointer}/{keys[0]}", message, "leave it out, or do not copy")
+    document.copies.add(kind)
+    return sequence(Literal(b'"'), slot(kind), Literal(b'"'))

@@ -10,6 +10,7 @@ from chimerac.passes.grammar_fst.determinise import Conflict, Determiniser
 from chimerac.passes.grammar_fst.nfa import UNROLLED_NODES, Nfa
 from chimerac.passes.grammar_fst.proof import Stuck, stuck
 from chimerac.passes.grammar_fst.recursion import prepare
+from chimerac.passes.grammar_fst.slots import check_slots
 from chimerac.passes.grammar_fst.tables import tables
 from chimerac.runtime.bundle_format.fstpack import Automaton
 
@@ -62,6 +63,7 @@ class GrammarFst:
                     break
             else:
                 made = tables(prepared, machine.states, start, budget, minimise=self.minimise)
+                check_slots(made)
                 place = stuck(made)
                 if place is not None:
                     raise _endless(grammar, machine, place)

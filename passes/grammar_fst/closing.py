@@ -19,6 +19,7 @@ from chimerac.passes.grammar_fst.count_ranges import CountRanges
 from chimerac.passes.grammar_fst.counting import END, ENDLESS, Counts, Way, bound, way_of
 from chimerac.passes.grammar_fst.determinise import Segment, State
 from chimerac.passes.grammar_fst.nfa import CHECK, COUNT, LIMIT, POP, PUSH, SPACE_ACTION, UNLIMITED, Action
+from chimerac.runtime.bundle_format.fstpack import LOWEST_MARK, SLOT_BYTES
 
 UNREACHABLE: Final = 65535
 NO_ROOM: Final = 255
@@ -47,6 +48,7 @@ class _Way:
     way: Way
     pushes: list[int]
     target: int  #: after all that it opens, or END
+    own: int = 1  #: bytes of its first step: more for a slot
     bytes: int = UNREACHABLE
 
 
@@ -137,18 +139,18 @@ def closing(states: Sequence[State]) -> Closing:
 def _ways_of(plan: _Plan, number: int, state: State) -> list[_Way]:
     """The ways of a state that have actions or whose marks count; the others are noted in ``plan.before``."""
     counts = state.machine.counts
-    if not counts and not [segment for segment in state.segments if segment[2]]:  # most states
+    if not counts and not [s for s in state.segments if s[2] or s[0] >= LOWEST_MARK]:  # most states
         for place, target in enumerate(dict.fromkeys([segment[3] for segment in state.segments]), 1):
             plan.before.setdefault(target, []).append(number << _PLACE_BITS | place)
         return []
     listed: list[_Way] = []
-    seen: set[tuple[tuple[Action, ...], int]] = set()
+    seen: set[tuple[tuple[Action, ...], int, bool]] = set()
     for segment in state.segments:
-        actions, target = segment[2], segment[3]
-        if (actions, target) in seen or SPACE_ACTION in actions:
+        actions, target, slot = segment[2], segment[3], segment[0] >= LOWEST_MARK
+        if (actions, target, slot) in seen or SPACE_ACTION in actions:
             continue
-        seen.add((actions, target))
-        if actions or counts:
+        seen.add((actions, target, slot))
+        if actions or counts or slot:
             listed.append(_way(number, segment, len(seen)))
         else:
             plan.before.setdefault(target, []).append(number << _PLACE_BITS | len(seen))
@@ -158,7 +160,8 @@ def _ways_of(plan: _Plan, number: int, state: State) -> list[_Way]:
 def _way(number: int, segment: Segment, place: int) -> _Way:
     pushes = [argument for kind, argument in segment[2] if kind == PUSH]
     target = END if segment[2][-1:] == ((POP, 0),) else segment[3]
-    return _Way(number, place, way_of(segment), pushes, target)
+    own = SLOT_BYTES if segment[0] >= LOWEST_MARK else 1
+    return _Way(number, place, way_of(segment), pushes, target, own)
 
 
 def _depends(plan: _Plan, number: int) -> bool:
@@ -252,7 +255,7 @@ def _order(item: tuple[int, int, _Way | int]) -> tuple[int, int]:
 
 def _needed(plan: _Plan, way: _Way) -> tuple[int, list[int]]:
     """The bytes of a way as far as they are known, and the states whose bytes come to them."""
-    total = 1
+    total = way.own
     needed = [] if way.way.goal == END else [way.way.goal]
     for key in way.way.inner:
         if _depends(plan, key[0]):
@@ -264,7 +267,7 @@ def _needed(plan: _Plan, way: _Way) -> tuple[int, list[int]]:
 
 def _inner_bytes(plan: _Plan, way: _Way) -> int:
     """The bytes of a way up to the end of all frames that it opens."""
-    return 1 + sum(_entry(plan, state, marks) for state, marks in way.way.inner)
+    return way.own + sum(_entry(plan, state, marks) for state, marks in way.way.inner)
 
 
 def _find_units(plan: _Plan) -> None:

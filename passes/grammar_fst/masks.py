@@ -283,7 +283,9 @@ def stored_masks(
 
 
 def with_masks(automaton: Automaton, vocabulary: Vocabulary, shape: TrieShape | None = None) -> Automaton:
-    """The automaton with masks for a vocabulary."""
+    """The automaton with masks for a vocabulary; without, where slots make them depend on the request."""
+    if automaton.slots:
+        return automaton
     return replace(automaton, masks=stored_masks(automaton, vocabulary, shape=shape))
 
 

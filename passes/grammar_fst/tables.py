@@ -10,11 +10,18 @@ from numpy.typing import NDArray
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.grammar import BYTES, MAX_ACTION_WORDS, MAX_CELLS, Budget, Grammar
-from chimerac.passes.grammar_fst.closing import UNREACHABLE, Loop, closing
+from chimerac.passes.grammar_fst.closing import NO_ROOM, UNREACHABLE, Loop, closing
 from chimerac.passes.grammar_fst.determinise import State
 from chimerac.passes.grammar_fst.merge import Table, merged, numbered
 from chimerac.passes.grammar_fst.nfa import CHECK, COUNT, Action
-from chimerac.runtime.bundle_format.fstpack import REJECT, RETURN, STACK_FRAMES, UNLIMITED, Automaton
+from chimerac.runtime.bundle_format.fstpack import (
+    FLAG_SLOTS,
+    REJECT,
+    RETURN,
+    STACK_FRAMES,
+    UNLIMITED,
+    Automaton,
+)
 
 #: Characters of the text slice: (first, last) of each byte; continuation bytes are 0x80..0xBF unless listed.
 _TAIL = (0x80, 0xBF)
@@ -30,6 +37,7 @@ _SLICE_WIDE: Final = (
     ((0xF4, 0xF4), (0x80, 0x8F), _TAIL, _TAIL),
 )
 _END = 256
+_SLOTS: Final = sum(FLAG_SLOTS.values())
 _CELL_BYTES: Final = 36  #: of a cell, in all forms that it takes on the way
 
 
@@ -39,7 +47,7 @@ def tables(grammar: Grammar, states: Sequence[State], start: int, budget: Budget
     Raises UserError CHM282 for too many actions, CHM284 where no text at all matches.
     """
     ends = closing(states)
-    if ends.close[start] >= UNREACHABLE or ends.room[start] > STACK_FRAMES:
+    if ends.close[start] >= UNREACHABLE or ends.room[start] + bool(grammar.flags & _SLOTS) > STACK_FRAMES:
         limits = f"{UNREACHABLE:,} bytes and {STACK_FRAMES} frames"
         message = f"the grammar {grammar.name} matches no text that ends within {limits}"
         raise UserError("CHM284", message, hint="a recursion without an end, or parts that contradict each other")
@@ -50,7 +58,10 @@ def tables(grammar: Grammar, states: Sequence[State], start: int, budget: Budget
     loops, loop_of = _loops(ends.loop)
     info = np.zeros((len(states), 4), np.uint16)
     info[:, 0] = ends.close
-    info[:, 1] = ends.room
+    room = np.array(ends.room, np.int64)
+    if grammar.flags & _SLOTS:  # what stands in a slot has a frame of its own
+        room = np.minimum(room + 1, NO_ROOM)
+    info[:, 1] = room
     info[:, 2] = loop_of
     info[:, 3] = [state.machine.kind for state in states]
     if minimise:

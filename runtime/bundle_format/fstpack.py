@@ -32,6 +32,14 @@ FLAG_RHYTHM: Final = 1 << 8
 FLAG_PARAGRAPH: Final = 1 << 9
 FLAG_REPETITION: Final = 1 << 10
 
+#: Slots: texts that are known when a generation begins only. Each kind is one byte of the tables that no text has.
+SLOT_KINDS: Final = ("request", "names", "areas", "floors")
+SLOT_MARKS: Final = {kind: 0xFF - number for number, kind in enumerate(SLOT_KINDS)}
+LOWEST_MARK: Final = min(SLOT_MARKS.values())
+SLOT_BYTES: Final = 64  #: what a slot counts in closing
+FLAG_JSON_SLOTS: Final = 4
+FLAG_SLOTS: Final = {kind: 1 << 16 + number for number, kind in enumerate(SLOT_KINDS)}
+
 MAX_GRAMMARS: Final = 64
 NO_TOP: Final = 0xFFFF  #: top of an entry for the empty stack
 STORE_ACCEPTED, STORE_REJECTED, STORE_BITMAP = range(3)
@@ -75,6 +83,11 @@ class Automaton:
     def states(self) -> int:
         """Number of states."""
         return len(self.delta)
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The kinds of slots that it has."""
+        return tuple(kind for kind, flag in FLAG_SLOTS.items() if self.flags & flag)
 
     @property
     def closing(self) -> int:

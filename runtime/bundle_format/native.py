@@ -29,6 +29,7 @@ _CORE = (
     "chm_grammar_soft.c",
     "chm_grammar_vocabulary.c",
     "chm_grammar_walk.c",
+    "chm_grammar_words.c",
     "chm_merges.c",
     "chm_normal.c",
     "chm_pretokenizer.c",

@@ -158,7 +158,7 @@ CHM_API int32_t chm_session_prefill(chm_session *session, const int32_t *tokens,
 /* Run one token: the same as prefill of one. */
 CHM_API int32_t chm_session_decode(chm_session *session, int32_t token);
 /* Encode text, with the begin token before it if the session is at position 0 and the tokenizer has one, and with the
- * answer token after it if the tokenizer has one, and run it. To continue a text without an answer token, encode it and
+ * answer token after it if the tokenizer has one, and run it. It is the request of the session's grammar. To continue a text without an answer token, encode it and
  * use chm_session_prefill. */
 CHM_API int32_t chm_session_prompt(chm_session *session, const uint8_t *text, size_t text_bytes);
 
@@ -275,6 +275,14 @@ CHM_API int32_t chm_grammar_open(chm_pack *pack, const char *name, const chm_all
 CHM_API int32_t chm_grammar_close(chm_grammar *grammar);
 /* Most optional whitespace in a row, 0..255; -1: the grammar's own. */
 CHM_API int32_t chm_grammar_set_whitespace(chm_grammar *grammar, int32_t most);
+
+/* Say what may stand in a grammar's slots (docs/grammar.md): kind 0, the request, whose words may be copied; kinds 1 to 3,
+ * the lists of names, areas and floors, one a line. UTF-8; nothing is kept of text. NULL: no list, and the request's words
+ * in its place. The grammar, and a generation that follows it, start anew. Without effect on a grammar without slots.
+ * CHM_ERROR_ARGUMENT, and nothing done: too long, or no list of names. */
+CHM_API int32_t chm_grammar_set_words(chm_grammar *grammar, int32_t kind, const uint8_t *text, size_t bytes);
+/* Kinds of slots that a grammar has, as bits. */
+CHM_API int32_t chm_grammar_slots(const chm_grammar *grammar);
 
 /* The following work with the grammar's own place in a text; a session keeps a place of its own. */
 

@@ -93,6 +93,8 @@ static int32_t prompt(chm_session *session, const uint8_t *text, size_t text_byt
   if (!chm_model.vocab) return chm_fail(CHM_ERROR_STATE, CHM_NO_TOKENS);
   if (!bundle->has_tokenizer) return chm_fail(CHM_ERROR_STATE, CHM_NO_TEXT);
   if (text_bytes > (size_t)1 << 28) return chm_fail(CHM_ERROR_ARGUMENT, "the text is over 256 MiB");
+  int32_t known = session->grammar ? chm_grammar_set_words(session->grammar, 0, text, text_bytes) : CHM_OK;
+  if (known) return known;
   size_t room = chm_tokenizer_room(bundle, text_bytes);
   uint64_t scratch_bytes = ((uint64_t)room + 2) * sizeof(int32_t);
   int32_t *tokens = chm_allocate(&bundle->allocator, scratch_bytes);
@@ -121,6 +123,8 @@ static int32_t begin_generation(chm_session *session, int32_t max_tokens) {
   if (!chm_model.vocab) return chm_fail(CHM_ERROR_STATE, CHM_NO_TOKENS);
   if (max_tokens < 0) return chm_fail(CHM_ERROR_ARGUMENT, "max_tokens is negative");
   if (session->grammar) {
+    int32_t missing = chm_slots_missing(session->grammar);
+    if (missing) return missing;
     chm_configuration start;
     chm_configuration_start(session->grammar, &start);
     int64_t closing = chm_configuration_closing(session->grammar, &start);

@@ -33,6 +33,19 @@ static int32_t find_grammar(const chm_pack *pack, const char *name, uint32_t *in
   return chm_fail(CHM_ERROR_GRAMMAR, "there is no grammar %q", name, bytes);
 }
 
+/* Number the states that stand for entries, and find what the grammar is now. */
+static int32_t place_slots(chm_grammar *grammar) {
+  uint64_t next = grammar->automaton.n_states, parts[1 + CHM_SLOTS] = {grammar->tables};
+  for (uint32_t kind = 0; kind < CHM_SLOTS; ++kind) {
+    chm_words *words = &grammar->slots[kind];
+    words->first = (uint32_t)next;
+    next += words->count;
+    parts[1 + kind] = words->given ? words->hash : 0;
+  }
+  grammar->identity = chm_hash_words((const uint8_t *)parts, sizeof parts) | 1;
+  return next <= UINT16_MAX ? CHM_OK : chm_fail(CHM_ERROR_ARGUMENT, "the grammar, the request and the lists are too large together");
+}
+
 int32_t chm_grammar_open(chm_pack *pack, const char *name, const chm_allocator *allocator, chm_grammar **grammar_out) {
   if (grammar_out) *grammar_out = NULL;
   if (!pack || !grammar_out) return chm_fail(CHM_ERROR_ARGUMENT, "chm_grammar_open: a pointer is NULL");
@@ -61,12 +74,14 @@ int32_t chm_grammar_open(chm_pack *pack, const char *name, const chm_allocator *
   grammar->pack = pack;
   grammar->vocabulary = v;
   grammar->automaton = automaton;
-  grammar->identity = identity | 1; /* 0 is no grammar */
+  grammar->identity = grammar->tables = identity | 1; /* 0 is no grammar */
+  grammar->has_slots = automaton.flags / CHM_GRAMMAR_SLOT & ((1u << CHM_SLOTS) - 1);
   grammar->cap = automaton.cap;
   grammar->memos = (chm_memo *)(void *)(block + memo_start);
   grammar->n_memos = (uint32_t)memos;
   grammar->walker.links = (chm_link *)(void *)(block + link_start);
   grammar->bits = (uint32_t *)(void *)(block + bits_start);
+  if (grammar->has_slots) (void)place_slots(grammar); /* there are no words yet */
   chm_configuration_start(grammar, &grammar->now);
   __atomic_fetch_add(&pack->uses, 1, __ATOMIC_ACQ_REL);
   *grammar_out = grammar;
@@ -78,6 +93,7 @@ int32_t chm_grammar_close(chm_grammar *grammar) {
   if (status || !grammar) return status;
   chm_allocator allocator = grammar->allocator;
   __atomic_fetch_sub(&grammar->pack->uses, 1, __ATOMIC_ACQ_REL);
+  for (uint32_t kind = 0; kind < CHM_SLOTS; ++kind) chm_words_close(&grammar->slots[kind], &allocator);
   chm_release(&allocator, grammar, grammar->allocated);
   return CHM_OK;
 }
@@ -93,6 +109,81 @@ int32_t chm_grammar_set_whitespace(chm_grammar *grammar, int32_t most) {
   grammar->n_used = grammar->hand = 0; /* masks depend on it */
   memset(grammar->buckets, 0, sizeof grammar->buckets);
   return leave(grammar, CHM_OK);
+}
+
+/* ---- slots ---- */
+
+/* The text as the tokenizer has it, in memory of its own. */
+static int32_t changed_text(const chm_grammar *grammar, const uint8_t *text, size_t bytes, uint8_t **copy, uint64_t *size,
+                            size_t *used) {
+  uint32_t rules = grammar->vocabulary->tokenizer->rules;
+  *size = 4 * (uint64_t)bytes + 1;
+  *copy = chm_allocate(&grammar->allocator, *size);
+  if (!*copy) return CHM_ERROR_MEMORY;
+  uint8_t *tidy = *copy + 3 * bytes;
+  *used = bytes;
+  if (rules & CHM_RULE_TIDY) *used = chm_tidy(text, bytes, tidy);
+  else memcpy(tidy, text, bytes);
+  if (rules & CHM_RULE_NFC) return chm_normalize(tidy, *used, &grammar->allocator, *copy, used);
+  memmove(*copy, tidy, *used);
+  return CHM_OK;
+}
+
+static int32_t make_words(const chm_grammar *grammar, uint32_t kind, const uint8_t *text, size_t bytes, chm_words *made) {
+  bool json = grammar->automaton.flags & CHM_GRAMMAR_JSON_SLOTS;
+  if (kind) return chm_words_of_list(made, text, bytes, json, &grammar->allocator);
+  uint8_t *copy;
+  uint64_t size;
+  size_t used;
+  int32_t status = changed_text(grammar, text, bytes, &copy, &size, &used);
+  if (!status) status = chm_words_of_request(made, copy, used, json, &grammar->allocator);
+  chm_release(&grammar->allocator, copy, size);
+  return status;
+}
+
+static int32_t set_words(chm_grammar *grammar, int32_t kind, const uint8_t *text, size_t bytes) {
+  chm_words made = {0};
+  if (kind < 0 || kind >= (int32_t)CHM_SLOTS)
+    return chm_fail(CHM_ERROR_ARGUMENT, "there is no kind %d of slots", (int64_t)kind);
+  if (text) {
+    int32_t status = make_words(grammar, (uint32_t)kind, text, bytes, &made);
+    if (status) return status;
+    made.given = true;
+    made.hash = chm_hash_words(made.text, made.bytes);
+  }
+  chm_words before = grammar->slots[kind];
+  grammar->slots[kind] = made;
+  int32_t status = place_slots(grammar);
+  if (status) { /* go back */
+    grammar->slots[kind] = before;
+    before = made;
+    (void)place_slots(grammar);
+  }
+  chm_words_close(&before, &grammar->allocator);
+  chm_configuration_start(grammar, &grammar->now);
+  return status;
+}
+
+int32_t chm_grammar_set_words(chm_grammar *grammar, int32_t kind, const uint8_t *text, size_t bytes) {
+  if (!text && bytes) return chm_fail(CHM_ERROR_ARGUMENT, "chm_grammar_set_words: the text is NULL");
+  int32_t status = enter(grammar);
+  if (status) return status;
+  return leave(grammar, grammar->has_slots ? set_words(grammar, kind, text, bytes) : CHM_OK);
+}
+
+int32_t chm_slots_missing(const chm_grammar *grammar) {
+  for (uint32_t kind = 0; kind < CHM_SLOTS; ++kind) {
+    if (!(grammar->automaton.flags & CHM_GRAMMAR_SLOT << kind)) continue;
+    const chm_words *words = &grammar->slots[grammar->slots[kind].given ? kind : 0];
+    if (!words->given) return chm_fail(CHM_ERROR_STATE, "the grammar copies words of the request, and none was given");
+    if (!words->count && !(grammar->automaton.flags & CHM_GRAMMAR_JSON_SLOTS))
+      return chm_fail(CHM_ERROR_ARGUMENT, "the grammar copies words of the request, and it has none");
+  }
+  return CHM_OK;
+}
+
+int32_t chm_grammar_slots(const chm_grammar *grammar) {
+  return grammar ? (int32_t)(grammar->automaton.flags / CHM_GRAMMAR_SLOT & ((1u << CHM_SLOTS) - 1)) : 0;
 }
 
 int32_t chm_grammar_start(chm_grammar *grammar) {
@@ -135,10 +226,26 @@ int32_t chm_grammar_closing(const chm_grammar *grammar) {
   return bytes < INT32_MAX ? (int32_t)bytes : INT32_MAX;
 }
 
+/* only_byte where bytes of a class may differ, in slots. */
+static int32_t only_byte_of_all(chm_grammar *grammar, const chm_configuration *at, chm_configuration *to) {
+  int32_t found = -1;
+  chm_walk_start(grammar, at);
+  for (uint32_t value = 0; value < 256; ++value) {
+    uint8_t byte = (uint8_t)value;
+    const chm_cursor *end = chm_walk_bytes(grammar, &byte, 1);
+    if (!end) continue;
+    if (found >= 0) return -1;
+    found = byte;
+    chm_walk_store(grammar, end, to);
+  }
+  return found;
+}
+
 /* The only byte that is allowed, or -1; *to is the configuration after it. */
 static int32_t only_byte(chm_grammar *grammar, const chm_configuration *at, const uint8_t *example,
                          const uint32_t *members, chm_configuration *to) {
   int32_t found = -1;
+  if (grammar->has_slots) return only_byte_of_all(grammar, at, to);
   chm_walk_start(grammar, at);
   for (uint32_t class = 0; class + 1 < grammar->automaton.n_classes; ++class) {
     const chm_cursor *end = members[class] ? chm_walk_bytes(grammar, &example[class], 1) : NULL;

@@ -1,8 +1,8 @@
 /* Grammars at run time, inside the runtime: docs/fstpack.md is the contract, and its names are used here.
  *
  * chm_grammar_pack.c opens containers and checks every table; chm_grammar_vocabulary.c has the trie of a tokenizer;
- * chm_grammar_walk.c steps over bytes; chm_grammar_mask.c makes and keeps masks; chm_grammar_soft.c adds the weights;
- * chm_grammar.c is the interface. After a grammar is open nothing is allocated.
+ * chm_grammar_walk.c steps over bytes; chm_grammar_words.c has the texts of slots; chm_grammar_mask.c makes and keeps masks; chm_grammar_soft.c adds the weights;
+ * chm_grammar.c is the interface. After a grammar is open nothing is allocated but the texts of its slots.
  */
 #ifndef CHM_GRAMMAR_H
 #define CHM_GRAMMAR_H
@@ -24,9 +24,18 @@ enum { CHM_STORE_ACCEPTED, CHM_STORE_REJECTED, CHM_STORE_BITMAP, CHM_N_STORES };
 #define CHM_ENTRY_ANY_SPACE 1u
 #define CHM_GRAMMAR_PROSE 1u
 #define CHM_GRAMMAR_DEFAULT 2u
+#define CHM_GRAMMAR_JSON_SLOTS 4u /* slots stand in strings of JSON */
+#define CHM_GRAMMAR_SLOT 65536u   /* << the kind of a slot that the grammar has */
 #define CHM_GRAMMAR_RHYTHM 256u
 #define CHM_GRAMMAR_PARAGRAPH 512u
 #define CHM_GRAMMAR_REPETITION 1024u
+
+/* Kinds of slots: runs of words of the request, and names of three lists, which are the request's words where there is no
+ * list. In the tables a slot is one byte that no text has. */
+#define CHM_SLOTS 4u
+#define CHM_SLOT_MARK(kind) (0xFFu - (kind))
+#define CHM_LOWEST_MARK CHM_SLOT_MARK(CHM_SLOTS - 1)
+#define CHM_SLOT_BYTES 64u /* what a slot counts in closing: some entry is no longer */
 
 typedef struct chm_frame {
   uint16_t state, count;
@@ -55,6 +64,21 @@ typedef struct chm_automaton {
   uint32_t n_states, n_classes, n_ops, n_loops, start, cap, flags;
   uint32_t max_room;
 } chm_automaton;
+
+/* What a slot may be. All zero: not given. */
+typedef struct chm_words {
+  bool given;
+  uint8_t *text;   /* [bytes] as it is generated */
+  uint8_t *marks;  /* [bytes + 1] of places */
+  uint32_t *begin; /* [count] entries in the order of their bytes */
+  uint32_t *stop;  /* [count] */
+  uint32_t bytes, count;
+  uint32_t shortest; /* bytes of the shortest text, UINT32_MAX without one */
+  uint32_t first;    /* the state that stands for entry 0 */
+  uint64_t hash;
+  void *block;
+  uint64_t allocated;
+} chm_words;
 
 #define CHM_SHORT_SLICES 16u /* slices by number of characters: 1, 2 … 15, all */
 
@@ -166,7 +190,10 @@ struct chm_grammar {
   chm_pack *pack;
   const chm_vocabulary *vocabulary;
   chm_automaton automaton;
-  uint64_t identity; /* of the tables */
+  uint64_t identity; /* of the tables, and of what the slots may be */
+  uint64_t tables;   /* identity of the tables */
+  chm_words slots[CHM_SLOTS];
+  bool has_slots;
   uint32_t cap;      /* most optional whitespace in a row */
   chm_configuration now;
   chm_walker walker;
@@ -176,6 +203,22 @@ struct chm_grammar {
   uint32_t buckets[CHM_MEMO_BUCKETS];
 };
 
+/* ---- chm_grammar_words.c ---- */
+
+/* The runs of words of a text, and the names of a list, one a line. json: they stand in strings of JSON. Nothing is there
+ * after a failure. */
+int32_t chm_words_of_request(chm_words *words, const uint8_t *text, size_t bytes, bool json, const chm_allocator *allocator);
+int32_t chm_words_of_list(chm_words *words, const uint8_t *text, size_t bytes, bool json, const chm_allocator *allocator);
+void chm_words_close(chm_words *words, const chm_allocator *allocator);
+/* The entry after one more byte where n bytes of an entry were said; UINT32_MAX where none goes on so. At n = 0 entry 0. */
+uint32_t chm_words_step(const chm_words *words, uint32_t entry, uint32_t n, uint8_t byte);
+/* Fewest bytes to a place where an entry may end. */
+uint32_t chm_words_closing(const chm_words *words, uint32_t entry, uint32_t n);
+
+/* ---- chm_grammar_walk.c ---- */
+
+/* The words of a state that stands for an entry; *entry is its number. NULL for other states. */
+const chm_words *chm_words_of_state(const chm_grammar *grammar, uint32_t state, uint32_t *entry);
 void chm_walk_start(chm_grammar *grammar, const chm_configuration *from);
 /* Walk from the start over at most 255 bytes; NULL where they are not allowed. */
 const chm_cursor *chm_walk_bytes(chm_grammar *grammar, const uint8_t *data, uint32_t bytes);
@@ -192,6 +235,11 @@ bool chm_configuration_complete(const chm_grammar *grammar, const chm_configurat
 int64_t chm_configuration_closing(const chm_grammar *grammar, const chm_configuration *it);
 /* Accept a token, end tokens included; false, and nothing done, where it is not allowed. */
 bool chm_configuration_accept(chm_grammar *grammar, chm_configuration *it, int32_t token);
+
+/* ---- chm_grammar.c ---- */
+
+/* The error where a generation cannot begin, because it is not known what may stand in a slot, or nothing may. */
+int32_t chm_slots_missing(const chm_grammar *grammar);
 
 /* ---- chm_grammar_mask.c ---- */
 

@@ -12,7 +12,7 @@
 /* The stored mask of a configuration, or NULL. */
 static const uint32_t *stored_entry(const chm_grammar *grammar, const chm_configuration *at) {
   const chm_automaton *a = &grammar->automaton;
-  if (!a->first || grammar->cap != a->cap) return NULL;
+  if (!a->first || grammar->cap != a->cap || grammar->has_slots) return NULL;
   uint32_t top = at->depth ? at->frames[at->depth - 1].state : CHM_NO_TOP;
   for (uint32_t i = a->first[at->state]; i < a->first[at->state + 1u]; ++i) {
     const uint32_t *entry = a->entry + 8 * (size_t)i;
@@ -57,7 +57,7 @@ static uint32_t expand(chm_grammar *grammar, const chm_configuration *at, const 
 }
 
 static uint32_t slice_kind(const chm_grammar *grammar, uint32_t state) {
-  return grammar->automaton.state[4 * (size_t)state + 1] >> 8;
+  return state < grammar->automaton.n_states ? grammar->automaton.state[4 * (size_t)state + 1] >> 8 : 0;
 }
 
 /* Whether the slice tokens that are allowed depend on the count. */

@@ -14,6 +14,25 @@ static inline uint32_t extra_of(const chm_automaton *a, uint32_t state, uint32_t
   return loop[0] > count ? (uint32_t)loop[2] * (loop[0] - count) : 0;
 }
 
+const chm_words *chm_words_of_state(const chm_grammar *grammar, uint32_t state, uint32_t *entry) {
+  if (state < grammar->automaton.n_states) return NULL;
+  for (uint32_t kind = 0; kind < CHM_SLOTS; ++kind) {
+    const chm_words *words = &grammar->slots[kind];
+    if (state < words->first || state - words->first >= words->count) continue;
+    *entry = state - words->first;
+    return words;
+  }
+  return NULL;
+}
+
+/* Bytes to the end of the frame. */
+static uint32_t rest_of(const chm_grammar *grammar, uint32_t state, uint32_t count) {
+  uint32_t entry;
+  const chm_words *words = grammar->has_slots ? chm_words_of_state(grammar, state, &entry) : NULL;
+  if (words) return chm_words_closing(words, entry, count);
+  return close_of(&grammar->automaton, state) + extra_of(&grammar->automaton, state, count);
+}
+
 /* The same for a count that may be any, if it comes from before the walk. */
 static inline uint32_t extra_bound(const chm_automaton *a, uint32_t state, uint32_t count, uint32_t origin) {
   return extra_of(a, state, origin == CHM_NO_ORIGIN ? count : 0);
@@ -55,7 +74,8 @@ void chm_walk_start(chm_grammar *grammar, const chm_configuration *from) {
   w->reach = 0;
   w->highest = from->depth;
   w->rise = 0;
-  w->calm = (int64_t)close_of(a, from->state) + w->links[from->depth].upper;
+  w->calm = (int64_t)(from->state < a->n_states ? close_of(a, from->state) : rest_of(grammar, from->state, from->count)) +
+            w->links[from->depth].upper;
   w->bottom = w->space = w->unique = false;
 }
 
@@ -165,7 +185,8 @@ static bool step_slowly(chm_grammar *grammar, const chm_cursor *from, uint32_t c
   return true;
 }
 
-static inline bool step(chm_grammar *grammar, const chm_cursor *from, uint32_t byte, bool first, chm_cursor *to) {
+/* A step through the tables from one of their states. */
+static inline bool table_step(chm_grammar *grammar, const chm_cursor *from, uint32_t byte, bool first, chm_cursor *to) {
   const chm_automaton *a = &grammar->automaton;
   uint32_t class = a->classes[byte], cell = a->delta[from->state * a->n_classes + class];
   if (cell < CHM_CELL_RETURN && from->depth + a->max_room <= CHM_FRAMES) {
@@ -177,15 +198,66 @@ static inline bool step(chm_grammar *grammar, const chm_cursor *from, uint32_t b
   return cell != CHM_CELL_REJECT && step_slowly(grammar, from, class, first, to);
 }
 
-int64_t chm_walk_closing(const chm_grammar *grammar, const chm_cursor *at) {
+/* What a kind of slot may be. */
+static const chm_words *words_of_kind(const chm_grammar *grammar, uint32_t kind) {
+  return &grammar->slots[grammar->slots[kind].given ? kind : 0];
+}
+
+/* The byte begins what may stand in a slot that comes next. A slot without words is empty. */
+static bool enter_slot(chm_grammar *grammar, const chm_cursor *from, uint32_t byte, bool first, chm_cursor *to) {
   const chm_automaton *a = &grammar->automaton;
-  return (int64_t)close_of(a, at->state) + extra_of(a, at->state, at->count) + grammar->walker.links[at->top].below;
+  for (uint32_t kind = 0; kind < CHM_SLOTS; ++kind) {
+    if (!(a->flags & CHM_GRAMMAR_SLOT << kind)) continue;
+    chm_cursor at;
+    if (!step_slowly(grammar, from, a->classes[CHM_SLOT_MARK(kind)], first, &at)) continue;
+    grammar->walker.unique = true;
+    const chm_words *words = words_of_kind(grammar, kind);
+    if (!words->count) return table_step(grammar, &at, byte, first, to);
+    uint32_t entry = chm_words_step(words, 0, 0, (uint8_t)byte);
+    if (entry == UINT32_MAX || !push(a, &grammar->walker, &at, at.state)) continue;
+    at.state = (uint16_t)(words->first + entry);
+    at.count = 1;
+    *to = at;
+    return true;
+  }
+  return false;
+}
+
+/* A step of a grammar with slots: what follows a slot comes before more words. */
+static bool step_with_slots(chm_grammar *grammar, const chm_cursor *from, uint32_t byte, bool first, chm_cursor *to) {
+  uint32_t entry;
+  if (byte >= CHM_LOWEST_MARK) return false;
+  const chm_words *words = chm_words_of_state(grammar, from->state, &entry);
+  if (!words) return table_step(grammar, from, byte, first, to) || enter_slot(grammar, from, byte, first, to);
+  grammar->walker.unique = true;
+  if (!chm_words_closing(words, entry, from->count)) {
+    chm_cursor after = *from;
+    if (!pop(&grammar->walker, &after)) return false;
+    if (table_step(grammar, &after, byte, first, to) || enter_slot(grammar, &after, byte, first, to)) return true;
+  }
+  uint32_t next = chm_words_step(words, entry, from->count, (uint8_t)byte);
+  if (next == UINT32_MAX) return false;
+  *to = *from;
+  to->state = (uint16_t)(words->first + next);
+  ++to->count;
+  to->space = 0;
+  return true;
+}
+
+static inline bool step(chm_grammar *grammar, const chm_cursor *from, uint32_t byte, bool first, chm_cursor *to) {
+  return grammar->has_slots ? step_with_slots(grammar, from, byte, first, to) : table_step(grammar, from, byte, first, to);
+}
+
+int64_t chm_walk_closing(const chm_grammar *grammar, const chm_cursor *at) {
+  return (int64_t)rest_of(grammar, at->state, at->count) + grammar->walker.links[at->top].below;
 }
 
 void chm_walk_note_rise(chm_grammar *grammar, const chm_cursor *at) {
   const chm_automaton *a = &grammar->automaton;
   chm_walker *w = &grammar->walker;
-  int64_t closing = (int64_t)close_of(a, at->state) + extra_bound(a, at->state, at->count, at->origin) + w->links[at->top].upper;
+  int64_t rest = at->state < a->n_states ? (int64_t)close_of(a, at->state) + extra_bound(a, at->state, at->count, at->origin)
+                                         : (int64_t)rest_of(grammar, at->state, at->count);
+  int64_t closing = rest + w->links[at->top].upper;
   if (closing - w->calm > w->rise) w->rise = closing - w->calm;
 }
 
@@ -244,8 +316,10 @@ void chm_configuration_start(const chm_grammar *grammar, chm_configuration *to) 
 }
 
 bool chm_configuration_valid(const chm_grammar *grammar, const chm_configuration *it) {
-  uint32_t states = grammar->automaton.n_states;
-  if (it->state >= states || it->depth > CHM_FRAMES || it->finished > 1) return false;
+  uint32_t states = grammar->automaton.n_states, entry;
+  const chm_words *words = chm_words_of_state(grammar, it->state, &entry);
+  if ((it->state >= states && !words) || it->depth > CHM_FRAMES || it->finished > 1) return false;
+  if (words && (!it->depth || !it->count || it->count > words->stop[entry] - words->begin[entry])) return false;
   for (uint32_t i = 0; i < it->depth; ++i)
     if (it->frames[i].state >= states) return false;
   return true;
@@ -253,8 +327,14 @@ bool chm_configuration_valid(const chm_grammar *grammar, const chm_configuration
 
 bool chm_configuration_complete(const chm_grammar *grammar, const chm_configuration *it) {
   const chm_automaton *a = &grammar->automaton;
-  uint32_t state = it->state, count = it->count;
-  for (uint32_t depth = it->depth;; --depth) {
+  uint32_t state = it->state, count = it->count, depth = it->depth, entry;
+  const chm_words *words = chm_words_of_state(grammar, state, &entry);
+  if (words) {
+    if (chm_words_closing(words, entry, count)) return false;
+    state = it->frames[--depth].state;
+    count = it->frames[depth].count;
+  }
+  for (;; --depth) {
     uint32_t cell = a->delta[state * a->n_classes + a->n_classes - 1];
     if (cell == CHM_CELL_REJECT) return false;
     for (const uint32_t *op = a->op + (cell >> 16); *op & 0xFF; ++op)
@@ -267,7 +347,7 @@ bool chm_configuration_complete(const chm_grammar *grammar, const chm_configurat
 
 int64_t chm_configuration_closing(const chm_grammar *grammar, const chm_configuration *it) {
   const chm_automaton *a = &grammar->automaton;
-  int64_t sum = (int64_t)close_of(a, it->state) + extra_of(a, it->state, it->count);
+  int64_t sum = (int64_t)rest_of(grammar, it->state, it->count);
   for (uint32_t i = 0; i < it->depth; ++i) {
     const chm_frame *frame = &it->frames[i];
     sum += (int64_t)close_of(a, frame->state) + extra_of(a, frame->state, frame->count);

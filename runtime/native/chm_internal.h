@@ -123,6 +123,10 @@ typedef enum chm_split { CHM_PATTERNS(CHM_X) } chm_split; /* into pieces that no
 
 /* End of the piece that starts at a place before the end. */
 size_t chm_piece(chm_split split, const uint8_t *text, size_t at, size_t end);
+/* Of the character at a place before the end: its code and class (those of chm_unicode.h); returns its bytes. A byte that
+ * is part of no UTF-8 character is one of class other, and its code is UINT32_MAX. */
+enum { CHM_CLASS_OTHER = 0, CHM_CLASS_MARK = 4, CHM_CLASS_NUMBER = 5, CHM_CLASS_SPACE = 6 };
+size_t chm_character_class(const uint8_t *text, size_t at, size_t end, uint32_t *code, uint32_t *class);
 /* End of the white space that starts at a place; start of the white space that ends there, begin at the lowest. */
 size_t chm_spaces_after(const uint8_t *text, size_t at, size_t end);
 size_t chm_spaces_before(const uint8_t *text, size_t begin, size_t at);
@@ -133,6 +137,11 @@ size_t chm_spaces_before(const uint8_t *text, size_t begin, size_t at);
 bool chm_is_normal(const uint8_t *text, size_t bytes);
 /* Bring a text to it: out has room for 3 * bytes, *size are used. Bytes that are no UTF-8 stay as they are. */
 int32_t chm_normalize(const uint8_t *text, size_t bytes, const chm_allocator *allocator, uint8_t *out, size_t *size);
+
+/* ---- chm_session.c ---- */
+
+/* Hash of 64-bit little-endian words, the last one filled up with zeros; docs/runtime.md. */
+uint64_t chm_hash_words(const uint8_t *data, uint64_t bytes);
 
 /* ---- chm_tidy.c ---- */
 

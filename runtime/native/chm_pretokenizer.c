@@ -2,6 +2,10 @@
 #include "chm_internal.h"
 #include "chm_unicode.h"
 
+_Static_assert((int)CHM_OTHER == (int)CHM_CLASS_OTHER && (int)CHM_MARK == (int)CHM_CLASS_MARK &&
+                   (int)CHM_NUMBER == (int)CHM_CLASS_NUMBER && (int)CHM_SPACE == (int)CHM_CLASS_SPACE,
+               "the classes that others know");
+
 typedef struct chm_character {
   uint32_t code;
   uint32_t bytes;
@@ -173,6 +177,13 @@ size_t chm_piece(chm_split split, const uint8_t *text, size_t at, size_t end) {
     case CHM_SPLIT_NONE: break;
   }
   return end;
+}
+
+size_t chm_character_class(const uint8_t *text, size_t at, size_t end, uint32_t *code, uint32_t *class) {
+  chm_character found = character_at(text, at, end);
+  *code = found.code;
+  *class = found.class;
+  return found.bytes;
 }
 
 size_t chm_spaces_after(const uint8_t *text, size_t at, size_t end) { return skip(text, at, end, BIT(CHM_SPACE)); }

@@ -397,7 +397,7 @@ static int32_t serve_encode(char *line, int32_t (*encode)(chm_bundle *, const ui
   return status;
 }
 
-/* grammar default | grammar name NAME | grammar pack HEX; answers how many tokens a text needs at least */
+/* grammar default | grammar name NAME | grammar pack HEX; answers how many tokens a text needs at least, and its slots */
 static int32_t serve_grammar(char *line) {
   const char *kind = next_word(&line);
   char *what = next_word(&line);
@@ -406,7 +406,20 @@ static int32_t serve_grammar(char *line) {
   if (!strcmp(kind, "default")) status = use_grammar(NULL);
   else if (!strcmp(kind, "name") && *what && (chm_run_grammars || !strcmp(what, "none"))) status = use_grammar(what);
   else if (!strcmp(kind, "pack") && from_hex(what, &bytes)) status = use_compiled(what, bytes);
-  if (!status) printf("ok %d", (int)chm_grammar_closing(grammar));
+  if (!status) printf("ok %d %d", (int)chm_grammar_closing(grammar), (int)chm_grammar_slots(grammar));
+  return status;
+}
+
+/* words KIND HEX, or - for none */
+static int32_t serve_words(char *line) {
+  int32_t kind;
+  size_t bytes = 0;
+  if (!read_i32(next_word(&line), &kind)) return BAD_REQUEST;
+  char *text = next_word(&line);
+  bool given = strcmp(text, "-");
+  if (given && !from_hex(text, &bytes)) return BAD_REQUEST;
+  int32_t status = grammar ? chm_grammar_set_words(grammar, kind, given ? (const uint8_t *)text : NULL, bytes) : CHM_OK;
+  if (!status) printf("ok");
   return status;
 }
 
@@ -546,6 +559,7 @@ static int32_t serve_one(char *line) {
   else if (!strcmp(request, "echo")) status = serve_echo(line);
   else if (!strcmp(request, "settings")) status = serve_settings(line);
   else if (!strcmp(request, "grammar")) status = serve_grammar(line);
+  else if (!strcmp(request, "words")) status = serve_words(line);
   else if (!strcmp(request, "next")) status = serve_next();
   else if (!strcmp(request, "call")) status = serve_call(line);
   else if (!strcmp(request, "state_hash")) status = serve_hash(chm_session_state_hash);

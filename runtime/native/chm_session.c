@@ -311,8 +311,7 @@ int32_t chm_session_iterations(const chm_session *session) {
   return session ? __atomic_load_n(&session->sequence.iterations, __ATOMIC_RELAXED) : 0;
 }
 
-/* Per 64-bit little-endian word, the last one filled up with zeros. */
-static uint64_t hash_words(const uint8_t *data, uint64_t bytes) {
+uint64_t chm_hash_words(const uint8_t *data, uint64_t bytes) {
   uint64_t hash = 0xCBF29CE484222325u;
   for (uint64_t i = 0; i < bytes; i += 8) {
     uint64_t word = 0;
@@ -327,7 +326,7 @@ static int32_t hash(chm_session *session, const void *data, uint64_t bytes, uint
   int32_t status = chm_session_enter(session);
   if (status) return status;
   status = chm_session_settle(session);
-  if (!status) *found = hash_words(data, bytes);
+  if (!status) *found = chm_hash_words(data, bytes);
   return chm_session_leave(session, status);
 }
 

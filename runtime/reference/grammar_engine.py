@@ -18,11 +18,15 @@ from chimerac.runtime.bundle_format.constants import GRAMMAR_PLACE_BYTES
 from chimerac.runtime.bundle_format.fstpack import (
     CHECK,
     COUNT,
+    FLAG_JSON_SLOTS,
     LIMIT,
+    LOWEST_MARK,
     POP,
     PUSH,
     REJECT,
     RETURN,
+    SLOT_KINDS,
+    SLOT_MARKS,
     SPACE,
     STACK_FRAMES,
     UNLIMITED,
@@ -30,7 +34,9 @@ from chimerac.runtime.bundle_format.fstpack import (
     Vocabulary,
 )
 from chimerac.runtime.bundle_format.grammar_trie import TrieShape
+from chimerac.runtime.bundle_format.hashing import hash_words
 from chimerac.runtime.errors import BundleError
+from chimerac.runtime.reference.slots import Words, of_list, of_request
 
 MAX_FORCED_BYTES: Final = 256
 
@@ -71,6 +77,7 @@ class GrammarEngine:
     _class: list[int] = field(init=False, repr=False)
     _cap: int = field(init=False, repr=False)
     _trie: TrieShape | None = field(init=False, repr=False, default=None)
+    _slots: dict[str, Words] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._rows = self.automaton.delta.tolist()
@@ -92,10 +99,96 @@ class GrammarEngine:
         head = struct.pack("<HHBB?x", at.state, at.count, at.space, len(at.frames), finished)
         return b"".join((head, *frames)).ljust(GRAMMAR_PLACE_BYTES, b"\0")
 
+    # -- slots
+
+    def set_words(self, kind: str, text: bytes | None) -> None:
+        """Say what may stand in slots of a kind: the request, or a list of names, one a line; None: no list.
+
+        Raises BundleError CHM420 for what is too long, or no list.
+        """
+        json = bool(self.automaton.flags & FLAG_JSON_SLOTS)
+        made = dict(self._slots)
+        made.pop(kind, None)
+        if text is not None:
+            made[kind] = of_list(text, json=json) if kind != "request" else of_request(text, json=json)
+        if self.automaton.states + sum(len(words.entries) for words in made.values()) > UNLIMITED:
+            raise BundleError("CHM420", "the grammar, the request and the lists are too large together")
+        self._slots = made
+
+    def check_slots(self) -> None:
+        """Raise BundleError CHM421 or CHM420 where it is not known what may stand in a slot, or nothing may."""
+        for kind in self.automaton.slots:
+            words = self._slots.get(kind, self._slots.get("request"))
+            if words is None:
+                raise BundleError("CHM421", "the grammar copies words of the request, and none was given")
+            if not words.entries and not self.automaton.flags & FLAG_JSON_SLOTS:
+                raise BundleError("CHM420", "the grammar copies words of the request, and it has none")
+
+    @property
+    def identity(self) -> int:
+        """64 bits that tell the tables, and what the slots may be, from others."""
+        tables = self.automaton.identity
+        if not self.automaton.slots:
+            return tables
+        hashes = [self._slots[kind].hash if kind in self._slots else 0 for kind in SLOT_KINDS]
+        return hash_words(struct.pack(f"<{1 + len(hashes)}Q", tables, *hashes)) | 1
+
+    def _first_of(self, kind: str) -> int:
+        """The state that stands for the first entry of a kind."""
+        before = SLOT_KINDS[: SLOT_KINDS.index(kind)]
+        return self.automaton.states + sum(len(self._slots[k].entries) for k in before if k in self._slots)
+
+    def _words_at(self, state: int) -> tuple[Words, int, int] | None:
+        """Of a state that stands for an entry: the words, the entry, and the state of entry 0."""
+        for kind, words in self._slots.items() if state >= self.automaton.states else ():
+            first = self._first_of(kind)
+            if 0 <= state - first < len(words.entries):
+                return words, state - first, first
+        return None
+
+    def _entered(self, at: GrammarState, byte: int) -> GrammarState | None:
+        """The configuration after a byte that begins what may stand in a slot."""
+        for kind in self.automaton.slots:
+            after = self._table_step(at, SLOT_MARKS[kind])
+            if after is None:
+                continue
+            own = kind if kind in self._slots else "request"
+            words = self._slots.get(own, Words((), b""))
+            if not words.entries:
+                return self._table_step(after, byte)
+            entry = words.step(0, 0, byte)
+            if entry is None or len(after.frames) == STACK_FRAMES:
+                continue
+            return GrammarState(self._first_of(own) + entry, 1, 0, (*after.frames, (after.state, after.count)))
+        return None
+
+    def _left(self, at: GrammarState) -> GrammarState | None:
+        """Of a place in a slot that may end there: the place after the slot."""
+        found = self._words_at(at.state)
+        if found is None or not at.frames or found[0].closing(found[1], at.count):
+            return None
+        return GrammarState(*at.frames[-1], at.space, at.frames[:-1])
+
     # -- bytes
 
-    def step(self, at: GrammarState, byte: int) -> GrammarState | None:  # noqa: C901  a case for each kind of transition, as the C code has it
+    def step(self, at: GrammarState, byte: int) -> GrammarState | None:
         """The configuration after a byte, or None where the grammar does not allow it."""
+        if not self.automaton.slots:
+            return self._table_step(at, byte)
+        if byte >= LOWEST_MARK:
+            return None
+        found = self._words_at(at.state)
+        if found is None:
+            return self._table_step(at, byte) or self._entered(at, byte)
+        left = self._left(at)
+        after = None if left is None else self._table_step(left, byte) or self._entered(left, byte)
+        if after is not None:
+            return after
+        words, entry, first = found
+        following = words.step(entry, at.count, byte)
+        return None if following is None else GrammarState(first + following, at.count + 1, 0, at.frames)
+
+    def _table_step(self, at: GrammarState, byte: int) -> GrammarState | None:  # noqa: C901  a case for each kind of transition, as the C code has it
         state, count, frames = at.state, at.count, at.frames
         column = self._class[byte]
         cell = self._rows[state][column]
@@ -139,6 +232,9 @@ class GrammarEngine:
 
     def complete(self, at: GrammarState) -> bool:
         """Whether the text so far is a whole one."""
+        if at.state >= self.automaton.states:
+            left = self._left(at)
+            return left is not None and self.complete(left)
         state, count, frames = at.state, at.count, at.frames
         while True:
             cell = self._rows[state][-1]
@@ -153,6 +249,9 @@ class GrammarEngine:
         return self._close(at.state, at.count) + sum(self._close(*frame) for frame in at.frames)
 
     def _close(self, state: int, count: int) -> int:
+        found = self._words_at(state)
+        if found is not None:
+            return found[0].closing(found[1], count)
         minimum, _, unit, _ = self._loops[self._info[state][2]]
         return self._info[state][0] + unit * max(0, minimum - count)
 

@@ -27,7 +27,7 @@ from chimerac.runtime.bundle_format.fstpack import (
 from chimerac.runtime.bundle_format.grammar_trie import BLANK_LINE, SENTENCE_END, STRUCTURE, vocabulary_of
 from chimerac.runtime.bundle_format.state import GrammarPlace
 from chimerac.runtime.errors import BundleError
-from chimerac.runtime.options import NO_GRAMMAR
+from chimerac.runtime.options import NO_GRAMMAR, GenerateOptions
 from chimerac.runtime.reference.grammar_engine import GrammarEngine, GrammarState
 from chimerac.runtime.reference.tokenizer import Tokenizer, tokenizer_sections
 
@@ -63,6 +63,14 @@ class PythonGrammars:
                 self._engines.pop(next(iter(self._engines)))
             self._engines[wanted] = self._engine(self._automaton(wanted), self._tokenizer)
         return self._engines[wanted]
+
+    def set_words(self, engine: GrammarEngine, options: GenerateOptions) -> None:
+        """Say what may stand in a grammar's slots, as the tokenizer has the text; raises BundleError CHM420, CHM421."""
+        if not engine.automaton.slots:
+            return
+        assert self._tokenizer is not None
+        for kind, text in options.slot_texts:
+            engine.set_words(kind, self._tokenizer.tidied(text) if kind == "request" and text is not None else text)
 
     def _automaton(self, wanted: str | bytes) -> Automaton:
         if isinstance(wanted, bytes):
@@ -128,7 +136,7 @@ class GrammarRun:
     def place(self) -> GrammarPlace:
         """What a snapshot keeps."""
         stored = self.engine.stored(self.at, finished=self.finished)
-        return GrammarPlace(self.engine.automaton.identity, self.rhythm, stored)
+        return GrammarPlace(self.engine.identity, self.rhythm, stored)
 
     def allowed(self, size: int) -> NDArray[np.bool_]:
         """bool[size]: the tokens that may come. Raises BundleError CHM431 where none may and the text is not whole."""

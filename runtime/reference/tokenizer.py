@@ -161,18 +161,19 @@ class Tokenizer:
 
     def _changed(self, data: bytes, begins: bool) -> bytes:
         """The text as the rules have it."""
-        if not data:
-            return data
-        if c.RULE_TIDY in self.rules:
-            data = tidy(data)
-        if c.RULE_NFC in self.rules:
-            data = nfc(data)
+        data = self.tidied(data)
         if c.RULE_UNDERLINE in self.rules:
             data = data.replace(_UNDERLINE, b" ")
         if not data:
             return data
         missing = c.RULE_PREFIX_MISSING in self.rules or (c.RULE_PREFIX_FIRST in self.rules and begins)
         return b" " + data if c.RULE_PREFIX in self.rules or (missing and data[:1] != b" ") else data
+
+    def tidied(self, data: bytes) -> bytes:
+        """A text as the rules ``tidy`` and ``nfc`` have it, if they are among the tokenizer's."""
+        if c.RULE_TIDY in self.rules:
+            data = tidy(data)
+        return nfc(data) if c.RULE_NFC in self.rules else data
 
     def _merge(self, data: bytes) -> list[int]:
         if c.RULE_DROP in self.rules and not self.byte_tokens:

@@ -94,7 +94,8 @@ class Session(ABC):
         chosen = GenerateOptions.of({**self._defaults(mode), **given})
         if isinstance(prompt, str | bytes | bytearray | memoryview):
             self._need_text()
-            checked: CheckedPrompt = checked_text(prompt, "the prompt")
+            checked: CheckedPrompt = (text := checked_text(prompt, "the prompt"))
+            chosen = chosen.copying_from(text)
         else:
             checked = checked_tokens(prompt, self.vocab_size)
         return Generation(self._guard, self._generate(checked, chosen, checked_progress(on_progress)))
@@ -140,7 +141,7 @@ class Session(ABC):
         tokens = tokens_of(items, lambda text, begins: self._encode(text.encode(), False, begins), begins=not continues)
         prompt = checked_tokens(tokens, self.vocab_size, "the conversation")
         parts, text = Parts(chat, chat.pieces.prompt), ""
-        steps = self._generate(prompt, replace(options, reset=not continues), tell)
+        steps = self._generate(prompt, replace(options.copying_from(messages[-1].content), reset=not continues), tell)
         answered = False
         try:
             for step in steps:

@@ -81,6 +81,9 @@ class NativeSession(SteppingSession):
             call("chm_session_set_grammar", session, None if grammar is None else grammar.handle)
         if grammar is None:
             return 0
+        if grammar.slots:
+            for kind, text in options.slot_texts:
+                grammar.set_words(kind, text)
         grammar.start()
         return grammar.closing
 

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chimerac.runtime.arguments import check_grammar_name
+from chimerac.runtime.bundle_format.container import parse_container
+from chimerac.runtime.bundle_format.fstpack import SLOT_KINDS, pack_of_container
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import NO_GRAMMAR
 from chimerac.runtime.sessions.native_library import NativeLibrary
@@ -34,6 +36,20 @@ class NativeGrammar:
     def set_whitespace(self, most: int | None) -> None:
         """Most optional whitespace in a row, 0..255; None: the grammar's own. Raises BundleError CHM420."""
         self._library.call("chm_grammar_set_whitespace", self.handle, -1 if most is None else most)
+
+    def set_words(self, kind: str, text: bytes | None) -> None:
+        """Say what may stand in slots of a kind: the request, or a list of names, one a line; None: no list.
+
+        The grammar starts anew. Raises BundleError CHM420 for what is too long, or no list.
+        """
+        self._library.call(
+            "chm_grammar_set_words", self.handle, SLOT_KINDS.index(kind), text, 0 if text is None else len(text)
+        )
+
+    @property
+    def slots(self) -> bool:
+        """Whether something may be copied; libraries of an older chimerac cannot."""
+        return self._library.has_slots and bool(self._library.get("chm_grammar_slots", self.handle))
 
     def start(self) -> None:
         """Back to the start of a text."""
@@ -167,6 +183,9 @@ class SessionGrammars:
     def _opened(self, wanted: str | bytes) -> tuple[NativePack | None, NativeGrammar]:
         if isinstance(wanted, str):
             return None, self._pack().grammar(wanted)
+        if not self._library.has_slots and any(g.slots for g in pack_of_container(parse_container(wanted)).grammars):
+            message = "the bundle is of a chimerac whose grammars copied nothing"
+            raise BundleError("CHM414", message, hint="build the bundle again")
         pack = NativePack(self._library, self._bundle, wanted, self._pack())
         try:
             return pack, pack.grammar()

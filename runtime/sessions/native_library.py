@@ -81,6 +81,11 @@ _GRAMMAR_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "chm_session_set_grammar": (_I32, (_PTR, _PTR)),
     "chm_session_complete": (_I32, (_PTR,)),
 }
+#: The same, for slots of grammars.
+_SLOT_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "chm_grammar_set_words": (_I32, (_PTR, _I32, _STR, _SIZE)),
+    "chm_grammar_slots": (_I32, (_PTR,)),
+}
 #: The same, for functions that measure.
 _MEASURING_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "chm_profile_steps": (_I32, ()),
@@ -141,6 +146,8 @@ class NativeLibrary:
             self.has_context = hasattr(self._library, "chm_session_room")
             self.has_rules = hasattr(self._library, "chm_tokenizer_room")
             signatures = _SIGNATURES | (_GRAMMAR_SIGNATURES if self.has_grammars else {})
+            self.has_slots = hasattr(self._library, "chm_grammar_slots")
+            signatures |= _SLOT_SIGNATURES if self.has_slots else {}
             signatures |= _MEASURING_SIGNATURES if self.measures else {}
             signatures |= _PART_SIGNATURES if self.encodes_parts else {}
             signatures |= _CONTEXT_SIGNATURES if self.has_context else {}

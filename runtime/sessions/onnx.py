@@ -190,6 +190,9 @@ class OnnxSession(SteppingSession):
     def _configure(self, options: GenerateOptions) -> int:
         self._set(options)
         engine = self._grammars.choose(options.grammar)
+        if engine is not None:
+            self._grammars.set_words(engine, options)
+            engine.check_slots()
         self._chosen = None if engine is None else GrammarRun.begin(engine, options.max_tokens)
         return 0 if engine is None else engine.closing(engine.start())
 

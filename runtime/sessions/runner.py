@@ -100,7 +100,10 @@ class RunnerSession(SteppingSession):
             options.seed,
             options.stream,
         )
-        return self._use_grammar(options.grammar)
+        closing, slots = self._use_grammar(options.grammar)
+        for number, (_, text) in enumerate(options.slot_texts) if slots else ():
+            self._request("words", number, "-" if text is None else text.hex())
+        return closing
 
     def _begin(self, options: GenerateOptions) -> None:
         self._request("begin", options.max_tokens)
@@ -109,17 +112,21 @@ class RunnerSession(SteppingSession):
         finished, number, digits = self._request("next")
         return finished == "1", int(number), bytes.fromhex(digits).decode()
 
-    def _use_grammar(self, wanted: str | bytes | None) -> int:
-        """Tokens that a text of the grammar needs at least; raises BundleError CHM431."""
+    def _use_grammar(self, wanted: str | bytes | None) -> tuple[int, bool]:
+        """Tokens that a text of the grammar needs at least, and whether it has slots; raises BundleError CHM431."""
+        closing, *slots = self._request("grammar", *self._grammar_words(wanted))
+        return int(closing), any(map(int, slots))  # programs of an older chimerac know no slots
+
+    def _grammar_words(self, wanted: str | bytes | None) -> tuple[str, ...]:
         if isinstance(wanted, bytes):
-            return int(self._request("grammar", "pack", wanted.hex())[0])
+            return "pack", wanted.hex()
         if wanted is None:
-            return int(self._request("grammar", "default")[0])
+            return ("default",)
         if wanted != NO_GRAMMAR and self.manifest.file("grammar") is None:
             raise BundleError("CHM431", f"there is no grammar {shown(wanted)}: the bundle has none")
         if not wanted or not wanted.isascii() or not wanted.isprintable() or " " in wanted:
             raise BundleError("CHM431", f"there is no grammar {shown(wanted)}")
-        return int(self._request("grammar", "name", wanted)[0])
+        return "name", wanted
 
     def _call_entry(self, entry: Entry, inputs: Sequence[NDArray[Any]], n: int) -> Sequence[NDArray[Any]]:
         given = (x.astype(x.dtype.newbyteorder("<"), copy=False).tobytes().hex() or "-" for x in inputs)

@@ -140,7 +140,8 @@ class WasmSession(Session):
         self._tokens, self._finish_reason = [], None
         grammar = options.grammar
         given = {"pack": _base64(grammar)} if isinstance(grammar, bytes) else grammar
-        sent = asdict(options) | {"seed": str(options.seed), "grammar": given}
+        request = None if isinstance(prompt, bytes) and options.request == prompt else options.request
+        sent = asdict(options) | {"seed": str(options.seed), "grammar": given, "request": _text(request)}
         exchange = self._exchange("generate", prompt=_sent(prompt), options=sent)
         self._generating = True
         try:
@@ -211,6 +212,10 @@ class WasmSession(Session):
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
+
+
+def _text(given: str | bytes | None) -> object:
+    return {"bytes": _base64(given)} if isinstance(given, bytes) else given
 
 
 def _sent(prompt: CheckedPrompt) -> object:

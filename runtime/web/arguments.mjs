@@ -96,12 +96,43 @@ function checkGrammar(name, value) {
   if (typeof value !== "string" && !(value instanceof Uint8Array)) refuse(`${name} is ${kind(value)}, not a name or the bytes of a compiled grammar`);
 }
 
+function checkRequest(name, value) {
+  if (typeof value !== "string" && !(value instanceof Uint8Array)) refuse(`${name} is ${kind(value)}, neither a text nor its bytes`);
+}
+
+const LISTS = ["names", "areas", "floors"]; // as SLOT_KINDS of the pack's format has them, after the request
+const MOST_NAME_BYTES = 255;
+
+function checkName(list, name) {
+  if (typeof name !== "string" || !name.trim() || new TextEncoder().encode(name).length > MOST_NAME_BYTES) {
+    refuse(`${kind(name)} in lists.${list} is not a name of at most ${MOST_NAME_BYTES} bytes`);
+  }
+  checkText(name, "a name");
+  if (/[\u0000-\u001f\u007f]|^ /.test(name)) refuse(`${shown(name)} in lists.${list} has a control character, or a space before it`);
+}
+
+function checkLists(option, value) {
+  if (value === null || typeof value !== "object") refuse(`${option} is ${kind(value)}, not an object of lists of names`);
+  for (const [list, names] of Object.entries(value)) {
+    if (!LISTS.includes(list)) refuse(`${unknown("list", list)}; ${instead(list, LISTS, "there are")}`);
+    if (!Array.isArray(names)) refuse(`lists.${list} is ${kind(names)}, not a list of names`);
+    for (const name of names) checkName(list, name);
+  }
+}
+
+/** What may stand in a grammar's slots, by kind: bytes, or null where none was given. */
+export function slotTexts({ request, lists }, prompt) {
+  const given = request === undefined ? (prompt instanceof Uint8Array ? prompt : null) : checkText(request, "the request");
+  const named = LISTS.map((list) => (lists?.[list] ? new TextEncoder().encode(lists[list].map((name) => `${name}\n`).join("")) : null));
+  return [given, ...named];
+}
+
 const bits = (count) => (name, value) => whole(name, value, count);
 
 const RUN = { signal: checkSignal, onProgress: ofType("function", "a function") };
 const GENERATE = {
   maxTokens: bits(31), temperature: finite, topP: finite, topK: bits(31), repetitionPenalty: finite, seed: checkSeed, stream: bits(32),
-  loops: bits(31), exitThreshold: finite, reset: ofType("boolean", "true or false"), grammar: checkGrammar, mode: ofType("string", "a name"), ...RUN,
+  loops: bits(31), exitThreshold: finite, reset: ofType("boolean", "true or false"), grammar: checkGrammar, request: checkRequest, lists: checkLists, mode: ofType("string", "a name"), ...RUN,
 };
 const LOAD = { ...RUN, threads: bits(31), variant: ofType("string", "a file name") };
 

@@ -171,6 +171,13 @@ export interface GenerateOptions extends RunOptions {
    * default the bundle's default grammar, if it has one. The text is complete within maxTokens if that is possible.
    */
   grammar?: string | Uint8Array;
+  /**
+   * The text (or its bytes) whose words a grammar may copy; by default a prompt that is a text, the last message of a
+   * conversation.
+   */
+  request?: string | Uint8Array;
+  /** Names that a grammar may copy; words of the request stand in for a list that is not given. */
+  lists?: { names?: string[]; areas?: string[]; floors?: string[] };
 }
 
 export interface Piece {

@@ -79,6 +79,7 @@ function answers(model) {
       const translated = { ...rest, maxTokens: max_tokens, topP: top_p, topK: top_k, repetitionPenalty: repetition_penalty, exitThreshold: exit_threshold, signal, onProgress };
       if (typeof translated.seed === "string") translated.seed = BigInt(translated.seed);
       translated.grammar = grammarOf(rest.grammar);
+      translated.request = textOf(rest.request) ?? undefined;
       for await (const { text, token } of model.generate(textOf(prompt), translated)) send({ piece: { text, token } });
       return { finish_reason: model.finishReason };
     },

@@ -1,5 +1,5 @@
 // A loaded model with its one sequence: the decode loop, the tokenizer and the sampler are C in its module.
-import { checkBytes, checkChatOptions, checkEncodeOptions, checkGenerateOptions, checkPrompt, checkRunOptions, checkText, checkTokens, instead, unknown } from "./arguments.mjs";
+import { checkBytes, checkChatOptions, checkEncodeOptions, checkGenerateOptions, checkPrompt, checkRunOptions, checkText, checkTokens, instead, slotTexts, unknown } from "./arguments.mjs";
 import { answerParts, checkMessages, itemsOf, tokensOf } from "./chat.mjs";
 import { callEntry, checkCall, drawn, hashOf } from "./tensors.mjs";
 import { ChimeraError } from "./errors.mjs";
@@ -239,7 +239,7 @@ export class Model {
     return { ...Object.fromEntries(defaults), ...given };
   }
 
-  #configure(options) {
+  #configure(options, prompt) {
     const module = this.#live();
     const seed = BigInt(options.seed ?? 0);
     module.call("chm_session_set_loops", this.#session, options.loops ?? 0);
@@ -260,6 +260,12 @@ export class Model {
     const { maxTokens = MAX_TOKENS } = options;
     if (closing > maxTokens) throw new ChimeraError("CHM420", `maxTokens is ${maxTokens}; the grammar's shortest text may need ${closing}`);
     module.call("chm_session_set_grammar", this.#session, grammar);
+    if (module.exports.chm_grammar_slots?.(grammar)) {
+      slotTexts(options, prompt).forEach((text, slot) => {
+        if (!text?.length) module.call("chm_grammar_set_words", grammar, slot, text === null ? 0 : this.#scratch, 0);
+        else module.withBytes(text, (pointer) => module.call("chm_grammar_set_words", grammar, slot, pointer, text.length));
+      });
+    }
     return { maxTokens, closing };
   }
 
@@ -283,7 +289,7 @@ export class Model {
     const module = this.#free();
     const { items, more } = itemsOf(chat.pieces, messages, this.#held);
     const encode = (text, begins) => encodeText(module, this.#bundle, this.#scratch, checkText(text, "the text"), { specials: false, begins });
-    const steps = this.#generate(turn, tokensOf(items, encode, !more), { ...options, reset: !more });
+    const steps = this.#generate(turn, tokensOf(items, encode, !more), { request: messages.at(-1).content, ...options, reset: !more });
     this.#held = null;
     yield* answerParts(chat, steps, (content) => {
       const end = this.#finishReason === "stop" ? this.#tokens.at(-1) : undefined;
@@ -313,7 +319,7 @@ export class Model {
     const module = this.#free();
     this.#turn = turn;
     try {
-      const { maxTokens, closing } = this.#configure(options);
+      const { maxTokens, closing } = this.#configure(options, checked);
       this.#finishReason = null;
       this.#tokens = [];
       const room = reset ? this.context : this.#room();

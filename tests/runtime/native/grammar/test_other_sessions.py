@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from project import NATIVE_TESTS
 
+from chimerac.compiler.packaging.grammar_packs import compile_grammar
 from chimerac.runtime import BundleError, load
 from chimerac.runtime import bundle_format as bf
 from chimerac.runtime.bundle_format.fstpack import FLAG_PROSE, FLAG_REPETITION, FLAG_RHYTHM, Pack, pack_bytes
@@ -42,7 +43,7 @@ def prose(compiled: Get, tokenizer: Tokenizer) -> bytes:
     return pack_bytes(Pack((automaton,), grammar.vocabulary, bf.contents_sha256(tokenizer_sections(tokenizer))))
 
 
-@pytest.mark.parametrize("name", [None, "json", "regex", "choices", "prose"])
+@pytest.mark.parametrize("name", [None, "json", "regex", "choices", "prose", "copies"])
 def test_python_chooses_the_same_tokens(
     name: str | None, session: NativeSession, compiled: Get, tokenizer: Tokenizer, model_with_grammars: Path
 ) -> None:
@@ -52,15 +53,18 @@ def test_python_chooses_the_same_tokens(
         wanted = prose(compiled, tokenizer)
     elif name in ("regex", "choices"):
         wanted = compiled(name).data
+    elif name == "copies":
+        wanted = compile_grammar(schema={"type": "string", "x-copy": "request"})
     engine = grammars.choose(wanted)
     assert engine is not None
     assert grammars.choose(wanted) is engine
     for seed in range(4):
-        options = GenerateOptions(temperature=1.0, seed=seed, max_tokens=45)
-        sampling: dict[str, Any] = {"temperature": 1.0, "seed": seed, "max_tokens": 45}
+        sampling: dict[str, Any] = {"temperature": 1.0, "seed": seed, "max_tokens": 70, "request": "hey é, list it"}
+        options = GenerateOptions(**sampling)
+        grammars.set_words(engine, options)
         list(session.generate([1, 2, 3], grammar=wanted, **sampling))
         expected = session.tokens()
-        run, history = GrammarRun.begin(engine, 45), [1, 2, 3]
+        run, history = GrammarRun.begin(engine, 70), [1, 2, 3]
         session.reset()
         session.prefill(history)
         for token in expected:
@@ -71,7 +75,7 @@ def test_python_chooses_the_same_tokens(
             run.accept(token)
             history.append(token)
             session.prefill([token])
-        assert expected[-1] in engine.ends or len(expected) == 45
+        assert expected[-1] in engine.ends or len(expected) == 70
 
 
 def test_names_that_python_does_not_find(tokenizer: Tokenizer, model_with_grammars: Path, compiled: Get) -> None:
@@ -121,10 +125,16 @@ def load_tokens(folder: Path) -> tuple[bytes, ...]:
 
 def test_the_runner_follows_the_same_grammars(runner: Path, session: NativeSession, compiled: Get) -> None:
     with RunnerSession(bf.read_manifest(runner), runner, "/usr/bin/env") as other:
-        for number, grammar in enumerate([None, "none", "json", compiled("regex").data, "plain_text", None]):
-            options: dict[str, Any] = {"grammar": grammar, "max_tokens": 50, "temperature": 1.5, "seed": number}
-            expected = "".join(map(str, session.generate("x", **options)))
-            assert "".join(map(str, other.generate("x", **options))) == expected
+        copies = compile_grammar(
+            schema={"type": "array", "items": {"type": "string", "x-copy": "names"}, "minItems": 1}
+        )
+        lists = {"names": ["left lamp", "Küche"]}
+        grammars = [None, "none", "json", compiled("regex").data, "plain_text", copies, copies, None]
+        for number, grammar in enumerate(grammars):
+            options: dict[str, Any] = {"grammar": grammar, "max_tokens": 90, "temperature": 1.5, "seed": number}
+            options |= {"lists": lists} if number % 2 else {}
+            expected = "".join(map(str, session.generate("x and é", **options)))
+            assert "".join(map(str, other.generate("x and é", **options))) == expected
             assert other.tokens() == session.tokens()
             assert other.finish_reason == session.finish_reason
         for bad, code in (("latin", "CHM431"), ("two words", "CHM431"), ("", "CHM431"), (b"no pack", "CHM401")):
