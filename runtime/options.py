@@ -87,6 +87,10 @@ class GenerateOptions:
         """The same with a text as the request, if none was given."""
         return replace(self, request=text) if self.request is None else self
 
+    def with_lists(self, lists: Mapping[str, Sequence[str]]) -> Self:
+        """The same with lists of names, if none were given."""
+        return replace(self, lists=lists) if self.lists is None else self
+
     @property
     def slot_texts(self) -> Iterator[tuple[str, bytes | None]]:
         """What may stand in a grammar's slots: of each kind the request, or the names, one a line; None: not given."""

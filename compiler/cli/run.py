@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--schema", metavar="FILE", help="Generate JSON that fits this JSON Schema.")
 @click.option("--choices", metavar="A,B,…", help="Generate one of these texts.")
 @click.option("--regex", metavar="PATTERN", help="Generate a text that this regular expression matches.")
+@click.option("--names", metavar="FILE", help="JSON with the names of a home, which the model is told.")
 @click.option("--chat", is_flag=True, help="Answer messages, as the model's chat template puts them.")
 @click.option("--system", metavar="TEXT", help="With --chat: what the system says before the first message.")
 @click.option("--tokens", "show_tokens", is_flag=True, help="Print token numbers, one JSON list, in place of text.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,6 +45,7 @@ def run(
     schema: str | Path | None = None,
     choices: Sequence[str] | None = None,
     regex: str | None = None,
+    names: str | Path | None = None,
     threads: int = 1,
     hear: Callable[[str], None] | None = None,
     **options: Any,
@@ -58,6 +60,7 @@ def run(
         schema: file with the JSON Schema that it must fit.
         choices: texts, one of which it must be.
         regex: regular expression that it must match.
+        names: JSON file with the names of a home, for ``Session.set_names``.
         threads: share the work; 0 takes one per core, at most 8.
         hear: is told each piece of text as it comes.
         options: of ``Session.generate``: max_tokens, temperature, top_p, top_k, repetition_penalty, mode, seed, loops,
@@ -68,7 +71,14 @@ def run(
             cannot be compiled.
     """
     with Conversation(
-        bundle, grammar=grammar, schema=schema, choices=choices, regex=regex, threads=threads, **options
+        bundle,
+        grammar=grammar,
+        schema=schema,
+        choices=choices,
+        regex=regex,
+        names=names,
+        threads=threads,
+        **options,
     ) as conversation:
         text = []
         for piece in conversation.answer(prompt):
@@ -95,6 +105,7 @@ class Conversation:
         schema: str | Path | None = None,
         choices: Sequence[str] | None = None,
         regex: str | None = None,
+        names: str | Path | None = None,
         threads: int = 1,
         chat: bool = False,
         system: str | None = None,
@@ -112,11 +123,13 @@ class Conversation:
         try:
             self.session.need_tokens()
             self._messages = [] if system is None else [{"role": "system", "content": system}]
+            if names is not None:
+                self.session.set_names(read_names(names))
             if chat:
                 checked_messages([*self._messages, {"role": "user", "content": ""}], self.session.manifest.chat)
-        except BundleError as error:
+        except (BundleError, UserError) as error:
             self.session.close()
-            raise as_user_error(error) from None
+            raise (as_user_error(error) if isinstance(error, BundleError) else error) from None
         own = self.session.manifest.generation
         if options.get("max_tokens") is None and (own is None or own.max_tokens is None):
             options["max_tokens"] = MAX_TOKENS
@@ -174,3 +187,12 @@ def check_text(text: str, what: str) -> None:
         text.encode()
     except UnicodeEncodeError:
         raise UserError("CHM420", f"{what} is not UTF-8", hint="set the terminal or the file to UTF-8") from None
+
+
+def read_names(path: str | Path) -> Any:
+    """What a file with the names of a home holds; raises UserError CHM420 if it cannot be read or is no JSON."""
+    try:
+        return json.loads(Path(path).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else f"it is no JSON: {error}"
+        raise UserError("CHM420", f"cannot read the names {path}: {why}") from None

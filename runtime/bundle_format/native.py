@@ -93,6 +93,8 @@ WEB_FILES: Final = (
     "manifest.mjs",
     "model.mjs",
     "module.mjs",
+    "names.mjs",
+    "self-test.mjs",
     "sha256.mjs",
     "slices.mjs",
     "tensors.mjs",

@@ -23,6 +23,7 @@ from chimerac.runtime.options import NO_GRAMMAR, OPTION_NAMES, PLAIN, GenerateOp
 from chimerac.runtime.sessions.checks import Progress, check_has_text, check_has_tokens, check_same, checked_progress
 from chimerac.runtime.sessions.conversation import ChatPiece, Held, Parts, checked_messages
 from chimerac.runtime.sessions.guard import Generation, Guard
+from chimerac.runtime.sessions.named import NamedSession
 from chimerac.runtime.sessions.tensors import as_given_back, checked_inputs, entry_of
 
 Prompt = str | bytes | Sequence[int]  #: text, the bytes of a text, or token ids
@@ -44,7 +45,7 @@ class Piece:
         return self.text
 
 
-class Session(ABC):
+class Session(NamedSession, ABC):
     """An opened bundle with one sequence; close it, or use it in ``with``.
 
     A bundle of a language model runs tokens: ``generate``, ``prefill``, ``logits``. One of any other module is called
@@ -252,9 +253,6 @@ class Session(ABC):
         with self._guard.call(changes=True):
             self._reset()
 
-    @abstractmethod
-    def _reset(self) -> None: ...
-
     def logits(self) -> NDArray[np.float32] | None:
         """Copy of the logits, float32[vocab], after the last token that was run; None before the first."""
         self.need_tokens()
@@ -327,9 +325,6 @@ class Session(ABC):
         with self._guard.call(changes=True):
             self._restore(bytes(snapshot))
 
-    @abstractmethod
-    def _restore(self, snapshot: bytes) -> None: ...
-
     def close(self) -> None:
         """Give all memory back; may be called again.
 
@@ -347,9 +342,10 @@ class Session(ABC):
 
     def record_self_test(self, prompt: Sequence[int], max_tokens: int) -> SelfTest:
         """What ``self_test`` of this bundle should compute: greedy tokens after a prompt. Starts a new sequence."""
-        for _ in self.generate(prompt, max_tokens=max_tokens, grammar=NO_GRAMMAR, **PLAIN):
-            pass
-        recorded = SelfTest(tuple(prompt), tuple(self.tokens()), self.logits_hash(), self.state_hash())
+        with self._without_names():
+            for _ in self.generate(prompt, max_tokens=max_tokens, grammar=NO_GRAMMAR, **PLAIN):
+                pass
+            recorded = SelfTest(tuple(prompt), tuple(self.tokens()), self.logits_hash(), self.state_hash())
         self.reset()
         return recorded
 

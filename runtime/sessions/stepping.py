@@ -28,14 +28,14 @@ class SteppingSession(Session):
     def _generate(
         self, prompt: CheckedPrompt, options: GenerateOptions, tell: Progress
     ) -> Generator[Piece, None, None]:
-        closing = self._configure(options)
+        closing = self._configure(options := self._with_names(options))
         check_long_enough(closing, options.max_tokens)
         self._tokens, self._finish_reason = [], None
-        room = self.context if options.reset else self._room()
+        room = self.context - self._named_tokens if options.reset else self._room()
         tokens = self._prompt_tokens(prompt, room == self.context) if isinstance(prompt, bytes) else prompt
         check_room(len(tokens) + closing, room, self.context)
         if options.reset:
-            self._reset()
+            self._start_sequence()
         self._prefill(tokens, tell)
         self._begin(options)
         while True:

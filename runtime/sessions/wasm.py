@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from chimerac.runtime.bundle_format import WEB_DIRECTORY, Entry, Manifest
 from chimerac.runtime.errors import BundleError
+from chimerac.runtime.names import Names
 from chimerac.runtime.options import GenerateOptions
 from chimerac.runtime.sessions.checks import Progress
 from chimerac.runtime.sessions.child_process import Child
@@ -53,6 +54,7 @@ class WasmSession(Session):
             variant: file name of the module to use, in place of the best one that runs here.
         """
         super().__init__(manifest)
+        self._home: Any = None  # what set_names was told
         self._next_id = 0
         self._generating = False
         self._unanswered: int | None = None  # request that was left, whose last answer is to come
@@ -158,6 +160,26 @@ class WasmSession(Session):
         finally:
             exchange.close()
             self._generating = False
+
+    def _tell_names(self, names: Names, home: Any) -> None:
+        self._request("names", home=home)
+        self._home = home
+
+    def _forget_names(self) -> None:
+        if self._home is not None:
+            self._request("names", home=None)
+        self._home = None
+        super()._forget_names()
+
+    @contextlib.contextmanager
+    def _without_names(self) -> Iterator[None]:
+        home = self._home
+        self._forget_names()
+        try:
+            yield
+        finally:
+            if home is not None:
+                self.set_names(home)
 
     def _call_entry(self, entry: Entry, inputs: Sequence[NDArray[Any]], n: int) -> Sequence[NDArray[Any]]:
         given = {port.name: _base64(array.tobytes()) for port, array in zip(entry.inputs, inputs, strict=True)}

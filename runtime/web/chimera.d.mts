@@ -142,6 +142,12 @@ export interface RunOptions {
   onProgress?: (progress: PromptProgress) => void;
 }
 
+/** The names of a home: only names are required, and an area may be its name alone. */
+export interface Home {
+  entities?: { name: string; aliases?: string[]; domain?: string; area?: string }[];
+  areas?: (string | { name: string; aliases?: string[] })[];
+}
+
 /** What is not given comes from `mode`, else from `manifest.generation`, else from the defaults named here. */
 export interface GenerateOptions extends RunOptions {
   /** One of the bundle's modes. */
@@ -212,6 +218,11 @@ export declare class Model {
   encode(text: string | Uint8Array, options?: { specials?: boolean; begins?: boolean }): Int32Array;
   prefill(tokens: Iterable<number>, options?: RunOptions): Promise<void>;
   reset(): void;
+  /**
+   * Tell the model which things and areas a home has, or null to forget them. Their text is run once, and every sequence
+   * starts after it; they are the lists of names and areas of grammars where generate is given none.
+   */
+  setNames(home: Home | null, options?: RunOptions): Promise<void>;
   logits(): Float32Array | null;
   stateHash(): bigint;
   logitsHash(): bigint;

@@ -60,6 +60,7 @@ function answers(model) {
     info: () => ({ vocab_size: model.vocabSize, max_loops: model.maxLoops, threads: model.threads, variant: model.variant }),
     encode: ({ text, specials, begins }) => ({ tokens: Array.from(model.encode(textOf(text), { specials, begins })) }),
     reset: () => (model.reset(), {}),
+    names: async ({ home }) => (await model.setNames(home), {}),
     call({ entry, n, inputs }) {
       const given = Object.fromEntries(Object.entries(inputs).map(([name, data]) => [name, elementsOf(model, entry, name, bytesOf(data))]));
       return { results: Object.fromEntries(Object.entries(model.call(given, { entry, n })).map(([name, array]) => [name, base64(array)])) };

@@ -1,5 +1,5 @@
 /** Types of worker-client.mjs. */
-import type { CallOptions, ChatOptions, ChatPiece, FinishReason, GenerateOptions, LoadOptions, Manifest, Message, Piece, RunOptions, Tensor } from "./chimera.mjs";
+import type { CallOptions, ChatOptions, ChatPiece, FinishReason, GenerateOptions, Home, LoadOptions, Manifest, Message, Piece, RunOptions, Tensor } from "./chimera.mjs";
 
 /** A model in a worker. */
 export declare class WorkerModel {
@@ -15,6 +15,7 @@ export declare class WorkerModel {
   chat(messages: Message[], options?: ChatOptions): AsyncGenerator<ChatPiece, void, undefined>;
   call(inputs: Record<string, Tensor | (number | boolean)[]>, options?: CallOptions): Promise<Record<string, Tensor>>;
   reset(): Promise<void>;
+  setNames(home: Home | null, options?: RunOptions): Promise<void>;
   selfTest(options?: RunOptions): Promise<boolean>;
   /** Ends the worker, which frees all memory of the model at once. */
   dispose(): void;

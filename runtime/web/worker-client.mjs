@@ -134,6 +134,11 @@ export class WorkerModel {
     await this.#result({ type: "reset" });
   }
 
+  /** As Model.setNames. */
+  async setNames(home, options = {}) {
+    await this.#result({ type: "setNames", home }, checkRunOptions(options));
+  }
+
   /** As Model.selfTest. */
   async selfTest(options = {}) {
     return this.#result({ type: "selfTest" }, checkRunOptions(options));

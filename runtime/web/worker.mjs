@@ -27,6 +27,9 @@ const requests = {
   async reset() {
     model.reset();
   },
+  async setNames(id, { home }, signal) {
+    await model.setNames(home, { signal });
+  },
   async selfTest(id, details, signal) {
     return model.selfTest({ signal, onProgress: (progress) => postMessage({ id, type: "progress", progress }) });
   },

@@ -1,0 +1,89 @@
+"""The names of a home: what a prompt begins with, and the lists that grammars copy from. JavaScript has the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from chimerac.runtime.arguments import checked_lists, checked_names, kind, shown
+from chimerac.runtime.errors import BundleError
+
+#: Signs that part names in the prefix; in a name they are a space there.
+_SIGNS: Final = re.compile("[=:,;|]")
+_ENTITY: Final = ("name", "aliases", "domain", "area")
+_AREA: Final = ("name", "aliases")
+MOST_NAMES: Final = 4096
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a session is told of a home.
+
+    Attributes:
+        prefix: the text before each request: ``kitchen=galley:light ceiling lamp=big light,switch kettle;:vacuum
+            robot;|``, areas in their order with what is in them, then what is in none. Aliases follow their name.
+        lists: ``names`` and ``areas``, each once, as ``GenerateOptions.lists`` has them: what answers call things.
+    """
+
+    prefix: str
+    lists: Mapping[str, tuple[str, ...]]
+
+
+def names_of(home: Any) -> Names:
+    """Read ``{"entities": [{"name", "aliases", "domain", "area"}], "areas": [{"name", "aliases"}]}``.
+
+    Only names are required; an area may be its name alone. Raises BundleError CHM420 for anything else.
+    """
+    if not isinstance(home, Mapping):
+        raise BundleError("CHM420", f"the names are {kind(home)}, not an object with entities and areas")
+    checked_names(map(str, home), ("entities", "areas"), "key")
+    areas = [_row(f"areas[{n}]", one, _AREA) for n, one in enumerate(_listed("areas", home.get("areas", [])))]
+    entities = [
+        _row(f"entities[{n}]", one, _ENTITY) for n, one in enumerate(_listed("entities", home.get("entities", [])))
+    ]
+    groups: dict[str, list[str]] = {row["name"]: [] for row in areas}
+    heads = {row["name"]: _said(row) for row in areas}
+    for row in entities:
+        head = f"{_plain(row['domain'])} " if row.get("domain") else ""
+        groups.setdefault(row.get("area") or "", []).append(head + _said(row))
+    parts = [
+        f"{heads.get(area, _plain(area))}:{','.join(groups[area])};" for area in sorted(groups, key=lambda a: not a)
+    ]
+    lists = {"names": [row["name"] for row in entities], "areas": [area for area in groups if area]}
+    unique = {what: tuple(dict.fromkeys(names)) for what, names in lists.items()}
+    return Names("".join(parts) + "|" if parts else "", checked_lists(unique))
+
+
+def _listed(what: str, given: Any) -> Sequence[Any]:
+    if not isinstance(given, Sequence) or isinstance(given, str | bytes):
+        raise BundleError("CHM420", f"{what} is {kind(given)}, not a list")
+    if len(given) > MOST_NAMES:
+        raise BundleError("CHM420", f"{len(given)} {what} are over the limit of {MOST_NAMES}")
+    return given
+
+
+def _row(place: str, given: Any, keys: Sequence[str]) -> dict[str, Any]:
+    row = {"name": given} if isinstance(given, str) else given
+    if not isinstance(row, Mapping):
+        raise BundleError("CHM420", f"{place} is {kind(given)}, not an object with a name")
+    checked_names(map(str, row), keys, f"key of {place}")
+    for key, value in row.items():
+        texts = _listed(f"{place}.{key}", value) if key == "aliases" else [value]
+        for text in texts:
+            if not isinstance(text, str) or (key == "name" and not text.strip()):
+                raise BundleError(
+                    "CHM420", f"{place}.{key} is {kind(text) if key != 'name' else shown(text)}, not a name"
+                )
+    if "name" not in row:
+        raise BundleError("CHM420", f"{place} has no name")
+    return {key: value.strip() if isinstance(value, str) else value for key, value in row.items()}
+
+
+def _said(row: Mapping[str, Any]) -> str:
+    return "=".join(map(_plain, (row["name"], *row.get("aliases", ()))))
+
+
+def _plain(name: str) -> str:
+    return " ".join(_SIGNS.sub(" ", name).split())
