@@ -85,6 +85,10 @@ def _of_shape(shape: LlamaShape) -> Iterator[str]:
         lstm, layers = shape.mlstm, f"{shape.layers} layers of {shape.hidden} channels"
         heads = f"matrix LSTMs of {lstm.heads} heads of {lstm.key_width} × {lstm.value_width}"
         yield f"{layers}: {heads}, {shape.inner} channels within"
+    elif shape.rwkv is not None:
+        rwkv, layers = shape.rwkv, f"{shape.layers} layers of {shape.hidden} channels"
+        heads = f"generalised delta rules of {rwkv.heads} heads of {rwkv.width} × {rwkv.width}"
+        yield f"{layers}: {heads}, {shape.inner} channels within"
     else:
         yield _of_layers(shape)
     tied = "which is the head" if shape.tied else "and a head of its own"

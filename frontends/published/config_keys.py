@@ -18,6 +18,7 @@ from chimerac.frontends.published.kinds import KINDS, PARTICULAR, Kind
 from chimerac.frontends.published.mlstm_keys import XLSTM, shape_of_xlstm
 from chimerac.frontends.published.rotary import Linear, Llama3, Rotary, Scaling, Yarn, yarn_attention
 from chimerac.frontends.published.rotary_keys import RotaryKeys
+from chimerac.frontends.published.rwkv_keys import RWKV7, shape_of_rwkv7
 from chimerac.frontends.published.shape import Activation, DeltaShape, ExpertShape, LlamaShape
 from chimerac.frontends.published.short_conv_keys import CONV, ConvKeys, conv_layers
 from chimerac.frontends.published.ssm_keys import MAMBA2, shape_of_mamba2
@@ -58,7 +59,11 @@ class LlamaKeys(DeltaKeys, ExpertKeys, ConvKeys):
 _COMMON: Final = frozenset(item.name for item in fields_of(LlamaKeys)) - PARTICULAR
 PARTIAL: Final = 0.25  #: of a head turns, in kinds where a part does and nothing says how much
 #: Kinds without attention, which share no key with the others.
-_OTHERS: Final[Mapping[str, Callable[[TextPart], LlamaShape]]] = {MAMBA2: shape_of_mamba2, XLSTM: shape_of_xlstm}
+_OTHERS: Final[Mapping[str, Callable[[TextPart], LlamaShape]]] = {
+    MAMBA2: shape_of_mamba2,
+    XLSTM: shape_of_xlstm,
+    RWKV7: shape_of_rwkv7,
+}
 ACTIVATIONS: Mapping[str, Activation] = {"silu": "silu", "swish": "silu", "relu2": "relu2"}
 
 

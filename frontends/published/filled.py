@@ -13,10 +13,14 @@ import torch
 from chimerac.compiler.ir.module import Constant, Parts
 from chimerac.compiler.ir.quantised import Quantised
 from chimerac.compiler.ir.types import TensorType
+from chimerac.frontends.matrices.forms import Form
 from chimerac.frontends.matrices.matrix import Matrix
 from chimerac.frontends.published.model import LlamaLike
 from chimerac.frontends.published.reading import Published
+from chimerac.frontends.published.rwkv import RwkvModel
+from chimerac.frontends.published.shape import LlamaShape
 
+Decoder = LlamaLike | RwkvModel
 MOST_IN_MEMORY: Final = 100_000_000  #: parameters of a model whose floats are held whole
 
 
@@ -30,7 +34,7 @@ class FilledModel:
         whole: whether the module has all floats, so that PyTorch can run it.
     """
 
-    module: LlamaLike
+    module: Decoder
     computed: Mapping[str, Parts]
     whole: bool
 
@@ -38,6 +42,11 @@ class FilledModel:
     def parameters(self) -> int:
         """How many numbers there are."""
         return sum(parameter.numel() for parameter in self.module.parameters())
+
+
+def decoder(shape: LlamaShape, forms: Mapping[str, Form], context: int) -> Decoder:
+    """The module of a shape, without numbers; arguments as of ``LlamaLike``."""
+    return LlamaLike(shape, forms, context) if shape.rwkv is None else RwkvModel(shape, shape.rwkv, forms)
 
 
 def filled(published: Published, context: int) -> FilledModel:
@@ -48,7 +57,7 @@ def filled(published: Published, context: int) -> FilledModel:
             read, which may be later.
     """
     whole = sum(m.size[0] * m.size[1] for m in published.matrices.values()) <= MOST_IN_MEMORY
-    module = LlamaLike(published.shape, published.forms, context).eval()
+    module = decoder(published.shape, published.forms, context).eval()
     computed: dict[str, Parts] = {}
     with torch.no_grad():
         for name, numbers in published.vectors.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,6 +15,8 @@ from chimerac.frontends.published.gguf_numbers import HEAD, Numbers
 from chimerac.frontends.published.kinds import KINDS, Kind
 from chimerac.frontends.published.rotary import Factors, Linear, Rotary, Scaling, Yarn
 from chimerac.frontends.published.rotation import PREFIX, rotation_of
+from chimerac.frontends.published.rwkv_gguf import shape_of_rwkv7
+from chimerac.frontends.published.rwkv_keys import RWKV7
 from chimerac.frontends.published.shape import DeltaShape, ExpertShape, LlamaShape
 from chimerac.frontends.published.ssm_gguf import shape_of_mamba2
 from chimerac.frontends.published.ssm_keys import MAMBA2
@@ -54,6 +56,7 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     "qwen35": Architecture(KINDS["qwen3_5_text"]),
     "qwen35moe": Architecture(KINDS["qwen3_5_moe_text"]),
     MAMBA2: Architecture(Kind()),
+    RWKV7: Architecture(Kind()),
 }
 _KEYS: Final = frozenset(
     """
@@ -76,6 +79,8 @@ _EXPERT_KEYS: Final = frozenset(
     expert_count expert_used_count expert_feed_forward_length expert_shared_feed_forward_length
     """.split()  # noqa: SIM905
 )
+#: Architectures without attention, which share no key with the others.
+_OWN: Final[Mapping[str, Callable[[GgufFile], LlamaShape]]] = {MAMBA2: shape_of_mamba2, RWKV7: shape_of_rwkv7}
 _LAYER: Final = re.compile(r"blk\.(\d{1,9})\.")
 
 
@@ -105,7 +110,8 @@ def shape_of_gguf(file: GgufFile) -> LlamaShape:
             that are missing or of another type; CHM235, sizes that contradict each other.
     """
     found = architecture(file)
-    return shape_of_mamba2(file) if file.architecture == MAMBA2 else _Reading(file, found.kind).shape()
+    own = _OWN.get(file.architecture)
+    return own(file) if own is not None else _Reading(file, found.kind).shape()
 
 
 class _Reading(Numbers):

@@ -8,6 +8,7 @@ from chimerac.frontends.published.delta_names import delta_parameters
 from chimerac.frontends.published.expert_names import expert_parameters
 from chimerac.frontends.published.mlstm_names import mlstm_model
 from chimerac.frontends.published.parameter import Parameter, Stored
+from chimerac.frontends.published.rwkv_names import rwkv_model
 from chimerac.frontends.published.shape import LlamaShape
 from chimerac.frontends.published.short_conv_names import conv_parameters, renamed
 from chimerac.frontends.published.ssm_names import ssm_model
@@ -30,6 +31,8 @@ def parameters(shape: LlamaShape) -> Iterator[Parameter]:
         return ssm_model(shape, shape.ssm)
     if shape.mlstm is not None:
         return mlstm_model(shape, shape.mlstm)
+    if shape.rwkv is not None:
+        return rwkv_model(shape, shape.rwkv)
     return map(renamed, _parameters(shape)) if shape.conv_taps else _parameters(shape)
 
 

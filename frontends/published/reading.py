@@ -25,6 +25,7 @@ from chimerac.frontends.published.matrices import experts, matrix, packed, round
 from chimerac.frontends.published.names import parameters
 from chimerac.frontends.published.parameter import Change, Parameter, Stored
 from chimerac.frontends.published.rotation import Rotation, check_grouped, check_names, rotation_of
+from chimerac.frontends.published.rwkv_names import unused
 from chimerac.frontends.published.shape import LlamaShape
 from chimerac.frontends.published.stored import PACKED, Gathered, InOrder, Interleaved, Rows
 from chimerac.frontends.published.text_part import left_out, text_part
@@ -38,6 +39,7 @@ PACKED_TYPE: Final = "U8"  #: of BitNet's packed matrices
 DEFAULT_RULES: Final = Rules("int8")  #: what becomes of what is not ternary, where nobody says it
 MOST_ABSENT: Final = 20_000  #: tensors that are looked for one by one
 FUSED: Final = ".mlp.experts.gate_up_proj"  #: of folders that have all experts of a layer in one tensor
+STACKED: Final = ".attn.x_x"  #: of folders of RWKV-7 as they were written at first
 LARGEST: Final = 2.0**63  #: of a number of a vector: norms square it
 
 Source = ModelFolder | GgufFile
@@ -88,6 +90,8 @@ def shape_of(source: Source) -> LlamaShape:
     shape = shape_of_config(part, product_norms=None if rule is None else rule.norms)
     if shape.experts is not None and any(name.endswith(FUSED) for name in source.tensors):
         return replace(shape, experts=replace(shape.experts, fused=True))
+    if shape.rwkv is not None and any(name.endswith(STACKED) for name in source.tensors):
+        return replace(shape, rwkv=replace(shape.rwkv, stacked=True))
     return shape
 
 
@@ -182,6 +186,7 @@ def _tensors(source: Source, shape: LlamaShape) -> tuple[dict[str, StoredTensor]
         if shape.tied:  # some files have the table twice
             tensors.pop("lm_head.weight", None)
         others = left_out(tensors)
+    others |= unused(tensors, shape)
     counted = Counter(others.values())
     remarks = tuple(f"{count} tensors left out: {what}" for what, count in counted.items())
     return {name: tensor for name, tensor in tensors.items() if name not in others}, remarks

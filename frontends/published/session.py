@@ -7,13 +7,13 @@ import torch
 from torch.func import functional_call
 
 from chimerac.frontends.layers.quantization import FrozenWeights, frozen_weights
-from chimerac.frontends.published.model import LlamaLike
+from chimerac.frontends.published.filled import Decoder
 
 
 class PublishedSession:
     """One sequence, with keys and values of its own."""
 
-    def __init__(self, model: LlamaLike) -> None:
+    def __init__(self, model: Decoder) -> None:
         self.model, self.position = model, 0
         self.state = {name: buffer.clone() for name, buffer in model.named_buffers() if name in model.state_dict()}
         self._codes: FrozenWeights = {}

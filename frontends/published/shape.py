@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from chimerac.frontends.published.rotary import Rotary
 
 Activation = Literal["silu", "relu2"]
+#: What each of RWKV's mixtures of a token and the one before is for: receptance, decay, key, value, rate, gate.
+MIXED: Final = "rwkvag"
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,28 @@ class MlstmShape:
 
 
 @dataclass(frozen=True)
+class RwkvShape:
+    """Heads of a generalised delta rule, whose gates are products of low rank (RWKV-7, arXiv 2503.14456).
+
+    Attributes:
+        heads, width: each state is of ``width`` rows and columns.
+        epsilon: of the norm of heads.
+        decay_rank, rate_rank, value_rank, gate_rank: of what decays, of how much of what is removed comes back, of how
+            much of the first layer's values is taken, and of what gates the heads.
+        stacked: folders have in one tensor what tells how tokens are mixed with those before.
+    """
+
+    heads: int
+    width: int
+    epsilon: float
+    decay_rank: int
+    rate_rank: int
+    value_rank: int
+    gate_rank: int
+    stacked: bool = False
+
+
+@dataclass(frozen=True)
 class LlamaShape:
     """A decoder of attention or a recurrence, and gated networks, each behind an RMS norm, with residuals.
 
@@ -140,6 +164,8 @@ class LlamaShape:
             for none.
         ssm: of all layers, which have that in place of attention and of a network; None for none.
         mlstm: of all layers, which have that in place of attention; None for none.
+        rwkv: of all layers, which have that in place of attention, networks without gates, and norms with biases; or
+            None.
         logit_cap: logits become cap * tanh(logits / cap); None for none.
         experts: of the layers in ``expert_layers``, which have these in place of one network.
         sub_norms: what attention and the gate give is normed before the projection back.
@@ -172,6 +198,7 @@ class LlamaShape:
     conv_layers: tuple[int, ...] = ()
     ssm: SsmShape | None = None
     mlstm: MlstmShape | None = None
+    rwkv: RwkvShape | None = None
     logit_cap: float | None = None
     experts: ExpertShape | None = None
     expert_layers: tuple[int, ...] = ()
@@ -186,7 +213,7 @@ class LlamaShape:
     @property
     def endless(self) -> bool:
         """Whether no layer keeps what grows with the text."""
-        return self.ssm is not None or self.mlstm is not None
+        return self.ssm is not None or self.mlstm is not None or self.rwkv is not None
 
     @property
     def turning(self) -> int:
