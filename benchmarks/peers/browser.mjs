@@ -74,23 +74,23 @@ await page.evaluate(async (variants) => {
     return what === "prefill" ? prompt_ms / prompt_n / 1000 : predicted_ms / (predicted_n - 1) / 1000;
   }
 
-  const { load } = await import("/bundle/chimera.mjs");
+  const { Chimera } = await import("/bundle/chimera.mjs");
   const models = {};
   for (const variant of variants) {
-    models[variant] = await load("/bundle/", { variant });
+    models[variant] = await Chimera.load("/bundle/", { variant, worker: false, cache: "memory" });
     // sets the iterations of calls that follow
     for await (const piece of models[variant].generate([1], { maxTokens: 1, loops: 1 })) void piece;
   }
 
-  function measureOurs(variant, what, tokens) {
+  async function measureOurs(variant, what, tokens) {
     const session = models[variant];
     const numbers = Array.from({ length: tokens }, (_, i) => 100 + i);
-    session.reset();
-    session.prefill(numbers.slice(0, 1));
-    session.reset();
+    await session.reset();
+    await session.prefill(numbers.slice(0, 1));
+    await session.reset();
     const begun = performance.now();
-    if (what === "prefill") session.prefill(numbers);
-    else for (const number of numbers) session.prefill([number]);
+    if (what === "prefill") await session.prefill(numbers);
+    else for (const number of numbers) await session.prefill([number]);
     return (performance.now() - begun) / tokens / 1000;
   }
 

@@ -37,8 +37,10 @@ from chimerac.runtime.bundle_format import (
     KEY_CONFIG,
     KIND_WEIGHTS,
     MANIFEST_NAME,
+    FileEntry,
     Manifest,
     Memory,
+    chunked,
     file_entry,
     read_container,
     write_container,
@@ -154,6 +156,12 @@ class _Writer:
         link_all(drivers, kernels, self.job)
         return roles
 
+    def _entry(self, name: str, role: str) -> FileEntry:
+        """Weights of a web bundle have chunks, by which they are downloaded."""
+        entry = file_entry(self.folder / name, role)
+        in_chunks = role == "weights" and self.target.isa.startswith("wasm32")
+        return chunked(entry, self.folder / name) if in_chunks else entry
+
     def _manifest(self, roles: Mapping[str, str], contents: str, shared: str, tested: Tested) -> Manifest:
         plan = self.plan
         return Manifest(
@@ -162,7 +170,7 @@ class _Writer:
             config_sha256=self.model.digest,
             weights_sha256=contents,
             chimerac=__version__,
-            files=tuple(file_entry(self.folder / file, role) for file, role in roles.items()),
+            files=tuple(self._entry(file, role) for file, role in roles.items()),
             memory=Memory(
                 (self.folder / self.names["weights"]).stat().st_size,
                 plan.state_bytes,

@@ -16,7 +16,7 @@ INDEX, INDEX_TYPES = "index.mjs", "index.d.mts"
 #: The loader's module, and its types.
 LOADER, LOADER_TYPES = "chimera.mjs", "chimera.d.mts"
 #: Modules that do something when they are imported; all others only define.
-WITH_EFFECTS: Final = ("worker.mjs", "thread.mjs")
+WITH_EFFECTS: Final = ("worker.mjs",)
 #: Roles of the files that the loader asks for.
 LOADED_ROLES: Final = frozenset({"code", "variant", "weights", "tokenizer", "grammar", "data"})
 #: The version of a model's package where nobody gave one.

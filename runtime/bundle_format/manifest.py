@@ -8,7 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +33,9 @@ from chimerac.runtime.errors import BundleError
 #: Key of ``provenance``: how many weights were read for a token, of a model with gated neurons.
 ACTIVE: Final = "active weights"
 FILE_ROLES: Final = ("code", "variant", "weights", "tokenizer", "grammar", "data", "runtime", "document")
+#: Bytes of a part of a file that is downloaded in parts, and how many parts there are at most.
+CHUNK_BYTES: Final = 1 << 20
+MOST_CHUNKS: Final = 1024
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MODE = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -40,13 +43,25 @@ _HASH64 = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
+class Chunks:
+    """SHA-256 of each part of a file: ``bytes`` are those of a part, of which the last one may have fewer."""
+
+    bytes: int
+    sha256: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class FileEntry:
-    """A file in the folder of the bundle. ``role`` is one of FILE_ROLES; code, weights and tokenizer are single."""
+    """A file in the folder of the bundle. ``role`` is one of FILE_ROLES; code, weights and tokenizer are single.
+
+    ``chunks`` are there where loaders get the file in parts, over a network.
+    """
 
     name: str
     role: str
     bytes: int
     sha256: str
+    chunks: Chunks | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +155,15 @@ def file_entry(path: str | Path, role: str) -> FileEntry:
     return FileEntry(Path(path).name, role, size, digest)
 
 
+def chunked(entry: FileEntry, path: str | Path, size: int = CHUNK_BYTES) -> FileEntry:
+    """The entry with the SHA-256 of parts of so many bytes, or as many times two that there are at most 1,024."""
+    while size * MOST_CHUNKS < entry.bytes:
+        size *= 2
+    with open_regular(Path(path)) as file:
+        parts = iter(lambda: file.read(size), b"")
+        return replace(entry, chunks=Chunks(size, tuple(hashlib.sha256(part).hexdigest() for part in parts)))
+
+
 def manifest_json(manifest: Manifest) -> bytes:
     """The text of manifest.json; raises ValueError if ``parse_manifest`` would refuse it.
 
@@ -153,6 +177,9 @@ def manifest_json(manifest: Manifest) -> bytes:
     del fields["chat"]
     if manifest.chat is not None:
         fields["chat"] = chat_fields(manifest.chat)
+    for entry in fields["files"]:
+        if entry["chunks"] is None:
+            del entry["chunks"]
     if not manifest.context:
         del fields["context"]
     if not manifest.entries:  # a language model
@@ -191,9 +218,19 @@ def _file(value: object) -> FileEntry:
     name = text_of(row["name"], "the file name", _FILE_NAME)
     role = text_of(row["role"], f"the role of {name}")
     need(role in FILE_ROLES, f"the role {role!r} of {name} is unknown")
-    return FileEntry(
-        name, role, count_of(row["bytes"], f"the size of {name}"), text_of(row["sha256"], "a sha256", _SHA256)
-    )
+    size, digest = count_of(row["bytes"], f"the size of {name}"), text_of(row["sha256"], "a sha256", _SHA256)
+    return FileEntry(name, role, size, digest, _chunks(row.get("chunks"), name, size))
+
+
+def _chunks(value: object, name: str, file_bytes: int) -> Chunks | None:
+    if value is None:
+        return None
+    row = object_of(value, f"the chunks of {name}", {"bytes", "sha256"})
+    parts = tuple(text_of(part, "a sha256", _SHA256) for part in list_of(row["sha256"], f"the chunks of {name}"))
+    size = count_of(row["bytes"], f"the size of the chunks of {name}")
+    fit = size > 0 and len(parts) == -(-file_bytes // size)
+    need(fit, f"the chunks of {name} are not those of {file_bytes} bytes")
+    return Chunks(size, parts)
 
 
 def _self_test(value: object) -> SelfTest | None:

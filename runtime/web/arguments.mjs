@@ -1,10 +1,10 @@
 // What callers hand to a model, checked at its door: texts, tokens, options. Python's runtime/arguments.py has the same rules.
-import { ChimeraError } from "./errors.mjs";
+import { ArgumentError } from "./errors.mjs";
 
 const MOST_TEXT_BYTES = 2 ** 28;
 const MOST_SHOWN = 40; // characters of a caller's own text in a message
 
-export const refuse = (message) => { throw new ChimeraError("CHM420", message); };
+export const refuse = (message) => { throw new ArgumentError(message); };
 
 /** A caller's value in a message: escaped, and not too much of it. */
 function shown(value) {
@@ -129,12 +129,46 @@ export function slotTexts({ request, lists }, prompt) {
 
 const bits = (count) => (name, value) => whole(name, value, count);
 
+const MOST_STOPS = 16;
+const MOST_STOP_CHARACTERS = 1024;
+
+function checkStop(name, value) {
+  const texts = Array.isArray(value) ? value : [value];
+  for (const text of texts) {
+    if (typeof text !== "string" || !text) refuse(`${name} is ${kind(text)}, not a text or a list of texts`);
+    if (text.length > MOST_STOP_CHARACTERS) refuse(`${name} has a text of more than ${MOST_STOP_CHARACTERS} characters`);
+  }
+  if (texts.length > MOST_STOPS) refuse(`${name} has ${texts.length} texts; ${MOST_STOPS} are possible`);
+}
+
+function oneOf(...values) {
+  return (name, value) => {
+    if (!values.includes(value)) refuse(`${name} is ${kind(value)}, not one of ${values.map((one) => JSON.stringify(one)).join(", ")}`);
+  };
+}
+
+function checkWorkerUrl(name, value) {
+  const trusted = typeof TrustedScriptURL === "function" && value instanceof TrustedScriptURL;
+  if (typeof value !== "string" && !(value instanceof URL) && !trusted) refuse(`${name} is ${kind(value)}, not the address of a script`);
+}
+
+function atMost(most) {
+  return (name, value) => {
+    if (!Number.isInteger(value) || value < 0 || value > most) refuse(`${name} is ${kind(value)}, not an integer from 0 to ${most}`);
+  };
+}
+
 const RUN = { signal: checkSignal, onProgress: ofType("function", "a function") };
 const GENERATE = {
   maxTokens: bits(31), temperature: finite, topP: finite, topK: bits(31), repetitionPenalty: finite, seed: checkSeed, stream: bits(32),
-  loops: bits(31), exitThreshold: finite, reset: ofType("boolean", "true or false"), grammar: checkGrammar, request: checkRequest, lists: checkLists, mode: ofType("string", "a name"), ...RUN,
+  loops: bits(31), exitThreshold: finite, reset: ofType("boolean", "true or false"), grammar: checkGrammar, request: checkRequest,
+  lists: checkLists, mode: ofType("string", "a name"), stop: checkStop, ahead: atMost(1024), ...RUN,
 };
-const LOAD = { ...RUN, threads: bits(31), variant: ofType("string", "a file name") };
+const STORE = { cache: oneOf("auto", "opfs", "cache", "memory") };
+const LOAD = {
+  ...RUN, ...STORE, threads: atMost(64), variant: ofType("string", "a file name"), fetch: ofType("function", "a function"),
+  worker: ofType("boolean", "true or false"), workerUrl: checkWorkerUrl, retries: atMost(100), stallTimeout: atMost(2 ** 31 - 1),
+};
 
 /** A copy of options that have no other names and right values; undefined and null are not given. */
 function checked(given, rules) {
@@ -148,17 +182,22 @@ function checked(given, rules) {
   return found;
 }
 
-export const checkGenerateOptions = (given) => checked(given, GENERATE);
+/** Options of a generation; `stop` becomes a list. */
+export function checkGenerateOptions(given, rules = GENERATE) {
+  const found = checked(given, rules);
+  if (found.stop !== undefined) found.stop = [found.stop].flat();
+  return found;
+}
 /** Options of chat: those of generate, but for reset. */
 export function checkChatOptions(given) {
   const { reset: none, ...rules } = GENERATE;
-  return checked(given, rules);
+  return checkGenerateOptions(given, rules);
 }
 export const checkRunOptions = (given) => checked(given, RUN);
 export const checkLoadOptions = (given) => checked(given, LOAD);
 
-/** Options of encode: { specials, begins }. */
-export function checkEncodeOptions(given) {
+/** Options of tokenize: { specials, begins }. */
+export function checkTokenizeOptions(given) {
   const boolean = ofType("boolean", "true or false");
   const found = { specials: false, begins: true, ...checked(given, { specials: boolean, begins: boolean }) };
   if (found.specials && !found.begins) refuse("specials are for a text that begins");

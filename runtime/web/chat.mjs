@@ -1,6 +1,6 @@
 // Conversations: what stands around messages, by the manifest's chat; messages to tokens; parts of an answer.
 import { checkText, kind } from "./arguments.mjs";
-import { ChimeraError } from "./errors.mjs";
+import { errorOf } from "./errors.mjs";
 
 /** White space that `trim` leaves out, as in Python: that of Unicode, and four separators. */
 const SPACE = "[\\t\\n\\v\\f\\r\\x1c-\\x1f \\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]";
@@ -21,14 +21,14 @@ function trimmed({ trim }, { content }) {
 }
 
 const fail = (what) => {
-  throw new ChimeraError("CHM420", what);
+  throw errorOf("CHM420", what);
 };
 
 /** Messages of a supported shape, copied: of the system or none, then of user and assistant in turns, the user's last. */
 export function checkMessages(messages, chat) {
   if (!chat?.pieces) {
     const why = chat ? "its template is none of pieces" : "it was built without a chat template";
-    throw new ChimeraError("CHM421", `the bundle holds no conversations: ${why}; give generate() a raw prompt`);
+    throw errorOf("CHM421", `the bundle holds no conversations: ${why}; give generate() a raw prompt`);
   }
   if (!Array.isArray(messages)) fail(`the messages are ${kind(messages)}, not a list`);
   const found = messages.map((message) => {

@@ -1,16 +1,64 @@
 /** Types of chimera.mjs. docs/runtime.md explains them. */
 
+/** What all errors of a bundle have; each cause has a class of its own. Aborts throw the reason of their signal instead. */
 export declare class ChimeraError extends Error {
-  /** "CHM4xx", the same as in C and Python. */
+  /** "CHM4xx", the same as in C and Python: docs/errors.md. */
   readonly code: string;
-  constructor(code: string, message: string);
+  /** What to do; the message ends with it. May be empty. */
+  readonly advice: string;
+  constructor(message: string, options?: { code?: string; advice?: string; cause?: unknown });
 }
+
+/** The server answered with an error, as 404. */
+export declare class HttpError extends ChimeraError {}
+/** A file of weights, a tokenizer, a grammar or a snapshot is damaged, or of another model. */
+export declare class ContainerError extends ChimeraError {}
+/** A bundle or a snapshot of a version that this runtime does not read. */
+export declare class VersionError extends ChimeraError {}
+/** The manifest is missing or not valid. */
+export declare class ManifestError extends ChimeraError {}
+/** A file is missing, or differs from the manifest. */
+export declare class IntegrityError extends ChimeraError {}
+/** The server sent an HTML page in place of a file. */
+export declare class HtmlError extends IntegrityError {}
+/** The bundle is not for WebAssembly. */
+export declare class TargetError extends ChimeraError {}
+/** The module needs what this engine lacks: SIMD, for example. */
+export declare class FeatureError extends ChimeraError {}
+/** An argument is none. */
+export declare class ArgumentError extends ChimeraError {}
+/** The call does not fit the state of the model: it was disposed, is busy, or holds something else. */
+export declare class StateError extends ChimeraError {}
+/** There is no memory for the model. */
+export declare class MemoryError extends ChimeraError {}
+/** Every token is excluded, or no logit is a number. */
+export declare class SamplingError extends ChimeraError {}
+/** The text would be longer than the model's context. */
+export declare class ContextError extends ChimeraError {}
+/** The tokenizer is not valid. */
+export declare class TokenizerError extends ChimeraError {}
+/** A grammar is not valid or not there, or does not allow a token. */
+export declare class GrammarError extends ChimeraError {}
+/** No answer of the server, or one that was cut off or stalled, after all retries. */
+export declare class NetworkError extends ChimeraError {}
+/** The storage that was asked for is missing or has no room. */
+export declare class QuotaError extends ChimeraError {}
+/** There is no WebAssembly here. */
+export declare class WebAssemblyError extends ChimeraError {}
+/** The page's content security policy forbids what loading needs. */
+export declare class ContentSecurityError extends ChimeraError {}
+/** A worker does not start, or has failed. */
+export declare class WorkerError extends ChimeraError {}
+/** The model does not compute here what it computed when it was built. */
+export declare class SelfTestError extends ChimeraError {}
 
 export interface ManifestFile {
   name: string;
   role: "code" | "variant" | "weights" | "tokenizer" | "grammar" | "data" | "runtime" | "document";
   bytes: number;
   sha256: string;
+  /** SHA-256 of parts of so many bytes, of which the last may have fewer. */
+  chunks?: { bytes: number; sha256: string[] };
 }
 
 export interface Manifest {
@@ -98,22 +146,74 @@ export interface CallOptions {
   n?: number;
 }
 
-export interface Progress {
-  /** The file that is being read. */
-  file: string;
-  /** Bytes of all files so far. */
+export interface LoadProgress {
+  /** download: bytes come from a server; verify: all of them are here already; compile: the module is compiled. */
+  phase: "download" | "verify" | "compile";
+  /** Bytes so far of all files that are needed, each compared with the manifest; of compile, 0 or 1. */
   loaded: number;
-  /** Bytes of all files. */
+  /** Bytes of all files that are needed; of compile, 1. */
   total: number;
+  /** Bytes of these that were kept from before. */
+  cached: number;
 }
 
+/**
+ * Where downloads are kept: in the origin private file system, in the Cache API, or nowhere. "auto" takes the first that
+ * is there and has room; one that is named and has none throws QuotaError.
+ */
+export type CacheKind = "auto" | "opfs" | "cache" | "memory";
+
 export interface LoadOptions {
-  onProgress?: (progress: Progress) => void;
+  onProgress?: (progress: LoadProgress) => void;
+  /** Aborting throws its reason. */
   signal?: AbortSignal;
+  /** Default "auto". */
+  cache?: CacheKind;
   /** Threads that share the work; default 1, 0: as many as make sense. In a browser more than 1 need a cross-origin isolated page. */
   threads?: number;
   /** File name of the module to use, in place of the best one that runs here. */
   variant?: string;
+  /** Asks for all files in place of the global fetch. */
+  fetch?: typeof globalThis.fetch;
+  /** Whether to compute in a worker; default: where there are workers, and this is none. */
+  worker?: boolean;
+  /** Address of a script that imports worker.mjs, where that is of another origin. */
+  workerUrl?: string | URL | TrustedScriptUrl;
+  /** How often a request is made again after one that failed without a byte; default 4. */
+  retries?: number;
+  /** Milliseconds without a byte after which a request is given up; default 20,000. */
+  stallTimeout?: number;
+}
+
+/** A TrustedScriptURL of the page's own policy, which the libraries of TypeScript do not know everywhere. */
+export interface TrustedScriptUrl {
+  toString(): string;
+  toJSON(): string;
+}
+
+/** Where the files came from. */
+export interface Storage {
+  /** What they are kept in; "memory": nothing; "file": a folder, in Node; "bytes": the caller's. */
+  kind: "opfs" | "cache" | "memory" | "file" | "bytes";
+  /** Why they are not kept. */
+  reason?: string;
+  /** Bytes that came from the server. */
+  downloaded: number;
+  /** Bytes that were kept from before. */
+  cached: number;
+}
+
+/** A bundle that is kept, whole or in part. */
+export interface CachedBundle {
+  /** Of its manifest. */
+  url: string;
+  name: string;
+  kind: "opfs" | "cache";
+  /** Bytes of the files that were needed. */
+  bytes: number;
+  /** Bytes of these that are kept. */
+  stored: number;
+  complete: boolean;
 }
 
 export type Bytes = ArrayBuffer | ArrayBufferView;
@@ -129,9 +229,16 @@ export interface BundleBytes {
   grammar?: Bytes;
 }
 
-/** How much of a prompt was run. */
-export interface PromptProgress {
-  tokens: number;
+/** Addresses of files by their names, "manifest.json" among them: where a bundler has renamed them. */
+export interface BundleFiles {
+  files: Record<string, string | URL>;
+}
+
+/** How many tokens of a prompt were run, or generated. */
+export interface RunProgress {
+  phase: "prompt" | "generate";
+  loaded: number;
+  /** Of the prompt; of a generation, the most that it may have. */
   total: number;
 }
 
@@ -139,7 +246,7 @@ export interface PromptProgress {
 export interface RunOptions {
   /** Aborting throws its reason; what was run until then stays. */
   signal?: AbortSignal;
-  onProgress?: (progress: PromptProgress) => void;
+  onProgress?: (progress: RunProgress) => void;
 }
 
 /** The names of a home: only names are required, and an area may be its name alone. */
@@ -184,6 +291,13 @@ export interface GenerateOptions extends RunOptions {
   request?: string | Uint8Array;
   /** Names that a grammar may copy; words of the request stand in for a list that is not given. */
   lists?: { names?: string[]; areas?: string[]; floors?: string[] };
+  /** Texts at which the generation ends; they are no part of what is yielded. At most 16. */
+  stop?: string | string[];
+  /**
+   * Pieces that a worker may compute before they are taken; default 16. With 0 the model stands after each piece exactly
+   * there, for logits() and the like, and each piece waits for the one before.
+   */
+  ahead?: number;
 }
 
 export interface Piece {
@@ -193,43 +307,155 @@ export interface Piece {
   token: number;
 }
 
+/** stop: the model, its grammar or a stop text ended it; length: maxTokens or the context; null: it was left early. */
 export type FinishReason = "stop" | "length" | null;
 
+export interface Usage {
+  promptTokens: number;
+  completionTokens: number;
+  totalTokens: number;
+}
+
+export interface GenerationResult {
+  /** All pieces. */
+  text: string;
+  tokens: Int32Array;
+  finishReason: FinishReason;
+  usage: Usage;
+  /** Milliseconds that the prompt took, and the tokens after it. */
+  promptMs: number;
+  generateMs: number;
+}
+
+/** Pieces as they come. `result` is there when it ends; it is rejected with what the iteration throws. */
+export interface Generation<T extends Piece = Piece> extends AsyncIterableIterator<T> {
+  readonly result: Promise<GenerationResult>;
+  [Symbol.asyncIterator](): Generation<T>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+declare global {
+  interface SymbolConstructor {
+    readonly asyncDispose: unique symbol;
+  }
+}
+
+// ---- conversations in the shape of chat.completions ----
+
+export interface CompletionRequest {
+  /** Any name: the model is the one that was loaded. */
+  model?: string;
+  messages: Message[];
+  stream?: boolean | null;
+  stream_options?: { include_usage?: boolean } | null;
+  max_tokens?: number | null;
+  max_completion_tokens?: number | null;
+  temperature?: number | null;
+  top_p?: number | null;
+  seed?: number | null;
+  stop?: string | string[] | null;
+  n?: 1 | null;
+}
+
+export interface ToolCall {
+  id: string;
+  type: "function";
+  function: { name: string; arguments: string };
+}
+
+export type CompletionReason = "stop" | "length" | "tool_calls";
+
+export interface CompletionUsage {
+  prompt_tokens: number;
+  completion_tokens: number;
+  total_tokens: number;
+}
+
+export interface ChatCompletion {
+  id: string;
+  object: "chat.completion";
+  created: number;
+  model: string;
+  choices: {
+    index: number;
+    message: { role: "assistant"; content: string; reasoning_content?: string; tool_calls?: ToolCall[] };
+    logprobs: null;
+    finish_reason: CompletionReason;
+  }[];
+  usage: CompletionUsage;
+}
+
+export interface ChatCompletionChunk {
+  id: string;
+  object: "chat.completion.chunk";
+  created: number;
+  model: string;
+  choices: {
+    index: number;
+    delta: { role?: "assistant"; content?: string; reasoning_content?: string; tool_calls?: (ToolCall & { index: number })[] };
+    logprobs: null;
+    finish_reason: CompletionReason | null;
+  }[];
+  usage?: CompletionUsage;
+}
+
+export interface Completions {
+  create(request: CompletionRequest & { stream: true }, options?: { signal?: AbortSignal }): Promise<AsyncGenerator<ChatCompletionChunk, void, undefined>>;
+  create(request: CompletionRequest & { stream?: false | null }, options?: { signal?: AbortSignal }): Promise<ChatCompletion>;
+}
+
+export interface Chat {
+  (messages: Message[], options?: ChatOptions): Generation<ChatPiece>;
+  readonly completions: Completions;
+}
+
 /**
- * One prefill, generation or self-test at a time: CHM421 for a second one. Prompts are texts, their bytes, or token ids.
- * `context`: most tokens of a sequence, prompts and answers together; a prompt that does not fit throws CHM424.
- * `call` is for modules that are no language models: results by name, "output" where there is one.
+ * A loaded model with one sequence. One generation, prefill, call or self-test at a time: StateError for a second one, and for
+ * what would change the sequence; tokenize, logits, hashes and snapshot are free. Prompts are texts, their bytes, or token ids.
+ * A prompt that does not fit the context throws ContextError. `call` is for modules that are no language models: results by
+ * name, "output" where there is one.
  */
 export declare class Model {
   private constructor();
   readonly manifest: Manifest;
   readonly vocabSize: number;
   readonly maxLoops: number;
+  /** Most tokens of a sequence, prompts and answers together. */
   readonly context: number;
+  /** File name of the module that runs. */
   readonly variant: string;
   readonly threads: number;
+  readonly storage: Storage;
+  /** Tokens of the sequence, loop iterations of the last call, and bytes of the module's memory, when the last request ended. */
   readonly position: number;
   readonly iterations: number;
-  readonly finishReason: FinishReason;
-  readonly tokens: Int32Array;
-  generate(prompt: string | Uint8Array | Iterable<number>, options?: GenerateOptions): AsyncGenerator<Piece, void, undefined>;
-  chat(messages: Message[], options?: ChatOptions): AsyncGenerator<ChatPiece, void, undefined>;
-  call(inputs: Record<string, Tensor | (number | boolean)[]>, options?: CallOptions): Record<string, Tensor>;
-  encode(text: string | Uint8Array, options?: { specials?: boolean; begins?: boolean }): Int32Array;
+  readonly memoryBytes: number;
+  readonly chat: Chat;
+  generate(prompt: string | Uint8Array | Iterable<number>, options?: GenerateOptions): Generation;
+  call(inputs: Record<string, Tensor | (number | boolean)[]>, options?: CallOptions): Promise<Record<string, Tensor>>;
+  tokenize(text: string | Uint8Array, options?: { specials?: boolean; begins?: boolean }): Promise<Int32Array>;
   prefill(tokens: Iterable<number>, options?: RunOptions): Promise<void>;
-  reset(): void;
+  reset(): Promise<void>;
   /**
    * Tell the model which things and areas a home has, or null to forget them. Their text is run once, and every sequence
    * starts after it; they are the lists of names and areas of grammars where generate is given none.
    */
   setNames(home: Home | null, options?: RunOptions): Promise<void>;
-  logits(): Float32Array | null;
-  stateHash(): bigint;
-  logitsHash(): bigint;
-  snapshot(): Uint8Array;
-  restore(snapshot: Bytes): void;
+  logits(): Promise<Float32Array | null>;
+  stateHash(): Promise<bigint>;
+  logitsHash(): Promise<bigint>;
+  snapshot(): Promise<Uint8Array>;
+  restore(snapshot: Bytes): Promise<void>;
   selfTest(options?: RunOptions): Promise<boolean>;
-  dispose(): void;
+  dispose(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
-export declare function load(source: string | URL | BundleBytes, options?: LoadOptions): Promise<Model>;
+export declare const Chimera: {
+  /** source: the address of a bundle's folder or of its manifest.json, a path in Node, addresses by name, or bytes. */
+  load(source: string | URL | BundleFiles | BundleBytes, options?: LoadOptions): Promise<Model>;
+  /** The bundles that are kept in this browser. */
+  cached(): Promise<CachedBundle[]>;
+  /** Forget a bundle, and the files that only it needs; false where it was not kept. */
+  delete(source: string | URL): Promise<boolean>;
+};

@@ -1,36 +1,11 @@
 // Runs a wasm bundle in Node: `node cli.mjs BUNDLE "prompt" [--name value …]` prints text; `node cli.mjs BUNDLE
 // --json-lines` answers one JSON request a line with JSON lines (docs/runtime.md has the protocol).
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { resolve } from "node:path";
 import { argv, exit, stderr, stdin, stdout } from "node:process";
 import { createInterface } from "node:readline";
+import { pathToFileURL } from "node:url";
 
-import { ChimeraError, load } from "./chimera.mjs";
-
-async function readBundle(folder, options) {
-  const read = async (name) => {
-    try {
-      return await readFile(join(folder, name));
-    } catch (error) {
-      throw new ChimeraError(name === "manifest.json" ? "CHM410" : "CHM412", `cannot read ${join(folder, name)}: ${error.code}`);
-    }
-  };
-  const manifest = await read("manifest.json");
-  let files = [];
-  try {
-    files = JSON.parse(manifest.toString("utf8")).files;
-  } catch {
-    // load() says what is wrong with it
-  }
-  const parts = { manifest, variants: {} };
-  for (const file of Array.isArray(files) ? files : []) {
-    if (!/^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$/.test(file?.name)) continue;
-    const part = { code: "wasm", weights: "weights", tokenizer: "tokenizer", grammar: "grammar" }[file.role];
-    if (part) parts[part] = await read(file.name);
-    if (file.role === "variant") parts.variants[file.name] = await read(file.name);
-  }
-  return load(parts, options);
-}
+import { ArgumentError, Chimera, ChimeraError } from "./chimera.mjs";
 
 const hex = (value) => value.toString(16).padStart(16, "0");
 const bytesOf = (given) => new Uint8Array(Buffer.from(given, "base64"));
@@ -55,34 +30,49 @@ function grammarOf(given) {
   return compiled.get(given.pack);
 }
 
+/** How much of a prompt was run. */
+function tell({ phase, loaded, total }, send) {
+  if (phase === "prompt") send({ progress: { tokens: loaded, total } });
+}
+
 function answers(model) {
   return {
     info: () => ({ vocab_size: model.vocabSize, max_loops: model.maxLoops, threads: model.threads, variant: model.variant }),
-    encode: ({ text, specials, begins }) => ({ tokens: Array.from(model.encode(textOf(text), { specials, begins })) }),
-    reset: () => (model.reset(), {}),
-    names: async ({ home }) => (await model.setNames(home), {}),
-    call({ entry, n, inputs }) {
-      const given = Object.fromEntries(Object.entries(inputs).map(([name, data]) => [name, elementsOf(model, entry, name, bytesOf(data))]));
-      return { results: Object.fromEntries(Object.entries(model.call(given, { entry, n })).map(([name, array]) => [name, base64(array)])) };
-    },
-    async prefill({ tokens }, send, signal) {
-      await model.prefill(tokens, { signal, onProgress: (progress) => send({ progress }) });
+    encode: async ({ text, specials, begins }) => ({ tokens: Array.from(await model.tokenize(textOf(text), { specials, begins })) }),
+    async reset() {
+      await model.reset();
       return {};
     },
-    logits: () => ({ logits: model.position ? base64(model.logits()) : null }),
-    state: () => ({ state_hash: hex(model.stateHash()), logits_hash: hex(model.logitsHash()), position: model.position, iterations: model.iterations }),
-    snapshot: () => ({ snapshot: base64(model.snapshot()) }),
-    restore: ({ snapshot }) => (model.restore(bytesOf(snapshot)), {}),
+    async names({ home }) {
+      await model.setNames(home);
+      return {};
+    },
+    async call({ entry, n, inputs }) {
+      const given = Object.fromEntries(Object.entries(inputs).map(([name, data]) => [name, elementsOf(model, entry, name, bytesOf(data))]));
+      return { results: Object.fromEntries(Object.entries(await model.call(given, { entry, n })).map(([name, array]) => [name, base64(array)])) };
+    },
+    async prefill({ tokens }, send, signal) {
+      await model.prefill(tokens, { signal, onProgress: (progress) => tell(progress, send) });
+      return {};
+    },
+    logits: async () => ({ logits: model.position ? base64(await model.logits()) : null }),
+    state: async () => ({ state_hash: hex(await model.stateHash()), logits_hash: hex(await model.logitsHash()), position: model.position, iterations: model.iterations }),
+    snapshot: async () => ({ snapshot: base64(await model.snapshot()) }),
+    async restore({ snapshot }) {
+      await model.restore(bytesOf(snapshot));
+      return {};
+    },
     self_test: async (request, send, signal) => ({ tested: await model.selfTest({ signal }) }),
     async generate({ prompt, options }, send, signal) {
       const { max_tokens, top_p, top_k, repetition_penalty, exit_threshold, ...rest } = options;
-      const onProgress = (progress) => send({ progress });
+      const onProgress = (progress) => tell(progress, send);
       const translated = { ...rest, maxTokens: max_tokens, topP: top_p, topK: top_k, repetitionPenalty: repetition_penalty, exitThreshold: exit_threshold, signal, onProgress };
       if (typeof translated.seed === "string") translated.seed = BigInt(translated.seed);
       translated.grammar = grammarOf(rest.grammar);
       translated.request = textOf(rest.request) ?? undefined;
-      for await (const { text, token } of model.generate(textOf(prompt), translated)) send({ piece: { text, token } });
-      return { finish_reason: model.finishReason };
+      const steps = model.generate(textOf(prompt), translated);
+      for await (const { text, token } of steps) send({ piece: { text, token } });
+      return { finish_reason: (await steps.result).finishReason };
     },
   };
 }
@@ -94,7 +84,7 @@ async function serveLines(model) {
   const answer = async (request) => {
     const { id } = request;
     try {
-      if (!Object.hasOwn(table, request.op)) throw new ChimeraError("CHM420", `unknown operation ${request.op}`);
+      if (!Object.hasOwn(table, request.op)) throw new ArgumentError(`unknown operation ${request.op}`);
       const send = (details) => write({ id, ...details });
       write({ id, done: await table[request.op](request, send, aborts.get(id).signal) });
     } catch (error) {
@@ -128,7 +118,7 @@ function parse(words) {
   for (let i = 0; i < words.length; i += 2) {
     const key = words[i].replace(/^--/, "").replace(/-([a-z])/g, (_, letter) => letter.toUpperCase());
     const value = words[i + 1];
-    if (value === undefined) throw new ChimeraError("CHM420", `no value for ${words[i]}`);
+    if (value === undefined) throw new ArgumentError(`no value for ${words[i]}`);
     const isSeed = key === "seed" && /^\d+$/.test(value);
     options[key] = ["variant", "grammar", "mode"].includes(key) ? value : isSeed ? BigInt(value) : Number(value);
   }
@@ -147,7 +137,7 @@ if (!folder || prompt === undefined) {
 }
 try {
   const { threads = 0, variant, ...options } = parse(rest);
-  const model = await readBundle(folder, { threads, variant });
+  const model = await Chimera.load(pathToFileURL(resolve(folder)), { threads, variant, worker: false });
   await (prompt === "--json-lines" ? serveLines(model) : printText(model, prompt, options));
 } catch (error) {
   if (prompt === "--json-lines") stdout.write(`${JSON.stringify({ id: null, error: { code: error.code ?? "CHM440", message: error.message } })}\n`);

@@ -1,116 +1,365 @@
-// The files of a bundle: bytes read from a server or memory, and verified.
+// The files of a bundle, part by part, each compared with the manifest before anybody sees it: from a server and what is kept of
+// it, from a folder (Node), from memory. A source has `manifest()`, `has(file)`, `read(file, take, report)`, `storage`, `end()`:
+// take(offset, bytes) gets the parts, in any order; report(loaded) is told of the file's bytes so far.
 import { checkBytes } from "./arguments.mjs";
-import { ChimeraError } from "./errors.mjs";
+import { ChimeraError, IntegrityError, ManifestError, MemoryError, NetworkError, QuotaError } from "./errors.mjs";
+import { partsOf, readEntry, sweep, writeEntry } from "./library.mjs";
 import { MAX_MANIFEST_BYTES, parseManifest } from "./manifest.mjs";
+import { RangesIgnored } from "./network.mjs";
 import { sha256 } from "./sha256.mjs";
+import { alone, openStore, openStores, roomLeft } from "./store.mjs";
 
-function refuseHtml(bytes, where) {
-  const start = new TextDecoder().decode(bytes.subarray(0, 64)).trimStart().toLowerCase();
-  if (start.startsWith("<!doctype") || start.startsWith("<html")) {
-    throw new ChimeraError("CHM412", `the server sent an HTML page for ${where}`);
-  }
-}
+const LANES = 6; // requests at a time: what browsers open to a server
+const OFFLINE_MS = 3000; // to wait for the manifest of a bundle that is kept
 
-// ---- reading files ----
-
-async function fetchResponse(url, signal, cache = "default") {
-  let response;
-  try {
-    response = await fetch(url, { signal, cache });
-  } catch (error) {
-    if (signal?.aborted) throw error;
-    throw new ChimeraError("CHM400", `cannot fetch ${url}: ${error.message}`);
-  }
-  if (!response.ok) throw new ChimeraError("CHM400", `cannot fetch ${url}: ${response.status} ${response.statusText}`);
-  return response;
-}
-
-/** The manifest at a URL, read no further than a manifest may be long. */
-export async function fetchManifest(url, signal) {
-  const response = await fetchResponse(url, signal);
-  const reader = response.body.getReader();
-  const bytes = new Uint8Array(MAX_MANIFEST_BYTES + 1);
-  let length = 0;
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    const room = value.subarray(0, bytes.length - length);
-    bytes.set(room, length);
-    length += room.length;
-    if (length === bytes.length) {
-      await reader.cancel();
-      break;
-    }
-  }
-  refuseHtml(bytes.subarray(0, length), url);
-  return parseManifest(bytes.subarray(0, length), url);
-}
-
-/** Fill `target()` (called after each wait, because memory may move) with the body, which must have its exact size. */
-async function readBody(url, size, target, report, signal, cache) {
-  const response = await fetchResponse(url, signal, cache);
-  const reader = response.body.getReader();
-  let loaded = 0;
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    if (loaded === 0) refuseHtml(value, url);
-    if (loaded + value.length > size) {
-      await reader.cancel();
-      throw new ChimeraError("CHM412", `${url} has more than the ${size} bytes that the manifest says`);
-    }
-    target().set(value, loaded);
-    loaded += value.length;
-    report(loaded);
-  }
-  if (loaded !== size) throw new ChimeraError("CHM412", `${url} has ${loaded} bytes, the manifest says ${size}`);
-}
-
-async function verify(file, bytes, signal) {
-  if (bytes.length !== file.bytes) {
-    throw new ChimeraError("CHM412", `${file.name} has ${bytes.length} bytes, the manifest says ${file.bytes}`);
-  }
-  if ((await sha256(bytes, signal)) !== file.sha256) {
-    throw new ChimeraError("CHM412", `${file.name} is damaged: its SHA-256 differs from the manifest`);
-  }
-}
-
-/**
- * A source answers `has(file)` and `fill(file, target, report)`: put the file's bytes, verified, where target() points.
- * A response that is not the file is asked for once more, past the caches: a damaged one in there would stay for good.
- */
-export function urlSource(base, signal) {
-  const once = async (file, target, report, cache) => {
-    await readBody(new URL(file.name, base), file.bytes, target, report, signal, cache);
-    await verify(file, target(), signal);
-  };
-  return {
-    has: () => true,
-    fill: async (file, target, report) => {
+/** Run `work` on all items, some at a time; the first failure ends it. */
+async function inLanes(items, work) {
+  const rest = items.values();
+  let failed = false;
+  const lane = async () => {
+    for (const item of rest) {
+      if (failed) return;
       try {
-        await once(file, target, report, "default");
+        await work(item);
       } catch (error) {
-        if (error.code !== "CHM412") throw error;
-        await once(file, target, report, "reload");
+        failed = true;
+        throw error;
       }
-    },
+    }
   };
+  await Promise.all(Array.from({ length: Math.min(LANES, items.length) }, lane));
 }
 
-export function memorySource(parts, signal) {
-  const find = (file) => (file.role === "variant" ? parts.variants?.[file.name] : parts[file.role === "code" ? "wasm" : file.role]);
-  return {
-    has: (file) => Boolean(find(file)),
-    async fill(file, target, report) {
-      const part = find(file);
-      if (!part) throw new ChimeraError("CHM412", `the bytes of ${file.name} (${file.role}) are missing`);
-      const bytes = checkBytes(part, file.name);
-      if (bytes.length !== file.bytes) {
-        throw new ChimeraError("CHM412", `${file.name} has ${bytes.length} bytes, the manifest says ${file.bytes}`);
+/** Memory for a part; not every browser has as much in one piece as the manifest of a forged bundle may ask for. */
+export function room(name, size) {
+  try {
+    return new Uint8Array(size);
+  } catch (cause) {
+    throw new MemoryError(`there is no memory for the ${size} bytes of ${name}`, { cause });
+  }
+}
+
+const isPart = async (part, bytes, signal) => bytes?.length === part.size && (await sha256(bytes, signal)) === part.sha256;
+const damaged = (name) => new IntegrityError(`${name} is damaged: its SHA-256 differs from the manifest`);
+
+// ---- a server ----
+
+/** A bundle on a server, by a Network. addressOf(name): of a file; cache: as of Chimera.load(). */
+export class ServerSource {
+  storage = { kind: "memory", downloaded: 0, cached: 0 };
+  #addressOf;
+  #url;
+  #network;
+  #signal;
+  #wanted;
+  #store = null;
+  #ranges = true; // whether the server sends parts
+  #entry = null;
+
+  constructor(url, addressOf, network, { signal, cache = "auto" }) {
+    this.#url = url;
+    this.#addressOf = addressOf;
+    this.#network = network;
+    this.#signal = signal;
+    this.#wanted = cache;
+  }
+
+  async #openStore() {
+    if (this.#wanted === "memory") return;
+    if (this.#wanted === "auto") [this.#store = null] = await openStores();
+    else {
+      try {
+        this.#store = await openStore(this.#wanted);
+      } catch (cause) {
+        throw new QuotaError(`this browser has no storage of the kind ${this.#wanted} here`, { cause });
       }
-      target().set(bytes);
-      report(bytes.length);
-      await verify(file, target(), signal);
-    },
-  };
+    }
+    if (this.#store) this.storage.kind = this.#store.kind;
+    else this.storage.reason = "there is no storage here";
+  }
+
+  /** Go on without the store, unless the caller named it. */
+  #leaveStore(reason, cause) {
+    if (this.#wanted !== "auto") throw new QuotaError(reason, { cause });
+    this.#store = null;
+    Object.assign(this.storage, { kind: "memory", reason });
+  }
+
+  /** The manifest, as the server has it, or as it is kept where the server is out of reach. */
+  async manifest() {
+    await this.#openStore();
+    const kept = this.#store && (await readEntry(this.#store, this.#url));
+    const usable = kept?.complete ? kept : null;
+    const network = usable ? this.#network.patience(0, OFFLINE_MS) : this.#network;
+    let bytes;
+    try {
+      bytes = await network.text(this.#url, MAX_MANIFEST_BYTES, "no-cache");
+    } catch (error) {
+      if (!usable || !(error instanceof NetworkError)) throw error;
+      bytes = new TextEncoder().encode(usable.manifest);
+    }
+    const manifest = parseManifest(bytes, this.#url);
+    const text = new TextDecoder().decode(bytes);
+    this.#entry = { url: String(this.#url), manifest: text, files: [], complete: false, changed: Boolean(kept) && kept.manifest !== text, before: kept?.files ?? [] };
+    return manifest;
+  }
+
+  has() {
+    return true;
+  }
+
+  /** Look whether there is room for the files that are about to be read. */
+  async prepare(files) {
+    if (!this.#store) return;
+    const names = new Set(await this.#store.names());
+    const parts = files.flatMap(partsOf).filter(({ name }) => !names.has(name));
+    const missing = parts.reduce((sum, { size }) => sum + size, 0);
+    const left = await roomLeft();
+    if (missing > left) {
+      this.#leaveStore(`${missing} bytes are to be kept, and the browser has room for ${Math.floor(left)}`);
+      return;
+    }
+    const own = files.map(({ name }) => name);
+    const { changed, before } = this.#entry;
+    this.#entry.files = changed ? own : [...new Set([...before, ...own])];
+    await this.#keep(() => this.#writeEntry(false));
+  }
+
+  async #writeEntry(complete) {
+    const { url, manifest, files } = this.#entry;
+    await writeEntry(this.#store, { url, manifest, files, complete });
+  }
+
+  async #keep(write) {
+    try {
+      if (this.#store) await write();
+    } catch (error) {
+      if (error.name === "QuotaExceededError") this.#leaveStore("the browser's storage is full", error);
+      // else another tab writes the same, or the storage is broken: what is not kept is downloaded again
+    }
+  }
+
+  async end() {
+    await this.#keep(async () => {
+      await this.#writeEntry(true);
+      if (this.#entry.changed) await sweep(this.#store);
+    });
+  }
+
+  async read(file, take, report) {
+    const loaded = new Map();
+    const told = (part, bytes) => {
+      loaded.set(part.name, bytes);
+      report([...loaded.values()].reduce((sum, one) => sum + one, 0));
+    };
+    const parts = partsOf(file);
+    const taken = new Set();
+    const give = async (part, bytes) => {
+      told(part, part.size);
+      taken.add(part);
+      await take(part.offset, bytes);
+    };
+    if (this.#store) {
+      try {
+        await inLanes(parts, async (part) => give(part, await this.#kept(file, part, told)));
+        return;
+      } catch (error) {
+        if (!(error instanceof RangesIgnored)) throw error;
+        this.#ranges = false;
+      }
+    }
+    await this.#stream(file, parts, { taken, told, give });
+  }
+
+  /** A part from the store, else from the server, in one tab at a time. */
+  #kept(file, part, told) {
+    return alone(part.name, this.#signal, async () => {
+      const kept = await this.#store?.get(part.name);
+      if (await isPart(part, kept, this.#signal)) {
+        this.storage.cached += part.size;
+        return kept;
+      }
+      if (part.size < file.bytes && !this.#ranges) throw new RangesIgnored();
+      for (const cache of ["no-store", "reload"]) {
+        const bytes = await this.#part(file, part, cache, told).catch((error) => {
+          if (error instanceof IntegrityError && cache === "no-store") return null;
+          throw error;
+        });
+        if (!(await isPart(part, bytes, this.#signal))) continue;
+        await this.#keep(() => this.#store.put(part.name, bytes));
+        return bytes;
+      }
+      throw damaged(file.name);
+    });
+  }
+
+  async #part(file, part, cache, told) {
+    const bytes = room(file.name, part.size);
+    let length = 0;
+    const [start, end] = [part.offset, part.offset + part.size];
+    for await (const piece of this.#network.pieces(this.#addressOf(file.name), { start, end, size: file.bytes, cache, skip: part.size === file.bytes })) {
+      bytes.set(piece, length);
+      length += piece.length;
+      this.storage.downloaded += piece.length;
+      told(part, length);
+    }
+    return bytes;
+  }
+
+  /** All parts of a file that are not taken yet from one body. One that is not the file is asked for once more, past the caches. */
+  async #stream(file, parts, { taken, told, give }) {
+    const left = parts.filter((part) => !taken.has(part));
+    for (let cache = "default"; left.length; cache = "reload") {
+      try {
+        for await (const [part, bytes] of this.#streamed(file, left, cache, told)) {
+          if (!(await isPart(part, bytes, this.#signal))) throw damaged(file.name);
+          await this.#keep(() => this.#store.put(part.name, bytes));
+          await give(part, bytes);
+          left.shift();
+        }
+      } catch (error) {
+        if (!(error instanceof IntegrityError) || cache === "reload") throw error;
+      }
+    }
+  }
+
+  /** The parts that are left, in their order, as their bytes come in. */
+  async *#streamed(file, left, cache, told) {
+    const wanted = [...left];
+    const start = wanted[0].offset;
+    let part = wanted.shift();
+    let bytes = room(file.name, part.size);
+    if (!file.bytes) yield [part, bytes];
+    let at = start;
+    for await (let piece of this.#network.pieces(this.#addressOf(file.name), { start, end: file.bytes, size: file.bytes, cache, skip: true })) {
+      this.storage.downloaded += piece.length;
+      while (part && piece.length) {
+        const before = Math.max(0, part.offset - at); // of a part that is here already
+        const some = piece.subarray(before, before + part.offset + part.size - Math.max(at, part.offset));
+        if (some.length) bytes.set(some, Math.max(at, part.offset) - part.offset);
+        at += Math.min(piece.length, before) + some.length;
+        piece = piece.subarray(Math.min(piece.length, before) + some.length);
+        told(part, Math.max(0, at - part.offset));
+        if (at < part.offset + part.size) continue;
+        yield [part, bytes];
+        part = wanted.shift();
+        bytes = part && room(file.name, part.size);
+      }
+    }
+  }
+}
+
+// ---- a folder, in Node ----
+
+export class FolderSource {
+  storage = { kind: "file", downloaded: 0, cached: 0 };
+  #url;
+  #base;
+  #files;
+  #signal;
+
+  constructor(url, base, { signal }) {
+    this.#url = url;
+    this.#base = base;
+    this.#files = globalThis.process.getBuiltinModule("fs/promises");
+    this.#signal = signal;
+  }
+
+  async #opened(url, Kind, use) {
+    let handle;
+    try {
+      handle = await this.#files.open(url);
+      return await use(handle);
+    } catch (cause) {
+      if (cause instanceof ChimeraError || this.#signal?.aborted) throw cause;
+      throw new Kind(`cannot read ${decodeURIComponent(url.pathname)}: ${cause.code ?? cause.message}`, { cause });
+    } finally {
+      await handle?.close();
+    }
+  }
+
+  async manifest() {
+    const bytes = await this.#opened(this.#url, ManifestError, async (handle) => {
+      const { size } = await handle.stat();
+      return readAt(handle, 0, room("the manifest", Math.min(size, MAX_MANIFEST_BYTES + 1)));
+    });
+    return parseManifest(bytes, decodeURIComponent(this.#url.pathname));
+  }
+
+  has() {
+    return true;
+  }
+
+  async prepare() {}
+
+  async end() {}
+
+  async read(file, take, report) {
+    await this.#opened(new URL(file.name, this.#base), IntegrityError, async (handle) => {
+      const { size } = await handle.stat();
+      if (size !== file.bytes) throw new IntegrityError(`${file.name} has ${size} bytes, the manifest says ${file.bytes}`);
+      for (const part of partsOf(file)) {
+        const bytes = await readAt(handle, part.offset, room(file.name, part.size));
+        this.#signal?.throwIfAborted();
+        if (!(await isPart(part, bytes, this.#signal))) throw damaged(file.name);
+        await take(part.offset, bytes);
+        report(part.offset + part.size);
+      }
+    });
+  }
+}
+
+async function readAt(handle, offset, bytes) {
+  let length = 0;
+  while (length < bytes.length) {
+    const { bytesRead } = await handle.read(bytes, length, bytes.length - length, offset + length);
+    if (!bytesRead) return bytes.subarray(0, length);
+    length += bytesRead;
+  }
+  return bytes;
+}
+
+// ---- memory ----
+
+export class MemorySource {
+  storage = { kind: "bytes", downloaded: 0, cached: 0 };
+  #parts;
+  #signal;
+
+  constructor(parts, { signal }) {
+    this.#parts = parts;
+    this.#signal = signal;
+  }
+
+  async manifest() {
+    const given = this.#parts.manifest;
+    const isBytes = given instanceof ArrayBuffer || ArrayBuffer.isView(given);
+    if (isBytes) return parseManifest(new Uint8Array(given.buffer ?? given, given.byteOffset ?? 0, given.byteLength), "the manifest");
+    return typeof given === "string" ? parseManifest(new TextEncoder().encode(given), "the manifest") : given;
+  }
+
+  #find(file) {
+    return file.role === "variant" ? this.#parts.variants?.[file.name] : this.#parts[file.role === "code" ? "wasm" : file.role];
+  }
+
+  has(file) {
+    return Boolean(this.#find(file));
+  }
+
+  async prepare() {}
+
+  async end() {}
+
+  async read(file, take, report) {
+    const given = this.#find(file);
+    if (!given) throw new IntegrityError(`the bytes of ${file.name} (${file.role}) are missing`);
+    const bytes = checkBytes(given, file.name);
+    if (bytes.length !== file.bytes) throw new IntegrityError(`${file.name} has ${bytes.length} bytes, the manifest says ${file.bytes}`);
+    for (const part of partsOf(file)) {
+      const some = bytes.subarray(part.offset, part.offset + part.size);
+      if (!(await isPart(part, some, this.#signal))) throw damaged(file.name);
+      await take(part.offset, some);
+      report(part.offset + part.size);
+    }
+  }
 }

@@ -1,6 +1,6 @@
 // The grammars that a model is asked for: those of the bundle by name, and compiled ones by their bytes.
 import { instead, unknown } from "./arguments.mjs";
-import { ChimeraError } from "./errors.mjs";
+import { errorOf } from "./errors.mjs";
 
 const MOST_OPEN = 8;
 const SKIP_CHECKSUMS = 1; // the SHA-256 of the bundle's file was compared
@@ -41,7 +41,7 @@ export class Grammars {
   #named(name) {
     const module = this.#module;
     const names = this.#file ? this.#names() : [];
-    if (!names.includes(name)) throw new ChimeraError("CHM431", `${unknown("grammar", name)}: ${instead(name, names)}`);
+    if (!names.includes(name)) throw errorOf("CHM431", `${unknown("grammar", name)}: ${instead(name, names)}`);
     const pack = this.#pack();
     const grammar = module.withBytes(new TextEncoder().encode(`${name}\0`), (pointer) => this.#handle("chm_grammar_open", pack, pointer, 0));
     return { grammar, pack: 0, data: null };

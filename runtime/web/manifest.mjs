@@ -1,5 +1,5 @@
 // The manifest of a bundle, read as the Python runtime reads it: the same rules, the same codes.
-import { ChimeraError } from "./errors.mjs";
+import { errorOf } from "./errors.mjs";
 
 export const MAX_MANIFEST_BYTES = 1 << 20;
 const MAX_DEPTH = 32;
@@ -29,7 +29,7 @@ const SAMPLES = 8; // elements of a result that a self-test keeps
 const RANGES = { temperature: [0, 100], top_p: [0, 1], repetition_penalty: [0.1, 10], exit_threshold: [0, 1] };
 
 const refuse = (what) => {
-  throw new ChimeraError("CHM410", `the manifest is not valid: ${what}`);
+  throw errorOf("CHM410", `the manifest is not valid: ${what}`);
 };
 
 function object(value, what, keys = []) {
@@ -74,19 +74,19 @@ function depthOf(source) {
 /** The value of a manifest's JSON text, not checked yet. */
 export function parseManifest(bytes, where) {
   if (bytes.length > MAX_MANIFEST_BYTES) {
-    throw new ChimeraError("CHM410", `the manifest has more than ${MAX_MANIFEST_BYTES} bytes, the limit`);
+    throw errorOf("CHM410", `the manifest has more than ${MAX_MANIFEST_BYTES} bytes, the limit`);
   }
   let source;
   try {
     source = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
-    throw new ChimeraError("CHM410", `${where} is not UTF-8`);
+    throw errorOf("CHM410", `${where} is not UTF-8`);
   }
   if (depthOf(source) > MAX_DEPTH) refuse(`nested deeper than ${MAX_DEPTH}`);
   try {
     return JSON.parse(source);
   } catch {
-    throw new ChimeraError("CHM410", `${where} is not JSON`);
+    throw errorOf("CHM410", `${where} is not JSON`);
   }
 }
 
@@ -98,10 +98,10 @@ export function checkManifest(manifest) {
   const madeBy = Object.hasOwn(manifest, "chimerac") ? text(manifest.chimerac, "chimerac") : "(unknown)";
   const advice = `the bundle was made by chimerac ${madeBy}; build it again`;
   if (schema !== MANIFEST_SCHEMA) {
-    throw new ChimeraError("CHM411", `manifest version ${schema}, this loader reads ${MANIFEST_SCHEMA}; ${advice}`);
+    throw errorOf("CHM411", `manifest version ${schema}, this loader reads ${MANIFEST_SCHEMA}; ${advice}`);
   }
   if (abi.split(".")[0] !== String(ABI_MAJOR)) {
-    throw new ChimeraError("CHM405", `bundle version ${abi}, this loader reads ${ABI_MAJOR}.x; ${advice}`);
+    throw errorOf("CHM405", `bundle version ${abi}, this loader reads ${ABI_MAJOR}.x; ${advice}`);
   }
   const keys = ["name", "target", "config_sha256", "weights_sha256", "chimerac", "files", "memory", "cpu", "self_test", "provenance"];
   object(manifest, "the manifest", keys);
@@ -124,7 +124,7 @@ export function checkManifest(manifest) {
   checkGeneration(manifest.generation ?? null);
   checkChat(manifest.chat ?? null);
   if (!manifest.target.startsWith("wasm32")) {
-    throw new ChimeraError("CHM413", `the bundle is for ${manifest.target}, not for wasm`);
+    throw errorOf("CHM413", `the bundle is for ${manifest.target}, not for wasm`);
   }
   return manifest;
 }
@@ -133,11 +133,12 @@ function checkFiles(files) {
   const names = new Set();
   const roles = {};
   for (const value of files) {
-    const { name, role, bytes, sha256 } = object(value, "a file", ["name", "role", "bytes", "sha256"]);
+    const { name, role, bytes, sha256, chunks } = object(value, "a file", ["name", "role", "bytes", "sha256"]);
     text(name, "the file name", FILE_NAME);
     if (!ROLES.includes(text(role, `the role of ${name}`))) refuse(`the role ${role} of ${name} is unknown`);
     count(bytes, `the size of ${name}`);
     text(sha256, "a sha256", SHA256);
+    if ((chunks ?? null) !== null) checkChunks(chunks, name, bytes);
     names.add(name.toLowerCase());
     roles[role] = (roles[role] ?? 0) + 1;
   }
@@ -146,6 +147,13 @@ function checkFiles(files) {
     if (roles[role] !== 1) refuse(`${roles[role] ?? 0} files have the role ${role}, not one`);
   }
   if (roles.tokenizer > 1) refuse("more than one tokenizer");
+}
+
+function checkChunks(value, name, fileBytes) {
+  const chunks = object(value, `the chunks of ${name}`, ["bytes", "sha256"]);
+  for (const digest of list(chunks.sha256, `the chunks of ${name}`)) text(digest, "a sha256", SHA256);
+  const expected = count(chunks.bytes, `the size of the chunks of ${name}`) ? Math.ceil(fileBytes / chunks.bytes) : -1;
+  if (chunks.sha256.length !== expected) refuse(`the chunks of ${name} are not those of ${fileBytes} bytes`);
 }
 
 function checkSelfTest(value) {

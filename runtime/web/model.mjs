@@ -1,70 +1,195 @@
-// A loaded model with its one sequence: the decode loop, the tokenizer and the sampler are C in its module.
-import { checkBytes, checkChatOptions, checkEncodeOptions, checkGenerateOptions, checkPrompt, checkRunOptions, checkText, checkTokens, instead, slotTexts, unknown } from "./arguments.mjs";
-import { answerParts, checkMessages, itemsOf, tokensOf } from "./chat.mjs";
-import { callEntry, checkCall } from "./tensors.mjs";
-import { ChimeraError } from "./errors.mjs";
-import { Grammars } from "./grammars.mjs";
-import { FINISHED } from "./module.mjs";
+// A loaded model, as its caller has it: the same in a worker and in the caller's thread. Requests go to a host (host.mjs).
+import { checkBytes, checkChatOptions, checkGenerateOptions, checkPrompt, checkRunOptions, checkText, checkTokenizeOptions, checkTokens } from "./arguments.mjs";
+import { checkMessages } from "./chat.mjs";
+import { complete } from "./completions.mjs";
+import { StateError } from "./errors.mjs";
+import { Generation } from "./generation.mjs";
+import { LocalPort, WorkerPort } from "./ports.mjs";
 import { namesOf } from "./names.mjs";
-import { selfTest } from "./self-test.mjs";
-import { nextTask, pauses, Slices } from "./slices.mjs";
-import { encodeInParts, encodeText } from "./texts.mjs";
+import { fetchingFor } from "./proxy.mjs";
+import { checkCall } from "./tensors.mjs";
 
-const MAX_TOKENS = 256; // where neither the caller nor the bundle says how many
+const AHEAD = 16; // pieces that a worker may compute before they are taken
 
-/** Generations that nobody refers to any more, which then have the model no longer. */
-const abandoned = new FinalizationRegistry((free) => free());
+const disposed = () => new StateError("the model was disposed");
 
 /**
- * A loaded model with one session. Made by load(). One prefill, generation or self-test at a time: another one, and what
- * would change its sequence, throws CHM421.
+ * A loaded model with one sequence. Made by Chimera.load(). One generation, prefill, call or self-test at a time: another one,
+ * and what would change the sequence, throws StateError.
  */
 export class Model {
-  #module;
-  #bundle;
-  #session;
-  #scratch;
-  #grammars;
-  #slices;
-  #turn = null; // of the prefill or generation that has the model
-  #finishReason = null;
-  #tokens = [];
-  #held = null; // a conversation that is in the sequence: { messages, end }
-  #named = null; // { lists, tokens, after }: what setNames was told, and the sequence after its text
+  #port;
+  #requests = new Map(); // id → receive(message)
+  #nextId = 1;
+  #turn = null; // of what has the model
+  #failure = null; // why nothing can be asked any more
+  #fetched = null;
 
-  constructor(module, manifest, bundle, session, scratch, variant, grammars) {
-    this.#grammars = new Grammars(module, bundle, scratch, grammars);
-    this.#module = module;
-    this.#bundle = bundle;
-    this.#session = session;
-    this.#scratch = scratch;
-    this.#slices = new Slices(manifest.memory?.decode_bytes || manifest.memory?.weights_bytes || 0);
-    this.manifest = manifest;
-    this.vocabSize = module.exports.chm_vocab_size();
-    this.maxLoops = module.exports.chm_max_loops();
-    this.context = module.exports.chm_context?.() || 0x7fffffff; // a module of before has no limit
-    this.variant = variant;
-    this.threads = module.threads;
+  /** @internal */
+  constructor(inWorker, workerUrl, fetch) {
+    const Port = inWorker ? WorkerPort : LocalPort;
+    this.#port = new Port(workerUrl, (message) => this.#receive(message), (error) => this.#fail(error));
+    if (fetch && inWorker) this.#fetched = fetchingFor(fetch, (message) => { if (!this.#failure) this.#port.post(message); });
+    this.position = 0;
+    this.iterations = 0;
+    this.memoryBytes = 0;
+    const create = (request, options) => complete(this, request, options);
+    this.chat = Object.assign((messages, options) => this.#chat(messages, options), { completions: { create } });
   }
 
-  #live() {
-    if (!this.#module) throw new ChimeraError("CHM421", "the model was disposed");
-    return this.#module;
+  #receive(message) {
+    if (message.type === "fetch") {
+      this.#fetched(message);
+      return;
+    }
+    const { position = this.position, iterations = this.iterations, memoryBytes = this.memoryBytes } = message;
+    Object.assign(this, { position, iterations, memoryBytes });
+    this.#requests.get(message.id)?.(message);
   }
 
-  #free() {
-    const module = this.#live();
-    if (this.#turn) throw new ChimeraError("CHM421", "a prefill or generation is running; end or abort it first");
-    return module;
+  #fail(error) {
+    this.#failure ??= error;
+    for (const receive of [...this.#requests.values()]) receive({ type: "error", error });
   }
 
-  /** Whoever had the model for this turn, and nobody else, has it no longer. */
-  #end(turn) {
-    if (this.#turn === turn) this.#turn = null;
+  /** Send a request; yields its messages, returns its result. With a turn it is the only one until it ends. */
+  async *#request(turn, message, signal) {
+    if (this.#failure) throw this.#failure;
+    if (turn && this.#turn) throw new StateError("a prefill or generation is running; end or abort it first");
+    signal?.throwIfAborted();
+    const id = this.#nextId++;
+    const received = [];
+    let wake = () => {};
+    const abort = () => { if (!this.#failure) this.#port.post({ id, type: "abort", ...(this.#port.inThread ? { reason: signal?.reason } : {}) }); };
+    const end = () => {
+      if (this.#turn === turn) this.#turn = null;
+      this.#requests.delete(id);
+      if (!this.#requests.size && !this.#failure) this.#port.hold(false);
+      signal?.removeEventListener("abort", abort);
+    };
+    if (turn) {
+      Object.assign(turn, { abort, end, took: (count) => this.#port.post({ id, type: "took", count }) });
+      this.#turn = turn;
+    }
+    this.#requests.set(id, (data) => { received.push(data); wake(); });
+    this.#port.hold(true);
+    signal?.addEventListener("abort", abort, { once: true });
+    const next = async () => {
+      while (!received.length) await new Promise((resolve) => { wake = resolve; });
+      const data = received.shift();
+      ended = data.type === "done" || data.type === "error";
+      return data;
+    };
+    let ended = false;
+    try {
+      this.#port.post({ id, ...message });
+      for (;;) {
+        const data = await next();
+        if (data.type === "done") return data.result;
+        if (data.type === "error") {
+          signal?.throwIfAborted();
+          throw data.error;
+        }
+        yield data;
+      }
+    } finally {
+      if (!ended) abort();
+      while (!ended && !this.#failure) await next(); // then the model stands still
+      end();
+    }
   }
 
-  #view(size) {
-    return new DataView(this.#live().memory.buffer, this.#scratch, size);
+  /** The result of a request that is the only one until it ends. */
+  async #alone(message, { signal, onProgress } = {}) {
+    const request = this.#request({}, message, signal);
+    try {
+      for (;;) {
+        const { done, value } = await request.next();
+        if (done) return value;
+        if (value.type === "progress") onProgress?.(value.progress);
+      }
+    } finally {
+      await request.return();
+    }
+  }
+
+  /** The result of a request that is free while others run. */
+  async #look(type, details = {}) {
+    const request = this.#request(null, { type, ...details });
+    const { value } = await request.next();
+    return value;
+  }
+
+  /** @internal */
+  static async open(source, { inWorker, workerUrl, fetch }, { signal, onProgress, ...options }) {
+    const model = new Model(inWorker, workerUrl, fetch);
+    try {
+      const transmitted = inWorker ? { ...options, proxied: Boolean(fetch) } : { ...options, fetch };
+      return Object.assign(model, await model.#alone({ type: "load", source, options: transmitted }, { signal, onProgress }));
+    } catch (error) {
+      await model.dispose();
+      throw error;
+    }
+  }
+
+  #needTokens() {
+    if (this.manifest.entries?.length) throw new StateError("the bundle holds no language model, and has no tokens; use call()");
+  }
+
+  /**
+   * Run a prompt (a text, its bytes as Uint8Array, or token ids) and generate: an async iterator of { text, token }, whose
+   * `result` is a promise of { text, tokens, finishReason, usage, promptMs, generateMs }.
+   */
+  generate(prompt, options = {}) {
+    return this.#generation(() => [checkGenerateOptions(options), { type: "generate", prompt: checkPrompt(prompt, this.vocabSize) }]);
+  }
+
+  /** Answer a conversation; as generate, but pieces have a `part`. */
+  #chat(messages, options = {}) {
+    return this.#generation(() => [checkChatOptions(options), { type: "chat", messages: checkMessages(messages, this.manifest.chat) }]);
+  }
+
+  /** What is asked for is checked when the first piece is wanted. */
+  #generation(ask) {
+    const turn = { end() {}, abort() {} };
+    const seen = {};
+    return new Generation(this.#steps(turn, ask, seen), seen, () => {
+      turn.abort();
+      turn.end();
+    });
+  }
+
+  async *#steps(turn, ask, seen) {
+    this.#needTokens();
+    const [{ signal, onProgress, ahead: wanted = AHEAD, ...options }, message] = ask();
+    const ahead = this.#port.inThread ? 0 : wanted;
+    const request = this.#request(turn, { ...message, options, ahead }, signal);
+    let untaken = 0;
+    let made = 0;
+    let most = 0;
+    try {
+      for (;;) {
+        const { done, value } = await request.next();
+        if (done) return value;
+        if (value.type === "progress") {
+          const { phase, total } = value.progress;
+          if (phase === "prompt") seen.promptTokens = total;
+          else most = total;
+          onProgress?.(value.progress);
+          continue;
+        }
+        made += value.piece.token >= 0 ? 1 : 0;
+        onProgress?.({ phase: "generate", loaded: made, total: most });
+        yield value.piece;
+        untaken += 1;
+        if (untaken > ahead / 2) {
+          turn.took(untaken);
+          untaken = 0;
+        }
+      }
+    } finally {
+      await request.return();
+    }
   }
 
   /**
@@ -72,328 +197,75 @@ export class Model {
    * these tokens: only for text of your own, because a stranger's could end turns and speak as the system. Some tokenizers
    * put a space before a text; with `begins: false`, of a text that follows others, some put none.
    */
-  encode(text, options = {}) {
-    const { specials, begins } = checkEncodeOptions(options);
-    return encodeText(this.#live(), this.#bundle, this.#scratch, checkText(text, "the text"), { specials, begins });
+  async tokenize(text, options = {}) {
+    return this.#look("tokenize", { text: checkText(text, "the text"), options: checkTokenizeOptions(options) });
   }
 
-  /**
-   * Run tokens through the model, in slices between which the event loop has its turn. Aborting `signal` throws its reason;
-   * the tokens up to there were run.
-   */
+  /** Run tokens through the model. Aborting `signal` throws its reason; the tokens up to there were run. */
   async prefill(tokens, options = {}) {
     this.#needTokens();
-    const checked = checkRunOptions(options);
-    const values = checkTokens(tokens, this.vocabSize, "tokens");
-    checked.signal?.throwIfAborted();
-    this.#free();
-    this.#checkRoom(values.length, this.#room());
-    this.#held = null;
-    const turn = {};
-    this.#turn = turn;
-    try {
-      await this.#run(values, checked);
-    } finally {
-      this.#end(turn);
-    }
+    const run = checkRunOptions(options);
+    await this.#alone({ type: "prefill", tokens: checkTokens(tokens, this.vocabSize, "tokens") }, run);
   }
 
-  /** Tokens that the sequence has room for. */
-  #room() {
-    const { exports } = this.#live();
-    return exports.chm_session_room?.(this.#session) ?? this.context - this.position;
-  }
-
-  #checkRoom(count, room) {
-    if (count > room) throw new ChimeraError("CHM424", `${count} tokens more; of the context of ${this.context}, ${room} are left`);
-  }
-
-  async #run(tokens, { signal, onProgress }) {
-    const module = this.#live();
-    const total = tokens.length;
-    const pointer = module.allocate(4 * total);
-    try {
-      module.bytes(pointer, 4 * total).set(new Uint8Array(tokens.buffer, tokens.byteOffset, 4 * total));
-      for (let done = 0; ;) {
-        const count = this.#slices.next(this.position, total - done);
-        const begun = performance.now();
-        module.call("chm_session_prefill", this.#session, pointer + 4 * done, count);
-        if (count) this.#slices.took(count, performance.now() - begun);
-        done += count;
-        if (total) onProgress?.({ tokens: done, total });
-        if (done === total) return;
-        await nextTask();
-        signal?.throwIfAborted();
-        this.#live(); // it may have been disposed meanwhile
-      }
-    } finally {
-      module.release(pointer, 4 * total);
-    }
-  }
-
-  /** Tokens of a prompt: with the begin token before a text that starts a sequence, and the answer token after it. */
-  async #promptTokens(text, atStart, signal) {
-    const module = this.#live();
-    const special = (role) => module.withBytes(new TextEncoder().encode(`${role}\0`), (pointer) => module.exports.chm_tokenizer_special(this.#bundle, pointer));
-    const [begin, answer] = [atStart ? special("begin") : -1, special("answer")];
-    const tokens = await encodeInParts(() => this.#live(), this.#bundle, this.#scratch, text, { begins: atStart, signal });
-    if (!tokens.length && atStart && begin < 0) throw new ChimeraError("CHM420", "the prompt is empty");
-    const first = begin < 0 ? 0 : 1;
-    const whole = new Int32Array(first + tokens.length + (answer < 0 ? 0 : 1));
-    if (first) whole[0] = begin;
-    whole.set(tokens, first);
-    if (answer >= 0) whole[whole.length - 1] = answer;
-    return whole;
-  }
-
-  /**
-   * Results of a module that is no language model, by name: Float32Array or Int32Array, each in row-major order of the
-   * shape in manifest.entries. inputs: the same by name, or arrays of numbers; integers and truth values are Int32Array.
-   * options: entry, the name of what is called (default: the first); n, the extent of the axis T where no input tells it.
-   */
-  call(inputs, options = {}) {
-    const { entry, tensors, n } = checkCall(this.manifest.entries, inputs, options);
-    return callEntry(this.#free(), this.#session, entry, tensors, n);
-  }
-
-  #needTokens() {
-    if (this.manifest.entries?.length) throw new ChimeraError("CHM421", "the bundle holds no language model, and has no tokens; use call()");
+  /** Results of a module that is no language model, by name (docs/modules.md). */
+  async call(inputs, options = {}) {
+    checkCall(this.manifest.entries, inputs, options);
+    return this.#alone({ type: "call", inputs, options });
   }
 
   /** Back to the start of a sequence. */
-  reset() {
-    this.#free().call("chm_session_reset", this.#session);
-    this.#held = null;
+  async reset() {
+    await this.#alone({ type: "reset" });
   }
 
   /** Tell the model which things and areas a home has (see Home in chimera.d.mts), or null to forget them. */
   async setNames(home, options = {}) {
-    this.#named = null;
-    this.reset();
-    if (home === null) return;
-    const { prefix, lists } = namesOf(home);
-    if (prefix) await this.prefill(this.encode(prefix), options);
-    this.#named = { lists, tokens: this.position, after: prefix ? this.snapshot() : null };
+    const run = checkRunOptions(options);
+    if (home !== null) namesOf(home);
+    await this.#alone({ type: "setNames", home }, run);
   }
 
-  /** To the start of a sequence: after the names, if there are some. */
-  #startSequence() {
-    if (!this.#named?.after) this.#live().call("chm_session_reset", this.#session);
-    else this.#restore(this.#named.after);
-  }
-
-  get position() {
-    return this.#live().exports.chm_session_position(this.#session);
-  }
-
-  /** Loop iterations of the last call. */
-  get iterations() {
-    return this.#live().exports.chm_session_iterations(this.#session);
-  }
-
-  /** "stop", "length" or null while, and before, a generation runs or when it was left early. */
-  get finishReason() {
-    return this.#finishReason;
-  }
-
-  /** Tokens of the last generation. */
-  get tokens() {
-    return Int32Array.from(this.#tokens);
-  }
-
-  /** Copy of the logits of the last token that was run; null before the first. */
-  logits() {
-    const module = this.#live();
-    const pointer = module.exports.chm_session_logits(this.#session) >>> 0;
-    return pointer ? new Float32Array(module.memory.buffer, pointer, this.vocabSize).slice() : null;
+  /** The logits of the last token that was run; null before the first. */
+  async logits() {
+    return this.#look("logits");
   }
 
   /** 64-bit hash of the recurrent state. */
-  stateHash() {
-    this.#live().call("chm_session_state_hash", this.#session, this.#scratch);
-    return this.#view(8).getBigUint64(0, true);
+  async stateHash() {
+    return this.#look("stateHash");
   }
 
   /** 64-bit hash of the logits. */
-  logitsHash() {
-    this.#live().call("chm_session_logits_hash", this.#session, this.#scratch);
-    return this.#view(8).getBigUint64(0, true);
+  async logitsHash() {
+    return this.#look("logitsHash");
   }
 
   /** The sequence as the bytes of a file of kind "state", for restore() here or in any other runtime of the model. */
-  snapshot() {
-    const module = this.#live();
-    const size = module.exports.chm_session_snapshot_bytes(this.#session);
-    const pointer = module.allocate(size);
-    try {
-      module.call("chm_session_snapshot", this.#session, pointer, size);
-      return module.bytes(pointer, size).slice();
-    } finally {
-      module.release(pointer, size);
-    }
+  async snapshot() {
+    return this.#look("snapshot");
   }
 
   /** Go back to a snapshot of the same model; where it is refused, nothing changes. */
-  restore(snapshot) {
-    const bytes = checkBytes(snapshot, "the snapshot");
-    const module = this.#free();
-    this.#held = null;
-    this.#restore(bytes, module);
+  async restore(snapshot) {
+    await this.#alone({ type: "restore", snapshot: checkBytes(snapshot, "the snapshot") });
   }
 
-  #restore(bytes, module = this.#live()) {
-    module.withBytes(bytes, (pointer) => module.call("chm_session_restore", this.#session, pointer, bytes.length));
-  }
-
-  /** What a generation takes: what the caller gives, else the mode it names, else the bundle's defaults. */
-  #withDefaults({ mode, ...given }) {
-    const { temperature, top_p, repetition_penalty, max_tokens, exit_threshold, modes = {} } = this.manifest.generation ?? {};
-    const own = { temperature, topP: top_p, repetitionPenalty: repetition_penalty, maxTokens: max_tokens, exitThreshold: exit_threshold };
-    if (mode !== undefined) {
-      if (!Object.hasOwn(modes, mode)) throw new ChimeraError("CHM420", `${unknown("mode", mode)}; ${instead(mode, Object.keys(modes))}`);
-      own.loops = modes[mode].loops;
-    }
-    const defaults = Object.entries(own).filter(([, value]) => value !== undefined && value !== null);
-    return { ...Object.fromEntries(defaults), ...given };
-  }
-
-  #configure(options, prompt) {
-    const module = this.#live();
-    const seed = BigInt(options.seed ?? 0);
-    module.call("chm_session_set_loops", this.#session, options.loops ?? 0);
-    module.call("chm_session_set_exit_threshold", this.#session, options.exitThreshold ?? 0);
-    module.call(
-      "chm_session_set_sampling",
-      this.#session,
-      options.temperature ?? 0,
-      options.topP ?? 1,
-      options.topK ?? 0,
-      options.repetitionPenalty ?? 1,
-      Number(seed & 0xffffffffn),
-      Number(seed >> 32n),
-      options.stream ?? 0,
-    );
-    const grammar = this.#grammars.choose(options.grammar);
-    const closing = module.exports.chm_grammar_closing(grammar); // 0 without one
-    const { maxTokens = MAX_TOKENS } = options;
-    if (closing > maxTokens) throw new ChimeraError("CHM420", `maxTokens is ${maxTokens}; the grammar's shortest text may need ${closing}`);
-    module.call("chm_session_set_grammar", this.#session, grammar);
-    if (module.exports.chm_grammar_slots?.(grammar)) {
-      slotTexts({ lists: this.#named?.lists, ...options }, prompt).forEach((text, slot) => {
-        if (!text?.length) module.call("chm_grammar_set_words", grammar, slot, text === null ? 0 : this.#scratch, 0);
-        else module.withBytes(text, (pointer) => module.call("chm_grammar_set_words", grammar, slot, pointer, text.length));
-      });
-    }
-    return { maxTokens, closing };
-  }
-
-  /**
-   * Answer a conversation: messages { role, content }, perhaps one of the system, then of the user and the assistant in
-   * turns. If all but the last are those of the call before with the answer (the text of its parts "answer"), only the
-   * last is run. Options are generate's, but for reset. Yields { text, token, part }; part: answer, thinking or tool_call.
-   */
-  chat(messages, options = {}) {
-    this.#needTokens();
-    const turn = {};
-    const steps = this.#chat(turn, messages, options);
-    abandoned.register(steps, () => this.#end(turn));
-    return steps;
-  }
-
-  async *#chat(turn, given, options) {
-    const chat = this.manifest.chat;
-    const messages = checkMessages(given, chat);
-    checkChatOptions(options);
-    const module = this.#free();
-    const { items, more } = itemsOf(chat.pieces, messages, this.#held);
-    const encode = (text, begins) => encodeText(module, this.#bundle, this.#scratch, checkText(text, "the text"), { specials: false, begins });
-    const steps = this.#generate(turn, tokensOf(items, encode, !more), { request: messages.at(-1).content, ...options, reset: !more });
-    this.#held = null;
-    yield* answerParts(chat, steps, (content) => {
-      const end = this.#finishReason === "stop" ? this.#tokens.at(-1) : undefined;
-      this.#held = { messages: [...messages, { role: "assistant", content }], end };
-    });
-  }
-
-  /**
-   * Run a prompt (a text, its bytes as Uint8Array, or token ids) and generate; yields { text, token }, and ends with
-   * finishReason set. token is -1 for text that was left over at the end. `onProgress({ tokens, total })` is told how much
-   * of the prompt was run. Aborting `options.signal` throws its reason; the model can be used again.
-   */
-  generate(prompt, options = {}) {
-    this.#needTokens();
-    this.#held = null;
-    const turn = {};
-    const steps = this.#generate(turn, prompt, options);
-    abandoned.register(steps, () => this.#end(turn));
-    return steps;
-  }
-
-  async *#generate(turn, prompt, given) {
-    const options = this.#withDefaults(checkGenerateOptions(given));
-    const checked = checkPrompt(prompt, this.vocabSize);
-    const { signal, reset = true } = options;
-    signal?.throwIfAborted();
-    const module = this.#free();
-    this.#turn = turn;
-    try {
-      const { maxTokens, closing } = this.#configure(options, checked);
-      this.#finishReason = null;
-      this.#tokens = [];
-      const room = reset ? this.context - (this.#named?.tokens ?? 0) : this.#room();
-      const tokens = checked instanceof Uint8Array ? await this.#promptTokens(checked, room === this.context, signal) : checked;
-      this.#live(); // it may have been disposed meanwhile
-      this.#checkRoom(tokens.length + closing, room);
-      if (reset) this.#startSequence();
-      await this.#run(tokens, options);
-      this.#live().call("chm_session_begin_generation", this.#session, maxTokens);
-      const pause = pauses();
-      for (;;) {
-        signal?.throwIfAborted();
-        this.#live();
-        const status = module.call("chm_session_generate", this.#session, this.#scratch);
-        const token = this.#view(4).getInt32(0, true);
-        if (token >= 0) this.#tokens.push(token);
-        const text = this.#text();
-        if (status === FINISHED) {
-          const limited = this.#tokens.length === maxTokens || !this.#room(); // else the grammar allows no more
-          this.#finishReason = token >= 0 || !limited ? "stop" : "length";
-          if (text || token >= 0) yield { text, token };
-          return;
-        }
-        yield { text, token };
-        await pause();
-      }
-    } finally {
-      this.#end(turn);
-    }
-  }
-
-  #text() {
-    const module = this.#live();
-    const pointer = module.exports.chm_session_text(this.#session, this.#scratch + 8);
-    return module.text(pointer, module.number(this.#scratch + 8));
-  }
-
-  /** Compute the manifest's self-test; throws ChimeraError CHM450 if anything differs. False if there is none. */
+  /** Compute the manifest's self-test; throws SelfTestError if anything differs. False if there is none. */
   async selfTest(options = {}) {
-    const run = checkRunOptions(options);
-    const named = this.#named;
-    this.#named = null; // the test is of the model alone
-    try {
-      return await selfTest(this, run);
-    } finally {
-      this.#named = named;
-    }
+    return this.#alone({ type: "selfTest" }, checkRunOptions(options));
   }
 
-  /** Give the memory back (all of it when the last reference to the model is gone). */
-  dispose() {
-    if (!this.#module) return;
-    this.#module.exports.chm_session_close(this.#session);
-    this.#grammars.close();
-    this.#module.exports.chm_bundle_close(this.#bundle);
-    this.#module.stop();
-    this.#module = null;
+  /** End what runs and give the memory back: all of it at once in a worker, else when the last reference is gone. */
+  async dispose() {
+    if (this.#failure?.disposed) return;
+    const failure = Object.assign(disposed(), { disposed: true });
+    this.#failure = failure;
+    this.#fail(failure);
+    await this.#port.close();
+  }
+
+  async [Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose")]() {
+    await this.dispose();
   }
 }

@@ -1,5 +1,5 @@
 // The wasm module of a bundle: the best of its variants that runs here, with its memory and its threads.
-import { ChimeraError } from "./errors.mjs";
+import { ContentSecurityError, errorOf } from "./errors.mjs";
 import { startThreads } from "./threads.mjs";
 import { FEATURES, featuresOf, missing } from "./variants.mjs";
 
@@ -41,7 +41,7 @@ class Module {
 
   allocate(size) {
     const pointer = this.exports.chm_memory_allocate(Math.max(1, size)) >>> 0;
-    if (!pointer) throw new ChimeraError("CHM422", `no memory for ${size} bytes`);
+    if (!pointer) throw errorOf("CHM422", `no memory for ${size} bytes`);
     return pointer;
   }
 
@@ -51,16 +51,16 @@ class Module {
 
   /** Call a function that returns a status; an error becomes an exception. */
   call(name, ...values) {
-    if (this.broken) throw new ChimeraError("CHM421", "the module stopped with an error before; load the model again");
+    if (this.broken) throw errorOf("CHM421", "the module stopped with an error before; load the model again");
     let status;
     try {
       status = this.exports[name](...values);
     } catch (error) {
       this.broken = true;
-      throw new ChimeraError("CHM421", `the module has stopped: ${error.message}`);
+      throw errorOf("CHM421", `the module has stopped: ${error.message}`);
     }
     if (status !== 0 && status !== FINISHED) {
-      throw new ChimeraError(`CHM${status}`, this.string(this.exports.chm_last_error()));
+      throw errorOf(`CHM${status}`, this.string(this.exports.chm_last_error()));
     }
     return status;
   }
@@ -88,7 +88,7 @@ class Module {
 }
 
 function check(bytes, name) {
-  if (!MAGIC.every((byte, i) => bytes[i] === byte)) throw new ChimeraError("CHM414", `${name} is not a wasm module`);
+  if (!MAGIC.every((byte, i) => bytes[i] === byte)) throw errorOf("CHM414", `${name} is not a wasm module`);
 }
 
 async function compile(bytes, name) {
@@ -96,9 +96,12 @@ async function compile(bytes, name) {
   try {
     return await WebAssembly.compile(bytes);
   } catch (error) {
+    if (/content security policy|\bcsp\b/i.test(error.message)) {
+      throw new ContentSecurityError("the content security policy does not allow WebAssembly", { advice: "add 'wasm-unsafe-eval' to its script-src", cause: error });
+    }
     const old = missing(name).map((feature) => FEATURES[feature]);
     const why = old.length ? `this browser or Node.js has no ${old.join(" and no ")}` : error.message;
-    throw new ChimeraError("CHM414", `${name} cannot run here: ${why}`);
+    throw errorOf("CHM414", `${name} cannot run here: ${why}`);
   }
 }
 
@@ -106,7 +109,7 @@ async function compile(bytes, name) {
  * Instantiate a verified module. One for threads gets a memory of as many bytes as `memory` says and threads - 1 workers;
  * it throws an ordinary Error where that is not possible.
  */
-export async function openModule(bytes, name, { threads, memory: wanted }) {
+export async function openModule(bytes, name, { threads, memory: wanted, startThread }) {
   const module = await compile(bytes, name);
   if (!featuresOf(name).includes("threads")) {
     const { exports } = await WebAssembly.instantiate(module, {});
@@ -117,5 +120,5 @@ export async function openModule(bytes, name, { threads, memory: wanted }) {
   const memory = new WebAssembly.Memory({ initial: FIRST_PAGES, maximum, shared: true });
   const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
   const stacks = Array.from({ length: threads - 1 }, () => (exports.chm_memory_allocate(STACK_BYTES) >>> 0) + STACK_BYTES);
-  return new Module(exports, memory, threads, await startThreads(module, memory, stacks));
+  return new Module(exports, memory, threads, await startThreads(module, memory, stacks, startThread));
 }

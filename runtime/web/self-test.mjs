@@ -1,5 +1,5 @@
 // The self-test that a bundle's manifest holds: whether a model computes what it computed when it was built.
-import { ChimeraError } from "./errors.mjs";
+import { SelfTestError } from "./errors.mjs";
 import { drawn, hashOf } from "./tensors.mjs";
 
 /** The likeliest tokens with all loop iterations, whatever the bundle's defaults. */
@@ -8,7 +8,7 @@ const PLAIN = { temperature: 0, topP: 1, topK: 0, repetitionPenalty: 1, loops: 0
 const hex = (value) => value.toString(16).padStart(16, "0");
 
 function compare(same) {
-  if (!same) throw new ChimeraError("CHM450", "the model does not compute here what it computed when it was built");
+  if (!same) throw new SelfTestError("the model does not compute here what it computed when it was built");
 }
 
 /** True; false if the model's manifest has no test. Throws CHM450 if anything differs. run: signal and onProgress. */
@@ -17,7 +17,7 @@ export async function selfTest(model, run) {
   const expected = model.manifest.self_test;
   if (!expected) return false;
   for await (const piece of model.generate(expected.prompt, { ...PLAIN, maxTokens: expected.tokens.length, ...run })) void piece;
-  const same = String(model.tokens) === String(expected.tokens) && hex(model.logitsHash()) === expected.logits_hash
+  const same = String(model.result.tokens) === String(expected.tokens) && hex(model.logitsHash()) === expected.logits_hash
     && hex(model.stateHash()) === expected.state_hash;
   model.reset();
   compare(same);

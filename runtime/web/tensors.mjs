@@ -1,6 +1,6 @@
 // Calls of a module that is no language model: tensors in, tensors out. Python's runtime/sessions/tensors.py has the same rules.
 import { checkNames, instead, kind, refuse, unknown } from "./arguments.mjs";
-import { ChimeraError } from "./errors.mjs";
+import { errorOf } from "./errors.mjs";
 
 const AXIS = "T"; // in a shape, the axis that varies
 const LOW = -(2 ** 31);
@@ -15,7 +15,7 @@ const elements = (port, n) => port.shape.reduce((product, extent) => product * (
 
 /** The inputs of an entry in its order, and the extent of the axis that varies. */
 export function checkCall(entries, inputs, options) {
-  if (!entries?.length) throw new ChimeraError("CHM421", "the bundle holds a language model, which takes no tensors");
+  if (!entries?.length) throw errorOf("CHM421", "the bundle holds a language model, which takes no tensors");
   checkNames(options, ["entry", "n"]);
   const names = entries.map(({ name }) => name);
   const entry = options.entry === undefined ? entries[0] : entries.find(({ name }) => name === options.entry);

@@ -1,18 +1,13 @@
 // A thread of a model: an instance of its module over the same memory, which computes what the others leave to it.
-// Messages: { module, memory, stack } → "ready", then { bundle }; it ends when the model is disposed.
-const port = globalThis.process?.getBuiltinModule?.("worker_threads")?.parentPort;
-const post = (message) => (port ?? globalThis).postMessage(message);
+// Messages: { thread, module, memory, stack }, which ready() answers, then { thread, bundle }; it ends with its worker.
 let exports = null;
 
-async function receive({ module, memory, stack, bundle }) {
+export async function runThread({ module, memory, stack, bundle }, ready) {
   if (bundle !== undefined) {
     exports.chm_worker_run(bundle);
     return;
   }
   ({ exports } = await WebAssembly.instantiate(module, { env: { memory } }));
   exports.__stack_pointer.value = stack;
-  post("ready");
+  ready();
 }
-
-if (port) port.on("message", receive);
-else addEventListener("message", ({ data }) => receive(data));

@@ -1,47 +1,29 @@
 // The threads of a model: workers that run thread.mjs.
+import { listen } from "./workers.mjs";
 
 const START_MS = 20000;
 
-function start() {
-  const node = globalThis.process?.getBuiltinModule?.("worker_threads");
-  if (!node) return new Worker(new URL("./thread.mjs", import.meta.url), { type: "module" });
-  return new node.Worker(new URL("./thread.mjs", import.meta.url));
-}
-
-/** Messages and errors of a worker, of the browser or of Node. */
-function listen(worker, onMessage, onError) {
-  if (worker.on) {
-    worker.on("message", onMessage);
-    worker.on("error", onError);
-  } else {
-    worker.addEventListener("message", ({ data }) => onMessage(data));
-    worker.addEventListener("error", (event) => {
-      event.preventDefault();
-      onError(new Error(event.message || "a worker could not be loaded"));
-    });
-  }
-}
-
-/** Workers over a module's memory. stacks: the top of each worker's stack. Rejects when one of them does not start. */
-export async function startThreads(module, memory, stacks) {
-  const workers = stacks.map(start);
+/** Workers, by start(), over a module's memory. stacks: the top of each worker's stack. Rejects when one does not start. */
+export async function startThreads(module, memory, stacks, start) {
+  const workers = [];
   const stop = () => workers.forEach((worker) => worker.terminate());
   let timer;
   try {
+    for (const _ of stacks) workers.push(start());
     const ready = workers.map((worker, i) => new Promise((resolve, reject) => {
       listen(worker, resolve, reject);
-      worker.postMessage({ module, memory, stack: stacks[i] });
+      worker.postMessage({ thread: true, module, memory, stack: stacks[i] });
     }));
     const late = new Promise((_, reject) => {
       timer = setTimeout(() => reject(new Error("the workers do not answer")), START_MS);
     });
     await Promise.race([Promise.all(ready), late]);
     workers.forEach((worker) => worker.unref?.()); // a program in Node may end without disposing the model
-  } catch (error) {
+  } catch (cause) {
     stop();
-    throw error;
+    throw new Error("the threads do not start", { cause });
   } finally {
     clearTimeout(timer);
   }
-  return { join: (bundle) => workers.forEach((worker) => worker.postMessage({ bundle })), stop };
+  return { join: (bundle) => workers.forEach((worker) => worker.postMessage({ thread: true, bundle })), stop };
 }

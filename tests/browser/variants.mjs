@@ -7,21 +7,22 @@ const { page, messages, close } = await open(executablePath);
 try {
   await page.goto(new URL("manifest.json", url).href); // an empty page of the same origin
   const found = await page.evaluate(async ({ prompt, count, runs }) => {
-    const { load } = await import("./chimera.mjs");
+    const { Chimera } = await import("./chimera.mjs");
     const results = [];
     for (const options of runs) {
-      const model = await load("./", options);
-      for await (const piece of model.generate(prompt, { maxTokens: count })) void piece;
+      const model = await Chimera.load("./", { worker: false, ...options });
+      const steps = model.generate(prompt, { maxTokens: count });
+      for await (const piece of steps) void piece;
       const hex = (value) => value.toString(16).padStart(16, "0");
       results.push({
         variant: model.variant,
         threads: model.threads,
-        tokens: [...model.tokens],
-        state: hex(model.stateHash()),
-        logits: hex(model.logitsHash()),
+        tokens: [...(await steps.result).tokens],
+        state: hex(await model.stateHash()),
+        logits: hex(await model.logitsHash()),
         selfTest: await model.selfTest(),
       });
-      model.dispose();
+      await model.dispose();
     }
     return { isolated: crossOriginIsolated, results };
   }, JSON.parse(request));

@@ -3,10 +3,10 @@ import { readFile } from "node:fs/promises";
 import { pathToFileURL } from "node:url";
 
 const folder = process.argv[2];
-const { load } = await import(`${pathToFileURL(folder)}/chimera.mjs`);
+const { Chimera } = await import(`${pathToFileURL(folder)}/chimera.mjs`);
 const read = (name) => readFile(`${folder}/${name}`);
 const parts = { manifest: await read("manifest.json"), wasm: await read("chimera.wasm"), weights: await read("classifier.b158") };
-const model = await load(parts);
+const model = await Chimera.load(parts);
 const good = { ids: Int32Array.of(0, 1, 2, 9), kept: [true, false, true, true], scale: [2] };
 const changes = [
   { idz: [1] }, { ids: new Float32Array(4) }, { ids: [1.5, 2, 3, 4] }, { ids: [0, 1, 2, 10] }, { ids: new Int32Array(9) },
@@ -30,6 +30,6 @@ for (const attempt of wrong) {
     refused.push(`${error.code}: ${error.message}`);
   }
 }
-const results = Object.entries(model.call(good)).map(([name, array]) => [name, [array.constructor.name, ...array]]);
+const results = Object.entries(await model.call(good)).map(([name, array]) => [name, [array.constructor.name, ...array]]);
 const tested = await model.selfTest();
 console.log(JSON.stringify({ refused, tested, position: model.position, results: Object.fromEntries(results) }));

@@ -107,10 +107,10 @@ def test_a_thousand_words_natively_and_in_node(bundles: dict[str, Path]) -> None
 
 
 PAGE = """<!doctype html><script type="module">
-import { load } from "./chimera.mjs";
+import { Chimera } from "./chimera.mjs";
 const post = (value) => fetch("/result", { method: "POST", body: JSON.stringify(value) });
 try {
-  const model = await load("./");
+  const model = await Chimera.load("./");
   const said = [];
   for (const prompt of PROMPTS) {
     const made = [];

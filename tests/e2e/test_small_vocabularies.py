@@ -151,17 +151,18 @@ def test_javascript_takes_and_gives_ids(once: Once) -> None:
     bundle = folder(once, "wasm", characters=False)
     script = f"""
     import {{ readFile }} from "node:fs/promises";
-    import {{ load }} from {json.dumps((bundle / "chimera.mjs").as_uri())};
+    import {{ Chimera }} from {json.dumps((bundle / "chimera.mjs").as_uri())};
     const read = (name) => readFile({json.dumps(f"{bundle}/")} + name);
     const [manifest, wasm, weights] = await Promise.all(["manifest.json", "chimera.wasm", "coins.b158"].map(read));
-    const model = await load({{ manifest, wasm, weights }});
+    const model = await Chimera.load({{ manifest, wasm, weights }});
     await model.prefill({IDS});
-    const logits = [...model.logits()];
+    const logits = [...(await model.logits())];
     const refused = [];
-    for (const attempt of [() => model.encode("01"), () => model.generate("01").next()])
+    for (const attempt of [() => model.tokenize("01"), () => model.generate("01").next()])
       try {{ await attempt(); }} catch (error) {{ refused.push(`${{error.code}}: ${{error.message}}`); }}
-    for await (const piece of model.generate({IDS}, {{ maxTokens: 6 }}));
-    console.log(JSON.stringify({{ logits, refused, tokens: [...model.tokens] }}));
+    const steps = model.generate({IDS}, {{ maxTokens: 6 }});
+    for await (const piece of steps);
+    console.log(JSON.stringify({{ logits, refused, tokens: [...(await steps.result).tokens] }}));
     """
     command = [*find_node(), "--input-type=module", "-e", script]
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

@@ -26,7 +26,7 @@ for (const [name, file] of JSON.parse(readFileSync(process.argv[3], "utf8"))) {
     checkManifest(parseManifest(new Uint8Array(readFileSync(file)), "the manifest"));
     results[name] = "taken";
   } catch (error) {
-    results[name] = error.name === "ChimeraError" ? error.code : `${error}`;
+    results[name] = error.code ? error.code : `${error}`;
   }
 }
 console.log(JSON.stringify(results));

@@ -21,7 +21,13 @@ GOOD: Row = {
     "files": [
         {"name": "chimera.wasm", "role": "code", "bytes": 10, "sha256": "0" * 64},
         {"name": "weights.chm", "role": "weights", "bytes": 20, "sha256": "1" * 64},
-        {"name": "tokenizer.chm", "role": "tokenizer", "bytes": 30, "sha256": "2" * 64},
+        {
+            "name": "tokenizer.chm",
+            "role": "tokenizer",
+            "bytes": 30,
+            "sha256": "2" * 64,
+            "chunks": {"bytes": 16, "sha256": ["3" * 64, "4" * 64]},
+        },
     ],
     "memory": {"weights_bytes": 1, "state_bytes": 2, "arena_bytes": 3, "decode_bytes": 4},
     "cpu": ["simd128"],
@@ -99,6 +105,14 @@ CHAT_WRONG: dict[tuple[str | int, ...], list[Any]] = {
     (*_PIECES, "system"): [1, [], [[]], [[], [], []], [[], None], "ab"],
     (*_PIECES, "opening"): [None, 1, "text", {}, [None], [1.5], [-1], [2**18], [""], ["\x1b"], [[]], [True], [1] * 257],
     (*_PIECES, "prompt"): [["a" * (1 << 16), "b" * (1 << 16)]],
+}
+
+_CHUNKS = ("files", 2, "chunks")
+#: Of the chunks of a file: place → values that are wrong there.
+CHUNKS_WRONG: dict[tuple[str | int, ...], list[Any]] = {
+    _CHUNKS: [1, [], {}, {"bytes": 16}, {"sha256": []}],
+    (*_CHUNKS, "bytes"): [None, 0, -1, 1.5, 8, 30, "16"],
+    (*_CHUNKS, "sha256"): [None, [], {}, ["3" * 64], ["3" * 64] * 3, ["3" * 64, "g" * 64], ["3" * 64, 4]],
 }
 
 #: Place in the manifest → what values it takes.
@@ -275,7 +289,7 @@ def _called() -> Iterator[Case]:
     for place, values in CALLED_WRONG.items():
         for number, value in enumerate(values):
             yield f"{place} is wrong: {number}", _written(changed(place, value, CALLED)), "CHM410"
-    for place, values in CHAT_WRONG.items():
+    for place, values in [*CHAT_WRONG.items(), *CHUNKS_WRONG.items()]:
         for number, value in enumerate(values):
             yield f"{place} is wrong: {number}", _written(changed(place, value)), "CHM410"
     yield "a test of calls without entries", _written(GOOD | {"call_test": CALLED["call_test"]}), "CHM410"

@@ -153,9 +153,10 @@ def make_bundle(
     bf.write_container(folder / "toy.b158", "b158", sections, {bf.KEY_CONFIG: "ab" * 32})
     write_tokenizer(folder / "toy_tokenizer.model", tokenizer or toy_tokenizer())
     shutil.copy(code, folder / code.name)
+    weights = bf.file_entry(folder / "toy.b158", "weights")
     files = (
         bf.file_entry(folder / code.name, "code"),
-        bf.file_entry(folder / "toy.b158", "weights"),
+        bf.chunked(weights, folder / "toy.b158") if code.suffix == ".wasm" else weights,
         bf.file_entry(folder / "toy_tokenizer.model", "tokenizer"),
     )
     manifest = bf.Manifest(

@@ -76,9 +76,10 @@ def serving(folder: Path) -> Iterator[Server]:
 
 
 def run_node(server: Server, program: str) -> Any:
-    """Run a module with `url` and the exports of chimera.mjs; what it gives to `result` comes back."""
+    """Run a module with `url`, `Chimera`, and `load`, which takes no worker; what it gives to `result` comes back."""
     text = (
-        f'import {{ load, Model, ChimeraError }} from "{(bf.WEB_DIRECTORY / "chimera.mjs").as_uri()}";\n'
+        f'import {{ Chimera, Model }} from "{(bf.WEB_DIRECTORY / "chimera.mjs").as_uri()}";\n'
+        "const load = (source, options) => Chimera.load(source, { worker: false, ...options });\n"
         f'const url = "{server.url}";\n'
         "const result = (value) => console.log(JSON.stringify(value));\n"
         "const failure = async (promise) => { try { await promise; return null; }"

@@ -1,6 +1,6 @@
 // The page of a web bundle: loads the bundle beside it in a worker and lets one try it.
 import { canShareMemory, FEATURES, featuresOf } from "./variants.mjs";
-import { loadInWorker } from "./worker-client.mjs";
+import { Chimera } from "./chimera.mjs";
 
 const find = (id) => document.getElementById(id);
 const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
@@ -50,7 +50,7 @@ async function start() {
     throw new Error("a browser does not let a page from a file load its model; serve this folder: chimerac serve FOLDER, or python3 -m http.server --directory FOLDER");
   }
   const wanted = new URLSearchParams(location.search); // ?threads=1&variant=chimera.wasm, to compare
-  model = await loadInWorker(new URL("./", import.meta.url), {
+  model = await Chimera.load(new URL("./", import.meta.url), {
     threads: Number(wanted.get("threads") ?? 0),
     variant: wanted.get("variant") ?? undefined,
     onProgress({ loaded, total }) {

@@ -246,17 +246,17 @@ def test_counting_before_encoding(internals: ct.CDLL, container: Path) -> None:
 NODE = """
 import { readFile } from "node:fs/promises";
 const [loader, folder, texts] = process.argv.slice(2);
-const { load } = await import(loader);
+const { Chimera } = await import(loader);
 const read = async (name) => new Uint8Array(await readFile(`${folder}/${name}`));
 const [manifest, wasm, weights, tokenizer] = await Promise.all(
   ["manifest.json", "chimera.wasm", "toy.b158", "toy_tokenizer.model"].map(read));
-const model = await load({ manifest, wasm, weights, tokenizer });
-const answers = JSON.parse(await readFile(texts, "utf8")).map(({ bytes, specials }) =>
-  Array.from(model.encode(new Uint8Array(Buffer.from(bytes, "base64")), { specials })));
+const model = await Chimera.load({ manifest, wasm, weights, tokenizer }, { worker: false });
+const answers = await Promise.all(JSON.parse(await readFile(texts, "utf8")).map(async ({ bytes, specials }) =>
+  Array.from(await model.tokenize(new Uint8Array(Buffer.from(bytes, "base64")), { specials }))));
 const text = "naïve <|pad|> 日本";
-const long = model.encode("a".repeat(1_000_000)).length;
-const marked = [...model.encode(text, { specials: true })];
-console.log(JSON.stringify({ answers, long, text: [...model.encode(text)], marked }));
+const long = (await model.tokenize("a".repeat(1_000_000))).length;
+const marked = [...(await model.tokenize(text, { specials: true }))];
+console.log(JSON.stringify({ answers, long, text: [...(await model.tokenize(text))], marked }));
 model.dispose();
 """
 

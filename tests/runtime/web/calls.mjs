@@ -1,4 +1,4 @@
-// A model used wrongly, for test_calls.py: in Node, in a page, and over the worker client.
+// A model used wrongly, for test_calls.py: in Node, in a page, and in a worker.
 
 export const failure = (promise) => promise.then(() => null, (error) => [error.code ?? error.name, error.message]);
 
@@ -32,12 +32,12 @@ export async function story(model) {
   const never = await failure(run("hello", { ...OPTIONS, signal: early.signal }));
   const listener = await failure(run(long, { ...OPTIONS, onProgress() { throw new RangeError("mine"); } }));
   const last = [];
-  const whole = await run(long, { ...OPTIONS, onProgress: (p) => last.push(p) });
+  const whole = await run(long, { ...OPTIONS, onProgress: (p) => p.phase === "prompt" && last.push(p) });
   const wrong = [];
   for (const [prompt, options] of [[null], [3.5], ["a\udc00b"], [[1, 288]], ["a", { seed: 1.5 }], ["a", { temprature: 1 }],
     ["a", { maxTokens: () => 1 }], ["a", { signal: 5 }], ["a", { onProgress: 5 }]]) wrong.push(await failure(run(prompt, options)));
   return { expected, made, second, afterBreak, thrown, afterError, told, aborted, afterAbort, never, listener, whole, wrong,
-    last: last.at(-1), rising: last.every((p, i) => i === 0 || p.tokens > last[i - 1].tokens), pieces: last.length };
+    last: last.at(-1), rising: last.every((p, i) => i === 0 || p.loaded > last[i - 1].loaded), pieces: last.length };
 }
 
 /** Whatever is no argument of a model, or of loading one. */
@@ -49,19 +49,20 @@ export async function wrongArguments(load, url) {
   const options = [null, 5, "x", { seed: 1.5 }, { seed: -1 }, { seed: -1n }, { seed: 2n ** 64n }, { seed: 2 ** 60 }, { seed: "5" },
     { temperature: "hot" }, { temperature: NaN }, { topP: Infinity }, { maxTokens: -1 }, { maxTokens: 1.5 }, { maxTokens: 1e300 },
     { reset: 0 }, { mode: 5 }, { mode: "fast" }, { grammar: 5 }, { signal: {} }, { onProgress: 1 }, { max_tokens: 5 },
-    { ["x".repeat(5000)]: 1 }, { "\u001b[31m": 1 }, { __proto__: null, temprature: 1 }];
+    { ["x".repeat(5000)]: 1 }, { "\u001b[31m": 1 }, { __proto__: null, temprature: 1 },
+    { stop: 5 }, { stop: "" }, { stop: ["a", null] }, { stop: Array(17).fill("a") }, { stop: "a".repeat(1025) }, { ahead: -1 }, { ahead: 1025 }];
   const texts = [null, undefined, 5, 3.5, {}, [97], "\udc00"];
   const calls = [...prompts.map((prompt) => run(prompt)), ...options.map((given) => run("a", given)),
-    ...texts.map(async (text) => model.encode(text)), failure, (async () => model.encode("a", { special: true }))(),
-    (async () => model.encode("a", { specials: 1 }))(), ...[null, 5, "x", [1]].map(async (bytes) => model.restore(bytes)),
+    ...texts.map((text) => model.tokenize(text)), model.tokenize("a", { special: true }), model.tokenize("a", { specials: 1 }),
+    ...[null, 5, "x", [1]].map((bytes) => model.restore(bytes)), model.tokenize("a", null),
     ...[5, "x", [1.5], { length: 3 }].map((tokens) => model.prefill(tokens)), model.prefill([1], { onprogress() {} }), model.selfTest({ x: 1 }),
     ...[null, 5, {}, "not a url", { manifest: 5 }].map((source) => load(source)),
-    ...[{ thread: 2 }, { threads: 1.5 }, { threads: 65 }, { variant: 5 }, { signal: 5 }, { onProgress: {} }].map((given) => load(url, given))];
-  const found = [];
-  for (const call of calls) if (call !== failure) found.push(await failure(call));
+    ...[{ thread: 2 }, { threads: 1.5 }, { threads: 65 }, { variant: 5 }, { signal: 5 }, { onProgress: {} },
+      { cache: "disk" }, { retries: -1 }, { stallTimeout: 1.5 }, { fetch: 5 }, { worker: 1 }, { workerUrl: 5 }, { cach: "opfs" }].map((given) => load(url, given))];
+  const found = await Promise.all(calls.map(failure));
   const names = [];
   for (const name of ["jsn", "json\0", "", "\udc00"]) names.push((await failure(run("a", { grammar: name })))[0]);
   const fine = await failure(run("é", { maxTokens: 2, seed: undefined, mode: null, temperature: null, seed: 2n ** 63n }));
-  return { found, names, fine, same: String(model.encode(new TextEncoder().encode("é"))) === String(model.encode("é")),
-    any: [...model.encode(Uint8Array.of(255, 195))] };
+  return { found, names, fine, same: String(await model.tokenize(new TextEncoder().encode("é"))) === String(await model.tokenize("é")),
+    any: [...(await model.tokenize(Uint8Array.of(255, 195)))] };
 }

@@ -18,11 +18,11 @@ pytestmark = [
 ]
 
 PAGE = """<!doctype html><iframe id="page" src="called/index.html"></iframe><script type="module">
-import { loadInWorker } from "./worker-client.mjs";
+import { Chimera } from "./chimera.mjs";
 const post = (value) => fetch("/result", { method: "POST", body: JSON.stringify(value) });
 const failure = (promise) => promise.then(() => null, (error) => [error.code, error.message]);
 try {
-  const model = await loadInWorker("called/");
+  const model = await Chimera.load("called/");
   const given = { ids: [3, 1], kept: [true, true], scale: [1] };
   await model.call(given);
   const { scores, seen } = await model.call(given);
