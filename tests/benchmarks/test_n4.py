@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from project import ROOT
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"vocabulary": 400, "hidden": 32, "inter": 64, "heads": 2, "layers": 1, "length": 16, "batch": 4, "micro": 2}
 RATES = {"steps": 24, "warmup": 4, "rate": 0.01, "minutes": 5}
 #: What is installed where only PyTorch and numpy are.

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::Deprec
 CALLS = ((3, 19, 4), (23,), (0, 7), (7,), (11,))
 #: Optional passes that are left out, one after the other, and all of them.
 LEFT_OUT = [*((name,) for name in sorted(pipeline.OPTIONAL)), tuple(sorted(pipeline.OPTIONAL))]
-FEW, MANY = 20, 500
+FEW, MANY = 12, 500
 #: Modules that one program has.
 TOGETHER = 50
 

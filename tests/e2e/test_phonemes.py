@@ -81,7 +81,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_interpreter_says_what_the_package_does(source: Path) -> None:
     module = module_of_source(f"{source}:Phonemes").eval().requires_grad_(False)
     lowered = pipeline.run(import_module(module, name="phonemes", block=16), pipeline.passes())[0]
-    for word in words(12):
+    for word in words(4):
         session, said = Session(lowered), list[int]()
         for token in tokens_of(word):
             logits = session.forward([token])

@@ -279,7 +279,7 @@ def test_a_timed_phase_goes_on_with_the_time_that_is_left(
     make_plan: Callable[..., Plan], train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock(monkeypatch)
-    plan = make_plan(steps=0, seconds=8.0, warmup_steps=0)
+    plan = make_plan(steps=0, seconds=4.0, warmup_steps=0)
     train(plan, tmp_path / "whole")
     whole, clock.rates = clock.rates, []
     train(plan, tmp_path / "parts", stop_after=2.5)
