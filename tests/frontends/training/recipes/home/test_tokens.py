@@ -113,7 +113,7 @@ def test_values_have_the_tokens_of_the_request(tokenizer: Tokenizer, splits: Spl
 
 def test_c_runtime_has_the_same_tokens(tokenizer: Tokenizer, texts: list[str], tmp_path: Path) -> None:
     write_tokenizer(tmp_path / "t.model", tokenizer)
-    parts = ("tokenizer", "encoder", "merges", "normal", "pretokenizer", "container", "crc32", "error")
+    parts = ("tokenizer", "encoder", "merges", "normal", "pretokenizer", "tidy", "utf8", "container", "crc32", "error")
     sources = [NATIVE_DIRECTORY / f"chm_{part}.c" for part in parts]
     compiler = ["gcc"] if shutil.which("gcc") else [sys.executable, "-m", "ziglang", "cc"]
     command = [*compiler, "-O1", f"-I{NATIVE_DIRECTORY}", *map(str, sources), str(Path(__file__).parent / "encode.c")]
