@@ -1,4 +1,4 @@
-"""The tokenizer in the metadata of a GGUF file, as a Tokenizer: byte-level (gpt2) or of SentencePiece (llama)."""
+"""The tokenizer in the metadata of a GGUF file: byte-level (gpt2), of SentencePiece (llama), or RWKV's (rwkv)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from chimerac.frontends.sources.gguf_metadata import Metadata, Strings
 from chimerac.frontends.tokenizers.components import Shape
 from chimerac.frontends.tokenizers.json_files import invalid, unsupported
+from chimerac.frontends.tokenizers.spelling import bytes_of_escapes, spelling_of_bytes
 from chimerac.frontends.tokenizers.vocabulary import Named, Parts, Roles
 from chimerac.runtime.bundle_format import constants as c
 
@@ -52,7 +53,9 @@ def parts_of_gguf(metadata: Metadata, vocabulary: int) -> Parts:
         return _byte_level(where, metadata, vocabulary, texts, named)
     if model == "llama":
         return _pieces(where, metadata, vocabulary, texts, named)
-    raise unsupported(where, f"tokenizer.ggml.model {model!r}", "chimerac reads gpt2 and llama")
+    if model == "rwkv":
+        return _longest(where, metadata, vocabulary, texts, named)
+    raise unsupported(where, f"tokenizer.ggml.model {model!r}", "chimerac reads gpt2, llama and rwkv")
 
 
 def _kinds(metadata: Metadata, count: int) -> np.ndarray:
@@ -99,6 +102,18 @@ def _pieces(where: str, metadata: Metadata, vocabulary: int, texts: dict[int, st
     shape = Shape(c.PATTERN_NONE, rules, byte_level=False)
     roles = _roles(metadata, named, begins=True)
     return Parts(where, vocabulary, shape, texts, named, roles, order=order, byte_tokens=True)
+
+
+def _longest(where: str, metadata: Metadata, vocabulary: int, texts: dict[int, str], named: list[Named]) -> Parts:
+    """Byte strings with escapes, of which the longest counts at each place of a text."""
+    spelt = {}
+    for id, text in texts.items():
+        token = bytes_of_escapes(text)
+        if not token:
+            raise invalid(where, f"token {id} has an escape that is none")
+        spelt[id] = spelling_of_bytes(token)
+    shape = Shape(c.PATTERN_NONE, (c.RULE_LONGEST,), byte_level=True)
+    return Parts(where, vocabulary, shape, spelt, named, _roles(metadata, named, begins=False))
 
 
 def _roles(metadata: Metadata, named: list[Named], *, begins: bool) -> Roles:

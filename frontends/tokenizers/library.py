@@ -14,6 +14,8 @@ from chimerac.runtime.bundle_format import constants as c
 def library_of(parts: Parts) -> Tokenizer:
     """A tokenizer of the library with these tokens and merges."""
     vocabulary = {token: id for id, token in parts.tokens.items()} | {one.name: one.id for one in parts.named}
+    if c.RULE_LONGEST in parts.shape.rules:
+        return _longest_of(parts, vocabulary)
     merges = list(_all_pairs(parts) if parts.merges is None else parts.merges)
     model = models.BPE(vocabulary, merges, byte_fallback=parts.byte_tokens, ignore_merges=parts.whole)
     library = Tokenizer(model)
@@ -30,6 +32,19 @@ def library_of(parts: Parts) -> Tokenizer:
         library.decoder = decoders.Sequence(
             [decoders.Replace(UNDERLINE, " "), decoders.ByteFallback(), decoders.Fuse()]
         )
+    library.add_special_tokens([AddedToken(one.name, normalized=False) for one in parts.named])
+    return library
+
+
+def _longest_of(parts: Parts, vocabulary: dict[str, int]) -> Tokenizer:
+    """A text as one word of WordPiece, whose pieces within a word are written as the first ones are."""
+    unknown = next(iter(vocabulary), "")  # of a vocabulary that has every byte nothing is unknown
+    model = models.WordPiece(
+        vocabulary, unk_token=unknown, continuing_subword_prefix="", max_input_chars_per_word=1 << 30
+    )
+    library = Tokenizer(model)
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    library.decoder = decoders.ByteLevel()
     library.add_special_tokens([AddedToken(one.name, normalized=False) for one in parts.named])
     return library
 

@@ -69,6 +69,8 @@ def read_gguf(file: GgufFile, vocabulary: int, *, strings: int = STRINGS) -> Tex
     ids = {key: metadata.get(f"tokenizer.ggml.{name}_token_id", int) for key, name in _NAMES.items()}
     names = {key: "" if id is None or id >= len(tokens) else tokens[id] for key, id in ids.items()}
     template = metadata.get("tokenizer.chat_template", str)
+    if template is not None and "{" not in template:
+        template = None  # the name of one that llama.cpp has, as rwkv-world
     return _with_chat(str(file.path), tokenizer, library_of(parts), strings, template, names)
 
 

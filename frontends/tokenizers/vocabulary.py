@@ -48,7 +48,8 @@ class Parts:
         where: the file, in messages.
         vocabulary: entries of the model.
         tokens: id → spelling, the named ones left out.
-        merges: the spellings of two parts, the first merge first; None: any two parts whose token is in ``order``.
+        merges: the spellings of two parts, the first merge first; None: any two parts whose token is in ``order``, or
+            nothing merges, by the rule ``longest``.
         order: ids in the order in which they are made, without ``merges``.
     """
 
@@ -118,7 +119,9 @@ class Parts:
             raise unsupported(self.where, "a byte fallback whose vocabulary has not <0x00> to <0xFF>, each once")
         return found
 
-    def _merges(self, table: Sequence[bytes], only_bytes: Mapping[int, int]) -> Merges:
+    def _merges(self, table: Sequence[bytes], only_bytes: Mapping[int, int]) -> Merges | None:
+        if c.RULE_LONGEST in self.shape.rules:
+            return None
         ids = {token: id for id, token in enumerate(table) if token and id not in only_bytes}
         if self.merges is None:
             return Merges(tuple(id for id in self.order if len(table[id]) > 1 and id not in only_bytes))

@@ -114,6 +114,7 @@ RULE_PREFIX_MISSING: Final = "prefix-missing"  #: before each text that does not
 RULE_PREFIX_FIRST: Final = "prefix-first"  #: before a text that begins a sequence and does not begin with one
 RULE_WHOLE: Final = "whole"  #: a piece that is a token is taken whole; so it is without merges
 RULE_DROP: Final = "drop"  #: bytes that are no token are left out of a piece; else each byte is one
+RULE_LONGEST: Final = "longest"  #: nothing merges: at each place of a piece the longest token counts
 RULES: Final = (
     RULE_NFC,
     RULE_TIDY,
@@ -123,6 +124,7 @@ RULES: Final = (
     RULE_PREFIX_FIRST,
     RULE_WHOLE,
     RULE_DROP,
+    RULE_LONGEST,
 )
 
 ROLE_BEGIN: Final = "begin"  #: put before a text that starts a session

@@ -1,5 +1,5 @@
 /* Text to tokens: normalized, cut into pieces, then parts merged in each piece, the lowest rank first, the leftmost of
- * equals. Parts are bytes to begin with, or characters that are tokens. */
+ * equals. Parts are bytes to begin with, or characters that are tokens. Or the longest token at each place of a piece. */
 #include "chm_internal.h"
 
 #define CHM_SHORT 48 /* pieces up to this size merge without a heap */
@@ -140,7 +140,14 @@ static int32_t merge_long(chm_encoder *encoder, const uint8_t *piece, size_t byt
   return CHM_OK;
 }
 
+static int32_t take_longest(chm_encoder *encoder, const uint8_t *piece, size_t bytes) {
+  for (uint32_t size; bytes; piece += size, bytes -= size)
+    emit(encoder, chm_tokenizer_longest(encoder->tokenizer, piece, bytes, &size));
+  return CHM_OK;
+}
+
 static int32_t merge_piece(chm_encoder *encoder, const uint8_t *piece, size_t bytes) {
+  if (encoder->tokenizer->rules & CHM_RULE_LONGEST) return take_longest(encoder, piece, bytes);
   if (bytes > CHM_SHORT) return merge_long(encoder, piece, bytes);
   merge_short(encoder, piece, (uint32_t)bytes);
   return CHM_OK;

@@ -73,7 +73,8 @@
   X(PREFIX_MISSING, "prefix-missing") \
   X(PREFIX_FIRST, "prefix-first") \
   X(WHOLE, "whole") \
-  X(DROP, "drop")
+  X(DROP, "drop") \
+  X(LONGEST, "longest")
 
 /* X(name, bytes of one element) */
 #define CHM_DTYPES(X) \

@@ -200,6 +200,8 @@ int32_t chm_tokenizer_open(const void *file, size_t bytes, int32_t vocab, uint32
 void chm_tokenizer_close(chm_tokenizer *tokenizer, const chm_allocator *allocator);
 /* Id of the token with these bytes, or -1; of two with the same bytes, that which is not for single bytes only. */
 int32_t chm_tokenizer_find(const chm_tokenizer *tokenizer, const uint8_t *data, uint32_t bytes);
+/* The longest token that the data begin with, and its size; each byte must be a token. */
+int32_t chm_tokenizer_longest(const chm_tokenizer *tokenizer, const uint8_t *data, size_t bytes, uint32_t *size);
 
 /* ---- chm_merges.c ---- */
 

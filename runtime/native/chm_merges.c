@@ -42,6 +42,7 @@ int32_t chm_merges_open(const chm_container *container, chm_tokenizer *tokenizer
   }
   if (tokenizer->rules & (CHM_RULE_WHOLE | CHM_RULE_DROP) && tokenizer->pattern == CHM_SPLIT_NONE)
     return invalid("a rule is for pieces, and nothing cuts the text into pieces");
+  if (tokenizer->rules & CHM_RULE_LONGEST && merges) return invalid("the longest token counts, and there are merges");
   return read_bytes(container, tokenizer);
 }
 

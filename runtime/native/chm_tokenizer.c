@@ -3,10 +3,15 @@
 
 #define CHM_MAX_PROBES 4096u /* an honest table needs a few dozen; more means that somebody chose the tokens */
 
+#define CHM_HASH_SEED 2166136261u
+
+static uint32_t hash_more(uint32_t hash, uint8_t byte) { return (hash ^ byte) * 16777619u; }
+static uint32_t hash_end(uint32_t hash) { return hash ^ hash >> 15; }
+
 static uint32_t hash_bytes(const uint8_t *data, uint32_t bytes) {
-  uint32_t hash = 2166136261u;
-  for (uint32_t i = 0; i < bytes; ++i) hash = (hash ^ data[i]) * 16777619u;
-  return hash ^ hash >> 15;
+  uint32_t hash = CHM_HASH_SEED;
+  for (uint32_t i = 0; i < bytes; ++i) hash = hash_more(hash, data[i]);
+  return hash_end(hash);
 }
 
 /* An entry of the table is id + 1 in the low bits and part of the hash above, so that most others are told apart there.
@@ -21,12 +26,29 @@ static bool is_token(const chm_tokenizer *tokenizer, uint32_t entry, uint32_t ha
   return tokenizer->lengths[id] == bytes && !memcmp(tokenizer->bytes + tokenizer->offsets[id], data, bytes);
 }
 
-int32_t chm_tokenizer_find(const chm_tokenizer *tokenizer, const uint8_t *data, uint32_t bytes) {
-  if (bytes > tokenizer->longest) return -1;
-  uint32_t hash = hash_bytes(data, bytes);
+static int32_t find_hashed(const chm_tokenizer *tokenizer, uint32_t hash, const uint8_t *data, uint32_t bytes) {
   for (uint32_t slot = hash, entry; (entry = tokenizer->table[slot & tokenizer->table_mask]); ++slot)
     if (is_token(tokenizer, entry, hash, data, bytes)) return (int32_t)(entry & ((1u << CHM_ENTRY_BITS) - 1)) - 1;
   return -1;
+}
+
+int32_t chm_tokenizer_find(const chm_tokenizer *tokenizer, const uint8_t *data, uint32_t bytes) {
+  return bytes > tokenizer->longest ? -1 : find_hashed(tokenizer, hash_bytes(data, bytes), data, bytes);
+}
+
+int32_t chm_tokenizer_longest(const chm_tokenizer *tokenizer, const uint8_t *data, size_t bytes, uint32_t *size) {
+  uint32_t most = bytes < tokenizer->longest ? (uint32_t)bytes : tokenizer->longest;
+  uint32_t hash = hash_more(CHM_HASH_SEED, data[0]);
+  int32_t found = tokenizer->of_byte[data[0]];
+  *size = 1;
+  for (uint32_t next = 2; next <= most; ++next) {
+    hash = hash_more(hash, data[next - 1]);
+    int32_t token = find_hashed(tokenizer, hash_end(hash), data, next);
+    if (token < 0) continue;
+    found = token;
+    *size = next;
+  }
+  return found;
 }
 
 static int32_t invalid(const char *why) { return chm_fail(CHM_ERROR_TOKENIZER, "tokenizer: %s", why); }

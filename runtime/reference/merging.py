@@ -1,9 +1,9 @@
-"""Byte pair merging: which parts merge, and the parts that are left when none does."""
+"""Byte pair merging: which parts merge, and what is left when none does. Or the longest token at each place."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -79,3 +79,17 @@ def merged(data: bytes, sizes: Sequence[int], rank: Callable[[bytes, int], int |
         parts.append(data[at : at + length[at]])
         at += length[at]
     return parts
+
+
+def longest_first(data: bytes, ids: Mapping[bytes, int], longest: int) -> Iterator[int]:
+    """Tokens of a piece from the left, each the longest that begins there; every byte must be one.
+
+    Args:
+        longest: bytes of the longest token.
+    """
+    at = 0
+    while at < len(data):
+        sizes = range(min(longest, len(data) - at), 0, -1)
+        size = next(size for size in sizes if data[at : at + size] in ids)
+        yield ids[data[at : at + size]]
+        at += size

@@ -16,7 +16,7 @@ from chimerac.runtime.bundle_format import KIND_TOKENIZER, ROLES, Container, Sec
 from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.bundle_format.strict_json import StrictJsonError, parse_strict, write_strict
 from chimerac.runtime.errors import BundleError
-from chimerac.runtime.reference.merging import Merges, merged
+from chimerac.runtime.reference.merging import Merges, longest_first, merged
 from chimerac.runtime.reference.normalization import nfc, tidy
 from chimerac.runtime.reference.pretokenizer import pieces
 
@@ -45,7 +45,8 @@ class Tokenizer:
     """Byte pair encoding: ``tokens[id]`` are the bytes of a token, b"" for specials and holes.
 
     A text is changed by the rules, cut by the pattern into pieces whose ends no merge crosses, and in each piece parts
-    side by side are merged, the lowest rank first, the leftmost of equals. docs/tokenizers.md has the details.
+    side by side are merged, the lowest rank first, the leftmost of equals; or, by the rule ``longest``, the longest
+    token that begins there is taken from the left, again and again. docs/tokenizers.md has the details.
 
     Attributes:
         pattern: one of PATTERNS.
@@ -96,6 +97,7 @@ class Tokenizer:
             "more than one rule for what is before a text": len(_PREFIXES & set(self.rules)) > 1,
             "a rule is for pieces, and nothing cuts the text into pieces": self.pattern == c.PATTERN_NONE
             and not {c.RULE_WHOLE, c.RULE_DROP}.isdisjoint(self.rules),
+            "the longest token counts, and there are merges": c.RULE_LONGEST in self.rules and self.merges is not None,
             "tokens of single bytes without merges": bool(self.byte_tokens) and self.merges is None,
             "the tokens of single bytes are not 256": len(self.byte_tokens) not in (0, 256),
             "the token of a single byte is out of range": any(not 0 <= id < count for id in self.byte_tokens),
@@ -178,8 +180,14 @@ class Tokenizer:
     def _merge(self, data: bytes) -> list[int]:
         if c.RULE_DROP in self.rules and not self.byte_tokens:
             data = bytes(byte for byte in data if bytes([byte]) in self._ids)
+        if c.RULE_LONGEST in self.rules:
+            return list(longest_first(data, self._ids, self._longest))
         parts = merged(data, self._first_parts(data), self._rank)
         return [self._ids[part] if part in self._ids else self.byte_tokens[part[0]] for part in parts]
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self._ids))
 
     def _first_parts(self, data: bytes) -> list[int]:
         """Bytes of the parts of a piece before anything merges."""

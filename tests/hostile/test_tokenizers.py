@@ -121,6 +121,7 @@ TOKENIZERS: dict[str, tuple[str, bytes]] = {
     "text after the rules": ("CHM430", changed(rules=b'["prefix"]x')),
     "whole pieces of nothing": ("CHM430", changed(rules=b'["whole"]')),
     "dropped bytes of nothing": ("CHM430", changed(rules=b'["drop"]')),
+    "the longest of merges": ("CHM430", changed(rules=b'["longest"]')),
     "splits without merges": ("CHM430", changed(merge=b"", byte=b"")),
     "byte tokens without merges": ("CHM430", changed(merge=b"", split=b"")),
     "too few splits": ("CHM430", changed(split=b"\1")),

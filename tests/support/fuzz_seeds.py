@@ -84,6 +84,8 @@ def _with_merges() -> Iterator[Tokenizer]:
         yield replace(plain, merges=merges, pattern=pattern, rules=rules[number % 3])
     without = (b"", *plain.tokens[1:107], b"", *plain.tokens[108:])
     yield replace(plain, tokens=without, merges=merges, pattern="gpt2", rules=("drop",))
+    yield replace(plain, rules=("longest",))
+    yield replace(plain, tokens=without, pattern="gpt2", rules=("drop", "longest"))
 
 
 def _container(tokenizer: Tokenizer) -> bytes:
