@@ -150,7 +150,7 @@ def measure_native(
     plain, avx512 = load_isa("x86_64-avx2"), load_isa("x86_64-avx512")
     runs = features.issuperset(find_target("x86_64-avx512").cpu)
     for isa, form in product((plain, *plain.variants, *[avx512] * runs), forms):
-        if (only and isa.kernels not in only) or not features.issuperset(isa.needs):
+        if isa.c_kernels or (only and isa.kernels not in only) or not features.issuperset(isa.needs):
             continue
         packed, scales = pack_ternary(trits, isa.panel_rows, form), pack_scales(plain_scales, isa.panel_rows)
         spec = make_spec(rows, columns, isa.panel_rows, form, packed, scales)

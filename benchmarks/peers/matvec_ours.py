@@ -43,7 +43,8 @@ def kernel_sets() -> dict[str, Isa]:
     for target in map(find_target, TARGETS):
         isa = load_isa(target.isa)
         runs = features.issuperset(target.cpu)
-        found |= {one.kernels: one for one in (isa, *isa.variants) if runs and features.issuperset(one.needs)}
+        sets = (one for one in (isa, *isa.variants) if runs and not one.c_kernels)
+        found |= {one.kernels: one for one in sets if features.issuperset(one.needs)}
     return found
 
 

@@ -57,11 +57,12 @@ uint64_t chm_cpu_features(void) {
   if (!__get_cpuid(1, &a, &b, &c, &d) || !(c >> 27 & 1)) return 0; /* OSXSAVE */
   __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   if ((low & 0x6) != 0x6 || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0; /* XMM and YMM are saved */
-  uint32_t subleaves = a;
+  uint32_t subleaves = a, tables = c >> 1 & 1 /* VBMI */, tiles = d >> 24 & 3 /* AMX-TILE, AMX-INT8 */;
   uint64_t features = 0;
   const uint32_t wide = 1u << 16 | 1u << 30 | 1u << 31; /* AVX-512 F, BW, VL */
   if ((low & 0xE6) == 0xE6 && (b & wide) == wide && (c >> 11 & 1)) features |= CHM_CPU_AVX512VNNI;
   if (subleaves >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1)) features |= CHM_CPU_AVXVNNI;
+  if (features & CHM_CPU_AVX512VNNI && tables && tiles == 3 && (low >> 17 & 3) == 3) features |= CHM_CPU_AMXINT8;
   return features;
 }
 
@@ -88,6 +89,22 @@ uint64_t chm_cpu_features(void) { return 0; }
 
 #endif
 
+#if defined(__x86_64__) && defined(__linux__)
+
+/* Linux saves a process's tiles once it has asked for them: threads that use them need larger signal stacks from then on. */
+static bool granted(uint64_t needs) {
+  int64_t result = 158 /* arch_prctl */;
+  if (!(needs & CHM_CPU_AMXINT8)) return true;
+  __asm__ volatile("syscall" : "+a"(result) : "D"(0x1023 /* ARCH_REQ_XCOMP_PERM */), "S"(18 /* tiles */) : "rcx", "r11", "memory");
+  return !result;
+}
+
+#else
+
+static bool granted(uint64_t needs) { return !(needs & CHM_CPU_AMXINT8); }
+
+#endif
+
 static int32_t chosen; /* 1 once kernels were chosen */
 
 static bool same(const char *a, const char *b) {
@@ -100,7 +117,7 @@ int32_t chm_cpu_select(const char *name) {
   for (int32_t i = chm_model.n_kernel_sets - 1; i >= 0; --i) {
     const chm_kernel_set *set = &chm_model.kernel_sets[i];
     if (name && !same(name, set->name)) continue;
-    if ((set->needs & features) != set->needs) {
+    if ((set->needs & features) != set->needs || !granted(set->needs)) {
       if (name) return chm_fail(CHM_ERROR_ARGUMENT, "this processor cannot run the kernels %s", name);
       continue;
     }

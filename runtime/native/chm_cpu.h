@@ -10,6 +10,7 @@
 /* x86-64; the registers are only counted where the operating system saves them */
 #define CHM_CPU_AVXVNNI (UINT64_C(1) << 16)    /* vpdpbusd in its AVX form */
 #define CHM_CPU_AVX512VNNI (UINT64_C(1) << 17) /* the same with AVX-512 F, BW, VL */
+#define CHM_CPU_AMXINT8 (UINT64_C(1) << 18)    /* tiles of bytes, with that and VBMI; processes ask for them */
 /* WebAssembly with relaxed SIMD */
 #define CHM_CPU_DOT4 (UINT64_C(1) << 32) /* sums of four byte products in one instruction of the processor */
 

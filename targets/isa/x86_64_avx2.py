@@ -1,7 +1,8 @@
 """x86-64 with AVX2: every desktop and server processor since 2013 (Intel Haswell, AMD Excavator).
 
 Variants use the instructions that multiply bytes four at a time (VNNI), in their AVX form (Intel Alder Lake, AMD Zen 5)
-and in their AVX-512 form (Intel Ice Lake, AMD Zen 4), in both for 8 rows of a panel at a time.
+and in their AVX-512 form (Intel Ice Lake, AMD Zen 4), in both for 8 rows of a panel at a time; the best one has tiles
+(Intel Sapphire Rapids), too.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from chimerac.targets.isa.definition import Int8Dot, Isa, Primitive, TernaryDot, llvm_call, table
+from chimerac.targets.isa.x86_64_amx import amx_of
 
 PLANES = 4
 
@@ -271,11 +273,14 @@ PLAIN = Isa(
     sum_tables=True,
 )
 
+AVX512VNNI = vnni(PLAIN, "avx512vnni", ("avx512f", "avx512bw", "avx512vl", "avx512vnni"), IN_PLACE, 2)
+
 #: Four sums of a pass need AVX-512's 32 registers; with 16, two sums and a shift are faster.
 ISA = replace(
     PLAIN,
     variants=(
         vnni(PLAIN, "avxvnni", ("avxvnni",), ONE_SHIFT, 1),
-        vnni(PLAIN, "avx512vnni", ("avx512f", "avx512bw", "avx512vl", "avx512vnni"), IN_PLACE, 2),
+        AVX512VNNI,
+        amx_of(AVX512VNNI, PLAIN.name),
     ),
 )

@@ -20,7 +20,7 @@ from chimerac.targets.isa import load_isa
 
 TARGET = "x86_64-avx2"
 #: variant → what Linux calls the feature
-FLAGS = {"avx2": "avx2", "avxvnni": "avx_vnni", "avx512vnni": "avx512_vnni"}
+FLAGS = {"avx2": "avx2", "avxvnni": "avx_vnni", "avx512vnni": "avx512_vnni", "amxint8": "amx_int8"}
 SCRIPT = """
 import json, sys, chimerac
 with chimerac.load(sys.argv[1]) as session:
@@ -56,7 +56,7 @@ def test_the_best_variant_is_the_default(bundles: dict[str, Path]) -> None:
 
 
 def test_variants_are_shown(bundles: dict[str, Path]) -> None:
-    assert "kernels: avx2, avxvnni, avx512vnni (the best" in inspect(bundles[TARGET]).render()
+    assert "kernels: avx2, avxvnni, avx512vnni, amxint8 (the best" in inspect(bundles[TARGET]).render()
     assert "kernels: simd128\n" in inspect(bundles["wasm"]).render()
     assert verify(bundles[TARGET]).kernels == runnable()[-1]
 

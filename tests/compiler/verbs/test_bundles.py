@@ -75,7 +75,7 @@ def test_inspect_describes_every_file_and_section(bundles: dict[str, Path]) -> N
     weights = found.manifest.file("weights")
     assert weights is not None
     assert found.sections == tuple(read_container(folder / weights.name).sections.values())
-    assert found.kernels == ("avx2", "avxvnni", "avx512vnni")
+    assert found.kernels == ("avx2", "avxvnni", "avx512vnni", "amxint8")
     shown = found.render().splitlines()
     for file in found.manifest.files:
         assert any(line.split() == [file.name, file.role, f"{file.bytes:,}"] for line in shown)
