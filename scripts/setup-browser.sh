@@ -7,6 +7,7 @@ if ! command -v npm >/dev/null; then
   exit 0
 fi
 (cd tests/browser && npm ci --silent --no-audit --no-fund)
+(cd tests/bundlers && npm ci --ignore-scripts --silent --no-audit --no-fund)
 (cd tests/onnx_web && npm ci --silent --no-audit --no-fund)
 if ! command -v chromium >/dev/null && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
   apt-get update -qq

@@ -31,6 +31,7 @@ LONG = {
 ROOMS_OF_TESTS = {
     "tests": "the repository",
     "tests/browser": "web bundles in Chromium",
+    "tests/bundlers": "web bundles as npm packages, in bundlers and in Chromium",
     "tests/e2e": "whole bundles",
     "tests/hostile": "damaged and hostile files, whoever reads them",
     "tests/onnx_web": "ONNX bundles in Node",

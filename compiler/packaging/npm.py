@@ -15,8 +15,10 @@ PACKAGE_FILE: Final = "package.json"
 INDEX, INDEX_TYPES = "index.mjs", "index.d.mts"
 #: The loader's module, and its types.
 LOADER, LOADER_TYPES = "chimera.mjs", "chimera.d.mts"
+#: The worker's module, which some bundlers want to be told of, and its types.
+WORKER, WORKER_TYPES = "worker.mjs", "worker.d.mts"
 #: Modules that do something when they are imported; all others only define.
-WITH_EFFECTS: Final = ("worker.mjs",)
+WITH_EFFECTS: Final = (WORKER,)
 #: Roles of the files that the loader asks for.
 LOADED_ROLES: Final = frozenset({"code", "variant", "weights", "tokenizer", "grammar", "data"})
 #: The version of a model's package where nobody gave one.
@@ -25,15 +27,15 @@ FIRST_VERSION: Final = "1.0.0"
 
 def model_package(name: NpmName, title: str, roles: Mapping[str, str], runtime: str | None) -> str:
     """``package.json`` of a bundle, for its files' roles by name; ``runtime`` is the package of its loader."""
-    loaded = sorted(file for file, role in roles.items() if role in LOADED_ROLES)
     fields: dict[str, Any] = {
         "name": name.name,
         "version": name.version or FIRST_VERSION,
         "description": f"{title}: a model compiled by chimerac, for browsers and Node",
         "type": "module",
         "exports": {
-            ".": {"types": f"./{INDEX_TYPES}", "default": f"./{INDEX}"},
-            **{f"./{file}": f"./{file}" for file in (MANIFEST_NAME, *loaded, PACKAGE_FILE)},
+            ".": _typed(INDEX, INDEX_TYPES),
+            **({} if runtime else {f"./{WORKER}": _typed(WORKER, WORKER_TYPES)}),
+            **{f"./{file}": f"./{file}" for file in (MANIFEST_NAME, PACKAGE_FILE)},
         },
         "files": sorted({*roles, MANIFEST_NAME}),
         "sideEffects": [f"./{file}" for file in WITH_EFFECTS if file in roles],
@@ -54,8 +56,8 @@ def runtime_package(name: NpmName, files: Iterable[str]) -> str:
             "license": "Apache-2.0",
             "type": "module",
             "exports": {
-                ".": {"types": f"./{LOADER_TYPES}", "default": f"./{LOADER}"},
-                **{f"./{file}": f"./{file}" for file in WITH_EFFECTS if file in names},
+                ".": _typed(LOADER, LOADER_TYPES),
+                f"./{WORKER}": _typed(WORKER, WORKER_TYPES),
                 f"./{PACKAGE_FILE}": f"./{PACKAGE_FILE}",
             },
             "files": names,
@@ -86,6 +88,10 @@ def index_types(runtime: str | None) -> str:
         "/** The address of each file of the model, for Chimera.load. */\n"
         "export declare const bundle: { readonly files: Readonly<Record<string, URL>> };\n"
     )
+
+
+def _typed(module: str, types: str) -> dict[str, str]:
+    return {"types": f"./{types}", "default": f"./{module}"}
 
 
 def _json(fields: Mapping[str, Any]) -> str:

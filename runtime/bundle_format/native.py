@@ -114,13 +114,24 @@ WEB_FILES: Final = (
     "thread.mjs",
     "threads.mjs",
     "variants.mjs",
+    "worker.d.mts",
     "worker.mjs",
     "workers.mjs",
 )
 
 #: Files of ``runtime/web/page``: those of every page, and what the page ``demo`` has beside them.
-PAGE_FILES: Final = ("index.html", "page.mjs", "page.css")
-DEMO_FILES: Final = ()
+PAGE_FILES: Final = ("index.html", "page.mjs", "page-answer.mjs", "page-figures.mjs", "page.css")
+DEMO_FILES: Final = (
+    "demo.mjs",
+    "demo-drawing.mjs",
+    "demo-house.mjs",
+    "demo-offline.mjs",
+    "demo-speech.mjs",
+    "demo.css",
+    "service-worker.mjs",
+    "app.webmanifest",
+    "icon.svg",
+)
 
 
 def exported_functions(*, wasm: bool, shared: bool = False, tensors: bool = False) -> tuple[str, ...]:

@@ -20,11 +20,14 @@ import torch
 from torch import Tensor, nn
 
 import chimerac
+from chimerac.compiler.model import GrammarRequest
+from chimerac.compiler.packaging.options import PackagingOptions
 from chimerac.runtime.bundle_format import Chat, ChatPieces
 from chimerac.runtime.reference.tokenizer import Special, byte_tokenizer
 from chimerac.runtime.web.server import BundleServer
 
 HERE = Path(__file__).parent
+AXE = HERE.parent / "bundlers" / "node_modules" / "axe-core" / "axe.min.js"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 pytestmark = [
@@ -93,9 +96,14 @@ def test_page_shows_the_text_of_the_native_bundle(bundles: dict[str, Path]) -> N
         pieces = session.generate(REQUEST["prompt"], max_tokens=40, temperature=0.7, seed=5, loops=3)
         expected = "".join(map(str, pieces))
     assert shown["text"] == expected
-    assert shown["speed"].startswith("40 tokens")
-    assert re.match(r"\d+\.\d MB · WebAssembly ", shown["info"])
-    assert "MB \u00b7 WebAssembly relaxed SIMD \u00b7 " in shown["info"]
+    assert shown["cut"] == ["… cut off: the most tokens are reached"]
+    figures = shown["figures"]
+    assert list(figures) == ["Speed", "First token", "Tokens", "Downloaded", "Memory", "Runs with", "Threads"]
+    assert (figures["Tokens"], figures["Runs with"]) == ("40", "WebAssembly relaxed SIMD")
+    assert re.fullmatch(r"\d+ tokens/s", figures["Speed"])
+    assert re.fullmatch(r"\d+ ms", figures["First token"])
+    assert re.fullmatch(r"\d+\.\d MB from the network", figures["Downloaded"])
+    assert re.fullmatch(r"\d+\.\d MB", figures["Memory"])
 
 
 @pytest.mark.slow
@@ -133,16 +141,16 @@ def test_the_page_holds_a_conversation(tmp_path: Path) -> None:
 def test_without_the_headers_the_page_has_one_thread_and_says_why(bundles: dict[str, Path]) -> None:
     apart, together = (open_page(bundles["wasm"], REQUEST, isolated=isolated) for isolated in (False, True))
     assert apart["messages"] == []
-    assert "1 thread (more need a server that sends cross-origin isolation headers" in apart["info"]
-    assert "isolation" not in together["info"]
+    assert apart["figures"]["Threads"] == "1 (no cross-origin isolation)"
+    assert "isolation" not in together["figures"]["Threads"]
     assert apart["text"] == together["text"]
 
 
 def test_address_of_the_page_chooses_module_and_threads(bundles: dict[str, Path]) -> None:
     shown = open_page(bundles["wasm"], REQUEST, query="?threads=3")
-    assert shown["info"].endswith("relaxed SIMD \u00b7 3 threads")
+    assert (shown["figures"]["Runs with"], shown["figures"]["Threads"]) == ("WebAssembly relaxed SIMD", "3")
     shown = open_page(bundles["wasm"], REQUEST, query="?variant=chimera.scalar.wasm")
-    assert shown["info"].endswith("WebAssembly without SIMD \u00b7 1 thread")
+    assert (shown["figures"]["Runs with"], shown["figures"]["Threads"]) == ("WebAssembly without SIMD", "1")
 
 
 def test_every_module_computes_the_native_bits(bundles: dict[str, Path]) -> None:
@@ -177,6 +185,56 @@ def test_every_module_computes_the_native_bits(bundles: dict[str, Path]) -> None
     plain = open_page(bundles["wasm"], request | {"runs": runs[:2]}, program="variants.mjs", isolated=False)
     assert plain["isolated"] is False
     assert [(result["variant"], result["threads"]) for result in plain["results"]] == [("chimera.relaxed.wasm", 1)] * 2
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="run scripts/setup-browser.sh")
+def test_the_demo_page_is_for_keyboards_screen_readers_and_days_without_a_network(bundles: dict[str, Path]) -> None:
+    """Under the server's content security policy, in light and dark and at 320 pixels."""
+    found = open_page(bundles["wasm"], {"prompt": "Once upon a time"}, program="demo.mjs")
+    assert found["axe"] == [[]] * 4
+    assert found["overflow"] <= 0
+    assert found["focus"] == ["prompt", "prompt", "run"]
+    assert found["live"] == ["said"]
+    assert len(found["said"]) == 1
+    assert found["said"][0].endswith("… stopped")
+    assert found["stopped"] == ["… stopped"]
+    assert found["button"] == ["Stop", "Generate"]
+    assert found["offline"] == found["text"]
+    assert re.fullmatch(r"\d+\.\d MB kept from before", found["downloaded"])
+    assert found["switched"] is True
+    assert found["left"] == [[], 0]
+    assert (found["violated"], found["messages"]) == ([], [])
+
+
+@pytest.mark.slow
+def test_the_house_follows_the_answers(tmp_path: Path) -> None:
+    """A model that can answer one thing only, by its schema, and has no chance to say it whole in few tokens."""
+    slots = {"type": "object", "properties": {"area": {"const": "bedroom"}, "domain": {"const": "light"}}}
+    properties = {"intent": {"const": "HassTurnOn"}, "slots": slots | {"required": ["area", "domain"]}}
+    closed = {"additionalProperties": False}
+    schema = {"type": "object", "properties": properties, "required": ["intent", "slots"]} | closed
+    slots |= closed
+    properties["slots"] |= closed
+    grammars = GrammarRequest((), json.dumps(schema), 0, "schema")
+    packaging = PackagingOptions(examples=("turn on the bedroom light", "once more"))
+    names = {"<end>": "end", "<user>": "control", "<think>": "control", "</think>": "control"}
+    tokenizer = byte_tokenizer(260, [Special(name, 256 + k, role) for k, (name, role) in enumerate(names.items())])
+    report = chimerac.compile(
+        Letters(),
+        name="home",
+        targets=["wasm"],
+        out=tmp_path,
+        tokenizer=tokenizer,
+        grammars=grammars,
+        packaging=packaging,
+    )
+    found = open_page(report.bundles[0].path, {}, program="house.mjs")
+    answer = '{"intent":"HassTurnOn","slots":{"area":"bedroom","domain":"light"}}'
+    happened = "The lights in the bedroom are on."
+    assert "light in" not in found["before"]
+    assert [step[:2] for step in found["steps"]] == [[answer, happened]] * 2
+    assert all("; light in: bedroom; " in words and said == happened for *_, words, said in found["steps"])
+    assert found["messages"] == []
 
 
 def test_damaged_weights_are_named_on_the_page(bundles: dict[str, Path], tmp_path: Path) -> None:

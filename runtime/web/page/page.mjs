@@ -1,51 +1,94 @@
-// The page of a web bundle: loads the bundle beside it in a worker and lets one try it.
-import { canShareMemory, FEATURES, featuresOf } from "./variants.mjs";
+// The page of a web bundle: loads the model beside it and lets one try it. demo.mjs adds to it what shows more.
 import { Chimera } from "./chimera.mjs";
+import { cutOff, element, markCut, show } from "./page-answer.mjs";
+import { instructions, setFigures, size, stopwatch, threadsOf } from "./page-figures.mjs";
 
-const find = (id) => document.getElementById(id);
-const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
+export const find = (id) => document.getElementById(id);
 
-/** What was loaded and how it runs: size, instructions, threads, and why there are no more of these. */
-function describe({ manifest, variant, threads }) {
-  const weights = manifest.files.filter((file) => file.name === variant || ["weights", "tokenizer"].includes(file.role));
-  const parts = [`${megabytes(weights.reduce((sum, file) => sum + file.bytes, 0))} MB`];
-  const features = featuresOf(variant).filter((feature) => feature !== "threads");
-  parts.push(features.includes("scalar") ? "WebAssembly without SIMD" : FEATURES[features.includes("relaxed") ? "relaxed" : "simd"]);
-  parts.push(threads > 1 ? `${threads} threads` : "1 thread");
-  const couldShare = manifest.files.some((file) => file.name.includes(".threads."));
-  if (threads === 1 && couldShare && !canShareMemory()) parts[2] += " (more need a server that sends cross-origin isolation headers, as chimerac serve does)";
-  return parts.join(" \u00b7 ");
-}
-
-function showError(error) {
-  find("error").textContent = `${error.code ? `${error.code}: ` : ""}${error.message}`;
-  find("error").hidden = false;
-}
+/** Tells of "loaded" ({ model }), "begun" ({ prompt }), "text" ({ text }) and "ended" ({ text, reason }), as events' detail. */
+export const events = new EventTarget();
+const tell = (name, detail) => events.dispatchEvent(new CustomEvent(name, { detail }));
 
 let model = null;
-let running = null;
+let running = null; // the AbortController of a generation
 let messages = []; // of the conversation, where the bundle holds such
 
 const chats = () => Boolean(model.manifest.chat?.pieces);
-const PARTS = { thinking: "Thinking", tool_call: "Call of a tool" };
+/** What the button says that runs a prompt. */
+export const words = { run: "Generate" };
+const PARTS = { user: "You", answer: "Answer", thinking: "Thinking", tool_call: "Call of a tool" };
 
-/** A new place in the output for text of a kind. */
-function placeFor(kind) {
-  const place = document.createElement("div");
-  place.className = kind;
-  if (PARTS[kind]) place.title = PARTS[kind];
-  find("output").append(place);
-  return place;
+/** Say something to those who do not see the page: its only live region. */
+export function say(text) {
+  find("said").textContent = text;
 }
 
-function restart() {
-  messages = [];
-  find("output").textContent = "";
-  find("speed").textContent = "";
+function enter(state) {
+  document.querySelector("main").dataset.state = state;
+  const runs = state === "running";
+  find("run").textContent = runs ? "Stop" : words.run;
+  find("run").classList.toggle("stop", runs);
+}
+
+function fail(error) {
+  find("error").textContent = `${error.code ? `${error.code}: ` : ""}${error.message}`;
+  find("failure").hidden = false;
+  find("retry").hidden = model !== null;
+  say(`That did not work. ${find("error").textContent}`);
+}
+
+// ---- loading ----
+
+function showProgress({ phase, loaded, total, cached }) {
+  if (phase === "compile") {
+    find("status").textContent = "Preparing the model…";
+    return;
+  }
+  find("progress").value = total ? loaded / total : 1;
+  find("status").textContent = `${cached >= total ? "Reading" : "Downloading"} the model: ${size(loaded)} of ${size(total)}`;
+}
+
+function describe() {
+  const { manifest, storage, variant } = model;
+  const random = manifest.provenance?.weights?.startsWith("random");
+  document.title = manifest.name;
+  find("title").textContent = manifest.name;
+  if (random) find("about").append(" Its weights are random: the text is noise.");
+  const kept = storage.cached ? `${size(storage.cached)} kept from before` : "";
+  const came = storage.downloaded ? `${size(storage.downloaded)} from the network` : "";
+  setFigures(find("figures"), [
+    ...stopwatch().figures(),
+    ["Downloaded", [came, kept].filter(Boolean).join(", ")],
+    ["Memory", size(model.memoryBytes)],
+    ["Runs with", instructions(variant)],
+    ["Threads", threadsOf(model)],
+  ]);
+  find("numbers").hidden = false;
+}
+
+function prepareForm() {
+  const { temperature, max_tokens: most } = model.manifest.generation ?? {};
+  find("temperature").value = temperature ?? 0;
+  if (most !== undefined) find("tokens").value = Math.max(1, Math.min(most, find("tokens").max));
+  find("loops").max = model.maxLoops;
+  find("loops-label").hidden = model.maxLoops === 1;
+  if (chats()) {
+    words.run = "Send";
+    find("prompt-label").textContent = "Message";
+    find("prompt").placeholder = "Ask something";
+    find("keys").textContent = "Enter sends, Escape stops";
+    find("answer-title").textContent = "Conversation";
+    find("form").before(find("answer"));
+    find("restart").hidden = false;
+  }
+  find("stage").hidden = false;
+  enter("ready");
   find("prompt").focus();
 }
 
 async function start() {
+  find("failure").hidden = true;
+  find("loading").hidden = false;
   if (location.protocol === "file:") {
     throw new Error("a browser does not let a page from a file load its model; serve this folder: chimerac serve FOLDER, or python3 -m http.server --directory FOLDER");
   }
@@ -53,124 +96,161 @@ async function start() {
   model = await Chimera.load(new URL("./", import.meta.url), {
     threads: Number(wanted.get("threads") ?? 0),
     variant: wanted.get("variant") ?? undefined,
-    onProgress({ loaded, total }) {
-      find("progress").value = total ? loaded / total : 1;
-      find("status").textContent = `Loading… ${megabytes(loaded)} of ${megabytes(total)} MB`;
-    },
+    onProgress: showProgress,
   });
-  document.title = model.manifest.name;
-  find("title").textContent = model.manifest.name;
-  if (model.manifest.provenance?.weights?.startsWith("random")) find("about").append(" Its weights are random: the text is noise.");
-  find("info").textContent = describe(model);
   find("loading").hidden = true;
+  describe();
   if (model.manifest.entries?.length) {
     find("about").textContent = "This bundle holds no language model: load it from a program, which calls it with tensors.";
+    document.querySelector("main").dataset.state = "ready";
     return;
   }
-  const { temperature, max_tokens: most } = model.manifest.generation ?? {};
-  find("temperature").value = temperature ?? 0;
-  if (most !== undefined) find("tokens").value = Math.max(1, Math.min(most, find("tokens").max));
-  find("loops").max = model.maxLoops;
-  find("loops-label").hidden = model.maxLoops === 1;
-  if (chats()) {
-    find("prompt-label").textContent = "Message";
-    find("prompt").placeholder = "Ask something";
-    find("keys").textContent = "Enter sends, Shift and Enter begin a new line.";
-    find("generate").textContent = "Send";
-    find("restart").hidden = false;
-  }
-  find("form").hidden = false;
-  find("prompt").focus();
+  prepareForm();
+  tell("loaded", { model });
+  say(`${model.manifest.name} is ready.`);
 }
 
-/** Show what is generated after a prompt; yields its tokens. */
-async function* prompted(prompt, options) {
-  find("output").textContent = "";
-  for await (const { text, token } of model.generate(prompt, { ...options, signal: running.signal })) {
-    find("output").append(text);
-    yield token;
-  }
+function begin() {
+  start().catch((error) => {
+    find("loading").hidden = true;
+    document.querySelector("main").dataset.state = "failed";
+    fail(error);
+  });
 }
 
-/** Show a message and its answer, part by part; yields the answer's tokens. */
-async function* converse(content, options) {
-  const asked = [...messages, { role: "user", content }];
-  const question = placeFor("user");
-  question.textContent = content;
-  find("prompt").value = "";
-  let begun = false;
-  let answer = "";
-  let place = null;
-  let kind = "";
-  try {
-    for await (const { text, token, part } of model.chat(asked, { ...options, signal: running.signal })) {
-      begun = true;
-      if (part !== kind && text) place = placeFor((kind = part));
-      place?.append(text);
-      if (part === "answer") answer += text;
-      place?.scrollIntoView({ block: "nearest" });
-      yield token;
-    }
-  } finally {
-    if (begun) {
-      messages = [...asked, { role: "assistant", content: answer }];
-    } else {
-      question.remove();
-      find("prompt").value = content;
-    }
-  }
-}
+// ---- generating ----
 
-async function generate() {
-  const options = {
+function options() {
+  return {
     temperature: find("temperature").valueAsNumber,
     topP: model.manifest.generation?.top_p ?? 0.95,
     seed: find("seed").valueAsNumber,
     maxTokens: find("tokens").valueAsNumber,
     loops: find("loops").valueAsNumber,
+    signal: running.signal,
   };
-  running = new AbortController();
-  const steps = chats() ? converse(find("prompt").value, options) : prompted(find("prompt").value, options);
-  find("error").hidden = true;
-  find("speed").textContent = "";
-  find("generate").disabled = true;
-  find("stop").disabled = false;
-  let tokens = 0;
-  let first = 0;
+}
+
+function restart() {
+  messages = [];
+  find("output").replaceChildren();
+  find("answer").hidden = true;
+  find("prompt").focus();
+  say("A new conversation.");
+}
+
+/** A place in the output for a text of a kind. */
+function placeFor(kind) {
+  const turn = element("div", `turn ${kind}`);
+  const place = element("div", "text");
+  turn.append(element("span", "who", PARTS[kind]), place);
+  find("output").append(turn);
+  return place;
+}
+
+/** Show the text after a prompt. */
+async function complete(prompt, watch) {
+  const place = element("div", "text");
+  find("output").replaceChildren(place);
+  let text = "";
+  const pieces = model.generate(prompt, options());
+  pieces.result.catch(() => {}); // the iteration throws the same
   try {
-    for await (const token of steps) {
-      if (token < 0) continue;
-      tokens += 1;
-      if (tokens === 1) first = performance.now();
-      const seconds = (performance.now() - first) / 1000;
-      if (seconds > 0) find("speed").textContent = `${tokens} tokens, ${((tokens - 1) / seconds).toFixed(1)} per second`;
+    for await (const { text: more, token } of pieces) {
+      if (token >= 0) watch.token();
+      text += more;
+      show(place, text);
+      tell("text", { text });
     }
   } catch (error) {
-    if (!running.signal.aborted) showError(error);
-  } finally {
-    find("generate").disabled = false;
-    find("stop").disabled = true;
-    running = null;
+    if (!running.signal.aborted) throw error;
+    return { text, place, reason: "abort" };
   }
+  return { text, place, reason: (await pieces.result).finishReason };
+}
+
+/** Show a message and its answer, part by part. */
+async function converse(content, watch) {
+  const asked = [...messages, { role: "user", content }];
+  const question = placeFor("user");
+  question.textContent = content;
+  find("prompt").value = "";
+  const texts = { answer: "" };
+  let place = null;
+  let kind = "";
+  const pieces = model.chat(asked, options());
+  pieces.result.catch(() => {});
+  let reason = "abort";
+  try {
+    for await (const { text, token, part } of pieces) {
+      if (token >= 0) watch.token();
+      if (part !== kind && text) place = placeFor((kind = part));
+      place?.append(text);
+      texts[part] = (texts[part] ?? "") + text;
+      place?.scrollIntoView({ block: "nearest" });
+    }
+    reason = (await pieces.result).finishReason;
+  } catch (error) {
+    if (!running.signal.aborted) {
+      if (!place) question.parentElement.remove();
+      find("prompt").value = content;
+      throw error;
+    }
+  }
+  messages = [...asked, { role: "assistant", content: texts.answer }];
+  return { text: texts.answer, place: place ?? question, reason };
+}
+
+/** Run the prompt of the form. */
+export async function run() {
+  if (running || !find("form").reportValidity()) return;
+  const prompt = find("prompt").value;
+  const watch = stopwatch();
+  running = new AbortController();
+  find("failure").hidden = true;
+  find("answer").hidden = false;
+  enter("running");
+  say("");
+  tell("begun", { prompt });
+  try {
+    const { text, place, reason } = await (chats() ? converse : complete)(prompt, watch);
+    const cut = cutOff(text, reason);
+    markCut(place, cut);
+    tell("ended", { text, reason });
+    if (!find("said").textContent) say(cut ? `${text} … ${cut}` : text);
+  } catch (error) {
+    if (!find("output").textContent) find("answer").hidden = true;
+    fail(error);
+  } finally {
+    running = null;
+    setFigures(find("figures"), [...watch.figures(), ["Memory", size(model.memoryBytes)]]);
+    enter("ready");
+  }
+}
+
+/** Stop what runs; whether there was something. */
+export function stop() {
+  running?.abort();
+  return running !== null;
 }
 
 find("form").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (!running && event.target.reportValidity()) generate();
+  if (!stop()) run();
 });
 find("restart").addEventListener("click", () => {
   if (!running) restart();
 });
-find("stop").addEventListener("click", () => running?.abort());
+find("retry").addEventListener("click", begin);
 find("prompt").addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
-  find("form").requestSubmit();
+  if (!running) run();
+});
+addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && stop()) event.preventDefault();
 });
 addEventListener("pagehide", (event) => {
   if (!event.persisted) model?.dispose();
 });
-start().catch((error) => {
-  find("status").textContent = "The model could not be loaded.";
-  showError(error);
-});
+begin();

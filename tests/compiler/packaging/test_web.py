@@ -92,7 +92,12 @@ def test_the_npm_package(tmp_path: Path) -> None:
     made = written(tmp_path, PackagingOptions(npm="@me/home@1.2.0-rc.1"))
     package = json.loads((tmp_path / "package.json").read_text("utf-8"))
     assert (package["name"], package["version"], package["type"]) == ("@me/home", "1.2.0-rc.1", "module")
-    assert package["exports"]["."] == {"types": "./index.d.mts", "default": "./index.mjs"}
+    assert package["exports"] == {
+        ".": {"types": "./index.d.mts", "default": "./index.mjs"},
+        "./worker.mjs": {"types": "./worker.d.mts", "default": "./worker.mjs"},
+        "./manifest.json": "./manifest.json",
+        "./package.json": "./package.json",
+    }
     assert "dependencies" not in package
     assert set(package["files"]) == {*made, *CODE, "manifest.json"}
     text = (tmp_path / "index.mjs").read_text("utf-8")

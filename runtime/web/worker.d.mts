@@ -1,0 +1,2 @@
+/** A program of its own, which exports nothing. */
+export {};
