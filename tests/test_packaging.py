@@ -27,6 +27,8 @@ DATA = {
     ".lark",
     ".mjs",
     ".mts",
+    ".svg",
+    ".webmanifest",
     ".json",
     ".modulemap",
     ".safetensors",

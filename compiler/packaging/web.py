@@ -25,8 +25,8 @@ from chimerac.runtime.bundle_format import DEMO_FILES, PAGE_DIRECTORY, PAGE_FILE
 
 #: Prompts that the page proposes: a list of texts.
 EXAMPLES: Final = "examples.json"
-#: Files of a page, and the line of it that only the demo has.
-PAGE_INDEX: Final = "index.html"
+#: Files of a page that are not copied as they are, and lines of the first that only the demo has.
+PAGE_INDEX, APP = "index.html", "app.webmanifest"
 _DEMO_LINE: Final = re.compile(r".*<!-- demo -->\n")
 
 #: Everything that may be beside the model's code and data.
@@ -51,6 +51,9 @@ class WebPackage(CodePackage):
         if page == "plain":
             text = (folder / PAGE_INDEX).read_text("utf-8")
             (folder / PAGE_INDEX).write_text(_DEMO_LINE.sub("", text), "utf-8")
+        if page == "demo":
+            app = json.loads((folder / APP).read_text("utf-8")) | {"name": model.name, "short_name": model.name}
+            (folder / APP).write_text(json.dumps(app, indent=2, ensure_ascii=False) + "\n", "utf-8")
         examples = options.examples or model.examples
         if examples and page != "none":
             text = json.dumps(examples, indent=0, ensure_ascii=False) + "\n"

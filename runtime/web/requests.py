@@ -13,7 +13,7 @@ from chimerac.runtime.web.served_files import Opened, ServedFiles
 #: What a page and its workers may do: run what is in the bundle, compile WebAssembly, and reach this server.
 CONTENT_SECURITY: Final = (
     "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' data:; object-src 'none';"
-    " base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'self'; require-trusted-types-for 'script'"
 )
 HEADERS: Final = (
     ("Content-Security-Policy", CONTENT_SECURITY),

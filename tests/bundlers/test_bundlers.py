@@ -73,7 +73,8 @@ def test_publint_and_attw_find_nothing(make: Callable[[Any, Path], Path], wasm_t
     folder = make(wasm_toy, tmp_path / "package")
     found = check(folder)
     assert (found["publint"], found["attw"], found["types"]) == ([], [], "included")
-    assert set(found["files"]) == set(json.loads((folder / "package.json").read_text("utf-8"))["files"])
+    listed = json.loads((folder / "package.json").read_text("utf-8"))["files"]
+    assert set(found["files"]) == {*listed, "package.json"}
 
 
 def test_a_package_without_loader_names_the_one_it_wants(wasm_toy: Any, tmp_path: Path) -> None:
@@ -90,7 +91,8 @@ def test_a_package_without_loader_names_the_one_it_wants(wasm_toy: Any, tmp_path
         f"let text = ''; for await (const piece of model.generate({PROMPT!r}, {{ maxTokens: 20 }})) text += piece.text;"
         "console.log(JSON.stringify(text)); await model.dispose();"
     )
-    command = ["node", "--input-type=module", "-e", program]
+    (tmp_path / "app" / "main.mjs").write_text(program, "utf-8")
+    command = ["node", "main.mjs"]
     done = subprocess.run(command, cwd=tmp_path / "app", capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     with load(wasm_toy.folder) as session:

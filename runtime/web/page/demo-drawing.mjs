@@ -63,7 +63,7 @@ function furnish(name) {
 function drawRoom(name, x, y) {
   const glow = rect(0, 0, WIDTH, HEIGHT, "glow");
   const bulb = draw("circle", { cx: WIDTH / 2, cy: 25, r: 8, class: "bulb" });
-  const music = text(10, 20, "music", "");
+  const music = text(10, HEIGHT - 28, "music", "");
   const furniture = furnish(name);
   const lamp = [glow, line(WIDTH / 2, 0, WIDTH / 2, 18, "frame"), bulb];
   const group = draw("g", { transform: `translate(${x} ${y})` }, rect(0, 0, WIDTH, HEIGHT, "wall"), ...furniture.parts, ...lamp, music, text(10, HEIGHT - 12, "label", name));
@@ -82,8 +82,8 @@ function drawRoom(name, x, y) {
 /** The front door with its lock, at the left wall. */
 function drawDoor() {
   const shackle = draw("path", { class: "shackle", d: "M-4 0 V-5 A4 4 0 0 1 4 -5 V0" });
-  const lock = draw("g", { class: "lock", transform: `translate(${LEFT + 114} ${TOP + 2 * HEIGHT - 46})` }, shackle, rect(-6, 0, 12, 10, "body"));
-  return [draw("g", {}, rect(LEFT + 98, TOP + 2 * HEIGHT - 84, 32, 62, "door"), lock), (locked) => shackle.setAttribute("transform", locked ? "" : "translate(0 -4) rotate(-25 -4 0)")];
+  const lock = draw("g", { class: "lock", transform: `translate(${LEFT + 120} ${TOP + 2 * HEIGHT - 46})` }, shackle, rect(-6, 0, 12, 10, "body"));
+  return [draw("g", {}, rect(LEFT + 104, TOP + 2 * HEIGHT - 84, 32, 62, "door"), lock), (locked) => shackle.setAttribute("transform", locked ? "" : "translate(0 -4) rotate(-25 -4 0)")];
 }
 
 /** What is lit, covered and playing, in words. */

@@ -33,17 +33,11 @@ export function setFigures(list, figures) {
   }
 }
 
-/** Measures a generation: `token()` for each, `figures()` at any time. */
-export function stopwatch(now = () => performance.now()) {
-  const begun = now();
-  let tokens = 0;
-  let first = 0;
-  let last = 0;
-  return {
-    token() { tokens += 1; last = now(); if (tokens === 1) first = last; },
-    figures() {
-      const rate = tokens > 1 && last > first ? `${((1000 * (tokens - 1)) / (last - first)).toFixed(0)} tokens/s` : NONE;
-      return [["Speed", rate], ["First token", tokens ? `${(first - begun).toFixed(0)} ms` : NONE], ["Tokens", tokens ? `${tokens}` : NONE]];
-    },
-  };
+/** The figures of a generation from its result; null where there is none. */
+export function speedOf(result) {
+  if (!result) return [["Speed", NONE], ["First token", NONE], ["Tokens", NONE]];
+  const { promptMs, generateMs, usage } = result;
+  const count = usage.completionTokens;
+  const rate = count > 1 && generateMs > 0 ? `${((1000 * count) / generateMs).toFixed(0)} tokens/s` : NONE;
+  return [["Speed", rate], ["First token", `${promptMs.toFixed(0)} ms`], ["Tokens", `${count}`]];
 }

@@ -1,7 +1,7 @@
 // The page of a web bundle: loads the model beside it and lets one try it. demo.mjs adds to it what shows more.
 import { Chimera } from "./chimera.mjs";
 import { cutOff, element, markCut, show } from "./page-answer.mjs";
-import { instructions, setFigures, size, stopwatch, threadsOf } from "./page-figures.mjs";
+import { instructions, setFigures, size, speedOf, threadsOf } from "./page-figures.mjs";
 
 export const find = (id) => document.getElementById(id);
 
@@ -57,7 +57,7 @@ function describe() {
   const kept = storage.cached ? `${size(storage.cached)} kept from before` : "";
   const came = storage.downloaded ? `${size(storage.downloaded)} from the network` : "";
   setFigures(find("figures"), [
-    ...stopwatch().figures(),
+    ...speedOf(null),
     ["Downloaded", [came, kept].filter(Boolean).join(", ")],
     ["Memory", size(model.memoryBytes)],
     ["Runs with", instructions(variant)],
@@ -149,28 +149,27 @@ function placeFor(kind) {
 }
 
 /** Show the text after a prompt. */
-async function complete(prompt, watch) {
+async function complete(prompt) {
   const place = element("div", "text");
   find("output").replaceChildren(place);
   let text = "";
   const pieces = model.generate(prompt, options());
   pieces.result.catch(() => {}); // the iteration throws the same
   try {
-    for await (const { text: more, token } of pieces) {
-      if (token >= 0) watch.token();
+    for await (const { text: more } of pieces) {
       text += more;
       show(place, text);
       tell("text", { text });
     }
   } catch (error) {
     if (!running.signal.aborted) throw error;
-    return { text, place, reason: "abort" };
+    return { text, place, result: null };
   }
-  return { text, place, reason: (await pieces.result).finishReason };
+  return { text, place, result: await pieces.result };
 }
 
 /** Show a message and its answer, part by part. */
-async function converse(content, watch) {
+async function converse(content) {
   const asked = [...messages, { role: "user", content }];
   const question = placeFor("user");
   question.textContent = content;
@@ -180,16 +179,15 @@ async function converse(content, watch) {
   let kind = "";
   const pieces = model.chat(asked, options());
   pieces.result.catch(() => {});
-  let reason = "abort";
+  let result = null;
   try {
-    for await (const { text, token, part } of pieces) {
-      if (token >= 0) watch.token();
+    for await (const { text, part } of pieces) {
       if (part !== kind && text) place = placeFor((kind = part));
       place?.append(text);
       texts[part] = (texts[part] ?? "") + text;
       place?.scrollIntoView({ block: "nearest" });
     }
-    reason = (await pieces.result).finishReason;
+    result = await pieces.result;
   } catch (error) {
     if (!running.signal.aborted) {
       if (!place) question.parentElement.remove();
@@ -198,14 +196,14 @@ async function converse(content, watch) {
     }
   }
   messages = [...asked, { role: "assistant", content: texts.answer }];
-  return { text: texts.answer, place: place ?? question, reason };
+  return { text: texts.answer, place: place ?? question, result };
 }
 
 /** Run the prompt of the form. */
 export async function run() {
   if (running || !find("form").reportValidity()) return;
   const prompt = find("prompt").value;
-  const watch = stopwatch();
+  let figures = speedOf(null);
   running = new AbortController();
   find("failure").hidden = true;
   find("answer").hidden = false;
@@ -213,7 +211,9 @@ export async function run() {
   say("");
   tell("begun", { prompt });
   try {
-    const { text, place, reason } = await (chats() ? converse : complete)(prompt, watch);
+    const { text, place, result } = await (chats() ? converse : complete)(prompt);
+    const reason = result ? result.finishReason : "abort";
+    figures = speedOf(result);
     const cut = cutOff(text, reason);
     markCut(place, cut);
     tell("ended", { text, reason });
@@ -223,7 +223,7 @@ export async function run() {
     fail(error);
   } finally {
     running = null;
-    setFigures(find("figures"), [...watch.figures(), ["Memory", size(model.memoryBytes)]]);
+    setFigures(find("figures"), [...figures, ["Memory", size(model.memoryBytes)]]);
     enter("ready");
   }
 }

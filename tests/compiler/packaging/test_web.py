@@ -66,7 +66,10 @@ def test_a_bundle_has_the_loader_and_the_demo(tmp_path: Path) -> None:
     assert set(made) == {*WEB_FILES, *PAGE_FILES, *DEMO_FILES, *ALWAYS, "examples.json"}
     assert json.loads((tmp_path / "examples.json").read_text("utf-8")) == ["turn it “off”", "b"]
     assert made["examples.json"] == "data"
-    assert "<!-- demo -->" in (tmp_path / "index.html").read_text("utf-8") or not DEMO_FILES
+    assert json.loads((tmp_path / "app.webmanifest").read_text("utf-8"))["name"] == "My_Model"
+    text = (tmp_path / "index.html").read_text("utf-8")
+    named = set(re.findall(r'(?:src|href)="([^":,]+)"', text))
+    assert {"app.webmanifest", "demo.mjs", "page.mjs"} <= named <= set(made)
 
 
 def test_the_plain_page_names_no_file_that_it_has_not(tmp_path: Path) -> None:
