@@ -318,31 +318,32 @@ def test_the_page_in_chromium(server: Server, toy: Any, tmp_path: Path) -> None:
           const find = (id) => frame.contentDocument.getElementById(id);
           const violations = [];
           frame.contentDocument.addEventListener("securitypolicyviolation", (e) => violations.push(e.blockedURI));
-          await until(() => !find("form").hidden || !find("error").hidden);
+          const state = () => frame.contentDocument.querySelector("main").dataset.state;
+          const text = () => find("output").querySelector(".text").firstChild?.textContent ?? "";
+          const ready = () => until(() => state() !== "running");
+          await until(() => state() !== "loading");
           const loadError = find("error").textContent;
           Object.assign(find("temperature"), { value: 1.5 });
           Object.assign(find("seed"), { value: 3 });
           Object.assign(find("tokens"), { value: 20 });
           find("prompt").value = "hello";
-          find("generate").click();
-          await until(() => find("stop").disabled === false);
-          await until(() => find("stop").disabled);
-          const output = find("output").textContent;
+          find("run").click();
+          await ready();
+          const output = text();
           find("tokens").value = 65536;
           find("temperature").value = 0;
-          find("generate").click();
-          await until(() => find("output").textContent.length > 100);
-          find("stop").click();
-          await until(() => find("stop").disabled);
-          const stopped = find("output").textContent.length;
+          find("run").click();
+          await until(() => text().length > 100);
+          find("run").click();
+          await ready();
+          const stopped = text().length;
           find("tokens").value = 20;
           find("temperature").value = 1.5;
-          find("generate").click();
-          await until(() => find("stop").disabled === false);
-          await until(() => find("stop").disabled);
-          const again = find("output").textContent;
-          await post({ output, again, stopped, loadError, violations, speed: find("speed").textContent,
-            title: find("title").textContent, error: find("error").hidden });
+          find("run").click();
+          await ready();
+          const again = text();
+          await post({ output, again, stopped, loadError, violations,
+            title: find("title").textContent, error: find("failure").hidden });
         } catch (error) { await post({ thrown: String(error) }); }
         </script>""",
     )

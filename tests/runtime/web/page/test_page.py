@@ -87,7 +87,8 @@ def test_lights_blinds_heating_and_media_follow() -> None:
     rooms = house["rooms"]
     assert {name: room["light"] for name, room in rooms.items()} == {
         **dict.fromkeys(("bedroom", "bathroom", "office", "garage"), 100),
-        "kitchen": 0, "living room": 40,
+        "kitchen": 0,
+        "living room": 40,
     }
     assert rooms["living room"]["color"] == "red"
     assert (rooms["bedroom"]["blind"], rooms["office"]["blind"], rooms["kitchen"]["blind"]) == (0, 25, 100)
