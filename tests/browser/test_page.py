@@ -208,13 +208,14 @@ def test_the_demo_page_is_for_keyboards_screen_readers_and_days_without_a_networ
 
 @pytest.mark.slow
 def test_the_house_follows_the_answers(tmp_path: Path) -> None:
-    """A model that can answer one thing only, by its schema, and has no chance to say it whole in few tokens."""
-    slots = {"type": "object", "properties": {"area": {"const": "bedroom"}, "domain": {"const": "light"}}}
-    properties = {"intent": {"const": "HassTurnOn"}, "slots": slots | {"required": ["area", "domain"]}}
-    closed = {"additionalProperties": False}
-    schema = {"type": "object", "properties": properties, "required": ["intent", "slots"]} | closed
-    slots |= closed
-    properties["slots"] |= closed
+    """Of a model that can answer one thing only, by its schema."""
+
+    def closed(**properties: Any) -> dict[str, Any]:
+        names = [*properties]
+        return {"type": "object", "properties": properties, "required": names, "additionalProperties": False}
+
+    slots = closed(area={"const": "bedroom"}, domain={"const": "light"})
+    schema = closed(intent={"const": "HassTurnOn"}, slots=slots)
     grammars = GrammarRequest((), json.dumps(schema), 0, "schema")
     packaging = PackagingOptions(examples=("turn on the bedroom light", "once more"))
     names = {"<end>": "end", "<user>": "control", "<think>": "control", "</think>": "control"}
