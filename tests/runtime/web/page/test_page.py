@@ -132,9 +132,8 @@ def test_every_intent_of_the_home_model_has_a_meaning_and_no_answer_breaks_the_p
     intents = [one["properties"]["intent"]["const"] for one in json.loads(schema.read_text("utf-8"))["anyOf"]]
     assert len(intents) > 40
     odd: list[dict[str, Any]] = [answer(intent) for intent in ("constructor", "__proto__", "toString", "Other")]
-    odd += [
-        {"intent": "HassTurnOn", "slots": slots} for slots in (None, [], {"name": 5, "area": {}}, {"area": "__proto__"})
-    ]
+    strange: list[Any] = [None, [], {"name": 5, "area": {}}, {"area": "__proto__"}]
+    odd += [{"intent": "HassTurnOn", "slots": slots} for slots in strange]
     _, said = follow([*map(answer, intents), *odd])
     assert all(said)
     texts = ["", "{", "null", "5", "[]", '{"intent":1}', '{"intent":"a"}', '{"intent":"a","slots":{}}']
