@@ -9,17 +9,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.module import Attribute, Graph, Module, Op
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.ops.movement import parse_shape, tokens_axis
+from chimerac.compiler.ir.trees import MOST_NODES
 from chimerac.compiler.ir.types import TOKENS
 from chimerac.passes.base import Builder, Rewritten, graph_names, uses
 
 
 @dataclass(frozen=True)
 class EntryPoints:
-    """Replaces the graph of the role main; a module without one has its entries already."""
+    """Replaces the graph of the role main; a module without one has its entries already.
 
+    Attributes:
+        speculate: make ``verify``, too: up to ``MOST_NODES`` tokens and the logits of each.
+    """
+
+    speculate: bool = False
     name: str = "entry_points"
 
     def run(self, module: Module) -> Rewritten:
@@ -29,7 +36,18 @@ class EntryPoints:
         prefill, moved = _last_row_early(main)
         decode = replace(prefill, name="decode", tokens=1, role="decode")
         note = f"the last row is taken before {moved} final ops"
-        return Rewritten(replace(module, graphs={"decode": decode, "prefill": prefill}), (note,))
+        graphs = {"decode": decode, "prefill": prefill}
+        if self.speculate:
+            graphs["verify"] = _verify(module.entry("main"))
+        return Rewritten(replace(module, graphs=graphs), (note,))
+
+
+def _verify(main: Graph) -> Graph:
+    """The graph giving the logits of every token; UserError CHM315 if the module itself takes the last."""
+    if not main.results[0].type.is_dynamic:
+        message = "speculation is not compiled yet for a module that gives the logits of its last token only"
+        raise UserError("CHM315", message, hint="give those of every token, or build without --speculate")
+    return replace(main, name="verify", tokens=MOST_NODES, role="verify")
 
 
 def _last_row_early(graph: Graph) -> tuple[Graph, int]:

@@ -17,6 +17,7 @@ NO_GRAMMAR: Final = "none"  #: in place of a grammar's name
 #: The likeliest tokens with all loop iterations, whatever a bundle's defaults: for self-tests and measurements.
 PLAIN: Final[Mapping[str, Any]] = {
     "temperature": 0.0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0, "loops": 0, "exit_threshold": 0.0,
+    "speculate": False,
 }  # fmt: skip
 
 
@@ -44,6 +45,8 @@ class GenerateOptions:
             is a text, the last message of a conversation.
         lists: names that a grammar may copy, by the list: names, areas, floors. Words of the request stand in for a
             list that is not given.
+        speculate: guess several tokens and run them in one pass, which changes no token (docs/spans.md): None does
+            where the bundle was built for it and it pays, False never, True is refused (CHM421) by other bundles.
     """
 
     max_tokens: int = 256
@@ -59,6 +62,7 @@ class GenerateOptions:
     grammar: str | bytes | None = None
     request: str | bytes | None = None
     lists: Mapping[str, Sequence[str]] | None = None
+    speculate: bool | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -77,11 +81,22 @@ class GenerateOptions:
             raise BundleError("CHM420", f"reset is {kind(self.reset)}, not True or False")
         if not isinstance(self.grammar, str | bytes | None):
             raise BundleError("CHM420", f"grammar is {kind(self.grammar)}, not a name or a compiled grammar")
+        if not isinstance(self.speculate, bool | None):
+            raise BundleError("CHM420", f"speculate is {kind(self.speculate)}, not True or False")
         if self.request is not None:
             values["request"] = checked_text(self.request, "the request")
         if self.lists is not None:
             values["lists"] = checked_lists(self.lists)
         return replace(self, **values)
+
+    def check_speculation(self, possible: bool) -> None:
+        """Raise BundleError where speculation was asked for and cannot be: CHM421 by the bundle, CHM420 by options."""
+        if self.speculate and not possible:
+            hint = "build it with --speculate"
+            raise BundleError("CHM421", "the bundle was built without speculation", hint=hint)
+        if self.speculate and self.exit_threshold > 0:
+            hint = "set exit_threshold to 0"
+            raise BundleError("CHM420", "speculation needs a fixed number of loops for all tokens", hint=hint)
 
     def copying_from(self, text: str | bytes) -> Self:
         """The same with a text as the request, if none was given."""

@@ -73,7 +73,7 @@ def test_every_command_is_a_typed_function_that_names_its_errors(name: str) -> N
 
 def test_the_options_of_a_command_are_parameters_of_its_function() -> None:
     """Under the same name, but for what only the command line does with them."""
-    printing = {"json", "quiet", "verbose", "traceback", "timings", "tokens", "help"}
+    printing = {"json", "quiet", "verbose", "traceback", "timings", "tokens", "help", "stats"}
     renamed = {
         "set": "overrides",
         "target": "targets",

@@ -86,6 +86,7 @@ def build(
     loops: int | None = None,
     without: Sequence[str] = (),
     trits: str | None = None,
+    speculate: bool = False,
     dump_passes: str | Path | None = None,
     check: bool = True,
     jobs: int | None = None,
@@ -116,6 +117,8 @@ def build(
         seed: of random weights; the config's when None.
         loops: unroll looped layers this many times; None lets the run time choose.
         without: optional passes to leave out.
+        speculate: let several guessed tokens be run in one pass, with the same text (docs/spans.md); it takes another
+            kernel of the head, and memory.
         trits: form of all packed weights, t2 or t5 (compiler/ir/layouts.py); None takes the fastest for the target.
         dump_passes: folder that gets, in a folder for each target, the text form of the IR after every pass.
         check: run the bundle's self-test at the end where this machine can.
@@ -138,7 +141,7 @@ def build(
         UserError: CHM1xx config, CHM2xx model or weights, CHM3xx targets and tools, CHM4xx the finished bundle.
         InternalError: a bug of chimerac, naming the pass.
     """
-    options = LoweringOptions(loops, without, trits, dump_passes)
+    options = LoweringOptions(loops, without, trits, dump_passes, speculate)
     if str(config) not in builtin_names() and is_published(Path(config)):
         given = {
             "scale": scale,
@@ -170,6 +173,7 @@ def build(
             loops=loops,
             without=without,
             trits=trits,
+            speculate=speculate,
             dump_passes=dump_passes,
             check=check,
             jobs=jobs,
@@ -221,6 +225,7 @@ def compile(
     loops: int | None = None,
     without: Sequence[str] = (),
     trits: str | None = None,
+    speculate: bool = False,
     dump_passes: str | Path | None = None,
     check: bool = True,
     jobs: int | None = None,
@@ -264,7 +269,8 @@ def compile(
             the chat, CHM3xx targets and tools, CHM4xx the finished bundle.
         InternalError: a bug of chimerac, naming the pass.
     """
-    run = _Run(targets, out, LoweringOptions(loops, without, trits, dump_passes), check, jobs, progress, packaging)
+    options = LoweringOptions(loops, without, trits, dump_passes, speculate)
+    run = _Run(targets, out, options, check, jobs, progress, packaging)
     if isinstance(module, str):
         module = module_of_source(module)
     if block < 1:

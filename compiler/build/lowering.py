@@ -9,6 +9,7 @@ from pathlib import Path
 
 from chimerac.compiler.build import pipeline
 from chimerac.compiler.build.timings import TimingLog
+from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.packaging.package import Build
 from chimerac.compiler.packaging.registry import package_of
@@ -18,6 +19,7 @@ from chimerac.targets.code.kernel_queue import KernelQueue
 from chimerac.targets.code.library import code_files
 from chimerac.targets.code.own_checks import check_own_kernels
 from chimerac.targets.code.variants import kernels_of
+from chimerac.targets.isa import ISAS
 from chimerac.targets.limits import check_products
 from chimerac.targets.registry import Target
 
@@ -30,6 +32,7 @@ class LoweringOptions:
     without: Sequence[str] = ()
     trits: str | None = None
     dump_passes: str | Path | None = None
+    speculate: bool = False
 
 
 def lower(
@@ -40,20 +43,29 @@ def lower(
     without: Sequence[str] = (),
     trits: str | None = None,
     dump_passes: str | Path | None = None,
+    speculate: bool = False,
 ) -> tuple[Module, list[PassRecord]]:
     """The module as the target's kernels take it, and what the passes did; parameters as of ``build``."""
     check_products(module, target)
-    steps = passes_for(target, loops=loops, without=without, trits=trits)
+    steps = passes_for(target, loops=loops, without=without, trits=trits, speculate=speculate)
     dump = None if dump_passes is None else pipeline.dump_to(Path(dump_passes) / target.name, module)
     return pipeline.run(module, steps, dump)
 
 
 def passes_for(
-    target: Target, *, loops: int | None = None, without: Sequence[str] = (), trits: str | None = None
+    target: Target,
+    *,
+    loops: int | None = None,
+    without: Sequence[str] = (),
+    trits: str | None = None,
+    speculate: bool = False,
 ) -> list[Pass]:
-    """The passes of a build for a target; parameters as of ``build``."""
+    """The passes of a build for a target; parameters and errors as of ``build``."""
+    if speculate and target.isa not in ISAS:
+        message = f"speculation for {target.name} is not compiled yet"
+        raise UserError("CHM315", message, hint="build it without --speculate, or another target")
     packing = package_of(target).packing(target, trits)
-    return pipeline.passes(loops=loops, packing=packing, without=without)
+    return pipeline.passes(loops=loops, packing=packing, without=without, speculate=speculate)
 
 
 def start_build(
@@ -68,6 +80,7 @@ def start_build(
         without=options.without,
         trits=options.trits,
         dump_passes=options.dump_passes,
+        speculate=options.speculate,
     )
     log.of_target(target.name, "passes", f"{len(records)} passes, {records[-1].ops} ops", time.perf_counter() - begun)
     log.passes(target.name, records)

@@ -24,6 +24,7 @@ from chimerac.passes.loop_unrolling import LoopUnrolling
 from chimerac.passes.moe_sort_dispatch import MoeSortDispatch
 from chimerac.passes.quantized_linear import QuantizedLinear
 from chimerac.passes.scan_hoisting import ScanHoisting
+from chimerac.passes.tree_walks import TreeWalks
 
 #: Passes that change speed or size but never the numbers; any of them may be left out.
 OPTIONAL = frozenset(
@@ -39,10 +40,17 @@ OPTIONAL = frozenset(
 )
 
 
-def passes(*, loops: int | None = None, packing: Sequence[Pass] = (), without: Sequence[str] = ()) -> list[Pass]:
+def passes(
+    *,
+    loops: int | None = None,
+    packing: Sequence[Pass] = (),
+    without: Sequence[str] = (),
+    speculate: bool = False,
+) -> list[Pass]:
     """The pass list of a build.
 
     Args:
+        speculate: make the entries that run trees of tokens, too.
         loops: unroll looped regions this many times; None keeps them as loops with a run-time count.
         packing: the target's weight packing, run near the end.
         without: optional passes to leave out.
@@ -56,7 +64,7 @@ def passes(*, loops: int | None = None, packing: Sequence[Pass] = (), without: S
             raise UserError("CHM311", f"pass {name!r} cannot be left out", hint=hint)
     unroll: list[Pass] = [LoopUnrolling(loops)] if loops is not None else []
     ordered: list[Pass] = [
-        EntryPoints(),  # decode and prefill; the head sees one row
+        EntryPoints(speculate),  # decode and prefill; the head sees one row
         *unroll,  # before lowering, so that every iteration is lowered alike
         MoeSortDispatch(),  # experts to sorted rows
         ScanHoisting(),  # before lowering, so that what is moved is lowered for all rows
@@ -67,6 +75,7 @@ def passes(*, loops: int | None = None, packing: Sequence[Pass] = (), without: S
         FuseElementwise(),  # gates and residuals in one pass over memory
         *packing,  # the layout this target's kernels read
         DeadCode(),  # float weights, ops that fusion emptied
+        *([TreeWalks()] if speculate else []),  # after all that looks at ops, and before they are put in order
         *([LevelOrder()] if packing else []),  # what threads can be given at once, where there are any
     ]
     return [p for p in ordered if p.name not in without]

@@ -62,6 +62,9 @@ from chimerac.compiler.units import decimal_size
     metavar="NAME",
     help="Take a web bundle's loader from this npm package, which `chimerac runtime` makes.",
 )
+@click.option(
+    "--speculate", is_flag=True, help="Let several guessed tokens be run in one pass; the text stays the same."
+)
 @click.option("--no-verify", is_flag=True, help="Do not run the finished bundle's self-test.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Compilers at a time.  [default: one per core]")
 @click.option("--timings", type=click.Path(dir_okay=False), help="Write the times of passes and kernels, as JSON.")

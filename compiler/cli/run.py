@@ -14,6 +14,7 @@ from chimerac.compiler.cli.output import plain_warnings, say, say_generated
 
 if TYPE_CHECKING:
     from chimerac.compiler.verbs.run import Conversation
+    from chimerac.runtime.sessions.speculation import Speculation
 
 
 @click.command()
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 @click.option("--mode", metavar="NAME", help="One of the bundle's modes, which sets the loops.")
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same tokens everywhere.")
 @click.option("--loops", type=int, help="Iterations of looped layers; 0: the model's.  [default: of the mode, else 0]")
+@click.option(
+    "--speculate/--no-speculate",
+    default=None,
+    help="Guess tokens and run several in one pass, which changes none.  [default: where the bundle can and it pays]",
+)
 @click.option("--exit-threshold", type=float, help="Leave loops below this change.  [default: the bundle's, else 0]")
 @click.option("--threads", default=1, show_default=True, help="Share the work; 0 takes one per core, at most 8.")
 @click.option("--grammar", metavar="NAME", help="What the text must follow: a mode, a .lark file, or none.")
@@ -36,11 +42,13 @@ if TYPE_CHECKING:
 @click.option("--names", metavar="FILE", help="JSON with the names of a home, which the model is told.")
 @click.option("--chat", is_flag=True, help="Answer messages, as the model's chat template puts them.")
 @click.option("--system", metavar="TEXT", help="With --chat: what the system says before the first message.")
+@click.option("--stats", is_flag=True, help="Print what guessing tokens did, to standard error.")
 @click.option("--tokens", "show_tokens", is_flag=True, help="Print token numbers, one JSON list, in place of text.")
 def run(
     bundle: str | None,
     prompt: str | None,
     show_tokens: bool,
+    stats: bool,
     choices: str | None,
     chat: bool,
     system: str | None,
@@ -58,6 +66,8 @@ def run(
 
     if system is not None and not chat:
         raise click.UsageError("--system needs --chat.")
+    if stats and (chat or prompt is None):
+        raise click.UsageError("--stats needs a PROMPT, and no --chat.")
     options["choices"] = None if choices is None else read_choices(choices)
     chosen = Path(bundle) if bundle else find_bundle()
     announce_code(chosen)
@@ -73,10 +83,19 @@ def run(
             with Conversation(chosen, **options) as conversation:
                 _converse(conversation, chosen)
         elif show_tokens:
-            say(json.dumps(generate(chosen, prompt, **options).tokens))
+            answer = generate(chosen, prompt, **options)
+            say(json.dumps(answer.tokens))
         else:
-            generate(chosen, prompt, hear=_say, **options)
+            answer = generate(chosen, prompt, hear=_say, **options)
             say()
+    if stats:
+        say(_stats(answer.speculation, len(answer.tokens)), err=True)
+
+
+def _stats(found: Speculation, tokens: int) -> str:
+    by = "".join(f", {right} of {guessed} by {name}" for name, (guessed, right) in found.sources.items())
+    passes = f"{found.passes} passes, {found.rollbacks} of them with guesses that were wrong"
+    return f"{tokens} tokens: {found.accepted} of {found.proposed} guesses taken{by}; {passes}"
 
 
 def _converse(conversation: Conversation, bundle: Path) -> None:

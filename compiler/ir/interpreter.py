@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -31,6 +32,8 @@ from chimerac.compiler.ir.module import (
 )
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.scans import Scan
+from chimerac.compiler.ir.tree_runs import TreeRun
+from chimerac.compiler.ir.trees import Replay, Walk
 from chimerac.compiler.ir.unpacking import PackedRows
 
 Environment = dict[str, np.ndarray]
@@ -89,6 +92,7 @@ class Session:
         self._overwritten = frozenset[str]() if observe is not None else frozenset(_overwritten(module))
         self._keep_unpacked = not is_large(module)
         self._unpacked: dict[tuple[int, int, int], np.ndarray] = {}
+        self.tree: TreeRun | None = None  #: that was verified, and of which no path was committed yet
         self.states: dict[str, np.ndarray] = {}
         for name, state in module.states.items():
             copies = np.zeros((state.iterations, *_static_shape(state.type.shape)), state.type.numpy)
@@ -189,6 +193,8 @@ class Session:
             return (self._loop(op, op.regions[0], environment),)
         if op.name == "scan":
             return self._scan(Scan.of(op), environment, iteration)
+        if op.name in ("walk", "replay"):
+            return self._in_tree(op, environment, iteration)
         definition = OPS[op.name]
         reference = definition.reference
         if self._overwritten.intersection(op.operands[i].name for i in definition.in_place.values()):
@@ -226,6 +232,60 @@ class Session:
             carried = [environment[v.name] for v in scan.following]
             made[place] = [environment[v.name] for v in scan.made]
         return (*carried, *(np.concatenate(rows) for rows in zip(*(made[place] for place in places), strict=True)))
+
+    def _in_tree(self, op: Op, environment: Environment, iteration: int) -> Sequence[np.ndarray]:
+        """The rows of a ``walk``; none of a ``replay``."""
+        if self.tree is None:
+            raise InternalError(f"{op.name} without a tree")
+        run = partial(self._run_region, environment=environment)
+        if op.name == "walk":
+            found = Walk.of(op)
+            sequences = [environment[v.name] for v in found.sequences]
+            return self.tree.walk(self, found, sequences, int(environment[found.position.name]), iteration, run)
+        again = Replay.of(op)
+        for turn in range(self.control.loops if again.looped else 1):
+            self.tree.replay(again, self.position, turn, run)
+        return ()
+
+    def _run_region(
+        self, region: Region, arguments: Sequence[np.ndarray], iteration: int, environment: Environment
+    ) -> Sequence[np.ndarray]:
+        environment.update(zip((v.name for v in region.arguments), arguments, strict=True))
+        self._run(region.ops, environment, iteration)
+        return [environment[v.name] for v in region.results]
+
+    def verify(self, tokens: Sequence[int], parents: Sequence[int]) -> np.ndarray:
+        """Logits f32[N, V] of the nodes of a tree, as if the tokens of a node's path had been run one by one.
+
+        Nothing else may be run before ``commit``.
+
+        Args:
+            tokens: of the nodes, up to ``MOST_NODES``.
+            parents: of each node one before it; -1 of node 0.
+        """
+        if self.control.exit_threshold > 0:
+            raise ValueError("a tree has a fixed number of iterations")
+        graph = self.module.entry("verify")
+        tree = TreeRun(parents, graph.tokens)
+        room = self.module.block - self.position % self.module.block
+        if len(tokens) != len(parents) or max(tree.depths) >= room:
+            raise ValueError(f"{len(tokens)} tokens of {len(parents)} nodes within {room} positions")
+        self.tree = tree
+        names = (v.name for v in graph.inputs)
+        environment = dict(zip(names, (np.asarray(tokens, np.int32), np.array(self.position, np.int32)), strict=True))
+        self._enter(graph, environment)
+        return environment[graph.results[0].name].reshape(len(tokens), -1)
+
+    def commit(self, path: Sequence[int]) -> None:
+        """Make the state that after a path of the tree of the last ``verify``; it begins with node 0."""
+        graph = self.module.entry("commit")
+        if self.tree is None or not self.tree.is_path(path):
+            raise ValueError(f"{list(path)} is no path of a tree that was verified")
+        self.tree.path = list(path)
+        position = np.array(self.position, np.int32)
+        self._enter(graph, {graph.inputs[0].name: np.zeros(len(path), np.int32), graph.inputs[1].name: position})
+        self.position += len(path)
+        self.tree = None
 
     def _loop(self, op: Op, region: Region, environment: Environment) -> np.ndarray:
         carried = environment[op.operands[0].name]

@@ -42,7 +42,7 @@ def print_module(module: Module) -> str:
         role = f" role={graph.role}" if graph.role != "main" else ""
         lines.append(f"graph {graph.name}({_declare(graph.inputs)}) tokens={graph.tokens}{role} {{")
         lines += _print_ops(graph.ops, "  ")
-        lines += [f"  return {', '.join(map(str, graph.results))}", "}"]
+        lines += [f"  return {', '.join(map(str, graph.results))}".rstrip(), "}"]
     return "\n".join(lines) + "\n"
 
 
@@ -68,7 +68,7 @@ def _print_ops(ops: tuple[Op, ...], indent: str) -> Iterator[str]:
         for region in op.regions:
             yield f"{line} ({_declare(region.arguments)}) {{"
             yield from _print_ops(region.ops, indent + "  ")
-            yield f"{indent}  yield {', '.join(map(str, region.results))}"
+            yield f"{indent}  yield {', '.join(map(str, region.results))}".rstrip()
             yield f"{indent}}}"
 
 
@@ -181,8 +181,8 @@ class _Parser:
         """Ops up to the line that starts with ``end``, and the values that line names; the closing brace is eaten."""
         ops: list[Op] = []
         while True:
-            if stop := self.match(re.compile(rf"{end} (.*)")):
-                results = self.use(stop[1])
+            if stop := self.match(re.compile(rf"{end}(?: (.*))?")):
+                results = self.use(stop[1] or "")
                 if self.match(re.compile(r"\}")) is None:
                     raise self.fail("expected }")
                 return tuple(ops), results

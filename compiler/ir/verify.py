@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from chimerac.compiler.errors import InternalError
+from chimerac.compiler.ir import trees
 from chimerac.compiler.ir.module import Graph, Module, Op, Region, Value
 from chimerac.compiler.ir.ops import OPS, OpDef, TypeRuleError
 from chimerac.compiler.ir.ops.definition import Stage
 from chimerac.compiler.ir.scans import problem_of, result_types
 from chimerac.compiler.ir.types import TensorType, i32
+
+_PROBLEMS = {"scan": problem_of, "walk": trees.problem_of, "replay": trees.problem_of}
 
 
 def verify(module: Module, stage: Stage = "imported") -> None:
@@ -124,10 +127,10 @@ def _result_types(module: Module, op: Op, where: str) -> tuple[TensorType, ...]:
         if op.operands[0].type != state.type:
             raise InternalError(f"{where}: {op.operands[0].type} written to state {name} of {state.type}")
         return ()
-    if op.name == "scan":
-        if (problem := problem_of(op)) is not None:
+    if op.name in _PROBLEMS:
+        if (problem := _PROBLEMS[op.name](op)) is not None:
             raise InternalError(f"{where}: {problem}")
-        return result_types(op)
+        return result_types(op) if op.name == "scan" else tuple(value.type for value in op.regions[0].results)
     try:
         return OPS[op.name].infer([v.type for v in op.operands], op.attributes)
     except TypeRuleError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Self
@@ -16,6 +16,7 @@ from chimerac.runtime.errors import BundleError
 from chimerac.runtime.reference.tokenizer import read_tokenizer
 from chimerac.runtime.sessions.conversation import ChatPiece, checked_messages
 from chimerac.runtime.sessions.interface import FinishReason, Piece, Prompt
+from chimerac.runtime.sessions.speculation import Speculation
 
 MAX_TOKENS: Final = 64  #: of an answer, where nobody says more
 
@@ -27,11 +28,13 @@ class Answer:
     Attributes:
         tokens: their ids, without those of the prompt.
         finish_reason: "stop" where the model or the grammar ended it, "length" where ``max_tokens`` did.
+        speculation: what guessing tokens did for it.
     """
 
     text: str
     tokens: tuple[int, ...]
     finish_reason: FinishReason | None
+    speculation: Speculation = field(default_factory=Speculation)
 
     def __str__(self) -> str:
         return self.text
@@ -64,7 +67,8 @@ def run(
         threads: share the work; 0 takes one per core, at most 8.
         hear: is told each piece of text as it comes.
         options: of ``Session.generate``: max_tokens, temperature, top_p, top_k, repetition_penalty, mode, seed, loops,
-            exit_threshold. What is not given, or None, is the bundle's default; where it has none, max_tokens is 64.
+            exit_threshold, speculate. What is not given, or None, is the bundle's default; where it has none,
+            max_tokens is 64.
 
     Raises:
         UserError: CHM4xx, a bundle that does not open or an option out of range; CHM280 to CHM285, a grammar that
@@ -86,7 +90,7 @@ def run(
             if hear is not None:
                 hear(piece.text)
         session = conversation.session
-        return Answer("".join(text), tuple(session.tokens()), session.finish_reason)
+        return Answer("".join(text), tuple(session.tokens()), session.finish_reason, session.speculation())
 
 
 class Conversation:

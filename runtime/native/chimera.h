@@ -174,6 +174,31 @@ CHM_API int32_t chm_session_generate(chm_session *session, int32_t *token);
  * until the next call with this session. */
 CHM_API const uint8_t *chm_session_text(const chm_session *session, size_t *bytes);
 
+/* Speculation: several tokens are guessed and run in one pass, and those that would have been chosen anyway are taken, so
+ * that tokens, logits and states are the same as without it, to the bit; docs/spans.md. Guesses are what followed the same
+ * last tokens before, and what a grammar leaves. With an exit threshold each token is run by itself. */
+
+/* 1 if the bundle was built with speculation, else 0. */
+CHM_API int32_t chm_speculates(void);
+/* nodes: 0 no speculation; 1 as much as pays, which sessions begin with; 2 to 20: guess as much as there is room for in
+ * passes of so many tokens, whether it pays or not. CHM_ERROR_STATE: the bundle was built without. */
+CHM_API int32_t chm_session_set_speculation(chm_session *session, int32_t nodes);
+/* Numbers since the last chm_session_begin_generation: passes; guesses; those that were taken; passes of which not all were
+ * taken; guesses and taken ones by who guessed: earlier text, the grammar, a drafter. */
+enum {
+  CHM_COUNTER_PASSES = 0,
+  CHM_COUNTER_ROLLBACKS = 1,
+  CHM_COUNTER_PROPOSED = 2, /* and 4, 6, 8 by who guessed */
+  CHM_COUNTER_ACCEPTED = 3  /* and 5, 7, 9 */
+};
+#define CHM_COUNTERS 10
+CHM_API int32_t chm_session_counters(chm_session *session, uint64_t *counters, size_t count);
+/* Guesses of the caller's own, in place of others: a tree below the last token of the text, of which position tokens are
+ * known. Sets tokens and parents, each a node before it or -1 for that token, of at most most nodes, and returns their
+ * number; it may be called in the middle of any call that generates. NULL: none. */
+typedef int32_t (*chm_drafter)(void *context, int32_t position, int32_t *tokens, int32_t *parents, int32_t most);
+CHM_POSIX_API int32_t chm_session_set_drafter(chm_session *session, chm_drafter drafter, void *context);
+
 /* float[vocab] after the last token that was run, NULL before the first. Valid until the next token is run. */
 CHM_API const float *chm_session_logits(const chm_session *session);
 /* Number of tokens that were run, of a module without tokens that of calls. Of a call that runs, those up to now. */

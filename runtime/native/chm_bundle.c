@@ -30,6 +30,8 @@ static int32_t check_model(void) {
     return wrong_model("a number is out of range");
   if (speaks && !find_entry(CHM_ROLE_DECODE, 1)) return wrong_model("it has no entry for one token");
   if (speaks && !find_entry(CHM_ROLE_PREFILL, chm_model.block)) return wrong_model("it has no entry for a block of tokens");
+  bool verifies = find_entry(CHM_ROLE_VERIFY, CHM_MOST_NODES), commits = find_entry(CHM_ROLE_COMMIT, CHM_MOST_NODES);
+  if (verifies != commits || (bool)chm_speculates() != verifies) return wrong_model("its entries for trees");
   for (int32_t i = 0; i < chm_model.n_entries; ++i)
     if (!chm_entry_valid(&chm_model.entries[i])) return wrong_model(chm_model.entries[i].name);
   for (int32_t i = 0; i < chm_model.n_states; ++i) {
@@ -102,6 +104,8 @@ int32_t chm_bundle_open(const void *weights, size_t weights_bytes, const void *t
   bundle->pool.threads = 1;
   bundle->decode = find_entry(CHM_ROLE_DECODE, 1);
   bundle->prefill = find_entry(CHM_ROLE_PREFILL, chm_model.block);
+  bundle->verify = find_entry(CHM_ROLE_VERIFY, CHM_MOST_NODES);
+  bundle->commit = find_entry(CHM_ROLE_COMMIT, CHM_MOST_NODES);
   bundle->weights = (const uint8_t **)(void *)(bundle + 1);
   bundle->excluded = (uint8_t *)(bundle + 1) + pointer_bytes;
 

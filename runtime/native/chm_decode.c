@@ -1,5 +1,5 @@
 /* The decode loop of a session: running tokens through the model, and choosing the next ones. */
-#include "chm_session.h"
+#include "chm_spans.h"
 
 _Static_assert(CHM_MAX_TEXT_BYTES >= 3 * (255 + 4), "the text of a token of 255 bytes, all replaced");
 
@@ -33,8 +33,10 @@ int32_t chm_session_complete(const chm_session *session) {
 
 /* ---- running tokens ---- */
 
-static void remember(chm_sequence *sequence, int32_t token) {
+static void remember(chm_session *session, int32_t token) {
+  chm_sequence *sequence = &session->sequence;
   sequence->history[sequence->seen++ % CHM_HISTORY_TOKENS] = token;
+  chm_spans_remember(session, token);
 }
 
 /* Run checked tokens. A call never crosses a position divisible by the block; with an exit threshold each token is a
@@ -48,7 +50,9 @@ static int32_t run(chm_session *session, const int32_t *tokens, size_t count) {
     int32_t n = session->exit_threshold > 0.0f ? 1 : count < (size_t)room ? (int32_t)count : room;
     const chm_entry_desc *entry = n == 1 ? session->bundle->decode : session->bundle->prefill;
     chm_call call = {.tokens = tokens, .logits = session->logits, .n = n};
+    int64_t begun = chm_spans_clock(session);
     chm_session_run(session, entry, &call);
+    if (n == 1) chm_spans_note_decode(session, begun);
     __atomic_store_n(&sequence->position, sequence->position + n, __ATOMIC_RELAXED);
     tokens += n;
     count -= (size_t)n;
@@ -58,10 +62,25 @@ static int32_t run(chm_session *session, const int32_t *tokens, size_t count) {
 
 int32_t chm_session_settle(chm_session *session) {
   chm_sequence *sequence = &session->sequence;
+  chm_spans_commit(session);
   if (!sequence->n_pending) return CHM_OK;
   int32_t status = run(session, sequence->pending, (size_t)sequence->n_pending);
   if (!status) sequence->n_pending = 0;
   return status;
+}
+
+/* Have the logits after the pending tokens: those of a tree that has guessed them, or of a new one, or of their own run. */
+static int32_t advance(chm_session *session) {
+  chm_sequence *sequence = &session->sequence;
+  int32_t known = 0;
+  while (known < sequence->n_pending && chm_spans_take(session, sequence->pending[known])) ++known;
+  sequence->n_pending -= known;
+  memmove(sequence->pending, sequence->pending + known, (size_t)sequence->n_pending * sizeof *sequence->pending);
+  if (!sequence->n_pending) return CHM_OK;
+  chm_spans_commit(session);
+  if (!chm_spans_verify(session)) return chm_session_settle(session);
+  sequence->n_pending = 0;
+  return CHM_OK;
 }
 
 static int32_t prefill(chm_session *session, const int32_t *tokens, size_t count) {
@@ -72,8 +91,8 @@ static int32_t prefill(chm_session *session, const int32_t *tokens, size_t count
   if (!status) status = chm_session_settle(session);
   if (!status) status = run(session, tokens, count);
   if (status) return status;
-  for (size_t i = count > CHM_HISTORY_TOKENS ? count - CHM_HISTORY_TOKENS : 0; i < count; ++i)
-    remember(&session->sequence, tokens[i]);
+  size_t kept = session->spans ? CHM_PAST : CHM_HISTORY_TOKENS;
+  for (size_t i = count > kept ? count - kept : 0; i < count; ++i) remember(session, tokens[i]);
   return CHM_OK;
 }
 
@@ -135,6 +154,7 @@ static int32_t begin_generation(chm_session *session, int32_t max_tokens) {
   }
   session->sequence.remaining = max_tokens;
   session->sequence.finished = 0;
+  chm_spans_forget_counts(session->spans);
   start_grammar(session);
   return CHM_OK;
 }
@@ -200,7 +220,7 @@ static int32_t generate(chm_session *session, int32_t *token) {
   int32_t status = ask_grammar(session, &allowed);
   if (status == CHM_FINISHED) return finish(session);
   bool forced = allowed.amount == 1; /* then no logits are needed, and several tokens are run at once */
-  if (!status && (!forced || sequence->n_pending == CHM_MAX_PENDING)) status = chm_session_settle(session);
+  if (!status && (!forced || sequence->n_pending == CHM_MAX_PENDING)) status = advance(session);
   if (status) return status;
   int32_t chosen = forced ? allowed.single : sample(session, &allowed);
   if (chosen < 0) return chm_fail(CHM_ERROR_NO_TOKEN, "every logit at position %d is excluded or not a number",
@@ -211,7 +231,7 @@ static int32_t generate(chm_session *session, int32_t *token) {
     chm_soft_count(session->grammar, &sequence->rhythm, chosen);
   }
   *token = sequence->pending[sequence->n_pending++] = chosen;
-  remember(sequence, chosen);
+  remember(session, chosen);
   --sequence->remaining;
   if (session->grammar && sequence->place.finished) return finish(session);
   for (uint32_t i = 0; i < session->n_stop_tokens; ++i)

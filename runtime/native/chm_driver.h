@@ -48,6 +48,39 @@ void *memcpy(void *target, const void *source, size_t size);
 #define CHM_SCALAR(argument) ((int32_t)(intptr_t)(argument))
 #define CHM_RESULT(argument) ((void *)(uintptr_t)(argument))
 
+/* The state that a path begins with, in its slot; slots are so many bytes apart. */
+static inline void chm_branch(const chm_path *path, uint8_t *slots, size_t apart, const void *committed, size_t bytes) {
+  if (path->source == path->slot) return;
+  memcpy(slots + (size_t)path->slot * apart,
+         path->source < 0 ? committed : slots + (size_t)path->source * apart, bytes);
+}
+
+/* The rows of a cache [blocks, rows] at the positions of a tree, to a place [blocks, most] of their own, and back. */
+static inline void chm_keep_rows(const chm_call *call, void *kept, const void *cache, int32_t blocks, int32_t rows,
+                                 size_t row_bytes, int32_t most) {
+  for (int32_t block = 0; block < blocks; ++block)
+    for (int32_t i = 0; i < call->span; ++i)
+      memcpy((uint8_t *)kept + ((size_t)block * (size_t)most + (size_t)i) * row_bytes,
+             (const uint8_t *)cache + ((size_t)block * (size_t)rows + (size_t)((call->position + i) % rows)) * row_bytes,
+             row_bytes);
+}
+static inline void chm_return_rows(const chm_call *call, const void *kept, void *cache, int32_t blocks, int32_t rows,
+                                   size_t row_bytes, int32_t most) {
+  for (int32_t block = 0; block < blocks; ++block)
+    for (int32_t i = 0; i < call->span; ++i)
+      memcpy((uint8_t *)cache + ((size_t)block * (size_t)rows + (size_t)((call->position + i) % rows)) * row_bytes,
+             (const uint8_t *)kept + ((size_t)block * (size_t)most + (size_t)i) * row_bytes, row_bytes);
+}
+
+/* Rows of the nodes of a path and of those above it, from [nodes] to a cache [rows]. */
+static inline void chm_put_path(const chm_call *call, const chm_path *path, const void *nodes, void *cache, int32_t rows,
+                                size_t row_bytes) {
+  int32_t position = call->position + path->depth + path->count - 1;
+  for (int32_t node = path->begin + path->count - 1; node >= 0; node = call->parents[node], --position)
+    memcpy((uint8_t *)cache + (size_t)(position % rows) * row_bytes, (const uint8_t *)nodes + (size_t)node * row_bytes,
+           row_bytes);
+}
+
 /* Sum in 8 lanes, then 4, 2, 1: lanes8_sum of docs/numerics.md. Compiled with -ffp-contract=off. */
 static inline float chm_lanes8(const float lanes[8]) {
   const float a0 = lanes[0] + lanes[4], a1 = lanes[1] + lanes[5];

@@ -282,6 +282,7 @@ struct chm_bundle {
   uint32_t sessions;
   int32_t calls; /* with sessions, that run; -1 while the number of threads is being changed */
   const chm_entry_desc *decode, *prefill; /* NULL of a model without tokens */
+  const chm_entry_desc *verify, *commit;  /* NULL of one that verifies no trees */
   chm_pool pool;
   struct {
     const void *start;

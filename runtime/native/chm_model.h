@@ -13,7 +13,7 @@
 #include "chimera.h"
 #include "chm_cpu.h"
 
-#define CHM_MODEL_ABI 8u
+#define CHM_MODEL_ABI 9u
 #define CHM_NO_SECTION (-1)
 
 /* Whether a driver can be told to measure its steps: a wasm module has no clock. */
@@ -48,6 +48,17 @@ typedef struct chm_profile {
 /* A step begins, and the one that ran ends; -1: the call ends. */
 void chm_profile_step(chm_profile *profile, int32_t step);
 
+/* Nodes of a tree of tokens that follow one another, begin to begin + count - 1: each but the first is the child of the one
+ * before it. */
+typedef struct chm_path {
+  int32_t begin, count;
+  int32_t depth;  /* of the first: its position less that of the call */
+  int32_t source; /* slot with the states that it begins with, -1 for those of the session */
+  int32_t slot;   /* that its states are in, 0 to 3: no tree needs more whose smallest subtrees come first */
+} chm_path;
+
+#define CHM_MOST_NODES 20 /* of a tree */
+
 /* One forward call over n consecutive tokens, 1 <= n <= block, that crosses no absolute position divisible by block; or, of
  * an entry of tensors, over tensors whose axis that varies has the extent n. */
 typedef struct chm_call {
@@ -55,7 +66,7 @@ typedef struct chm_call {
   uint8_t *state;                /* [state_bytes] 64-byte aligned */
   uint8_t *arena;                /* [arena_bytes] 64-byte aligned */
   const int32_t *tokens;         /* [n] each in 0..vocab-1 */
-  float *logits;                 /* [vocab] of the last of the n tokens */
+  float *logits;                 /* [vocab] of the last of the n tokens; of verify [n, vocab] */
   int32_t n;
   int32_t position;              /* absolute position of tokens[0]; of tensors, the number of calls before this one */
   int32_t loops;                 /* iterations of the looped region, 1..max_loops */
@@ -63,6 +74,12 @@ typedef struct chm_call {
   int32_t iterations;            /* out: iterations that were run */
   chm_pool *pool;                /* NULL: the calling thread alone */
   chm_profile *profile;          /* of the functions that measure */
+  /* of verify, whose tokens are the nodes of a tree, and of commit, whose paths are the one that was chosen */
+  const chm_path *paths;  /* [n_paths] in the order of their nodes */
+  const int32_t *parents; /* [n] of verify: each node's, -1 of node 0 */
+  uint8_t *kept;          /* [kept_bytes] what commit needs of verify */
+  int32_t n_paths;
+  int32_t span;           /* positions that the tree has tokens at */
   const void *const *inputs;     /* [n_inputs] of an entry of tensors, aligned to their elements, like the next */
   void *const *results;          /* [n_results] neither overlaps an input nor another one */
 } chm_call;
@@ -102,14 +119,15 @@ typedef struct chm_step_desc {
 typedef enum chm_role {
   CHM_ROLE_DECODE = 1,  /* one token, its logits */
   CHM_ROLE_PREFILL = 2, /* some tokens, the logits of the last */
-  CHM_ROLE_VERIFY = 3,  /* some tokens, the logits of each */
-  CHM_ROLE_CALL = 4     /* tensors to tensors; several entries may have this role, their names tell them apart */
+  CHM_ROLE_VERIFY = 3,  /* a tree of tokens, the logits of each; states stay as they are, but for rows of caches */
+  CHM_ROLE_CALL = 4,    /* tensors to tensors; several entries may have this role, their names tell them apart */
+  CHM_ROLE_COMMIT = 5   /* after verify: the states after one of the paths */
 } chm_role;
 
 typedef struct chm_entry_desc {
   const char *name;
   int32_t role;   /* chm_role */
-  int32_t tokens; /* most of a call; decode: 1, prefill: the model's block */
+  int32_t tokens; /* most of a call; decode: 1, prefill: the model's block, verify and commit: CHM_MOST_NODES */
   void (*run)(chm_call *call);
   void (*measured)(chm_call *call); /* as run, tells profile where its steps begin; NULL without CHM_HAS_CLOCK */
   /* of entries of the role call */
@@ -128,6 +146,7 @@ typedef struct chm_model_desc {
   int32_t context;      /* most tokens of a sequence; 0: as many as there are positions */
   int32_t min_loops, max_loops, default_loops; /* min_loops is max_loops where loops are unrolled */
   uint64_t state_bytes, arena_bytes;
+  uint64_t kept_bytes; /* from verify to commit */
   int32_t n_sections, n_states;
   const chm_section_desc *sections;
   const chm_state_desc *states;

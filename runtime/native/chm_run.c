@@ -44,6 +44,7 @@ static const char usage[] =
     "      --mode NAME           one of the bundle's modes, which sets the loops\n"
     "      --loops L             iterations of looped layers; 0 takes the model's default (0)\n"
     "      --exit-threshold E    leave loops early below this change; 0 never (0)\n"
+    "      --no-speculate        never guess tokens and run several in one pass\n"
     "      --threads T           threads that share the work; 0 is one per core, at most 8 (1)\n"
     "      --kernels NAME        kernels to use in place of the best for this processor\n"
     "      --bundle DIR          folder of the bundle (that of this program)\n"
@@ -56,7 +57,7 @@ typedef struct settings {
   uint32_t stream;
   int32_t max_tokens, top_k, loops, threads;
   const char *kernels, *folder, *prompt, *grammar, *mode;
-  bool serve, info;
+  bool serve, info, no_speculation;
 } settings;
 
 /* Beside the library's: what only this file finds. */
@@ -133,6 +134,7 @@ static int read_arguments(int count, char **arguments, settings *s) {
       {"--grammar", NULL, NULL, NULL, &s->grammar, NULL},
       {"--mode", NULL, NULL, NULL, &s->mode, NULL},
       {"--bundle", NULL, NULL, NULL, &s->folder, NULL},
+      {"--no-speculate", NULL, NULL, NULL, NULL, &s->no_speculation},
       {"--info", NULL, NULL, NULL, NULL, &s->info},
       {"--serve", NULL, NULL, NULL, NULL, &s->serve},
   };
@@ -295,6 +297,7 @@ static int32_t apply(const settings *s) {
 
 static int32_t apply_all(const settings *s) {
   int32_t status = apply(s);
+  if (!status && s->no_speculation) status = chm_session_set_speculation(session, 0);
   return status ? status : use_grammar(s->grammar);
 }
 
@@ -544,6 +547,15 @@ static int32_t serve_echo(char *line) {
   return CHM_OK;
 }
 
+/* speculation NODES, as of chm_session_set_speculation */
+static int32_t serve_speculation(char *line) {
+  int32_t nodes;
+  if (!read_i32(next_word(&line), &nodes)) return BAD_REQUEST;
+  int32_t status = chm_session_set_speculation(session, nodes);
+  if (!status) printf("ok");
+  return status;
+}
+
 static int32_t serve_one(char *line) {
   const char *request = next_word(&line);
   int32_t number, status = CHM_OK;
@@ -561,6 +573,8 @@ static int32_t serve_one(char *line) {
   else if (!strcmp(request, "grammar")) status = serve_grammar(line);
   else if (!strcmp(request, "words")) status = serve_words(line);
   else if (!strcmp(request, "next")) status = serve_next();
+  else if (!strcmp(request, "speculates")) printf("ok %d", (int)chm_speculates());
+  else if (!strcmp(request, "speculation")) status = serve_speculation(line);
   else if (!strcmp(request, "call")) status = serve_call(line);
   else if (!strcmp(request, "state_hash")) status = serve_hash(chm_session_state_hash);
   else if (!strcmp(request, "logits_hash")) status = serve_hash(chm_session_logits_hash);

@@ -1,5 +1,5 @@
 /* A session: one sequence of tokens and its recurrent state; its life, one call at a time, and its settings. */
-#include "chm_session.h"
+#include "chm_spans.h"
 
 /* ---- one call at a time ---- */
 
@@ -32,7 +32,7 @@ __attribute__((noinline)) int32_t chm_session_leave(chm_session *session, int32_
 /* ---- memory ---- */
 
 typedef struct chm_layout {
-  uint64_t state, arena, logits, scores, mass, order, table, total;
+  uint64_t state, arena, logits, scores, mass, order, table, spans, kept, rows, total;
 } chm_layout;
 
 static bool lay_out(chm_layout *layout) {
@@ -45,6 +45,7 @@ static bool lay_out(chm_layout *layout) {
     if (starts[i]) *starts[i] = end;
     if (!chm_add(end, sizes[i], &end) || !chm_align(end, &end)) return false;
   }
+  if (chm_speculates() && !chm_spans_lay_out(&layout->spans, &layout->kept, &layout->rows, &end)) return false;
   layout->total = end;
   return end <= SIZE_MAX / 2;
 }
@@ -70,6 +71,8 @@ chm_rows chm_state_rows(int32_t state, int32_t position) {
 }
 
 void chm_session_start(chm_session *session) {
+  chm_spans_commit(session); /* brings back rows of caches that guesses took */
+  chm_spans_start(session->spans);
   for (int32_t i = 0; i < chm_model.n_states; ++i) {
     const chm_state_desc *state = &chm_model.states[i];
     chm_rows used = chm_state_rows(i, session->sequence.position);
@@ -113,6 +116,12 @@ int32_t chm_session_open(chm_bundle *bundle, const chm_allocator *allocator, chm
   session->mass = (float *)(void *)(block + layout.mass);
   session->order = (uint32_t *)(void *)(block + layout.order);
   session->table = block + layout.table;
+  if (chm_speculates()) {
+    session->spans = (chm_spans *)(void *)(block + layout.spans);
+    session->spans->kept = block + layout.kept;
+    session->spans->logits = (float *)(void *)(block + layout.rows);
+    session->spans->most = 1;
+  }
   session->loops = chm_model.default_loops;
   session->sampling = (chm_sampling){.top_p = 1.0f, .repetition_penalty = 1.0f};
   memcpy(session->stop_tokens, bundle->stop_tokens, sizeof session->stop_tokens);
@@ -160,7 +169,7 @@ void chm_session_run(chm_session *session, const chm_entry_desc *entry, chm_call
   call->weights = session->bundle->weights;
   call->state = session->state;
   call->arena = session->arena;
-  call->position = sequence->position;
+  if (entry != session->bundle->commit) call->position = sequence->position;
   call->loops = session->loops;
   call->exit_threshold = session->exit_threshold;
   call->iterations = session->loops;
@@ -190,8 +199,10 @@ int32_t chm_session_set_loops(chm_session *session, int32_t loops) {
   if (loops && (loops < least || loops > chm_model.max_loops))
     status = chm_fail(CHM_ERROR_ARGUMENT, "%d loops; %d to %d are possible, or 0 for the default", (int64_t)loops,
                       (int64_t)least, (int64_t)chm_model.max_loops);
-  else
+  else {
+    chm_spans_commit(session); /* with the number it was verified with */
     session->loops = loops ? loops : chm_model.default_loops;
+  }
   return chm_session_leave(session, status);
 }
 

@@ -22,6 +22,8 @@ typedef struct chm_sequence {
   chm_configuration place; /* of the generation in the grammar */
 } chm_sequence;
 
+typedef struct chm_spans chm_spans; /* chm_spans.h */
+
 struct chm_session {
   chm_bundle *bundle;
   chm_allocator allocator;
@@ -40,6 +42,7 @@ struct chm_session {
   int32_t stop_tokens[CHM_MAX_STOP_TOKENS];
   uint32_t n_stop_tokens;
   chm_grammar *grammar; /* or NULL */
+  chm_spans *spans;     /* NULL of a model that verifies no trees */
   chm_profile profile;
   chm_sequence sequence;
   size_t text_bytes;
@@ -68,7 +71,7 @@ int32_t chm_check_tokens(const int32_t *tokens, size_t count);
 /* Back to position 0: the model's initial state, zero logits, an empty sequence. */
 void chm_session_start(chm_session *session);
 
-/* Run an entry of the model in a call; the caller counts what was run in the position. */
+/* Run an entry of the model in a call; the caller counts what was run in the position. A commit begins at the call's. */
 void chm_session_run(chm_session *session, const chm_entry_desc *entry, chm_call *call);
 
 /* ---- chm_call.c ---- */

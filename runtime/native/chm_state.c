@@ -4,7 +4,7 @@
  * equal bytes whatever the target. Nothing is allocated: a snapshot goes to the caller's memory, and the table of the
  * sections of one that is read has its place in the session.
  */
-#include "chm_session.h"
+#include "chm_spans.h"
 
 #define SPARE_SECTIONS 64u /* that a snapshot may have beyond those of the model */
 
@@ -342,6 +342,7 @@ int32_t chm_session_snapshot(chm_session *session, void *snapshot, size_t bytes)
     return chm_fail(CHM_ERROR_ARGUMENT, "chm_session_snapshot: NULL, or not chm_session_snapshot_bytes() bytes");
   int32_t status = chm_session_enter(session);
   if (status) return status;
+  chm_spans_commit(session);
   write_snapshot(session, snapshot);
   return chm_session_leave(session, CHM_OK);
 }
@@ -436,6 +437,7 @@ static int32_t restore(chm_session *session, const chm_container *container) {
   if (status) return status;
   chm_session_start(session);
   load(&stored, &session->sequence);
+  for (int32_t i = 0; i < stored.sequence[N_HISTORY]; ++i) chm_spans_remember(session, stored.history[i]);
   for (uint32_t i = LOGITS; i < count_items() && position; ++i) {
     describe(session, &stored, position, i, &item);
     status = find_item(container, &item, &data);

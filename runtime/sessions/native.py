@@ -18,6 +18,7 @@ from chimerac.runtime.sessions.native_bundle import NativeBundle, NativeFiles, c
 from chimerac.runtime.sessions.native_grammar import NativeGrammar, SessionGrammars
 from chimerac.runtime.sessions.native_library import NativeLibrary, Tensor
 from chimerac.runtime.sessions.profile import Profile
+from chimerac.runtime.sessions.speculation import COUNTERS, Speculation
 from chimerac.runtime.sessions.stepping import SteppingSession
 
 _PART_BYTES: Final = 1 << 16  #: of a text, which take some milliseconds to encode
@@ -76,6 +77,9 @@ class NativeSession(SteppingSession):
             options.seed >> 32,
             options.stream,
         )
+        options.check_speculation(self._library.speculates)
+        if self._library.speculates:
+            call("chm_session_set_speculation", session, int(options.speculate is not False))
         grammar = self._grammars.choose(options.grammar)
         if self._library.has_grammars:
             call("chm_session_set_grammar", session, None if grammar is None else grammar.handle)
@@ -165,6 +169,14 @@ class NativeSession(SteppingSession):
         """Loop iterations of the last call."""
         with self._guard.call():
             return int(self._library.get("chm_session_iterations", self._session))
+
+    def speculation(self) -> Speculation:
+        """As of ``Session``."""
+        counters = (ct.c_uint64 * COUNTERS)()
+        if self._library.speculates:
+            with self._guard.call():
+                self._library.call("chm_session_counters", self._session, counters, COUNTERS)
+        return Speculation.of(list(counters))
 
     def _hash(self, name: str) -> str:
         value = ct.c_uint64()

@@ -127,6 +127,15 @@ _CONTEXT_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
 }
 
 
+#: The same, for bundles that may guess tokens.
+_SPAN_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "chm_speculates": (_I32, ()),
+    "chm_session_set_speculation": (_I32, (_PTR, _I32)),
+    "chm_session_counters": (_I32, (_PTR, _PTR, _SIZE)),
+    "chm_session_set_drafter": (_I32, (_PTR, _PTR, _PTR)),
+}
+
+
 class Tensor(ct.Structure):
     """``chm_tensor``: the name, the address and the bytes of an array of the caller."""
 
@@ -152,12 +161,14 @@ class NativeLibrary:
             signatures |= _PART_SIGNATURES if self.encodes_parts else {}
             signatures |= _CONTEXT_SIGNATURES if self.has_context else {}
             signatures |= _RULE_SIGNATURES if self.has_rules else {}
+            signatures |= _SPAN_SIGNATURES if hasattr(self._library, "chm_speculates") else {}
             signatures |= _CALL_SIGNATURES if hasattr(self._library, "chm_session_call") else {}
             for name, (result, arguments) in signatures.items():
                 function = getattr(self._library, name)
                 function.restype, function.argtypes = result, arguments
         except (OSError, AttributeError) as error:
             raise BundleError("CHM414", f"the library cannot be loaded: {error}", path=path) from None
+        self.speculates = hasattr(self._library, "chm_speculates") and bool(self.get("chm_speculates"))
         version = self.get("chm_abi_version")
         if version >> 16 != ABI_MAJOR:
             message = f"the library has interface version {version >> 16}; this runtime uses {ABI_MAJOR}"

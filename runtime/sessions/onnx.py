@@ -268,6 +268,7 @@ class OnnxSession(SteppingSession):
         for problem, present in problems.items():
             if present:
                 raise BundleError("CHM420", problem)
+        options.check_speculation(False)
         self._loops, self._exit_threshold = options.loops or default, float(options.exit_threshold)
 
     def _encode(self, text: bytes, specials: bool, begins: bool) -> list[int]:

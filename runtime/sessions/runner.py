@@ -100,6 +100,11 @@ class RunnerSession(SteppingSession):
             options.seed,
             options.stream,
         )
+        if options.speculate is not None:
+            speculates = self._request("speculates")[0] == "1"
+            options.check_speculation(speculates)
+            if speculates:
+                self._request("speculation", int(options.speculate))
         closing, slots = self._use_grammar(options.grammar)
         for number, (_, text) in enumerate(options.slot_texts) if slots else ():
             self._request("words", number, "-" if text is None else text.hex())

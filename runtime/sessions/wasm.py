@@ -144,6 +144,8 @@ class WasmSession(Session):
         given = {"pack": _base64(grammar)} if isinstance(grammar, bytes) else grammar
         request = None if isinstance(prompt, bytes) and options.request == prompt else options.request
         sent = asdict(options) | {"seed": str(options.seed), "grammar": given, "request": _text(request)}
+        if options.speculate is None:
+            del sent["speculate"]
         exchange = self._exchange("generate", prompt=_sent(prompt), options=sent)
         self._generating = True
         try:

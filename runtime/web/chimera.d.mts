@@ -275,6 +275,8 @@ export interface GenerateOptions extends RunOptions {
   stream?: number;
   /** Iterations of the looped layers; 0 (default) = the model's own number. */
   loops?: number;
+  /** Guess tokens and run several in one pass, which changes none: where it pays, unless false; true needs a bundle for it. */
+  speculate?: boolean;
   /** Leave the loop early below this relative movement; 0 (default) = never. */
   exitThreshold?: number;
   /** Start a new sequence first; default true. */

@@ -255,6 +255,10 @@ export class Engine {
       Number(seed >> 32n),
       options.stream ?? 0,
     );
+    const speculates = module.exports.chm_speculates?.() === 1; // a module of before cannot
+    if (options.speculate && !speculates) throw errorOf("CHM421", "the bundle was built without speculation");
+    if (options.speculate && options.exitThreshold > 0) throw errorOf("CHM420", "speculation needs a fixed number of loops for all tokens");
+    if (speculates) module.call("chm_session_set_speculation", this.#session, options.speculate === false ? 0 : 1);
     const grammar = this.#grammars.choose(options.grammar);
     const closing = module.exports.chm_grammar_closing(grammar); // 0 without one
     const { maxTokens = MAX_TOKENS } = options;

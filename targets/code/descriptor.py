@@ -98,6 +98,7 @@ def descriptor(
         "sections": "sections" if sections else "0",
         "states": "states" if module.states else "0",
         **({"n_caches": len(caches), "caches": "caches"} if caches else {}),
+        **({"kept_bytes": plan.trees.kept_bytes} if plan.trees.walks else {}),
         "n_entries": len(module.graphs),
         "entries": "entries",
     }

@@ -8,13 +8,14 @@ value; what is still needed after that is copied to the arena first. Offsets are
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from chimerac.compiler.errors import InternalError
-from chimerac.compiler.ir.module import Graph, Module, Op, Value, walk
+from chimerac.compiler.ir.module import Graph, Module, Op, Region, Value, walk
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.scans import Scan
+from chimerac.compiler.ir.trees import SLOTS
 from chimerac.targets.code.places import (
     Arena,
     Argument,
@@ -28,12 +29,14 @@ from chimerac.targets.code.places import (
     Result,
     Row,
     StateSlot,
+    TreePlan,
     Weight,
     align,
     count,
     following,
     numbered,
 )
+from chimerac.targets.code.tree_plans import plan_trees
 
 
 def plan_memory(module: Module) -> MemoryPlan:
@@ -42,9 +45,10 @@ def plan_memory(module: Module) -> MemoryPlan:
     for name, state in module.states.items():
         offsets[name] = position
         position += align(state.type.bytes() * state.iterations)
-    graphs = {name: _Planner(module, graph).plan() for name, graph in module.graphs.items()}
+    trees = plan_trees(module)
+    graphs = {name: _Planner(module, graph, trees).plan() for name, graph in module.graphs.items()}
     arena = max((g.arena_bytes for g in graphs.values()), default=0)
-    return MemoryPlan(graphs, offsets, position, arena)
+    return MemoryPlan(graphs, offsets, position, arena + SLOTS * trees.slot_bytes, arena, trees)
 
 
 @dataclass
@@ -73,8 +77,8 @@ class _Access:
 
 
 class _Planner:
-    def __init__(self, module: Module, graph: Graph) -> None:
-        self.module, self.graph = module, graph
+    def __init__(self, module: Module, graph: Graph, trees: TreePlan) -> None:
+        self.module, self.graph, self.trees = module, graph, trees
         self.places: dict[str, Place] = {}
         self.buffers: dict[str, _Buffer] = {}  # value name → its buffer
         self.copies: dict[int, tuple[Copy, ...]] = {}
@@ -128,15 +132,15 @@ class _Planner:
                 self.reads.append(_Access(here, self._state(op, in_loop), op.results[0]))
             elif op.name == "state.write":
                 self.writes.append(_Access(here, self._state(op, in_loop), op.operands[0]))
-            used_at = self._visit_regions(op, here) if op.regions else here
+            used_at = self._visit_regions(op, here, in_loop=in_loop) if op.regions else here
             for value in op.operands:
                 self.last_use[value.name] = max(self.last_use.get(value.name, 0), used_at)
 
-    def _visit_regions(self, op: Op, here: int) -> int:
+    def _visit_regions(self, op: Op, here: int, *, in_loop: bool) -> int:
         """The same for the loop bodies of the op numbered ``here``; the number of its end."""
         first = here + 1
         for region in op.regions:
-            self._visit(region.ops, first, in_loop=True)
+            self._visit(region.ops, first, in_loop=_is_looped(op, in_loop))
             end = first + count(region.ops)
             inside = {r.name for inner in walk(region.ops) for r in inner.results}
             for name, used in self.last_use.items():
@@ -150,7 +154,7 @@ class _Planner:
     def _find_wanted(self) -> None:
         """Which ops can write right where the caller wants their results, under any of the names of these."""
         if self.graph.role != "call":
-            self.wanted = {self.graph.results[0].name: Logits()}
+            self.wanted = {value.name: Logits() for value in self.graph.results}
             return
         sizes = {v.name: v.type.elements(self.graph.tokens) for op in self.graph.ops for v in op.results}
         for index, value in enumerate(self.graph.results):
@@ -179,6 +183,8 @@ class _Planner:
                 self._assign_loop(op, here)
             elif op.name == "scan":
                 self._assign_scan(op, here, in_loop=in_loop)
+            elif op.name in ("walk", "replay"):
+                self._assign_tree(op, here, in_loop=in_loop)
             elif op.name == "constant":
                 self.places[op.results[0].name] = Weight(op.text("name"))
             elif op.name == "state.read":
@@ -299,16 +305,36 @@ class _Planner:
             buffer = self._allocate(stacked, here)
             buffer.last = max(end, buffer.last)
         targets = [Row(_Pending(s.name), v.type.bytes(), here) for s, v in zip(scan.stacked, scan.made, strict=True)]
-        made_here = {
-            r.name: o for o in scan.region.ops for i, r in enumerate(o.results) if i not in OPS[o.name].in_place
-        }
-        for value, target in zip(scan.made, targets, strict=True):
-            origin = self._origin(value)
-            if origin in made_here and OPS[made_here[origin].name].has_kernel:
-                self.row_places.setdefault(origin, target)
+        self._place_rows(scan.region, scan.made, targets)
         self._assign(scan.region.ops, here + 1, in_loop=in_loop)
         ends = [Copy(_Pending(v.name), target, v) for v, target in zip(scan.made, targets, strict=True)]
         self.copies[end] = (*ends, *self._carry(scan, end))
+
+    def _place_rows(self, region: Region, made: Sequence[Value], targets: Sequence[Row]) -> None:
+        """Let kernels of a region write rows where they are to be in the end."""
+        made_here = {r.name: o for o in region.ops for i, r in enumerate(o.results) if i not in OPS[o.name].in_place}
+        for value, target in zip(made, targets, strict=True):
+            origin = self._origin(value)
+            if origin in made_here and OPS[made_here[origin].name].has_kernel:
+                self.row_places.setdefault(origin, target)
+
+    def _assign_tree(self, op: Op, here: int, *, in_loop: bool) -> None:
+        """Rows of a path are in the sequences of all nodes, or in what was kept of these."""
+        region, end = op.regions[0], following(op, here) - 1
+        first, second, *rows = region.arguments
+        self.places[first.name] = Input("place")
+        self.places[second.name] = Input("depth" if op.name == "walk" else "write")
+        kept = self.trees.walks[op.integer("walk")].sequences
+        for index, row in enumerate(rows):
+            base = _Pending(op.operands[1 + index].name) if op.name == "walk" else kept[index]
+            self.places[row.name] = Row(base, row.type.bytes(1), here)
+        for result in op.results:
+            buffer = self._allocate(result, here)
+            buffer.last = max(end, buffer.last)
+        targets = [Row(_Pending(r.name), r.type.bytes(1), here) for r in op.results]
+        self._place_rows(region, region.results, targets)
+        self._assign(region.ops, here + 1, in_loop=_is_looped(op, in_loop))
+        self.copies[end] = tuple(Copy(_Pending(v.name), t, v) for v, t in zip(region.results, targets, strict=True))
 
     def _carry(self, scan: Scan, end: int) -> Iterator[Copy]:
         """The copies that make the next carried values those of the next row: of what is overwritten, another first."""
@@ -336,6 +362,11 @@ class _Planner:
         for name, source in self.rows.items():
             if source.type.is_dynamic:
                 self.places[name] = LastRow(self.places[name], source.type.bytes(1))
+
+
+def _is_looped(op: Op, in_loop: bool) -> bool:
+    """Whether the region of an op runs for each iteration."""
+    return bool(op.integer("looped")) if op.name == "replay" else in_loop if op.name == "walk" else True
 
 
 @dataclass(frozen=True)

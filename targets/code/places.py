@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from chimerac.compiler.ir.module import Op, Value
+from chimerac.compiler.ir.trees import RowState
 
 ALIGNMENT = 64
 
@@ -35,7 +36,7 @@ class StateSlot:
 
 @dataclass(frozen=True)
 class Input:
-    """A field of the call: tokens or position, or the loop's ``write`` flag."""
+    """A field of the call: tokens or position, the loop's ``write`` flag, or ``place`` or ``depth`` of a path."""
 
     name: str
 
@@ -80,7 +81,15 @@ class Row:
     scan: int
 
 
-Place = Arena | Weight | StateSlot | Input | Logits | Argument | Result | LastRow | Row
+@dataclass(frozen=True)
+class Kept:
+    """Rows of the tokens of a tree, kept until a path is chosen; the next iteration's are ``stride`` after."""
+
+    offset: int
+    stride: int
+
+
+Place = Arena | Weight | StateSlot | Input | Logits | Argument | Result | LastRow | Row | Kept
 
 
 @dataclass(frozen=True)
@@ -130,13 +139,43 @@ class GraphPlan:
 
 
 @dataclass(frozen=True)
+class WalkPlan:
+    """What belongs to one walk.
+
+    Attributes:
+        sequences: the rows of its operands, in their order, [MOST_NODES]; none where no path of it is replayed.
+        states: name → the rows that nodes overwrite, [blocks, MOST_NODES].
+        slots: name of a state that each path has → its offset in a slot.
+    """
+
+    sequences: tuple[Kept, ...]
+    states: Mapping[str, tuple[RowState, Kept]]
+    slots: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class TreePlan:
+    """What trees of tokens need beside values; ``slot_bytes`` 0 where no state has branches."""
+
+    walks: Mapping[int, WalkPlan]
+    kept_bytes: int
+    slot_bytes: int
+
+
+@dataclass(frozen=True)
 class MemoryPlan:
-    """Places of a whole module; ``state_offsets`` in bytes of the session's state region."""
+    """Places of a whole module; ``state_offsets`` in bytes of the session's state region.
+
+    Attributes:
+        slots_offset: of the states of the paths of a tree, in the arena.
+    """
 
     graphs: dict[str, GraphPlan]
     state_offsets: dict[str, int]
     state_bytes: int
     arena_bytes: int
+    slots_offset: int
+    trees: TreePlan
 
 
 def align(size: int) -> int:

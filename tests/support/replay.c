@@ -1,7 +1,8 @@
 /* Runs compiled models on recorded calls: the same source natively, in an emulator and as a WASI module.
  *
- * Input: {model, kernel set, loops, number of calls}, the model's weights, and for each call {n, n tokens}; all integers
- * are int32. Output: after each call the logits and the state.
+ * Input: {model, kernel set, loops, number of calls}, the model's weights, and for each call {n, n tokens}, or of a tree
+ * {-n, n tokens, n parents, span, number of paths, paths, number of chosen paths, these}; all integers are int32. Output:
+ * after each call the logits, of a tree those of all nodes, and the state.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -39,6 +40,39 @@ static void *block(uint64_t bytes, int fill) {
   return memset(memory, fill, size);
 }
 
+static void run(const chm_model_desc *model, chm_role role, chm_call *call) {
+  memset(call->arena, 0xA5, (size_t)model->arena_bytes);
+  for (int32_t k = 0; k < model->n_entries; ++k)
+    if (model->entries[k].role == (int32_t)role) model->entries[k].run(call);
+}
+
+static void take_paths(chm_path *paths, int32_t *count) {
+  take(count, sizeof *count);
+  if (*count > CHM_MOST_NODES) exit(5);
+  take(paths, (size_t)*count * sizeof *paths);
+}
+
+/* A tree of n nodes; returns the tokens of the path that is committed. */
+static int32_t run_tree(const chm_model_desc *model, chm_call *call, int32_t n) {
+  int32_t tokens[CHM_MOST_NODES], parents[CHM_MOST_NODES], count = 0;
+  chm_path paths[CHM_MOST_NODES], chosen[CHM_MOST_NODES];
+  if (n > CHM_MOST_NODES) exit(5);
+  take(tokens, (size_t)n * sizeof *tokens);
+  take(parents, (size_t)n * sizeof *parents);
+  take(&call->span, sizeof call->span);
+  take_paths(paths, &call->n_paths);
+  call->n = n, call->tokens = tokens, call->parents = parents, call->paths = paths;
+  call->kept = block(model->kept_bytes, 0xA5);
+  run(model, CHM_ROLE_VERIFY, call);
+  take_paths(chosen, &call->n_paths);
+  call->paths = chosen;
+  for (int32_t i = 0; i < call->n_paths; ++i) count += chosen[i].count;
+  call->n = count;
+  run(model, CHM_ROLE_COMMIT, call);
+  free(call->kept);
+  return count;
+}
+
 int main(void) {
   for (;;) {
     int32_t header[4];
@@ -59,19 +93,21 @@ int main(void) {
       for (int32_t k = 0; one->init_section != CHM_NO_SECTION && k < one->iterations; ++k)
         memcpy(state + one->offset + (uint64_t)k * bytes, weights[one->init_section], (size_t)bytes);
     }
-    float *logits = block((uint64_t)model->vocab * 4, 0);
+    float *logits = block((uint64_t)model->vocab * 4 * CHM_MOST_NODES, 0);
     int32_t position = 0;
     for (int32_t i = 0; i < header[3]; ++i) {
       int32_t n, tokens[64];
       take(&n, sizeof n);
-      take(tokens, (size_t)n * sizeof *tokens);
-      memset(arena, 0xA5, (size_t)model->arena_bytes);
       chm_call call = {.weights = weights, .state = state, .arena = arena, .tokens = tokens, .logits = logits,
                        .n = n, .position = position, .loops = header[2]};
-      for (int32_t k = 0; k < model->n_entries; ++k)
-        if (model->entries[k].role == (n == 1 ? CHM_ROLE_DECODE : CHM_ROLE_PREFILL)) model->entries[k].run(&call);
-      position += n;
-      fwrite(logits, (size_t)model->vocab * 4, 1, stdout);
+      if (n < 0) {
+        position += run_tree(model, &call, -n);
+      } else {
+        take(tokens, (size_t)n * sizeof *tokens);
+        run(model, n == 1 ? CHM_ROLE_DECODE : CHM_ROLE_PREFILL, &call);
+        position += n;
+      }
+      fwrite(logits, (size_t)model->vocab * 4, n < 0 ? (size_t)-n : 1, stdout);
       if (model->state_bytes) fwrite(state, (size_t)model->state_bytes, 1, stdout);
     }
     for (int32_t i = 0; i < model->n_sections; ++i) free((void *)(uintptr_t)weights[i]);

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from token_trees import Tree
 
 from chimerac.compiler.ir.interpreter import Session
 from chimerac.compiler.ir.module import Module
@@ -24,7 +25,7 @@ from chimerac.targets.code.places import MemoryPlan
 from chimerac.targets.code.variants import compile_variants, kernel_sets
 from chimerac.targets.isa import load_isa
 
-Calls = Sequence[Sequence[int]]
+Calls = Sequence[Sequence[int] | Tree]
 #: target → triple of a program, flags to link it
 PROGRAMS = {
     "x86_64-avx2": ("x86_64-linux-gnu", ("-pthread",)),
@@ -42,13 +43,27 @@ class Recorded:
     loops: int
 
     def expected(self) -> list[dict[str, np.ndarray]]:
-        """Logits and states after each call, from the interpreter."""
+        """Logits and states after each call, from the interpreter; of a tree logits of all nodes, one by one."""
         session = Session(self.module, loops=self.loops)
         found = []
         for tokens in self.calls:
-            logits = session.forward(tokens)
+            if isinstance(tokens, Tree):
+                logits = session.verify(tokens.tokens, tokens.parents).reshape(-1)
+                session.commit(tokens.path)
+            else:
+                logits = session.forward(tokens)
             found.append({"logits": logits, **{name: s.copy() for name, s in session.states.items()}})
         return found
+
+
+def _numbers(call: Sequence[int] | Tree) -> list[int]:
+    """What replay.c reads of a call."""
+    if not isinstance(call, Tree):
+        return [len(call), *call]
+    numbers = [-len(call.tokens), *call.tokens, *call.parents, call.span]
+    for paths in (call.paths(), call.chosen()):
+        numbers += [len(paths), *(number for path in paths for number in path)]
+    return numbers
 
 
 class Program:
@@ -85,13 +100,14 @@ class Program:
         for i, r in enumerate(self.recorded):
             parts.append(struct.pack("<4i", i, kernel_set, r.loops, len(r.calls)))
             parts += [np.ascontiguousarray(r.module.constants[s].data).tobytes() for s in used_sections(r.module)]
-            parts += [np.array([len(tokens), *tokens], "<i4").tobytes() for tokens in r.calls]
+            parts += [np.array(_numbers(tokens), "<i4").tobytes() for tokens in r.calls]
         output = memoryview(self._execute(b"".join(parts), processor))
         found, place = [], 0
         for r, plan in zip(self.recorded, self.plans, strict=True):
             results = []
-            for _ in r.calls:
+            for call in r.calls:
                 size = 4 * int(r.module.entry("decode").results[0].type.shape[-1])
+                size *= len(call.tokens) if isinstance(call, Tree) else 1
                 one = {"logits": np.frombuffer(output[place : place + size], np.float32)}
                 place += size
                 for name, state in r.module.states.items():

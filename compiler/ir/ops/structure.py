@@ -57,4 +57,26 @@ OPS = [
         structural=True,
         regions=1,
     ),
+    OpDef(
+        "walk",
+        "runs its region for each path of a tree of tokens that does not branch, with the rows of its tokens and the"
+        " states as its parent left them; results are rows of all tokens; states are as before in the end",
+        ("position", "*sequences"),
+        _declared_elsewhere,
+        None,
+        {"walk": int},
+        structural=True,
+        regions=1,
+    ),
+    OpDef(
+        "replay",
+        "runs its region for the tokens of a chosen path of the tree, with the rows that the `walk` of that number got;"
+        " `looped`: for each iteration of a looped region",
+        (),
+        lambda operands, attributes: (),
+        None,
+        {"walk": int, "looped": int},
+        structural=True,
+        regions=1,
+    ),
 ]

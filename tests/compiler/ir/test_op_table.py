@@ -10,7 +10,7 @@ from chimerac.compiler.ir.module import Attribute
 from chimerac.compiler.ir.ops import OPS, TypeRuleError
 from chimerac.compiler.ir.types import DTYPES, TensorType, f32, i32
 
-STRUCTURAL = {"constant", "state.read", "state.write", "loop", "scan"}
+STRUCTURAL = {"constant", "loop", "replay", "scan", "state.read", "state.write", "walk"}
 
 types = st.builds(
     TensorType,
@@ -31,7 +31,7 @@ def test_entries_are_complete(name: str) -> None:
     assert set(entry.optional) <= entry.attributes.keys()
     assert set(entry.attributes.values()) <= {int, float, str}
     assert entry.structural == (name in STRUCTURAL)
-    assert entry.regions == (name in ("loop", "scan"))
+    assert entry.regions == (name in ("loop", "replay", "scan", "walk"))
     assert entry.row_wise or not entry.elementwise
     assert entry.torch is None or entry.torch == f"chimera.{name}.default"
     assert entry.legal("imported")

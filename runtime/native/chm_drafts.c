@@ -1,0 +1,173 @@
+/* Guesses of the tokens that follow: what followed the same tokens before, what the grammar leaves, what the caller says. */
+#include "chm_spans.h"
+
+#define MOST_SUFFIX 5 /* tokens that a place in the past has in common with the end of the text, */
+#define LEAST_SUFFIX 2
+#define WIDTH 4       /* different guesses of the token after the text */
+
+/* ---- trees ---- */
+
+static int32_t size_below(const chm_tree *tree, int32_t node) {
+  bool below[CHM_MOST_NODES] = {false};
+  int32_t size = 1;
+  below[node] = true;
+  for (int32_t i = node + 1; i < tree->n; ++i)
+    if (below[tree->parents[i]]) below[i] = true, ++size;
+  return size;
+}
+
+/* The children of a node, in their order; their number. */
+static int32_t children_of(const chm_tree *tree, int32_t node, int32_t *children) {
+  int32_t n = 0;
+  for (int32_t i = node + 1; i < tree->n; ++i)
+    if (tree->parents[i] == node) children[n++] = i;
+  return n;
+}
+
+void chm_tree_sort(chm_tree *tree) {
+  int32_t order[CHM_MOST_NODES], place[CHM_MOST_NODES], open[CHM_MOST_NODES], n_open = 1, n = 0;
+  open[0] = 0;
+  while (n_open) { /* the last that was opened comes next: the largest subtree is opened first */
+    int32_t node = open[--n_open], first = n_open;
+    place[node] = n;
+    order[n++] = node;
+    n_open += children_of(tree, node, open + n_open);
+    for (int32_t i = first + 1; i < n_open; ++i) /* insertion: stable, so that equal trees have equal orders */
+      for (int32_t k = i; k > first && size_below(tree, open[k]) > size_below(tree, open[k - 1]); --k) {
+        int32_t other = open[k];
+        open[k] = open[k - 1];
+        open[k - 1] = other;
+      }
+  }
+  chm_tree sorted = *tree;
+  for (int32_t i = 0; i < n; ++i) {
+    sorted.tokens[i] = tree->tokens[order[i]];
+    sorted.guessers[i] = tree->guessers[order[i]];
+    sorted.parents[i] = i ? place[tree->parents[order[i]]] : -1;
+  }
+  *tree = sorted;
+}
+
+int32_t chm_tree_paths(const chm_tree *tree, chm_path *paths) {
+  int32_t children[CHM_MOST_NODES], slots[CHM_MOST_NODES], depths[CHM_MOST_NODES], n = 0;
+  for (int32_t node = 0; node < tree->n; ++node) {
+    int32_t above = tree->parents[node], count = above < 0 ? 0 : children_of(tree, above, children);
+    depths[node] = above < 0 ? 0 : depths[above] + 1;
+    if (count == 1) {
+      slots[node] = slots[above];
+      ++paths[n - 1].count;
+      continue;
+    }
+    bool last = count && children[count - 1] == node;
+    slots[node] = above < 0 ? 0 : slots[above] + !last; /* the last child goes on where its parent was */
+    paths[n++] = (chm_path){.begin = node, .count = 1, .depth = depths[node],
+                            .source = above < 0 ? -1 : slots[above], .slot = slots[node]};
+  }
+  return n;
+}
+
+/* ---- adding guesses ---- */
+
+typedef struct chm_guesses {
+  chm_session *session;
+  chm_tree *tree;
+  int32_t most, levels; /* nodes and levels that the tree may have */
+  int32_t end;          /* the last node that was chosen */
+} chm_guesses;
+
+static int32_t depth_of(const chm_tree *tree, int32_t node) {
+  int32_t depth = 0;
+  while ((node = tree->parents[node]) >= 0) ++depth;
+  return depth;
+}
+
+/* The child of a node with a token, added if need be; -1 if it cannot be. */
+static int32_t add(chm_guesses *guesses, int32_t above, int32_t token, uint8_t guesser) {
+  chm_tree *tree = guesses->tree;
+  int32_t children[CHM_MOST_NODES], n = children_of(tree, above, children);
+  for (int32_t i = 0; i < n; ++i)
+    if (tree->tokens[children[i]] == token) return children[i];
+  if (tree->n >= guesses->most || n >= WIDTH || depth_of(tree, above) + 1 >= guesses->levels || token < 0 ||
+      token >= chm_model.vocab)
+    return -1;
+  tree->tokens[tree->n] = token;
+  tree->parents[tree->n] = above;
+  tree->guessers[tree->n] = guesser;
+  return tree->n++;
+}
+
+/* Guess tokens one after the other, as far as the grammar allows them. */
+static void add_span(chm_guesses *guesses, const int32_t *past, uint32_t begin, uint32_t end, chm_configuration place) {
+  chm_grammar *grammar = guesses->session->grammar;
+  int32_t node = guesses->end;
+  for (uint32_t i = begin; i != end && node >= 0; ++i) {
+    int32_t token = past[i % CHM_PAST];
+    if (grammar && !chm_configuration_accept(grammar, &place, token)) return;
+    node = add(guesses, node, token, CHM_LOOKED_UP);
+  }
+}
+
+/* The token k before the end of the text; tokens are counted on for ever, and the last CHM_PAST are there. */
+static int32_t before_end(const chm_spans *spans, uint32_t end, uint32_t k) { return spans->past[(end - 1 - k) % CHM_PAST]; }
+
+/* What followed the same last tokens before: long suffixes first, then the latest. */
+static void look_up(chm_guesses *guesses) {
+  const chm_spans *spans = guesses->session->spans;
+  uint32_t end = spans->seen, known = end < CHM_PAST ? end : CHM_PAST;
+  uint32_t oldest = end - known;
+  for (uint32_t suffix = MOST_SUFFIX; suffix >= LEAST_SUFFIX; --suffix) {
+    if (known <= suffix) continue;
+    for (uint32_t at = end - 1; at - oldest >= suffix; --at) { /* the tokens before at are compared */
+      uint32_t same = 0;
+      while (same < suffix && before_end(spans, at, same) == before_end(spans, end, same)) ++same;
+      if (same < suffix) continue;
+      add_span(guesses, spans->past, at, end, guesses->session->sequence.place);
+      if (guesses->tree->n >= guesses->most) return;
+    }
+    if (guesses->tree->n > guesses->end + 1) return; /* shorter suffixes say less */
+  }
+}
+
+/* Where the grammar leaves one token after the end of a path of guesses, it is one. */
+static void add_forced(chm_guesses *guesses) {
+  chm_session *session = guesses->session;
+  chm_tree *tree = guesses->tree;
+  if (!session->grammar) return;
+  chm_configuration place = session->sequence.place;
+  int64_t left = session->sequence.remaining;
+  int32_t node = guesses->end, children[CHM_MOST_NODES];
+  for (; children_of(tree, node, children); --left) { /* to the end of the first guess */
+    node = children[0];
+    if (!chm_configuration_accept(session->grammar, &place, tree->tokens[node])) return;
+  }
+  while (node >= 0 && tree->n < guesses->most && left > 0 && !place.finished) {
+    chm_allowed allowed = chm_grammar_allowed(session->grammar, &place, left--);
+    if (allowed.amount != 1 || !chm_configuration_accept(session->grammar, &place, allowed.single)) return;
+    node = add(guesses, node, allowed.single, CHM_FORCED);
+  }
+}
+
+/* What the caller guesses: nodes below the last token of the text, each after its parent, -1 for that token. */
+static void ask_drafter(chm_guesses *guesses) {
+  chm_session *session = guesses->session;
+  const chm_spans *spans = session->spans;
+  int32_t tokens[CHM_MOST_NODES], parents[CHM_MOST_NODES], nodes[CHM_MOST_NODES];
+  int32_t most = guesses->most - guesses->tree->n;
+  int32_t n = spans->drafter(spans->context, session->sequence.position + session->sequence.n_pending, tokens, parents, most);
+  for (int32_t i = 0; i < n && i < most; ++i) {
+    if (parents[i] < -1 || parents[i] >= i) return;
+    int32_t above = parents[i] < 0 ? guesses->end : nodes[parents[i]];
+    nodes[i] = above < 0 ? -1 : add(guesses, above, tokens[i], CHM_GIVEN);
+  }
+}
+
+void chm_drafts_add(chm_session *session, int32_t most, int32_t levels) {
+  chm_spans *spans = session->spans;
+  chm_guesses guesses = {session, &spans->tree, most, levels, spans->tree.n - 1};
+  if (spans->drafter) {
+    ask_drafter(&guesses);
+    return;
+  }
+  look_up(&guesses);
+  add_forced(&guesses);
+}

@@ -1,0 +1,44 @@
+"""What speculation did for a generation: tokens that were guessed, and those of them that were right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+COUNTERS: Final = 10  #: as CHM_COUNTERS of chimera.h
+_SOURCES: Final = ("text", "grammar", "drafter")
+
+
+@dataclass(frozen=True)
+class Speculation:
+    """Numbers of the last generation; all 0 where nothing was guessed.
+
+    Attributes:
+        passes: calls of the model that ran guesses.
+        rollbacks: those of them of which not all guesses were right.
+        proposed: tokens that were guessed.
+        accepted: guesses that were right; each saved a call of the model.
+        sources: who guessed → proposed and accepted, of those who did.
+    """
+
+    passes: int = 0
+    rollbacks: int = 0
+    proposed: int = 0
+    accepted: int = 0
+    sources: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, counters: Sequence[int]) -> Speculation:
+        """From the counters of the C runtime."""
+        pairs = {name: (counters[4 + 2 * i], counters[5 + 2 * i]) for i, name in enumerate(_SOURCES)}
+        passes, rollbacks, proposed, accepted = counters[:4]
+        return cls(passes, rollbacks, proposed, accepted, {name: pair for name, pair in pairs.items() if any(pair)})
+
+
+class Speculating:
+    """A session that may guess tokens."""
+
+    def speculation(self) -> Speculation:
+        """What guessing did for the last generation, or has done up to now for one that runs."""
+        return Speculation()

@@ -1,0 +1,236 @@
+"""Speculation changes no token, no logit and no bit of the state, whatever is guessed, on every target."""
+
+from __future__ import annotations
+
+import ctypes as ct
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from replay import Program, Recorded
+from tree_models import calls_of, tree_model
+
+import chimerac
+from chimerac.compiler.build import pipeline
+from chimerac.compiler.build.build import build
+from chimerac.compiler.errors import UserError
+from chimerac.compiler.ir.layouts import FORMS
+from chimerac.passes.ternary_packing import TernaryPacking
+from chimerac.runtime.errors import BundleError
+from chimerac.runtime.sessions.native import NativeSession
+from chimerac.runtime.sessions.runner import find_emulator
+from chimerac.runtime.sessions.speculation import Speculation
+from chimerac.targets.isa import load_isa
+
+TARGETS = ("x86_64-avx2", "wasm32-simd128", "aarch64-neon")
+PROMPT = [random.Random(1).randrange(200) for _ in range(37)]
+TOKENS = 72
+FIXED: dict[str, Any] = {"max_tokens": TOKENS, "exit_threshold": 0.0, "grammar": "none"}
+#: How tokens are chosen; loops are fixed, so that trees are possible.
+CHOICES: list[dict[str, Any]] = [
+    {},
+    {"temperature": 1.0, "top_p": 0.9, "seed": 5, "loops": 1},
+    {"temperature": 0.5, "repetition_penalty": 1.2, "loops": 3},
+]
+
+
+# ---- the code of models ----------------------------------------------------------------------------------------------
+
+
+def compare(seeds: Sequence[int], target: str, folder: Path) -> None:
+    """Trees of random models, against the interpreter, which tests/passes/test_tree_walks.py holds to single tokens."""
+    recorded = []
+    for i, seed in enumerate(seeds):
+        packing = [TernaryPacking(load_isa(target).panel_rows, form=FORMS[i % len(FORMS)])]
+        module, _ = pipeline.run(tree_model(seed), pipeline.passes(packing=packing, speculate=True))
+        recorded.append(Recorded(module, calls_of(module, seed), 1 + seed % module.loops[1]))
+    found = Program(target, recorded, folder).run(0, "cortex-a53" if target == "aarch64-neon" else "")
+    for seed, one, ours in zip(seeds, recorded, found, strict=True):
+        for call, (got, wanted) in enumerate(zip(ours, one.expected(), strict=True)):
+            differ = [name for name in wanted if got[name].tobytes() != wanted[name].tobytes()]
+            assert not differ, f"model {seed}: {differ} after call {call}"
+
+
+@pytest.mark.parametrize("target", [TARGETS[0], *(pytest.param(t, marks=pytest.mark.slow) for t in TARGETS[1:])])
+def test_trees_of_random_models_give_the_interpreters_bits(target: str, tmp_path: Path) -> None:
+    if target == "aarch64-neon" and not find_emulator("aarch64"):
+        pytest.skip("needs qemu-aarch64: scripts/setup-qemu.sh")
+    compare(range(8), target, tmp_path / "program")
+
+
+@pytest.mark.slow
+def test_trees_of_three_hundred_models_give_the_interpreters_bits(tmp_path: Path) -> None:
+    compare(range(100, 400), TARGETS[0], tmp_path / "program")
+
+
+# ---- sessions --------------------------------------------------------------------------------------------------------
+
+Drafter = Callable[[int, int], tuple[list[int], list[int]]]  #: position, most nodes → tokens, parents
+_CALLBACK = ct.CFUNCTYPE(
+    ct.c_int32, ct.c_void_p, ct.c_int32, ct.POINTER(ct.c_int32), ct.POINTER(ct.c_int32), ct.c_int32
+)
+
+
+@pytest.fixture(scope="module")
+def speculating(document: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Target → a bundle of the document at nano scale that may guess tokens."""
+    out = tmp_path_factory.mktemp("spans")
+    report = build(document, scale="nano", targets=["x86_64-avx2", "wasm"], out=out, speculate=True)
+    return {bundle.target: bundle.path for bundle in report.bundles}
+
+
+@pytest.fixture
+def session(speculating: dict[str, Path]) -> Iterator[NativeSession]:
+    with chimerac.load(speculating["x86_64-avx2"]) as opened:
+        assert isinstance(opened, NativeSession)
+        yield opened
+
+
+def run(
+    session: NativeSession, choice: dict[str, Any], nodes: int, drafter: Drafter | None = None, **options: Any
+) -> tuple[tuple[list[int], str, str], Speculation]:
+    """Tokens and the hashes of state and logits after them, with trees of at most so many nodes; what was guessed."""
+
+    def call(_: int, position: int, tokens: Any, parents: Any, most: int) -> int:
+        assert drafter is not None
+        guessed, above = drafter(position, most)
+        for i, (token, parent) in enumerate(zip(guessed, above, strict=True)):
+            tokens[i], parents[i] = token, parent
+        return len(guessed)
+
+    callback = _CALLBACK(call)
+    session.invoke("chm_session_set_drafter", ct.cast(callback, ct.c_void_p) if drafter else None, None)
+    pieces = session.generate(PROMPT, **{**FIXED, **choice, **options})
+    next(pieces)
+    session._library.call("chm_session_set_speculation", session._session, nodes)
+    for _ in pieces:
+        pass
+    found = session.tokens(), session.state_hash(), session.logits_hash()
+    session.invoke("chm_session_set_drafter", None, None)
+    return found, session.speculation()
+
+
+def chain(tokens: list[int]) -> tuple[list[int], list[int]]:
+    return tokens, list(range(-1, len(tokens) - 1))
+
+
+def right(text: list[int]) -> Drafter:
+    return lambda position, most: chain(text[position : position + most])
+
+
+def wrong(text: list[int]) -> Drafter:
+    return lambda position, most: chain([(token + 1) % 200 for token in text[position : position + most]])
+
+
+def mixed(text: list[int], seed: int) -> Drafter:
+    """Random trees, some of whose tokens are right."""
+    rng = random.Random(seed)
+
+    def guess(position: int, most: int) -> tuple[list[int], list[int]]:
+        tokens: list[int] = []
+        parents: list[int] = []
+        levels: list[int] = []
+        for i in range(rng.randint(0, most)):
+            parents.append(i - 1 if rng.random() < 0.6 else rng.randrange(-1, i))
+            levels.append(levels[parents[i]] + 1 if parents[i] >= 0 else 0)
+            known = position + levels[i] < len(text) and rng.random() < 0.6
+            tokens.append(text[position + levels[i]] if known else rng.randrange(200))
+        return tokens, parents
+
+    return guess
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=["greedy", "sampled", "penalised"])
+def test_whatever_is_guessed_the_bits_are_the_same(session: NativeSession, choice: dict[str, Any]) -> None:
+    plain, counted = run(session, choice, 0)
+    assert counted == Speculation()
+    text = PROMPT + plain[0]
+    found, counted = run(session, choice, 20, right(text))
+    assert found == plain
+    assert counted.rollbacks == 0 < counted.accepted <= counted.proposed
+    assert counted.passes < TOKENS / 8
+    found, counted = run(session, choice, 20, wrong(text))
+    assert found == plain
+    assert counted.accepted == 0 < counted.rollbacks
+    for seed, nodes in enumerate((20, 20, 13, 5, 2)):
+        found, counted = run(session, choice, nodes, mixed(text, seed))
+        assert found == plain
+        assert counted.sources.keys() == {"drafter"}
+    found, counted = run(session, choice, 20)
+    assert found == plain
+    assert counted.sources.keys() <= {"text", "grammar"}
+
+
+def test_wasm_gives_the_same_bits(speculating: dict[str, Path], session: NativeSession) -> None:
+    """Its guesses are those of the text."""
+    with chimerac.load(speculating["wasm"]) as web:
+        for choice in CHOICES[:2]:
+            plain, _ = run(session, choice, 0)
+            for speculate in (True, False):
+                for _ in web.generate(PROMPT, speculate=speculate, **FIXED, **choice):
+                    pass
+                assert (web.tokens(), web.state_hash(), web.logits_hash()) == plain
+
+
+def test_what_is_asked_in_the_middle_is_as_without(session: NativeSession) -> None:
+    """Hashes, snapshots and positions between tokens, and going on from a snapshot."""
+
+    def steps(nodes: int, drafter: Drafter | None) -> list[object]:
+        seen: list[object] = []
+        run(session, {}, nodes, drafter, max_tokens=1)
+        for length in (3, 7, 5):
+            pieces = session.generate([4], max_tokens=length, exit_threshold=0.0, grammar="none", reset=False)
+            next(pieces)
+            session._library.call("chm_session_set_speculation", session._session, nodes)
+            seen += [piece.token for piece in pieces]
+            saved = session.snapshot()
+            seen += [saved, session.position, session.state_hash(), session.logits_hash()]
+            session.restore(saved)
+        return seen
+
+    plain = steps(0, None)
+    text = [0] * 200
+    assert steps(20, right(text)) == plain
+    assert steps(20, None) == plain
+
+
+def test_a_tree_that_was_left_leaves_nothing_behind(session: NativeSession) -> None:
+    """A new sequence begins while guesses are in the caches and rings."""
+    plain, _ = run(session, {}, 0)
+    pieces = session.generate(PROMPT, max_tokens=TOKENS, exit_threshold=0.0, grammar="none")
+    next(pieces)
+    session._library.call("chm_session_set_speculation", session._session, 20)
+    for _ in range(9):
+        next(pieces)
+    pieces.close()
+    session.reset()
+    assert run(session, {}, 0)[0] == plain
+
+
+def test_what_never_comes_is_soon_not_guessed(session: NativeSession) -> None:
+    plain, _ = run(session, {}, 0)
+    found, counted = run(session, {}, 1, wrong(PROMPT + plain[0]))
+    assert found == plain
+    assert 0 < counted.passes <= 3
+
+
+def test_what_is_asked_for_and_cannot_be_is_refused(
+    session: NativeSession, bundles: dict[str, Path], document: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(BundleError, match="fixed number of loops"):
+        next(session.generate(PROMPT, speculate=True, exit_threshold=0.1))
+    with pytest.raises(BundleError, match="not True or False"):
+        session.generate(PROMPT, speculate=1)
+    for nodes in (-1, 21):
+        with pytest.raises(BundleError, match="trees of"):
+            session.invoke("chm_session_set_speculation", nodes)
+    for target in ("x86_64-avx2", "wasm"):
+        with chimerac.load(bundles[target]) as other:
+            with pytest.raises(BundleError, match="built without speculation"):
+                next(other.generate(PROMPT, speculate=True))
+            assert other.speculation() == Speculation()
+    with pytest.raises(UserError, match="speculation for onnx") as found:
+        build(document, scale="nano", targets=["onnx"], out=tmp_path, speculate=True)
+    assert found.value.code == "CHM315"
