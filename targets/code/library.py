@@ -80,11 +80,7 @@ def link_library(
     model = work / f"{output.name}.c"
     model.write_text(driver, encoding="ascii")
     sources = [NATIVE_DIRECTORY / name for name in (WASM_SOURCES if web else POSIX_SOURCES)]
-    special = dict.fromkeys(
-        NATIVE_DIRECTORY.parent / name
-        for variant in isa.variants
-        for name in (variant.c_kernels.sources if variant.c_kernels else ())
-    )
+    special = c_kernel_sources(isa)
     # the linker leaves files of its own beside its output, and what zig keeps of C sources depends on the output's name
     linked = work / f"{output.name}.linked" / target.library
     link(
@@ -98,6 +94,12 @@ def link_library(
         run,
     )
     shutil.move(linked, output)
+
+
+def c_kernel_sources(isa: Isa) -> tuple[Path, ...]:
+    """Those of variants whose kernels are C functions."""
+    kernels = [variant.c_kernels for variant in isa.variants if variant.c_kernels]
+    return tuple(dict.fromkeys(NATIVE_DIRECTORY.parent / name for one in kernels for name in one.sources))
 
 
 def _with_shared_memory(isa: Isa) -> Isa:

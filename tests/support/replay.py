@@ -19,6 +19,7 @@ from chimerac.runtime.bundle_format import NATIVE_DIRECTORY
 from chimerac.runtime.sessions.runner import find_emulator
 from chimerac.targets.code.descriptor import Identity
 from chimerac.targets.code.driver import kernel_specs, used_sections, write_driver
+from chimerac.targets.code.library import c_kernel_sources
 from chimerac.targets.code.link import link
 from chimerac.targets.code.memory_planning import plan_memory
 from chimerac.targets.code.places import MemoryPlan
@@ -76,7 +77,7 @@ class Program:
         directory.mkdir(parents=True)
         specs = [spec for r in recorded for spec in kernel_specs(r.module)]
         objects = compile_variants(specs, self.isa, directory / "kernels")
-        sources = [Path(__file__).with_name("replay.c"), directory / "models.c"]
+        sources = [Path(__file__).with_name("replay.c"), directory / "models.c", *c_kernel_sources(self.isa)]
         table = []
         for i, (r, plan) in enumerate(zip(recorded, self.plans, strict=True)):
             sources.append(directory / f"model{i}.c")
