@@ -24,7 +24,8 @@ class Names:
     Attributes:
         prefix: the text before each request: ``kitchen=galley:light ceiling lamp=big light,switch kettle;:vacuum
             robot;|``, areas in their order with what is in them, then what is in none. Aliases follow their name.
-        lists: ``names`` and ``areas``, each once, as ``GenerateOptions.lists`` has them: what answers call things.
+        lists: ``names`` and ``areas``, where there are some, each once, as ``GenerateOptions.lists`` has them: what
+            answers call things.
     """
 
     prefix: str
@@ -52,7 +53,7 @@ def names_of(home: Any) -> Names:
         f"{heads.get(area, _plain(area))}:{','.join(groups[area])};" for area in sorted(groups, key=lambda a: not a)
     ]
     lists = {"names": [row["name"] for row in entities], "areas": [area for area in groups if area]}
-    unique = {what: tuple(dict.fromkeys(names)) for what, names in lists.items()}
+    unique = {what: tuple(dict.fromkeys(names)) for what, names in lists.items() if names}
     return Names("".join(parts) + "|" if parts else "", checked_lists(unique))
 
 

@@ -46,6 +46,9 @@ export function namesOf(home) {
   const order = [...groups.keys()].filter(Boolean).concat(groups.has("") ? [""] : []);
   const parts = order.map((area) => `${heads.get(area) ?? words(area)}:${groups.get(area).join(",")};`);
   const lists = { names: [...new Set(entities.map((row) => row.name))], areas: order.filter(Boolean) };
-  for (const [list, names] of Object.entries(lists)) names.forEach((name) => checkName(list, name));
+  for (const [list, names] of Object.entries(lists)) {
+    names.forEach((name) => checkName(list, name));
+    if (!names.length) delete lists[list];
+  }
   return { prefix: parts.length ? `${parts.join("")}|` : "", lists };
 }

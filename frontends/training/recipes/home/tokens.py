@@ -38,20 +38,25 @@ _VALUE: Final = re.compile(r'"(?:name|area|floor|item|message|search_query|conve
 
 
 def train_tokenizer(
-    prose: Sequence[str], requests: Sequence[str], answers: Sequence[str], vocabulary: int = VOCABULARY
+    prose: Sequence[str],
+    requests: Sequence[str],
+    answers: Sequence[str],
+    vocabulary: int = VOCABULARY,
+    *,
+    fewest: float = _FEWEST_MERGED,
 ) -> Tokenizer:
     """Tokens: the 256 bytes, learnt merges, parts of answers, " word" for common words; three specials at the end.
 
     A token with a space is made last, of a word that is hardly ever in a value or the first part of another word. So a
     name has the same tokens after a space as after the quotation mark of the answer, and a model can copy a name it has
-    never seen.
+    never seen. ``fewest``: times per request that a learnt token is there at least.
     """
     pieces = count_pieces(prose) + count_pieces(requests) + count_pieces(answers)
     chains = _chains(answers)
     room = vocabulary - 256 - len(_SPECIALS)
     spaced_room = min(_SPACED_WORDS, room // 4)
-    fewest = max(1, int(_FEWEST_MERGED * len(requests)))
-    learnt = learn(pieces, room - spaced_room - len(chains), fewest=fewest)
+    times = max(1, int(fewest * len(requests)))
+    learnt = learn(pieces, room - spaced_room - len(chains), fewest=times)
     known = {*learnt, *(bytes([byte]) for byte in range(256))}
     chains = [chain for chain in chains if _reachable(chain, known)]
     spaced = _spaced_words(requests, answers, _tokenizer([*learnt, *chains], vocabulary))[:spaced_room]

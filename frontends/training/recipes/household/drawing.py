@@ -1,0 +1,237 @@
+"""One command of a template in any language, with the things of a home: its text, and what it means."""
+
+from __future__ import annotations
+
+import functools
+import json
+import random
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from hassil.numbers import get_rbnf_engine
+
+from chimerac.frontends.training.recipes.home.surface import json_text
+from chimerac.frontends.training.recipes.home.templates import (
+    Choice,
+    Node,
+    Package,
+    Parts,
+    Slot,
+    Template,
+    Text,
+    parse_template,
+)
+from chimerac.frontends.training.recipes.household.dwellings import Dwelling, NameSource, Thing, area_counts, of_domain
+
+#: What is answered where a request is no command, names nothing that there is, or more than one thing.
+REFUSED: Final = "OutOfDomain"
+NO_DEVICE: Final = "NoSuchDevice"
+AMBIGUOUS: Final = "AmbiguousDevice"
+#: Slots that hold names and other words, whatever a language has listed.
+OPEN: Final = frozenset({"name", "area", "floor", "message", "item", "search_query", "conversation_command", "zone"})
+_COPIES: Final = {"name": "names", "area": "areas"}
+_OPTIONAL: Final = 0.4
+_NUMBER_WORDS: Final = 0.2
+_OUTSIDE: Final = 0.08  #: share of commands to a home that name a thing which it has not
+
+
+@dataclass(frozen=True)
+class Command:
+    """A request and its meaning. ``free``: the answer copies words of it; ``template``: id of its template."""
+
+    text: str
+    intent: str
+    slots: Mapping[str, Any]
+    template: str
+    free: bool = False
+
+    @property
+    def json(self) -> str:
+        """The answer."""
+        return json_text(self.intent, self.slots)
+
+
+@functools.cache
+def number_words(language: str) -> Mapping[int, str]:
+    """0 to 100 as words; none for a language without rules for them."""
+    try:
+        engine = get_rbnf_engine(language.split("-")[0])
+        return {n: engine.format_number(n).text.replace("\u00ad", "").replace("-", " ") for n in range(101)}
+    except Exception:  # of a library that has no error of its own for an unknown language
+        return {}
+
+
+class Drawer:
+    """Draws commands of the templates of a language."""
+
+    def __init__(self, package: Package, language: str, names: NameSource, source: random.Random) -> None:
+        self._package, self._language, self._names, self._random = package, language, names, source
+        self._closed: dict[str, list[tuple[Node, Any]]] = {}
+        self._numbers = number_words(language)
+
+    def command(self, template: Template, home: Dwelling) -> Command | None:
+        """A sentence of a template, or None where it cannot be told of the home."""
+        draft = _Draft(self, template, home)
+        draft.walk(template.tree)
+        text = re.sub(r"\s+", " ", "".join(draft.texts)).strip()
+        if not text or draft.failed or len(text.encode()) > 300:
+            return None
+        if draft.outside:
+            return Command(text, NO_DEVICE, {}, template.id)
+        slots = {**template.fixed, **draft.slots}
+        thing = draft.thing
+        if thing is not None and area_counts(home)[thing.name] > 1 and "area" not in slots:
+            return Command(text, AMBIGUOUS, {"name": thing.name}, template.id)
+        return Command(text, template.intent, slots, template.id, draft.free)
+
+    def closed(self, name: str) -> list[tuple[Node, Any]]:
+        """The values of a list of the package."""
+        if name not in self._closed:
+            rows = self._package.lists[name]["values"]
+            pairs = [(row, row) if isinstance(row, str) else (row["in"], row["out"]) for row in rows]
+            self._closed[name] = [(parse_template(said, self._package.rules), meant) for said, meant in pairs]
+        return self._closed[name]
+
+    def number(self, limits: Mapping[str, Any]) -> tuple[str, int | float]:
+        """A number of a range as it is said, and what it is."""
+        low, high, step = limits["from"], limits["to"], limits.get("step", 1)
+        if limits.get("type") == "temperature" and self._random.random() < 0.7:
+            low, high = 12, 30
+        number: int | float = low + step * self._random.randrange((high - low) // step + 1)
+        said = str(number)
+        if limits.get("fractions") and self._random.random() < 0.15 and number < high:
+            number, said = number + 0.5, f"{number}.5"
+        elif number in self._numbers and self._random.random() < _NUMBER_WORDS:
+            said = self._numbers[int(number)]
+        return said, number * limits.get("multiplier", 1)
+
+    def limits(self, name: str) -> Mapping[str, Any] | None:
+        """The range of a list, if it is one."""
+        found: Mapping[str, Any] | None = self._package.lists[name].get("range")
+        return found
+
+    @property
+    def package(self) -> Package:
+        """Where the templates come from."""
+        return self._package
+
+    @property
+    def random(self) -> random.Random:
+        """Where draws come from."""
+        return self._random
+
+    def words(self, kind: str = "") -> str:
+        """A name that nothing in the home has."""
+        return self._names.name(kind)
+
+
+class _Draft:
+    """A sentence that is being drawn."""
+
+    def __init__(self, drawer: Drawer, template: Template, home: Dwelling) -> None:
+        self._drawer, self._template, self._home, self._random = drawer, template, home, drawer.random
+        self.texts: list[str] = []
+        self.slots: dict[str, Any] = {}
+        self.thing: Thing | None = None
+        self.failed = self.outside = self.free = False
+
+    def walk(self, node: Node) -> None:
+        match node:
+            case Text(text):
+                self.texts.append(text)
+            case Slot(list_name, slot):
+                self._fill(list_name, slot)
+            case Choice(items, optional):
+                if optional and self._random.random() >= _OPTIONAL:
+                    return
+                self.walk(items[self._random.randrange(len(items) - optional or 1)])
+            case Parts(items, shuffled):
+                for item in self._random.sample(items, len(items)) if shuffled else items:
+                    self.walk(item)
+
+    def _fill(self, list_name: str, slot: str) -> None:
+        value: Any
+        copied = copied_from(self._drawer.package, slot, list_name)
+        if copied in ("names", "areas"):
+            said, value = self._thing() if copied == "names" else self._area()
+        elif copied:
+            said = value = self._free_text()
+            slot = open_slot(slot, list_name)
+        elif limits := self._drawer.limits(list_name):
+            said, value = self._drawer.number(limits)
+        else:
+            node, value = self._random.choice(self._drawer.closed(list_name))
+            before = len(self.texts)
+            self.walk(node)
+            said = " ".join("".join(self.texts[before:]).split())
+            del self.texts[before:]
+        self.texts.append(said)
+        self.slots[slot] = value
+
+    def _thing(self) -> tuple[str, str]:
+        fitting = of_domain(self._home, self._template.domains)
+        area = self.slots.get("area")
+        fitting = [one for one in fitting if area is None or one.area == area]
+        if not self._home.things:
+            self.free = True
+            said = self._drawer.words(self._random.choice(self._template.domains or ("",)))
+            return said, said
+        if not fitting or self._random.random() < _OUTSIDE:
+            self.outside = True
+            self.failed |= self._random.random() > _OUTSIDE and not fitting
+            return self._drawer.words(), ""
+        self.thing = self._random.choice(fitting)
+        return self._said(self.thing.name, self.thing.aliases), self.thing.name
+
+    def _area(self) -> tuple[str, str]:
+        if not self._home.areas:
+            self.free = True
+            said = self._drawer.words("area")
+            return said, said
+        if self.thing is not None and self.thing.area:
+            name = self.thing.area
+            aliases = dict(self._home.areas).get(name, ())
+        else:
+            name, aliases = self._random.choice(self._home.areas)
+            self.failed |= self.thing is not None
+        return self._said(name, aliases), name
+
+    def _said(self, name: str, aliases: Sequence[str]) -> str:
+        said = self._random.choice(aliases) if aliases and self._random.random() < 0.35 else name
+        return said.lower() if self._random.random() < 0.5 else said
+
+    def _free_text(self) -> str:
+        self.free = True
+        return " ".join(self._drawer.words() for _ in range(self._random.choice((1, 1, 2, 3))))
+
+
+def copied_from(package: Package, slot: str, list_name: str) -> str:
+    """Where the value of a slot comes from: "names", "areas" or "request"; "" of fixed values and numbers.
+
+    Some languages list rooms; they are words like any others here.
+    """
+    if list_name in _COPIES or slot == "area":
+        return _COPIES.get(list_name, "areas")
+    content = package.lists.get(list_name, {"wildcard": True})
+    return "request" if content.get("wildcard") or (slot in OPEN and "range" not in content) else ""
+
+
+def open_slot(slot: str, list_name: str) -> str:
+    """The slot of open words: ``state`` is a zone's name in some templates and a fixed value in others, and a grammar
+    cannot tell the two apart.
+    """
+    return list_name if slot == "state" else slot
+
+
+def letters(packages: Iterable[Package]) -> str:
+    """Every character of the templates and lists of some packages, once, in order."""
+    texts = [text for package in packages for text in sources(package)]
+    return "".join(sorted({sign for text in texts for sign in text if sign.isprintable()}))
+
+
+def sources(package: Package) -> list[str]:
+    """All texts of a package: templates, rules, values."""
+    values = [json.dumps(content, ensure_ascii=False) for content in package.lists.values()]
+    return [*(template.text for template in package.templates), *package.rules.values(), *values]

@@ -1,0 +1,251 @@
+"""Make all data that a household model is trained and judged with; docs/household-data.md describes it.
+
+``python -m chimerac.frontends.training.recipes.household.make_data --out FOLDER``
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import numpy as np
+import numpy.typing as npt
+
+from chimerac.frontends.training.recipes.home.templates import Package, load_package
+from chimerac.frontends.training.recipes.home.tokens import FastEncoder, train_tokenizer
+from chimerac.frontends.training.recipes.household import noise
+from chimerac.frontends.training.recipes.household.answers import answer_schema
+from chimerac.frontends.training.recipes.household.drawing import letters
+from chimerac.frontends.training.recipes.household.phrases import LANGUAGES
+from chimerac.frontends.training.recipes.household.requests import RULES, Requests, Row, draw, tidied
+from chimerac.runtime.reference.tokenizer import Tokenizer, write_tokenizer
+
+VOCABULARY: Final = 8192
+#: Folders of training rows, and the most tokens of one in them.
+SETS: Final = {"short": 96, "middle": 384, "long": 2048}
+LONGEST_VALID: Final = 640  #: tokens of a request with the names before it, in validation
+_ENGLISH_SHARE: Final = 0.4
+_PRETRAIN_TOKENS: Final = 5_000_000
+_FEWEST: Final = 0.0002  #: times per request that a learnt token is there
+_LETTER_TIMES: Final = 60  #: each letter of all languages counts as if it was there so often
+
+Prefixes = Mapping[tuple[str, int], str]  #: language, number of a home → the text of its names
+
+
+def make_data(
+    out: Path,
+    *,
+    languages: Sequence[str] = LANGUAGES,
+    rows: int = 420_000,
+    validation: int = 1500,
+    seed: int = 0,
+    vocabulary: int = VOCABULARY,
+    progress: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Write the data folder; returns what its ``data.json`` says. The same arguments and packages give the same bytes.
+
+    Files:
+        tokenizer.model     with the rules nfc and tidy; special tokens answer, end, pad.
+        short/, middle/, long/sft.npz   rows by their length: names of the home, request, answer token, JSON, end token.
+        pretrain.bin        the same tokens of some rows, one after the other.
+        valid_*.jsonl       rows {"text", "json", "intent"} as training has them, the names before the request; and for
+                            ``benchmarks/home_quality.py`` {"request", "home", "language", "kind", "noise", "template"}.
+        homes.json          the homes of validation by number, as ``Session.set_names`` takes them.
+        answer.schema.json  the grammar of answers.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    packages = {language: load_package(language) for language in languages}
+    progress(f"read the templates of {len(packages)} languages")
+    valid, homes, taken = _validation(packages, validation, seed)
+    progress("drew validation rows")
+    train, prefixes = _training(packages, rows, seed, taken)
+    progress(f"drew {len(train)} training rows")
+    plain = _tokenizer(train, prefixes, letters(packages.values()), vocabulary)
+    write_tokenizer(out / "tokenizer.model", replace(plain, rules=RULES))
+    progress("trained the tokenizer")
+    encoder = _Encoder(plain)
+    sizes = _write_training(out, train, prefixes, encoder, seed)
+    progress(f"encoded rows: {sizes}")
+    for name, found in valid.items():
+        _write_validation(out / f"valid_{name}.jsonl", found, homes, encoder)
+    (out / "homes.json").write_text(json.dumps([home for _, home in homes.values()], ensure_ascii=False), "utf-8")
+    schema = answer_schema(packages.values())
+    (out / "answer.schema.json").write_text(json.dumps(schema, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    described = {
+        "seed": seed,
+        "packages": {name: importlib.metadata.version(name) for name in ("home-assistant-intents", "hassil")},
+        "languages": {language: len(package.templates) for language, package in packages.items()},
+        "held_out": "templates: recipes/home/split.py; names: a word whose CRC-32 is 0 modulo 8; the last of "
+        f"Phrases.never and Phrases.past; noise: {', '.join(noise.HELD_OUT)}",
+        "rows": sizes,
+        "kinds": dict(sorted(Counter(row.kind for row in train).items())),
+        "noises": dict(sorted(Counter(row.noise for row in train).items())),
+        "files": {str(file.relative_to(out)): _digest(file) for file in sorted(out.rglob("*")) if file.is_file()},
+    }
+    (out / "data.json").write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    return described
+
+
+def _digest(file: Path) -> dict[str, Any]:
+    return {"bytes": file.stat().st_size, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+
+
+def _shares(languages: Sequence[str], count: int) -> dict[str, int]:
+    """Rows of each language: English more than others."""
+    others = max(1, len(languages) - ("en" in languages))
+    english = _ENGLISH_SHARE if "en" in languages and len(languages) > 1 else float("en" in languages)
+    return {one: round(count * (english if one == "en" else (1 - english) / others)) for one in languages}
+
+
+Homes = dict[tuple[str, str, int], tuple[int, dict[str, Any]]]
+
+
+def _validation(
+    packages: Mapping[str, Package], count: int, seed: int
+) -> tuple[dict[str, list[tuple[str, Row]]], Homes, set[str]]:
+    """Rows by the name of their file, each with the name of its source; the homes that they need; all texts."""
+    forms = {
+        "seen": (False, False, noise.KINDS),
+        "names": (False, True, ()),
+        "templates": (True, False, ()),
+        "noise": (False, False, noise.HELD_OUT),
+    }
+    valid: dict[str, list[tuple[str, Row]]] = {name: [] for name in forms}
+    homes: Homes = {}
+    taken: set[str] = set()
+    for language, share in _shares(list(packages), count).items():
+        for name, (templates, names, noises) in forms.items():
+            source = Requests(
+                packages[language], language, f"{seed} {name}", held_templates=templates, held_names=names
+            )
+            drawn = draw(source, share, taken, _any, noises=noises, share=1.0 if name == "noise" else 0.35)
+            for row in drawn:
+                if row.home >= 0:
+                    homes.setdefault((language, name, row.home), (len(homes), source.homes[row.home].described))
+            valid[name] += [(name, row) for row in drawn]
+    return valid, homes, taken
+
+
+def _any(row: Row) -> bool:
+    return True
+
+
+def _training(
+    packages: Mapping[str, Package], count: int, seed: int, taken: set[str]
+) -> tuple[list[Row], dict[tuple[str, int], str]]:
+    rows: list[Row] = []
+    prefixes: dict[tuple[str, int], str] = {}
+    for language, share in _shares(list(packages), count).items():
+        source = Requests(packages[language], language, f"{seed} train", held_templates=False, held_names=False)
+        rows += draw(source, share, set(taken), _any)
+        prefixes |= {(language, number): home.names.prefix for number, home in enumerate(source.homes)}
+    random.Random(f"{seed} order").shuffle(rows)
+    return rows, prefixes
+
+
+def _tokenizer(rows: Sequence[Row], prefixes: Prefixes, signs: str, vocabulary: int) -> Tokenizer:
+    """Of requests, answers and names; every letter that a language's package has counts some times more."""
+    sample = rows[:150_000]
+    alphabet = [" ".join(signs)] * _LETTER_TIMES
+    told = list(prefixes.values())[::8]
+    texts = [tidied(row.text) for row in sample]
+    return train_tokenizer([*alphabet, *told], texts, [row.json for row in sample], vocabulary, fewest=_FEWEST)
+
+
+class _Encoder:
+    """Tokens of rows, as a session has them: names, request and answer are each encoded by themselves."""
+
+    def __init__(self, plain: Tokenizer) -> None:
+        self._encoder = FastEncoder(plain)
+        self.answer, self.end, self.pad = (special.id for special in plain.specials)
+        self._prefixes: dict[str, list[int]] = {"": []}
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a tidy text."""
+        return list(self._encoder.encode([text])[0].tolist())
+
+    def row(self, prefix: str, row: Row) -> tuple[list[int], int]:
+        """The tokens of a row, and where its answer begins."""
+        if prefix not in self._prefixes:
+            self._prefixes[prefix] = self.encode(prefix)
+        asked = [*self._prefixes[prefix], *self.encode(tidied(row.text)), self.answer]
+        return [*asked, *self.encode(row.json), self.end], len(asked)
+
+
+def _write_training(
+    out: Path, rows: Sequence[Row], prefixes: Prefixes, encoder: _Encoder, seed: int
+) -> dict[str, dict[str, int]]:
+    held: dict[str, list[tuple[list[int], int]]] = {name: [] for name in SETS}
+    left_out, running = 0, list[int]()
+    for row in rows:
+        tokens, start = encoder.row(prefixes.get((row.language, row.home), ""), row)
+        name = next((name for name, most in SETS.items() if len(tokens) <= most), None)
+        if name is None:
+            left_out += 1
+            continue
+        held[name].append((tokens, start))
+        if len(running) < _PRETRAIN_TOKENS and len(tokens) <= SETS["middle"]:
+            running += tokens
+    np.array(running, "<u2").tofile(out / "pretrain.bin")
+    sizes = {}
+    for name, found in held.items():
+        (out / name).mkdir(exist_ok=True)
+        sizes[name] = _write_rows(out / name / "sft.npz", found, encoder.pad)
+    return {**sizes, "left out": {"rows": left_out}}
+
+
+def _write_rows(path: Path, rows: Sequence[tuple[list[int], int]], pad: int) -> dict[str, int]:
+    lengths = np.array([len(tokens) for tokens, _ in rows], np.int32)
+    table: npt.NDArray[np.uint16] = np.full((len(rows), int(lengths.max(initial=2))), pad, np.uint16)
+    for number, (tokens, _) in enumerate(rows):
+        table[number, : len(tokens)] = tokens
+    starts = np.array([start for _, start in rows], np.int32)
+    np.savez_compressed(path, tokens=table, loss_start=starts, length=lengths)
+    return {"rows": len(rows), "tokens": int(lengths.sum()), "width": table.shape[1]}
+
+
+def _write_validation(path: Path, rows: Sequence[tuple[str, Row]], homes: Homes, encoder: _Encoder) -> None:
+    """Rows short enough to be generated in batches; the names of a home stand before the request."""
+    from chimerac.runtime.names import names_of
+
+    lines = []
+    for name, row in rows:
+        number, home = homes.get((row.language, name, row.home), (-1, {}))
+        prefix = names_of(home).prefix if home else ""
+        if len(encoder.row(prefix, row)[0]) > LONGEST_VALID:
+            continue
+        line = {"text": prefix + tidied(row.text), "json": row.json, "intent": row.intent}
+        line |= {"request": row.text} | {k: v for k, v in asdict(row).items() if k not in ("text", "json", "home")}
+        lines.append(json.dumps({**line, "home": number}, ensure_ascii=False) + "\n")
+    random.Random(str(path.name)).shuffle(lines)
+    path.write_text("".join(lines), "utf-8")
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the data.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--rows", default=420_000, show_default=True, help="Training rows.")
+@click.option("--languages", default=",".join(LANGUAGES), help="Languages of the package.  [default: 31]")
+def main(out: Path, seed: int, rows: int, languages: str) -> None:
+    """Make the training and validation data of a household model."""
+    start = time.monotonic()
+
+    def progress(message: str) -> None:
+        click.echo(f"{time.monotonic() - start:6.1f} s  {message}")
+
+    described = make_data(out, languages=languages.split(","), rows=rows, seed=seed, progress=progress)
+    size = sum(file["bytes"] for file in described["files"].values())
+    progress(f"wrote {out}: {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

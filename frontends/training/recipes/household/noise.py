@@ -1,0 +1,72 @@
+"""What speech recognition and hurried fingers make of a request. The kinds of HELD_OUT are for validation only."""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+from chimerac.frontends.training.recipes.household.phrases import PHRASES, UNSPACED, WAKE
+
+KINDS: Final = ("unmarked", "typo", "hesitation", "wake", "polite", "spaces", "quotes", "upper", "homophone")
+HELD_OUT: Final = ("stutter", "joined", "doubled")
+_HOMOPHONES: Final = {
+    "to": "too", "for": "four", "light": "lite", "lights": "lites", "their": "there", "blue": "blew", "red": "read",
+    "two": "to", "four": "for", "please": "pleas", "right": "write", "one": "won", "by": "buy", "hall": "haul",
+    "whole": "hole", "mow": "mo", "weather": "whether", "pause": "paws", "play": "plea", "brake": "break",
+}  # fmt: skip
+#: Kinds that change letters of words that a free answer would have to copy.
+CHANGES_WORDS: Final = frozenset({"typo", "homophone", "joined", "doubled", "upper"})
+
+
+def noisy(text: str, kind: str, language: str, source: random.Random) -> str:
+    """The text with one kind of noise; as it is where the kind does not apply."""
+    phrases, gap = PHRASES[language], "" if language in UNSPACED else " "
+    match kind:
+        case "unmarked":
+            return "".join(sign for sign in text.lower() if sign not in ".,!?;:¿¡。，！？、").strip()
+        case "hesitation":
+            return _between(text, source.choice(phrases.noises), gap, source)
+        case "wake":
+            return f"{source.choice(WAKE)}{source.choice((', ', ' '))}{text}"
+        case "polite":
+            return f"{source.choice(phrases.please)}{gap}{text}"
+        case "spaces":
+            return source.choice((" {}", "{}\n", "{} ", "\t{}")).format(
+                text.replace(" ", source.choice("  \u00a0") + " ", 1)
+            )
+        case "quotes":
+            return text.replace("'", source.choice("’‘ʼ")).replace("-", source.choice("‐–")).replace('"', "“")
+        case "upper":
+            return text.upper()
+        case "homophone":
+            return (
+                " ".join(_HOMOPHONES.get(word.lower(), word) for word in text.split(" ")) if language == "en" else text
+            )
+        case "stutter":
+            return _between(text, source.choice(text.split(" ")), gap, source)
+    return _misspelt(text, kind, source)
+
+
+def _between(text: str, noise: str, gap: str, source: random.Random) -> str:
+    words = text.split(" ")
+    place = source.randrange(len(words) + 1) if gap else source.choice((0, len(words)))
+    return gap.join((" ".join(words[:place]), noise, " ".join(words[place:]))).strip()
+
+
+def _misspelt(text: str, kind: str, source: random.Random) -> str:
+    places = [k for k in range(1, len(text) - 1) if text[k].isalpha() and text[k + 1].isalpha()]
+    if kind == "joined":
+        spaces = [k for k, sign in enumerate(text) if sign == " "]
+        place = source.choice(spaces) if spaces else -1
+        return text[:place] + text[place + 1 :] if spaces else text
+    if not places:
+        return text
+    k = source.choice(places)
+    if kind == "doubled":
+        return text[:k] + text[k] + text[k:]
+    match source.randrange(3):
+        case 0:
+            return text[:k] + text[k + 1] + text[k] + text[k + 2 :]
+        case 1:
+            return text[:k] + text[k + 1 :]
+    return text[:k] + source.choice(text[k - 1 : k + 2]) + text[k + 1 :]

@@ -1,0 +1,151 @@
+"""Requests of many languages with the names of a home: what is drawn, what is held out, what the files hold."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from chimerac.compiler.packaging.grammar_packs import compiled
+from chimerac.frontends.grammar.schema import schema_grammar
+from chimerac.frontends.training.recipes.home.split import held_out_templates
+from chimerac.frontends.training.recipes.home.templates import Package, load_package, slots_of
+from chimerac.frontends.training.recipes.household import noise
+from chimerac.frontends.training.recipes.household.answers import answer_schema
+from chimerac.frontends.training.recipes.household.drawing import Drawer, letters, sources
+from chimerac.frontends.training.recipes.household.dwellings import Dwelling, NameSource, Thing, dwelling, is_held_out
+from chimerac.frontends.training.recipes.household.make_data import make_data
+from chimerac.frontends.training.recipes.household.phrases import LANGUAGES, PHRASES
+from chimerac.frontends.training.recipes.household.requests import Requests, draw, is_copied, tidied
+from chimerac.runtime.bundle_format.grammar_trie import vocabulary_of
+from chimerac.runtime.names import names_of
+from chimerac.runtime.reference.grammar_engine import GrammarEngine
+from chimerac.runtime.reference.tokenizer import read_tokenizer
+
+SWEDISH, CHINESE = "sv", "zh-TW"
+
+
+@pytest.fixture(scope="module")
+def packages() -> dict[str, Package]:
+    return {language: load_package(language) for language in (SWEDISH, CHINESE)}
+
+
+def test_every_language_has_all_phrases() -> None:
+    assert len(LANGUAGES) == 31
+    for language, phrases in PHRASES.items():
+        for said in (*phrases.never, *phrases.past):
+            assert said.count("{}") == 1, language
+        assert len(phrases.never) > 1, language
+        assert len(phrases.past) > 1, language
+        assert all((phrases.both, phrases.rather, phrases.please, phrases.noises)), language
+
+
+def test_noise_changes_what_it_says(packages: dict[str, Package]) -> None:
+    source = random.Random(1)
+    text = "Turn on Anna's two lights to the right, please!"
+    for kind in (*noise.KINDS, *noise.HELD_OUT):
+        made = {noise.noisy(text, kind, "en", source) for _ in range(20)}
+        assert text not in made or kind in noise.CHANGES_WORDS, kind
+        assert any(one != text for one in made), kind
+        for short in ("x", "ab", "関"):
+            noise.noisy(short, kind, CHINESE, source)
+    assert {tidied(noise.noisy(text, "spaces", "en", source)) for _ in range(20)} == {text}
+    assert {tidied(noise.noisy(text, "quotes", "en", source)) for _ in range(20)} == {text}
+
+
+def test_names_are_of_training_or_held_out(packages: dict[str, Package]) -> None:
+    for language, package in packages.items():
+        for held_out in (False, True):
+            names = NameSource(sources(package), language, random.Random(2), held_out=held_out)
+            home = dwelling(names, random.Random(3), 40)
+            assert len(home.things) > 30
+            for name in (*(one.name for one in home.things), *(area for area, _ in home.areas)):
+                assert is_held_out(name) == held_out
+            assert set(home.names.lists["names"]) == {one.name for one in home.things}
+
+
+def test_a_named_thing_is_answered_by_its_name(packages: dict[str, Package]) -> None:
+    package = packages[SWEDISH]
+    names = NameSource(sources(package), SWEDISH, random.Random(4), held_out=False)
+    drawer = Drawer(package, SWEDISH, names, random.Random(5))
+    template = next(
+        one
+        for one in package.templates
+        if one.intent == "HassTurnOn" and {slot.list_name for slot in slots_of(one.tree)} == {"name"}
+    )
+    domain = template.domains[0] if template.domains else "light"
+    one = Thing("Stora Lampan", ("skenet",), domain, "Kök")
+    home = Dwelling((one,), (("Kök", ()),))
+    twins = Dwelling((one, Thing("Stora Lampan", (), domain, "Hall")), (("Kök", ()), ("Hall", ())))
+    intents = set()
+    for _ in range(60):
+        found = drawer.command(template, home)
+        assert found is not None
+        if found.intent == "HassTurnOn":
+            assert found.slots["name"] == "Stora Lampan"
+            assert any(said in found.text.lower() for said in ("stora lampan", "skenet"))
+        intents.add(found.intent)
+        both = drawer.command(template, twins)
+        assert both is not None
+        assert both.intent in ("AmbiguousDevice", "NoSuchDevice") or "area" in both.slots
+    assert intents == {"HassTurnOn", "NoSuchDevice"}
+
+
+def test_rows_fit_their_grammar(packages: dict[str, Package]) -> None:
+    """Every answer is one that the grammar allows, for the request and the names that it is about."""
+    automaton = compiled(schema_grammar(answer_schema(packages.values())), 0)
+    tokens = tuple(bytes([byte]) for byte in range(256))
+    engine = GrammarEngine(automaton, vocabulary_of(tokens), tokens)
+    kinds = set()
+    for language, package in packages.items():
+        requests = Requests(package, language, "test", held_templates=False, held_names=False)
+        for row in draw(requests, 250, set(), lambda row: True):
+            home = Dwelling((), ()) if row.home < 0 else requests.homes[row.home]
+            engine.set_words("request", tidied(row.text).encode())
+            for kind in ("names", "areas"):
+                listed = home.names.lists.get(kind)
+                engine.set_words(kind, None if listed is None else "".join(f"{one}\n" for one in listed).encode())
+            at = engine.feed(engine.start(), row.json.encode())
+            assert at is not None, row
+            assert engine.complete(at), row
+            assert is_copied(row, home)
+            kinds.add(row.kind)
+    assert kinds >= {"command", "never", "past", "talk", "both", "hostile"}
+
+
+def test_the_files(tmp_path: Path, packages: dict[str, Package]) -> None:
+    described = make_data(tmp_path, languages=(SWEDISH, CHINESE), rows=500, validation=40, vocabulary=2048)
+    tokenizer = read_tokenizer(tmp_path / "tokenizer.model")
+    assert tokenizer.rules == ("nfc", "tidy")
+    for sign in letters(packages.values()):
+        assert tokenizer.decode(tokenizer.encode(f"a{sign}b")) == tidied(f"a{sign}b")
+    answer, end, pad = (special.id for special in tokenizer.specials)
+    texts = set()
+    for name in ("short", "middle", "long"):
+        with np.load(tmp_path / name / "sft.npz") as rows:
+            for tokens, start, length in zip(rows["tokens"], rows["loss_start"], rows["length"], strict=True):
+                assert tokens[start - 1] == answer
+                assert tokens[length - 1] == end
+                assert (tokens[length:] == pad).all()
+                asked = tokenizer.decode(tokens[: start - 1].tolist())
+                texts.add(asked[asked.rfind(";|") + 2 * (";|" in asked) :])
+                json.loads(tokenizer.decode(tokens[start : length - 1].tolist()))
+    homes: list[Any] = json.loads((tmp_path / "homes.json").read_text("utf-8"))
+    held = {language: held_out_templates(package.templates, 0) for language, package in packages.items()}
+    for name in ("seen", "names", "templates", "noise"):
+        rows_of = [json.loads(line) for line in (tmp_path / f"valid_{name}.jsonl").read_text("utf-8").splitlines()]
+        assert len(rows_of) > 20
+        for row in rows_of:
+            prefix = names_of(homes[row["home"]]).prefix if row["home"] >= 0 else ""
+            assert row["text"] == prefix + tidied(row["request"])
+            assert tidied(row["request"]) not in texts
+            assert row["noise"] in ("", *(noise.HELD_OUT if name == "noise" else noise.KINDS))
+            if row["template"] != "talk":
+                assert (row["template"] in held[row["language"]]) == (name == "templates")
+            if name == "names" and row["home"] >= 0:
+                assert all(is_held_out(one["name"]) for one in homes[row["home"]]["entities"])
+    assert described["rows"]["short"]["rows"] > 300
