@@ -36,8 +36,13 @@ const ADVICE = {
   policy: "allow worker-src 'self' and, with Trusted Types, trusted-types chimera; or load with worker: false",
 };
 
+/** Whether the page's policy has forbidden a worker: browsers tell that in an event, not in the worker's error. */
+let forbidden = false;
+globalThis.document?.addEventListener("securitypolicyviolation", ({ effectiveDirective }) => { forbidden ||= effectiveDirective === "worker-src"; });
+
 /** What start() gives; what it throws has a class and advice. */
 export function started(start) {
+  forbidden = false;
   try {
     return start();
   } catch (cause) {
@@ -57,6 +62,7 @@ export function listen(worker, onMessage, onError) {
   worker.addEventListener("error", (event) => {
     event.preventDefault();
     if (event.message) onError(new WorkerError(`the worker has failed: ${event.message}`));
+    else if (forbidden) onError(new ContentSecurityError("the content security policy allows no worker", { advice: ADVICE.policy }));
     else onError(new WorkerError("the worker could not be loaded", { advice: `see that worker.mjs is served beside chimera.mjs as text/javascript, and ${ADVICE.policy}` }));
   });
 }

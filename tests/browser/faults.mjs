@@ -19,19 +19,19 @@ async function at(path, work, argument, init) {
   }
 }
 
-/** Loads from the page's own folder, with options. */
-const loads = async (options) => {
-  const { Chimera } = await import(`${location.href.replace(/[^/]*$/, "")}chimera.mjs`);
-  const { outcome } = await import(`${location.origin}/plain/faults.mjs`);
+/** Loads from the page's own folder, with options; `anew`: with an empty cache. */
+const loads = async ({ anew, ...options }) => {
+  const folder = location.href.replace(/[^/]*$/, "");
+  const [{ Chimera }, { forgetAll, outcome }] = await Promise.all([import(`${folder}chimera.mjs`), import(`${folder}faults.mjs`)]);
+  if (anew) await forgetAll(Chimera);
   return outcome(() => Chimera.load("./", options));
 };
-/** The same where a policy allows no inline import from elsewhere: the page's own script has loaded both. */
+/** Options of pages with a policy, whose own script has the same. */
 const own = { memory: { cache: "memory" }, inThread: { cache: "memory", worker: false } };
 
 try {
   for (const worker of [true, false]) {
     const name = worker ? "worker" : "thread";
-    await at("plain/empty.html", async () => { for (const { url: kept } of await (await import("./chimera.mjs")).Chimera.cached()) await (await import("./chimera.mjs")).Chimera.delete(kept); });
     found[`faults ${name}`] = await at("plain/empty.html", async (options) => {
       const [{ Chimera }, { faults }] = await Promise.all([import("./chimera.mjs"), import("./faults.mjs")]);
       return faults(Chimera, `${location.origin}/`, options);
@@ -41,6 +41,7 @@ try {
       return aborts(Chimera, `${location.origin}/`, options);
     }, { worker });
   }
+  await at("plain/empty.html", loads, { anew: true });
   found.again = await at("plain/empty.html", loads, {});
   found.cached = await at("plain/empty.html", async () => (await import("./chimera.mjs")).Chimera.cached());
   found.damaged = await at("plain/empty.html", async () => {
@@ -80,6 +81,7 @@ try {
     for await (const name of (await (await navigator.storage.getDirectory()).getDirectoryHandle("chimera")).keys()) names.push(name);
     return { first, names };
   });
+  await at("plain/empty.html", async () => (await import("./faults.mjs")).forgetAll((await import("./chimera.mjs")).Chimera));
   const tabs = await Promise.all([context.newPage(), context.newPage()]);
   await Promise.all(tabs.map((tab) => tab.goto(`${url}slow/empty.html`)));
   found.tabs = await Promise.all(tabs.map((tab) => tab.evaluate(loads, {})));
@@ -99,10 +101,11 @@ try {
   });
   found["opfs named, and none"] = await at("plain/empty.html", loads, { worker: false, cache: "opfs" }, () => { delete StorageManager.prototype.getDirectory; });
   const full = () => { StorageManager.prototype.estimate = async () => ({ quota: 1000, usage: 900 }); };
-  found["quota"] = await at("busy/empty.html", loads, { worker: false }, full);
-  found["quota named"] = await at("busy/empty.html", loads, { worker: false, cache: "opfs" }, full);
+  found["quota"] = await at("plain/empty.html", loads, { worker: false, anew: true }, full);
+  found["quota named"] = await at("plain/empty.html", loads, { worker: false, anew: true, cache: "opfs" }, full);
   const breaks = () => { FileSystemWritableFileStream.prototype.write = () => Promise.reject(new DOMException("full", "QuotaExceededError")); };
-  found["full"] = await at("busy/empty.html", loads, { worker: false }, breaks);
+  found["full"] = await at("plain/empty.html", loads, { worker: false, anew: true }, breaks);
+  found["full, named"] = await at("plain/empty.html", loads, { worker: false, anew: true, cache: "opfs" }, breaks);
 
   // policies: a page that may import nothing inline has the loads in a script of its own
   const policy = async (path, options) => at(`${path}/policy.html`, async (given) => {
