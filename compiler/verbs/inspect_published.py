@@ -16,6 +16,7 @@ from chimerac.frontends.published.shape import LlamaShape, SsmShape
 from chimerac.frontends.published.text_part import text_part
 from chimerac.frontends.sources.gguf import GgufFile
 from chimerac.frontends.sources.gguf_metadata import Strings
+from chimerac.frontends.tokenizers.world import WORLD
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _of_layers(shape: LlamaShape) -> str:
 
 def _tokenizer(source: Source) -> str:
     if not isinstance(source, GgufFile):
-        found = [n for n in ("tokenizer.json", "tokenizer_config.json") if (source.path / n).is_file()]
+        found = [n for n in ("tokenizer.json", WORLD, "tokenizer_config.json") if (source.path / n).is_file()]
         return ", ".join(found) or "none"
     model = source.metadata.get("tokenizer.ggml.model", str)
     pre = source.metadata.get("tokenizer.ggml.pre", str)

@@ -10,8 +10,9 @@ import numpy as np
 from chimerac.frontends.sources.gguf_metadata import Metadata, Strings
 from chimerac.frontends.tokenizers.components import Shape
 from chimerac.frontends.tokenizers.json_files import invalid, unsupported
-from chimerac.frontends.tokenizers.spelling import bytes_of_escapes, spelling_of_bytes
+from chimerac.frontends.tokenizers.spelling import bytes_of_escapes
 from chimerac.frontends.tokenizers.vocabulary import Named, Parts, Roles
+from chimerac.frontends.tokenizers.world import longest_parts
 from chimerac.runtime.bundle_format import constants as c
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER, _UNUSED, _BYTE = range(1, 7)  #: llama.cpp's types of tokens
@@ -105,15 +106,14 @@ def _pieces(where: str, metadata: Metadata, vocabulary: int, texts: dict[int, st
 
 
 def _longest(where: str, metadata: Metadata, vocabulary: int, texts: dict[int, str], named: list[Named]) -> Parts:
-    """Byte strings with escapes, of which the longest counts at each place of a text."""
-    spelt = {}
+    """Byte strings with escapes."""
+    tokens = {}
     for id, text in texts.items():
         token = bytes_of_escapes(text)
         if not token:
             raise invalid(where, f"token {id} has an escape that is none")
-        spelt[id] = spelling_of_bytes(token)
-    shape = Shape(c.PATTERN_NONE, (c.RULE_LONGEST,), byte_level=True)
-    return Parts(where, vocabulary, shape, spelt, named, _roles(metadata, named, begins=False))
+        tokens[id] = token
+    return longest_parts(where, vocabulary, tokens, named, _roles(metadata, named, begins=False))
 
 
 def _roles(metadata: Metadata, named: list[Named], *, begins: bool) -> Roles:

@@ -14,6 +14,8 @@ from chimerac.frontends.tokenizers.comparison import STRINGS, Comparison, compar
 from chimerac.frontends.tokenizers.gguf_fields import parts_of_gguf
 from chimerac.frontends.tokenizers.json_files import field, invalid, read_object, read_text
 from chimerac.frontends.tokenizers.tokenizer_json import TokenRoles, tokenizer_of_json
+from chimerac.frontends.tokenizers.vocabulary import Parts
+from chimerac.frontends.tokenizers.world import WORLD, parts_of_world
 from chimerac.runtime.bundle_format import Chat
 from chimerac.runtime.reference.tokenizer import Tokenizer
 
@@ -39,8 +41,8 @@ def read_folder(folder: Path, vocabulary: int, *, strings: int = STRINGS) -> Tex
     """The tokenizer of a folder of the Hugging Face hub.
 
     Args:
-        folder: with ``tokenizer.json``, and perhaps ``tokenizer_config.json`` and ``generation_config.json``, which say
-            what ends a generation.
+        folder: with ``tokenizer.json`` or the file of RWKV's world tokenizer, and perhaps ``tokenizer_config.json`` and
+            ``generation_config.json``, which say what ends a generation.
         vocabulary: entries of the model.
         strings: how many texts are compared with the library ``tokenizers``.
 
@@ -49,11 +51,14 @@ def read_folder(folder: Path, vocabulary: int, *, strings: int = STRINGS) -> Tex
             a component that is not supported, by its name; CHM262, tokens that are not those of the library; CHM304,
             the library is not installed.
     """
-    path = folder / "tokenizer.json"
-    document = read_object(path)
+    path, world = folder / "tokenizer.json", folder / WORLD
     config = _optional(folder / "tokenizer_config.json")
-    tokenizer = tokenizer_of_json(str(path), document, vocabulary, _roles(folder, config))
-    library = _library().Tokenizer.from_file(str(path))
+    if world.exists() and not path.exists():
+        path, parts = world, parts_of_world(world, vocabulary)
+        tokenizer, library = parts.build(), _library_of(parts)
+    else:
+        tokenizer = tokenizer_of_json(str(path), read_object(path), vocabulary, _roles(folder, config))
+        library = _library().Tokenizer.from_file(str(path))
     names = {key: _name(str(folder / "tokenizer_config.json"), config, key) or "" for key in _NAMES}
     return _with_chat(str(path), tokenizer, library, strings, _template(folder, config), names)
 
@@ -61,17 +66,14 @@ def read_folder(folder: Path, vocabulary: int, *, strings: int = STRINGS) -> Tex
 def read_gguf(file: GgufFile, vocabulary: int, *, strings: int = STRINGS) -> TextParts:
     """The tokenizer of a GGUF file; arguments and errors as of ``read_folder``, and CHM231."""
     parts = parts_of_gguf(file.metadata, vocabulary)
-    tokenizer = parts.build()
-    _library()
-    from chimerac.frontends.tokenizers.library import library_of
-
+    tokenizer, library = parts.build(), _library_of(parts)
     metadata, tokens = file.metadata, file.metadata.need("tokenizer.ggml.tokens", Strings)
     ids = {key: metadata.get(f"tokenizer.ggml.{name}_token_id", int) for key, name in _NAMES.items()}
     names = {key: "" if id is None or id >= len(tokens) else tokens[id] for key, id in ids.items()}
     template = metadata.get("tokenizer.chat_template", str)
     if template is not None and "{" not in template:
         template = None  # the name of one that llama.cpp has, as rwkv-world
-    return _with_chat(str(file.path), tokenizer, library_of(parts), strings, template, names)
+    return _with_chat(str(file.path), tokenizer, library, strings, template, names)
 
 
 #: Names of tokens that templates use, and what GGUF calls them.
@@ -115,6 +117,14 @@ def _library() -> Any:
         message = "the library tokenizers, which ours are compared with, is not installed"
         raise UserError("CHM304", message, hint="python -m pip install 'chimerac[build]'") from None
     return tokenizers
+
+
+def _library_of(parts: Parts) -> Any:
+    """What a tokenizer is compared with that the library cannot read."""
+    _library()
+    from chimerac.frontends.tokenizers.library import library_of
+
+    return library_of(parts)
 
 
 def _roles(folder: Path, config: dict[str, Any]) -> TokenRoles:

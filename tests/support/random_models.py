@@ -34,6 +34,7 @@ MODEL_CONSTANTS = {
 MODEL_STATES = {
     **STATES,
     "delta": State(f32(HEADS, HEAD, HEAD), 3),
+    "generalized": State(f32(HEADS, HEAD, HEAD), 2),
     "cell": State(f32(HEADS, HEAD, HEAD), 1),
     "normaliser": State(f32(HEADS, HEAD), 1),
     "maximum": State(f32(HEADS), 1),
@@ -43,7 +44,7 @@ MODEL_STATES = {
     "cache_k": State(f32(1, CACHE, HEAD), 1),
     "cache_v": State(f32(1, CACHE, HEAD), 1),
 }
-LAYERS = ("ternary", "int8", "delta", "mlstm", "titans", "attention", "cached", "experts")
+LAYERS = ("ternary", "int8", "delta", "generalized", "mlstm", "titans", "attention", "cached", "experts")
 
 
 class ModelMaker(Maker):
@@ -100,6 +101,16 @@ class ModelMaker(Maker):
         operands = (q, k, v, decay, self._bounded_gate(), self._read_state("delta"))
         y, state = self.emit("gated_delta", *operands, scale=0.5)
         self._write_state("delta", state)
+        self._flat(y)
+
+    def _generalized(self) -> None:
+        r, k, v = (self._heads() for _ in range(3))
+        removed = self.emit("l2_norm", self._heads(), eps=1e-6)[0]
+        decay, rate = (self.emit("sigmoid", self._heads())[0] for _ in range(2))
+        back = self.emit("mul", removed, rate)[0]
+        operands = (r, decay, k, v, self.emit("neg", removed)[0], back, self._read_state("generalized"))
+        y, state = self.emit("generalized_delta", *operands)
+        self._write_state("generalized", state)
         self._flat(y)
 
     def _mlstm(self) -> None:

@@ -15,7 +15,8 @@ from gguf_tokenizers import CONTROL, NORMAL, UNUSED, integers_value, opened, wit
 from public_tokenizers import corpus, texts_with_names
 
 from chimerac.compiler.errors import UserError
-from chimerac.frontends.tokenizers import read_gguf
+from chimerac.frontends.tokenizers import read_folder, read_gguf
+from chimerac.frontends.tokenizers.world import WORLD
 from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.reference.merging import Merges
@@ -135,12 +136,52 @@ def test_files_that_are_refused(gguf: Gguf, code: str, words: str, tmp_path: Pat
     assert (caught.value.code, words in caught.value.message) == (code, True), caught.value.message
 
 
+def lines(tokens: Sequence[bytes]) -> list[str]:
+    """Of a folder's file: texts where the bytes are some."""
+    found = []
+    for id, token in enumerate(tokens, 1):
+        text = token.decode("utf-8", "replace")
+        found.append(f"{id} {text!r} {len(token)}" if text.encode() == token else f"{id} {token!r} {len(token)}")
+    return found
+
+
+def test_a_folder_without_a_tokenizer_json(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    (tmp_path / WORLD).write_text("\n".join([*lines(TOKENS), ""]), "utf-8", newline="\n")
+    found = read_folder(tmp_path, len(TOKENS) + 10, strings=100).tokenizer
+    assert found.tokens == tokenizer.tokens
+    assert [(s.name, s.id, s.role) for s in found.specials] == [("<|rwkv_tokenizer_end_of_text|>", 0, "end")]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2 'a' 2",
+        "3 'a' 1",
+        "2 'a'",
+        "2 a 1",
+        "2 ['a'] 1",
+        "2 '' 0",
+        "2 'a' 'b' 2",
+        "2 b'\u00e9' 2",
+        "2 '\\ud800' 3",
+        "",
+    ],
+)
+def test_lines_that_are_refused(line: str, tmp_path: Path) -> None:
+    (tmp_path / WORLD).write_text(f"1 'b' 1\n{line}\n3 'c' 1\n", "utf-8")
+    with pytest.raises(UserError, match="line 2 is not the next id") as caught:
+        read_folder(tmp_path, 300, strings=1)
+    assert caught.value.code == "CHM260"
+
+
 def test_the_world_vocabulary(internals: ct.CDLL, tmp_path: Path) -> None:
     """That of the package rwkv, with 65,529 tokens, by its own walk."""
     package: Any = pytest.importorskip("rwkv.rwkv_tokenizer")
-    theirs = package.TRIE_TOKENIZER(str(Path(package.__file__).parent / "rwkv_vocab_v20230424.txt"))
+    theirs = package.TRIE_TOKENIZER(str(Path(package.__file__).with_name(WORLD)))
     tokens = [theirs.idx2token[id] for id in range(1, len(theirs.idx2token) + 1)]
     tokenizer = read_gguf(opened(tmp_path / "a.gguf", world(tokens)), 65_536, strings=300).tokenizer
+    (tmp_path / WORLD).write_bytes(Path(package.__file__).with_name(WORLD).read_bytes())
+    assert read_folder(tmp_path, 65_536, strings=1).tokenizer.tokens == tokenizer.tokens
     write_tokenizer(tmp_path / "a.model", tokenizer)
     with opened_in_c(internals, tmp_path / "a.model") as in_c:
         for text in texts_with_names(8, 300):
