@@ -2,9 +2,9 @@
 #include "chm_spans.h"
 
 #define LEAST_RATE 0.5f   /* below, trees rest */
-#define ENOUGH_RATE 0.6f  /* at least, a probe ends the rest */
-#define WINDOW 64         /* passes that the rate is of */
-#define PRIOR 4           /* passes that a session begins with, of the rate */
+#define ENOUGH_RATE 0.6f  /* at least in a probe, and the rest is over */
+#define WINDOW 64.0f      /* passes that the rate is of */
+#define PRIOR 4.0f        /* guesses that a session begins with, of which this share was right */
 #define FIRST_RATE 0.7f
 #define LEAST_REST 128
 #define MOST_REST 1024
@@ -29,9 +29,10 @@ bool chm_spans_lay_out(uint64_t *spans, uint64_t *kept, uint64_t *logits, uint64
 void chm_spans_start(chm_spans *spans) {
   if (!spans) return;
   spans->seen = 0;
-  spans->rate = FIRST_RATE;
+  spans->taken = FIRST_RATE * PRIOR;
+  spans->judged = PRIOR;
   spans->patience = LEAST_REST;
-  spans->rest = spans->passes = 0;
+  spans->rest = spans->passes = spans->probes = 0;
 }
 
 void chm_spans_forget_counts(chm_spans *spans) {
@@ -45,15 +46,22 @@ void chm_spans_remember(chm_session *session, int32_t token) {
 
 /* ---- what pays ---- */
 
+/* How many guesses were right, of those that were looked at. */
+static float rate_of(const chm_spans *spans) { return spans->taken / spans->judged; }
+
 static int32_t size_of(int32_t nodes) {
   int32_t i = 0;
   while (sizes[i] < nodes) ++i;
   return i;
 }
 
+/* The first pass touches memory for the first time, and another program may have had the processor in a long one: what
+ * passes cost is about the least that they took. */
 static void note_time(chm_spans *spans, int32_t nodes, int64_t nanoseconds) {
-  float *cost = &spans->costs[size_of(nodes)];
-  if (nanoseconds > 0) *cost = *cost > 0.0f ? *cost + ((float)nanoseconds - *cost) * 0.125f : (float)nanoseconds;
+  float *cost = &spans->costs[size_of(nodes)], now = (float)nanoseconds;
+  if (nanoseconds <= 0 || (nodes > 1 && !spans->timed++)) return;
+  if (*cost > 0.0f && now > *cost) *cost += ((now > 2.0f * *cost ? 2.0f * *cost : now) - *cost) / 64.0f;
+  else *cost = now;
 }
 
 int64_t chm_spans_clock(const chm_session *session) {
@@ -72,10 +80,10 @@ static float cost_of(const chm_spans *spans, int32_t size) {
 
 /* The number of nodes that gives the most tokens for its time, where each guess is right with the probability rate. */
 static int32_t best_size(const chm_spans *spans) {
-  float best = 1.0f, tokens = 1.0f, power = 1.0f;
+  float best = 1.0f, tokens = 1.0f, power = 1.0f, rate = rate_of(spans);
   int32_t found = 1, n = 1;
   for (int32_t i = 1; i < CHM_SIZES; ++i) {
-    for (; n < sizes[i]; ++n) tokens += power *= spans->rate;
+    for (; n < sizes[i]; ++n) tokens += power *= rate;
     float gain = tokens / cost_of(spans, i);
     if (gain > best) {
       best = gain;
@@ -92,23 +100,33 @@ static int32_t nodes_now(chm_spans *spans) {
     --spans->rest;
     return 1;
   }
+  if (!spans->passes || rate_of(spans) < LEAST_RATE || spans->probes) { /* the first one, or a probe */
+    spans->probes = 0;
+    return PROBE;
+  }
   int32_t best = best_size(spans);
-  if (!spans->passes || spans->rate < ENOUGH_RATE) return PROBE; /* the first one, or a probe */
+  if (best == 1) { /* too few are right for what passes cost here */
+    spans->rest = LEAST_REST;
+    spans->probes = 1;
+    for (int32_t i = 1; i < CHM_SIZES; ++i) spans->costs[i] *= 0.875f; /* what was measured may not hold for ever */
+  }
   return best;
 }
 
-static void note_tree(chm_spans *spans, int32_t guessed, int32_t taken) {
-  float weight = 1.0f / (float)(PRIOR + spans->passes + 1);
-  if (weight < 1.0f / WINDOW) weight = 1.0f / WINDOW;
-  if (spans->passes < WINDOW) ++spans->passes;
-  float share = (float)taken / (float)guessed;
-  if (spans->rate >= LEAST_RATE) {
-    spans->rate += (share - spans->rate) * weight;
-  } else if (share >= ENOUGH_RATE) { /* a probe */
-    spans->rate = share;
+/* So many guesses were taken, and perhaps one was not. */
+static void note_tree(chm_spans *spans, int32_t taken, bool missed) {
+  float judged = (float)taken + (missed ? 1.0f : 0.0f);
+  if (judged == 0.0f) return;
+  spans->passes = 1;
+  if (rate_of(spans) >= LEAST_RATE) {
+    spans->taken += (float)taken - spans->taken / WINDOW;
+    spans->judged += judged - spans->judged / WINDOW;
+  } else if ((float)taken >= ENOUGH_RATE * judged) { /* a probe */
+    spans->taken = FIRST_RATE * PRIOR;
+    spans->judged = PRIOR;
     spans->patience = LEAST_REST;
   }
-  if (spans->rate >= LEAST_RATE) return;
+  if (rate_of(spans) >= LEAST_RATE) return;
   spans->rest = spans->patience;
   if (spans->patience < MOST_REST) spans->patience *= 2;
 }
@@ -129,6 +147,7 @@ bool chm_spans_take(chm_session *session, int32_t token) {
     __atomic_store_n(&session->sequence.position, session->sequence.position + 1, __ATOMIC_RELAXED);
     return true;
   }
+  for (int32_t node = above + 1; node < tree->n; ++node) tree->missed |= tree->parents[node] == above;
   return false;
 }
 
@@ -147,11 +166,9 @@ void chm_spans_commit(chm_session *session) {
   if (!spans || !spans->tree.n) return;
   chm_tree *tree = &spans->tree;
   chm_path runs[CHM_MOST_NODES];
-  int32_t guessed = 0, taken = 0;
-  for (int32_t i = 0; i < tree->n; ++i) guessed += tree->guessers[i] != CHM_CHOSEN;
+  int32_t taken = 0;
   for (int32_t i = 0; i < tree->n_path; ++i) taken += tree->guessers[tree->path[i]] != CHM_CHOSEN;
-  int32_t wanted = tree->span - (tree->n - guessed); /* levels of guesses: in a path all can be taken */
-  note_tree(spans, wanted, taken);
+  note_tree(spans, taken, tree->missed);
   if (tree->n_path < tree->n) ++spans->counters[CHM_COUNTER_ROLLBACKS];
   chm_call call = {.paths = runs, .n_paths = runs_of(tree, runs), .n = tree->n_path, .position = tree->base,
                    .span = tree->span, .kept = spans->kept};

@@ -22,6 +22,7 @@ typedef struct chm_tree {
   int32_t base; /* position of node 0 */
   int32_t span; /* levels */
   int32_t n_path, path[CHM_MOST_NODES]; /* nodes that were taken, from node 0 on */
+  bool missed; /* a token was chosen in whose place there were guesses */
 } chm_tree;
 
 struct chm_spans {
@@ -36,8 +37,10 @@ struct chm_spans {
   /* what pays */
   int32_t rest;     /* tokens without trees that are left */
   int32_t patience; /* of the next rest */
-  int32_t passes;
-  float rate;                /* guessed tokens that were taken, of those that were guessed, lately */
+  int32_t passes;   /* 1 after the first */
+  int32_t probes;   /* 1: the next tree is a probe */
+  int32_t timed;    /* passes of trees, in the life of the session */
+  float taken, judged; /* guesses that were right, of those that were looked at, lately */
   float costs[CHM_SIZES];    /* nanoseconds of a pass of at most 1, 2, 4, 8, 12, 20 nodes; 0 unknown */
   uint64_t counters[CHM_COUNTERS];
 };
