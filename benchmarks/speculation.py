@@ -2,11 +2,11 @@
 
     python benchmarks/speculation.py BUNDLE… [--tokens N] [--rounds N] [--prompt TEXT] [--grammar NAME] [--out FILE]
 
-The text is what the model says by itself, greedily. Guesses come from a function that knows it and gets each token right
-with a given probability, so that acceptance is what is asked for whatever the model; "lookup" is what sessions do by themselves,
-and "never" guesses that are all wrong, to a session that may stop guessing. Processor time of one thread is counted, not that of the clock:
-other programs on the machine disturb it less. A ratio is the median of the ratios of rounds; over 1 speculation is faster.
-Every run is compared with the one without speculation: tokens, state and logits.
+The text is what the model says by itself, greedily. Guesses come from a function that knows it and gets each token
+right with a given probability, so that acceptance is what is asked for whatever the model; "lookup" is what sessions do
+by themselves, and "never" guesses that are all wrong, to a session that may stop guessing. Processor time of one thread
+is counted, not that of the clock: other programs on the machine disturb it less. A ratio is the median of the ratios of
+rounds; over 1 speculation is faster. Every run is compared with the one without: tokens, state and logits.
 """
 
 from __future__ import annotations
@@ -112,7 +112,6 @@ def measure(subject: Subject, rounds: int) -> list[dict[str, Any]]:
                 "accepted": counted.accepted,
                 "proposed": counted.proposed,
                 "passes": counted.passes,
-                # a pass of n tokens in passes of one: tokens that one pass gives, by how much faster they come
                 "tokens_a_pass": round(subject.tokens / max(1, subject.tokens - counted.accepted), 2),
             }
         )
