@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from chimerac.compiler.cli.options import config_options, example_option
 from chimerac.compiler.cli.output import print_step, say
 from chimerac.compiler.packaging.options import PAGES, Page, packaging_options
 from chimerac.compiler.units import decimal_size
+
+if TYPE_CHECKING:
+    from chimerac.compiler.build.build import BuildReport
 
 
 @click.command()
@@ -123,5 +126,12 @@ def build(
     for bundle in report.bundles:
         say(f"{bundle.path!s:<{width}}  {decimal_size(bundle.bytes):>8}  {bundle.seconds:6.1f} s")
     if not quiet:
-        first = shlex.quote(str(report.bundles[0].path))
-        say(f'Next: chimerac run {first} "some text"' if report.has_tokens else f"Next: chimerac inspect {first}")
+        say(f"Next: chimerac {_next(report, has_page=page != 'none' and runtime is None)}")
+
+
+def _next(report: BuildReport, *, has_page: bool) -> str:
+    """What somebody wants who has just built this."""
+    first, place = report.bundles[0], shlex.quote(str(report.bundles[0].path))
+    if not report.has_tokens:
+        return f"inspect {place}"
+    return f"serve {place}" if first.target == "wasm" and has_page else f'run {place} "some text"'

@@ -6,6 +6,8 @@ import gzip
 import json
 import random
 import re
+import sys
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -179,6 +181,19 @@ def test_only_what_shrinks_is_compressed_and_always_to_the_same_bytes(tmp_path: 
     assert not {"b.gz", "c.gz"} & {p.name for p in tmp_path.iterdir()}
     compress_files(tmp_path, ["a"])
     assert (tmp_path / "a.gz").read_bytes() == packed
+
+
+def test_with_brotli_installed_there_are_files_in_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_bytes(b"again " * 1000)
+    module = types.ModuleType("brotli")
+    module.compress = lambda data: b"br" + data[:4]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "brotli", module)
+    compress_files(tmp_path, ["a"])
+    assert (tmp_path / "a.br").read_bytes() == b"bragai"
+    monkeypatch.setitem(sys.modules, "brotli", None)
+    (tmp_path / "a.br").unlink()
+    compress_files(tmp_path, ["a"])
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "a.gz"}
 
 
 def test_a_budget_counts_what_one_device_needs(tmp_path: Path) -> None:
