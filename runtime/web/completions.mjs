@@ -1,5 +1,6 @@
 // chat.completions.create: conversations in the shape that many programs know.
-import { checkNames, kind, refuse } from "./arguments.mjs";
+import { checkChatOptions, checkNames, kind, refuse } from "./arguments.mjs";
+import { checkMessages } from "./chat.mjs";
 
 const NAMES = ["model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "stop", "n"];
 
@@ -120,7 +121,10 @@ async function* chunks(model, generation, includeUsage) {
 /** A completion, or with `stream: true` an async iterator of its chunks. */
 export async function complete(model, request, options = {}) {
   check(request, options);
-  const generation = model.chat(request.messages, { ...optionsOf(request), signal: options.signal });
+  const chosen = { ...optionsOf(request), signal: options.signal };
+  checkChatOptions(chosen); // at once, not when the first chunk is wanted
+  checkMessages(request.messages, model.manifest.chat);
+  const generation = model.chat(request.messages, chosen);
   if (request.stream) return chunks(model, generation, request.stream_options?.include_usage ?? false);
   return whole(model, generation);
 }

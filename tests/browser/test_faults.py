@@ -230,6 +230,35 @@ def test_workers_of_other_origins_and_service_workers(found: dict[str, Any], tok
         assert found[name]["tokens"] == tokens, name
 
 
+BACKGROUND = """import { Chimera } from "./toy/chimera.mjs";
+import { outcome } from "./toy/faults.mjs";
+globalThis.loads = () => outcome(() => Chimera.load(new URL("toy/", location.href)));
+"""
+
+
+@pytest.mark.slow
+def test_an_extension(site: Path, tokens: list[int], tmp_path: Path) -> None:
+    """Manifest V3: the service worker loads a bundle and keeps it, a page of the extension finds it kept."""
+    shutil.copytree(site, tmp_path / "toy")
+    manifest = {
+        "manifest_version": 3,
+        "name": "toy",
+        "version": "1",
+        "background": {"service_worker": "background.mjs", "type": "module"},
+        "content_security_policy": {"extension_pages": "script-src 'self' 'wasm-unsafe-eval'"},
+    }
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "background.mjs").write_text(BACKGROUND)
+    command = ["node", "extension.mjs", str(tmp_path), str(CHROMIUM)]
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["service"]["tokens"] == found["page"]["tokens"] == tokens
+    size = total(site)
+    assert found["service"]["storage"] == {"kind": "opfs", "downloaded": size, "cached": 0}
+    assert found["page"]["storage"] == {"kind": "opfs", "downloaded": 0, "cached": size}
+
+
 CYCLES = """
 import { Chimera } from "%s";
 const run = async (worker) => {
