@@ -24,6 +24,18 @@ try {
     globalThis.violated = [];
     addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) => globalThis.violated.push(`${violatedDirective} ${blockedURI}`));
   });
+  await page.addInitScript(() => {
+    // a recognition that hears the same again and again, until it is not allowed to
+    let times = 0;
+    globalThis.SpeechRecognition = class extends EventTarget {
+      static available = async () => "available";
+      start() {
+        times += 1;
+        const heard = times === 1 ? Object.assign(new Event("result"), { results: [[{ transcript: " Once upon a TIME" }]] }) : Object.assign(new Event("error"), { error: "not-allowed" });
+        setTimeout(() => { this.dispatchEvent(heard); this.dispatchEvent(new Event("end")); });
+      }
+    };
+  });
   await page.goto(url);
   await ready();
   found.axe = [await violations()];
@@ -70,6 +82,16 @@ try {
   found.axe.push(await violations());
   found.overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
   if (screenshot) await page.screenshot({ path: screenshot, fullPage: true });
+
+  // spoken
+  found.speech = [await page.textContent("#speech-note")];
+  await page.click(".speak");
+  await page.waitForFunction(() => document.getElementById("prompt").value === "once upon a time");
+  await page.waitForSelector(".cut");
+  await ready();
+  await page.click(".speak");
+  await page.waitForFunction((before) => document.getElementById("speech-note").textContent !== before, found.speech[0]);
+  found.speech.push(await page.textContent("#speech-note"), await page.textContent(".speak"), await page.textContent("#said"));
 
   // without a network
   await page.check(".offline input");

@@ -199,6 +199,8 @@ def test_the_demo_page_is_for_keyboards_screen_readers_and_days_without_a_networ
     assert found["said"][0].endswith("… stopped")
     assert found["stopped"] == ["… stopped"]
     assert found["button"] == ["Stop", "Generate"]
+    why = "Not understood: the microphone is not allowed."
+    assert found["speech"] == ["The browser's own recognition listens, on this machine.", why, "Speak", why]
     assert found["offline"] == found["text"]
     assert re.fullmatch(r"\d+\.\d MB kept from before", found["downloaded"])
     assert found["switched"] is True
@@ -246,5 +248,6 @@ def test_damaged_weights_are_named_on_the_page(bundles: dict[str, Path], tmp_pat
     data[-100] ^= 1
     weights.write_bytes(data)
     shown = open_page(damaged, REQUEST)
+    assert shown["retry"] is True
     assert "CHM4" in shown["error"]
     assert weights.name in shown["error"]
