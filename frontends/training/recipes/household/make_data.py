@@ -124,9 +124,8 @@ def _validation(
     taken: set[str] = set()
     for language, share in _shares(list(packages), count).items():
         for name, (templates, names, noises) in forms.items():
-            source = Requests(
-                packages[language], language, f"{seed} {name}", held_templates=templates, held_names=names
-            )
+            held = {"held_templates": templates, "held_names": names}
+            source = Requests(packages[language], language, f"{seed} {name}", **held, homes=2 + share // 3)
             drawn = draw(source, share, taken, _any, noises=noises, share=1.0 if name == "noise" else 0.35)
             for row in drawn:
                 if row.home >= 0:
@@ -240,7 +239,7 @@ def main(out: Path, seed: int, rows: int, languages: str) -> None:
     start = time.monotonic()
 
     def progress(message: str) -> None:
-        click.echo(f"{time.monotonic() - start:6.1f} s  {message}")
+        print(f"{time.monotonic() - start:6.1f} s  {message}", flush=True)
 
     described = make_data(out, languages=languages.split(","), rows=rows, seed=seed, progress=progress)
     size = sum(file["bytes"] for file in described["files"].values())

@@ -66,7 +66,16 @@ class Row:
 class Requests:
     """Draws rows of a language, with templates and names of training or with held-out ones."""
 
-    def __init__(self, package: Package, language: str, seed: str, *, held_templates: bool, held_names: bool) -> None:
+    def __init__(
+        self,
+        package: Package,
+        language: str,
+        seed: str,
+        *,
+        held_templates: bool,
+        held_names: bool,
+        homes: int = HOMES,
+    ) -> None:
         self.language, self._phrases = language, PHRASES[language]
         self._random = random.Random(f"{seed} {language} {held_templates} {held_names}")
         self._held = held_templates
@@ -79,7 +88,7 @@ class Requests:
         self._weights = [len(own) ** 0.5 for own in self._templates]
         names = NameSource(sources(package), language, self._random, held_out=held_names)
         self._drawer = Drawer(package, language, names, self._random)
-        self.homes = [dwelling(names, self._random, sizes(self._random) or 1) for _ in range(HOMES)]
+        self.homes = [dwelling(names, self._random, sizes(self._random) or 1) for _ in range(homes)]
         self._talk = Drawer(negatives.out_of_domain(), language, names, self._random)
         self._talks = negatives.out_of_domain().templates
 
@@ -153,14 +162,13 @@ class _Several(Command):
 def is_copied(row: Row, home: Dwelling) -> bool:
     """Whether what the answer copies can be copied: runs of words of the request, names of the home."""
     answer: Any = json.loads(row.json)
+    slots = [slot for action in (answer if isinstance(answer, list) else [answer]) for slot in action["slots"].items()]
+    wanted = {value for slot, value in slots if slot in OPEN and isinstance(value, str)}
+    wanted -= {one.name for one in home.things} | {name for name, _ in home.areas}
+    if not wanted:
+        return True
     words = of_request(tidied(row.text).encode(), json=False)
-    runs = {entry.text[:end].decode() for entry in words.entries for end in entry.ends}
-    known = {one.name for one in home.things} | {name for name, _ in home.areas}
-    for action in answer if isinstance(answer, list) else [answer]:
-        for slot, value in action["slots"].items():
-            if slot in OPEN and isinstance(value, str) and value not in runs and value not in known:
-                return False
-    return True
+    return wanted <= {entry.text[:end].decode() for entry in words.entries for end in entry.ends}
 
 
 def draw(source: Requests, count: int, taken: set[str], good: Callable[[Row], bool], **options: Any) -> list[Row]:
@@ -170,8 +178,8 @@ def draw(source: Requests, count: int, taken: set[str], good: Callable[[Row], bo
         if len(rows) >= count:
             break
         row = source.row(**options)
-        if row is not None and row.text not in taken and good(row):
-            taken.add(row.text)
+        if row is not None and (said := tidied(row.text)) not in taken and good(row):
+            taken.add(said)
             rows.append(row)
     return rows
 
