@@ -85,7 +85,7 @@ export class ServerSource {
     Object.assign(this.storage, { kind: "memory", reason });
   }
 
-  /** The manifest, as the server has it, or as it is kept where the server is out of reach. */
+  /** The manifest, as the server has it, or as it is kept where the server is out of reach or out of order. */
   async manifest() {
     await this.#openStore();
     const kept = this.#store && (await readEntry(this.#store, this.#url));
@@ -95,7 +95,7 @@ export class ServerSource {
     try {
       bytes = await network.text(this.#url, MAX_MANIFEST_BYTES, "no-cache");
     } catch (error) {
-      if (!usable || !(error instanceof NetworkError)) throw error;
+      if (!usable || !(error instanceof NetworkError || error.status >= 500)) throw error;
       bytes = new TextEncoder().encode(usable.manifest);
     }
     const manifest = parseManifest(bytes, this.#url);

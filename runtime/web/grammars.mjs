@@ -62,6 +62,12 @@ export class Grammars {
     }
   }
 
+  /** The key of a compiled grammar of the same bytes that is open; each message to a worker has a copy of its own. */
+  #opened(bytes) {
+    const same = ({ data }) => data?.bytes === bytes.length && this.#module.bytes(data.pointer, data.bytes).every((byte, i) => byte === bytes[i]);
+    return [...this.#open].find(([, entry]) => same(entry))?.[0] ?? bytes.slice();
+  }
+
   #close(key) {
     const { grammar, pack, data } = this.#open.get(key);
     this.#open.delete(key);
@@ -72,7 +78,7 @@ export class Grammars {
 
   /** Handle of the grammar that a generation is to follow; 0 for none. */
   choose(wanted) {
-    let key = wanted;
+    let key = wanted instanceof Uint8Array ? this.#opened(wanted) : wanted;
     if (key === "none" || (key === undefined && !this.#file)) return 0;
     if (key === undefined) {
       const index = this.#module.exports.chm_pack_default(this.#pack());

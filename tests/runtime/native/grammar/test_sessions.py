@@ -9,6 +9,7 @@ import json
 import random
 import re
 import shutil
+import subprocess
 import tokenize
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -264,6 +265,45 @@ def test_node_makes_the_same_text(
         with pytest.raises(BundleError) as caught:
             text_of(node, "x", grammar="json", max_tokens=-1)
         assert caught.value.code == "CHM420"
+
+
+WORKER = """
+import { readFile } from "node:fs/promises";
+const [module, folder, grammar] = process.argv.slice(2);
+const { Chimera } = await import(module);
+const bytes = new Uint8Array(await readFile(grammar));
+const model = await Chimera.load(folder);
+const run = async (grammar, seed) => {
+  const steps = model.generate("x", { grammar, maxTokens: 70, temperature: 1.2, seed });
+  for await (const piece of steps) void piece;
+  return (await steps.result).text;
+};
+const texts = [await run(bytes, 1), await run(bytes, 2)];
+const before = model.memoryBytes;
+for (let i = 0; i < 60; i += 1) await run(bytes, 1);
+texts.push(await run(bytes.slice(), 1));
+console.log(JSON.stringify({ texts, grown: model.memoryBytes - before }));
+await model.dispose();
+"""
+
+
+@needs_node
+def test_a_worker_opens_a_compiled_grammar_once(
+    make_wasm_toy: Callable[[Tokenizer], Any], tokenizer: Tokenizer, bundle_pack: bytes, compiled: Get,
+    session: NativeSession, tmp_path: Path,
+) -> None:  # fmt: skip
+    """Its bytes come with every request."""
+    toy = make_wasm_toy(tokenizer)
+    add_pack(toy.folder, bundle_pack)
+    grammar = compiled("person").data
+    (tmp_path / "person.fstpack").write_bytes(grammar)
+    (tmp_path / "worker.mjs").write_text(WORKER)
+    module = (bf.WEB_DIRECTORY / "chimera.mjs").as_uri()
+    command = ["node", str(tmp_path / "worker.mjs"), module, str(toy.folder), str(tmp_path / "person.fstpack")]
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
+    options: dict[str, Any] = {"grammar": grammar, "max_tokens": 70, "temperature": 1.2}
+    assert found["texts"] == [text_of(session, "x", seed=seed, **options) for seed in (1, 2, 1)]
+    assert found["grown"] == 0
 
 
 def weights(soft: np.ndarray, flags: int, history: list[int], generated: int) -> np.ndarray:
