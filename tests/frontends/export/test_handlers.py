@@ -45,6 +45,7 @@ class Heads(nn.Module):
     matrix: Tensor
     norm: Tensor
     router: Tensor
+    generalized: Tensor
     bias: Tensor
     gate: Tensor
     up: Tensor
@@ -57,7 +58,7 @@ class Heads(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         shapes = {"tail": (3, 8), "state": (2, 4, 4), "c": (2, 4, 4), "n": (2, 4), "m": (2,)}
-        shapes |= {"ring_k": (9, 2, 4), "ring_v": (9, 2, 4)}
+        shapes |= {"ring_k": (9, 2, 4), "ring_v": (9, 2, 4), "generalized": (2, 4, 4)}
         shapes |= dict.fromkeys(("anchor", "memory", "momentum"), (2, 2, 4, 4))
         for i, (name, shape) in enumerate(shapes.items()):
             self.register_buffer(name, tensor(i, *shape, scale=0.5))
@@ -82,6 +83,8 @@ class Heads(nn.Module):
         eta = torch.sigmoid(F.linear(x, self.gates))
         a, state = ops.gated_delta(q, k, v, -eta, eta, self.state, 0.5)
         self.state.copy_(state)
+        d, generalized = ops.generalized_delta(q, torch.sigmoid(q), k, v, -k, 0.5 * k, self.generalized)
+        self.generalized.copy_(generalized)
         b, c, n, m = ops.mlstm(q, k, v, eta, eta, self.c, self.n, self.m, 0.5)
         self.c.copy_(c)
         self.n.copy_(n)
@@ -100,7 +103,7 @@ class Heads(nn.Module):
         self.momentum.copy_(momentum)
         self.ring_k.copy_(ring_k)
         self.ring_v.copy_(ring_v)
-        x = x + (a + b + e).reshape(-1, 8)
+        x = x + (a + b + d + e).reshape(-1, 8)
         x = x + ops.moe(x, self.router, self.bias, self.gate, self.up, self.down, self.down_norm, 2, 8, 4, 1e-6)
         logits: Tensor = ops.int8_linear(x, self.table, 8, 4)
         return logits
@@ -181,7 +184,7 @@ def test_every_custom_op(used: set[str]) -> None:
     neurons = {f"chimera.{kind}sparse_linear.default" for kind in kinds}
     assert {name for name in HANDLERS if name.startswith("chimera.")} - used == integers | attention | experts | neurons
     assert imported.constants["one"].type == i32()
-    assert len(imported.states) == 10
+    assert len(imported.states) == 11
 
 
 #: start of the message → columns of the result, and what gives it
