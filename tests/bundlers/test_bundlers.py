@@ -99,6 +99,7 @@ def test_a_package_without_loader_names_the_one_it_wants(wasm_toy: Any, tmp_path
         assert json.loads(done.stdout) == "".join(map(str, session.generate(PROMPT, max_tokens=20)))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 def test_every_example_builds_and_runs(wasm_toy: Any, tmp_path: Path) -> None:
     package = packaged(wasm_toy, tmp_path / "package", PackagingOptions())

@@ -12,8 +12,8 @@ async function staysHere(Recognition, lang) {
   }
 }
 
-/** Put a button beside others that listens once and hands what it hears to `ask`. */
-export function offerSpeech(buttons, ask, say) {
+/** Put a button beside others that listens once and hands what it hears to `run`. */
+export function offerSpeech(buttons, run, say) {
   const Recognition = globalThis.SpeechRecognition ?? globalThis.webkitSpeechRecognition;
   if (!Recognition) return;
   const lang = "en-US";
@@ -32,7 +32,7 @@ export function offerSpeech(buttons, ask, say) {
     listening = new Recognition();
     listening.lang = lang;
     if (await staysHere(Recognition, lang)) listening.processLocally = true;
-    listening.addEventListener("result", ({ results }) => { const heard = results[0][0].transcript.trim(); if (heard) ask(heard.toLowerCase()); });
+    listening.addEventListener("result", ({ results }) => { const heard = results[0][0].transcript.trim(); if (heard) run(heard.toLowerCase()); });
     listening.addEventListener("error", ({ error }) => { end(`Not understood: ${WHY[error] ?? error}.`); say(note.textContent); });
     listening.addEventListener("end", () => end(""));
     button.textContent = "Listening…";

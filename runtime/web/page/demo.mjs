@@ -9,12 +9,6 @@ import { events, find, run, say, words } from "./page.mjs";
 const EXAMPLES = "examples.json";
 const MOST_EXAMPLES = 12;
 
-/** Take a prompt from elsewhere and run it. */
-function ask(prompt) {
-  find("prompt").value = prompt;
-  run();
-}
-
 // ---- examples ----
 
 async function readExamples({ manifest }) {
@@ -29,7 +23,7 @@ function showExamples(examples) {
   for (const example of examples) {
     const button = element("button", "", example);
     button.type = "button";
-    button.addEventListener("click", () => ask(example));
+    button.addEventListener("click", () => run(example));
     const item = element("li");
     item.append(button);
     list.append(item);
@@ -92,6 +86,6 @@ events.addEventListener("loaded", ({ detail: { model } }) => {
   readExamples(model).then((examples) => { if (examples.length) showExamples(examples); }, () => {});
   if (model.manifest.name === "home") showHouse();
   if (!model.manifest.chat?.pieces) events.addEventListener("ended", ({ detail }) => follow(detail));
-  offerSpeech(find("run").parentElement, ask, say);
+  offerSpeech(find("run").parentElement, run, say);
   offerOffline(find("numbers"), model.manifest, say);
 });

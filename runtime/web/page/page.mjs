@@ -199,10 +199,10 @@ async function converse(content) {
   return { text: texts.answer, place: place ?? question, result };
 }
 
-/** Run the prompt of the form. */
-export async function run() {
+/** Run a prompt, that of the form unless another is given; nothing where one runs already. */
+export async function run(prompt = find("prompt").value) {
   if (running || !find("form").reportValidity()) return;
-  const prompt = find("prompt").value;
+  find("prompt").value = prompt;
   let figures = speedOf(null);
   running = new AbortController();
   find("failure").hidden = true;
