@@ -135,6 +135,14 @@ typedef struct chm_entry_desc {
   const chm_tensor_info *inputs, *results;
 } chm_entry_desc;
 
+/* What only models that verify trees need of the runtime: others are linked without it. */
+struct chm_session;
+typedef struct chm_speculation {
+  int (*verify)(struct chm_session *session);
+  void (*commit)(struct chm_session *session);
+} chm_speculation;
+extern const chm_speculation chm_speculation_by_trees; /* chm_spans.c */
+
 typedef struct chm_model_desc {
   uint32_t abi;            /* CHM_MODEL_ABI */
   const char *name;        /* model name */
@@ -146,7 +154,8 @@ typedef struct chm_model_desc {
   int32_t context;      /* most tokens of a sequence; 0: as many as there are positions */
   int32_t min_loops, max_loops, default_loops; /* min_loops is max_loops where loops are unrolled */
   uint64_t state_bytes, arena_bytes;
-  uint64_t kept_bytes; /* from verify to commit */
+  uint64_t kept_bytes;                /* from verify to commit */
+  const chm_speculation *speculation; /* NULL of a model without these */
   int32_t n_sections, n_states;
   const chm_section_desc *sections;
   const chm_state_desc *states;

@@ -8,7 +8,7 @@
 #define FIRST_RATE 0.7f
 #define LEAST_REST 128
 #define MOST_REST 1024
-#define PROBE 4           /* nodes of the first tree, and of one after a rest */
+#define PROBE 2           /* nodes of the first tree, and of one after a rest */
 #define COST_OF_NODE 0.125f /* of a pass of one node, where no time is known */
 
 static const int32_t sizes[CHM_SIZES] = {1, 2, 4, 8, 12, CHM_MOST_NODES};
@@ -32,7 +32,8 @@ void chm_spans_start(chm_spans *spans) {
   spans->taken = FIRST_RATE * PRIOR;
   spans->judged = PRIOR;
   spans->patience = LEAST_REST;
-  spans->rest = spans->passes = spans->probes = 0;
+  spans->rest = spans->probes = 0;
+  spans->widest = PROBE;
 }
 
 void chm_spans_forget_counts(chm_spans *spans) {
@@ -100,7 +101,7 @@ static int32_t nodes_now(chm_spans *spans) {
     --spans->rest;
     return 1;
   }
-  if (!spans->passes || rate_of(spans) < LEAST_RATE || spans->probes) { /* the first one, or a probe */
+  if (rate_of(spans) < LEAST_RATE || spans->probes) {
     spans->probes = 0;
     return PROBE;
   }
@@ -110,14 +111,14 @@ static int32_t nodes_now(chm_spans *spans) {
     spans->probes = 1;
     for (int32_t i = 1; i < CHM_SIZES; ++i) spans->costs[i] *= 0.875f; /* what was measured may not hold for ever */
   }
-  return best;
+  return best < spans->widest ? best : spans->widest;
 }
 
 /* So many guesses were taken, and perhaps one was not. */
 static void note_tree(chm_spans *spans, int32_t taken, bool missed) {
   float judged = (float)taken + (missed ? 1.0f : 0.0f);
   if (judged == 0.0f) return;
-  spans->passes = 1;
+  if (!missed) spans->widest = 2 * spans->widest < CHM_MOST_NODES ? 2 * spans->widest : CHM_MOST_NODES;
   if (rate_of(spans) >= LEAST_RATE) {
     spans->taken += (float)taken - spans->taken / WINDOW;
     spans->judged += judged - spans->judged / WINDOW;
@@ -161,9 +162,8 @@ static int32_t runs_of(const chm_tree *tree, chm_path *runs) {
   return n;
 }
 
-void chm_spans_commit(chm_session *session) {
+static void commit(chm_session *session) {
   chm_spans *spans = session->spans;
-  if (!spans || !spans->tree.n) return;
   chm_tree *tree = &spans->tree;
   chm_path runs[CHM_MOST_NODES];
   int32_t taken = 0;
@@ -211,10 +211,10 @@ static void run_tree(chm_session *session, chm_tree *tree, int32_t chosen) {
   __atomic_store_n(&sequence->position, sequence->position + chosen, __ATOMIC_RELAXED);
 }
 
-bool chm_spans_verify(chm_session *session) {
+static int verify(chm_session *session) {
   chm_spans *spans = session->spans;
   const chm_sequence *sequence = &session->sequence;
-  if (!spans || !spans->most || session->exit_threshold > 0.0f || !sequence->n_pending) return false;
+  if (!spans->most || session->exit_threshold > 0.0f || !sequence->n_pending) return false;
   int32_t room = chm_model.block - sequence->position % chm_model.block;
   if (chm_model.context && chm_model.context - sequence->position < room) room = chm_model.context - sequence->position;
   if (sequence->remaining <= room - sequence->n_pending) /* the last token need not be run */
@@ -233,13 +233,17 @@ bool chm_spans_verify(chm_session *session) {
   return true;
 }
 
+const chm_speculation chm_speculation_by_trees = {verify, commit};
+
+void chm_spans_commit(chm_session *session) {
+  if (session->spans && session->spans->tree.n) chm_model.speculation->commit(session);
+}
+
+bool chm_spans_verify(chm_session *session) { return session->spans && chm_model.speculation->verify(session); }
+
 /* ---- settings ---- */
 
-int32_t chm_speculates(void) {
-  for (int32_t i = 0; i < chm_model.n_entries; ++i)
-    if (chm_model.entries[i].role == CHM_ROLE_VERIFY) return 1;
-  return 0;
-}
+int32_t chm_speculates(void) { return chm_model.speculation != NULL; }
 
 int32_t chm_session_set_speculation(chm_session *session, int32_t nodes) {
   int32_t status = chm_session_enter(session);

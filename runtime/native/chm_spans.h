@@ -37,7 +37,7 @@ struct chm_spans {
   /* what pays */
   int32_t rest;     /* tokens without trees that are left */
   int32_t patience; /* of the next rest */
-  int32_t passes;   /* 1 after the first */
+  int32_t widest;   /* nodes at most: twice as many after each tree of which nothing was wrong */
   int32_t probes;   /* 1: the next tree is a probe */
   int32_t timed;    /* passes of trees, in the life of the session */
   float taken, judged; /* guesses that were right, of those that were looked at, lately */

@@ -78,6 +78,7 @@ def descriptor(
         else:
             yield f"  CHM_ENTRY({graph.name}, CHM_ROLE_{graph.role.upper()}, {graph.tokens}),"
     yield "};"
+    speculates = any(graph.role == "verify" for graph in module.graphs.values())
     fields: Mapping[str, object] = {
         "abi": "CHM_MODEL_ABI",
         "name": c_string(module.name),
@@ -98,7 +99,7 @@ def descriptor(
         "sections": "sections" if sections else "0",
         "states": "states" if module.states else "0",
         **({"n_caches": len(caches), "caches": "caches"} if caches else {}),
-        **({"kept_bytes": plan.trees.kept_bytes} if plan.trees.walks else {}),
+        **({"kept_bytes": plan.trees.kept_bytes, "speculation": "&chm_speculation_by_trees"} if speculates else {}),
         "n_entries": len(module.graphs),
         "entries": "entries",
     }

@@ -209,7 +209,7 @@ def test_a_tree_that_was_left_leaves_nothing_behind(session: NativeSession) -> N
     assert run(session, {}, 0)[0] == plain
 
 
-@pytest.mark.parametrize("grammar", ["json", "markdown"])
+@pytest.mark.parametrize("grammar", ["json", "python"])
 def test_texts_that_follow_a_grammar_are_the_same(session: NativeSession, grammar: str) -> None:
     """Guesses that it does not allow are not run."""
     proposed = 0

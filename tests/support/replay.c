@@ -13,6 +13,8 @@
 
 extern const chm_model_desc *const models[];
 
+const chm_speculation chm_speculation_by_trees; /* of the runtime, which is not here */
+
 /* As the runtime's, but in two uneven parts, the last one first. */
 void chm_share(chm_pool *pool, chm_part part, const void *const *arguments, size_t count, int32_t n, int32_t units,
                int32_t work) {
