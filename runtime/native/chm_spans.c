@@ -9,6 +9,7 @@
 #define LEAST_REST 128
 #define MOST_REST 1024
 #define PROBE 2           /* nodes of the first tree, and of one after a rest */
+#define WORTH 1.1f        /* times as fast at least: what is measured is not exact */
 #define COST_OF_NODE 0.125f /* of a pass of one node, where no time is known */
 
 static const int32_t sizes[CHM_SIZES] = {1, 2, 4, 8, 12, CHM_MOST_NODES};
@@ -81,7 +82,7 @@ static float cost_of(const chm_spans *spans, int32_t size) {
 
 /* The number of nodes that gives the most tokens for its time, where each guess is right with the probability rate. */
 static int32_t best_size(const chm_spans *spans) {
-  float best = 1.0f, tokens = 1.0f, power = 1.0f, rate = rate_of(spans);
+  float best = WORTH, tokens = 1.0f, power = 1.0f, rate = rate_of(spans);
   int32_t found = 1, n = 1;
   for (int32_t i = 1; i < CHM_SIZES; ++i) {
     for (; n < sizes[i]; ++n) tokens += power *= rate;
