@@ -85,6 +85,7 @@ SHARED_MEMORY_FLAGS: Final = (
 
 #: The loader: files of ``runtime/web`` that a web bundle carries next to its data.
 WEB_FILES: Final = (
+    "all.mjs",
     "arguments.mjs",
     "chat.mjs",
     "chimera.mjs",

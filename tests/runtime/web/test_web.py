@@ -406,6 +406,16 @@ def test_the_worker_client_in_chromium(server: Server, toy: Any, tmp_path: Path)
     assert found["disposed"] == ["StateError", "CHM421"]
 
 
+def test_all_modules_are_asked_for_at_once() -> None:
+    """Both that start the loader import the list of all modules first, and it lacks none."""
+    listed = re.findall(r'^import "\./(.*)";$', (bf.WEB_DIRECTORY / "all.mjs").read_text(), re.MULTILINE)
+    entries = ("all.mjs", "chimera.mjs", "worker.mjs")
+    assert sorted(listed) == sorted(name for name in bf.WEB_FILES if name.endswith(".mjs") and name not in entries)
+    for name in entries[1:]:
+        imports = re.findall(r"^import .*", (bf.WEB_DIRECTORY / name).read_text(), re.MULTILINE)
+        assert imports[0] == 'import "./all.mjs";'
+
+
 def test_types_name_what_the_module_has(server: Server) -> None:
     """chimera.d.mts declares exactly the members that a model, Chimera and the module have."""
     found = run_node(

@@ -1,0 +1,32 @@
+// Every module of the loader, side by side: the two that start it (chimera.mjs, worker.mjs) import this first, so that a browser asks
+// for all of them at once, not for one after another down to the tenth.
+import "./arguments.mjs";
+import "./chat.mjs";
+import "./completions.mjs";
+import "./engine.mjs";
+import "./errors.mjs";
+import "./files.mjs";
+import "./generation.mjs";
+import "./grammars.mjs";
+import "./host.mjs";
+import "./library.mjs";
+import "./loading.mjs";
+import "./manifest.mjs";
+import "./model.mjs";
+import "./module.mjs";
+import "./names.mjs";
+import "./network.mjs";
+import "./ports.mjs";
+import "./proxy.mjs";
+import "./self-test.mjs";
+import "./sha256.mjs";
+import "./slices.mjs";
+import "./starting.mjs";
+import "./stops.mjs";
+import "./store.mjs";
+import "./tensors.mjs";
+import "./texts.mjs";
+import "./thread.mjs";
+import "./threads.mjs";
+import "./variants.mjs";
+import "./workers.mjs";
