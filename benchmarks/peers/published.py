@@ -4,8 +4,8 @@
         --llama native=ENVIRONMENT --out published.json
 
 The bundle is built of the file (``chimerac build FILE.gguf --target x86_64-avx2``) and runs with the best kernel set of
-this machine and with the plain one. Decoding and prefill are those of model.py. llama_file.py writes files in the shape
-of models that people have.
+this machine and with the plain one. Decoding and prefill are those of model.py. ``--processor-time`` counts what the
+thread has used of the processor. llama_file.py writes files in the shape of models that people have.
 """
 
 from __future__ import annotations
@@ -31,26 +31,32 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=40, help="for one kind of work and number of threads")
+    parser.add_argument("--processor-time", action="store_true", help="in place of the clock's: for a busy machine")
     parser.add_argument("--out", type=Path, required=True)
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.processor_time and given.threads != [1]:
+        parser.error("--processor-time is for --threads 1")
+    return given
 
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """The content of the result file."""
     format_name, _, file = given.gguf.partition("=")
     label, _, environment = given.llama.partition("=")
+    clock = {"PEERS_CLOCK": "processor"} if given.processor_time else {}
+    streams_read = {} if given.processor_time else STREAMS
     with ExitStack() as stack:
         ours = [
             stack.enter_context(
                 Worker(
                     [sys.executable, HERE / "model_ours.py", f"{kernels or 'best'}={given.bundle}"],
-                    {"CHIMERA_CPU": kernels},
+                    {"CHIMERA_CPU": kernels, **clock},
                 )
             )
             for kernels in ("", PLAIN)
         ]
         command = [Path(environment, "bin/python"), HERE / "model_llama.py", f"{format_name}={Path(file).resolve()}"]
-        peer = stack.enter_context(Worker(command))
+        peer = stack.enter_context(Worker(command, clock))
         theirs = peer.info["cases"][format_name]
         systems, cases = {}, {}
         for worker in ours:
@@ -64,12 +70,12 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
             for what in given.what:
                 more = {"threads": threads, "what": what, "tokens": TOKENS[what]}
                 requests = {name: (worker, {**request, **more}) for name, (worker, request) in systems.items()}
-                for name, streams in STREAMS.items():
+                for name, streams in streams_read.items():
                     requests[name] = (ours[0], {"case": "read", "streams": streams, "threads": threads})
                 found = take_turns(requests, given.rounds, given.seconds)
                 seconds = {name: [rounded(value) for value in values] for name, values in found.items()}
-                reads = {name: seconds.pop(name) for name in STREAMS}
-                runs.append({"threads": threads, "what": what, "read": reads, "seconds": seconds})
+                reads = {name: seconds.pop(name) for name in streams_read}
+                runs.append({"threads": threads, "what": what, "seconds": seconds} | ({"read": reads} if reads else {}))
         versions = {k: v for worker in (*ours, peer) for k, v in worker.info["versions"].items()}
     return {
         "name": given.name,
