@@ -17,7 +17,7 @@ from torch import Tensor
 
 VOCABULARY, HIDDEN, INNER, WIDTH = 300, 128, 96, 64
 RANKS = {"w": 8, "a": 12, "v": 20, "g": 24}
-LAYERS = 3
+LAYERS = 2
 _NAMES = {"w": "decay_low_rank_dim", "a": "a_low_rank_dim", "v": "v_low_rank_dim", "g": "gate_low_rank_dim"}
 CONFIG: Mapping[str, Any] = {
     "architectures": ["RWKV7ForCausalLM"],
