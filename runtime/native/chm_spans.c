@@ -4,8 +4,8 @@
 #define LEAST_RATE 0.5f   /* below, trees rest */
 #define ENOUGH_RATE 0.6f  /* at least in a probe, and the rest is over */
 #define WINDOW 64.0f      /* passes that the rate is of */
-#define PRIOR 4.0f        /* guesses that a session begins with, of which this share was right */
-#define FIRST_RATE 0.7f
+#define PRIOR 2.0f        /* guesses that a session begins with, of which this share was right */
+#define FIRST_RATE 0.9f  /* so that trees are tried where they pay with good guesses only */
 #define LEAST_REST 128
 #define MOST_REST 1024
 #define PROBE 2           /* nodes of the first tree, and of one after a rest */
