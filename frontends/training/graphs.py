@@ -95,8 +95,8 @@ class Graphs:
         eager, eager_counts = [g.clone() for g in places], [c.clone() for c in self.counters()]
         try:
             recorded = self._record(inputs)
-            torch._foreach_copy_(places, before)
-            torch._foreach_copy_(self.counters(), counts)
+            _put_back(places, before)
+            _put_back(self.counters(), counts)
             found = self._replay(recorded, inputs)
             distance = _length(torch._foreach_sub(places, eager))
         except RuntimeError as error:
@@ -107,8 +107,8 @@ class Graphs:
                 self.recorded[inputs.key] = recorded
                 return found
             self._give_up(f"a gradient of length {length:.3g} came out {distance:.3g} apart")
-        torch._foreach_copy_(places, eager)
-        torch._foreach_copy_(self.counters(), eager_counts)
+        _put_back(places, eager)
+        _put_back(self.counters(), eager_counts)
         return loss
 
     def _give_up(self, why: str) -> None:
@@ -150,3 +150,9 @@ class Graphs:
 
 def _length(tensors: Sequence[Tensor]) -> float:
     return float(torch.stack(torch._foreach_norm(list(tensors))).norm())
+
+
+def _put_back(places: list[Tensor], values: list[Tensor]) -> None:
+    """Copy each value to its place; models without experts count nothing, and PyTorch takes no empty list."""
+    if places:
+        torch._foreach_copy_(places, values)

@@ -185,7 +185,7 @@ class Isa:
         base: what compiles all kernels but the integer products, if the extra instructions of this set could change a
             float result; None: this set.
         converts_halves: whether it converts fp16 to float32 in one instruction.
-        prefetch_bytes: how far ahead products with trits ask for each stream of weights; 0: they do not ask.
+        prefetch_bytes: how far ahead products ask for each stream of weights that they read once; 0: they do not ask.
         sum_tables: whether 16 columns of activations at a time are multiplied by tables (kernels/ternary_tables.py):
             faster where an instruction multiplies 32 bytes at most.
         form_costs: picoseconds that a thread takes for a packed weight in a cache, by form (compiler/ir/layouts.py), as

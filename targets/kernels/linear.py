@@ -42,12 +42,21 @@ class Rows:
         return (self.first + r * self.apart for r in range(self.count))
 
 
-def dot_rows(b: KernelBuilder, x: Memory, start: Expr, weight: Memory, rows: Rows, width: int) -> list[Expr]:
-    """Dot products of ``x[start:start+width]`` with some rows of ``weight[N, width]``."""
+def dot_rows(
+    b: KernelBuilder, x: Memory, start: Expr, weight: Memory, rows: Rows, width: int, *, ahead: int = 0
+) -> list[Expr]:
+    """Dot products of ``x[start:start+width]`` with some rows of ``weight[N, width]``.
+
+    ``ahead``: elements after those of a row that are asked for when it is read, so that they come from memory in time;
+    0: none are.
+    """
     begins = [b.let(row * width) for row in rows]
 
     def terms(i: Expr, lanes: int) -> list[Expr]:
         value = b.let(x.load(start + i, lanes))
+        if ahead and lanes > 1:
+            for begin in begins:
+                b.prefetch(weight, begin + i + ahead)
         ops = TirOps(b, lanes)
         return [ops.mul(value, load_wide(b, weight, begin + i, lanes)) for begin in begins]
 
@@ -64,6 +73,8 @@ def build(spec: KernelSpec, isa: Isa) -> Any:
     matrix = _Matrix(b, spec, b.operands[2] if len(b.operands) == 3 else None)
     columns = b.extent(spec.operands[0].shape[:-1])
     if isinstance(columns, int) and columns <= COLUMNS:
+        if columns == 1:  # each row is read once, and from memory, which is slower than what is done with it
+            matrix.ahead = isa.prefetch_bytes // spec.operands[1].numpy.itemsize
         matrix.times(integer(0), columns)
     else:
         matrix.times_many(columns)
@@ -89,6 +100,7 @@ class _Matrix:
         self.b, self.bias = b, bias
         self.x, self.weight = b.operands[:2]
         self.height, self.width = (int(d) for d in spec.operands[1].shape[-2:])
+        self.ahead = 0
 
     def times_many(self, columns: int | Expr, begin: int | Expr = 0, matrix: int | Expr = 0) -> None:
         """Columns ``begin`` to ``begin + columns``, some at a time."""
@@ -111,7 +123,8 @@ class _Matrix:
 
     def _products(self, column: Expr, rows: Rows, matrix: int | Expr) -> None:
         b, placed = self.b, Rows(matrix + rows.first, rows.apart, rows.count)
-        sums = dot_rows(b, self.x, b.let(column * self.width), self.weight, placed, self.width)
+        start = b.let(column * self.width)
+        sums = dot_rows(b, self.x, start, self.weight, placed, self.width, ahead=self.ahead)
         for row, total in zip(rows, sums, strict=True):
             if self.bias is not None:
                 total = TirOps(b, 1).add(total, self.bias.load(row))

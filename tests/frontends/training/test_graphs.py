@@ -72,6 +72,17 @@ def test_graphs_train_what_the_eager_step_trains(
     assert not lines
 
 
+def test_a_model_without_experts_counts_nothing(make_plan: Make, folder: DataFolder) -> None:
+    runner = runner_of(make_plan(**TEXT), folder)
+    lines: list[str] = []
+    graphs = pretended(runner, lines)
+    graphs.counters = list
+    for number in range(3):
+        runner.step(number)
+    assert graphs.replays > 0
+    assert not lines
+
+
 @pytest.mark.parametrize("fault", ["broken", "wrong"])
 def test_a_graph_that_fails_is_replaced_by_the_eager_pass(fault: str, make_plan: Make, folder: DataFolder) -> None:
     plan = make_plan(**TEXT)
