@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from chimerac.compiler.errors import UserError
-from chimerac.compiler.packaging.compressed import GZIP
 from chimerac.compiler.units import decimal_size
 from chimerac.runtime.bundle_format import Manifest, read_manifest
+from chimerac.runtime.bundle_format.copies import GZIP
 
 #: Role → part of a budget; documents are for people, and no device needs them.
 PARTS: Final = {

@@ -5,23 +5,16 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+from chimerac.runtime.bundle_format.copies import BROTLI, GZIP, brotli
 
 #: Roles of files that are compressed. Weights hardly shrink and are read in parts; documents are not part of a page.
 COMPRESSED_ROLES: Final = frozenset({"code", "variant", "tokenizer", "grammar", "data", "runtime"})
 LEAST: Final = 1024  #: bytes of a file that is compressed; a smaller one fits one packet of a network anyway
 #: What a compressed file may have of the size of its original to be worth a place.
 WORTH: Final = 0.9
-GZIP, BROTLI = ".gz", ".br"
-
-
-def _brotli() -> Any:
-    try:
-        return import_module("brotli")
-    except ImportError:
-        return None
 
 
 def gzipped(data: bytes) -> bytes:
@@ -36,8 +29,7 @@ def compress_files(folder: Path, names: Iterable[str], jobs: int = 1) -> dict[st
     Returns:
         bytes that are sent of each file to who takes gzip.
     """
-
-    brotli = _brotli()
+    packer = brotli()
 
     def one(name: str) -> tuple[str, int]:
         data = (folder / name).read_bytes()
@@ -45,8 +37,8 @@ def compress_files(folder: Path, names: Iterable[str], jobs: int = 1) -> dict[st
         if len(packed) > WORTH * len(data):
             return name, len(data)
         (folder / f"{name}{GZIP}").write_bytes(packed)
-        if brotli is not None:
-            (folder / f"{name}{BROTLI}").write_bytes(brotli.compress(data))
+        if packer is not None:
+            (folder / f"{name}{BROTLI}").write_bytes(packer.compress(data))
         return name, len(packed)
 
     with ThreadPoolExecutor(jobs) as pool:

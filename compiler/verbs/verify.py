@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from chimerac.compiler.errors import UserError, as_user_error
 from chimerac.compiler.verbs.bundles import open_bundle
 from chimerac.runtime.bundle_format import Manifest, read_manifest, verify_files
+from chimerac.runtime.bundle_format.copies import verify_copies
 from chimerac.runtime.errors import BundleError
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def verify(
     try:
         manifest = read_manifest(bundle)
         verify_files(bundle, manifest)
+        verify_copies(bundle, ((file.name, file.bytes, file.sha256) for file in manifest.files))
         with open_bundle(bundle) as session:
             tell(_files(len(manifest.files)))
             tested = session.self_test_compares if session.self_test() else None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from chimerac.runtime.bundle_format import MANIFEST_NAME, read_manifest
+from chimerac.runtime.bundle_format.copies import CODINGS, unpacked
 from chimerac.runtime.bundle_format.regular import open_regular
 from chimerac.runtime.errors import BundleError
 
@@ -25,8 +26,6 @@ TYPES: Final = {
     ".webmanifest": "application/manifest+json",
     ".wasm": "application/wasm",
 }
-#: Codings by preference → the ending of files that are another in it.
-CODINGS: Final = {"br": ".br", "gzip": ".gz"}
 #: A larger file is sent as it is: weights hardly shrink.
 MAX_COMPRESSED: Final = 4 << 20
 
@@ -55,6 +54,7 @@ class ServedFiles:
         self._names: dict[str, str] = {}  # → SHA-256
         self._manifest = ""  # the tag of the manifest that the names are from
         self._compressed: dict[str, bytes] = {}  # tag → gzip, of files that have none beside them
+        self._copies: dict[str, bool] = {}  # tags of a file and of one beside it → whether that holds it
         self._lock = threading.Lock()
 
     def open(self, name: str) -> Opened | None:
@@ -69,22 +69,34 @@ class ServedFiles:
             if manifest.tag != self._manifest:
                 self._names, self._manifest = self._listed(), manifest.tag
                 self._compressed.clear()
+                self._copies.clear()
             sha256 = self._names.get(name)
         return None if sha256 is None else self._open(name, sha256)
 
     def compressed(self, file: Opened, codings: Collection[str]) -> tuple[str, bytes | None]:
         """A coding of the given ones and the bytes of a file in it; none where that saves little.
 
-        A file beside it that is not older has them, ``NAME.br`` or ``NAME.gz``; else they are made once, with gzip.
+        A file beside it that holds the same has them, ``NAME.br`` or ``NAME.gz``; else they are made once, with gzip.
         """
         for coding, ending in CODINGS.items():
             beside = self._open(f"{file.name}{ending}") if coding in codings else None
             if beside is not None:
                 with beside.stream as stream:
-                    if beside.written >= file.written and beside.bytes < file.bytes:
-                        return coding, stream.read(beside.bytes)
-        packed = self._gzipped(file) if "gzip" in codings else None
-        return ("", None) if packed is None else ("gzip", packed)
+                    packed = stream.read(file.bytes)
+                if self._holds(file, coding, beside.tag, packed):
+                    return coding, packed
+        made = self._gzipped(file) if "gzip" in codings else None
+        return ("", None) if made is None else ("gzip", made)
+
+    def _holds(self, file: Opened, coding: str, tag: str, packed: bytes) -> bool:
+        """Whether a copy holds a file, looked at once."""
+        key = f"{file.tag} {tag}"
+        found = self._copies.get(key)
+        if found is None:
+            data = unpacked(coding, packed, file.bytes)
+            found = self._copies[key] = data is not None and data == file.stream.read(file.bytes + 1)
+            file.stream.seek(0)
+        return found
 
     def _gzipped(self, file: Opened) -> bytes | None:
         if file.bytes > MAX_COMPRESSED:

@@ -106,5 +106,5 @@ def test_the_best_module_is_chosen(case: Case) -> None:
         with chimerac.load(case.folder, threads=threads) as session:
             assert isinstance(session, WasmSession)
             assert (session.variant, session.threads) == (best, threads)
-    with pytest.raises(chimerac.runtime.BundleError, match="no module other"):
+    with pytest.raises(chimerac.runtime.BundleError, match='no module "other"'):
         WasmSession(case.manifest, case.folder, variant="other")

@@ -153,21 +153,45 @@ def test_an_address_with_the_content_of_its_file_is_kept_for_good(server: Bundle
     assert Answer(server, "/manifest.json?v=0123456789abcdef").headers["Cache-Control"] == "no-cache"
 
 
-def test_compressed_files_beside_others_are_sent_unless_they_are_older(server: BundleServer, folder: Path) -> None:
+def test_compressed_copies_are_sent(server: BundleServer, folder: Path) -> None:
     plain = (folder / "chimera.wasm").read_bytes()
     (folder / "chimera.wasm.gz").write_bytes(gzip.compress(plain, 1))
-    (folder / "chimera.wasm.br").write_bytes(b"in brotli")
-    assert Answer(server, "/chimera.wasm", Accept_Encoding="gzip").body == gzip.compress(plain, 1)
     answer = Answer(server, "/chimera.wasm", Accept_Encoding="gzip, deflate, br")
-    assert (answer.headers["Content-Encoding"], answer.body) == ("br", b"in brotli")
+    assert (answer.headers["Content-Encoding"], answer.body) == ("gzip", gzip.compress(plain, 1))
     tag = answer.headers["ETag"]
-    assert Answer(server, "/chimera.wasm", Accept_Encoding="br", If_None_Match=tag).status == 304
-    assert Answer(server, "/chimera.wasm", Accept_Encoding="gzip", If_None_Match=tag).status == 200
-    assert Answer(server, "/chimera.wasm", Accept_Encoding="br;q=0").body == plain
+    assert Answer(server, "/chimera.wasm", Accept_Encoding="gzip", If_None_Match=tag).status == 304
+    assert Answer(server, "/chimera.wasm", Accept_Encoding="identity", If_None_Match=tag).status == 200
+    assert Answer(server, "/chimera.wasm", Accept_Encoding="gzip;q=0").body == plain
     assert Answer(server, "/chimera.wasm.gz").status == 404
-    for name in ("chimera.wasm.gz", "chimera.wasm.br"):
-        os.utime(folder / name, ns=(0, 0))
+
+
+def test_copies_with_brotli_come_first(server: BundleServer, folder: Path) -> None:
+    brotli = pytest.importorskip("brotli")
+    plain = (folder / "chimera.wasm").read_bytes()
+    packed = brotli.compress(plain)
+    (folder / "chimera.wasm.br").write_bytes(packed)
     answer = Answer(server, "/chimera.wasm", Accept_Encoding="gzip, br")
+    assert (answer.headers["Content-Encoding"], answer.body) == ("br", packed)
+    for damaged in (packed[:-1], brotli.compress(plain + b"x"), b"in brotli"):
+        (folder / "chimera.wasm.br").write_bytes(damaged)
+        answer = Answer(server, "/chimera.wasm", Accept_Encoding="gzip, br")
+        assert (answer.headers["Content-Encoding"], gzip.decompress(answer.body)) == ("gzip", plain)
+
+
+@pytest.mark.parametrize("kind", ["another file", "cut", "longer", "no gzip", "a bomb"])
+def test_copies_that_do_not_hold_the_file_are_not_sent(kind: str, server: BundleServer, folder: Path) -> None:
+    plain = (folder / "chimera.wasm").read_bytes()
+    whole = gzip.compress(plain, 1)
+    copies = {
+        "another file": gzip.compress(plain[:-1] + b"x", 1),
+        "cut": whole[:-1],
+        "longer": whole + b"x",
+        "no gzip": b"no gzip",
+        "a bomb": gzip.compress(bytes(50_000_000)),
+    }
+    (folder / "chimera.wasm.gz").write_bytes(copies[kind])
+    answer = Answer(server, "/chimera.wasm", Accept_Encoding="gzip")
+    assert answer.body != copies[kind]
     assert (answer.headers["Content-Encoding"], gzip.decompress(answer.body)) == ("gzip", plain)
 
 

@@ -36,7 +36,8 @@ def lowered(text: str) -> Module:
 
 
 def test_every_op_of_lowered_modules_has_a_translator() -> None:
-    assert EXACT.keys() == {op.name for op in OPS.values() if op.legal("lowered")}
+    trees = {"walk", "replay"}  # of graphs that ONNX bundles do not have: speculation is refused there (CHM315)
+    assert EXACT.keys() == {op.name for op in OPS.values() if op.legal("lowered")} - trees
     assert FUSED.keys() < EXACT.keys()
     for name in EXACT:
         assert find_translator(Op(name, (), ())) is EXACT[name]
