@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +27,9 @@ class AppleSession:
         self.machine = AppleMachine(paths["code"], chip, environment)
         self._out = self.machine.allocate(16, bytes(16))
         blobs = []
-        for role in ("weights", "tokenizer"):
-            data = paths[role].read_bytes()
-            blobs += [self.machine.allocate(len(data), data), len(data)]
+        for role in ("weights", "tokenizer"):  # some models have no texts, and so no tokenizer
+            data = paths[role].read_bytes() if role in paths else b""
+            blobs += [self.machine.allocate(len(data), data) if data else 0, len(data)]
         self._call("chm_bundle_open", *blobs, Int32(0), 0, self._out)
         self._bundle = self.machine.pointer(self._out)
         self._call("chm_session_open", self._bundle, 0, self._out)
@@ -83,6 +83,28 @@ class AppleSession:
         place = self.machine.call("chm_session_logits", self._session, result="u64")
         count = self.machine.call("chm_vocab_size")
         return np.frombuffer(self.machine.read(place, 4 * count), np.float32)
+
+    def call(self, inputs: Mapping[str, np.ndarray], results: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run the entry of a module that is no language model; ``results`` have the shapes of what is given back."""
+
+        def tensors(arrays: Mapping[str, np.ndarray]) -> tuple[int, list[int]]:
+            places = [self._bytes(array.tobytes()) for array in arrays.values()]
+            names = [self._bytes(name.encode() + b"\0") for name in arrays]
+            rows = zip(names, places, (array.nbytes for array in arrays.values()), strict=True)
+            return self._bytes(np.array(list(rows), np.uint64).tobytes()), places
+
+        (given, _), (wanted, places) = tensors(inputs), tensors(results)
+        name = self.machine.call("chm_entry_name", Int32(0), result="u64")
+        counts = len(inputs), len(results)
+        self._call("chm_session_call", self._session, name, given, counts[0], wanted, counts[1], Int32(1))
+        return {
+            key: np.frombuffer(self.machine.read(place, array.nbytes), array.dtype).reshape(array.shape)
+            for (key, array), place in zip(results.items(), places, strict=True)
+        }
+
+    def _bytes(self, data: bytes) -> int:
+        place: int = self.machine.allocate(len(data), data)
+        return place
 
     def hashes(self) -> tuple[str, str]:
         """Of the logits and of the state, 16 hexadecimal digits each."""
