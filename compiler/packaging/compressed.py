@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from chimerac.runtime.bundle_format.copies import BROTLI, GZIP, brotli
+from chimerac.runtime.bundle_format.copies import BROTLI, GZIP, WORTH, brotli, gzipped
 
 #: Roles of files that are compressed. Weights hardly shrink and are read in parts; documents are not part of a page.
 COMPRESSED_ROLES: Final = frozenset({"code", "variant", "tokenizer", "grammar", "data", "runtime"})
 LEAST: Final = 1024  #: bytes of a file that is compressed; a smaller one fits one packet of a network anyway
-#: What a compressed file may have of the size of its original to be worth a place.
-WORTH: Final = 0.9
-
-
-def gzipped(data: bytes) -> bytes:
-    """The same bytes for the same data: no name and no time are in them."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    return packer.compress(data) + packer.flush()
 
 
 def compress_files(folder: Path, names: Iterable[str], jobs: int = 1) -> dict[str, int]:

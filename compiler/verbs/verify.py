@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from chimerac.compiler.errors import UserError, as_user_error
 from chimerac.compiler.verbs.bundles import open_bundle
-from chimerac.runtime.bundle_format import Manifest, read_manifest, verify_files
+from chimerac.runtime.bundle_format import MANIFEST_NAME, Manifest, read_manifest, verify_files
 from chimerac.runtime.bundle_format.copies import verify_copies
 from chimerac.runtime.errors import BundleError
 
@@ -72,8 +72,8 @@ def verify(
     try:
         manifest = read_manifest(bundle)
         verify_files(bundle, manifest)
-        verify_copies(bundle, ((file.name, file.bytes, file.sha256) for file in manifest.files))
         with open_bundle(bundle) as session:
+            verify_copies(bundle, (MANIFEST_NAME, *(file.name for file in manifest.files)))
             tell(_files(len(manifest.files)))
             tested = session.self_test_compares if session.self_test() else None
             tell(_self_test(tested))

@@ -64,7 +64,7 @@ def gated_delta_rule(
         [1, T, H, V], and no state.
     """
     if value.shape[0] != 1 or initial_state is not None or output_final_state:
-        raise NotImplementedError("the gated delta rule is traced for one text, without a state")
+        raise ValueError("the gated delta rule is traced for one text, without a state")
     heads, width = value.shape[2], key.shape[3]
     q, k = (part.repeat_interleave(heads // part.shape[2], 2)[0] for part in (query, key))
     if use_qk_l2norm_in_kernel:
@@ -86,7 +86,7 @@ def causal_convolution(
 ) -> Tensor:
     """Each channel with its own taps over the last tokens: [1, C, T], [C, taps] -> [1, C, T]."""
     if hidden_states.shape[0] != 1 or activation not in (None, "silu", "swish"):
-        raise NotImplementedError("a causal convolution is traced for one text, with SiLU or nothing behind it")
+        raise ValueError("a causal convolution is traced for one text, with SiLU or nothing behind it")
 
     def step(before: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         seen = torch.cat([before, x[:, None]], 1)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from chimerac.runtime.bundle_format import MANIFEST_NAME, read_manifest
-from chimerac.runtime.bundle_format.copies import CODINGS, unpacked
+from chimerac.runtime.bundle_format.copies import CODINGS, WORTH, gzipped, unpacked
 from chimerac.runtime.bundle_format.regular import open_regular
 from chimerac.runtime.errors import BundleError
 
@@ -42,7 +41,6 @@ class Opened:
     bytes: int
     type: str
     tag: str
-    written: int
     sha256: str = ""
 
 
@@ -104,10 +102,8 @@ class ServedFiles:
         with self._lock:
             packed = self._compressed.get(file.tag)
             if packed is None:
-                packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-                packed = packer.compress(file.stream.read(MAX_COMPRESSED)) + packer.flush()
-                self._compressed[file.tag] = packed
-        return packed if len(packed) < 0.9 * file.bytes else None
+                packed = self._compressed[file.tag] = gzipped(file.stream.read(MAX_COMPRESSED))
+        return packed if len(packed) < WORTH * file.bytes else None
 
     def _listed(self) -> dict[str, str]:
         try:
@@ -123,4 +119,4 @@ class ServedFiles:
         found = os.fstat(stream.fileno())
         tag = f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
         kind = TYPES.get(Path(name).suffix, "application/octet-stream")
-        return Opened(name, stream, found.st_size, kind, tag, found.st_mtime_ns, sha256)
+        return Opened(name, stream, found.st_size, kind, tag, sha256)

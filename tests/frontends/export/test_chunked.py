@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from chimerac.compiler.errors import UserError
 from chimerac.frontends.export.chunked import causal_convolution, gated_delta_rule, token_by_token
+from chimerac.frontends.export.tracing import trace
 
 TOKENS, KEYS, HEADS, WIDTH, VALUES = 5, 2, 4, 3, 6
 
@@ -44,13 +46,23 @@ def test_the_convolution_is_pytorchs(bias: Tensor | None, activation: str | None
 
 def test_what_has_no_form_is_said() -> None:
     x, weight = torch.randn(2, 4, 6), torch.randn(4, 3)
-    with pytest.raises(NotImplementedError, match="one text"):
+    with pytest.raises(ValueError, match="one text"):
         causal_convolution(x, weight)
-    with pytest.raises(NotImplementedError, match="SiLU"):
+    with pytest.raises(ValueError, match="SiLU"):
         causal_convolution(x[:1], weight, activation="gelu")
     rows = torch.randn(1, 2, 1, 3)
-    with pytest.raises(NotImplementedError, match="without a state"):
+    with pytest.raises(ValueError, match="without a state"):
         gated_delta_rule(rows, rows, rows, rows[..., 0], rows[..., 0], output_final_state=True)
+
+
+def test_what_has_no_form_is_an_error_of_the_module() -> None:
+    class Pairs(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return causal_convolution(x, torch.ones(4, 3))
+
+    with pytest.raises(UserError, match="one text") as caught:
+        trace(Pairs(), (torch.randn(2, 4, 6),), {}, None)
+    assert caught.value.code == "CHM210"
 
 
 class TinyExperts(nn.Module):
