@@ -155,6 +155,9 @@ CHM_API int32_t chm_session_set_stop_tokens(chm_session *session, const int32_t 
  * to be able to stop, or to tell how far it is, runs some tokens a call, best up to the next multiple of 64 of the
  * position. */
 CHM_API int32_t chm_session_prefill(chm_session *session, const int32_t *tokens, size_t count);
+/* The same of tokens that others will follow: what only logits need is left out. Who asks for the logits all the same
+ * (chm_session_logits, chm_session_generate, a hash, a snapshot) waits for them then. */
+CHM_API int32_t chm_session_prefill_part(chm_session *session, const int32_t *tokens, size_t count);
 /* Run one token: the same as prefill of one. */
 CHM_API int32_t chm_session_decode(chm_session *session, int32_t token);
 /* Encode text, with the begin token before it if the session is at position 0 and the tokenizer has one, and with the

@@ -39,20 +39,26 @@ static void remember(chm_session *session, int32_t token) {
   chm_spans_remember(session, token);
 }
 
+static const chm_entry_desc *entry_of(const chm_session *session, int32_t n) {
+  return n == 1 ? session->bundle->decode : session->bundle->prefill;
+}
+
 /* Run checked tokens. A call never crosses a position divisible by the block; with an exit threshold each token is a
- * call of its own, because each finds its own depth. */
-static int32_t run(chm_session *session, const int32_t *tokens, size_t count) {
+ * call of its own, because each finds its own depth. Logits are left out, but for those of a last token that is alone if
+ * they are wanted: of several tokens chm_session_answer computes them. So calls of a prompt take about as long as one
+ * another, which the number of threads is chosen by. */
+static int32_t run(chm_session *session, const int32_t *tokens, size_t count, bool wanted) {
   chm_sequence *sequence = &session->sequence;
   if (count > (size_t)(INT32_MAX - sequence->position))
     return chm_fail(CHM_ERROR_STATE, "the sequence is longer than 2^31 - 1 tokens");
   while (count) {
     int32_t room = chm_model.block - sequence->position % chm_model.block;
     int32_t n = session->exit_threshold > 0.0f ? 1 : count < (size_t)room ? (int32_t)count : room;
-    const chm_entry_desc *entry = n == 1 ? session->bundle->decode : session->bundle->prefill;
-    chm_call call = {.tokens = tokens, .logits = session->logits, .n = n};
+    bool alone = wanted && n == 1 && count == 1;
+    chm_call call = {.tokens = tokens, .logits = session->logits, .n = n, .without = alone ? 0 : CHM_WITHOUT_LOGITS};
     int64_t begun = chm_spans_clock(session);
-    chm_session_run(session, entry, &call);
-    if (n == 1) chm_spans_note_decode(session, begun);
+    chm_session_run(session, entry_of(session, n), &call);
+    if (alone) chm_spans_note_decode(session, begun);
     __atomic_store_n(&sequence->position, sequence->position + n, __ATOMIC_RELAXED);
     tokens += n;
     count -= (size_t)n;
@@ -60,14 +66,22 @@ static int32_t run(chm_session *session, const int32_t *tokens, size_t count) {
   return CHM_OK;
 }
 
-int32_t chm_session_settle(chm_session *session) {
+void chm_session_answer(chm_session *session) {
+  if (!session->unanswered) return;
+  chm_call call = {.logits = session->logits, .n = session->unanswered, .without = CHM_WITHOUT_STATES};
+  chm_session_run(session, entry_of(session, call.n), &call);
+}
+
+static int32_t settle(chm_session *session, bool wanted) {
   chm_sequence *sequence = &session->sequence;
   chm_spans_commit(session);
   if (!sequence->n_pending) return CHM_OK;
-  int32_t status = run(session, sequence->pending, (size_t)sequence->n_pending);
+  int32_t status = run(session, sequence->pending, (size_t)sequence->n_pending, wanted);
   if (!status) sequence->n_pending = 0;
   return status;
 }
+
+int32_t chm_session_settle(chm_session *session) { return settle(session, false); }
 
 /* Have the logits after the pending tokens: those of a tree that has guessed them, or of a new one, or of their own run. */
 static int32_t advance(chm_session *session) {
@@ -78,19 +92,20 @@ static int32_t advance(chm_session *session) {
   memmove(sequence->pending, sequence->pending + known, (size_t)sequence->n_pending * sizeof *sequence->pending);
   if (!sequence->n_pending) return CHM_OK;
   chm_spans_commit(session);
-  if (!chm_spans_verify(session)) return chm_session_settle(session);
+  if (!chm_spans_verify(session)) return settle(session, true);
   sequence->n_pending = 0;
   return CHM_OK;
 }
 
-static int32_t prefill(chm_session *session, const int32_t *tokens, size_t count) {
+static int32_t prefill(chm_session *session, const int32_t *tokens, size_t count, bool wanted) {
   if (!chm_model.vocab) return chm_fail(CHM_ERROR_STATE, CHM_NO_TOKENS);
   if (!tokens && count) return chm_fail(CHM_ERROR_ARGUMENT, "chm_session_prefill: no tokens");
   int32_t status = chm_check_tokens(tokens, count);
   if (!status) status = chm_session_check_room(session, count);
-  if (!status) status = chm_session_settle(session);
-  if (!status) status = run(session, tokens, count);
+  if (!status) status = settle(session, wanted && !count);
+  if (!status) status = run(session, tokens, count, wanted);
   if (status) return status;
+  if (wanted) chm_session_answer(session);
   size_t kept = session->spans ? CHM_PAST : CHM_HISTORY_TOKENS;
   for (size_t i = count > kept ? count - kept : 0; i < count; ++i) remember(session, tokens[i]);
   return CHM_OK;
@@ -98,7 +113,12 @@ static int32_t prefill(chm_session *session, const int32_t *tokens, size_t count
 
 int32_t chm_session_prefill(chm_session *session, const int32_t *tokens, size_t count) {
   int32_t status = chm_session_enter(session);
-  return status ? status : chm_session_leave(session, prefill(session, tokens, count));
+  return status ? status : chm_session_leave(session, prefill(session, tokens, count, true));
+}
+
+int32_t chm_session_prefill_part(chm_session *session, const int32_t *tokens, size_t count) {
+  int32_t status = chm_session_enter(session);
+  return status ? status : chm_session_leave(session, prefill(session, tokens, count, false));
 }
 
 int32_t chm_session_decode(chm_session *session, int32_t token) { return chm_session_prefill(session, &token, 1); }
@@ -125,7 +145,7 @@ static int32_t prompt(chm_session *session, const uint8_t *text, size_t text_byt
   if (!status) {
     count += first;
     if (answer >= 0) tokens[count++] = answer;
-    status = prefill(session, tokens, count);
+    status = prefill(session, tokens, count, true);
   }
   chm_release(&bundle->allocator, tokens, scratch_bytes);
   return status;
@@ -222,6 +242,7 @@ static int32_t generate(chm_session *session, int32_t *token) {
   bool forced = allowed.amount == 1; /* then no logits are needed, and several tokens are run at once */
   if (!status && (!forced || sequence->n_pending == CHM_MAX_PENDING)) status = advance(session);
   if (status) return status;
+  if (!forced) chm_session_answer(session);
   int32_t chosen = forced ? allowed.single : sample(session, &allowed);
   if (chosen < 0) return chm_fail(CHM_ERROR_NO_TOKEN, "every logit at position %d is excluded or not a number",
                                   (int64_t)sequence->position);

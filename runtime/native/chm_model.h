@@ -13,7 +13,7 @@
 #include "chimera.h"
 #include "chm_cpu.h"
 
-#define CHM_MODEL_ABI 9u
+#define CHM_MODEL_ABI 10u
 #define CHM_NO_SECTION (-1)
 
 /* Whether a driver can be told to measure its steps: a wasm module has no clock. */
@@ -59,6 +59,11 @@ typedef struct chm_path {
 
 #define CHM_MOST_NODES 20 /* of a tree */
 
+/* What a call of decode or prefill leaves out. What only logits need comes after all that changes states, and may be computed
+ * by a call of its own: with the same n and position, before anything else uses the arena or changes a state. */
+#define CHM_WITHOUT_LOGITS 1
+#define CHM_WITHOUT_STATES 2
+
 /* One forward call over n consecutive tokens, 1 <= n <= block, that crosses no absolute position divisible by block; or, of
  * an entry of tensors, over tensors whose axis that varies has the extent n. */
 typedef struct chm_call {
@@ -82,6 +87,7 @@ typedef struct chm_call {
   int32_t span;           /* positions that the tree has tokens at */
   const void *const *inputs;     /* [n_inputs] of an entry of tensors, aligned to their elements, like the next */
   void *const *results;          /* [n_results] neither overlaps an input nor another one */
+  int32_t without;               /* of decode and prefill: 0, or one of CHM_WITHOUT_… */
 } chm_call;
 
 typedef struct chm_section_desc {

@@ -85,6 +85,7 @@ void chm_session_start(chm_session *session) {
              session->bundle->weights[state->init_section], (size_t)slice);
   }
   memset(session->logits, 0, (size_t)chm_model.vocab * 4);
+  session->unanswered = 0;
   memset(&session->sequence, 0, sizeof session->sequence);
   session->sequence.remaining = INT32_MAX;
   session->text_bytes = 0;
@@ -165,15 +166,18 @@ static void spread_states(chm_session *session, int32_t loops) {
 
 void chm_session_run(chm_session *session, const chm_entry_desc *entry, chm_call *call) {
   chm_sequence *sequence = &session->sequence;
-  spread_states(session, session->loops);
+  bool whole = call->without != CHM_WITHOUT_STATES; /* else a call is completed */
+  if (whole) spread_states(session, session->loops);
+  session->unanswered = call->without == CHM_WITHOUT_LOGITS ? call->n : 0;
   call->weights = session->bundle->weights;
   call->state = session->state;
   call->arena = session->arena;
-  if (entry != session->bundle->commit) call->position = sequence->position;
+  if (entry != session->bundle->commit) call->position = sequence->position - (whole ? 0 : call->n);
   call->loops = session->loops;
   call->exit_threshold = session->exit_threshold;
-  call->iterations = session->loops;
-  chm_turn turn = chm_pool_begin(chm_pool_of(session->bundle), (int32_t)(entry - chm_model.entries), call->n == entry->tokens);
+  call->iterations = whole ? session->loops : sequence->iterations;
+  chm_turn turn = chm_pool_begin(chm_pool_of(session->bundle), (int32_t)(entry - chm_model.entries),
+                                 call->n == entry->tokens && whole);
   call->pool = chm_turn_pool(&turn);
   call->profile = &session->profile;
 #if CHM_HAS_CLOCK
@@ -310,7 +314,14 @@ const uint8_t *chm_session_text(const chm_session *session, size_t *bytes) {
 }
 
 const float *chm_session_logits(const chm_session *session) {
-  return session && chm_model.vocab && session->sequence.position ? session->logits : NULL;
+  if (!session || !chm_model.vocab || !session->sequence.position) return NULL;
+  if (session->unanswered) {
+    chm_session *own = (chm_session *)(uintptr_t)session; /* who asks sees what was there all along */
+    if (chm_session_enter(own)) return NULL;
+    chm_session_answer(own);
+    chm_session_leave(own, CHM_OK);
+  }
+  return session->logits;
 }
 
 /* These two may be asked while a call runs. */
@@ -337,6 +348,7 @@ static int32_t hash(chm_session *session, const void *data, uint64_t bytes, uint
   int32_t status = chm_session_enter(session);
   if (status) return status;
   status = chm_session_settle(session);
+  if (!status && data == session->logits) chm_session_answer(session);
   if (!status) *found = chm_hash_words(data, bytes);
   return chm_session_leave(session, status);
 }

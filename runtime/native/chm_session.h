@@ -44,6 +44,7 @@ struct chm_session {
   chm_grammar *grammar; /* or NULL */
   chm_spans *spans;     /* NULL of a model that verifies no trees */
   chm_profile profile;
+  int32_t unanswered; /* tokens of the last call, whose logits were left out and can be computed still; 0: there are logits */
   chm_sequence sequence;
   size_t text_bytes;
   uint8_t text[CHM_MAX_TEXT_BYTES];
@@ -81,8 +82,10 @@ bool chm_entry_valid(const chm_entry_desc *entry);
 
 /* ---- chm_decode.c ---- */
 
-/* In a call: run the tokens that were chosen and not run yet. */
+/* In a call: run the tokens that were chosen and not run yet; chm_session_answer computes the logits after them. */
 int32_t chm_session_settle(chm_session *session);
+/* In a call: have the logits after the last token that was run. */
+void chm_session_answer(chm_session *session);
 
 /* ---- chm_state.c ---- */
 

@@ -343,6 +343,7 @@ int32_t chm_session_snapshot(chm_session *session, void *snapshot, size_t bytes)
   int32_t status = chm_session_enter(session);
   if (status) return status;
   chm_spans_commit(session);
+  chm_session_answer(session);
   write_snapshot(session, snapshot);
   return chm_session_leave(session, CHM_OK);
 }

@@ -134,8 +134,9 @@ class NativeSession(SteppingSession):
                 return done
             self._guard.check()
 
-    def _run_slice(self, tokens: NDArray[np.int32]) -> None:
-        self._library.call("chm_session_prefill", self._session, tokens.ctypes.data, len(tokens))
+    def _run_slice(self, tokens: NDArray[np.int32], *, more: bool) -> None:
+        name = "chm_session_prefill_part" if more and self._library.prefills_parts else "chm_session_prefill"
+        self._library.call(name, self._session, tokens.ctypes.data, len(tokens))
 
     def _reset(self) -> None:
         self._library.call("chm_session_reset", self._session)

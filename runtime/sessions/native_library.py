@@ -110,6 +110,12 @@ _RULE_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
 }
 
 
+#: The same, for parts of a prompt whose logits nobody needs.
+_PROMPT_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "chm_session_prefill_part": (_I32, (_PTR, _PTR, _SIZE)),
+}
+
+
 #: The same, for modules that are no language models.
 _CALL_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "chm_entry_name": (_STR, (_I32,)),
@@ -161,6 +167,8 @@ class NativeLibrary:
             signatures |= _PART_SIGNATURES if self.encodes_parts else {}
             signatures |= _CONTEXT_SIGNATURES if self.has_context else {}
             signatures |= _RULE_SIGNATURES if self.has_rules else {}
+            self.prefills_parts = hasattr(self._library, "chm_session_prefill_part")
+            signatures |= _PROMPT_SIGNATURES if self.prefills_parts else {}
             signatures |= _SPAN_SIGNATURES if hasattr(self._library, "chm_speculates") else {}
             signatures |= _CALL_SIGNATURES if hasattr(self._library, "chm_session_call") else {}
             for name, (result, arguments) in signatures.items():

@@ -172,7 +172,7 @@ class OnnxSession(SteppingSession):
         """Run the tokens that were chosen and not run yet."""
         self._run(self._sequence.pending, chosen=True)
 
-    def _run_slice(self, tokens: NDArray[np.int32]) -> None:
+    def _run_slice(self, tokens: NDArray[np.int32], *, more: bool) -> None:
         self._settle()
         self._run(tokens.tolist())
 
@@ -329,14 +329,14 @@ class OnnxSession(SteppingSession):
     def _approximate_test(self, expected: SelfTest) -> None:
         self._set(GenerateOptions())
         self._reset()
-        self._run_slice(np.array(expected.prompt, np.int32))
+        self._run_slice(np.array(expected.prompt, np.int32), more=False)
         for number, token in enumerate(expected.tokens):
             logits = np.where(self._excluded, np.float32(-np.inf), self._last_logits())
             behind = float(logits.max() - logits[token]) / (float(np.ptp(self._last_logits())) or 1.0)
             if not behind <= SELF_TEST_TOLERANCE:
                 message = f"token {number} of the self-test is {behind:.1%} of the logits' range behind the best"
                 raise BundleError("CHM450", message, hint="report this with the name of the processor")
-            self._run_slice(np.array([token], np.int32))
+            self._run_slice(np.array([token], np.int32), more=False)
         self._reset()
 
     def _last_logits(self) -> NDArray[np.float32]:

@@ -148,7 +148,7 @@ class RunnerSession(SteppingSession):
         request = "encode_with_specials" if specials else "encode" if begins else "encode_more"
         return [int(token) for token in self._request(request, text.hex()) if token]
 
-    def _run_slice(self, tokens: NDArray[np.int32]) -> None:
+    def _run_slice(self, tokens: NDArray[np.int32], *, more: bool) -> None:
         self._request("prefill", *tokens.tolist())
 
     def _reset(self) -> None:

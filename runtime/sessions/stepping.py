@@ -66,12 +66,12 @@ class SteppingSession(Session):
     def _prefill(self, tokens: NDArray[np.int32], tell: Progress) -> None:
         check_room(len(tokens), self._room(), self.context)
         if not len(tokens):
-            self._run_slice(tokens)  # what was chosen and not run yet
+            self._run_slice(tokens, more=False)  # what was chosen and not run yet
         done = 0
         while done < len(tokens):
             count = self._slices.next(self._position(), len(tokens) - done)
             begun = time.perf_counter()
-            self._run_slice(tokens[done : done + count])
+            self._run_slice(tokens[done : done + count], more=done + count < len(tokens))
             self._slices.took(count, time.perf_counter() - begun)
             done += count
             tell(done, len(tokens))
@@ -86,8 +86,8 @@ class SteppingSession(Session):
         """The first special token of a role, or -1."""
 
     @abstractmethod
-    def _run_slice(self, tokens: NDArray[np.int32]) -> None:
-        """Run tokens, in one call that cannot be interrupted."""
+    def _run_slice(self, tokens: NDArray[np.int32], *, more: bool) -> None:
+        """Run tokens, in one call that cannot be interrupted; ``more``: others follow, whose logits will do."""
 
     @abstractmethod
     def _begin(self, options: GenerateOptions) -> None: ...

@@ -96,7 +96,9 @@ export class Engine {
       for (let done = 0; ;) {
         const count = this.#slices.next(this.position, total - done);
         const begun = performance.now();
-        module.call("chm_session_prefill", this.#session, pointer + 4 * done, count);
+        // a module of before computes the logits after each part
+        const part = done + count < total && module.exports.chm_session_prefill_part;
+        module.call(part ? "chm_session_prefill_part" : "chm_session_prefill", this.#session, pointer + 4 * done, count);
         if (count) this.#slices.took(count, performance.now() - begun);
         done += count;
         if (total) onProgress?.({ phase: "prompt", loaded: done, total });

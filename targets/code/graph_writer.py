@@ -25,6 +25,7 @@ from chimerac.targets.code.places import (
     Row,
     StateSlot,
     Weight,
+    count,
     following,
     numbered,
 )
@@ -64,31 +65,59 @@ class GraphWriter:
         yield "  const int32_t n = call->n;"
         yield "  (void)w, (void)state, (void)arena, (void)n, (void)measured;"
         looped = any(op.name == "loop" for op in self.graph.ops)
-        yield f"  call->iterations = {1 if looped else self.module.loops[1]};"
-        yield from self._ops(self.graph.ops, 0, "  ")
-        yield from self._results()
+        iterations = f"call->iterations = {1 if looped else self.module.loops[1]};"
+        cut = self._changing()
+        if cut == len(self.graph.ops):
+            yield f"  {iterations}"
+            yield from self._ops(self.graph.ops, 0, "  ")
+            yield from self._results("  ")
+        else:
+            yield "  if (call->without != CHM_WITHOUT_STATES) {"
+            yield f"    {iterations}"
+            yield from self._ops(self.graph.ops[:cut], 0, "    ")
+            yield from self._join("    ")
+            yield "  }"
+            self.step = -1  # the call may begin here
+            yield "  if (call->without != CHM_WITHOUT_LOGITS) {"
+            yield from self._ops(self.graph.ops[cut:], count(self.graph.ops[:cut]), "    ")
+            yield from self._results("    ")
+            yield "  }"
         yield "}"
         yield f"CHM_GRAPH({self.graph.name})"
         yield ""
 
-    def _results(self) -> Iterator[str]:
+    def _changing(self) -> int:
+        """How many ops there are up to the last one that changes a state, or that logits cannot be computed after."""
+        if self.graph.role not in ("decode", "prefill"):
+            return len(self.graph.ops)
+        last = [i for i, op in enumerate(self.graph.ops, start=1) if self._changes(op)]
+        return max(last, default=0)
+
+    def _changes(self, op: Op) -> bool:
+        if op.name == "state.write":
+            return self._place(op.operands[0]) != self._state_slot(op)
+        if op.regions or any(self._place(value) == Input("tokens") for value in op.operands):
+            return True
+        return OPS[op.name].has_kernel and any(isinstance(self._place(value), StateSlot) for value in op.results)
+
+    def _results(self, indent: str) -> Iterator[str]:
         """Copies of results that no op has written where the caller wants them."""
         if self.graph.role != "call":
             for result in self.graph.results:
                 if self._place(result) != Logits():
-                    yield from self._wait((self._place(result),), (Logits(),), "  ")
+                    yield from self._wait((self._place(result),), (Logits(),), indent)
                     size = self._bytes(result.type)
-                    yield f"  memcpy(call->logits, {self._pointer(self._place(result))}, {size});"
+                    yield f"{indent}memcpy(call->logits, {self._pointer(self._place(result))}, {size});"
             return
         for index, result in enumerate(self.graph.results):
             place, target = self._place(result), f"call->results[{index}]"
             if place == Result(index):
                 continue
-            yield from self._wait((place,), (Result(index),), "  ")
+            yield from self._wait((place,), (Result(index),), indent)
             if is_scalar(result.type):
-                yield f"  *(int32_t *){target} = {self._argument(result)};"
+                yield f"{indent}*(int32_t *){target} = {self._argument(result)};"
             else:
-                yield f"  memcpy({target}, {self._pointer(place)}, {self._bytes(result.type)});"
+                yield f"{indent}memcpy({target}, {self._pointer(place)}, {self._bytes(result.type)});"
 
     def _bytes(self, kind: TensorType) -> str:
         """The size of a value: of tokens that of the most, of tensors and of paths of a tree that of what there is."""
@@ -189,14 +218,18 @@ class GraphWriter:
 
     def _write_state(self, op: Op, indent: str) -> Iterator[str]:
         value, name = op.operands[0], op.text("name")
-        source = self._place(value)
-        in_loop = self.in_loop and self.module.states[name].iterations > 1
-        iteration = op.integer("iteration") if "iteration" in op.attributes else None if in_loop else 0
-        target = StateSlot(name, iteration)
+        source, target = self._place(value), self._state_slot(op)
         if source != target:
             size = value.type.bytes()
             yield from self._wait((source,), (target,), indent)
             yield f"{indent}memcpy({self._pointer(target)}, {self._pointer(source)}, {size}); /* state {name} */"
+
+    def _state_slot(self, op: Op) -> StateSlot:
+        """What a ``state.write`` writes to."""
+        name = op.text("name")
+        in_loop = self.in_loop and self.module.states[name].iterations > 1
+        iteration = op.integer("iteration") if "iteration" in op.attributes else None if in_loop else 0
+        return StateSlot(name, iteration)
 
     def _loop(self, op: Op, here: int, indent: str) -> Iterator[str]:
         region = op.regions[0]

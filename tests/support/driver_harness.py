@@ -34,6 +34,7 @@ from chimerac.targets.kernel_spec import KernelSpec
 IDENTITY = Identity("test", "00" * 32, "11" * 32, "22" * 32)
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 POISON = 0xA5
+WITHOUT_LOGITS, WITHOUT_STATES = 1, 2  #: of chm_model.h
 _Kernel = ct.CFUNCTYPE(None, ct.c_int, ct.POINTER(ct.c_ssize_t), ct.c_int32)
 _COUNTER = itertools.count()
 
@@ -54,8 +55,14 @@ class _Call(ct.Structure):
         ("iterations", ct.c_int32),
         ("pool", ct.c_void_p),
         ("profile", ct.c_void_p),
+        ("paths", ct.c_void_p),
+        ("parents", ct.c_void_p),
+        ("kept", ct.c_void_p),
+        ("n_paths", ct.c_int32),
+        ("span", ct.c_int32),
         ("inputs", ct.c_void_p),
         ("results", ct.c_void_p),
+        ("without", ct.c_int32),
     )
 
 
@@ -71,7 +78,8 @@ def check_syntax(text: str, directory: Path) -> None:
 class DriverSession:
     """One stream of tokens through the compiled driver of a module, as ``interpreter.Session``.
 
-    The arena is filled with garbage before every call.
+    The arena is filled with garbage before every call. Calls at every third position are whole, the others in two
+    parts: the states, then the logits.
     """
 
     def __init__(
@@ -146,7 +154,8 @@ class DriverSession:
         self._step.value = -1
         self._measured = self.position % 2 == 0  # both compiled forms of a graph take turns
         name = "run_decode" if len(ids) == 1 else "run_prefill"
-        getattr(self._library, name + ("_measured" if self._measured else ""))(ct.byref(call))
+        for call.without in (0,) if self.position % 3 == 0 else (WITHOUT_LOGITS, WITHOUT_STATES):
+            getattr(self._library, name + ("_measured" if self._measured else ""))(ct.byref(call))
         if self._error is not None:
             raise self._error
         assert (self._arena[self.plan.arena_bytes :] == POISON).all(), "wrote behind the arena"

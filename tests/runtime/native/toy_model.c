@@ -86,18 +86,22 @@ CHM_KERNELS finish(chm_call *call, const int measured) {
 }
 
 CHM_KERNELS decode_kernels(chm_call *call, const int measured) {
-  CHM_STEP(0);
-  call->iterations = step(call, call->tokens[0]);
-  finish(call, measured);
+  if (call->without != CHM_WITHOUT_STATES) {
+    CHM_STEP(0);
+    call->iterations = step(call, call->tokens[0]);
+  }
+  if (call->without != CHM_WITHOUT_LOGITS) finish(call, measured);
 }
 CHM_GRAPH(decode)
 
 CHM_KERNELS prefill_kernels(chm_call *call, const int measured) {
   int32_t first = call->position / BLOCK, last = (call->position + call->n - 1) / BLOCK;
   if (call->n < 1 || call->n > BLOCK || first != last) __builtin_trap();
-  CHM_STEP(0);
-  for (int32_t k = 0; k < call->n; ++k) call->iterations = step(call, call->tokens[k]);
-  finish(call, measured);
+  if (call->without != CHM_WITHOUT_STATES) {
+    CHM_STEP(0);
+    for (int32_t k = 0; k < call->n; ++k) call->iterations = step(call, call->tokens[k]);
+  }
+  if (call->without != CHM_WITHOUT_LOGITS) finish(call, measured);
 }
 CHM_GRAPH(prefill)
 

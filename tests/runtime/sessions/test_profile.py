@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from project import NATIVE_TESTS
 
@@ -82,7 +83,7 @@ def test_all_time_between_the_first_step_and_the_end_of_a_call_belongs_to_a_step
         ticking.prefill([2])
         assert nanoseconds(profile.steps()) == [2 * TICK, 2 * TICK]
         ticking.prefill(list(range(30)))  # 14 tokens to the end of the block, then 16
-        assert nanoseconds(profile.steps()) == [4 * TICK, 4 * TICK]
+        assert nanoseconds(profile.steps()) == [4 * TICK, 3 * TICK], "one head for both"
         profile.clear()
         assert nanoseconds(profile.steps()) == [0, 0]
         for _ in ticking.generate("text", max_tokens=3, reset=False):
@@ -91,6 +92,50 @@ def test_all_time_between_the_first_step_and_the_end_of_a_call_belongs_to_a_step
     seen = nanoseconds(profile.steps())
     ticking.prefill([3])
     assert nanoseconds(profile.steps()) == seen, "nothing is measured after the end"
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda session: session.logits(),
+        lambda session: session.logits_hash(),
+        lambda session: session.snapshot(),
+        lambda session: next(session.generate([], reset=False, max_tokens=1)),
+        lambda session: session.prefill([]),
+    ],
+    ids=["logits", "hash", "snapshot", "generate", "prefill"],
+)
+@pytest.mark.parametrize("count", [1, 5, 16, 40])
+def test_logits_of_a_part_of_a_prompt_are_left_out_until_somebody_asks(
+    ticking: NativeSession, ask: Callable[[NativeSession], object], count: int
+) -> None:
+    tokens = np.arange(count, dtype=np.int32)
+    ticking.reset()
+    ticking.prefill(tokens.tolist())
+    expected, hashed = ticking.logits(), ticking.logits_hash()
+    ticking.reset()
+    with ticking.profile() as profile:
+        ticking.invoke("chm_session_prefill_part", tokens.ctypes.data, count)
+        calls = -(-count // 16)
+        assert nanoseconds(profile.steps()) == [calls * TICK, 0]
+        ask(ticking)
+        assert nanoseconds(profile.steps()) == [calls * TICK, TICK]
+        assert expected is not None
+        assert np.array_equal(ticking.logits(), expected)
+        assert nanoseconds(profile.steps())[1] == TICK, "once"
+    if not ticking.tokens():
+        assert ticking.logits_hash() == hashed
+
+
+def test_what_comes_after_a_part_forgets_its_logits(ticking: NativeSession) -> None:
+    tokens = np.arange(5, dtype=np.int32)
+    before = ticking.snapshot()
+    for change in (ticking.reset, lambda: ticking.restore(before)):
+        change()
+        expected = ticking.logits_hash()
+        ticking.invoke("chm_session_prefill_part", tokens.ctypes.data, 5)
+        change()
+        assert ticking.logits_hash() == expected
 
 
 def test_a_second_profile_takes_over(ticking: NativeSession) -> None:
