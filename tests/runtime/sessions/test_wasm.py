@@ -59,8 +59,8 @@ def test_the_module_imports_nothing_and_exports_the_interface(toy_wasm: Path) ->
 def test_the_module_is_small(toy_wasm: Path) -> None:
     """16 kB are the character classes of o200k, 20 kB grammars, 20 kB tables of normalization, 12 kB public tokenizers,
     12 kB snapshots, 1 kB guards and context, 1 kB batches and the likeliest token, 12 kB tidy texts, words and names
-    that answers copy, and tables of byte strings, 1 kB the doors of speculation."""
-    assert toy_wasm.stat().st_size < 163_000
+    that answers copy, and tables of byte strings, 1 kB the doors of speculation, 1 kB logits that are made up for."""
+    assert toy_wasm.stat().st_size < 164_000
 
 
 @pytest.mark.parametrize("options", OPTIONS)
