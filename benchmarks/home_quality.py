@@ -27,9 +27,8 @@ from chimerac.frontends.training.recipes.home.surface import json_text
 from chimerac.frontends.training.recipes.household.drawing import REFUSED
 from chimerac.frontends.training.recipes.household.judging import EXACT, Scored, Tally, fitted, threshold, verdict
 from chimerac.frontends.training.recipes.household.requests import tidied
-from chimerac.runtime.options import GenerateOptions
+from chimerac.runtime.sessions.interface import Session
 from chimerac.runtime.sessions.loading import load
-from chimerac.runtime.sessions.native import NativeSession
 
 SPLITS = ("seen", "templates", "names", "noise")
 MOST_TOKENS = 160
@@ -43,7 +42,7 @@ def read_rows(path: Path, most: int, languages: tuple[str, ...], *, named: bool)
 
 
 def bundle_answers(
-    session: NativeSession, rows: list[dict[str, Any]], homes: list[Any]
+    session: Session, rows: list[dict[str, Any]], homes: list[Any]
 ) -> Iterator[tuple[str, float, float]]:
     """Each answer, its log probability under the grammar, and the seconds it took."""
     told = None
@@ -52,29 +51,10 @@ def bundle_answers(
             session.set_names(homes[row["home"]] if row["home"] >= 0 else None)
             told = row["home"]
         begun = time.perf_counter()
-        text = "".join(map(str, session.generate(row["request"], max_tokens=MOST_TOKENS)))
-        yield text, score(session, row["request"], session.tokens()), time.perf_counter() - begun
-
-
-def score(session: NativeSession, request: str, tokens: list[int]) -> float:
-    """The sum of the log probabilities of an answer's tokens among those that the grammar allows."""
-    grammar = session.grammar()
-    list(session.generate(request, max_tokens=0, grammar="none"))  # the names and the request, run again
-    if grammar is None:
-        return 0.0
-    for kind, text in session._with_names(GenerateOptions(request=request)).slot_texts if grammar.slots else ():
-        grammar.set_words(kind, text)
-    grammar.start()
-    total = 0.0
-    for token in tokens:
-        logits = session.logits()
-        assert logits is not None
-        allowed = grammar.mask()[: len(logits)]
-        held = logits[: len(allowed)][allowed].astype(np.float64)
-        total += float(logits[token]) - float(held.max() + np.log(np.exp(held - held.max()).sum()))
-        grammar.accept(token)
-        session.prefill([token])
-    return total
+        steps = session.generate(row["request"], max_tokens=MOST_TOKENS, score=True, refuse=False)
+        text, score = "".join(map(str, steps)), session.score
+        assert score is not None
+        yield text, score, time.perf_counter() - begun
 
 
 @functools.cache
@@ -115,7 +95,6 @@ def main(bundle: Path, data: Path, rows: int, language: tuple[str, ...], no_name
     ours, theirs = Tally(), Tally()
     temperature, times = 1.0, list[float]()
     with load(bundle) as session:
-        assert isinstance(session, NativeSession)
         for split in SPLITS:
             kept = read_rows(data / f"valid_{split}.jsonl", rows, language, named=not no_names)
             scored, both = [], {"only ours": 0, "only hassil": 0, "both": 0}

@@ -15,7 +15,7 @@ import numpy as np
 
 from chimerac.compiler.errors import Span
 from chimerac.compiler.ir.module import Module
-from chimerac.runtime.bundle_format import Chat, Entry, Generation
+from chimerac.runtime.bundle_format import Chat, Entry, Generation, Refusal
 from chimerac.runtime.reference.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ class Model:
         file_names: names that the description asks for, by the role of the file in a bundle (weights, tokenizer,
             grammar).
         generation: what a generation takes where its caller says nothing; None leaves it to the runtime.
+        refusal: which answers are too unlikely to be given; None: none are.
         chat: how a conversation is put into tokens; None of a model without.
         remarks: what the frontend found in the description.
         absent: paths of what the description enables and no compiler makes yet.
@@ -117,6 +118,7 @@ class Model:
     grammars: GrammarRequest | None = None
     file_names: Mapping[str, str] = field(default_factory=dict)
     generation: Generation | None = None
+    refusal: Refusal | None = None
     chat: Chat | None = None
     remarks: tuple[Remark, ...] = ()
     absent: tuple[str, ...] = ()

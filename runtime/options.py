@@ -17,7 +17,7 @@ NO_GRAMMAR: Final = "none"  #: in place of a grammar's name
 #: The likeliest tokens with all loop iterations, whatever a bundle's defaults: for self-tests and measurements.
 PLAIN: Final[Mapping[str, Any]] = {
     "temperature": 0.0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0, "loops": 0, "exit_threshold": 0.0,
-    "speculate": False,
+    "speculate": False, "refuse": False,
 }  # fmt: skip
 
 
@@ -47,6 +47,10 @@ class GenerateOptions:
             list that is not given.
         speculate: guess several tokens and run them in one pass, which changes no token (docs/spans.md): None does
             where the bundle was built for it and it pays, False never, True is refused (CHM421) by other bundles.
+        score: count how likely the tokens are (``Session.score``), which takes an exponential for each that may come;
+            where a bundle refuses answers, it is counted anyway.
+        refuse: let the bundle refuse an answer that is not likely enough, where its manifest has a ``refusal`` and the
+            text follows its default grammar.
     """
 
     max_tokens: int = 256
@@ -63,6 +67,8 @@ class GenerateOptions:
     request: str | bytes | None = None
     lists: Mapping[str, Sequence[str]] | None = None
     speculate: bool | None = None
+    score: bool = False
+    refuse: bool = True
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -77,8 +83,9 @@ class GenerateOptions:
         """
         values: dict[str, Any] = {name: _whole(name, getattr(self, name), bits) for name, bits in _BITS.items()}
         values |= {name: _number(name, getattr(self, name)) for name in _NUMBERS}
-        if not isinstance(self.reset, bool):
-            raise BundleError("CHM420", f"reset is {kind(self.reset)}, not True or False")
+        for name in ("reset", "score", "refuse"):
+            if not isinstance(getattr(self, name), bool):
+                raise BundleError("CHM420", f"{name} is {kind(getattr(self, name))}, not True or False")
         if not isinstance(self.grammar, str | bytes | None):
             raise BundleError("CHM420", f"grammar is {kind(self.grammar)}, not a name or a compiled grammar")
         if not isinstance(self.speculate, bool | None):

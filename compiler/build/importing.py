@@ -144,6 +144,7 @@ def import_described(
         grammars=grammars,
         file_names=description.file_names,
         generation=description.generation,
+        refusal=description.refusal,
         remarks=description.remarks(),
         absent=description.absent,
         provenance={"weights": filled.origin, "scale": description.scale},

@@ -8,6 +8,7 @@ import click
 
 from chimerac.compiler.cli.bench import bench
 from chimerac.compiler.cli.build import build
+from chimerac.compiler.cli.calibrate import calibrate
 from chimerac.compiler.cli.check import check
 from chimerac.compiler.cli.doctor import doctor
 from chimerac.compiler.cli.errors import explain as explain_error
@@ -24,7 +25,22 @@ from chimerac.compiler.cli.verify import verify
 from chimerac.version import __version__
 
 #: In the order in which a newcomer needs them.
-COMMANDS = (build, run, serve, runtime, bench, train, check, explain, grammar, inspect, verify, targets, doctor)
+COMMANDS = (
+    build,
+    run,
+    serve,
+    runtime,
+    bench,
+    train,
+    calibrate,
+    check,
+    explain,
+    grammar,
+    inspect,
+    verify,
+    targets,
+    doctor,
+)
 
 
 class _Group(click.Group):

@@ -13,7 +13,7 @@ import click
 from chimerac.compiler.cli.output import plain_warnings, say, say_generated
 
 if TYPE_CHECKING:
-    from chimerac.compiler.verbs.run import Conversation
+    from chimerac.compiler.verbs.run import Answer, Conversation
     from chimerac.runtime.sessions.speculation import Speculation
 
 
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 @click.option("--names", metavar="FILE", help="JSON with the names of a home, which the model is told.")
 @click.option("--chat", is_flag=True, help="Answer messages, as the model's chat template puts them.")
 @click.option("--system", metavar="TEXT", help="With --chat: what the system says before the first message.")
-@click.option("--stats", is_flag=True, help="Print what guessing tokens did, to standard error.")
+@click.option("--stats", is_flag=True, help="Print how likely the answer was and what guesses did, to standard error.")
+@click.option("--no-refuse", is_flag=True, help="Give answers that are too unlikely for the bundle, too.")
 @click.option("--tokens", "show_tokens", is_flag=True, help="Print token numbers, one JSON list, in place of text.")
 def run(
     bundle: str | None,
@@ -52,6 +53,7 @@ def run(
     choices: str | None,
     chat: bool,
     system: str | None,
+    no_refuse: bool,
     **options: Any,
 ) -> None:
     """Generate text with BUNDLE after PROMPT.
@@ -68,6 +70,7 @@ def run(
         raise click.UsageError("--system needs --chat.")
     if stats and (chat or prompt is None):
         raise click.UsageError("--stats needs a PROMPT, and no --chat.")
+    options |= {"refuse": not no_refuse} | ({"score": True} if stats else {})
     options["choices"] = None if choices is None else read_choices(choices)
     chosen = Path(bundle) if bundle else find_bundle()
     announce_code(chosen)
@@ -90,6 +93,12 @@ def run(
             say()
     if stats:
         say(_stats(answer.speculation, len(answer.tokens)), err=True)
+        say(_likelihood(answer), err=True)
+
+
+def _likelihood(answer: Answer) -> str:
+    right = "" if answer.probability is None else f"; right with a probability of {answer.probability:.1%}"
+    return f"log probability {answer.score:.3f}{right}{', which is refused' if answer.refused else ''}"
 
 
 def _stats(found: Speculation, tokens: int) -> str:

@@ -150,7 +150,7 @@ class _Writer:
             grammar = self.names["grammar"] if self.model.grammars else ""
             defaults = generation_of(self.model, self.module)
             tokenizer = self.names["tokenizer"] if self.model.tokenizer else ""
-            names = runner_files(self.names["weights"], tokenizer, grammar, defaults)
+            names = runner_files(self.names["weights"], tokenizer, grammar, defaults, self.model.refusal)
             drivers[target.runner] = drivers[target.library] + names
             roles[target.runner] = "runtime"
         link_all(drivers, kernels, self.job)
@@ -182,6 +182,7 @@ class _Writer:
             model_sha256=shared,
             provenance={**self.model.provenance, **activity_of(self.module, tested, self.model.entries)},
             generation=generation_of(self.model, self.module),
+            refusal=self.model.refusal,
             chat=self.model.chat,
             context=context_of(self.module),
             entries=self.model.entries,

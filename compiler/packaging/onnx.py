@@ -79,6 +79,7 @@ class OnnxPackage:
                 model_sha256=model_sha256(module),
                 provenance={**model.provenance, **activity_of(module, tested, model.entries)},
                 generation=generation_of(model, module),
+                refusal=model.refusal,
                 chat=model.chat,
                 context=context_of(module),
                 entries=model.entries,

@@ -29,12 +29,18 @@ class Answer:
         tokens: their ids, without those of the prompt.
         finish_reason: "stop" where the model or the grammar ended it, "length" where ``max_tokens`` did.
         speculation: what guessing tokens did for it.
+        score: the sum of its tokens' log probabilities, where it was counted: with ``score``, by a bundle that refuses.
+        probability: what the bundle's ``refusal`` makes of it: that the answer is right.
+        refused: whether that was too little, and the text is the bundle's refusal.
     """
 
     text: str
     tokens: tuple[int, ...]
     finish_reason: FinishReason | None
     speculation: Speculation = field(default_factory=Speculation)
+    score: float | None = None
+    probability: float | None = None
+    refused: bool = False
 
     def __str__(self) -> str:
         return self.text
@@ -67,8 +73,8 @@ def run(
         threads: share the work; 0 takes one per core, at most 8.
         hear: is told each piece of text as it comes.
         options: of ``Session.generate``: max_tokens, temperature, top_p, top_k, repetition_penalty, mode, seed, loops,
-            exit_threshold, speculate. What is not given, or None, is the bundle's default; where it has none,
-            max_tokens is 64.
+            exit_threshold, speculate, score, refuse. What is not given, or None, is the bundle's default; where
+            it has none, max_tokens is 64.
 
     Raises:
         UserError: CHM4xx, a bundle that does not open or an option out of range; CHM280 to CHM285, a grammar that
@@ -90,7 +96,15 @@ def run(
             if hear is not None:
                 hear(piece.text)
         session = conversation.session
-        return Answer("".join(text), tuple(session.tokens()), session.finish_reason, session.speculation())
+        return Answer(
+            "".join(text),
+            tuple(session.tokens()),
+            session.finish_reason,
+            session.speculation(),
+            session.score,
+            session.probability,
+            session.refused,
+        )
 
 
 class Conversation:

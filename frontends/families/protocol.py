@@ -16,7 +16,7 @@ from chimerac.compiler.errors import Span
 from chimerac.compiler.model import GrammarRequest, ReferenceSession, Remark, nowhere
 from chimerac.frontends.config.document import Document
 from chimerac.frontends.families.phases import Phase, Training
-from chimerac.runtime.bundle_format import Generation
+from chimerac.runtime.bundle_format import Generation, Refusal
 from chimerac.runtime.reference.tokenizer import Special, Tokenizer
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Description(Generic[S]):
         training: how to train it, given the usual phases that the data at hand allows, which a description that
             names none may take. Raises UserError CHM250 for phases that do not exist.
         file_names: as of ``Model``.
-        generation, absent: as of ``Model``.
+        generation, refusal, absent: as of ``Model``.
         remarks: what is to be said of the description.
         checked: everything that ``check`` says of it; None where that is the remarks.
         place: where a dotted key is written.
@@ -121,6 +121,7 @@ class Description(Generic[S]):
     training: Callable[[tuple[Phase, ...]], Training] = Training
     file_names: Mapping[str, str] = field(default_factory=dict)
     generation: Generation | None = None
+    refusal: Refusal | None = None
     absent: tuple[str, ...] = ()
     remarks: Callable[[], tuple[Remark, ...]] = tuple
     checked: Callable[[], Checked] | None = None

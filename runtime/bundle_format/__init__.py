@@ -67,6 +67,7 @@ from chimerac.runtime.bundle_format.native import (
     exported_functions,
     wasm_link_flags,
 )
+from chimerac.runtime.bundle_format.refusal import Refusal
 
 __all__ = [
     "ABI",
@@ -111,6 +112,7 @@ __all__ = [
     "Manifest",
     "Memory",
     "Port",
+    "Refusal",
     "Section",
     "SectionView",
     "SelfTest",

@@ -26,6 +26,7 @@ from chimerac.runtime.bundle_format.checked import (
 )
 from chimerac.runtime.bundle_format.compared import remember, was_compared
 from chimerac.runtime.bundle_format.entries import CallTest, Entry, read_call_test, read_entries
+from chimerac.runtime.bundle_format.refusal import Refusal, read_refusal
 from chimerac.runtime.bundle_format.regular import open_regular
 from chimerac.runtime.bundle_format.strict_json import nesting
 from chimerac.runtime.errors import BundleError
@@ -137,6 +138,7 @@ class Manifest:
     model_sha256: str = ""
     provenance: Mapping[str, str] = field(default_factory=dict)
     generation: Generation | None = None
+    refusal: Refusal | None = None
     chat: Chat | None = None
     context: int = 0
     entries: tuple[Entry, ...] = ()
@@ -180,6 +182,8 @@ def manifest_json(manifest: Manifest) -> bytes:
     for entry in fields["files"]:
         if entry["chunks"] is None:
             del entry["chunks"]
+    if manifest.refusal is None:
+        del fields["refusal"]
     if not manifest.context:
         del fields["context"]
     if not manifest.entries:  # a language model
@@ -342,6 +346,7 @@ def _manifest(row: dict[str, Any], schema: int, abi: str) -> Manifest:
             for key, value in provenance.items()
         },
         generation=_generation(row.get("generation")),
+        refusal=read_refusal(row.get("refusal")),
         chat=read_chat(row.get("chat")),
         context=_context(row.get("context", 0)),
         entries=entries,

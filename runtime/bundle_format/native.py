@@ -106,6 +106,7 @@ WEB_FILES: Final = (
     "network.mjs",
     "ports.mjs",
     "proxy.mjs",
+    "refusing.mjs",
     "self-test.mjs",
     "sha256.mjs",
     "slices.mjs",

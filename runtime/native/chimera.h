@@ -177,6 +177,15 @@ CHM_API int32_t chm_session_generate(chm_session *session, int32_t *token);
  * until the next call with this session. */
 CHM_API const uint8_t *chm_session_text(const chm_session *session, size_t *bytes);
 
+/* How likely an answer was: while on is not 0, generations that begin count the sum of the natural logarithms of their tokens'
+ * probabilities, each among the tokens that the grammar and the tokenizer allowed there, by the model's logits as they are
+ * (no temperature, no penalty, no weights of a grammar). A token without an alternative counts 0, and so does the end by
+ * itself; a stop token counts. Off at first: it takes an exponential for each of these tokens. */
+CHM_API int32_t chm_session_set_scoring(chm_session *session, int32_t on);
+/* That sum, up to now, of the last generation; 0 or less, and 0 where it was not counted. A snapshot does not hold it, and what
+ * begins or restores a sequence sets it to 0. */
+CHM_API float chm_session_score(const chm_session *session);
+
 /* Speculation: several tokens are guessed and run in one pass, and those that would have been chosen anyway are taken, so
  * that tokens, logits and states are the same as without it, to the bit; docs/spans.md. Guesses are what followed the same
  * last tokens before, and what a grammar leaves. With an exit threshold each token is run by itself. */

@@ -1,4 +1,5 @@
 /* The decode loop of a session: running tokens through the model, and choosing the next ones. */
+#include "chm_math.h"
 #include "chm_spans.h"
 
 _Static_assert(CHM_MAX_TEXT_BYTES >= 3 * (255 + 4), "the text of a token of 255 bytes, all replaced");
@@ -175,6 +176,8 @@ static int32_t begin_generation(chm_session *session, int32_t max_tokens) {
   session->sequence.remaining = max_tokens;
   session->sequence.finished = 0;
   chm_spans_forget_counts(session->spans);
+  session->scored = session->scoring;
+  session->score = 0.0f;
   start_grammar(session);
   return CHM_OK;
 }
@@ -190,7 +193,7 @@ static int32_t finish(chm_session *session) {
   return CHM_FINISHED;
 }
 
-/* The likeliest or drawn token of those that may come. */
+/* The likeliest or drawn token of those that may come; its log probability among them is counted. */
 static int32_t sample(chm_session *session, const chm_allowed *allowed) {
   const chm_bundle *bundle = session->bundle;
   const chm_sequence *sequence = &session->sequence;
@@ -201,6 +204,9 @@ static int32_t sample(chm_session *session, const chm_allowed *allowed) {
     uint32_t words = session->grammar->vocabulary->words, all = ((uint32_t)chm_model.vocab + 31) / 32;
     for (uint32_t i = 0; i < all; ++i) session->order[i] = i < words ? ~allowed->bits[i] : UINT32_MAX;
     excluded = (const uint8_t *)session->order;
+  }
+  float all = session->scored ? chm_log_mass(logits, chm_model.vocab, excluded, session->mass) : 0.0f;
+  if (session->grammar) {
     if (chm_soft_applies(session->grammar)) {
       chm_soft_add(session->grammar, &sequence->rhythm, sequence->history, sequence->seen, logits, chm_model.vocab,
                    session->mass);
@@ -208,8 +214,10 @@ static int32_t sample(chm_session *session, const chm_allowed *allowed) {
     }
   }
   uint32_t n_history = sequence->seen < CHM_HISTORY_TOKENS ? sequence->seen : CHM_HISTORY_TOKENS;
-  return chm_sample(&session->sampling, logits, chm_model.vocab, excluded, sequence->history, n_history,
-                    sequence->position, session->scores, session->mass, session->order);
+  int32_t chosen = chm_sample(&session->sampling, logits, chm_model.vocab, excluded, sequence->history, n_history,
+                              sequence->position, session->scores, session->mass, session->order);
+  if (session->scored && chosen >= 0) session->score += chm_min(session->logits[chosen] - all, 0.0f);
+  return chosen;
 }
 
 /* What the grammar allows next; CHM_FINISHED where nothing is left to be said. */

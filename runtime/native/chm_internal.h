@@ -259,6 +259,9 @@ typedef struct chm_sampling {
 int32_t chm_sample(const chm_sampling *sampling, const float *logits, int32_t vocab, const uint8_t *excluded,
                    const int32_t *history, uint32_t n_history, int32_t position, float *scores, float *mass,
                    uint32_t *order);
+/* The logarithm of the sum of e^logit of the tokens that are not excluded, as chm_sample has them; 0 without any. mass[vocab]:
+ * scratch. */
+float chm_log_mass(const float *logits, int32_t vocab, const uint8_t *excluded, float *mass);
 
 /* ---- chm_bundle.c ---- */
 

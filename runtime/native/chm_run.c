@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,11 @@ typedef struct chm_run_mode {
 extern const float chm_run_temperature, chm_run_top_p, chm_run_repetition_penalty, chm_run_exit_threshold;
 extern const int32_t chm_run_max_tokens;
 extern const chm_run_mode chm_run_modes[];
+
+/* The text in place of an answer of the default grammar whose probability e^(score / temperature) is below the threshold; NULL:
+ * none is refused. */
+extern const char *const chm_run_refusal;
+extern const float chm_run_refusal_threshold, chm_run_refusal_temperature;
 
 static const char usage[] =
     "usage: chimera-run [options] [PROMPT]\n"
@@ -295,16 +301,57 @@ static int32_t apply(const settings *s) {
   return status;
 }
 
+/* Whether answers may be refused. */
+static bool refuses(const settings *s) { return chm_run_refusal && !s->grammar; }
+
 static int32_t apply_all(const settings *s) {
   int32_t status = apply(s);
+  if (!status) status = chm_session_set_scoring(session, refuses(s));
   if (!status && s->no_speculation) status = chm_session_set_speculation(session, 0);
   return status ? status : use_grammar(s->grammar);
+}
+
+/* An answer that may be refused, up to where it is known. */
+static char *held;
+static size_t held_bytes, held_capacity;
+
+static int32_t hold(const uint8_t *text, size_t bytes) {
+  if (held_bytes + bytes > held_capacity) {
+    size_t capacity = 2 * (held_bytes + bytes);
+    char *larger = realloc(held, capacity);
+    if (!larger) return NO_MEMORY;
+    held = larger;
+    held_capacity = capacity;
+  }
+  if (bytes) memcpy(held + held_bytes, text, bytes);
+  held_bytes += bytes;
+  return CHM_OK;
+}
+
+/* The whole answer, or the refusal as soon as nothing else can come. */
+static int32_t answer_or_refuse(void) {
+  int32_t token, status = CHM_OK;
+  held_bytes = 0;
+  while (!status) {
+    size_t size;
+    status = chm_session_generate(session, &token);
+    if (status > CHM_FINISHED) return status;
+    const uint8_t *text = chm_session_text(session, &size);
+    if (hold(text, size)) return NO_MEMORY;
+    if (!(exp((double)chm_session_score(session) / (double)chm_run_refusal_temperature) < (double)chm_run_refusal_threshold))
+      continue;
+    fputs(chm_run_refusal, stdout);
+    return CHM_FINISHED;
+  }
+  fwrite(held, 1, held_bytes, stdout);
+  return status;
 }
 
 static int answer(const settings *s, const char *prompt, size_t bytes) {
   int32_t token, status = chm_session_reset(session);
   if (!status) status = chm_session_prompt(session, (const uint8_t *)prompt, bytes);
   if (!status) status = chm_session_begin_generation(session, s->max_tokens);
+  if (!status && refuses(s)) status = answer_or_refuse();
   while (!status) {
     size_t size;
     status = chm_session_generate(session, &token);
@@ -556,6 +603,23 @@ static int32_t serve_speculation(char *line) {
   return status;
 }
 
+/* scoring ON, as of chm_session_set_scoring */
+static int32_t serve_scoring(char *line) {
+  int32_t on;
+  if (!read_i32(next_word(&line), &on)) return BAD_REQUEST;
+  int32_t status = chm_session_set_scoring(session, on);
+  if (!status) printf("ok");
+  return status;
+}
+
+static int32_t serve_score(void) {
+  float score = chm_session_score(session);
+  uint32_t bits;
+  memcpy(&bits, &score, sizeof bits);
+  printf("ok %u", (unsigned)bits);
+  return CHM_OK;
+}
+
 static int32_t serve_one(char *line) {
   const char *request = next_word(&line);
   int32_t number, status = CHM_OK;
@@ -575,6 +639,8 @@ static int32_t serve_one(char *line) {
   else if (!strcmp(request, "next")) status = serve_next();
   else if (!strcmp(request, "speculates")) printf("ok %d", (int)chm_speculates());
   else if (!strcmp(request, "speculation")) status = serve_speculation(line);
+  else if (!strcmp(request, "scoring")) status = serve_scoring(line);
+  else if (!strcmp(request, "score")) status = serve_score();
   else if (!strcmp(request, "call")) status = serve_call(line);
   else if (!strcmp(request, "state_hash")) status = serve_hash(chm_session_state_hash);
   else if (!strcmp(request, "logits_hash")) status = serve_hash(chm_session_logits_hash);

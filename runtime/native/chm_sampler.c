@@ -89,6 +89,18 @@ static bool out_of_reach(float score, float best, float uniform) {
   return chm_absolute(best) < 1024.0f && uniform > chm_exp(score - best + 0.002f);
 }
 
+float chm_log_mass(const float *logits, int32_t vocab, const uint8_t *excluded, float *mass) {
+  float largest = CHM_EXCLUDED;
+  for (int32_t id = 0; id < vocab; ++id) {
+    bool out = (excluded && excluded[id >> 3] >> (id & 7) & 1) || chm_is_nan(logits[id]);
+    mass[id] = out ? CHM_EXCLUDED : bounded(logits[id]);
+    largest = chm_max(mass[id], largest);
+  }
+  if (largest == CHM_EXCLUDED) return 0.0f;
+  for (int32_t id = 0; id < vocab; ++id) mass[id] = mass[id] == CHM_EXCLUDED ? 0.0f : chm_exp(mass[id] - largest);
+  return largest + chm_log(chm_lanes8_sum(mass, (uint64_t)vocab));
+}
+
 /* logits → scores: exclusion, penalty, temperature. False if nothing is left. */
 static bool score(const chm_sampling *sampling, const float *logits, int32_t vocab, const uint8_t *excluded,
                   const int32_t *history, uint32_t n_history, float *scores) {

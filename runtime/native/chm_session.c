@@ -89,6 +89,8 @@ void chm_session_start(chm_session *session) {
   memset(&session->sequence, 0, sizeof session->sequence);
   session->sequence.remaining = INT32_MAX;
   session->text_bytes = 0;
+  session->scored = false;
+  session->score = 0.0f;
 }
 
 /* Zeros. Caches are most of a session, and longer than most texts: what no text reaches is to take no memory. */
@@ -268,6 +270,13 @@ int32_t chm_session_set_stop_tokens(chm_session *session, const int32_t *tokens,
   return chm_session_leave(session, status);
 }
 
+int32_t chm_session_set_scoring(chm_session *session, int32_t on) {
+  int32_t status = chm_session_enter(session);
+  if (status) return status;
+  session->scoring = on != 0;
+  return chm_session_leave(session, CHM_OK);
+}
+
 int32_t chm_session_set_grammar(chm_session *session, chm_grammar *grammar) {
   int32_t status = chm_session_enter(session);
   if (status) return status;
@@ -312,6 +321,8 @@ const uint8_t *chm_session_text(const chm_session *session, size_t *bytes) {
   if (bytes) *bytes = session ? session->text_bytes : 0;
   return session ? session->text : NULL;
 }
+
+float chm_session_score(const chm_session *session) { return session && session->scored ? session->score : 0.0f; }
 
 const float *chm_session_logits(const chm_session *session) {
   if (!session || !chm_model.vocab || !session->sequence.position) return NULL;

@@ -45,6 +45,9 @@ struct chm_session {
   chm_spans *spans;     /* NULL of a model that verifies no trees */
   chm_profile profile;
   int32_t unanswered; /* tokens of the last call, whose logits were left out and can be computed still; 0: there are logits */
+  bool scoring;      /* of the generations that begin from now on */
+  bool scored;       /* of the one that runs or ran last */
+  float score;       /* the sum of its tokens' log probabilities, as far as it is */
   chm_sequence sequence;
   size_t text_bytes;
   uint8_t text[CHM_MAX_TEXT_BYTES];

@@ -69,6 +69,22 @@ def sample(
         return int(candidates[np.argmax(noisy)])
 
 
+def log_probability(logits: Floats, excluded: NDArray[np.bool_], token: int) -> np.float32:
+    """The natural logarithm of a token's probability among those that are not excluded.
+
+    Args:
+        logits: f32[vocabulary], as the model gives them.
+        excluded: tokens that may not be chosen; those whose logits are not numbers may not be either.
+        token: one that may.
+    """
+    with np.errstate(all="ignore"):
+        allowed = ~(np.isnan(logits) | excluded)
+        clamped = _clamp(logits)
+        largest = clamped[allowed].max()
+        mass = np.where(allowed, exact_math.exp(np.where(allowed, clamped - largest, F(0))), F(0))
+        return min(F(0), F(logits[token] - F(largest + exact_math.log(np.full(1, exact_math.lanes8_sum(mass)))[0])))
+
+
 def _scores(logits: Floats, history: Sequence[int], options: GenerateOptions) -> Floats:
     base = _clamp(logits)
     scores = base.copy()

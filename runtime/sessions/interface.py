@@ -24,6 +24,7 @@ from chimerac.runtime.sessions.checks import Progress, check_has_text, check_has
 from chimerac.runtime.sessions.conversation import ChatPiece, Held, Parts, checked_messages
 from chimerac.runtime.sessions.guard import Generation, Guard
 from chimerac.runtime.sessions.named import NamedSession
+from chimerac.runtime.sessions.scoring import ScoringSession
 from chimerac.runtime.sessions.speculation import Speculating
 from chimerac.runtime.sessions.tensors import as_given_back, checked_inputs, entry_of
 
@@ -46,7 +47,7 @@ class Piece:
         return self.text
 
 
-class Session(NamedSession, Speculating, ABC):
+class Session(NamedSession, ScoringSession, Speculating, ABC):
     """An opened bundle with one sequence; close it, or use it in ``with``.
 
     A bundle of a language model runs tokens: ``generate``, ``prefill``, ``logits``. One of any other module is called
@@ -84,6 +85,8 @@ class Session(NamedSession, Speculating, ABC):
         tokens of the prompt were run, some times a second.
 
         Yields pieces as they come. Afterwards ``tokens()`` and ``finish_reason`` tell what was made and why it ended.
+        Where the bundle has a ``refusal`` the text comes with the last piece, the answer or the refusal (``refused``).
+
         The generation has the session until it ends, is closed, or nobody refers to it any more. Raises BundleError
         CHM420 for a bad argument, CHM421 (from the first step) while another call or generation runs, and CHM424,
         before anything changes, for a prompt that does not fit the context, at whose end a generation ends

@@ -80,6 +80,11 @@ class NativeSession(SteppingSession):
         options.check_speculation(self._library.speculates)
         if self._library.speculates:
             call("chm_session_set_speculation", session, int(options.speculate is not False))
+        if self._library.scores:
+            call("chm_session_set_scoring", session, int(options.score))
+        elif options.score:
+            hint = "build the bundle again"
+            raise BundleError("CHM414", "the bundle is of a chimerac that counted no scores", hint=hint)
         grammar = self._grammars.choose(options.grammar)
         if self._library.has_grammars:
             call("chm_session_set_grammar", session, None if grammar is None else grammar.handle)
@@ -99,6 +104,9 @@ class NativeSession(SteppingSession):
         finished = self._library.call("chm_session_generate", self._session, ct.byref(token))
         address = self._library.get("chm_session_text", self._session, ct.byref(size))
         return finished, token.value, ct.string_at(address, size.value).decode()
+
+    def _score_now(self) -> float:
+        return float(self._library.get("chm_session_score", self._session))
 
     def grammar(self, name: str | bytes | None = None) -> NativeGrammar | None:
         """What ``grammar=name`` of ``generate`` means, for decoding by other means; another generation with it uses the

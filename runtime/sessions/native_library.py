@@ -142,6 +142,13 @@ _SPAN_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
 }
 
 
+#: The same, for how likely an answer was.
+_SCORE_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "chm_session_set_scoring": (_I32, (_PTR, _I32)),
+    "chm_session_score": (_F32, (_PTR,)),
+}
+
+
 class Tensor(ct.Structure):
     """``chm_tensor``: the name, the address and the bytes of an array of the caller."""
 
@@ -170,6 +177,8 @@ class NativeLibrary:
             self.prefills_parts = hasattr(self._library, "chm_session_prefill_part")
             signatures |= _PROMPT_SIGNATURES if self.prefills_parts else {}
             signatures |= _SPAN_SIGNATURES if hasattr(self._library, "chm_speculates") else {}
+            self.scores = hasattr(self._library, "chm_session_score")
+            signatures |= _SCORE_SIGNATURES if self.scores else {}
             signatures |= _CALL_SIGNATURES if hasattr(self._library, "chm_session_call") else {}
             for name, (result, arguments) in signatures.items():
                 function = getattr(self._library, name)

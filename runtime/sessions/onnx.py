@@ -25,7 +25,7 @@ from chimerac.runtime.bundle_format.state import (
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import GenerateOptions
 from chimerac.runtime.reference.grammars import GrammarRun, PythonGrammars
-from chimerac.runtime.reference.sampler import sample
+from chimerac.runtime.reference.sampler import log_probability, sample
 from chimerac.runtime.reference.tokenizer import StreamDecoder, Tokenizer, read_tokenizer
 from chimerac.runtime.sessions.checks import NO_TEXT
 from chimerac.runtime.sessions.onnx_model import (
@@ -106,6 +106,7 @@ class OnnxSession(SteppingSession):
         self._decoder = None if self._tokenizer is None else StreamDecoder(self._tokenizer)
         self._ends = {s.id for s in self._tokenizer.specials if s.role == c.ROLE_END} if self._tokenizer else set()
         self._options = GenerateOptions()
+        self._sum = np.float32(0)  # of the log probabilities of the generation's tokens
 
     # ---- running tokens ----
 
@@ -200,7 +201,7 @@ class OnnxSession(SteppingSession):
         if self._sequence.position == 0:
             raise BundleError("CHM421", "nothing to continue: no token was run yet")
         self._sequence = replace(self._sequence, remaining=options.max_tokens, finished=False, grammar=GrammarPlace())
-        self._options, self._run_of_grammar = options, self._chosen
+        self._options, self._run_of_grammar, self._sum = options, self._chosen, np.float32(0)
 
     def _next(self) -> tuple[bool, int, str]:
         decoder, token = self._decoder, -1
@@ -228,9 +229,8 @@ class OnnxSession(SteppingSession):
             self._settle()
         if choices == 1:  # whatever the logits are: they are not computed, and several tokens are run at once
             return self._take(int(np.argmax(allowed)), run)
-        return self._take(
-            self._sample(run.weighted(self._last_logits(), self._sequence.history), ~allowed, options), run
-        )
+        weighted = run.weighted(self._last_logits(), self._sequence.history)
+        return self._take(self._sample(weighted, ~allowed, options), run)
 
     def _sample(self, logits: NDArray[np.float32], excluded: NDArray[np.bool_], options: GenerateOptions) -> int:
         sequence = self._sequence
@@ -238,7 +238,12 @@ class OnnxSession(SteppingSession):
         if token < 0:
             message = f"every logit at position {sequence.position} is excluded or not a number"
             raise BundleError("CHM423", message)
+        if options.score:
+            self._sum = np.float32(self._sum + log_probability(self._last_logits(), excluded, token))
         return token
+
+    def _score_now(self) -> float:
+        return float(self._sum)
 
     def _take(self, token: int, run: GrammarRun | None) -> int:
         sequence = self._sequence

@@ -105,6 +105,8 @@ class RunnerSession(SteppingSession):
             options.check_speculation(speculates)
             if speculates:
                 self._request("speculation", int(options.speculate))
+        if options.score != self._scored:
+            self._request("scoring", int(options.score))
         closing, slots = self._use_grammar(options.grammar)
         for number, (_, text) in enumerate(options.slot_texts) if slots else ():
             self._request("words", number, "-" if text is None else text.hex())
@@ -116,6 +118,9 @@ class RunnerSession(SteppingSession):
     def _next(self) -> tuple[bool, int, str]:
         finished, number, digits = self._request("next")
         return finished == "1", int(number), bytes.fromhex(digits).decode()
+
+    def _score_now(self) -> float:
+        return float(struct.unpack("<f", struct.pack("<I", int(self._request("score")[0])))[0])
 
     def _use_grammar(self, wanted: str | bytes | None) -> tuple[int, bool]:
         """Tokens that a text of the grammar needs at least, and whether it has slots; raises BundleError CHM431."""

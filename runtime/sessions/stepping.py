@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Generator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chimerac.runtime.bundle_format import Manifest
+from chimerac.runtime.bundle_format import Manifest, Refusal
 from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import GenerateOptions
@@ -28,9 +29,33 @@ class SteppingSession(Session):
     def _generate(
         self, prompt: CheckedPrompt, options: GenerateOptions, tell: Progress
     ) -> Generator[Piece, None, None]:
+        refusal = self._refusal_for(options)
+        steps = self._steps(prompt, replace(options, score=options.score or refusal is not None), tell)
+        return steps if refusal is None else self._unless_refused(steps, refusal)
+
+    def _unless_refused(self, steps: Generator[Piece, None, None], refusal: Refusal) -> Generator[Piece, None, None]:
+        """The same pieces, but the last has all of the text; ends with the refusal as soon as nothing else can come."""
+        text, before = "", None
+        try:
+            for piece in steps:
+                text += piece.text
+                if before is not None:
+                    yield Piece("", before)
+                before = piece.token
+                if refusal.refuses(self._score_now()):
+                    self._refused, self._finish_reason = True, "stop"
+                    yield Piece(refusal.answer, before)
+                    return
+            if before is not None:
+                yield Piece(text, before)
+        finally:
+            steps.close()
+
+    def _steps(self, prompt: CheckedPrompt, options: GenerateOptions, tell: Progress) -> Generator[Piece, None, None]:
         closing = self._configure(options := self._with_names(options))
         check_long_enough(closing, options.max_tokens)
         self._tokens, self._finish_reason = [], None
+        self._scored, self._refused = options.score, False
         room = self.context - self._named_tokens if options.reset else self._room()
         tokens = self._prompt_tokens(prompt, room == self.context) if isinstance(prompt, bytes) else prompt
         check_room(len(tokens) + closing, room, self.context)
@@ -76,6 +101,13 @@ class SteppingSession(Session):
             done += count
             tell(done, len(tokens))
             self._guard.check()
+
+    def _score(self) -> float | None:
+        return self._score_now() if self._scored else None
+
+    @abstractmethod
+    def _score_now(self) -> float:
+        """The sum of the log probabilities of a generation's tokens, of one that counts it."""
 
     @abstractmethod
     def _configure(self, options: GenerateOptions) -> int:

@@ -55,6 +55,7 @@ class WasmSession(Session):
         """
         super().__init__(manifest)
         self._home: Any = None  # what set_names was told
+        self._last_score: float | None = None  # of a generation that has ended
         self._next_id = 0
         self._generating = False
         self._unanswered: int | None = None  # request that was left, whose last answer is to come
@@ -140,6 +141,7 @@ class WasmSession(Session):
         self, prompt: CheckedPrompt, options: GenerateOptions, tell: Progress
     ) -> Generator[Piece, None, None]:
         self._tokens, self._finish_reason = [], None
+        self._refused, self._last_score = False, None
         grammar = options.grammar
         given = {"pack": _base64(grammar)} if isinstance(grammar, bytes) else grammar
         request = None if isinstance(prompt, bytes) and options.request == prompt else options.request
@@ -159,9 +161,13 @@ class WasmSession(Session):
                     yield piece
         except StopIteration as end:
             self._finish_reason = end.value["finish_reason"]
+            self._last_score, self._refused = end.value["score"], end.value["refused"]
         finally:
             exchange.close()
             self._generating = False
+
+    def _score(self) -> float | None:
+        return self._last_score
 
     def _tell_names(self, names: Names, home: Any) -> None:
         self._request("names", home=home)

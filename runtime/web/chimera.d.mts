@@ -293,6 +293,10 @@ export interface GenerateOptions extends RunOptions {
   request?: string | Uint8Array;
   /** Names that a grammar may copy; words of the request stand in for a list that is not given. */
   lists?: { names?: string[]; areas?: string[]; floors?: string[] };
+  /** Count `score`, which takes an exponential for each token that may come; where the bundle refuses, it is counted anyway. */
+  score?: boolean;
+  /** False: give answers that are too unlikely for the bundle (`manifest.refusal`), too. Of its default grammar only. */
+  refuse?: boolean;
   /** Texts at which the generation ends; they are no part of what is yielded. At most 16. */
   stop?: string | string[];
   /**
@@ -323,6 +327,13 @@ export interface GenerationResult {
   text: string;
   tokens: Int32Array;
   finishReason: FinishReason;
+  /**
+   * The sum of the natural logarithms of the tokens' probabilities, each among those that could come there; null where it
+   * was not counted, or the generation left early.
+   */
+  score: number | null;
+  /** Whether the answer was too unlikely for the bundle, and is its refusal. */
+  refused: boolean;
   usage: Usage;
   /** Milliseconds that the prompt took, and the tokens after it. */
   promptMs: number;

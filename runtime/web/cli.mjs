@@ -72,7 +72,8 @@ function answers(model) {
       translated.request = textOf(rest.request) ?? undefined;
       const steps = model.generate(textOf(prompt), translated);
       for await (const { text, token } of steps) send({ piece: { text, token } });
-      return { finish_reason: (await steps.result).finishReason };
+      const { finishReason, score, refused } = await steps.result;
+      return { finish_reason: finishReason, score, refused };
     },
   };
 }

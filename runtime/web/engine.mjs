@@ -7,6 +7,7 @@ import { errorOf } from "./errors.mjs";
 import { Grammars } from "./grammars.mjs";
 import { FINISHED } from "./module.mjs";
 import { namesOf } from "./names.mjs";
+import { refusalFor, unlessRefused } from "./refusing.mjs";
 import { selfTest } from "./self-test.mjs";
 import { StopTexts } from "./stops.mjs";
 import { nextTask, pauses, Slices } from "./slices.mjs";
@@ -23,6 +24,8 @@ export class Engine {
   #grammars;
   #slices;
   #finishReason = null;
+  #score = null; // the sum of the log probabilities of the last generation's tokens, if it is counted
+  #refused = false;
   #tokens = [];
   #usage = { promptTokens: 0, promptMs: 0, generateMs: 0 };
   #cut = false; // whether the last answer was cut at a stop text
@@ -178,11 +181,11 @@ export class Engine {
   }
 
   /**
-   * What the last generation came to: tokens; finishReason "stop" or "length", null where it was left early; promptTokens,
-   * and the milliseconds that prompt and tokens took.
+   * What the last generation came to: tokens; finishReason "stop" or "length", null where it was left early; score, the sum
+   * of their log probabilities, if it was counted; refused; promptTokens, and the milliseconds that prompt and tokens took.
    */
   get result() {
-    return { tokens: Int32Array.from(this.#tokens), finishReason: this.#finishReason, ...this.#usage };
+    return { tokens: Int32Array.from(this.#tokens), finishReason: this.#finishReason, score: this.#score, refused: this.#refused, ...this.#usage };
   }
 
   /** Copy of the logits of the last token that was run; null before the first. */
@@ -261,6 +264,8 @@ export class Engine {
     if (options.speculate && !speculates) throw errorOf("CHM421", "the bundle was built without speculation");
     if (options.speculate && options.exitThreshold > 0) throw errorOf("CHM420", "speculation needs a fixed number of loops for all tokens");
     if (speculates) module.call("chm_session_set_speculation", this.#session, options.speculate === false ? 0 : 1);
+    if (module.exports.chm_session_set_scoring) module.call("chm_session_set_scoring", this.#session, options.score ? 1 : 0);
+    else if (options.score) throw errorOf("CHM414", "the bundle is of a chimerac that counted no scores");
     const grammar = this.#grammars.choose(options.grammar);
     const closing = module.exports.chm_grammar_closing(grammar); // 0 without one
     const { maxTokens = MAX_TOKENS } = options;
@@ -310,8 +315,12 @@ export class Engine {
     this.#live();
     this.#held = null;
     this.#cut = false;
+    const refusal = refusalFor(this.manifest, options);
+    options.score = options.score === true || refusal !== null;
     const { maxTokens, closing } = this.#configure(options, checked);
     this.#finishReason = null;
+    this.#score = options.score ? 0 : null;
+    this.#refused = false;
     this.#tokens = [];
     this.#usage = { promptTokens: 0, promptMs: 0, generateMs: 0 };
     const begun = performance.now();
@@ -325,7 +334,13 @@ export class Engine {
     this.#usage = { promptTokens: tokens.length, promptMs: ran - begun, generateMs: 0 };
     this.#live().call("chm_session_begin_generation", this.#session, maxTokens);
     options.onProgress?.({ phase: "generate", loaded: 0, total: Math.min(maxTokens, room - tokens.length) });
-    yield* this.#steps(maxTokens, signal, new StopTexts(options.stop ?? []), ran);
+    const steps = this.#steps(maxTokens, signal, new StopTexts(options.stop ?? []), ran);
+    yield* refusal === null ? steps : unlessRefused(steps, refusal, () => this.#score, () => this.#refuse());
+  }
+
+  #refuse() {
+    this.#refused = true;
+    this.#finishReason = "stop";
   }
 
   async *#steps(maxTokens, signal, stops, begun) {
@@ -335,6 +350,7 @@ export class Engine {
       const status = this.#live().call("chm_session_generate", this.#session, this.#scratch);
       const token = this.#view(4).getInt32(0, true);
       if (token >= 0) this.#tokens.push(token);
+      if (this.#score !== null) this.#score = this.#live().exports.chm_session_score(this.#session);
       const finished = status === FINISHED;
       const text = stops.pass(this.#text(), finished);
       this.#usage.generateMs = performance.now() - begun;

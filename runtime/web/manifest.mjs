@@ -122,6 +122,7 @@ export function checkManifest(manifest) {
     text(value, `provenance.${key}`);
   }
   checkGeneration(manifest.generation ?? null);
+  checkRefusal(manifest.refusal ?? null);
   checkChat(manifest.chat ?? null);
   if (!manifest.target.startsWith("wasm32")) {
     throw errorOf("CHM413", `the bundle is for ${manifest.target}, not for wasm`);
@@ -229,6 +230,16 @@ function checkGeneration(value) {
     const loops = count(object(mode, `the mode ${name}`, ["loops"]).loops, `the loops of ${name}`);
     if (!(loops >= 1 && loops <= MAX_INT32)) refuse(`the loops of ${name} are not a number in range`);
   }
+}
+
+function checkRefusal(value) {
+  if (value === null) return;
+  const refusal = object(value, "refusal", ["threshold", "temperature", "answer"]);
+  for (const [name, low, high] of [["threshold", 0, 1], ["temperature", 0.01, 1000]]) {
+    const number = refusal[name];
+    if (!(typeof number === "number" && number >= low && number <= high)) refuse(`refusal.${name} is not a number from ${low} to ${high}`);
+  }
+  if (!text(refusal.answer, "refusal.answer")) refuse("refusal.answer is empty");
 }
 
 // ---- conversations ----

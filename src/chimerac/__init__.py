@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from chimerac.compiler.packaging.grammar_packs import compile_grammar
     from chimerac.compiler.packaging.options import PackagingOptions
     from chimerac.compiler.verbs.bundles import find_bundle
+    from chimerac.compiler.verbs.calibrate import Calibration, calibrate
     from chimerac.compiler.verbs.check import check
     from chimerac.compiler.verbs.doctor import Diagnosis, doctor
     from chimerac.compiler.verbs.explain import Explanation, explain
@@ -48,6 +49,7 @@ _PLACES = {
     "BundleDescription": "compiler.verbs.inspect:BundleDescription",
     "BundleError": "runtime.errors:BundleError",
     "CallReport": "compiler.bench.calls:CallReport",
+    "Calibration": "compiler.verbs.calibrate:Calibration",
     "ChimeracError": "compiler.errors:ChimeracError",
     "Conversation": "compiler.verbs.run:Conversation",
     "CustomOp": "compiler.ir.custom:CustomOp",
@@ -63,6 +65,7 @@ _PLACES = {
     "bench": "compiler.bench.bench:bench",
     "bench_calls": "compiler.bench.calls:bench_calls",
     "build": "compiler.build.build:build",
+    "calibrate": "compiler.verbs.calibrate:calibrate",
     "check": "compiler.verbs.check:check",
     "check_grammar": "compiler.verbs.grammar:check_grammar",
     "compile": "compiler.build.build:compile",
@@ -91,6 +94,7 @@ __all__ = [
     "BuildReport",
     "BundleDescription",
     "BundleError",
+    "Calibration",
     "CallReport",
     "ChimeracError",
     "Conversation",
@@ -108,6 +112,7 @@ __all__ = [
     "bench",
     "bench_calls",
     "build",
+    "calibrate",
     "check",
     "check_grammar",
     "compile",

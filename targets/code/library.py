@@ -15,6 +15,7 @@ from chimerac.runtime.bundle_format import (
     WASM_C_FLAGS,
     WASM_SOURCES,
     Generation,
+    Refusal,
     exported_functions,
 )
 from chimerac.targets.code.link import RunZig, link
@@ -110,7 +111,9 @@ def _with_shared_memory(isa: Isa) -> Isa:
     return replace(isa, compile_flags=flags, link_flags=(*isa.link_flags, *SHARED_MEMORY_FLAGS))
 
 
-def runner_files(weights: str, tokenizer: str, grammars: str, generation: Generation | None = None) -> str:
+def runner_files(
+    weights: str, tokenizer: str, grammars: str, generation: Generation | None = None, refusal: Refusal | None = None
+) -> str:
     """C text that tells the runner the names of the data files beside it, and what it takes where nobody says more.
 
     ``tokenizer`` and ``grammars`` may be "".
@@ -118,7 +121,7 @@ def runner_files(weights: str, tokenizer: str, grammars: str, generation: Genera
     files = {"weights": weights, "tokenizer": tokenizer, "grammars": grammars}
     quoted = {key: f'"{name}"' if name else "0" for key, name in files.items()}
     names = "".join(f"const char *const chm_run_{key} = {name};\n" for key, name in quoted.items())
-    return names + _runner_defaults(generation or Generation())
+    return names + _runner_defaults(generation or Generation()) + _runner_refusal(refusal)
 
 
 #: What ``chimera-run`` takes where neither its caller nor the bundle says anything.
@@ -134,6 +137,17 @@ def _runner_defaults(generation: Generation) -> str:
     modes = "".join(f'{{"{name}", {loops}}}, ' for name, loops in generation.modes.items())
     lines.append(f"const struct {{ const char *name; int32_t loops; }} chm_run_modes[] = {{{modes}{{0, 0}}}};")
     return "\n".join(lines) + "\n"
+
+
+def _runner_refusal(refusal: Refusal | None) -> str:
+    given = refusal or Refusal(0.0, 1.0, "")
+    text = "".join(f"\\{byte:03o}" for byte in given.answer.encode())  # octal escapes end by themselves
+    quoted = f'"{text}"' if refusal else "0"
+    return (
+        f"const char *const chm_run_refusal = {quoted};\n"
+        f"const float chm_run_refusal_threshold = {_number(given.threshold)};\n"
+        f"const float chm_run_refusal_temperature = {_number(given.temperature)};\n"
+    )
 
 
 def _number(value: float) -> str:

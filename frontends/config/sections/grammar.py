@@ -1,11 +1,35 @@
 """``grammar``, ``debt_ledger`` and ``safety``: what the text must and should obey."""
 
+# ruff: noqa: RUF009  (key() makes a dataclasses.field)
+
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from chimerac.frontends.config.fields import key
 from chimerac.frontends.config.sections.common import count, names, one_of, papers, switch, text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Answers of the default grammar that are too unlikely to be given; `chimerac calibrate` finds the numbers."""
+
+    threshold: float = key("Least probability of an answer.", minimum=0, maximum=1, own=True, status="compiled")
+    temperature: float = key(
+        "What the sum of the log probabilities of its tokens is divided by.",
+        default=1.0,
+        minimum=0.01,
+        maximum=1000,
+        own=True,
+        status="compiled",
+    )
+    answer: str = text(
+        "What is said in place of an answer that is too unlikely.",
+        default='{"intent":"OutOfDomain","slots":{}}',
+        pattern=r"[^\x00-\x1f\x7f-\x9f]{1,4096}",
+        own=True,
+        status="compiled",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +52,9 @@ class Grammar:
     )
     default: str | None = text(
         "Grammar of a generation that names none: a mode, or `schema`.", own=True, status="compiled"
+    )
+    refusal: Refusal | None = key(
+        "Refuse unlikely answers of the default grammar; absent: none.", default=None, own=True, status="compiled"
     )
     storage_mb: float | None = key(
         "Most memory of all grammar tables, in MiB.", default=None, minimum=0, claim=True, status="checked"

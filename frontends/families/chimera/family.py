@@ -17,7 +17,7 @@ from chimerac.frontends.config.status import absent
 from chimerac.frontends.families.chimera.consistency import check
 from chimerac.frontends.families.chimera.from_config import shape as shape_of
 from chimerac.frontends.families.chimera.generation import generation_defaults
-from chimerac.frontends.families.chimera.grammars import grammar_request
+from chimerac.frontends.families.chimera.grammars import grammar_request, refusal_of
 from chimerac.frontends.families.chimera.naming import tensor_specs
 from chimerac.frontends.families.chimera.shape import ChimeraShape
 from chimerac.frontends.families.chimera.sizes import audit
@@ -108,6 +108,7 @@ def describe(config: ModelConfig) -> Description[ChimeraShape]:
         training=partial(training_of, config),
         file_names={role: name for role, name in files.items() if name},
         generation=generation_defaults(config, shape),
+        refusal=refusal_of(config),
         absent=absent(config),
         remarks=lambda: _remarks(config),
         checked=lambda: ChimeraCheck(check(config), audit(config)),

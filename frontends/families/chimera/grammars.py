@@ -9,6 +9,7 @@ from chimerac.compiler.model import GrammarRequest
 from chimerac.frontends.config import ModelConfig, builtin_names
 from chimerac.frontends.config.locate import BUILTIN, SUFFIX
 from chimerac.frontends.grammar.request import HARD, check_request
+from chimerac.runtime.bundle_format import Refusal
 
 
 def grammar_request(config: ModelConfig) -> GrammarRequest | None:
@@ -43,6 +44,12 @@ def grammar_request(config: ModelConfig) -> GrammarRequest | None:
     )
     check_request(request)
     return request
+
+
+def refusal_of(config: ModelConfig) -> Refusal | None:
+    """Which answers of a bundle are too unlikely to be given."""
+    written = config.grammar.refusal if config.grammar.enabled else None
+    return None if written is None else Refusal(written.threshold, written.temperature, written.answer)
 
 
 def _beside(config_file: str, name: str) -> Path:

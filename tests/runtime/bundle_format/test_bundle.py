@@ -49,10 +49,14 @@ def test_manifest_round_trip(toy: Any) -> None:
     ):
         given = replace(manifest, generation=generation)
         assert bf.parse_manifest(bf.manifest_json(given)) == given
+    assert b"refusal" not in text
+    refusing = replace(manifest, refusal=bf.Refusal(0.5, 2.0, '{"intent":"OutOfDomain"}'))
+    assert bf.parse_manifest(bf.manifest_json(refusing)) == refusing
     assert bf.manifest_json(bf.parse_manifest(text)) == text
     assert list(json.loads(text))[:4] == ["schema", "abi", "name", "target"]
 
 
+REFUSAL = {"threshold": 0.5, "temperature": 1, "answer": "no"}
 BAD: dict[str, tuple[str, Change]] = {
     "schema 2": ("CHM411", lambda m: m.update(schema=2)),
     "schema 0": ("CHM411", lambda m: m.update(schema=0)),
@@ -98,6 +102,12 @@ BAD: dict[str, tuple[str, Change]] = {
     "a mode without loops": ("CHM410", lambda m: m.update(generation={"modes": {"fast": {}}})),
     "a mode of no loops": ("CHM410", lambda m: m.update(generation={"modes": {"fast": {"loops": 0}}})),
     "a mode's name": ("CHM410", lambda m: m.update(generation={"modes": {"a b": {"loops": 1}}})),
+    "refusal is a list": ("CHM410", lambda m: m.update(refusal=[])),
+    "a refusal without an answer": ("CHM410", lambda m: m.update(refusal={"threshold": 0.5, "temperature": 1})),
+    "a refusal's threshold": ("CHM410", lambda m: m.update(refusal=REFUSAL | {"threshold": 1.5})),
+    "a refusal's temperature": ("CHM410", lambda m: m.update(refusal=REFUSAL | {"temperature": 0})),
+    "an empty refusal": ("CHM410", lambda m: m.update(refusal=REFUSAL | {"answer": ""})),
+    "a refusal that rings": ("CHM410", lambda m: m.update(refusal=REFUSAL | {"answer": "\a"})),
 }
 
 

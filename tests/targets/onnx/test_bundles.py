@@ -64,10 +64,11 @@ def test_bits_are_those_of_the_native_bundle(
 )
 def test_grammars_lead_to_the_native_text(wanted: Any, onnx_bundles: dict[str, Path], bundles: dict[str, Path]) -> None:
     grammar = chimerac.compile_grammar(**wanted) if isinstance(wanted, dict) else wanted
-    options: dict[str, Any] = {"grammar": grammar, "max_tokens": 24, "temperature": 1.5, "seed": 3}
+    options: dict[str, Any] = {"grammar": grammar, "max_tokens": 24, "temperature": 1.5, "seed": 3, "score": True}
     with chimerac.load(onnx_bundles["onnx"]) as session, chimerac.load(bundles["x86_64-avx2"]) as native:
         assert outcome(session, **options) == outcome(native, **options)
         assert session.finish_reason == native.finish_reason
+        assert session.score == native.score
 
 
 def test_one_call_at_a_time_that_can_be_interrupted(onnx_bundles: dict[str, Path]) -> None:

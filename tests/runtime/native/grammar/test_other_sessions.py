@@ -132,11 +132,12 @@ def test_the_runner_follows_the_same_grammars(runner: Path, session: NativeSessi
         grammars = [None, "none", "json", compiled("regex").data, "plain_text", copies, copies, None]
         for number, grammar in enumerate(grammars):
             options: dict[str, Any] = {"grammar": grammar, "max_tokens": 90, "temperature": 1.5, "seed": number}
-            options |= {"lists": lists} if number % 2 else {}
+            options |= {"lists": lists, "score": True} if number % 2 else {}
             expected = "".join(map(str, session.generate("x and é", **options)))
             assert "".join(map(str, other.generate("x and é", **options))) == expected
             assert other.tokens() == session.tokens()
             assert other.finish_reason == session.finish_reason
+            assert other.score == session.score
         for bad, code in (("latin", "CHM431"), ("two words", "CHM431"), ("", "CHM431"), (b"no pack", "CHM401")):
             with pytest.raises(BundleError) as caught:
                 list(other.generate("x", grammar=bad))
