@@ -40,6 +40,14 @@ def _codes(kind: Kind) -> Handle:
     return handle
 
 
+def _gated_attention(importer: Importer, node: Node, makes: str) -> Any:
+    """cached_attention with a share that weights must exceed."""
+    *tensors, scale, window, share = node.args
+    attributes: dict[str, Attribute] = {"scale": float(str(scale)), "window": int(str(window))}
+    attributes["share"] = float(str(share))
+    return importer.emit(makes, [importer.value(a) for a in tensors], attributes, node)
+
+
 def _causal_attention(importer: Importer, node: Node, makes: str) -> Any:
     """Attention over a text, of which a call has a part: keys and values of the parts before are in a cache."""
     *tensors, scale, window, rows, slopes = node.args
@@ -72,6 +80,7 @@ HANDLERS: Mapping[str, Handler] = {
     "chimera.int8_codes_linear.default": Handler(_codes("int8"), "int8_linear"),
     "chimera.ternary_codes_embedding.default": Handler(_codes("trits"), "ternary_embedding"),
     "chimera.int8_codes_embedding.default": Handler(_codes("int8"), "int8_embedding"),
+    "chimera.gated_cached_attention.default": Handler(_gated_attention, "cached_attention"),
     "chimera.causal_attention.default": Handler(_causal_attention, "cached_attention", ("transpose", "reshape")),
     **{op.torch: Handler(_custom, op.name) for op in OPS.values() if op.torch is not None},
 }

@@ -30,6 +30,7 @@ titans_anchor = ops_memory.titans_anchor
 titans_apply = ops_memory.titans_apply
 titans_update = ops_memory.titans_update
 cached_attention = ops_attention.cached_attention
+gated_cached_attention = ops_attention.gated_cached_attention
 walsh_hadamard = ops_rotations.walsh_hadamard
 sparse_linear = ops_sparse.sparse_linear
 bfloat16_sparse_linear = ops_sparse.bfloat16_sparse_linear

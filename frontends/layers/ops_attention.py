@@ -1,6 +1,8 @@
-"""Custom operation of causal attention with a cache of keys and values."""
+"""Custom operations of causal attention with a cache of keys and values."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -29,6 +31,36 @@ def cached_attention(
     Returns:
         y [T, H, dv] and the new caches.
     """
+    return _attended(q, k, v, key_cache, value_cache, position, scale, window, 0.0)
+
+
+@torch.library.custom_op("chimera::gated_cached_attention", mutates_args=())
+def gated_cached_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    key_cache: Tensor,
+    value_cache: Tensor,
+    position: Tensor,
+    scale: float,
+    window: int,
+    share: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """cached_attention without the weights that are at most ``share`` times the largest of their query."""
+    return _attended(q, k, v, key_cache, value_cache, position, scale, window, share)
+
+
+def _attended(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    key_cache: Tensor,
+    value_cache: Tensor,
+    position: Tensor,
+    scale: float,
+    window: int,
+    share: float,
+) -> tuple[Tensor, Tensor, Tensor]:
     first, rows, group = int(position), key_cache.shape[1], q.shape[1] // k.shape[1]
     key_cache, value_cache = key_cache.clone(), value_cache.clone()
     written = (first + torch.arange(q.shape[0], device=q.device)) % rows
@@ -38,7 +70,10 @@ def cached_attention(
         last = first + t
         seen = torch.arange(max(0, last - (window or rows) + 1), last + 1, device=q.device) % rows
         keys, values = (cache[:, seen].repeat_interleave(group, dim=0) for cache in (key_cache, value_cache))
-        weights = torch.softmax(scale * torch.einsum("hd,hnd->hn", q[t], keys), dim=-1)
+        scores = scale * torch.einsum("hd,hnd->hn", q[t], keys)
+        weights = torch.softmax(scores, dim=-1)
+        if share:
+            weights = torch.where(scores - scores.amax(-1, keepdim=True) > math.log(share), weights, 0.0)
         outputs.append(torch.einsum("hn,hnd->hd", weights, values))
     return torch.stack(outputs), key_cache, value_cache
 
@@ -46,5 +81,20 @@ def cached_attention(
 @cached_attention.register_fake
 def _(
     q: Tensor, k: Tensor, v: Tensor, key_cache: Tensor, value_cache: Tensor, position: Tensor, scale: float, window: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    return q.new_empty(q.shape[0], q.shape[1], v.shape[2]), torch.empty_like(key_cache), torch.empty_like(value_cache)
+
+
+@gated_cached_attention.register_fake
+def _(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    key_cache: Tensor,
+    value_cache: Tensor,
+    position: Tensor,
+    scale: float,
+    window: int,
+    share: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     return q.new_empty(q.shape[0], q.shape[1], v.shape[2]), torch.empty_like(key_cache), torch.empty_like(value_cache)

@@ -9,7 +9,7 @@ import numpy as np
 from tvm import tirx
 
 from chimerac.compiler.ir import numerics
-from chimerac.compiler.ir.ops.cached_attention import CHUNK, LEAST, slopes_of
+from chimerac.compiler.ir.ops.cached_attention import CHUNK, LEAST, edge_of, slopes_of
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.arithmetic import TirOps
@@ -50,6 +50,7 @@ class _Attention:
         self.keys = CacheRows(b, keys, key_scales, self.key_width, self.lanes)
         self.values = CacheRows(b, values, value_scales, self.value_width, self.lanes)
         self.slopes = self._slopes()
+        self.edge = edge_of(dict(spec.attributes))  #: what a score may be below the largest of its query
         self.tile = max(1, QUERIES // self.group)  #: tokens that pass by a chunk together
         queries = self.tile * self.group
         self.scores = b.local("float32", queries * CHUNK)
@@ -111,7 +112,11 @@ class _Tile:
             out = b.let(self._row(i) * whole.value_width)
             strips(b, whole.value_width, lambda s, n: b.store(whole.out, out + s, TirOps(b, n).f32(0.0)), whole.lanes)
         first = b.let(tirx.truncdiv(self.begin, integer(CHUNK)))
-        with b.loop(b.let(tirx.truncdiv(self.last, integer(CHUNK)) - first + 1)) as i:
+        chunks = b.let(tirx.truncdiv(self.last, integer(CHUNK)) - first + 1)
+        if whole.edge is not None:
+            with b.loop(chunks) as i:
+                self._look(b.let((first + i) * CHUNK))
+        with b.loop(chunks) as i:
             self._chunk(b.let((first + i) * CHUNK))
         with b.loop(self.queries) as i:
             self._finish(i)
@@ -134,15 +139,25 @@ class _Tile:
         """That of the token of q."""
         return self.b.let(self.whole.position + self.first + tirx.truncdiv(query, integer(self.whole.group)))
 
-    def _chunk(self, base: Expr) -> None:
-        b, whole = self.b, self.whole
+    def _bounds(self, base: Expr) -> tuple[Expr, Expr, Expr]:
+        """The first and the last position of a chunk that some token sees, and the row of the first."""
+        b = self.b
         low = b.let(tirx.Max(base, self.begin))
         high = b.let(tirx.Min(base + (CHUNK - 1), self.last))
-        start = b.let(tirx.truncmod(low, integer(whole.rows)))
-        self._scores(base, low, high, start)
-        with b.loop(self.queries) as i:
+        return low, high, b.let(tirx.truncmod(low, integer(self.whole.rows)))
+
+    def _look(self, base: Expr) -> None:
+        """What a chunk does to the largest scores."""
+        self._scores(base, *self._bounds(base))
+        with self.b.loop(self.queries) as i:
+            self._softmax(i, base, look=True)
+
+    def _chunk(self, base: Expr) -> None:
+        bounds = self._bounds(base)
+        self._scores(base, *bounds)
+        with self.b.loop(self.queries) as i:
             self._softmax(i, base)
-        self._mix(base, low, high, start)
+        self._mix(base, *bounds)
 
     def _place(self, position: Expr, low: Expr, start: Expr) -> Expr:
         """The row of a position of a chunk in a cache of all heads; ``start`` is that of ``low`` in a head's."""
@@ -182,8 +197,8 @@ class _Tile:
         first = b.let(tirx.Max(self._begin(position) - base, integer(0)))
         return first, b.let(tirx.Min(position - base, integer(CHUNK - 1)))
 
-    def _softmax(self, query: Expr, base: Expr) -> None:
-        """Scores of a query to weights, with its maximum, sum, and the weighted sums so far."""
+    def _softmax(self, query: Expr, base: Expr, look: bool = False) -> None:
+        """Scores of a query to weights, with its maximum, sum, and the weighted sums so far; or its maximum alone."""
         b, scores = self.b, self.whole.scores
         ops, scalar = TirOps(b, 8), TirOps(b, 1)
         low, high = self._seen(query, base)
@@ -204,17 +219,25 @@ class _Tile:
             for lane in range(8):
                 top = numerics.maximum(scalar, b.let(shuffle([lanes], [lane])), top)
             b.store(self.whole.tops, query, top)
+            if look:
+                return
             total = b.cell(ops.f32(0.0))
             with b.loop(groups) as i:
                 there = b.let(own + (first + i) * 8)
-                weights = numerics.exp(ops, ops.sub(b.let(scores.load(there, 8)), splat(top, 8)))
-                b.store(scores, there, weights)
+                below = ops.sub(b.let(scores.load(there, 8)), splat(top, 8))
+                weights = numerics.exp(ops, below)
+                b.store(scores, there, self._gated(weights, below))
                 total.set(ops.add(total.get(), weights))
             fading = numerics.exp(scalar, scalar.sub(before, top))
             kept = scalar.mul(b.let(self.whole.totals.load(query)), fading)
             b.store(self.whole.totals, query, scalar.add(kept, lanes8_tree(b, [total.get()])))
             with b.when(tirx.Not(scalar.equal(fading, scalar.f32(1.0)))):
                 self._each(query, lambda values, lanes: TirOps(b, lanes).mul(values, splat(fading, lanes)))
+
+    def _gated(self, weights: Expr, below: Expr) -> Expr:
+        """Weights, by how much their scores are below the largest, without those that are too small."""
+        ops, edge = TirOps(self.b, 8), self.whole.edge
+        return weights if edge is None else ops.select(ops.less(ops.f32(edge), below), weights, ops.f32(0.0))
 
     def _each(self, query: Expr, change: Callable[[Expr, int], Expr]) -> None:
         """Change the sums of a query."""

@@ -15,6 +15,7 @@ from chimerac.compiler.ir.ops.cached_attention import (
     LARGEST_HALF,
     LEAST,
     LEAST_SCALE,
+    edge_of,
     slopes_of,
 )
 from chimerac.compiler.ir.ops.definition import blocks
@@ -43,30 +44,28 @@ def build_cached_attention(context: Context, op: Op) -> tuple[str, ...]:
     heads, width, value_width = (int(op.operands[i].type.shape[axis]) for i, axis in ((0, 1), (0, 2), (4, 2)))
     queries = nodes.reshape(q, -1, kept, heads // kept, 1, width)
 
+    seen = _Seen(op, keys, queries, at, first, (heads, width, rows, window))
+    begin = [
+        nodes.op("Expand", nodes.f32(value), nodes.op("Concat", tokens, nodes.i64([heads, size]), axis=0))
+        for value, size in ((LEAST, 1), (0.0, 1), (0.0, value_width))
+    ]
+    edge = edge_of(op.attributes)
+    if edge is not None:
+        begin[0] = _largest(nodes, seen, chunks, begin[0])
     body = nodes.subgraph()
     chunk, going, top, total, out = (body.pool.fresh(n) for n in ("chunk", "going", "top", "total", "sums"))
-    base = body.op("Mul", body.op("Add", first, chunk), body.i64(CHUNK))
-    positions = body.op("Add", body.i64(np.arange(CHUNK)), base)
-    place = body.op("Mod", positions, body.i64(rows))
-    ahead = body.op("Sub", body.unsqueeze(at, 1), positions)  # [T, rows]
-    valid = body.op("And", body.op("GreaterOrEqual", ahead, body.i64(0)), body.op("Less", ahead, body.i64(window)))
-    valid = body.unsqueeze(valid, 1)
-    seen = body.unsqueeze(keys.found(body, place), 1)  # [G, 1, rows, d]
-    sums = body.lanes8_sum(body.op("Mul", queries, seen), width)
-    scores = body.op("Mul", body.reshape(sums, -1, heads, CHUNK), body.f32(op.number("scale")))
-    slopes = slopes_of(op.attributes)
-    if slopes is not None:
-        behind = body.unsqueeze(body.to_float(body.op("Neg", ahead)), 1)  # [T, 1, rows]
-        scores = body.op("Add", scores, body.op("Mul", body.f32(slopes[:, None]), behind))
-    scores = body.op("Where", valid, scores, body.f32(MINUS_INFINITY))
+    scores, valid, place = seen.scores(body, chunk)
     highest = body.op("Max", top, body.op("ReduceMax", scores, body.i64([2]), keepdims=1))
-    weights = call(body, "exp", body.op("Sub", scores, highest))
+    below = body.op("Sub", scores, highest)
+    weights = call(body, "exp", below)
     fading = call(body, "exp", body.op("Sub", top, highest))
     whole = body.reshape(body.lanes8_sum(weights, CHUNK), -1, heads, 1)
     whole = body.op("Add", body.op("Mul", total, fading), whole)
+    if edge is not None:
+        weights = body.op("Where", body.op("Greater", below, body.f32(edge)), weights, body.f32(0.0))
     weights = body.reshape(body.transpose(weights, 2, 0, 1), CHUNK, -1, kept, heads // kept, 1)
-    seen = body.transpose(values.found(body, place), 1, 0, 2)
-    added = body.op("Mul", weights, body.unsqueeze(seen, 1, 3))  # [rows, T, G, g, dv]
+    held_values = body.transpose(values.found(body, place), 1, 0, 2)
+    added = body.op("Mul", weights, body.unsqueeze(held_values, 1, 3))  # [rows, T, G, g, dv]
     added = body.reshape(added, CHUNK, -1, heads, value_width)
     added = body.op("Where", body.unsqueeze(body.transpose(valid, 2, 0, 1), 3), added, body.f32(0.0))
     before = body.unsqueeze(body.op("Mul", out, fading), 0)
@@ -77,13 +76,58 @@ def build_cached_attention(context: Context, op: Op) -> tuple[str, ...]:
         [tensor(chunk, "int64", []), tensor(going, "bool", []), *(untyped(name) for name in (top, total, out))],
         [untyped(name) for name in ends],
     )
-    begin = [
-        nodes.op("Expand", nodes.f32(value), nodes.op("Concat", tokens, nodes.i64([heads, size]), axis=0))
-        for value, size in ((LEAST, 1), (0.0, 1), (0.0, value_width))
-    ]
     _, total, out = nodes.emit("Loop", chunks, "", *begin, outputs=3, body=graph)
     scales = [one.scales for one in (keys, values) if one.scales is not None]
     return nodes.op("Div", out, total), keys.cache, values.cache, *scales
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The scores of the queries of a call with the rows that they see.
+
+    Attributes:
+        queries: [T, G, g, 1, d]; at: positions of the tokens; first: the first chunk.
+        sizes: heads of queries, d, rows of the cache, the window.
+    """
+
+    op: Op
+    keys: _Rows
+    queries: str
+    at: str
+    first: str
+    sizes: tuple[int, int, int, int]
+
+    def scores(self, body: Nodes, chunk: str) -> tuple[str, str, str]:
+        """Of a chunk, [T, H, rows], -inf where a row is not seen; [T, 1, rows], whether it is; places in the cache."""
+        heads, width, rows, window = self.sizes
+        base = body.op("Mul", body.op("Add", self.first, chunk), body.i64(CHUNK))
+        positions = body.op("Add", body.i64(np.arange(CHUNK)), base)
+        place = body.op("Mod", positions, body.i64(rows))
+        ahead = body.op("Sub", body.unsqueeze(self.at, 1), positions)  # [T, rows]
+        valid = body.op("And", body.op("GreaterOrEqual", ahead, body.i64(0)), body.op("Less", ahead, body.i64(window)))
+        valid = body.unsqueeze(valid, 1)
+        seen = body.unsqueeze(self.keys.found(body, place), 1)  # [G, 1, rows, d]
+        sums = body.lanes8_sum(body.op("Mul", self.queries, seen), width)
+        scores = body.op("Mul", body.reshape(sums, -1, heads, CHUNK), body.f32(self.op.number("scale")))
+        slopes = slopes_of(self.op.attributes)
+        if slopes is not None:
+            behind = body.unsqueeze(body.to_float(body.op("Neg", ahead)), 1)  # [T, 1, rows]
+            scores = body.op("Add", scores, body.op("Mul", body.f32(slopes[:, None]), behind))
+        return body.op("Where", valid, scores, body.f32(MINUS_INFINITY)), valid, place
+
+
+def _largest(nodes: Nodes, seen: _Seen, chunks: str, least: str) -> str:
+    """The largest score of each query, [T, H, 1]."""
+    body = nodes.subgraph()
+    chunk, going, top = (body.pool.fresh(n) for n in ("chunk", "going", "top"))
+    scores, _, _ = seen.scores(body, chunk)
+    highest = body.op("Max", top, body.op("ReduceMax", scores, body.i64([2]), keepdims=1))
+    graph = body.graph(
+        "look",
+        [tensor(chunk, "int64", []), tensor(going, "bool", []), untyped(top)],
+        [untyped(body.op("Identity", going)), untyped(highest)],
+    )
+    return nodes.emit("Loop", chunks, "", least, body=graph)[0]
 
 
 @dataclass(frozen=True)

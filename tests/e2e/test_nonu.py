@@ -37,11 +37,19 @@ def logits_of(folder: Path, text: bytes) -> np.ndarray:
         return np.array(session.logits())
 
 
-@pytest.mark.parametrize("weights", ["ternary", pytest.param("int8", marks=pytest.mark.slow)])
-def test_a_config_on_every_target(weights: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"weights": "ternary"},
+        pytest.param({"weights": "int8"}, marks=pytest.mark.slow),
+        {"gate_on": "attention", "active_threshold": 0.5},
+    ],
+    ids=["ternary", "int8", "attention"],
+)
+def test_a_config_on_every_target(options: dict[str, Any], tmp_path: Path) -> None:
     """A build ends with the self-test; logits are those of the native bundle, bit for bit."""
     path = tmp_path / "small.chimera"
-    path.write_text(json.dumps({**CONFIG, "weights": weights}))
+    path.write_text(json.dumps({**CONFIG, **options}))
     build(path, targets=TARGETS, out=tmp_path / "dist")
     found = [logits_of(folder, b"turn off the lights") for folder in sorted((tmp_path / "dist").iterdir())]
     assert len(found) == len(TARGETS)

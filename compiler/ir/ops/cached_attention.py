@@ -12,13 +12,18 @@ rows in ascending order. The result is o / l.
 With ``slopes``, one for each query head, the score of a row that is n tokens before is lessened by slope n (ALiBi,
 arXiv 2108.12409): slope (-n) is rounded, and then the sum.
 
+With ``share``, a row whose weight is at most that share of the largest of its query adds nothing to o, though l counts
+it: w is 0 there unless scores - m > ln(share), rounded to float32. m is then that of all rows before they are added up.
+
 Caches of ``cached_attention`` are float32 or float16. Those of ``cached_attention_int8`` are codes of 8 bits with a
 float16 scale for each ``INT8_BLOCK`` channels of a row: a number is its code times the scale, exactly in float32.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -129,11 +134,9 @@ def _attended(op: Op, q: np.ndarray, keys: Held, values: Held, start: int) -> np
     kept, rows = (int(d) for d in op.operands[3].type.shape[:2])
     sizes, window = (kept, rows, int(op.operands[4].type.shape[2])), op.integer("window") or rows
     scale = F32(op.number("scale"))
-    slopes = slopes_of(op.attributes)
+    rule = _Rule(scale, slopes_of(op.attributes), edge_of(op.attributes))
     seen = [range(max(0, start + t - window + 1), start + t + 1) for t in range(q.shape[0])]
-    return np.stack(
-        [_attend(token, keys, values, sizes, scale, slopes, own) for token, own in zip(q, seen, strict=True)]
-    )
+    return np.stack([_attend(token, keys, values, sizes, rule, own) for token, own in zip(q, seen, strict=True)])
 
 
 def slopes_of(attributes: Attributes) -> np.ndarray | None:
@@ -142,36 +145,58 @@ def slopes_of(attributes: Attributes) -> np.ndarray | None:
     return None if text is None else np.array(str(text).split(","), F32)
 
 
+def edge_of(attributes: Attributes) -> np.float32 | None:
+    """ln(share), where there is a share: what a score may be below the largest."""
+    share = attributes.get("share")
+    return None if share is None else F32(math.log(float(share)))
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How rows become weights."""
+
+    scale: np.float32
+    slopes: np.ndarray | None
+    edge: np.float32 | None
+
+    def scores(self, q: np.ndarray, keys: np.ndarray, part: np.ndarray, last: int) -> np.ndarray:
+        """q [H, d] with the keys [H, rows, d] of these positions of a chunk, seen from the last -> [H, CHUNK]."""
+        scores = np.full((q.shape[0], CHUNK), -np.inf, F32)
+        found = numpy_math.lanes8_sum(q[:, None, :] * keys) * self.scale
+        if self.slopes is not None:
+            found = found + self.slopes[:, None] * (part - last).astype(F32)
+        scores[:, part % CHUNK] = found
+        return scores
+
+
 def _attend(
-    q: np.ndarray,
-    keys: Held,
-    values: Held,
-    sizes: tuple[int, int, int],
-    scale: np.float32,
-    slopes: np.ndarray | None,
-    seen: range,
+    q: np.ndarray, keys: Held, values: Held, sizes: tuple[int, int, int], rule: _Rule, seen: range
 ) -> np.ndarray:
     """One token: q [H, d] over the rows at these positions of caches of ``sizes`` [G, R, dv] -> [H, dv]."""
     (kept, rows, width), heads = sizes, q.shape[0]
     group = heads // kept
+    begins = range(seen.start // CHUNK * CHUNK, seen.stop, CHUNK)
+    parts = [np.arange(max(begin, seen.start), min(begin + CHUNK, seen.stop)) for begin in begins]
+
+    def scores_of(part: np.ndarray) -> np.ndarray:
+        return rule.scores(q, np.repeat(keys(part % rows), group, axis=0), part, seen.stop - 1)
+
     top, total = np.full(heads, LEAST, F32), np.zeros(heads, F32)
+    if rule.edge is not None:
+        for part in parts:
+            top = np.fmax(top, np.fmax.reduce(scores_of(part), axis=-1))
     out = np.zeros((heads, width), F32)
-    for begin in range(seen.start // CHUNK * CHUNK, seen.stop, CHUNK):
-        part = np.arange(max(begin, seen.start), min(begin + CHUNK, seen.stop))
-        places = part % rows
-        scores = np.full((heads, CHUNK), -np.inf, F32)
-        chunk = np.repeat(keys(places), group, axis=0)  # [H, rows, d]
-        found = numpy_math.lanes8_sum(q[:, None, :] * chunk) * scale
-        if slopes is not None:
-            found = found + slopes[:, None] * (part - (seen.stop - 1)).astype(F32)
-        scores[:, part - begin] = found
+    for part in parts:
+        scores = scores_of(part)
         before, top = top, np.fmax(top, np.fmax.reduce(scores, axis=-1))
         weights = np.asarray(numerics.exp(N, scores - top[:, None]), F32)
         fading = np.asarray(numerics.exp(N, before - top), F32)
         total = total * fading + numpy_math.lanes8_sum(weights)
+        if rule.edge is not None:
+            weights = np.where(scores - top[:, None] > rule.edge, weights, F32(0))
         out = out * fading[:, None]
-        chunk = np.repeat(values(places), group, axis=0)
-        for row, place in enumerate(part - begin):
+        chunk = np.repeat(values(part % rows), group, axis=0)
+        for row, place in enumerate(part % CHUNK):
             out = out + weights[:, place, None] * chunk[:, row]
     return np.asarray(out / total[:, None])
 
@@ -208,6 +233,8 @@ def _infer(operands: Types, attributes: Attributes, dtype: str) -> tuple[TensorT
     require(key_cache.dtype == value_cache.dtype and key_cache.shape[1] == value_cache.shape[1], "caches differ")
     slopes = _checked_slopes(attributes)
     require(slopes in (0, heads), f"{slopes} slopes for {heads} heads")
+    share = attributes.get("share", 0.5)
+    require(isinstance(share, float) and 0 < share < 1, f"a share of {share}")
     window = attribute_int(attributes, "window")
     require(0 <= window <= static(key_cache.shape[1], "a cache"), f"a window of {window} in {key_cache}")
     require(max(t.elements() for t in (key_cache, value_cache)) < 1 << 31, f"{key_cache} is too large")
@@ -253,12 +280,12 @@ OPS = [
     OpDef(
         "cached_attention",
         "causal softmax attention over the cache, which takes new keys and values first; `window` 0: over all tokens; "
-        "`slopes`: of the heads, by distance (ALiBi)",
+        "`slopes`: of the heads, by distance (ALiBi); `share` of the largest weight of a query that others must exceed",
         ("q", "k", "v", "key_cache", "value_cache", "position"),
         _infer_cached_attention,
         _cached_attention,
-        {"scale": float, "window": int, "slopes": str},
-        optional=("slopes",),
+        {"scale": float, "window": int, "slopes": str, "share": float},
+        optional=("slopes", "share"),
         torch="chimera.cached_attention.default",
         in_place={1: 3, 2: 4},
         context=_context,
@@ -271,8 +298,8 @@ OPS = [
         ("q", "k", "v", "key_cache", "value_cache", "position", "key_scales", "value_scales"),
         _infer_cached_attention_int8,
         _cached_attention_int8,
-        {"scale": float, "window": int, "slopes": str},
-        optional=("slopes",),
+        {"scale": float, "window": int, "slopes": str, "share": float},
+        optional=("slopes", "share"),
         in_place={1: 3, 2: 4, 3: 6, 4: 7},
         context=_context,
         overwriting=_overwriting_int8,

@@ -59,7 +59,9 @@ def _own(config: NonuConfig) -> Iterator[Remark]:
             f"{config.expected_active:,.0f} weights of open neurons a token, {share:.3%}. All of the up rows are read",
         )
     )
+    if config.gate_on == "attention":
+        edge = f"{config.active_threshold:g} of the largest of its query"
+        yield Remark("nonu-edge", f"a weight of attention is 0 if it is at most {edge}; all neurons are open")
+        return
     bits = logit(config.threshold(0))
     yield Remark("nonu-edge", f"a neuron of the first layer is open if z > {bits:.4f}; {OPEN:.2%} are, at first")
-    if config.gate_on == "attention":
-        yield Remark("nonu-uncompiled", "gate_on 'attention' is not compiled yet: PyTorch runs and trains it")

@@ -36,7 +36,7 @@ class NonuKeys:
     thresholds: tuple[float, ...] | None = key("One for each layer.", default=None)
     dynamic_threshold: bool = key("Thresholds are learned (v2).", default=False)
     adaptive_precision: tuple[float, float] | None = key("Bounds of learned thresholds (Infinity).", default=None)
-    gate_on: str = key("What is gated; `attention` is not compiled yet.", default="neuron", choices=CHOICES["gate_on"])
+    gate_on: str = key("What is gated.", default="neuron", choices=CHOICES["gate_on"])
     attention: str = key("`linear` has no cache.", default="softmax", choices=CHOICES["attention"])
     ste: str = key("Gradient of the gate.", default="shifted", choices=CHOICES["ste"])
     weights: str = key("Format of the matrices of layers.", default="f32", choices=CHOICES["weights"])

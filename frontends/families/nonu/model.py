@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from chimerac.compiler.errors import UserError
 from chimerac.frontends.families.nonu.codes import rounded
 from chimerac.frontends.families.nonu.layers import EPS, NonuLayer, initialise
 from chimerac.frontends.families.nonu.shape import SPREAD, NonuConfig
@@ -126,21 +125,8 @@ class NonuModel(nn.Module):
         return round(found) + (dense if include_dense else 0)
 
     def export_form(self, context: int | None = None) -> NonuSteps:
-        """The step form, which ``chimerac.compile`` takes: texts of ``context`` tokens, ``max_position`` when None.
-
-        Raises:
-            UserError: CHM222 for options that are not compiled yet.
-        """
-        refuse_uncompiled(self.config)
+        """The step form, which ``chimerac.compile`` takes: texts of ``context`` tokens, ``max_position`` when None."""
         config = self.config if context is None else dataclasses.replace(self.config, max_position=context)
         with torch.no_grad():
             tables = self.table(), None if self.output is None else self.table(self.output)
         return NonuSteps(dict(self.named_children()), tables, config)
-
-
-def refuse_uncompiled(config: NonuConfig) -> None:
-    """Raise UserError CHM222 for a model that PyTorch runs and chimerac does not compile yet."""
-    if config.gate_on == "attention":
-        raise UserError(
-            "CHM222", "Nonu models with gate_on 'attention' are not compiled yet", hint='gate_on="neuron" is'
-        )

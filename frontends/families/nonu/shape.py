@@ -149,7 +149,7 @@ def contradictions(config: NonuConfig) -> list[tuple[str, str]]:
         for name, known in CHOICES.items()
         if getattr(config, name) not in known
     ]
-    return found or [*_widths(config), *_probabilities(config)]
+    return found or [*_widths(config), *_gates(config), *_probabilities(config)]
 
 
 def _widths(config: NonuConfig) -> Iterator[tuple[str, str]]:
@@ -165,6 +165,16 @@ def _widths(config: NonuConfig) -> Iterator[tuple[str, str]]:
         yield "embedding_range", "embedding_range must be above 0"
     if config.thresholds is not None and len(config.thresholds) != config.num_layers:
         yield "thresholds", f"{len(config.thresholds)} thresholds for {config.num_layers} layers"
+
+
+def _gates(config: NonuConfig) -> Iterator[tuple[str, str]]:
+    if config.gate_on != "attention":
+        return
+    if config.attention == "linear":
+        yield "attention", "linear attention has no weights that gate_on 'attention' could gate"
+    if config.thresholds is not None or config.learned:
+        key = "thresholds" if config.thresholds is not None else "dynamic_threshold"
+        yield key, "thresholds of layers are those of neurons: gate_on 'attention' has active_threshold"
 
 
 def _probabilities(config: NonuConfig) -> Iterator[tuple[str, str]]:

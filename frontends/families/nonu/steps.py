@@ -74,14 +74,19 @@ class NonuSteps(nn.Module):
             y = found[..., :-1] / found[..., -1:]
         else:
             keys, values = (self.get_buffer(f"{name}_{number}") for name in ("keys", "values"))
-            y, kept, held = ops.cached_attention(q, k, v, keys, values, position, config.head_width**-0.5, 0)
+            given = (q, k, v, keys, values, position, config.head_width**-0.5, 0)
+            if config.gate_on == "attention":
+                y, kept, held = ops.gated_cached_attention(*given, config.active_threshold)
+            else:
+                y, kept, held = ops.cached_attention(*given)
             keys.copy_(kept)
             values.copy_(held)
         return self._product(y.flatten(1), layer.attention.out.weight)
 
     def _neurons(self, layer: NonuLayer, x: Tensor) -> Tensor:
         mlp = layer.mlp
-        inner = hidden(self._product(x, mlp.up.weight) + mlp.up.bias, mlp.threshold())
+        z = self._product(x, mlp.up.weight) + mlp.up.bias
+        inner = F.gelu(z) if self.config.gate_on == "attention" else hidden(z, mlp.threshold())
         if self.config.weights == "f32":
             return inner @ mlp.down
         product = ops.int8_sparse_linear if self.config.weights == "int8" else ops.ternary_sparse_linear

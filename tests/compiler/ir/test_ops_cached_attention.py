@@ -62,6 +62,22 @@ def test_softmax_over_what_is_seen(heads: int, kept: int, width: int, value_widt
             assert_same_bits(cache[:, position % rows], new[position])
 
 
+@pytest.mark.parametrize(("window", "rows"), [(0, TOKENS), (70, 90)])
+def test_small_shares_add_nothing(window: int, rows: int) -> None:
+    """Of the weights of a softmax over all rows, which are not made larger for it."""
+    given = drawn(4, 2, 5, 8)
+    found = run(blocks(TOKENS, 16), given, caches(2, rows, 5, 8), window, share=0.4)[0]
+    single = run(blocks(TOKENS, 1), given, caches(2, rows, 5, 8), window, share=0.4)[0]
+    assert_same_bits(found, single)
+    q, k, v = (torch.from_numpy(a).double() for a in given)
+    k, v = (x.repeat_interleave(2, dim=1) for x in (k, v))
+    for t in range(TOKENS):
+        seen = slice(max(0, t + 1 - (window or TOKENS)), t + 1)
+        weights = torch.softmax(0.4 * torch.einsum("hd,nhd->hn", q[t], k[seen]), -1)
+        weights = torch.where(weights > 0.4 * weights.amax(-1, keepdim=True), weights, 0.0)
+        np.testing.assert_allclose(found[t], torch.einsum("hn,nhd->hd", weights, v[seen]).numpy(), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8])
 @pytest.mark.parametrize(("window", "rows"), [(0, TOKENS), (70, 90)])
 def test_blocks_are_single_tokens(window: int, rows: int, dtype: type) -> None:

@@ -176,7 +176,7 @@ def test_every_custom_op(used: set[str]) -> None:
     integers = {
         f"chimera.{kind}_codes_{what}.default" for kind in ("ternary", "int8") for what in ("linear", "embedding")
     }
-    attention = {f"chimera.{kind}_attention.default" for kind in ("cached", "causal", "gated_linear")}
+    attention = {f"chimera.{kind}_attention.default" for kind in ("cached", "gated_cached", "causal", "gated_linear")}
     kinds = ("", "ternary_", "int8_", "bfloat16_", "float16_")
     experts = {f"chimera.grouped_{kind}linear.default" for kind in kinds}
     names = ("sort_pairs", "gather_rows", "combine_experts", "ternary_row_linear")

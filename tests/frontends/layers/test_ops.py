@@ -47,6 +47,8 @@ def arguments() -> dict[str, tuple[object, ...]]:
         "window_attention": (heads, heads, heads, heads, heads, heads, ring, ring + 1, scalar(0), scalar(1), W, 0.5),
         "cached_attention": (torch.randn(T, 2 * H, D), heads, heads, torch.zeros(H, 9, D), torch.ones(H, 9, D),
                              scalar(4), 0.5, 0),
+        "gated_cached_attention": (torch.randn(T, 2 * H, D), heads, heads, torch.zeros(H, 9, D), torch.ones(H, 9, D),
+                                   scalar(4), 0.5, 0, 0.3),
         "titans_anchor": (memory, memory + 1, scalar(16), scalar(1), 16),
         "titans_apply": (heads, memory),
         "titans_update": (heads, heads, gates, gates, gates, memory, memory + 1, memory - 1, scalar(1)),

@@ -25,6 +25,7 @@ def attention(
     dtype: type = np.float32,
     scale: float = 2.0,
     slopes: str = "",
+    share: float = 0.0,
 ) -> Case:
     """A call of ``n`` tokens with so many heads of queries and of the cache, whose rows all hold something."""
     (queries, kept), (width, value_width) = heads, widths
@@ -38,6 +39,7 @@ def attention(
     arrays = [(RANDOM.standard_normal(shape) * scale).astype(np.float32) for shape in shapes]
     attributes: dict[str, Attribute] = {"window": window, "scale": width**-0.5}
     attributes |= {"slopes": slopes} if slopes else {}
+    attributes |= {"share": share} if share else {}
     if dtype is np.int8:
         (keys, key_scales), (values, value_scales) = map(coded, arrays[3:])
         operands = [*arrays[:3], keys, values, np.array(position, np.int32), key_scales, value_scales]
@@ -92,6 +94,21 @@ def test_slopes(every: int, tmp_path: Path) -> None:
         attention((2, 1), (40, 8), 28, 2**30 + 41, 5, 12, np.int8, slopes="0.33333334,1e-30"),
         attention((1, 1), (4, 4), 8, 0, slopes="0.1"),
     ]
+    check_in_turn(cases, native_isas(), tmp_path, every)
+
+
+@IN_TURN
+def test_shares(every: int, tmp_path: Path) -> None:
+    """Weights that are too small beside the largest, over several chunks, in blocks, rings, and caches of all types."""
+    cases = [
+        attention((4, 2), (8, 8), 200, 180, 16, share=0.2),
+        attention((3, 3), (20, 12), 200, 195, 3, dtype=np.float16, share=1e-7, scale=4.0),
+        attention((2, 1), (40, 8), 90, 2**30 + 41, 5, 70, np.int8, slopes="0.33333334,1e-30", share=0.9),
+        attention((1, 1), (4, 4), 8, 0, share=0.5),
+        attention((2, 1), (8, 8), 80, 66, 2, scale=0.0, share=0.999),
+        attention((2, 1), (8, 8), 80, 66, 2, scale=1e25, share=0.5),
+    ]
+    cases[0].arrays[0][0, 1, 3] = np.nan
     check_in_turn(cases, native_isas(), tmp_path, every)
 
 

@@ -36,5 +36,7 @@ def test_op(window: int, rows: int, position: int, dtype: type) -> None:
         attributes: dict[str, Attribute] = {"window": window, "scale": 0.4}
         if heads == 4:
             attributes["slopes"] = "0.5,0.25,0.1,0.70710677"
+        elif heads == 6:
+            attributes["share"] = 0.3
         cases.append(case(name, [*arrays[:3], *caches], attributes, tokens=(0, 1, 2)))
     check_onnx(cases, LEVELS[:1] if position else LEVELS)

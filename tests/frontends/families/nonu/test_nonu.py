@@ -16,7 +16,7 @@ from chimerac.compiler.errors import UserError
 from chimerac.frontends.families.nonu.codes import codes_of, pack, rounded, unpack, values_of
 from chimerac.frontends.families.nonu.family import FAMILY, tensor_specs
 from chimerac.frontends.families.nonu.gate import gate, hidden, trained_hidden
-from chimerac.frontends.families.nonu.layers import NonuLayer, linear_attention
+from chimerac.frontends.families.nonu.layers import NonuLayer, gated_attention, linear_attention
 from chimerac.frontends.families.nonu.shape import NONU, logit
 from chimerac.frontends.families.stepwise import StepSession
 from chimerac.models.nonu import NonuAdam, NonuConfig, NonuModel
@@ -181,6 +181,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"attention": "linear"},
     {"thresholds": (1e-7, 5e-7, 1e-3)},
     {"adaptive_precision": (1e-9, 1e-3), "ste": "identity"},
+    {"gate_on": "attention", "active_threshold": 0.6},
 ]
 
 
@@ -194,7 +195,7 @@ def test_steps_are_the_model(options: dict[str, Any]) -> None:
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("options", [*OPTIONS, {"gate_on": "attention"}, {"dynamic_threshold": True}], ids=str)
+@pytest.mark.parametrize("options", [*OPTIONS, {"dynamic_threshold": True}], ids=str)
 def test_all_that_is_learned_gets_a_gradient(options: dict[str, Any]) -> None:
     model, ids = made(**options).train(), tokens(2, 8)
     model(ids, labels=ids).loss.backward()
@@ -221,9 +222,13 @@ def test_gated_attention_leaves_small_weights_out() -> None:
         attention.out.weight.copy_(torch.eye(24))
         x = torch.randn(1, 4, 24)
         torch.testing.assert_close(attention(x)[0, -1], x[0].mean(0))
-    with pytest.raises(UserError, match="not compiled yet") as caught:
-        model.export_form()
-    assert caught.value.code == "CHM222"
+    edge = math.log(0.5)
+    scores = torch.tensor([0.0, 1.0, 1.0 + edge + 1e-3, 1.0 + edge - 1e-3])  # of the last query with each key
+    keys = torch.zeros(4, 12)
+    keys[:, 0] = scores * math.sqrt(12)
+    found = gated_attention(torch.eye(12)[:1].expand(4, 12)[None], keys[None], torch.eye(4)[None], model.config)
+    expected = torch.softmax(scores, -1) * torch.tensor([0.0, 1.0, 1.0, 0.0])
+    torch.testing.assert_close(found[0, -1], expected)
 
 
 def test_linear_attention_is_the_sum_over_all_before() -> None:
@@ -277,6 +282,9 @@ def test_small_steps_are_not_lost(dtype: torch.dtype) -> None:
         ({"embedding_levels": 1}, "3 bytes"),
         ({"gate_on": "head"}, "not one of neuron, attention"),
         ({"vocab_size": 0}, "1 or more"),
+        ({"gate_on": "attention", "attention": "linear"}, "no weights"),
+        ({"gate_on": "attention", "dynamic_threshold": True}, "those of neurons"),
+        ({"gate_on": "attention", "thresholds": (0.1, 0.1, 0.1)}, "those of neurons"),
     ],
 )
 def test_numbers_that_make_no_model(options: dict[str, Any], said: str) -> None:
