@@ -2,9 +2,9 @@
 
 ``ternary_linear(x, W)`` → ``ternary_matmul(quantize(x), trits(W), scales(W))``, ``ternary_row_linear`` likewise with
 one scale for all of a row of x; ``int8_linear`` and ``int8_embedding`` with int8 codes, ``ternary_embedding`` with
-trits, and products of experts; a product and a look-up share them when their weight is tied. Ops over bfloat16 and
-float16 become the float ops over weights of that type. Several layers over the same input share one ``quantize`` once
-common subexpressions are merged.
+trits, products of experts, and tables of levels with codes of 3 bytes; a product and a look-up share them when their
+weight is tied. Ops over bfloat16 and float16 become the float ops over weights of that type. Several layers over the
+same input share one ``quantize`` once common subexpressions are merged.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 from chimerac.compiler.errors import InternalError, UserError
 from chimerac.compiler.ir.module import Module, Op, Value
+from chimerac.compiler.ir.ops.levels import BYTES, codes_of, pack
 from chimerac.compiler.ir.ops.linear import to_bfloat16
 from chimerac.compiler.ir.ops.rounded import to_float16
 from chimerac.compiler.ir.quantised import Kind, quantise
@@ -37,6 +38,9 @@ _SPARSE: Mapping[str, tuple[Kind, str]] = {
     "ternary_sparse_linear": ("trits", "ternary_sparse_matmul"),
     "int8_sparse_linear": ("int8", "int8_sparse_matmul"),
 }
+
+#: Ops over a table of levels, and what they become over its codes.
+_LEVELS: Mapping[str, str] = {"levels_linear": "levels_matmul", "levels_embedding": "levels_look_up"}
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class QuantizedLinear:
                     return builder.emit("look_up", (op.operands[0], codes, scales), {"group": group}, like=op)
                 if op.name in _SPARSE:
                     return _lower_sparse(op, builder, weight_name(op, 1, names), new)
+                if op.name in _LEVELS:
+                    return _lower_levels(op, builder, weight_name(op, 1, names), new)
                 if op.name in NARROW:
                     return _lower_narrow(op, builder, weight_name(op, 1, names), new)
                 if op.name == "ternary_embedding":
@@ -129,6 +135,24 @@ def _lower_narrow(op: Op, builder: Builder, weight: str, new: NewConstants) -> S
         new.derive(name, lambda: round_(plain.data, weight))
     operands = (op.operands[0], builder.constant(name, new.made[name].type), *op.operands[2:])
     return builder.emit(wide, operands, hint=op.results[0].name, like=op)
+
+
+def _lower_levels(op: Op, builder: Builder, weight: str, new: NewConstants) -> Sequence[Value]:
+    """A product or a look-up shares the codes with others of the same levels."""
+    plain, levels, limit = new.module.constants[weight], op.integer("levels"), op.number("limit")
+    name = f"{weight}.levels{levels}.{limit.hex().replace('+', '')}"
+
+    def made(part: np.ndarray) -> np.ndarray:
+        return pack(codes_of(part, levels, limit))
+
+    if plain.computed:
+        rows, columns = plain.type.shape
+        kind = TensorType("u8", (rows, BYTES, columns))
+        new.derive_computed(name, kind, lambda: (made(part) for part in plain.parts()))
+    else:
+        new.derive(name, lambda: made(plain.data))
+    operands = (op.operands[0], builder.constant(name, new.made[name].type))
+    return builder.emit(_LEVELS[op.name], operands, dict(op.attributes), hint=op.results[0].name, like=op)
 
 
 def _lower_ternary_embedding(op: Op, builder: Builder, weight: str, new: NewConstants) -> Sequence[Value]:

@@ -237,7 +237,7 @@ class _Tile:
     def _gated(self, weights: Expr, below: Expr) -> Expr:
         """Weights, by how much their scores are below the largest, without those that are too small."""
         ops, edge = TirOps(self.b, 8), self.whole.edge
-        return weights if edge is None else ops.select(ops.less(ops.f32(edge), below), weights, ops.f32(0.0))
+        return weights if edge is None else ops.select(ops.less(ops.f32(float(edge)), below), weights, ops.f32(0.0))
 
     def _each(self, query: Expr, change: Callable[[Expr, int], Expr]) -> None:
         """Change the sums of a query."""

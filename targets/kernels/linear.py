@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tvm import tirx
@@ -43,14 +44,25 @@ class Rows:
 
 
 def dot_rows(
-    b: KernelBuilder, x: Memory, start: Expr, weight: Memory, rows: Rows, width: int, *, ahead: int = 0
+    b: KernelBuilder,
+    x: Memory,
+    start: Expr,
+    weight: Memory,
+    rows: Rows,
+    width: int,
+    *,
+    ahead: int = 0,
+    load: Callable[[Expr, int], Expr] | None = None,
+    apart: int | None = None,
 ) -> list[Expr]:
     """Dot products of ``x[start:start+width]`` with some rows of ``weight[N, width]``.
 
-    ``ahead``: elements after those of a row that are asked for when it is read, so that they come from memory in time;
-    0: none are.
+    ``load`` gives elements of the weight from a place on as float32, where it is none of floats; ``apart`` is then how
+    far its rows are from each other. ``ahead``: elements after those of a row that are asked for when it is read, so
+    that they come from memory in time; 0: none are.
     """
-    begins = [b.let(row * width) for row in rows]
+    begins = [b.let(row * (apart or width)) for row in rows]
+    load = load or partial(load_wide, b, weight)
 
     def terms(i: Expr, lanes: int) -> list[Expr]:
         value = b.let(x.load(start + i, lanes))
@@ -58,7 +70,7 @@ def dot_rows(
             for begin in begins:
                 b.prefetch(weight, begin + i + ahead)
         ops = TirOps(b, lanes)
-        return [ops.mul(value, load_wide(b, weight, begin + i, lanes)) for begin in begins]
+        return [ops.mul(value, load(begin + i, lanes)) for begin in begins]
 
     return lanes8_sums(b, width, terms, rows.count)
 
@@ -70,21 +82,15 @@ def build(spec: KernelSpec, isa: Isa) -> Any:
     follows long streams, not short ones. Some columns at a time take each row, so that it is read once for them.
     """
     b = KernelBuilder(spec, isa)
-    matrix = _Matrix(b, spec, b.operands[2] if len(b.operands) == 3 else None)
-    columns = b.extent(spec.operands[0].shape[:-1])
-    if isinstance(columns, int) and columns <= COLUMNS:
-        if columns == 1:  # each row is read once, and from memory, which is slower than what is done with it
-            matrix.ahead = isa.prefetch_bytes // spec.operands[1].numpy.itemsize
-        matrix.times(integer(0), columns)
-    else:
-        matrix.times_many(columns)
+    matrix = Matrix(b, spec, b.operands[2] if len(b.operands) == 3 else None)
+    matrix.times_all(b.extent(spec.operands[0].shape[:-1]))
     return b.finish()
 
 
 def build_grouped(spec: KernelSpec, isa: Isa) -> Any:
     """linear of rows offsets[e] to offsets[e+1] of x[T, k, K] with matrix e of the weight[E, N, K]."""
     b = KernelBuilder(spec, isa)
-    matrix, offsets = _Matrix(b, spec), b.operands[2]
+    matrix, offsets = Matrix(b, spec), b.operands[2]
     with b.loop(int(spec.operands[2].shape[0]) - 1) as expert:
         begin = b.let(offsets.load(expert))
         count = b.let(offsets.load(expert + 1) - begin)
@@ -93,7 +99,7 @@ def build_grouped(spec: KernelSpec, isa: Isa) -> Any:
     return b.finish()
 
 
-class _Matrix:
+class Matrix:
     """A float matrix, or one after the other."""
 
     def __init__(self, b: KernelBuilder, spec: KernelSpec, bias: Memory | None = None) -> None:
@@ -101,6 +107,15 @@ class _Matrix:
         self.x, self.weight = b.operands[:2]
         self.height, self.width = (int(d) for d in spec.operands[1].shape[-2:])
         self.ahead = 0
+
+    def times_all(self, columns: int | Expr) -> None:
+        """All columns."""
+        if isinstance(columns, int) and columns <= COLUMNS:
+            if columns == 1:  # each row is read once, and from memory, which is slower than what is done with it
+                self.ahead = self.b.isa.prefetch_bytes // self.b.spec.operands[1].numpy.itemsize
+            self.times(integer(0), columns)
+        else:
+            self.times_many(columns)
 
     def times_many(self, columns: int | Expr, begin: int | Expr = 0, matrix: int | Expr = 0) -> None:
         """Columns ``begin`` to ``begin + columns``, some at a time."""
@@ -124,11 +139,14 @@ class _Matrix:
     def _products(self, column: Expr, rows: Rows, matrix: int | Expr) -> None:
         b, placed = self.b, Rows(matrix + rows.first, rows.apart, rows.count)
         start = b.let(column * self.width)
-        sums = dot_rows(b, self.x, start, self.weight, placed, self.width, ahead=self.ahead)
-        for row, total in zip(rows, sums, strict=True):
+        for row, total in zip(rows, self.sums(start, placed), strict=True):
             if self.bias is not None:
                 total = TirOps(b, 1).add(total, self.bias.load(row))
             b.store(b.results[0], column * self.height + row, total)
+
+    def sums(self, start: Expr, rows: Rows) -> list[Expr]:
+        """Products of the column that begins at ``start`` with some rows."""
+        return dot_rows(self.b, self.x, start, self.weight, rows, self.width, ahead=self.ahead)
 
 
 KERNELS: Mapping[str, Build] = {"linear": build, "grouped_linear": build_grouped}

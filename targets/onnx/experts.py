@@ -23,7 +23,7 @@ def build_route(context: Context, op: Op) -> tuple[str, ...]:
     """TopK gives the lower of equal experts first, as our sort does."""
     x, router, bias = op.operands
     nodes = context.nodes
-    scores = call(nodes, "sigmoid", dense(context, context.value(x), x, router))
+    scores = call(nodes, "sigmoid", dense(context, x, context.widened(router), int(router.type.shape[0])))
     biased = nodes.op("Add", scores, context.value(bias))
     _, chosen = nodes.emit("TopK", biased, nodes.i64([op.integer("top_k")]), outputs=2, axis=1)
     picked = nodes.op("GatherElements", scores, chosen, axis=1)

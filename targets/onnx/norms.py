@@ -92,15 +92,15 @@ def quantize(context: Context, x: str, like: Value, block: int) -> tuple[str, st
 def build_linear(context: Context, op: Op) -> tuple[str, ...]:
     """x @ weight.T + bias."""
     x, weight, *bias = op.operands
-    y = dense(context, context.value(x), x, weight)
+    y = dense(context, x, context.widened(weight), int(weight.type.shape[0]))
     return (context.nodes.op("Add", y, context.value(bias[0])) if bias else y,)
 
 
-def dense(context: Context, x: str, like: Value, weight: Value) -> str:
-    """``linear.dense``: every product of x[..., K] with weight[N, K], then their sums."""
-    nodes, width, rows = context.nodes, last(like), int(weight.type.shape[0])
-    products = nodes.op("Mul", nodes.reshape(x, -1, 1, width), context.widened(weight))
-    return nodes.reshape(nodes.lanes8_sum(products, width), *shape_of(like)[:-1], rows)
+def dense(context: Context, x: Value, weight: str, rows: int) -> str:
+    """``linear.dense``: every product of x[..., K] with a float32 weight[rows, K], then their sums."""
+    nodes, width = context.nodes, last(x)
+    products = nodes.op("Mul", nodes.reshape(context.value(x), -1, 1, width), weight)
+    return nodes.reshape(nodes.lanes8_sum(products, width), *shape_of(x)[:-1], rows)
 
 
 TRANSLATORS: Mapping[str, Translate] = {

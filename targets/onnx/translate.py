@@ -13,6 +13,7 @@ from chimerac.targets.onnx import (
     elementwise,
     experts,
     fused,
+    levels,
     matrices,
     movement,
     norms,
@@ -42,6 +43,7 @@ EXACT: Mapping[str, Translate] = {
     **cached_attention.TRANSLATORS,
     **experts.TRANSLATORS,
     **sparse.TRANSLATORS,
+    **levels.TRANSLATORS,
 }
 #: Op → its form of large operators, where it has another.
 FUSED: Mapping[str, Translate] = fused.TRANSLATORS

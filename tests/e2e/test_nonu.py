@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import chimerac
 from chimerac.compiler.build.build import build
 from chimerac.compiler.verbs.check import check
 from chimerac.compiler.verbs.explain import explain
+from chimerac.compiler.verbs.verify import verify
 from chimerac.frontends.families.nonu.shape import logit
 from chimerac.frontends.families.stepwise import StepSession
 from chimerac.models.nonu import NonuConfig, NonuModel
@@ -78,6 +80,34 @@ def test_a_model_of_pytorch(options: dict[str, Any], tmp_path: Path) -> None:
     session = StepSession(model.export_form())
     expected = [session.step(token) for token in text][-1]
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options", [{"weights": "ternary"}, {"gate_on": "attention", "active_threshold": 0.6}], ids=str
+)
+def test_bundles_agree_with_pytorch(options: dict[str, Any], tmp_path: Path) -> None:
+    """A third of the neurons open; tables are codes of 3 bytes, which product and look-up share."""
+    path, weights = tmp_path / "small.chimera", tmp_path / "weights.safetensors"
+    path.write_text(json.dumps({**CONFIG, **options}))
+    torch.manual_seed(6)
+    model = NonuModel(NonuConfig(**SIZES, **options))
+    with torch.no_grad():
+        for layer in model.blocks():
+            layer.mlp.up.bias.fill_(logit(1e-7) - 0.08)
+    save_file(model.state_dict(), weights)
+    build(path, weights=weights, targets=TARGETS[:1], out=tmp_path / "dist")
+    (bundle,) = (tmp_path / "dist").iterdir()
+    found = verify(bundle, config=path, weights=weights)
+    assert found.agreement is not None
+    assert found.agreement.holds
+    with torch.no_grad():
+        expected = model(torch.tensor([list(b"a smart speaker")])).logits[0, -1].numpy()
+    if "weights" not in options:
+        np.testing.assert_allclose(logits_of(bundle, b"a smart speaker"), expected, rtol=1e-3, atol=1e-4)
+        numbers = sum(parameter.numel() for parameter in model.parameters())
+        assert (
+            bundle / "small.b158"
+        ).stat().st_size < 4 * numbers - 256 * 20 + 4096  # a byte less for each of the table
 
 
 def test_check_prints_what_the_documents_contradict(tmp_path: Path) -> None:

@@ -127,6 +127,4 @@ class NonuModel(nn.Module):
     def export_form(self, context: int | None = None) -> NonuSteps:
         """The step form, which ``chimerac.compile`` takes: texts of ``context`` tokens, ``max_position`` when None."""
         config = self.config if context is None else dataclasses.replace(self.config, max_position=context)
-        with torch.no_grad():
-            tables = self.table(), None if self.output is None else self.table(self.output)
-        return NonuSteps(dict(self.named_children()), tables, config)
+        return NonuSteps(dict(self.named_children()), config)

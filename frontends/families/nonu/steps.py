@@ -19,23 +19,19 @@ GROUP, BLOCK = 128, 64  #: weights and activations that share a scale
 
 
 class NonuSteps(nn.Module):
-    """The model token by token, sharing its parameters; tables hold the values of their codes.
+    """The model token by token, sharing its parameters.
 
     State of a layer: ``keys_i`` and ``values_i`` [H, N, d], N the most tokens of a text; of linear attention ``sums_i``
     [H, d, d + 1], keys times values and, last, the keys.
     """
 
-    def __init__(
-        self, parts: Mapping[str, nn.Module], tables: tuple[Tensor, Tensor | None], config: NonuConfig
-    ) -> None:
-        """``parts`` of a model by their names in it; ``tables`` of the tokens, and of the head if that has its own."""
+    def __init__(self, parts: Mapping[str, nn.Module], config: NonuConfig) -> None:
+        """``parts`` of a model by their names in it."""
         super().__init__()
-        self.config, self.tied = config, tables[1] is None
+        self.config = config
         self.project, self.unproject = parts["project"], parts["unproject"]
         self.layers, self.norm = parts["layers"], parts["norm"]
-        self.register_buffer("tokens_table", tables[0])
-        if tables[1] is not None:
-            self.register_buffer("head_table", tables[1])
+        self.embedding, self.output = parts["embedding"], parts.get("output")
         heads, width = config.num_heads, config.head_width
         for layer in range(config.num_layers):
             if config.attention == "linear":
@@ -46,14 +42,14 @@ class NonuSteps(nn.Module):
 
     def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
         """tokens: i32 [T]; position: i32 [], of the first of them -> logits [T, V]."""
-        table = self.get_buffer("tokens_table")
-        x = self.project(F.embedding(tokens, table))
+        rule = (self.config.embedding_levels, self.config.embedding_range)
+        x = self.project(ops.levels_embedding(tokens, self.embedding.weight, *rule))
         for number, layer in enumerate(self.layers.children()):
             assert isinstance(layer, NonuLayer)
             y = x + self._attention(number, layer, layer.attention_norm.step(x), position)
             x = layer.joined(y, self._neurons(layer, layer.mlp_norm.step(y)))
-        head = table if self.tied else self.get_buffer("head_table")
-        logits: Tensor = F.linear(self.unproject(self.normed(x)), head)
+        head = self.embedding if self.output is None else self.output
+        logits: Tensor = ops.levels_linear(self.unproject(self.normed(x)), head.weight, *rule)
         return logits
 
     def normed(self, x: Tensor) -> Tensor:

@@ -55,8 +55,16 @@ def test_what_the_declarations_say() -> None:
         "folds": {op.name for op in OPS.values() if op.folds and not op.elementwise},
         "guarded": {op.name for op in OPS.values() if op.guard is not None},
     }
-    embeddings = {"ternary_embedding", "int8_embedding", "bfloat16_embedding", "float16_embedding"}
-    linears = {"ternary_linear", "ternary_row_linear", "int8_linear", "bfloat16_linear", "float16_linear", "moe"}
+    embeddings = {"ternary_embedding", "int8_embedding", "bfloat16_embedding", "float16_embedding", "levels_embedding"}
+    linears = {
+        "ternary_linear",
+        "ternary_row_linear",
+        "int8_linear",
+        "bfloat16_linear",
+        "float16_linear",
+        "levels_linear",
+        "moe",
+    }
     grouped = {f"grouped_{kind}_linear" for kind in ("ternary", "int8", "bfloat16", "float16")}
     sparse = {f"{kind}_sparse_linear" for kind in ("ternary", "int8", "bfloat16", "float16")}
     reductions = {f"reduce_{name}" for name in ("sum", "max", "min", "prod")}
@@ -67,12 +75,12 @@ def test_what_the_declarations_say() -> None:
         "gone when unrolled": {"loop"},
         "relabels": {"reshape", "last_token"},
         "packed": {"ternary_matmul", "grouped_ternary_matmul", "ternary_look_up", "ternary_sparse_matmul"},
-        "one row": embeddings | {"embedding", "look_up", "ternary_look_up"},
+        "one row": embeddings | {"embedding", "look_up", "ternary_look_up", "levels_look_up"},
         "experts": {"grouped_ternary_matmul", "grouped_int8_matmul", "grouped_linear", "grouped_rms_norm"},
         "row-wise": linears
         | reductions
         | {"rms_norm", "l2_norm", "linear", "quantize", "slice", "concat", "pad", "unfold", "layer_norm", "sort"}
-        | {"walsh_hadamard", "sparse_linear"}
+        | {"walsh_hadamard", "sparse_linear", "levels_matmul"}
         | sparse,
         "folds": reductions | moves | {"reshape", "slice", "concat", "transpose", "pad", "matmul"},
         "guarded": {"titans_anchor", "titans_update", "window_attention"},

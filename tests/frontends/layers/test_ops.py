@@ -37,6 +37,8 @@ def arguments() -> dict[str, tuple[object, ...]]:
         "bfloat16_embedding": (torch.tensor([0, 5, 5], dtype=torch.int32), torch.randn(6, 8)),
         "float16_linear": (x, torch.randn(6, 8)),
         "float16_embedding": (torch.tensor([0, 5, 5], dtype=torch.int32), torch.randn(6, 8)),
+        "levels_linear": (x, torch.randn(6, 8), 10, 1.0),
+        "levels_embedding": (torch.tensor([0, 5, 5], dtype=torch.int32), torch.randn(6, 8), 10, 1.0),
         "ternary_embedding": (torch.tensor([0, 5, 5], dtype=torch.int32), torch.randn(6, 8), 4),
         "causal_conv": (x, torch.randn(8, 4), torch.randn(3, 8)),
         "gated_delta": (heads, heads, heads, -gates, gates, state, 0.5),

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from chimerac.compiler.errors import UserError
-from chimerac.frontends.families.nonu.codes import codes_of, pack, rounded, unpack, values_of
+from chimerac.compiler.ir.ops.levels import codes_of, pack, unpack, values_of
+from chimerac.frontends.families.nonu.codes import rounded
 from chimerac.frontends.families.nonu.family import FAMILY, tensor_specs
 from chimerac.frontends.families.nonu.gate import gate, hidden, trained_hidden
 from chimerac.frontends.families.nonu.layers import NonuLayer, gated_attention, linear_attention
@@ -101,6 +102,8 @@ def test_all_codes_go_round() -> None:
     values = values_of(codes, 10_000_000, 1.0)
     assert values.dtype == np.float32
     assert np.array_equal(codes_of(values, 10_000_000, 1.0), codes)
+    exact = -1 + codes * (2 / 9_999_999)
+    assert np.abs(values - exact).max() < 2**-25 + 1e-15  # half of float32's step below 1
     assert np.array_equal(unpack(pack(codes)), codes)
     assert pack(codes).nbytes == 30_000_000
     assert (values[0], values[-1]) == (-1, 1)
