@@ -17,6 +17,9 @@ INDEX, INDEX_TYPES = "index.mjs", "index.d.mts"
 LOADER, LOADER_TYPES = "chimera.mjs", "chimera.d.mts"
 #: The worker's module, which some bundlers want to be told of, and its types.
 WORKER, WORKER_TYPES = "worker.mjs", "worker.d.mts"
+#: The module that compiles grammars, which service workers import themselves, and its types.
+COMPILER, COMPILER_TYPES = "compiler.mjs", "compiler.d.mts"
+_OTHERS: Final = ((WORKER, WORKER_TYPES), (COMPILER, COMPILER_TYPES))
 #: Modules that do something when they are imported; all others only define.
 WITH_EFFECTS: Final = (WORKER,)
 #: Roles of the files that the loader asks for.
@@ -34,7 +37,7 @@ def model_package(name: NpmName, title: str, roles: Mapping[str, str], runtime: 
         "type": "module",
         "exports": {
             ".": _typed(INDEX, INDEX_TYPES),
-            **({} if runtime else {f"./{WORKER}": _typed(WORKER, WORKER_TYPES)}),
+            **({} if runtime else {f"./{file}": _typed(file, types) for file, types in _OTHERS}),
             **{f"./{file}": f"./{file}" for file in (MANIFEST_NAME, PACKAGE_FILE)},
         },
         "files": sorted({*roles, MANIFEST_NAME}),
@@ -57,7 +60,7 @@ def runtime_package(name: NpmName, files: Iterable[str]) -> str:
             "type": "module",
             "exports": {
                 ".": _typed(LOADER, LOADER_TYPES),
-                f"./{WORKER}": _typed(WORKER, WORKER_TYPES),
+                **{f"./{file}": _typed(file, types) for file, types in _OTHERS},
                 f"./{PACKAGE_FILE}": f"./{PACKAGE_FILE}",
             },
             "files": names,

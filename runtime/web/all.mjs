@@ -1,7 +1,8 @@
 // Every module of the loader, side by side: the two that start it (chimera.mjs, worker.mjs) import this first, so that a browser asks
-// for all of them at once, not for one after another down to the tenth.
+// for all of them at once, not for one after another down to the tenth. The compiler of grammars is asked for when it is needed.
 import "./arguments.mjs";
 import "./chat.mjs";
+import "./compiling.mjs";
 import "./completions.mjs";
 import "./engine.mjs";
 import "./errors.mjs";

@@ -96,6 +96,14 @@ function checkGrammar(name, value) {
   if (typeof value !== "string" && !(value instanceof Uint8Array)) refuse(`${name} is ${kind(value)}, not a name or the bytes of a compiled grammar`);
 }
 
+function checkSchema(name, value) {
+  if (typeof value !== "boolean" && (typeof value !== "object" || Array.isArray(value))) refuse(`${name} is ${kind(value)}, not an object, true or false`);
+}
+
+function checkChoices(name, value) {
+  if (!Array.isArray(value) || !value.length || !value.every((text) => typeof text === "string" && text)) refuse(`${name} is ${kind(value)}, not a list of texts that are not empty`);
+}
+
 function checkRequest(name, value) {
   if (typeof value !== "string" && !(value instanceof Uint8Array)) refuse(`${name} is ${kind(value)}, neither a text nor its bytes`);
 }
@@ -161,9 +169,12 @@ function atMost(most) {
 const RUN = { signal: checkSignal, onProgress: ofType("function", "a function") };
 const GENERATE = {
   maxTokens: bits(31), temperature: finite, topP: finite, topK: bits(31), repetitionPenalty: finite, seed: checkSeed, stream: bits(32),
-  loops: bits(31), exitThreshold: finite, reset: ofType("boolean", "true or false"), speculate: ofType("boolean", "true or false"), score: ofType("boolean", "true or false"), refuse: ofType("boolean", "true or false"), grammar: checkGrammar, request: checkRequest,
+  loops: bits(31), exitThreshold: finite, reset: ofType("boolean", "true or false"), speculate: ofType("boolean", "true or false"),
+  score: ofType("boolean", "true or false"), refuse: ofType("boolean", "true or false"), grammar: checkGrammar, schema: checkSchema,
+  regex: ofType("string", "a regular expression as a text"), choices: checkChoices, request: checkRequest,
   lists: checkLists, mode: ofType("string", "a name"), stop: checkStop, ahead: atMost(1024), ...RUN,
 };
+const GRAMMARS = ["grammar", "schema", "regex", "choices"]; // of which one is possible
 const STORE = { cache: oneOf("auto", "opfs", "cache", "memory") };
 const LOAD = {
   ...RUN, ...STORE, threads: atMost(64), variant: ofType("string", "a file name"), fetch: ofType("function", "a function"),
@@ -186,6 +197,8 @@ function checked(given, rules) {
 export function checkGenerateOptions(given, rules = GENERATE) {
   const found = checked(given, rules);
   if (found.stop !== undefined) found.stop = [found.stop].flat();
+  const grammars = GRAMMARS.filter((name) => found[name] !== undefined);
+  if (grammars.length > 1) refuse(`${grammars.join(" and ")} exclude each other`);
   return found;
 }
 /** Options of chat: those of generate, but for reset. */

@@ -287,6 +287,13 @@ export interface GenerateOptions extends RunOptions {
    */
   grammar?: string | Uint8Array;
   /**
+   * In place of a grammar: a JSON Schema that the text is valid against, a regular expression (of Python's `re`) that the whole text
+   * matches, or texts, one of which it is. They are compiled here; what is not throws GrammarError CHM433.
+   */
+  schema?: object | boolean;
+  regex?: string;
+  choices?: string[];
+  /**
    * The text (or its bytes) whose words a grammar may copy; by default a prompt that is a text, the last message of a
    * conversation.
    */
@@ -368,6 +375,12 @@ export interface CompletionRequest {
   seed?: number | null;
   stop?: string | string[] | null;
   n?: 1 | null;
+  /** What the answer is: JSON of a schema (as the option `schema` of generate), any object, or a text. */
+  response_format?: { type: "text" | "json_object" } | { type: "json_schema"; json_schema: { name?: string; description?: string; strict?: boolean | null; schema?: object | boolean } } | null;
+  /** The decoder hands out no probabilities and takes none: other values are refused (ArgumentError). */
+  logprobs?: false | null;
+  top_logprobs?: 0 | null;
+  logit_bias?: Record<string, never> | null;
 }
 
 export interface ToolCall {

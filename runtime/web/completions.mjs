@@ -2,17 +2,40 @@
 import { checkChatOptions, checkNames, kind, refuse } from "./arguments.mjs";
 import { checkMessages } from "./chat.mjs";
 
-const NAMES = ["model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "stop", "n"];
+const NAMES = [
+  "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "stop", "n", "response_format",
+  "logit_bias", "logprobs", "top_logprobs",
+];
+/** What the decoder does not give, refused unless it says so little that nothing is to be done. */
+const ABSENT = {
+  logit_bias: (value) => typeof value === "object" && Object.keys(value).length === 0, logprobs: (value) => value === false, top_logprobs: (value) => value === 0,
+};
+
+/** The options of a form of the answer: text, json_object, or json_schema with a schema. */
+function formOf(form) {
+  if (form === undefined || form === null) return {};
+  checkNames(form, ["type", "json_schema"]);
+  if (form.type === "json_schema") {
+    checkNames(form.json_schema ?? null, ["name", "description", "schema", "strict"]);
+    return { schema: form.json_schema.schema ?? {} };
+  }
+  if (form.type !== "text" && form.type !== "json_object") refuse(`response_format is ${kind(form.type)}, not text, json_object or json_schema`);
+  return form.type === "text" ? {} : { schema: { type: "object" } };
+}
 
 /** Options of Model.chat, from those of a request. */
 function optionsOf(request) {
   const { max_tokens, max_completion_tokens = max_tokens, temperature, top_p: topP, seed, stop } = request;
-  return { maxTokens: max_completion_tokens, temperature, topP, seed, stop };
+  return { maxTokens: max_completion_tokens, temperature, topP, seed, stop, ...formOf(request.response_format) };
 }
 
 function check(request, options) {
   checkNames(request, NAMES);
   checkNames(options, ["signal"]);
+  for (const [name, says] of Object.entries(ABSENT)) {
+    const value = request[name];
+    if (value !== undefined && value !== null && !says(value)) refuse(`${name} is not possible: the decoder hands out no probabilities, and takes none`);
+  }
   const { model, stream, stream_options: more, n } = request;
   if (model !== undefined && typeof model !== "string") refuse(`model is ${kind(model)}, not a name`);
   if (stream !== undefined && stream !== null && typeof stream !== "boolean") refuse(`stream is ${kind(stream)}, not true or false`);

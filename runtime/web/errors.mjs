@@ -149,9 +149,9 @@ const CLASSES = [
   WorkerError, SelfTestError,
 ];
 const byCode = new Map(CLASSES.map((one) => [one.code, one]).reverse()); // of those with one code the first
+for (const code of ["CHM432", "CHM433"]) byCode.set(code, GrammarError);
 for (const code of ["CHM402", "CHM403", "CHM404", "CHM406", "CHM407"]) byCode.set(code, ContainerError);
 byCode.set("CHM405", VersionError);
-byCode.set("CHM432", GrammarError);
 
 /** The error of a code. */
 export function errorOf(code, message, cause) {

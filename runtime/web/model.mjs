@@ -1,6 +1,7 @@
 // A loaded model, as its caller has it: the same in a worker and in the caller's thread. Requests go to a host (host.mjs).
 import { checkBytes, checkChatOptions, checkGenerateOptions, checkPrompt, checkRunOptions, checkText, checkTokenizeOptions, checkTokens } from "./arguments.mjs";
 import { checkMessages } from "./chat.mjs";
+import { hasSource, withGrammar } from "./compiling.mjs";
 import { complete } from "./completions.mjs";
 import { StateError } from "./errors.mjs";
 import { Generation } from "./generation.mjs";
@@ -161,7 +162,8 @@ export class Model {
 
   async *#steps(turn, ask, seen) {
     this.#needTokens();
-    const [{ signal, onProgress, ahead: wanted = AHEAD, ...options }, message] = ask();
+    const [{ signal, onProgress, ahead: wanted = AHEAD, ...asked }, message] = ask();
+    const options = hasSource(asked) ? await withGrammar(asked) : asked;
     const ahead = this.#port.inThread ? 0 : wanted;
     const request = this.#request(turn, { ...message, options, ahead }, signal);
     let untaken = 0;

@@ -1,6 +1,7 @@
 // A program that uses all of the loader's types: it has to pass `tsc --strict`, and only has to.
 import { ArgumentError, Chimera, ChimeraError, Model, NetworkError } from "./chimera.mjs";
 import type { CachedBundle, ChatCompletion, ChatCompletionChunk, Generation, GenerationResult, LoadProgress, Message, Piece } from "./chimera.mjs";
+import { compileGrammar } from "./compiler.mjs";
 
 const told: LoadProgress[] = [];
 const stop = new AbortController();
@@ -29,6 +30,10 @@ export async function use(url: URL): Promise<string> {
   text += whole.choices[0]?.message.content ?? "";
   const chunks: AsyncIterable<ChatCompletionChunk> = await model.chat.completions.create({ messages, stream: true }, { signal: stop.signal });
   for await (const { choices } of chunks) text += choices[0]?.delta.content ?? "";
+  await model.chat.completions.create({ messages, response_format: { type: "json_schema", json_schema: { name: "a", schema: { type: "null" } } } });
+  const grammar: Uint8Array = await compileGrammar({ schema: { type: "string" }, whitespace: 0 });
+  for await (const { text: some } of model.generate("a", { grammar })) text += some;
+  for await (const { text: some } of model.generate("a", { choices: ["yes", "no"] })) text += some;
   const tokens: Int32Array = await model.tokenize(text, { begins: false });
   await model.prefill(tokens, { onProgress: ({ phase, loaded, total }) => void [phase, loaded, total] });
   const state: Uint8Array = await model.snapshot();

@@ -26,7 +26,8 @@ def test_a_consumer_passes_the_strict_compiler(tmp_path: Path, library: str, mod
     if "es2022" in library:
         text = text.replace("await using", "const")
     (tmp_path / "consumer.mts").write_text(text, encoding="utf-8")
-    shutil.copy(bf.WEB_DIRECTORY / "chimera.d.mts", tmp_path)
+    for name in ("chimera.d.mts", "compiler.d.mts"):
+        shutil.copy(bf.WEB_DIRECTORY / name, tmp_path)
     resolution = "bundler" if module == "esnext" else module
     options = ["--strict", "--noEmit", "--target", "es2022", "--lib", library]
     options += ["--module", module, "--moduleResolution", resolution]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import Any
 
@@ -83,12 +84,19 @@ def test_completions_are_the_parts_of_chat(server: Server) -> None:
         const wrong = [];
         for (const change of [{ n: 2 }, { tools: [] }, { stream: 1 }, { messages: "x" },
           { stream: true, messages: [] }, { stream: true, stop: 5 }, { seed: 1.5 }, { max_tokens: "5" }, { model: 5 },
-          { stream_options: { usage: true } }])
+          { stream_options: { usage: true } }, { logprobs: true }, { logit_bias: { 5: 1 } }, { top_logprobs: 2 },
+          { response_format: { type: "xml" } }, { response_format: { type: "json_schema" } },
+          { response_format: "json" }])
           wrong.push((await failure(model.chat.completions.create({ ...request, ...change })))?.[0]);
+        const properties = { a: { type: "null" } };
+        const schema = { type: "object", properties, required: ["a"], additionalProperties: false };
+        const form = { type: "json_schema", json_schema: { name: "a", schema } };
+        const more = { response_format: form, logprobs: false, logit_bias: {}, max_tokens: 40 };
+        const shaped = (await plain.chat.completions.create({ ...request, ...more })).choices[0].message.content;
         const stopped = new AbortController();
         stopped.abort();
         const aborted = await failure(model.chat.completions.create(request, { signal: stopped.signal }));
-        result({ parts, usage, finishReason, whole, deltas, wrong, aborted });
+        result({ parts, usage, finishReason, whole, deltas, wrong, aborted, shaped });
         """
     found: dict[str, Any] = run_node(server, program)
     (choice,) = found["whole"]["choices"]
@@ -114,7 +122,8 @@ def test_completions_are_the_parts_of_chat(server: Server) -> None:
     assert all(chunk["choices"][0]["finish_reason"] is None for chunk in chunks)
     assert (counted["choices"], counted["usage"]) == ([], usage)
     assert {chunk["id"] for chunk in found["deltas"]} == {found["deltas"][0]["id"]}
-    assert found["wrong"] == ["CHM420"] * 10
+    assert found["wrong"] == ["CHM420"] * 16
+    assert json.loads(found["shaped"]) == {"a": None}
     assert found["aborted"][0] == 20
 
 
