@@ -13,8 +13,10 @@ from safetensors.torch import save_file
 
 import chimerac
 from chimerac.compiler.build.build import build
+from chimerac.compiler.build.importing import read_description
 from chimerac.compiler.verbs.check import check
 from chimerac.compiler.verbs.explain import explain
+from chimerac.compiler.verbs.train import train
 from chimerac.compiler.verbs.verify import verify
 from chimerac.frontends.families.nonu.shape import logit
 from chimerac.frontends.families.stepwise import StepSession
@@ -108,6 +110,59 @@ def test_bundles_agree_with_pytorch(options: dict[str, Any], tmp_path: Path) -> 
         assert (
             bundle / "small.b158"
         ).stat().st_size < 4 * numbers - 256 * 20 + 4096  # a byte less for each of the table
+
+
+def test_training_lowers_the_loss_and_its_weights_are_compiled(tmp_path: Path) -> None:
+    """Rounded to trits while it is trained; the packed weights are those of the float ones, bit for bit."""
+    path, out = tmp_path / "small.chimera", tmp_path / "run"
+    path.write_text(json.dumps({**CONFIG, "weights": "ternary", "initial_open": 0.2}))
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("A lamp is in the hall. " * 400)
+    plan = {"phases": [{"name": "pretrain", "steps": 16, "batch": 8, "sequence_length": 32, "learning_rate": 1e-2}]}
+    plan["phases"][0]["warmup_steps"] = 2
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    settings = {"log_interval": 1}
+    train(str(path), data=tmp_path / "texts", out=out, plan=tmp_path / "plan.json", settings=settings, tell=print)
+    losses = [json.loads(line)["loss"] for line in (out / "log.jsonl").read_text().splitlines()]
+    assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
+    found = []
+    for name in ("weights", "packed"):
+        weights = out / f"{name}.safetensors"
+        build(path, weights=weights, targets=TARGETS[:1], out=tmp_path / name)
+        found.append(logits_of(tmp_path / name / "small.x86_64-avx2", b"A lamp"))
+    assert found[0].tobytes() == found[1].tobytes()
+    agreement = verify(tmp_path / "packed" / "small.x86_64-avx2", config=path, weights=weights).agreement
+    assert agreement is not None
+    assert agreement.holds
+
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def test_the_household_example_is_as_large_as_home_and_its_plan_runs(tmp_path: Path) -> None:
+    """With fewer channels and short rows: every phase takes steps and the last one has weights to compile."""
+    config, data, plan = EXAMPLES / "household_nonu.chimera", tmp_path / "data", tmp_path / "plan.json"
+    shape = read_description(config).description.shape
+    assert shape.matrix_params == pytest.approx(22e6, rel=0.01)
+    made = json.loads((EXAMPLES / "household_nonu_training.json").read_text())
+    for phase in made["phases"]:
+        phase.update(batch=4, micro_tokens=256, warmup_steps=1)
+        if phase["kind"] == "sft":
+            phase.update(sequence_length=64, ends=[32, 64])
+    plan.write_text(json.dumps(made))
+    random = np.random.default_rng(3)
+    for folder in ("short", "middle", "long"):
+        (data / folder).mkdir(parents=True)
+        rows = random.integers(0, 256, (12, 64)).astype(np.uint16)
+        starts, lengths = np.full(12, 20, np.int32), np.full(12, 60, np.int32)
+        np.savez(data / folder / "sft.npz", tokens=rows, loss_start=starts, length=lengths)
+    random.integers(0, 256, 4096).astype(np.uint16).tofile(data / "pretrain.bin")
+    small = ("hidden_size=48", "num_layers=2", "num_heads=2", "total_params=60000", "vocab_size=256")
+    train(str(config), data=data, out=tmp_path / "run", plan=plan, overrides=small, steps=2, tell=print)
+    names = [json.loads(line)["phase"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert set(names) == {"pretrain", "short", "all"}
+    weights = tmp_path / "run" / "packed.safetensors"
+    build(config, overrides=small, weights=weights, targets=TARGETS[:1], out=tmp_path / "dist")
 
 
 def test_check_prints_what_the_documents_contradict(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from chimerac.compiler.model import Remark
-from chimerac.frontends.families.nonu.shape import OPEN, NonuConfig, logit
+from chimerac.frontends.families.nonu.shape import NonuConfig, logit
 
 #: Number → what a document says, and what holds. docs/nonu.md has them all.
 CLAIMS = {
@@ -64,4 +64,6 @@ def _own(config: NonuConfig) -> Iterator[Remark]:
         yield Remark("nonu-edge", f"a weight of attention is 0 if it is at most {edge}; all neurons are open")
         return
     bits = logit(config.threshold(0))
-    yield Remark("nonu-edge", f"a neuron of the first layer is open if z > {bits:.4f}; {OPEN:.2%} are, at first")
+    yield Remark(
+        "nonu-edge", f"a neuron of the first layer is open if z > {bits:.4f}; {config.initial_open:.2%} are, at first"
+    )

@@ -15,7 +15,8 @@ from chimerac.frontends.config.document import Document
 from chimerac.frontends.families.drawing import generator_of, normal_parts, uniform_parts
 from chimerac.frontends.families.nonu.claims import remarks_of
 from chimerac.frontends.families.nonu.keys import NonuKeys
-from chimerac.frontends.families.nonu.shape import SPREAD, NonuConfig, gate_bias, logit
+from chimerac.frontends.families.nonu.shape import BLOCK as ACTIVATIONS
+from chimerac.frontends.families.nonu.shape import GROUP, SPREAD, NonuConfig, gate_bias, logit
 from chimerac.frontends.families.protocol import Description, Format, TensorSpec, TensorTable
 from chimerac.frontends.families.reading import read_keys
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 BLOCK: Final = 16  #: most tokens of a call
-QUANTIZATION: Final = (64, 128)  #: activations and weights that share a scale
+QUANTIZATION: Final = (ACTIVATIONS, GROUP)
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class NonuFamily:
         """The training form."""
         from chimerac.frontends.families.nonu.trainable import NonuTrainable
 
-        return NonuTrainable(shape)
+        return NonuTrainable(shape, sparse_gradient=sparse_gradient, ternary=ternary)
 
     def initial_parts(self, name: str, shape: NonuConfig, seed: int, elements: int) -> Iterator[np.ndarray]:
         """The distributions of ``NonuModel``."""
@@ -95,17 +96,18 @@ def tensor_specs(config: NonuConfig) -> dict[str, TensorSpec]:
         "project.weight": TensorSpec((width, inner), "float32"),
         "unproject.weight": TensorSpec((inner, width), "float32"),
     }
+    decayed = config.weights == "ternary"
     norm, number = TensorSpec((width,), "float32"), TensorSpec((1,), "float32")
     for layer in range(config.num_layers):
         within = {
             **({"residual": number} if config.use_multiplicative_residuals else {}),
             "attention_norm.weight": norm,
             "mlp_norm.weight": norm,
-            "attention.qkv.weight": TensorSpec((3 * width, width), matrix),
-            "attention.out.weight": TensorSpec((width, width), matrix),
-            "mlp.down": TensorSpec((neurons, width), matrix),
+            "attention.qkv.weight": TensorSpec((3 * width, width), matrix, decayed=decayed),
+            "attention.out.weight": TensorSpec((width, width), matrix, decayed=decayed),
+            "mlp.down": TensorSpec((neurons, width), matrix, decayed=decayed),
             **({"mlp.edge": number} if config.learned else {}),
-            "mlp.up.weight": TensorSpec((neurons, width), matrix),
+            "mlp.up.weight": TensorSpec((neurons, width), matrix, decayed=decayed),
             "mlp.up.bias": TensorSpec((neurons,), "float32"),
         }
         specs.update((f"layers.{layer}.{name}", spec) for name, spec in within.items())

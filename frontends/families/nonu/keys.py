@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from chimerac.frontends.config.fields import key
-from chimerac.frontends.families.nonu.shape import CHOICES, NONU, NonuConfig
+from chimerac.frontends.families.nonu.shape import CHOICES, NONU, OPEN, NonuConfig
 
 
 def _size(doc: str, maximum: int, **details: Any) -> Any:
@@ -40,6 +40,7 @@ class NonuKeys:
     attention: str = key("`linear` has no cache.", default="softmax", choices=CHOICES["attention"])
     ste: str = key("Gradient of the gate.", default="shifted", choices=CHOICES["ste"])
     weights: str = key("Format of the matrices of layers.", default="f32", choices=CHOICES["weights"])
+    initial_open: float = key("Share of the neurons that are open at first.", default=OPEN, above=0)
     seed: int = key("Of random weights.", default=0, minimum=0)
 
     def numbers(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from chimerac.frontends.families.nonu.gate import gate, hidden, trained_hidden
+from chimerac.frontends.families.nonu.rounding import Rounding
 from chimerac.frontends.families.nonu.shape import NONU, SPREAD, NonuConfig, gate_bias, logit
 from chimerac.frontends.layers.norm import RMSNorm
 from chimerac.frontends.layers.ops_memory import rotate, rotation
@@ -29,14 +30,14 @@ class NonuAttention(nn.Module):
 
     def __init__(self, config: NonuConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.rounding = config, Rounding(config.weights)
         self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
         self.out = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [B, T, h] -> [B, T, h]."""
         size = (*x.shape[:-1], self.config.num_heads, self.config.head_width)
-        q, k, v = (part.view(size) for part in self.qkv(x).chunk(3, -1))
+        q, k, v = (part.view(size) for part in self.rounding.product(x, self.qkv.weight).chunk(3, -1))
         turns = rotation(torch.arange(x.shape[-2], device=x.device), self.config.head_width, THETA)
         cos, sin = (part.to(x.dtype) for part in turns)
         q, k, v = (part.transpose(-3, -2) for part in (rotate(q, cos, sin), rotate(k, cos, sin), v))
@@ -46,8 +47,7 @@ class NonuAttention(nn.Module):
             y = gated_attention(q, k, v, self.config)
         else:
             y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        found: Tensor = self.out(y.transpose(-3, -2).flatten(-2))
-        return found
+        return self.rounding.product(y.transpose(-3, -2).flatten(-2), self.out.weight)
 
 
 def gated_attention(q: Tensor, k: Tensor, v: Tensor, config: NonuConfig) -> Tensor:
@@ -77,7 +77,7 @@ class NonuMlp(nn.Module):
 
     def __init__(self, config: NonuConfig, layer: int) -> None:
         super().__init__()
-        self.config, self.layer = config, layer
+        self.config, self.layer, self.rounding = config, layer, Rounding(config.weights)
         self.up = nn.Linear(config.hidden_size, config.neurons)
         self.down = nn.Parameter(torch.empty(config.neurons, config.hidden_size))
         edge = torch.tensor([logit(config.threshold(layer))])
@@ -95,14 +95,14 @@ class NonuMlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [..., h] -> [..., h]."""
-        z = self.up(x)
+        z = self.rounding.product(x, self.up.weight) + self.up.bias
         if self.config.gate_on == "attention":
             self.open = torch.full((), float(self.config.neurons))
-            return F.gelu(z) @ self.down
+            return self.rounding.gather(F.gelu(z), self.down)
         edge = self.threshold()
-        self.open = (z.detach() > edge).sum(-1).double().mean().cpu()
+        self.open = (z.detach() > edge).sum(-1).double().mean()
         inner = trained_hidden(z, edge, self.config.ste) if self.training else hidden(z, edge)
-        return inner @ self.down
+        return self.rounding.gather(inner, self.down)
 
 
 class NonuLayer(nn.Module):
@@ -131,7 +131,7 @@ class NonuLayer(nn.Module):
 
 
 def initialise(layer: NonuLayer, number: int) -> None:
-    """Random weights, and the biases that leave a share of ``OPEN`` open."""
+    """Random weights, and the biases that leave ``initial_open`` of the neurons open."""
     for matrix in (layer.attention.qkv.weight, layer.attention.out.weight, layer.mlp.up.weight, layer.mlp.down):
         nn.init.normal_(matrix, 0.0, SPREAD)
     nn.init.constant_(layer.mlp.up.bias, gate_bias(layer.config, number))

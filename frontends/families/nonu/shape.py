@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Final, Literal
 
 from chimerac.compiler.errors import UserError
@@ -12,8 +13,8 @@ from chimerac.compiler.errors import UserError
 NONU: Final = 1e-9  #: 100 of them are the threshold of the first model, 500 that for audio and video
 PRECISION: Final = (1e-9, 1e-3)  #: within which adaptive thresholds stay
 OPEN: Final = 1e-4  #: share of the neurons that are open at first
-#: Standard deviations of a normal distribution that so many numbers exceed.
-DEVIATIONS: Final = 3.719016485455709
+GROUP: Final = 128  #: weights that share a scale
+BLOCK: Final = 64  #: activations that do
 SPREAD: Final = 0.02  #: of random weights
 
 Gate = Literal["neuron", "attention"]
@@ -48,7 +49,8 @@ class NonuConfig:
         gate_on: "neuron", or "attention": weights of attention are gated relative to the largest of a query.
         attention: "softmax", or "linear", whose state does not grow with the text.
         ste: gradient of the gate: sigmoid' around the threshold, or that of the identity.
-        weights: format of the matrices of layers, once compiled from a config.
+        weights: format of the matrices of layers, in training and once compiled; "f32" rounds nothing.
+        initial_open: share of the neurons that the first biases leave open.
         seed: of random weights.
 
     Raises:
@@ -76,6 +78,7 @@ class NonuConfig:
     attention: Attention = "softmax"
     ste: Estimator = "shifted"
     weights: Weights = "f32"
+    initial_open: float = OPEN
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -124,7 +127,7 @@ class NonuConfig:
     @property
     def expected_active(self) -> float:
         """Weights of open neurons for a token, with the first biases."""
-        share = OPEN if self.gate_on == "neuron" else 1.0
+        share = self.initial_open if self.gate_on == "neuron" else 1.0
         return share * self.neurons * self.num_layers * 2 * self.hidden_size
 
 
@@ -134,10 +137,11 @@ def logit(probability: float) -> float:
 
 
 def gate_bias(config: NonuConfig, layer: int) -> float:
-    """The first bias of the neurons: a share ``OPEN`` of them is open for normed inputs and random weights."""
+    """The first bias of the neurons: ``initial_open`` of them are open for normed inputs and random weights."""
     if config.gate_on == "attention":
         return 0.0
-    return logit(config.threshold(layer)) - DEVIATIONS * SPREAD * math.sqrt(config.hidden_size)
+    deviations = NormalDist().inv_cdf(1 - config.initial_open)
+    return logit(config.threshold(layer)) - deviations * SPREAD * math.sqrt(config.hidden_size)
 
 
 def contradictions(config: NonuConfig) -> list[tuple[str, str]]:
@@ -186,5 +190,7 @@ def _probabilities(config: NonuConfig) -> Iterator[tuple[str, str]]:
             yield name, f"{name} must be above 0 and below 1"
         elif config.adaptive_precision is not None and not all(low <= value <= high for value in values):
             yield name, f"{name} must lie within adaptive_precision, {low:g} to {high:g}"
+    if not 0 < config.initial_open < 1:
+        yield "initial_open", "initial_open must be above 0 and below 1"
     if not 0 <= config.nonu_drop <= 1:
         yield "nonu_drop", "nonu_drop must be a probability"

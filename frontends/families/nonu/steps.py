@@ -10,12 +10,10 @@ from torch import Tensor, nn
 
 from chimerac.frontends.families.nonu.gate import hidden
 from chimerac.frontends.families.nonu.layers import THETA, NonuLayer, linear_features
-from chimerac.frontends.families.nonu.shape import NonuConfig
+from chimerac.frontends.families.nonu.shape import BLOCK, GROUP, NonuConfig
 from chimerac.frontends.layers import ops
 from chimerac.frontends.layers.norm import RMSNorm
 from chimerac.frontends.layers.scan import scan
-
-GROUP, BLOCK = 128, 64  #: weights and activations that share a scale
 
 
 class NonuSteps(nn.Module):

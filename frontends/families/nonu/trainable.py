@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from chimerac.frontends.families.nonu.model import NonuModel
+from chimerac.frontends.families.nonu.rounding import Rounding
 from chimerac.frontends.families.nonu.shape import NonuConfig
 from chimerac.frontends.families.nonu.steps import NonuSteps
 from chimerac.frontends.families.trainable import TrainableModule
@@ -17,9 +18,12 @@ class NonuTrainable(TrainableModule):
 
     shape: NonuConfig
 
-    def __init__(self, config: NonuConfig) -> None:
+    def __init__(self, config: NonuConfig, *, sparse_gradient: bool = False, ternary: bool = True) -> None:
         super().__init__()
         made = NonuModel(config)
+        rounding = Rounding("f32" if config.weights == "ternary" and not ternary else config.weights, sparse_gradient)
+        for layer in made.blocks():
+            layer.attention.rounding = layer.mlp.rounding = rounding
         self.shape = config
         for name, module in made.named_children():
             self.add_module(name, module)

@@ -166,8 +166,10 @@ def test_active_parameters_are_counted() -> None:
     assert model.active_param_count() == expected
     counts: list[float] = []
     for layer in model.blocks():
-        layer.mlp.up.register_forward_hook(
-            lambda module, inputs, z: counts.append(float((torch.sigmoid(z.double()) > 1e-7).sum(-1).double().mean()))
+        layer.mlp.register_forward_pre_hook(
+            lambda module, inputs: counts.append(
+                float((torch.sigmoid(module.up(inputs[0]).double()) > 1e-7).sum(-1).double().mean())
+            )
         )
     with torch.no_grad():
         model(ids)
@@ -185,6 +187,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"thresholds": (1e-7, 5e-7, 1e-3)},
     {"adaptive_precision": (1e-9, 1e-3), "ste": "identity"},
     {"gate_on": "attention", "active_threshold": 0.6},
+    {"weights": "ternary"},
+    {"weights": "int8", "gate_on": "attention"},
 ]
 
 
@@ -204,6 +208,30 @@ def test_all_that_is_learned_gets_a_gradient(options: dict[str, Any]) -> None:
     model(ids, labels=ids).loss.backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
     assert all(float(gradient(layer.mlp.up.weight).abs().max()) > 0 for layer in model.blocks())
+
+
+def test_first_biases_open_a_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = NonuConfig(**{**SIZES, "hidden_size": 256, "intermediate_size": 2000, "initial_open": 0.1})
+    torch.manual_seed(5)
+    mlp = NonuModel(config).blocks()[0].mlp
+    mlp(F.normalize(torch.randn(50, 256), dim=-1) * 16)
+    assert float(torch.as_tensor(mlp.open)) / 2000 == pytest.approx(0.1, abs=0.01)
+
+
+def test_training_rounds_as_kernels_do_unless_it_is_told_not_to() -> None:
+    config = NonuConfig(**{**SIZES, "weights": "ternary"})
+    torch.manual_seed(8)
+    rounded_form, float_form = (FAMILY.make(config, ternary=ternary) for ternary in (True, False))
+    plain = FAMILY.make(NonuConfig(**SIZES))
+    for module in (float_form, plain):
+        module.load_state_dict(rounded_form.state_dict())
+    ids = tokens(1, 9)
+    assert torch.equal(float_form(ids), plain(ids))
+    assert not torch.allclose(rounded_form(ids), plain(ids), rtol=1e-3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # thresholds are decided in float32
+        near = rounded_form(ids)
+    assert near.dtype == torch.float32
+    torch.testing.assert_close(near, rounded_form(ids), rtol=0.1, atol=0.05)
 
 
 def test_adaptive_thresholds_stay_within_their_bounds() -> None:
@@ -285,6 +313,7 @@ def test_small_steps_are_not_lost(dtype: torch.dtype) -> None:
         ({"embedding_levels": 1}, "3 bytes"),
         ({"gate_on": "head"}, "not one of neuron, attention"),
         ({"vocab_size": 0}, "1 or more"),
+        ({"initial_open": 1.0}, "initial_open"),
         ({"gate_on": "attention", "attention": "linear"}, "no weights"),
         ({"gate_on": "attention", "dynamic_threshold": True}, "those of neurons"),
         ({"gate_on": "attention", "thresholds": (0.1, 0.1, 0.1)}, "those of neurons"),
