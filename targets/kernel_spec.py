@@ -70,6 +70,12 @@ class KernelSpec:
         return OPS[self.op].integer_product
 
     @property
+    def wide(self) -> bool:
+        """Whether wider registers take more of its rows at a time: those of whole registers of 16 numbers."""
+        rows = [t.shape[-1] for t in self.operands if t.shape and t.dtype == "f32"]
+        return OPS[self.op].wide and all(isinstance(width, int) and width % 16 == 0 for width in rows)
+
+    @property
     def separate_results(self) -> tuple[int, ...]:
         """Indices of the results that have a pointer of their own."""
         in_place = OPS[self.op].in_place

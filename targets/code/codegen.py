@@ -77,7 +77,7 @@ def _tvm_version() -> str:
 
 def instruction_set_of(spec: KernelSpec, isa: Isa) -> Isa:
     """The instruction set that compiles a kernel of a library: ``isa``, or its base for kernels of float arithmetic."""
-    return isa if isa.base is None or spec.integer_product else isa.base
+    return isa if isa.base is None or spec.integer_product or (isa.wide_lanes and spec.wide) else isa.base
 
 
 def cached_object(spec: KernelSpec, isa: Isa) -> Path:

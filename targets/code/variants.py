@@ -1,8 +1,9 @@
 """Kernel variants: one library holds the integer products for several kinds of processor and takes the best that runs.
 
-Only integer products differ, and integers add up to the same in any order, so every variant computes the same bits. The
-processor is asked once, when a bundle is opened (``runtime/native/chm_cpu.c``); the code here compiles the variants and
-writes the C functions that choose among them by ``kernel_set``.
+Integers add up to the same in any order, so every variant computes the same bits. Other kernels differ only in how many
+rows they take at a time (``OpDef.wide``), where registers are wider; each row keeps its order of sums. The processor is
+asked once, when a bundle is opened (``runtime/native/chm_cpu.c``); the code here compiles the variants and writes the C
+functions that choose among them by ``kernel_set``.
 """
 
 from __future__ import annotations
@@ -21,33 +22,45 @@ from chimerac.targets.kernel_spec import KernelSpec
 class KernelSet:
     """A variant as the runtime sees it: its name, and the features of ``chm_cpu.h`` that a processor must have.
 
-    ``c_kernels`` if it has C functions in place of generated kernels.
+    ``c_kernels`` if it has C functions in place of generated kernels; ``wide`` if it has kernels that take more rows.
     """
 
     name: str
     needs: tuple[str, ...] = ()
     c_kernels: CKernels | None = None
+    wide: bool = False
 
 
 def kernel_sets(isa: Isa) -> tuple[KernelSet, ...]:
     """The variants of a library, from plain to best."""
-    return tuple(KernelSet(i.kernels, i.needs, i.c_kernels) for i in (isa, *isa.variants))
+    return tuple(KernelSet(i.kernels, i.needs, i.c_kernels, i.wide_lanes > 0) for i in (isa, *isa.variants))
 
 
 def kernels_of(specs: Iterable[KernelSpec], isa: Isa) -> list[tuple[list[KernelSpec], Isa]]:
-    """What ``KernelQueue.submit`` compiles for a library: integer products once for every variant.
+    """What ``KernelQueue.submit`` compiles for a library: integer products for every variant, wide kernels for some.
 
     Where there are variants, the C names of their kernels, the plain ones among them, end in ``__<name>``.
     """
     distinct = list(dict.fromkeys(specs))
     if not isa.variants:
         return [(distinct, isa)]
-    varied = [spec for spec in distinct if spec.integer_product]
-    generated = (i for i in (isa, *isa.variants) if i.c_kernels is None)
+    wide = any(i.wide_lanes for i in isa.variants)
+    plain = [spec for spec in distinct if not _varies(spec, wide)]
+    varied = [spec for spec in distinct if _varies(spec, wide)]
+    products = [spec for spec in distinct if spec.integer_product]
+    generated = [i for i in (isa, *isa.variants) if i.c_kernels is None]
     return [
-        ([spec for spec in distinct if not spec.integer_product], isa),
-        *((varied, replace(i, symbol_suffix=_suffix(i.kernels))) for i in generated),
+        (plain, isa),
+        *(
+            (varied if i is isa or i.wide_lanes else products, replace(i, symbol_suffix=_suffix(i.kernels)))
+            for i in generated
+        ),
     ]
+
+
+def _varies(spec: KernelSpec, wide: bool) -> bool:
+    """Whether some variant has a kernel of its own, where one of them has wide kernels or none has."""
+    return spec.integer_product or (spec.wide and wide)
 
 
 def compile_variants(
@@ -62,9 +75,9 @@ def compile_variants(
 
 
 def declaration(spec: KernelSpec, sets: Sequence[KernelSet]) -> Iterator[str]:
-    """C declaration of a kernel; an integer product becomes a function that calls the chosen variant."""
+    """C declaration of a kernel; one that variants have becomes a function that calls the chosen one's."""
     types = spec.c_parameters
-    if len(sets) < 2 or not spec.integer_product:
+    if len(sets) < 2 or not _varies(spec, any(one.wide for one in sets)):
         yield f"extern void {spec.symbol}({', '.join(types)});"
         return
     declared = ", ".join(f"{t}a{i}" if t.endswith("*") else f"{t} a{i}" for i, t in enumerate(types))
@@ -72,9 +85,9 @@ def declaration(spec: KernelSpec, sets: Sequence[KernelSet]) -> Iterator[str]:
     symbols: list[str] = []  # of each set
     for one in sets:
         symbol = f"{spec.symbol}{_suffix(one.name)}"
-        if one.c_kernels is None:
+        if one.c_kernels is None and (spec.integer_product or one.wide or not symbols):
             yield f"extern void {symbol}({', '.join(types)});"
-        elif (body := one.c_kernels.body(spec, symbols[-1])) is not None:
+        elif one.c_kernels is not None and (body := one.c_kernels.body(spec, symbols[-1])) is not None:
             yield from (f"static void {symbol}({declared}) {{", *(f"  {line}" for line in body), "}")
         else:
             symbol = symbols[-1]

@@ -175,6 +175,8 @@ class Isa:
         primitives: vector instructions by name.
         tile_dot: ``ternary_dot`` for several columns at a time, if another one is better there, and for blocks that are
             too large for ``ternary_dot``.
+        wide_lanes: float32 lanes of the kernels that take several rows in a wider register (``OpDef.wide``); 0: they
+            are compiled as all others are.
         needs: features that a processor must have beyond those of the target, as ``chm_cpu.h`` names them.
         variants: the same instruction set with more features, from plain to best; the library has the integer products
             of all of them and takes the best one that the processor runs (targets/code/variants.py). They read the same
@@ -217,6 +219,7 @@ class Isa:
     blocks: Blocks = Blocks()
     joined_panels: int = 1
     tile_dot: TernaryDot | None = None
+    wide_lanes: int = 0
     needs: tuple[str, ...] = ()
     variants: tuple[Isa, ...] = ()
     program_triple: str = ""

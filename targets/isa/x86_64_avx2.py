@@ -248,6 +248,7 @@ def vnni(plain: Isa, feature: str, attributes: tuple[str, ...], ternary_dot: Ter
         helpers=HELPERS[rows],
         # products of 64 bytes are faster than tables
         sum_tables=joined_panels == 1,
+        wide_lanes=rows if joined_panels > 1 else 0,
     )
 
 

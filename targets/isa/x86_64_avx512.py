@@ -1,8 +1,8 @@
 """x86-64 with the AVX-512 of Intel Ice Lake and AMD Zen 4: byte products (VNNI), and tables of bytes (VBMI).
 
 With tables, base 3 is read nearly as fast as two bits a weight: a fifth less of memory is read, which pays where a core
-gets less than about 33 GB/s of it. Only integer products use AVX-512; everything else is compiled as for AVX2, so that
-its bits are the same.
+gets less than about 33 GB/s of it. Integer products use AVX-512, and attention, which takes more rows at a time;
+everything else is compiled as for AVX2, so that its bits are the same.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.arithmetic import TirOps
 from chimerac.targets.kernels.cached_rows import CacheRows
 from chimerac.targets.kernels.tensorir import Build, Expr, KernelBuilder, Memory, integer, shuffle, splat, strips
-from chimerac.targets.kernels.vectors import float_lanes, lanes8_tree, panels, row_sums
+from chimerac.targets.kernels.vectors import float_lanes, lanes8_tree, panels, place_of_row, row_sums
 
 MINUS_INFINITY = -0x00800000  #: bits of the float32
 QUERIES = 16  #: rows of q that pass by a chunk while it is in the cache, if one token has not more of them
@@ -45,7 +46,8 @@ class _Attention:
         self.group = self.heads // self.kept
         self.window = spec.integer("window") or self.rows
         self.scale = float(np.float32(spec.number("scale")))
-        self.lanes = float_lanes(isa)
+        self.wide = isa.wide_lanes > 0 and spec.wide
+        self.lanes = isa.wide_lanes if self.wide else float_lanes(isa)
         key_scales, value_scales = scales or (None, None)
         self.keys = CacheRows(b, keys, key_scales, self.key_width, self.lanes)
         self.values = CacheRows(b, values, value_scales, self.value_width, self.lanes)
@@ -56,8 +58,8 @@ class _Attention:
         self.scores = b.local("float32", queries * CHUNK)
         self.tops, self.totals = (b.local("float32", queries) for _ in range(2))
         widest = max(self.lanes * self.key_width, ROWS_PER_VISIT * self.value_width)
-        in_a_page = 4 * self.lanes * max(self.key_width, self.value_width) < PAGE
-        self.decoded = None if self.keys.plain and in_a_page else b.local("float32", widest)
+        direct = self.keys.plain and not self.wide and 4 * self.lanes * max(self.key_width, self.value_width) < PAGE
+        self.decoded = None if direct else b.aligned("float32", widest, 64)
 
     def _slopes(self) -> Memory | None:
         """Slopes of the query heads, where they have some."""
@@ -83,13 +85,39 @@ class _Attention:
                 _Tile(self, head, first, b.let(tirx.Min(tokens - first, integer(self.tile)))).run()
         return b.finish()
 
-    def rows_of(self, cache: CacheRows, rows: list[Expr]) -> tuple[Memory, list[Expr]]:
-        """Rows of a cache as float32: memory that has them, and where they begin."""
-        if self.decoded is None:
-            return cache.cache, [self.b.let(row * cache.width) for row in rows]
-        for r, row in enumerate(rows):
-            cache.unpack(row, self.decoded, r * cache.width)
-        return self.decoded, [integer(r * cache.width) for r in range(len(rows))]
+    def unpack(self, cache: CacheRows, rows: int, place: Callable[[Expr], Expr]) -> Memory:
+        """So many rows of a cache, which are at these places, one after the other as float32."""
+        assert self.decoded is not None
+        with self.b.loop(rows) as r:
+            cache.unpack(place(r), self.decoded, self.b.let(r * cache.width))
+        return self.decoded
+
+    def products(self, place: Callable[[Expr], Expr]) -> Callable[[Expr, Expr, int], list[Expr]]:
+        """Of a query that begins there with the keys at these places: from a channel on so many, for ``row_sums``."""
+        b, width = self.b, self.key_width
+        if not self.wide:
+            if self.decoded is None:
+                memory, places = self.keys.cache, [b.let(place(integer(r)) * width) for r in range(self.lanes)]
+            else:
+                memory = self.unpack(self.keys, self.lanes, place)
+                places = [integer(r * width) for r in range(self.lanes)]
+
+            def of_rows(own: Expr, first: Expr, lanes: int) -> list[Expr]:
+                q = b.let(self.q.load(own + first, lanes))
+                return [TirOps(b, lanes).mul(q, memory.load(place + first, lanes)) for place in places]
+
+            return of_rows
+        assert self.decoded is not None
+        decoded = self.decoded
+        with b.loop(self.lanes) as r:
+            vector, half = place_of_row(r)
+            self.keys.unpack(place(r), decoded, b.let(vector * (2 * width) + half * 8), spread=True)
+
+        def of_pairs(own: Expr, first: Expr, lanes: int) -> list[Expr]:
+            q = b.let(shuffle([b.let(self.q.load(own + first, lanes))] * 2, range(16)))
+            return [TirOps(b, 16).mul(q, decoded.load(2 * width * i + 2 * first, 16)) for i in range(8)]
+
+        return of_pairs
 
 
 class _Tile:
@@ -166,6 +194,10 @@ class _Tile:
         wrapped = tirx.Select(row >= rows, row - rows, row) if rows >= CHUNK else tirx.truncmod(row, integer(rows))
         return b.let(self.head * rows + wrapped)
 
+    def _inside(self, position: Expr, low: Expr, high: Expr, start: Expr, row: Expr) -> Expr:
+        """The row of a position, or of the next one from low to high."""
+        return self._place(self.b.let(tirx.Max(tirx.Min(position + row, high), low)), low, start)
+
     def _scores(self, base: Expr, low: Expr, high: Expr, start: Expr) -> None:
         """Scaled scores of each query with the rows low to high; what a group has beyond repeats one of them."""
         b, whole = self.b, self.whole
@@ -173,16 +205,9 @@ class _Tile:
         begin = b.let(tirx.truncdiv(low - base, integer(lanes)))
         with b.loop(b.let(tirx.truncdiv(high - base, integer(lanes)) - begin + 1)) as i:
             at = b.let((begin + i) * lanes)
-            inside = [tirx.Max(tirx.Min(base + at + r, high), low) for r in range(lanes)]
-            memory, places = whole.rows_of(whole.keys, [self._place(position, low, start) for position in inside])
+            products = whole.products(partial(self._inside, b.let(base + at), low, high, start))
             with b.loop(self.queries) as query:
-                own = b.let(self._row(query) * width)
-
-                def terms(first: Expr, lanes: int, own: Expr = own) -> list[Expr]:
-                    q = b.let(whole.q.load(own + first, lanes))
-                    ops = TirOps(b, lanes)
-                    return [ops.mul(q, memory.load(place + first, lanes)) for place in places]
-
+                terms = partial(products, b.let(self._row(query) * width))
                 ops = TirOps(b, lanes)
                 scaled = ops.mul(row_sums(b, terms, lanes, width, self.steps), ops.f32(whole.scale))
                 if whole.slopes is not None:
@@ -200,43 +225,46 @@ class _Tile:
     def _softmax(self, query: Expr, base: Expr, look: bool = False) -> None:
         """Scores of a query to weights, with its maximum, sum, and the weighted sums so far; or its maximum alone."""
         b, scores = self.b, self.whole.scores
-        ops, scalar = TirOps(b, 8), TirOps(b, 1)
+        size = max(8, self.whole.lanes)
+        ops, eights, scalar = TirOps(b, size), TirOps(b, 8), TirOps(b, 1)
         low, high = self._seen(query, base)
         own = b.let(query * CHUNK)
         minus_infinity = b.let(scalar.from_bits(scalar.i32(MINUS_INFINITY)))
-        first = b.let(tirx.truncdiv(low, integer(8)))
+        first = b.let(tirx.truncdiv(low, integer(size)))
         with b.when(low <= high):
-            groups = b.let(tirx.truncdiv(high, integer(8)) - first + 1)
-            for begin, end in ((first * 8, low), (high + 1, (first + groups) * 8)):
+            groups = b.let(tirx.truncdiv(high, integer(size)) - first + 1)
+            for begin, end in ((first * size, low), (high + 1, (first + groups) * size)):
                 with b.loop(b.let(end - begin)) as j:
                     b.store(scores, own + begin + j, minus_infinity)
-            largest = b.cell(splat(minus_infinity, 8))
+            largest = b.cell(splat(minus_infinity, size))
             with b.loop(groups) as i:
-                there = b.let(own + (first + i) * 8)
-                largest.set(numerics.maximum(ops, b.let(scores.load(there, 8)), largest.get()))
+                there = b.let(own + (first + i) * size)
+                largest.set(numerics.maximum(ops, b.let(scores.load(there, size)), largest.get()))
             before = b.let(self.whole.tops.load(query))
             lanes, top = largest.get(), before
-            for lane in range(8):
+            for lane in range(size):
                 top = numerics.maximum(scalar, b.let(shuffle([lanes], [lane])), top)
             b.store(self.whole.tops, query, top)
             if look:
                 return
-            total = b.cell(ops.f32(0.0))
+            total = b.cell(eights.f32(0.0))
             with b.loop(groups) as i:
-                there = b.let(own + (first + i) * 8)
-                below = ops.sub(b.let(scores.load(there, 8)), splat(top, 8))
-                weights = numerics.exp(ops, below)
-                b.store(scores, there, self._gated(weights, below))
-                total.set(ops.add(total.get(), weights))
+                there = b.let(own + (first + i) * size)
+                below = ops.sub(b.let(scores.load(there, size)), splat(top, size))
+                weights = b.let(numerics.exp(ops, below))
+                b.store(scores, there, self._gated(weights, below, size))
+                for eight in range(0, size, 8):
+                    some = weights if size == 8 else b.let(shuffle([weights], range(eight, eight + 8)))
+                    total.set(eights.add(total.get(), some))
             fading = numerics.exp(scalar, scalar.sub(before, top))
             kept = scalar.mul(b.let(self.whole.totals.load(query)), fading)
             b.store(self.whole.totals, query, scalar.add(kept, lanes8_tree(b, [total.get()])))
             with b.when(tirx.Not(scalar.equal(fading, scalar.f32(1.0)))):
                 self._each(query, lambda values, lanes: TirOps(b, lanes).mul(values, splat(fading, lanes)))
 
-    def _gated(self, weights: Expr, below: Expr) -> Expr:
+    def _gated(self, weights: Expr, below: Expr, lanes: int) -> Expr:
         """Weights, by how much their scores are below the largest, without those that are too small."""
-        ops, edge = TirOps(self.b, 8), self.whole.edge
+        ops, edge = TirOps(self.b, lanes), self.whole.edge
         return weights if edge is None else ops.select(ops.less(ops.f32(float(edge)), below), weights, ops.f32(0.0))
 
     def _each(self, query: Expr, change: Callable[[Expr, int], Expr]) -> None:
@@ -258,15 +286,15 @@ class _Tile:
             at = b.let((begin + i) * ROWS_PER_VISIT)
             decoded: Memory | None = None
             if whole.decoded is not None:
-                inside = [tirx.Max(tirx.Min(base + at + r, high), low) for r in range(ROWS_PER_VISIT)]
-                decoded, _ = whole.rows_of(whole.values, [self._place(position, low, start) for position in inside])
+                inside = partial(self._inside, b.let(base + at), low, high, start)
+                decoded = whole.unpack(whole.values, ROWS_PER_VISIT, inside)
             with b.loop(self.queries) as query:
                 first, last = self._seen(query, base)
                 first = b.let(tirx.Max(first, at))
                 count = b.let(tirx.Min(last, at + (ROWS_PER_VISIT - 1)) - first + 1)
                 with b.when(count > 0):
                     out = b.let(self._row(query) * width)
-                    for panel in panels(width, whole.isa):
+                    for panel in panels(width, whole.lanes):
                         cells = [b.cell(whole.out.load(out + s, lanes)) for s, lanes in panel]
                         with b.loop(count) as j:
                             place = b.let(first + j)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from tvm import tirx
 
 from chimerac.compiler.ir import numerics
@@ -12,8 +13,11 @@ from chimerac.compiler.ir.ops.definition import blocks
 from chimerac.targets.kernels.arithmetic import TirOps
 from chimerac.targets.kernels.halves import decode, encode
 from chimerac.targets.kernels.norms import quantise_blocks
-from chimerac.targets.kernels.tensorir import Expr, KernelBuilder, Memory, splat, strips
+from chimerac.targets.kernels.tensorir import Expr, KernelBuilder, Memory, shuffle, splat, strips
 from chimerac.targets.kernels.vectors import pieces
+
+LINE = 64  #: bytes that memory is read in
+AHEAD = 4096  #: bytes from a row that is read to the one that is asked for
 
 
 @dataclass(frozen=True)
@@ -69,23 +73,40 @@ class CacheRows:
 
         quantise_blocks(b, load, self.width, INT8_BLOCK, self.cache, b.let(row * self.width), scale)
 
-    def unpack(self, row: Expr, to: Memory, start: int) -> None:
-        """The numbers of a row as float32."""
+    def unpack(self, row: Expr, to: Memory, start: Expr, *, spread: bool = False) -> None:
+        """The numbers of a row as float32; ``spread``: in eights that are 16 apart, for another row between them."""
         b, place = self.b, self.b.let(row * self.width)
+        if b.isa.prefetch_bytes:  # processors do not read on by themselves where a page ends
+            size = np.dtype(self.cache.dtype).itemsize
+            for at in range(0, self.width, LINE // size):
+                b.prefetch(self.cache, b.let(place + (AHEAD // size + at)))
+
+        def put(at: Expr, lanes: int, values: Expr) -> None:
+            if not spread:
+                b.store(to, start + at, values)
+                return
+            values = b.let(values)
+            for eight in range(0, lanes, 8):
+                b.store(to, start + 2 * (at + eight), b.let(shuffle([values], range(eight, eight + 8))))
+
         if self.scales is None:
 
             def convert(at: Expr, lanes: int) -> None:
                 found = self.cache.load(place + at, lanes)
-                b.store(to, start + at, found if self.plain else decode(b, found, lanes))
+                put(at, lanes, found if self.plain else decode(b, found, lanes))
 
             strips(b, self.width, convert, self.lanes)
             return
         first = b.let(row * blocks(self.width, INT8_BLOCK))
-        for block in range(blocks(self.width, INT8_BLOCK)):
-            scale = decode(b, b.let(self.scales.load(first + block)), 1)
+        count = blocks(self.width, INT8_BLOCK)
+        scales = b.local("float32", count)  # several are converted at once, and each is read into all lanes
+        for block, lanes in pieces(count, self.lanes):
+            b.store(scales, block, decode(b, b.let(self.scales.load(first + block, lanes)), lanes))
+        for block in range(count):
+            scale = b.let(scales.load(block))
             begin = block * INT8_BLOCK
             for at, lanes in pieces(min(INT8_BLOCK, self.width - begin), self.lanes):
                 ops = TirOps(b, lanes)
                 codes = self.cache.load(place + (begin + at), lanes)
                 number = ops.to_float(tirx.Cast("int32" if lanes == 1 else f"int32x{lanes}", codes))
-                b.store(to, start + begin + at, ops.mul(number, splat(scale, lanes)))
+                put(begin + at, lanes, ops.mul(number, splat(scale, lanes)))

@@ -13,7 +13,7 @@ from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.arithmetic import TirOps
 from chimerac.targets.kernels.tensorir import Build, KernelBuilder, constant, splat, with_lanes
-from chimerac.targets.kernels.vectors import Piece, panels
+from chimerac.targets.kernels.vectors import Piece, float_lanes, panels
 
 
 def build(spec: KernelSpec, isa: Isa) -> Any:
@@ -50,7 +50,7 @@ def build(spec: KernelSpec, isa: Isa) -> Any:
             b.store(out, row * values + start, ops.mul(cell.get(), ops.f32(scale)))
 
     with b.units() as head:
-        for panel in panels(values, isa):
+        for panel in panels(values, float_lanes(isa)):
             with b.loop(b.extent(spec.operands[0].shape[:1])) as t:
                 token(head, panel, t)
     return b.finish()

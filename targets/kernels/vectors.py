@@ -9,7 +9,16 @@ from tvm import tirx
 
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernels.arithmetic import TirOps
-from chimerac.targets.kernels.tensorir import KernelBuilder, constant, shuffle, splat, with_lanes
+from chimerac.targets.kernels.tensorir import (
+    KernelBuilder,
+    constant,
+    integer,
+    lanes_of,
+    shuffle,
+    splat,
+    type_of,
+    with_lanes,
+)
 
 Expr = Any
 Piece = tuple[int, int]  #: (first element, lanes)
@@ -36,9 +45,9 @@ def pieces(extent: int, lanes: int) -> list[Piece]:
     return cut
 
 
-def panels(extent: int, isa: Isa) -> list[list[Piece]]:
+def panels(extent: int, lanes: int) -> list[list[Piece]]:
     """The pieces of a row in groups of as many as there are accumulators."""
-    cut = pieces(extent, float_lanes(isa))
+    cut = pieces(extent, lanes)
     return [cut[i : i + ACCUMULATORS] for i in range(0, len(cut), ACCUMULATORS)]
 
 
@@ -49,15 +58,17 @@ def row_sums(
     extent: int,
     steps: Expr | None = None,
 ) -> Expr:
-    """``numpy_math.lanes8_sum`` of 1, 4 or 8 rows at a time: a vector with one lane per row, a scalar for one row.
+    """``numpy_math.lanes8_sum`` of 1, 4, 8 or 16 rows at a time: a vector with one lane per row, a scalar for one row.
 
     Args:
-        terms: the elements of each row from a first element on, as vectors of that many lanes.
+        terms: the elements of each row from a first element on, as vectors of that many lanes; of 16 rows, whose
+            elements are whole eights, as 8 vectors of two rows each (``place_of_row``).
         extent: elements of a row.
         steps: ``extent // 8`` as LLVM does not know it, for a loop that stays one; None leaves that to it.
     """
-    ops = TirOps(b, 8)
-    cells = [b.cell(constant(0.0, "float32x8")) for _ in range(rows)]
+    width = 8 * (rows // min(rows, 8))
+    ops = TirOps(b, width)
+    cells = [b.cell(constant(0.0, with_lanes("float32", width))) for _ in range(min(rows, 8))]
 
     def step(start: Expr) -> None:
         for cell, term in zip(cells, terms(start, 8), strict=True):
@@ -79,10 +90,17 @@ def row_sums(
     return lanes8_tree(b, [cell.get() for cell in cells])
 
 
+def place_of_row(row: Expr) -> tuple[Expr, Expr]:
+    """Of one of 16 rows, two to a vector: the vector, and the half of it."""
+    eight, four = tirx.truncdiv(row, integer(8)), tirx.truncdiv(row, integer(4))
+    return eight * 4 + tirx.truncmod(row, integer(4)), tirx.truncmod(four, integer(2))
+
+
 def lanes8_tree(b: KernelBuilder, lanes8: list[Expr]) -> Expr:
-    """Lanes 0..3 + lanes 4..7, the first two of these + the last two, and one addition, for 1, 4 or 8 rows at once.
+    """Lanes 0..3 + lanes 4..7, the first two of these + the last two, and one addition, for 1, 4, 8 or 16 rows at once.
 
     With 8 rows, row i and row i + 4 sit in the two halves of a register, so that no step crosses halves but the first.
+    16 rows are 8 vectors of two, as ``place_of_row`` says.
     """
 
     def add(vectors: list[Expr], first: list[int], second: list[int]) -> Expr:
@@ -96,9 +114,10 @@ def lanes8_tree(b: KernelBuilder, lanes8: list[Expr]) -> Expr:
         width = 4
         fours = [add([v], [0, 1, 2, 3], [4, 5, 6, 7]) for v in lanes8]
     else:
-        width = 8
+        width = lanes_of(type_of(lanes8[0]))[1]
+        low = [start + lane for start in range(0, 2 * width, 8) for lane in range(4)]
         pairs = [[lanes8[i], lanes8[i + 4]] for i in range(4)]
-        fours = [add(pair, [0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]) for pair in pairs]
+        fours = [add(pair, low, [lane + 4 for lane in low]) for pair in pairs]
 
     def pick(*lanes: int) -> list[int]:
         """Of two vectors, in each group of 4 lanes: 0..3 are lanes of the first, 4..7 of the second."""
@@ -125,7 +144,7 @@ def vector_matrix(
         result: takes the sums: (first column, lanes, values).
     """
     rows, columns = extents
-    for panel in panels(columns, isa):
+    for panel in panels(columns, float_lanes(isa)):
         sums = [b.cell(constant(0.0, with_lanes("float32", lanes))) for _, lanes in panel]
         with b.loop(rows) as k:
             scalar = b.let(vector(k))

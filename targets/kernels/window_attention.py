@@ -157,7 +157,7 @@ class _Attention:
         with b.loop(1 if isinstance(count, int) and count == 1 else visits) as visit, b.loop(self.block) as head:
             begin = b.let(visit * ROWS_PER_VISIT)
             shift = b.let(head * self.width)
-            for panel in panels(self.width, self.isa):
+            for panel in panels(self.width, float_lanes(self.isa)):
                 cells = [b.cell(self.sums.load(shift + start, lanes)) for start, lanes in panel]
                 with b.loop(tirx.Min(integer(count) - begin, integer(ROWS_PER_VISIT))) as i:
                     row = b.let(place(begin + i) + shift)

@@ -53,6 +53,11 @@ def product_isas() -> tuple[str, ...]:
     return tuple(names)
 
 
+def wide_isas() -> tuple[str, ...]:
+    """The variants whose attention takes more rows at a time."""
+    return tuple(name for name in product_isas() if load_isa(name).wide_lanes)
+
+
 def emulated(isa: Isa) -> bool:
     """Whether the code is for another processor than this machine's."""
     return not isa.name.startswith(("wasm", platform.machine()))

@@ -110,6 +110,7 @@ class OpDef:
         row_wise: treats every token by itself; what is element-wise does, too.
         folds: with constant operands it may be computed at build time.
         integer_product: sums of integer products, exact in any order and with any instruction.
+        wide: wider registers than the usual ones of an instruction set take more rows at a time, each in its own order.
         in_place: result index → operand index whose memory the generated code overwrites.
         guard: name of the ``write`` operand of an op that returns its states unchanged when it is 0: such states
             are written in the first iteration of a looped region only, and have one copy for all iterations.
@@ -135,6 +136,7 @@ class OpDef:
     row_wise: bool = False
     folds: bool = False
     integer_product: bool = False
+    wide: bool = False
     in_place: Mapping[int, int] = field(default_factory=dict)
     guard: str | None = None
     packed: Packed | None = None

@@ -12,6 +12,7 @@ import pytest
 from nano_model import nano_module
 
 from chimerac.compiler.build.lowering import lower
+from chimerac.compiler.ir.types import TensorType, f32, i32
 from chimerac.runtime.bundle_format import NATIVE_DIRECTORY, POSIX_SOURCES, RUNNER_SOURCES
 from chimerac.targets.code.driver import kernel_specs
 from chimerac.targets.code.kernel_queue import compile_kernels
@@ -125,6 +126,18 @@ def test_variants_use_what_they_need_and_nothing_else(name: str, promised: str, 
         text = lower_kernel(find_kernel(spec.op)(spec, isa), isa).inspect_source("asm")
         assert spec.op == "int8_matmul" or promised in text
         assert re.search(beyond, text) is None
+
+
+@pytest.mark.parametrize("cache", ["f32", "f16"])
+def test_wide_attention_fills_registers_and_fuses_nothing(cache: str) -> None:
+    isa = load_isa("x86_64-avx2+avx512vnni")
+    rows = TensorType(cache, (2, 40, 16))
+    operands = (f32("T", 4, 16), f32("T", 2, 16), f32("T", 2, 16), rows, rows, i32())
+    attributes = (("scale", 0.25), ("window", 0))
+    spec = KernelSpec("cached_attention", operands, (f32("T", 4, 16), rows, rows), attributes)
+    text = lower_kernel(find_kernel(spec.op)(spec, isa), isa).inspect_source("asm")
+    assert re.search(r"vmulps.*%zmm", text)
+    assert re.search(r"vfm|vpshufbitqmb|vpermi2b|vpmultishiftqb", text) is None
 
 
 @pytest.mark.parametrize(

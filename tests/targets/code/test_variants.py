@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,8 @@ from pathlib import Path
 from project import ROOT
 
 from chimerac.compiler.ir.ops import OPS
-from chimerac.compiler.ir.types import TensorType, f32
-from chimerac.targets.code.variants import KernelSet, choice, compile_variants, declaration, kernel_sets
+from chimerac.compiler.ir.types import TensorType, f32, i32
+from chimerac.targets.code.variants import KernelSet, choice, compile_variants, declaration, kernel_sets, kernels_of
 from chimerac.targets.isa import ISAS, load_isa
 from chimerac.targets.kernel_spec import KernelSpec
 
@@ -60,6 +61,23 @@ def test_only_products_are_dispatched() -> None:
     ]
     products = {op.name for op in OPS.values() if op.integer_product}
     assert products == {"ternary_matmul", "grouped_ternary_matmul", "int8_matmul", "grouped_int8_matmul"}
+
+
+def test_wide_kernels_are_those_of_sets_with_wider_registers() -> None:
+    cache = f32(2, 40, 16)
+    operands = (f32("T", 4, 16), f32("T", 2, 16), f32("T", 2, 16), cache, cache, i32())
+    attention = KernelSpec("cached_attention", operands, (f32("T", 4, 16), cache, cache), (("window", 0),))
+    isa = load_isa("x86_64-avx2")
+    compiled = {i.kernels: specs for specs, i in kernels_of([attention, PRODUCT, OTHER], isa) if i.symbol_suffix}
+    assert {name for name, specs in compiled.items() if attention in specs} == {"avx2", "avx512vnni"}
+    assert all(PRODUCT in specs and OTHER not in specs for specs in compiled.values())
+    text = "\n".join(declaration(attention, kernel_sets(isa)))
+    called = re.findall(r"(\d|default): \w+__(\w+)\(", text)
+    assert called == [("1", "avx2"), ("2", "avx512vnni"), ("3", "avx512vnni"), ("default", "avx2")]
+    narrow = replace(attention, operands=(f32("T", 4, 24), *attention.operands[1:]))
+    for spec, sets in ((narrow, kernel_sets(isa)), (attention, SETS)):
+        assert not spec.wide or not any(one.wide for one in sets)
+        assert [line.split()[0] for line in declaration(spec, sets)] == ["extern"]
 
 
 def test_the_chosen_kernel_is_called_with_all_arguments(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kernel_harness import IN_TURN, Case, case, check, check_in_turn, native_isas
+from kernel_harness import IN_TURN, Case, case, check, check_in_turn, native_isas, wide_isas
 
 from chimerac.compiler.ir.module import Attribute
 from chimerac.compiler.ir.ops.cached_attention import coded
@@ -83,6 +83,30 @@ def test_windows(every: int, tmp_path: Path) -> None:
         for n in (1, 16)
     ]
     check_in_turn(cases, native_isas(), tmp_path, every)
+
+
+@IN_TURN
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8])
+def test_more_rows_in_wider_registers(every: int, dtype: type, tmp_path: Path) -> None:
+    """Chunks that begin and end within 16 rows, rings, blocks, slopes, and scores that are no numbers."""
+    cases = [
+        attention((4, 2), (16, 32), 130, position, n, dtype=dtype)
+        for position, n in ((0, 1), (14, 4), (63, 2), (64, 1), (112, 16))
+    ]
+    cases += [
+        attention((3, 3), (48, 16), 28, position, n, window, dtype)
+        for position, n, window in ((5, 1, 12), (120, 16, 12), (2**30 + 41, 7, 12))
+    ]
+    cases += [
+        attention((16, 1), (128, 128), 150, 127, 5, 100, dtype),
+        attention((2, 1), (64, 144), 80, 66, 2, dtype=dtype, slopes="0.33333334,1e-30", share=0.1),
+        *(attention((2, 1), (32, 16), 80, 66, 2, dtype=dtype, scale=scale) for scale in (0.0, 1e-6, 300.0)),
+    ]
+    for value in (np.nan, np.inf, -np.inf):
+        made = attention((2, 1), (16, 16), 80, 66, 2, dtype=dtype)
+        made.arrays[0][0, 1, 3] = made.arrays[1][1, 0, 2] = value
+        cases.append(made)
+    check_in_turn(cases, wide_isas(), tmp_path, every)
 
 
 @IN_TURN
