@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from chimerac.compiler.errors import UserError, as_user_error
 from chimerac.compiler.verbs.bundles import open_bundle
 from chimerac.compiler.verbs.run import read_names
 from chimerac.runtime.errors import BundleError
+from chimerac.runtime.serving.chat_server import ChatServer
 from chimerac.runtime.serving.wyoming import WyomingServer
 from chimerac.runtime.sessions.interface import Session
 from chimerac.runtime.web.server import BundleServer
@@ -66,6 +70,49 @@ def serve_wyoming(
     except BundleError as error:
         session.close()
         raise as_user_error(error) from None
+
+
+def serve_api(
+    bundle: str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    names: str | Path | None = None,
+    threads: int = 1,
+) -> ChatServer:
+    """A server with the part of OpenAI's API that asks a model; use it in ``with``.
+
+    Args:
+        bundle: folder.
+        host: address to serve at; there is no authentication.
+        port: 0 takes a free one.
+        names: JSON file with the names of a home, for ``Session.set_names``.
+        threads: share the work of an answer; 0 takes one per core, at most 8.
+
+    Raises:
+        UserError: CHM4xx, a bundle that does not open or holds no language model, or names that are none; CHM441, the
+            address cannot be used.
+    """
+    session = _opened(bundle, names, threads)
+    try:
+        return ChatServer(session, _compiled, host, port)
+    except BundleError as error:
+        session.close()
+        raise as_user_error(error) from None
+
+
+def _compiled(schema: Mapping[str, Any]) -> bytes:
+    try:
+        return _compiled_text(json.dumps(schema))
+    except UserError as error:
+        raise BundleError(error.code, error.message) from None
+
+
+@lru_cache(maxsize=64)
+def _compiled_text(schema: str) -> bytes:
+    from chimerac.compiler.packaging.grammar_packs import compile_grammar
+
+    return compile_grammar(schema=schema, whitespace=0)
 
 
 def _opened(bundle: str | Path, names: str | Path | None, threads: int) -> Session:

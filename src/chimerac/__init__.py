@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from chimerac.compiler.verbs.inspect import BundleDescription, inspect, print_ir
     from chimerac.compiler.verbs.run import Answer, Conversation, run
     from chimerac.compiler.verbs.runtime import write_runtime
-    from chimerac.compiler.verbs.serve import serve, serve_wyoming
+    from chimerac.compiler.verbs.serve import serve, serve_api, serve_wyoming
     from chimerac.compiler.verbs.targets import list_targets
     from chimerac.compiler.verbs.train import train
     from chimerac.compiler.verbs.verify import Verified, verify
@@ -83,6 +83,7 @@ _PLACES = {
     "run": "compiler.verbs.run:run",
     "scan": "frontends.layers.scan:scan",
     "serve": "compiler.verbs.serve:serve",
+    "serve_api": "compiler.verbs.serve:serve_api",
     "serve_wyoming": "compiler.verbs.serve:serve_wyoming",
     "train": "compiler.verbs.train:train",
     "verify": "compiler.verbs.verify:verify",
@@ -131,6 +132,7 @@ __all__ = [
     "run",
     "scan",
     "serve",
+    "serve_api",
     "serve_wyoming",
     "train",
     "verify",

@@ -7,6 +7,7 @@ import signal
 import urllib.request
 from pathlib import Path
 
+import openai
 import pytest
 from cli_tools import Command, start
 from wyoming.asr import Transcript
@@ -61,6 +62,23 @@ def test_answers_a_voice_assistant_until_interrupted(bundles: dict[str, Path], t
         process.wait()
 
 
+def test_answers_clients_of_an_api_until_interrupted(bundles: dict[str, Path], tmp_path: Path) -> None:
+    process = start("serve", bundles["x86_64-avx2"], "--api", "--port", "0")
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        address = next(word for word in line.split() if word.startswith("http://")).rstrip(",")
+        with openai.OpenAI(base_url=address, api_key="none", timeout=60) as client:
+            (model,) = client.models.list()
+            answer = client.chat.completions.create(model=model.id, messages=[{"role": "user", "content": "hello"}])
+        assert answer.choices[0].finish_reason in ("stop", "length")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_what_cannot_answer_a_voice_assistant(chimerac: Command, bundles: dict[str, Path], tmp_path: Path) -> None:
     bundle, names = str(bundles["x86_64-avx2"]), tmp_path / "home.json"
     chimerac("serve", bundle, "--wyoming", "--port", "0", "--names", str(names)).refused(
@@ -71,6 +89,10 @@ def test_what_cannot_answer_a_voice_assistant(chimerac: Command, bundles: dict[s
     chimerac("serve", str(tmp_path), "--wyoming").refused("CHM410")
     chimerac("serve", bundle, "--wyoming", "--no-isolation").misused("--no-isolation")
     chimerac("serve", bundle, "--language", "en").misused("--wyoming")
+    chimerac("serve", bundle, "--names", "x").misused("--wyoming or --api")
+    chimerac("serve", bundle, "--wyoming", "--api").misused("do not go together")
+    chimerac("serve", bundle, "--api", "--language", "en").misused("--wyoming")
+    chimerac("serve", str(tmp_path), "--api").refused("CHM410")
 
 
 def test_what_cannot_be_served(

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from chimerac.runtime import BundleError
-from chimerac.runtime.web import server as server_module
+from chimerac.runtime.web import bounded as server_module
 from chimerac.runtime.web.requests import FOREVER
 from chimerac.runtime.web.server import BundleServer
 
