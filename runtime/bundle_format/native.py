@@ -49,6 +49,8 @@ POSIX_SOURCES: Final = (
     *_CORE,
     "chm_host_posix.c",
     "chm_measure.c",
+    "chm_names.c",
+    "chm_names_json.c",
     "chm_pace.c",
     "chm_profile.c",
     "chm_threads_posix.c",

@@ -34,6 +34,7 @@ extern "C" {
 typedef struct chm_bundle chm_bundle;   /* weights and tokenizer, read only */
 typedef struct chm_session chm_session; /* one sequence of tokens, or of calls, and its recurrent state */
 typedef struct chm_pack chm_pack;       /* grammars in a container, read only */
+typedef struct chm_names chm_names;     /* the names of a home, read only */
 typedef struct chm_grammar chm_grammar; /* one grammar, a place in a text, and masks that were made before */
 
 /* Where memory comes from. allocate returns 64-byte aligned memory or NULL; release gets the same number of bytes. */
@@ -350,6 +351,18 @@ CHM_API int32_t chm_grammar_restore(chm_grammar *grammar, const void *state, siz
 CHM_API int32_t chm_session_set_grammar(chm_session *session, chm_grammar *grammar);
 /* 1 if the text of the generation may end here, or has no grammar; else 0. */
 CHM_API int32_t chm_session_complete(const chm_session *session);
+
+/* Read the names of a home, JSON as docs/grammar.md has it, "Copying": {"entities": [{"name", "aliases", "domain", "area"}],
+ * "areas": [{"name", "aliases"}]}. At most 1 MiB; nothing is kept of it. CHM_ERROR_ARGUMENT for anything else, with the
+ * place. */
+CHM_POSIX_API int32_t chm_names_open(const uint8_t *json, size_t bytes, const chm_allocator *allocator, chm_names **names);
+CHM_POSIX_API void chm_names_close(chm_names *names);
+/* Kind 0: the text before each request; 1 and 2: the names of things and of areas, one a line, as chm_grammar_set_words takes
+ * them; NULL where there are none. */
+CHM_POSIX_API const uint8_t *chm_names_text(const chm_names *names, int32_t kind, size_t *bytes);
+/* Start a sequence with that text, and say the lists to the session's grammar, if it has one. A snapshot taken then is what
+ * each request starts from: chm_session_restore, chm_session_prompt. NULL: start a sequence, and forget the lists. */
+CHM_POSIX_API int32_t chm_session_tell_names(chm_session *session, const chm_names *names);
 
 /* ---- Memory of a wasm module. ---- */
 

@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "chimera.h"
+#include "chm_math.h"
 
 /* File names of the bundle, from its build; the last two may be NULL. */
 extern const char *const chm_run_weights;
@@ -338,8 +338,7 @@ static int32_t answer_or_refuse(void) {
     if (status > CHM_FINISHED) return status;
     const uint8_t *text = chm_session_text(session, &size);
     if (hold(text, size)) return NO_MEMORY;
-    if (!(exp((double)chm_session_score(session) / (double)chm_run_refusal_temperature) < (double)chm_run_refusal_threshold))
-      continue;
+    if (!(chm_exp(chm_session_score(session) / chm_run_refusal_temperature) < chm_run_refusal_threshold)) continue;
     fputs(chm_run_refusal, stdout);
     return CHM_FINISHED;
   }

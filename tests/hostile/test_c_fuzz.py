@@ -22,6 +22,7 @@ MANY = {
     "session": 30_000,
     "runner": 130_000,
     "calls": 100_000,
+    "names": 300_000,
 }
 #: Blocks of the code that the seeds alone reach and fuzzing has to pass; well under what it finds.
 LEAST = {
@@ -32,6 +33,7 @@ LEAST = {
     "session": 2200,
     "runner": 2000,
     "calls": 1050,
+    "names": 250,
 }
 
 

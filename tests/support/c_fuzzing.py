@@ -25,7 +25,7 @@ from chimerac.runtime import bundle_format as bf
 
 SOURCES: Final = TESTS / "hostile" / "fuzz"
 CORPUS: Final = TESTS / "hostile" / "corpus"  #: a folder a target: every input that found something
-TARGETS: Final = ("container", "tokenizer", "pack", "snapshot", "session", "runner", "calls")
+TARGETS: Final = ("container", "tokenizer", "pack", "snapshot", "session", "runner", "calls", "names")
 #: Targets with a model in their file, in place of the toy model.
 OWN_MODEL: Final = frozenset({"calls"})
 #: In whose place ``fuzz.c`` has something that mutated inputs get past.

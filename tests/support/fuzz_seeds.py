@@ -151,7 +151,12 @@ def make_seeds() -> Seeds:
         without_checksums(_container(tokenizer)),
         without_checksums(pack),
         {name: tuple(map(without_checksums, found)) for name, found in inputs.items()}
-        | {"session": SESSIONS, "calls": CALLS, "runner": tuple(_requests(inputs["snapshot"][0], packs[0]))},
+        | {
+            "session": SESSIONS,
+            "calls": CALLS,
+            "names": NAMES,
+            "runner": tuple(_requests(inputs["snapshot"][0], packs[0])),
+        },
     )
 
 
@@ -234,6 +239,15 @@ CALLS: Final = (
     bytes((0, 0, 4, 1, *(0, 0, 7, 1, 0) * 2, 1, *(0,) * 10, 0, 1, 0, 1, *(0, 0, 9, 255, 0), 1, *(0,) * 5)),
     bytes((0, 2, 0, 1, 1, *(0,) * 5, 245, 0, 2, 0, 1, 1, *(0,) * 5, 250, 0, 0, 2, 0, *(0,) * 10, 0, *(0,) * 10, 255)),
     bytes((0, 1, 0, 0, 0, 0, 3, 0, 0, 0, 0, 249, 0, 0, 0, 0, 0, 3, 0, *(0, 0, 0, 255, 0) * 2, 1, *(0,) * 10)),
+)
+
+
+#: Homes, and what is almost one: fuzz_names.c.
+NAMES = (
+    b'{"entities": [{"name": "Ceiling lamp", "aliases": ["big light"], "domain": "light", "area": "K\xc3\xbcche"}]}',
+    b'{"areas": [{"name": "K\\u00fcche", "aliases": []}, "bath"], "entities": ["Kettle", {"name": "\\ud83c\\udfe0"}]}',
+    b' {"areas":["a=b:c,d;e|f \\"\\\\\\/\\b\\f\\n\\r\\t"],"entities":[{"area":"x","name":"y","domain":""}]}\n',
+    b'{"entities": [{"name": 1.5e3}, null, true, {}, []]}',
 )
 
 

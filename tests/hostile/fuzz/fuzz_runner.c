@@ -9,6 +9,8 @@ const char *const chm_run_weights = "", *const chm_run_tokenizer = "", *const ch
 const float chm_run_temperature = 0, chm_run_top_p = 1, chm_run_repetition_penalty = 1, chm_run_exit_threshold = 0;
 const int32_t chm_run_max_tokens = 16;
 const chm_run_mode chm_run_modes[] = {{"fast", 1}, {NULL, 0}};
+const char *const chm_run_refusal = NULL;
+const float chm_run_refusal_threshold = 0.0f, chm_run_refusal_temperature = 1.0f;
 
 static const settings defaults = {.top_p = 1, .repetition_penalty = 1, .max_tokens = 16, .threads = 1};
 
