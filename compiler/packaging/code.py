@@ -263,6 +263,7 @@ def finish_kernels(build: Build, folder: Path, job: Job) -> dict[str, list[Kerne
 def link_all(drivers: Mapping[str, str], kernels: Mapping[str, Sequence[KernelObject]], job: Job) -> None:
     """Make all files of code of a bundle, each in a thread that runs a compiler; ``drivers`` by the file's name."""
     target, tensors = job.build.target, not job.build.module.has_tokens
+    rules = job.model.tokenizer.rules if job.model.tokenizer else ()
 
     def make(file: CodeFile) -> None:
         begun = time.perf_counter()
@@ -277,6 +278,7 @@ def link_all(drivers: Mapping[str, str], kernels: Mapping[str, Sequence[KernelOb
             output,
             threads=file.threads,
             tensors=tensors,
+            rules=rules,
             run=run,
         )
         job.steps.link(target.name, file.name, time.perf_counter() - begun)

@@ -70,6 +70,7 @@ C_FLAGS: Final = (
     "-fvisibility=hidden",
     "-fno-strict-aliasing",
     "-ffunction-sections",
+    "-fdata-sections",
 )
 #: Compile flags on top of C_FLAGS for wasm32-freestanding.
 WASM_C_FLAGS: Final = ("-nostdlib", "-ffreestanding")

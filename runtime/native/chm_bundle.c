@@ -1,6 +1,8 @@
 /* Opening a bundle: the model compiled in, its weights found section by section, its tokenizer. */
 #include "chm_session.h"
 
+CHM_COLD_BEGIN
+
 uint32_t chm_abi_version(void) { return CHM_ABI_MAJOR << 16 | CHM_ABI_MINOR; }
 const char *chm_model_name(void) { return chm_model.name; }
 const char *chm_model_target(void) { return chm_model.target; }
@@ -141,3 +143,5 @@ int32_t chm_bundle_close(chm_bundle *bundle) {
   chm_release(&allocator, bundle, bundle->allocated);
   return CHM_OK;
 }
+
+CHM_COLD_END

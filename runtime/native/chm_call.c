@@ -1,6 +1,8 @@
 /* Entries that take tensors and give tensors: what they are, and calls of them. */
 #include "chm_session.h"
 
+CHM_COLD_BEGIN
+
 #define ELEMENT 4u /* bytes: float32 and int32 */
 
 bool chm_entry_valid(const chm_entry_desc *entry) {
@@ -134,3 +136,5 @@ int32_t chm_session_call(chm_session *session, const char *entry, const chm_tens
   int32_t status = chm_session_enter(session);
   return status ? status : chm_session_leave(session, call_entry(session, entry, inputs, n_inputs, results, n_results, n));
 }
+
+CHM_COLD_END

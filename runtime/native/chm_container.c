@@ -2,6 +2,8 @@
  * sums and products are checked, every number has a limit, and time and memory are linear in the size of the header. */
 #include "chm_json.h"
 
+CHM_COLD_BEGIN
+
 static uint32_t dtype_bytes(chm_text name) {
 #define CHM_CASE(dtype, size) \
   if (chm_text_is(name, #dtype)) return size;
@@ -376,3 +378,5 @@ const chm_entry *chm_container_find(const chm_container *container, const char *
   }
   return NULL;
 }
+
+CHM_COLD_END

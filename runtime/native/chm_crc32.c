@@ -1,6 +1,8 @@
 /* CRC-32 with the reflected polynomial 0xEDB88320 (as in zlib), eight bytes a step. */
 #include "chm_internal.h"
 
+CHM_COLD_BEGIN
+
 void chm_crc32_prepare(chm_crc32_tables *tables) {
   for (uint32_t byte = 0; byte < 256; ++byte) {
     uint32_t crc = byte;
@@ -28,3 +30,5 @@ uint32_t chm_crc32(const chm_crc32_tables *tables, const uint8_t *data, uint64_t
   for (; bytes; --bytes, ++data) crc = crc >> 8 ^ tables->of[0][(crc ^ *data) & 255];
   return ~crc;
 }
+
+CHM_COLD_END

@@ -208,8 +208,8 @@ typedef enum chm_place { BEGINS, CONTINUES, FOLLOWS } chm_place;
 
 static bool changes(const chm_tokenizer *tokenizer, const uint8_t *text, size_t bytes) {
   if (tokenizer->rules & (CHM_RULES_PREFIX | CHM_RULE_UNDERLINE)) return true;
-  if (tokenizer->rules & CHM_RULE_TIDY && !chm_is_tidy(text, bytes)) return true;
-  return tokenizer->rules & CHM_RULE_NFC && !chm_is_normal(text, bytes);
+  if (tokenizer->rules & CHM_BUILT_RULES & CHM_RULE_TIDY && !chm_is_tidy(text, bytes)) return true;
+  return tokenizer->rules & CHM_BUILT_RULES & CHM_RULE_NFC && !chm_is_normal(text, bytes);
 }
 
 /* Spaces in place of U+2581; returns the bytes that are left. */
@@ -233,14 +233,14 @@ static bool has_prefix(const chm_tokenizer *tokenizer, const uint8_t *text, chm_
 /* A text that the rules change, with one byte more before it that may be a space. */
 static int32_t encode_changed(chm_encoder *encoder, const uint8_t *text, size_t bytes, chm_place place) {
   const chm_tokenizer *tokenizer = encoder->tokenizer;
-  bool normalizes = tokenizer->rules & CHM_RULE_NFC && !chm_is_normal(text, bytes);
+  bool normalizes = tokenizer->rules & CHM_BUILT_RULES & CHM_RULE_NFC && !chm_is_normal(text, bytes);
   uint64_t room = (normalizes ? 4 : 1) * (uint64_t)bytes + 1;
   uint8_t *copy = chm_allocate(encoder->allocator, room);
   if (!copy) return CHM_ERROR_MEMORY;
   int32_t status = CHM_OK;
   size_t size = bytes;
   uint8_t *tidy = normalizes ? copy + 1 + 3 * bytes : copy + 1;
-  if (tokenizer->rules & CHM_RULE_TIDY) size = chm_tidy(text, bytes, tidy);
+  if (tokenizer->rules & CHM_BUILT_RULES & CHM_RULE_TIDY) size = chm_tidy(text, bytes, tidy);
   else memcpy(tidy, text, bytes);
   if (normalizes) status = chm_normalize(tidy, size, encoder->allocator, copy + 1, &size);
   if (tokenizer->rules & CHM_RULE_UNDERLINE) size = to_spaces(copy + 1, size);

@@ -3,6 +3,8 @@
 
 #include <stdarg.h>
 
+CHM_COLD_BEGIN
+
 #if defined(__wasm__)
 #define CHM_THREAD_LOCAL /* one thread a module instance */
 #else
@@ -92,3 +94,5 @@ void *chm_allocate(const chm_allocator *allocator, uint64_t bytes) {
 void chm_release(const chm_allocator *allocator, void *block, uint64_t bytes) {
   if (block) allocator->release(allocator->user, block, (size_t)bytes);
 }
+
+CHM_COLD_END

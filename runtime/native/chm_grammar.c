@@ -1,6 +1,8 @@
 /* The interface of grammars: one with its place in a text, and the memory it works in. */
 #include "chm_grammar.h"
 
+CHM_COLD_BEGIN
+
 static int32_t no_grammar(void) { return chm_fail(CHM_ERROR_ARGUMENT, "the grammar is NULL"); }
 
 /* Begin a call that writes to the grammar; CHM_ERROR_STATE, and nothing done, while another one runs. */
@@ -116,7 +118,7 @@ int32_t chm_grammar_set_whitespace(chm_grammar *grammar, int32_t most) {
 /* The text as the tokenizer has it, in memory of its own. */
 static int32_t changed_text(const chm_grammar *grammar, const uint8_t *text, size_t bytes, uint8_t **copy, uint64_t *size,
                             size_t *used) {
-  uint32_t rules = grammar->vocabulary->tokenizer->rules;
+  uint32_t rules = grammar->vocabulary->tokenizer->rules & CHM_BUILT_RULES;
   *size = 4 * (uint64_t)bytes + 1;
   *copy = chm_allocate(&grammar->allocator, *size);
   if (!*copy) return CHM_ERROR_MEMORY;
@@ -302,3 +304,5 @@ int32_t chm_grammar_restore(chm_grammar *grammar, const void *state, size_t byte
   else grammar->now = found;
   return leave(grammar, status);
 }
+
+CHM_COLD_END

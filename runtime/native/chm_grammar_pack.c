@@ -1,6 +1,8 @@
 /* Containers of grammars: no number in them is used before it was checked. */
 #include "chm_grammar.h"
 
+CHM_COLD_BEGIN
+
 #define RECORD 16u
 #define MAX_GRAMMARS 64u
 #define MAX_STATES 65000u
@@ -281,3 +283,5 @@ int32_t chm_automaton_open(const chm_pack *pack, uint32_t index, chm_automaton *
   *identity = tables.identity;
   return status;
 }
+
+CHM_COLD_END

@@ -1,6 +1,8 @@
 /* The tokens of a tokenizer as a trie, and the text slice: read from a pack, or made here of the tokenizer. */
 #include "chm_grammar.h"
 
+CHM_COLD_BEGIN
+
 /* ---- what is made of the tables ---- */
 
 /* Whether a walk over the trie stays inside of it, and of the room for a walk: the next node is at most one deeper, the one
@@ -179,3 +181,5 @@ int32_t chm_vocabulary_make(chm_vocabulary *v, const chm_allocator *allocator) {
   chm_release(allocator, scratch, scratch_bytes);
   return status ? status : chm_vocabulary_open(v, allocator);
 }
+
+CHM_COLD_END

@@ -5,6 +5,8 @@
  */
 #include "chm_grammar.h"
 
+CHM_COLD_BEGIN
+
 #define MOST_RUN 512u     /* bytes of a run */
 #define MOST_NAME 255u    /* bytes of a name */
 #define MOST_ENTRIES 16384u
@@ -259,3 +261,5 @@ uint32_t chm_words_closing(const chm_words *words, uint32_t entry, uint32_t n) {
   }
   return least;
 }
+
+CHM_COLD_END

@@ -21,6 +21,15 @@ int memcmp(const void *a, const void *b, size_t bytes);
 #include <string.h>
 #endif
 
+/* Code that no token waits for is compiled for size in WebAssembly, where a visitor downloads it. */
+#if defined(__wasm__)
+#define CHM_COLD_BEGIN _Pragma("clang attribute push(__attribute__((minsize)), apply_to = function)")
+#define CHM_COLD_END _Pragma("clang attribute pop")
+#else
+#define CHM_COLD_BEGIN
+#define CHM_COLD_END
+#endif
+
 /* ---- chm_error.c ---- */
 
 /* Record the sentence and return status. Format: %s text, %u uint64_t, %d int64_t, %q (pointer, size_t) quoted bytes. */
@@ -158,6 +167,12 @@ enum { CHM_RULES(CHM_X) CHM_N_RULES };
 #define CHM_X(name, text) CHM_RULE_##name = 1 << CHM_RULE_BIT_##name,
 enum { CHM_RULES(CHM_X) CHM_RULES_PREFIX = CHM_RULE_PREFIX | CHM_RULE_PREFIX_MISSING | CHM_RULE_PREFIX_FIRST };
 #undef CHM_X
+
+/* The rules that tokenizers may have here: all, but for modules of which the build knows better. Normalization alone is a tenth
+ * of a small module. */
+#ifndef CHM_BUILT_RULES
+#define CHM_BUILT_RULES 0xffffffffu
+#endif
 
 enum { CHM_STRIP_LEFT = 1, CHM_STRIP_RIGHT = 2 };
 

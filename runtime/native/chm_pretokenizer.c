@@ -2,6 +2,8 @@
 #include "chm_internal.h"
 #include "chm_unicode.h"
 
+CHM_COLD_BEGIN
+
 _Static_assert((int)CHM_OTHER == (int)CHM_CLASS_OTHER && (int)CHM_MARK == (int)CHM_CLASS_MARK &&
                    (int)CHM_NUMBER == (int)CHM_CLASS_NUMBER && (int)CHM_SPACE == (int)CHM_CLASS_SPACE,
                "the classes that others know");
@@ -197,3 +199,5 @@ size_t chm_spaces_before(const uint8_t *text, size_t begin, size_t at) {
   }
   return at;
 }
+
+CHM_COLD_END

@@ -1,6 +1,8 @@
 /* SHA-256 (FIPS 180-4), for the checksums of the files that the runtime writes. */
 #include "chm_internal.h"
 
+CHM_COLD_BEGIN
+
 /* First 32 bits of the fractional parts of the cube roots of the first 64 primes. */
 static const uint32_t round_constants[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
@@ -60,3 +62,5 @@ void chm_sha256_end(chm_sha256 *hash, uint8_t digest[32]) {
   chm_sha256_add(hash, length, sizeof length);
   for (int i = 0; i < 32; ++i) digest[i] = (uint8_t)(hash->state[i / 4] >> (24 - 8 * (i % 4)));
 }
+
+CHM_COLD_END

@@ -6,6 +6,8 @@
  */
 #include "chm_spans.h"
 
+CHM_COLD_BEGIN
+
 #define SPARE_SECTIONS 64u /* that a snapshot may have beyond those of the model */
 
 typedef uint8_t chm_type_U8;
@@ -464,3 +466,5 @@ int32_t chm_session_restore(chm_session *session, const void *snapshot, size_t b
   int32_t status = chm_session_enter(session);
   return status ? status : chm_session_leave(session, read_snapshot(session, snapshot, bytes));
 }
+
+CHM_COLD_END

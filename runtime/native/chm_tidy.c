@@ -1,6 +1,8 @@
 /* The rule tidy: what people type, and what writing programs make of it, in one form. It goes before normalization. */
 #include "chm_internal.h"
 
+CHM_COLD_BEGIN
+
 #define GONE 0u
 #define DOTS 1u /* three of them */
 
@@ -75,3 +77,5 @@ bool chm_is_tidy(const uint8_t *text, size_t bytes) {
   }
   return !bytes || !space;
 }
+
+CHM_COLD_END

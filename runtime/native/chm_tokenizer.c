@@ -1,6 +1,8 @@
 /* The tokenizer's container: tokens found by their bytes, special tokens, and what text is cut by. */
 #include "chm_json.h"
 
+CHM_COLD_BEGIN
+
 #define CHM_MAX_PROBES 4096u /* an honest table needs a few dozen; more means that somebody chose the tokens */
 
 #define CHM_HASH_SEED 2166136261u
@@ -273,6 +275,7 @@ static int32_t open_sections(const chm_container *container, int32_t vocab, cons
   int32_t status = walk_specials(tokenizer, text, special->bytes, NULL, NULL, &tokenizer->n_specials);
   if (!status) status = read_pattern(container, &tokenizer->pattern);
   if (!status) status = read_rules(container, &tokenizer->rules);
+  if (!status && tokenizer->rules & ~CHM_BUILT_RULES) status = invalid("it has a rule that this module was built without");
   if (!status) status = chm_merges_open(container, tokenizer);
   if (status) return status;
   uint64_t table_size = 2;
@@ -335,3 +338,5 @@ int32_t chm_tokenizer_special(const chm_bundle *bundle, const char *role) {
     if (bundle->tokenizer.specials[k].role == wanted) return bundle->tokenizer.specials[k].id;
   return -1;
 }
+
+CHM_COLD_END

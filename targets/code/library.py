@@ -18,6 +18,7 @@ from chimerac.runtime.bundle_format import (
     Refusal,
     exported_functions,
 )
+from chimerac.runtime.bundle_format.constants import RULES
 from chimerac.targets.code.link import RunZig, link
 from chimerac.targets.isa import ISAS, Isa, load_isa
 from chimerac.targets.registry import Target
@@ -59,6 +60,7 @@ def link_library(
     *,
     threads: bool = False,
     tensors: bool = False,
+    rules: Sequence[str] = RULES,
     run: RunZig | None = None,
 ) -> None:
     """Compile ``driver`` (the text of model.c) and link everything into ``output``: the library, or the runner.
@@ -69,6 +71,7 @@ def link_library(
         work: folder for intermediate files; several outputs of one build may share it.
         threads: of a wasm module: whether several threads share its memory; native libraries always have threads.
         tensors: of a wasm module: whether it is called with tensors, not with tokens.
+        rules: of a wasm module: those of its tokenizer; code for others is left out.
         run: what runs zig, as of ``link``.
 
     Raises:
@@ -91,7 +94,7 @@ def link_library(
         linked,
         exported_functions(wasm=web, shared=threads, tensors=tensors),
         list(dict.fromkeys([NATIVE_DIRECTORY, *(path.parent for path in special)])),
-        WASM_C_FLAGS if web else (),
+        (*WASM_C_FLAGS, f"-DCHM_BUILT_RULES={sum(1 << RULES.index(rule) for rule in rules)}u") if web else (),
         run,
     )
     shutil.move(linked, output)

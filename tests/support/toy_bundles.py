@@ -113,11 +113,11 @@ def toy_library(compile_native: Callable[..., Path], native_target: str, once: O
     return once("native", lambda folder: compile_native(folder / name, sources, *flags)) / name
 
 
-def link_wasm(output: Path, vocab: int = VOCAB) -> Path:
+def link_wasm(output: Path, vocab: int = VOCAB, *more: str) -> Path:
     sources = [bf.NATIVE_DIRECTORY / name for name in bf.WASM_SOURCES]
     compiler = (sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-freestanding")
     warnings = ("-Wall", "-Wextra", "-Werror")
-    flags = (*warnings, *bf.WASM_C_FLAGS, *bf.wasm_link_flags(), *toy_defines("wasm32-test", vocab))
+    flags = (*warnings, *bf.WASM_C_FLAGS, *bf.wasm_link_flags(), *toy_defines("wasm32-test", vocab), *more)
     return compile_c(output, [TOY_C, *sources], *flags, compiler=compiler)
 
 

@@ -6,11 +6,13 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from toy_bundles import VOCAB, link_wasm, toy_tokenizer
 from wasm_module import Module
 
 from chimerac.runtime import BundleError, load
@@ -57,10 +59,27 @@ def test_the_module_imports_nothing_and_exports_the_interface(toy_wasm: Path) ->
 
 
 def test_the_module_is_small(toy_wasm: Path) -> None:
-    """16 kB are the character classes of o200k, 20 kB grammars, 20 kB tables of normalization, 12 kB public tokenizers,
-    12 kB snapshots, 1 kB guards and context, 1 kB batches and the likeliest token, 12 kB tidy texts, words and names
-    that answers copy, and tables of byte strings, 1 kB the doors of speculation, 1 kB logits that are made up for."""
-    assert toy_wasm.stat().st_size < 164_000
+    """16 kB are the character classes of o200k, 20 kB tables of normalization; most code is compiled for size."""
+    assert toy_wasm.stat().st_size < 140_000
+
+
+@needs_node
+def test_code_of_rules_that_a_tokenizer_has_not_is_left_out(
+    toy_wasm: Path, toy: Any, make_toy_bundle: Callable[..., Any], tmp_path: Path
+) -> None:
+    small = link_wasm(tmp_path / "small.wasm", VOCAB, "-DCHM_BUILT_RULES=0u")
+    assert small.stat().st_size < toy_wasm.stat().st_size - 22_000, "the tables of normalization are not there"
+    with load(toy.folder) as session:
+        expected = session.encode("turn off the é light")
+    with load(make_toy_bundle(tmp_path / "a", small, "wasm32-test").folder) as session:
+        assert session.encode("turn off the é light") == expected
+    tokenizer = replace(toy_tokenizer(), rules=("nfc",))
+    with (
+        pytest.raises(BundleError, match="a rule that this module was built without") as caught,
+        load(make_toy_bundle(tmp_path / "b", small, "wasm32-test", tokenizer=tokenizer).folder),
+    ):
+        pass
+    assert caught.value.code == "CHM430"
 
 
 @pytest.mark.parametrize("options", OPTIONS)
