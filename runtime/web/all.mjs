@@ -19,6 +19,7 @@ import "./names.mjs";
 import "./network.mjs";
 import "./ports.mjs";
 import "./proxy.mjs";
+import "./refusing.mjs";
 import "./self-test.mjs";
 import "./sha256.mjs";
 import "./slices.mjs";
