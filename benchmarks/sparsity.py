@@ -1,6 +1,9 @@
-"""What reading the rows of open neurons only gains: the down half of a gated layer beside the dense product, in turns.
+"""What reading the rows of open neurons only gains: halves of a gated layer beside the dense products, in turns.
 
-    python benchmarks/sparsity.py [neurons outputs] [--isa x86_64-avx512] [--json FILE]
+    python benchmarks/sparsity.py [neurons outputs] [--isa x86_64-avx512] [--halves down up guess] [--json FILE]
+
+``down`` is the second matrix, whose rows a gate decides, ``up`` the first one, whose rows a guess chose, and ``guess``
+the products of that guess, ternary and of a 16th of the channels, beside the dense ``up``; with any share.
 
 Kernels of one token on one thread, as bundles have them, in CPU time. Weights are several copies, together larger than
 a cache, and every call has other open neurons. A ratio is the median of the ratios of neighbouring calls, and
@@ -17,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from ctypes import CDLL, c_int32, c_void_p
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +86,32 @@ def laid_out(kind: str, codes: np.ndarray, scales: np.ndarray, panel_rows: int) 
     return [(TensorType("u8", packed.shape, layouts[0]), packed), (TensorType("f16", panels.shape, layouts[1]), panels)]
 
 
+def up_products(kind: str, neurons: int, inputs: int, isa: Isa) -> tuple[Product, Product]:
+    """The dense product of the first matrix, and that of chosen rows."""
+    dense, apart = dense_weights(kind, inputs, neurons, isa), sparse_weights(kind, neurons, inputs)
+    chosen, x = TensorType("f32", (1, neurons)), [TensorType("f32", (1, inputs))]
+    sizes = {} if kind == "f32" else {"rows": neurons, "columns": inputs, "group": GROUP, "block": BLOCK}
+    if kind != "f32":
+        x = [TensorType("i8", (1, inputs)), TensorType("f32", (1, -(-inputs // BLOCK)))]
+    names = ("linear", "chosen_linear") if kind == "f32" else (f"{kind}_matmul", f"{kind}_chosen_matmul")
+    specs = (
+        spec_of(names[0], [*x, *(t for t, _ in dense)], **sizes),
+        spec_of(names[1], [chosen, *x, *(t for t, _ in apart)], **sizes),
+    )
+    return _with_copies(specs, (dense, apart), neurons)
+
+
+def guess_products(kind: str, neurons: int, inputs: int, isa: Isa) -> tuple[Product, Product]:
+    """The dense product of the first matrix, and the larger product of a guess of a 16th of its channels."""
+    dense, _ = up_products(kind, neurons, inputs, isa)
+    rank = inputs // 16
+    weights = dense_weights("ternary", rank, neurons, isa)
+    x = [TensorType("i8", (1, rank)), TensorType("f32", (1, -(-rank // BLOCK)))]
+    sizes = {"rows": neurons, "columns": rank, "group": GROUP, "block": BLOCK}
+    spec = spec_of("ternary_matmul", [*x, *(t for t, _ in weights)], **sizes)
+    return dense, _with_copies((spec,), (weights,), neurons)[0]
+
+
 def products(kind: str, neurons: int, outputs: int, isa: Isa) -> tuple[Product, Product]:
     """The dense product, and that of open neurons."""
     sizes = {"rows": outputs, "columns": neurons, "group": GROUP, "block": BLOCK}
@@ -96,12 +126,17 @@ def products(kind: str, neurons: int, outputs: int, isa: Isa) -> tuple[Product, 
             spec_of(f"{kind}_matmul", [*codes, *(t for t, _ in dense)], **sizes),
             spec_of(f"{kind}_sparse_matmul", [hidden, *(t for t, _ in sparse)], **turned),
         )
+    made = _with_copies(specs, (dense, sparse), neurons)
+    return made[0], made[1]
+
+
+def _with_copies(specs: Sequence[KernelSpec], held: Sequence[Weights], neurons: int) -> tuple[Product, ...]:
     made = []
-    for spec, weights in zip(specs, (dense, sparse), strict=True):
+    for spec, weights in zip(specs, held, strict=True):
         size = sum(array.nbytes for _, array in weights)
         copies = [[array.copy() for _, array in weights] for _ in range(max(2, MEMORY // size))]
         made.append(Product(spec, copies, size // neurons))
-    return made[0], made[1]
+    return tuple(made)
 
 
 def hidden_vectors(neurons: int, share: float, random: np.random.Generator) -> list[np.ndarray]:
@@ -140,24 +175,37 @@ def sharing(spec: KernelSpec) -> int:
     return spec.sharing.units
 
 
-def measure(kind: str, neurons: int, outputs: int, isa: Isa, folder: Path) -> list[dict[str, float | str]]:
+HALVES: dict[str, Callable[[str, int, int, Isa], tuple[Product, ...]]] = {
+    "down": products,
+    "up": up_products,
+    "guess": guess_products,
+}
+
+
+def measure(half: str, kind: str, neurons: int, outputs: int, isa: Isa, folder: Path) -> list[dict[str, float | str]]:
     """A row for each share of open neurons."""
-    dense, sparse = products(kind, neurons, outputs, isa)
-    objects = compile_kernels([dense.spec, sparse.spec], isa, folder / kind)
-    output = folder / f"{kind}{isa.suffix}"
+    dense, sparse = HALVES[half](kind, neurons, outputs, isa)
+    objects = compile_kernels([dense.spec, sparse.spec], isa, folder / f"{half}-{kind}")
+    output = folder / f"{half}-{kind}{isa.suffix}"
     link([o.object_path for o in objects], [], isa, output, [o.symbol for o in objects])
     library, random = CDLL(str(output)), np.random.default_rng(0)
     rows: list[dict[str, float | str]] = []
-    activations = [np.ones((1, neurons), np.int8), np.ones((1, -(-neurons // BLOCK)), np.float32)]
-    every = calls(library, dense, [[np.ones((1, neurons), np.float32)] if kind == "f32" else activations], outputs)
-    for share in SHARES:
-        some = calls(library, sparse, [[x] for x in hidden_vectors(neurons, share, random)], outputs)
+    columns, wide = (neurons, outputs) if half == "down" else (outputs, neurons)
+    every = calls(library, dense, [_activations(kind, columns)], wide)
+    for share in SHARES if half != "guess" else SHARES[:1]:
+        vectors = [[x] for x in hidden_vectors(neurons, share, random)]
+        if half == "up":
+            vectors = [[*x, *_activations(kind, outputs)] for x in vectors]
+        elif half == "guess":
+            vectors = [_activations("ternary", outputs // 16)]
+        some = calls(library, sparse, vectors, wide)
         every(1), some(REPEATED[share])
         pairs = [(every(1), some(REPEATED[share])) for _ in range(TURNS)]
         ratio = statistics.median(mine / theirs for theirs, mine in pairs)
         actual = max(1, round(share * neurons)) / neurons
         rows.append(
             {
+                "half": half,
                 "format": kind,
                 "open": actual,
                 "dense_us": statistics.median(theirs for theirs, _ in pairs) / 1e3,
@@ -171,24 +219,32 @@ def measure(kind: str, neurons: int, outputs: int, isa: Isa, folder: Path) -> li
     return rows
 
 
+def _activations(kind: str, columns: int) -> list[np.ndarray]:
+    """What a dense product of that format takes."""
+    if kind == "f32":
+        return [np.ones((1, columns), np.float32)]
+    return [np.ones((1, columns), np.int8), np.ones((1, -(-columns // BLOCK)), np.float32)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sizes", nargs="*", type=int, help="neurons and outputs: 16384 1024")
     parser.add_argument("--isa", default="x86_64-avx2", help="x86_64-avx2 or x86_64-avx512")
     parser.add_argument("--formats", nargs="+", default=list(FORMATS), choices=FORMATS)
+    parser.add_argument("--halves", nargs="+", default=list(HALVES), choices=HALVES)
     parser.add_argument("--json", type=Path, help="where to write the figures")
     given = parser.parse_args()
     neurons, outputs = (*given.sizes, *(16384, 1024)[len(given.sizes) :])
     print(f"{neurons} neurons, {outputs} outputs, {given.isa}, one thread")
-    print(f"{'':8} {'open':>8} {'dense us':>9} {'us':>9} {'ratio':>8} {'proportional':>13} {'bytes':>12}")
+    print(f"{'':15} {'open':>8} {'dense us':>9} {'us':>9} {'ratio':>8} {'proportional':>13} {'bytes':>12}")
     found: list[dict[str, float | str]] = []
     with tempfile.TemporaryDirectory() as name:
-        for kind in given.formats:
-            for row in measure(kind, neurons, outputs, load_isa(given.isa), Path(name)):
+        for half, kind in product(given.halves, given.formats):
+            for row in measure(half, kind, neurons, outputs, load_isa(given.isa), Path(name)):
                 found.append(row)
                 print(
-                    f"{row['format']:8} {row['open']:8.2%} {row['dense_us']:9.1f} {row['us']:9.1f} {row['ratio']:8.4f}"
-                    f" {row['proportional']:12.2f}x {row['bytes']:12,}"
+                    f"{row['half']:6} {row['format']:8} {row['open']:8.2%} {row['dense_us']:9.1f} {row['us']:9.1f}"
+                    f" {row['ratio']:8.4f} {row['proportional']:12.2f}x {row['bytes']:12,}"
                 )
     if given.json:
         given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -39,6 +39,12 @@ _SPARSE: Mapping[str, tuple[Kind, str]] = {
     "int8_sparse_linear": ("int8", "int8_sparse_matmul"),
 }
 
+#: The same of products of chosen rows, whose first operand says which.
+_CHOSEN: Mapping[str, tuple[Kind, str]] = {
+    "ternary_chosen_linear": ("trits", "ternary_chosen_matmul"),
+    "int8_chosen_linear": ("int8", "int8_chosen_matmul"),
+}
+
 #: Ops over a table of levels, and what they become over its codes.
 _LEVELS: Mapping[str, str] = {"levels_linear": "levels_matmul", "levels_embedding": "levels_look_up"}
 
@@ -64,6 +70,8 @@ class QuantizedLinear:
                     return builder.emit("look_up", (op.operands[0], codes, scales), {"group": group}, like=op)
                 if op.name in _SPARSE:
                     return _lower_sparse(op, builder, weight_name(op, 1, names), new)
+                if op.name in _CHOSEN:
+                    return _lower_chosen(op, builder, weight_name(op, 2, names), new)
                 if op.name in _LEVELS:
                     return _lower_levels(op, builder, weight_name(op, 1, names), new)
                 if op.name in NARROW:
@@ -177,6 +185,17 @@ def _lower_product(op: Op, builder: Builder, weight: str, new: NewConstants) -> 
         hint=op.results[0].name,
         like=op,
     )
+
+
+def _lower_chosen(op: Op, builder: Builder, weight: str, new: NewConstants) -> Sequence[Value]:
+    kind, made = _CHOSEN[op.name]
+    group, block = op.integer("group"), op.integer("block")
+    codes, scales = builder.emit("quantize", op.operands[1:2], {"block": block}, hint="q", like=op)
+    weights = quantised(new, weight, group, kind, builder)
+    rows, columns = (int(d) for d in weights[0].type.shape)
+    attributes = {"rows": rows, "columns": columns, "group": group, "block": block}
+    operands = (op.operands[0], codes, scales, *weights)
+    return builder.emit(made, operands, attributes, hint=op.results[0].name, like=op)
 
 
 def _lower_sparse(op: Op, builder: Builder, weight: str, new: NewConstants) -> Sequence[Value]:

@@ -3,8 +3,8 @@
 All are unbatched (T tokens first), float32, functional (no argument is changed) and return fresh tensors (no result
 shares memory with an argument). They are for inference: training uses the differentiable batch forms of the layers.
 The recurrences are in ``ops_recurrent``, attention with a cache in ``ops_attention``, the Titans mixer's in
-``ops_memory``, experts of published models in ``ops_experts``, products with gated neurons in ``ops_sparse``, tables of
-codes in ``ops_levels``; importing this module registers them all.
+``ops_memory``, experts of published models in ``ops_experts``, products with gated neurons in ``ops_sparse`` and
+``ops_chosen``, tables of codes in ``ops_levels``; importing this module registers them all.
 
 The eager forms define the maths, not the bits: the order of float additions is free here except in the quantised
 products (see quantization.quantized_product).
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from chimerac.frontends.layers import (
     ops_attention,
+    ops_chosen,
     ops_experts,
     ops_levels,
     ops_memory,
@@ -42,6 +43,9 @@ gated_cached_attention = ops_attention.gated_cached_attention
 walsh_hadamard = ops_rotations.walsh_hadamard
 levels_linear = ops_levels.levels_linear
 levels_embedding = ops_levels.levels_embedding
+chosen_linear = ops_chosen.chosen_linear
+ternary_chosen_linear = ops_chosen.ternary_chosen_linear
+int8_chosen_linear = ops_chosen.int8_chosen_linear
 sparse_linear = ops_sparse.sparse_linear
 bfloat16_sparse_linear = ops_sparse.bfloat16_sparse_linear
 float16_sparse_linear = ops_sparse.float16_sparse_linear

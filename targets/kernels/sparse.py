@@ -21,6 +21,7 @@ from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.arithmetic import TirOps
 from chimerac.targets.kernels.halves import decode
 from chimerac.targets.kernels.linear import load_wide
+from chimerac.targets.kernels.open_list import OpenList
 from chimerac.targets.kernels.tensorir import (
     Build,
     Expr,
@@ -37,10 +38,8 @@ from chimerac.targets.kernels.vectors import float_lanes
 NEURONS = 4096  #: whose open ones are gathered at a time
 TOGETHER = 4  #: neurons whose rows are added while sums are in registers
 AHEAD = 3  #: so many times as many neurons are asked for before they are added
-TESTED = 32  #: neurons that are found to be all shut at once
 LINE = 64  #: bytes of a cache line
 WORD = 16  #: outputs that share a word of trits
-_MAGNITUDE = 0x7FFFFFFF
 
 
 class _Weights:
@@ -71,7 +70,7 @@ class _Weights:
         return ops.add(total, ops.mul(splat(factor, lanes), value))
 
 
-class _Trits(_Weights):
+class Trits(_Weights):
     """Rows of trits, two bits each: byte c of a word holds columns c, 4 + c, 8 + c, 12 + c of 16, lowest bits first."""
 
     per_byte = 4
@@ -80,19 +79,25 @@ class _Trits(_Weights):
         """``output`` is a multiple of 16 and ``lanes`` 16, or they are those of a single output."""
         ops = TirOps(self.b, lanes)
         if lanes == 1:
-            return ops.add(total, ops.mul(factor, self._value(self._code(begin, output), 1)))
+            return ops.add(total, ops.mul(factor, self._value(self.code(begin, output), 1)))
         place = self.b.let(begin + tirx.truncdiv(output, integer(4)))
         choose = self.b.isa.primitives.get("choose_f32")
         if choose is not None:
             return ops.add(total, self._chosen(choose, factor, self._shifted(place)))
-        codes = ops.iand(self._shifted(place), ops.i32(3)) if self.b.isa.vector_bytes > 16 else self._planes(place)
-        return ops.add(total, ops.mul(splat(factor, lanes), self._value(codes, lanes)))
+        return ops.add(total, ops.mul(splat(factor, lanes), self._value(self.codes(place), lanes)))
+
+    def codes(self, place: Expr) -> Expr:
+        """The codes of the 16 outputs of a word: -1, 0 and 1 as 0, 1 and 2."""
+        ops = TirOps(self.b, WORD)
+        if self.b.isa.vector_bytes <= 16:
+            return self._planes(place)
+        return ops.iand(self._shifted(place), ops.i32(3))
 
     def _value(self, codes: Expr, lanes: int) -> Expr:
         ops = TirOps(self.b, lanes)
         return ops.to_float(ops.isub(codes, ops.i32(1)))
 
-    def _code(self, begin: Expr, output: Expr) -> Expr:
+    def code(self, begin: Expr, output: Expr) -> Expr:
         """The code of one output."""
         b = self.b
         within = b.let(tirx.truncmod(output, integer(WORD)))
@@ -132,13 +137,12 @@ class _Product:
         self.outputs = int(spec.results[0].shape[-1])
         self.group = spec.integer("group") if self.scales is not None else self.outputs
         self.groups = -(-self.outputs // self.group)
-        self.weights = _Trits(b, memory, words_of(self.outputs, "t2")) if trits else _Weights(b, memory, self.outputs)
+        self.weights = Trits(b, memory, words_of(self.outputs, "t2")) if trits else _Weights(b, memory, self.outputs)
         self.lanes = WORD if trits else float_lanes(isa)
         self.together = outputs_together(self.group, self.outputs)
         self.run = min(self.group, OUTPUTS) if self.together == OUTPUTS else self.group
         self.rows = b.extent(spec.operands[0].shape[:-1])
-        self.open = b.local("int32", NEURONS + TOGETHER)
-        self.found = b.cell(integer(0))
+        self.open = OpenList(b, self.hidden, NEURONS + TOGETHER)
 
     def build(self) -> Any:
         b, per = self.b, self.together // self.run
@@ -148,15 +152,15 @@ class _Product:
         )
         with b.loop(self.rows) as row:
             self._each_run(lambda begin, extent: self._clear(row, begin, extent))
-            self.found.set(integer(0))
+            self.open.found.set(integer(0))
             whole, rest = divmod(self.neurons, NEURONS)
             if whole:
                 with b.loop(whole) as piece:
                     self._piece(row, b.let(piece * NEURONS), NEURONS)
             if rest:
                 self._piece(row, integer(whole * NEURONS), rest)
-            with b.loop(b.let(self.found.get() + integer(0))) as i:
-                self._add(row, [b.let(self.open.load(i))], [])
+            with b.loop(self.open.count()) as i:
+                self._add(row, [self.open.number(i)], [])
         return b.finish()
 
     def _each_run(self, body: Any) -> None:
@@ -180,56 +184,21 @@ class _Product:
     def _piece(self, row: Expr, first: Expr, extent: int) -> None:
         """Finds the open ones of some neurons, and adds what they and those left give, in groups of ``TOGETHER``."""
         b = self.b
-        self._gather(b.let(row * self.neurons + first), first, extent)
-        count = b.let(self.found.get() + integer(0))
+        self.open.gather(b.let(row * self.neurons + first), first, extent)
+        count = self.open.count()
         several = b.let(tirx.truncdiv(count, integer(TOGETHER)))
         with b.loop(b.let(tirx.Min(several, integer(AHEAD)) * TOGETHER)) as i:
-            neuron = b.let(self.open.load(i))
+            neuron = self.open.number(i)
             self._ask_scales(neuron)
             self._each_run(partial(self.weights.ask, self.weights.begin(neuron)))
         with b.loop(several) as i:
             following = [tirx.Min((i + AHEAD) * TOGETHER + j, count - 1) for j in range(TOGETHER)]
-            ahead = [b.let(self.open.load(b.let(place))) for place in following]
-            self._add(row, [b.let(self.open.load(i * TOGETHER + j)) for j in range(TOGETHER)], ahead)
+            ahead = [self.open.number(b.let(place)) for place in following]
+            self._add(row, [self.open.number(i * TOGETHER + j) for j in range(TOGETHER)], ahead)
         left = b.let(count - several * TOGETHER)
         with b.loop(left) as i:
-            b.store(self.open, i, b.let(self.open.load(several * TOGETHER + i)))
-        self.found.set(left)
-
-    def _gather(self, place: Expr, first: Expr, extent: int) -> None:
-        """Puts the numbers of open neurons behind those in ``open``."""
-        b, ops = self.b, TirOps(self.b, 1)
-
-        def look(begin: Expr, length: int) -> None:
-            with b.loop(length) as i:
-                number = b.let(begin + i)
-                bits = ops.iand(ops.bits(self.hidden.load(place + number)), ops.i32(_MAGNITUDE))
-                at = self.found.get()
-                b.store(self.open, at, first + number)
-                self.found.set(ops.iadd(at, ops.iselect(ops.iequal(bits, ops.i32(0)), ops.i32(0), ops.i32(1))))
-
-        whole, rest = divmod(extent, TESTED)
-        if whole:
-            with b.loop(whole) as i:
-                begin = b.let(i * TESTED)
-                with b.when(tirx.NE(self._any(b.let(place + begin), TESTED), integer(0))), b.loop(TESTED // 8) as j:
-                    eight = b.let(begin + j * 8)
-                    with b.when(tirx.NE(self._any(b.let(place + eight), 8), integer(0))):
-                        look(eight, 8)
-        if rest:
-            look(integer(whole * TESTED), rest)
-
-    def _any(self, place: Expr, count: int) -> Expr:
-        """Bits of which some are set if one of 8 or 32 neurons is open."""
-        b, ops = self.b, TirOps(self.b, 8)
-        parts = [ops.bits(self.hidden.load(place + i, 8)) for i in range(0, count, 8)]
-        while len(parts) > 1:
-            parts = [ops.ior(parts[i], parts[i + 1]) for i in range(0, len(parts), 2)]
-        found = parts[0]
-        for lanes in (4, 2, 1):
-            halves = [shuffle([found], range(start, start + lanes)) for start in (0, lanes)]
-            found = TirOps(b, lanes).ior(b.hold(halves[0]), b.hold(halves[1]))
-        return b.let(TirOps(b, 1).iand(found, integer(_MAGNITUDE)))
+            b.store(self.open.numbers, i, self.open.number(several * TOGETHER + i))
+        self.open.found.set(left)
 
     def _add(self, row: Expr, neurons: list[Expr], ahead: list[Expr]) -> None:
         """Adds the rows of some neurons, while those of others are asked for."""

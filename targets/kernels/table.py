@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from chimerac.targets.kernels import (
     cached_attention,
     causal_conv,
+    chosen,
     elementwise,
     experts,
     gated_delta,
@@ -34,6 +35,7 @@ from chimerac.targets.kernels.tensorir import Build
 KERNELS: Mapping[str, Build] = {
     **cached_attention.KERNELS,
     **causal_conv.KERNELS,
+    **chosen.KERNELS,
     **elementwise.KERNELS,
     **experts.KERNELS,
     **gated_delta.KERNELS,

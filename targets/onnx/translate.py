@@ -10,6 +10,7 @@ from chimerac.compiler.ir.module import Op
 from chimerac.targets.onnx import (
     attention,
     cached_attention,
+    chosen,
     elementwise,
     experts,
     fused,
@@ -44,6 +45,7 @@ EXACT: Mapping[str, Translate] = {
     **experts.TRANSLATORS,
     **sparse.TRANSLATORS,
     **levels.TRANSLATORS,
+    **chosen.TRANSLATORS,
 }
 #: Op → its form of large operators, where it has another.
 FUSED: Mapping[str, Translate] = fused.TRANSLATORS

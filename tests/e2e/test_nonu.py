@@ -47,8 +47,11 @@ def logits_of(folder: Path, text: bytes) -> np.ndarray:
         {"weights": "ternary"},
         pytest.param({"weights": "int8"}, marks=pytest.mark.slow),
         {"gate_on": "attention", "active_threshold": 0.5},
+        {"weights": "ternary", "predictor_rank": 64, "initial_open": 0.3},
+        pytest.param({"weights": "int8", "predictor_rank": 64, "initial_open": 0.3}, marks=pytest.mark.slow),
+        {"predictor_rank": 64, "initial_open": 0.3},
     ],
-    ids=["ternary", "int8", "attention"],
+    ids=["ternary", "int8", "attention", "ternary-predicted", "int8-predicted", "predicted"],
 )
 def test_a_config_on_every_target(options: dict[str, Any], tmp_path: Path) -> None:
     """A build ends with the self-test; logits are those of the native bundle, bit for bit."""
@@ -85,7 +88,9 @@ def test_a_model_of_pytorch(options: dict[str, Any], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"weights": "ternary"}, {"gate_on": "attention", "active_threshold": 0.6}], ids=str
+    "options",
+    [{"weights": "ternary", "predictor_rank": 64}, {"gate_on": "attention", "active_threshold": 0.6}],
+    ids=["predicted", "attention"],
 )
 def test_bundles_agree_with_pytorch(options: dict[str, Any], tmp_path: Path) -> None:
     """A third of the neurons open; tables are codes of 3 bytes, which product and look-up share."""

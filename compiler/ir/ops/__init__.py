@@ -8,6 +8,7 @@ from types import MappingProxyType
 from chimerac.compiler.ir.ops import (
     attention,
     cached_attention,
+    chosen,
     elementwise,
     expert_products,
     experts,
@@ -41,6 +42,7 @@ _TABLE = {
         levels,
         rounded,
         sparse,
+        chosen,
         recurrent,
         attention,
         cached_attention,

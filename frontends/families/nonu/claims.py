@@ -52,11 +52,12 @@ def remarks_of(config: NonuConfig) -> tuple[Remark, ...]:
 
 def _own(config: NonuConfig) -> Iterator[Remark]:
     share = config.expected_active / config.matrix_params
+    up = f"a guess of rank {config.predictor_rank} chooses up rows" if config.predictor_rank else "all up rows are read"
     yield (
         Remark(
             "nonu-size",
             f"{config.matrix_params:,} weights in matrices, {config.neurons:,} neurons a layer; with the first biases "
-            f"{config.expected_active:,.0f} weights of open neurons a token, {share:.3%}. All of the up rows are read",
+            f"{config.expected_active:,.0f} weights of open neurons a token, {share:.3%}; {up}",
         )
     )
     if config.gate_on == "attention":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -46,7 +47,7 @@ class NonuFamily:
             reading.digest,
             shape,
             f"{shape.num_layers} layers of {shape.neurons:,} gated neurons, {shape.hidden_size} channels",
-            quantization=() if shape.weights == "f32" else (QUANTIZATION,),
+            quantization=() if shape.weights == "f32" and not shape.predictor_rank else (QUANTIZATION,),
             remarks=partial(remarks_of, shape),
             place=reading.place,
         )
@@ -109,6 +110,7 @@ def tensor_specs(config: NonuConfig) -> dict[str, TensorSpec]:
             **({"mlp.edge": number} if config.learned else {}),
             "mlp.up.weight": TensorSpec((neurons, width), matrix, decayed=decayed),
             "mlp.up.bias": TensorSpec((neurons,), "float32"),
+            **(_predictor_specs(config) if config.predictor_rank else {}),
         }
         specs.update((f"layers.{layer}.{name}", spec) for name, spec in within.items())
     specs["norm.weight"] = norm
@@ -117,10 +119,21 @@ def tensor_specs(config: NonuConfig) -> dict[str, TensorSpec]:
     return specs
 
 
+def _predictor_specs(config: NonuConfig) -> dict[str, TensorSpec]:
+    rank, neurons = config.predictor_rank, config.neurons
+    return {
+        "mlp.predictor.first": TensorSpec((rank, config.hidden_size), "ternary"),
+        "mlp.predictor.second": TensorSpec((neurons, rank), "ternary"),
+        "mlp.predictor.bias": TensorSpec((neurons,), "float32"),
+    }
+
+
 def initial_parts(name: str, config: NonuConfig, seed: int, elements: int) -> Iterator[np.ndarray]:
     """First values of a tensor."""
     size, layer = tensor_specs(config)[name].shape, int(name.split(".")[1]) if name.startswith("layers.") else 0
-    if name.endswith("up.bias"):
+    if name.endswith("predictor.bias"):
+        yield np.zeros(size, np.float32)
+    elif name.endswith("up.bias"):
         yield np.full(size, gate_bias(config, layer), np.float32)
     elif name.endswith("edge"):
         yield np.full(size, logit(config.threshold(layer)), np.float32)
@@ -129,7 +142,8 @@ def initial_parts(name: str, config: NonuConfig, seed: int, elements: int) -> It
     elif name in ("embedding.weight", "output.weight"):
         yield from uniform_parts(generator_of(seed, name), size, config.embedding_range, elements)
     else:
-        yield from normal_parts(generator_of(seed, name), size, SPREAD, elements)
+        spread = 1 / math.sqrt(size[1]) if ".predictor." in name else SPREAD
+        yield from normal_parts(generator_of(seed, name), size, spread, elements)
 
 
 FAMILY: Final = NonuFamily()

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from chimerac.frontends.families.nonu.gate import gate, hidden, trained_hidden
+from chimerac.frontends.families.nonu.predictor import LEAST, Predictor, chosen_only
 from chimerac.frontends.families.nonu.rounding import Rounding
 from chimerac.frontends.families.nonu.shape import NONU, SPREAD, NonuConfig, gate_bias, logit
 from chimerac.frontends.layers.norm import RMSNorm
@@ -82,6 +83,7 @@ class NonuMlp(nn.Module):
         self.down = nn.Parameter(torch.empty(config.neurons, config.hidden_size))
         edge = torch.tensor([logit(config.threshold(layer))])
         self.edge = nn.Parameter(edge) if config.learned else None
+        self.predictor = Predictor(config) if config.predictor_rank else None
         self.open: Tensor | None = None  #: neurons that were open, in the mean over the tokens of the last call
 
     def threshold(self) -> Tensor | float:
@@ -100,8 +102,12 @@ class NonuMlp(nn.Module):
             self.open = torch.full((), float(self.config.neurons))
             return self.rounding.gather(F.gelu(z), self.down)
         edge = self.threshold()
-        self.open = (z.detach() > edge).sum(-1).double().mean()
         inner = trained_hidden(z, edge, self.config.ste) if self.training else hidden(z, edge)
+        is_open = z.detach() > edge
+        if self.predictor is not None:
+            guess = self.predictor(x)
+            inner, is_open = chosen_only(inner, guess, is_open), is_open & (guess.detach() > LEAST)
+        self.open = is_open.sum(-1).double().mean()
         return self.rounding.gather(inner, self.down)
 
 

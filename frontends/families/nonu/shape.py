@@ -51,6 +51,7 @@ class NonuConfig:
         ste: gradient of the gate: sigmoid' around the threshold, or that of the identity.
         weights: format of the matrices of layers, in training and once compiled; "f32" rounds nothing.
         initial_open: share of the neurons that the first biases leave open.
+        predictor_rank: of the guess of open neurons, which spares the rows of others; 0: there is none.
         seed: of random weights.
 
     Raises:
@@ -79,6 +80,7 @@ class NonuConfig:
     ste: Estimator = "shifted"
     weights: Weights = "f32"
     initial_open: float = OPEN
+    predictor_rank: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -107,7 +109,8 @@ class NonuConfig:
         if self.intermediate_size is not None:
             return self.intermediate_size
         layer = (self.total_params - self.embedding_params) / self.num_layers
-        return round((layer - 4 * self.hidden_size**2) / (2 * self.hidden_size))
+        rest = layer - 4 * self.hidden_size**2 - self.predictor_rank * self.hidden_size
+        return round(rest / (2 * self.hidden_size + self.predictor_rank))
 
     @property
     def learned(self) -> bool:
@@ -118,6 +121,7 @@ class NonuConfig:
     def matrix_params(self) -> int:
         """Numbers of all matrices."""
         layer = 4 * self.hidden_size**2 + 2 * self.hidden_size * self.neurons
+        layer += self.predictor_rank * (self.hidden_size + self.neurons)
         return self.embedding_params + self.num_layers * layer
 
     def threshold(self, layer: int) -> float:
@@ -172,10 +176,14 @@ def _widths(config: NonuConfig) -> Iterator[tuple[str, str]]:
 
 
 def _gates(config: NonuConfig) -> Iterator[tuple[str, str]]:
+    if config.predictor_rank < 0:
+        yield "predictor_rank", "predictor_rank must be 0 or more"
     if config.gate_on != "attention":
         return
     if config.attention == "linear":
         yield "attention", "linear attention has no weights that gate_on 'attention' could gate"
+    if config.predictor_rank:
+        yield "predictor_rank", "a predictor guesses which neurons are open: with gate_on 'attention' all are"
     if config.thresholds is not None or config.learned:
         key = "thresholds" if config.thresholds is not None else "dynamic_threshold"
         yield key, "thresholds of layers are those of neurons: gate_on 'attention' has active_threshold"

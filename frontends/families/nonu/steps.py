@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from chimerac.frontends.families.nonu.gate import hidden
 from chimerac.frontends.families.nonu.layers import THETA, NonuLayer, linear_features
+from chimerac.frontends.families.nonu.predictor import LEAST
 from chimerac.frontends.families.nonu.shape import BLOCK, GROUP, NonuConfig
 from chimerac.frontends.layers import ops
 from chimerac.frontends.layers.norm import RMSNorm
@@ -79,12 +80,26 @@ class NonuSteps(nn.Module):
 
     def _neurons(self, layer: NonuLayer, x: Tensor) -> Tensor:
         mlp = layer.mlp
-        z = self._product(x, mlp.up.weight) + mlp.up.bias
-        inner = F.gelu(z) if self.config.gate_on == "attention" else hidden(z, mlp.threshold())
+        if mlp.predictor is not None:
+            guess = mlp.predictor.step(x)
+            z = self._chosen((guess > LEAST).float(), x, mlp.up.weight) + mlp.up.bias
+            inner = torch.where(guess > LEAST, hidden(z, mlp.threshold()), 0.0)
+        else:
+            z = self._product(x, mlp.up.weight) + mlp.up.bias
+            inner = F.gelu(z) if self.config.gate_on == "attention" else hidden(z, mlp.threshold())
         if self.config.weights == "f32":
             return inner @ mlp.down
         product = ops.int8_sparse_linear if self.config.weights == "int8" else ops.ternary_sparse_linear
         found: Tensor = product(inner, mlp.down, GROUP)
+        return found
+
+    def _chosen(self, chosen: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        """``_product`` with the rows of what is chosen [T, N]."""
+        if self.config.weights == "f32":
+            plain: Tensor = ops.chosen_linear(chosen, x, weight)
+            return plain
+        product = ops.int8_chosen_linear if self.config.weights == "int8" else ops.ternary_chosen_linear
+        found: Tensor = product(chosen, x, weight, GROUP, BLOCK)
         return found
 
     def _product(self, x: Tensor, weight: Tensor) -> Tensor:

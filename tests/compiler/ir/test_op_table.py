@@ -67,21 +67,24 @@ def test_what_the_declarations_say() -> None:
     }
     grouped = {f"grouped_{kind}_linear" for kind in ("ternary", "int8", "bfloat16", "float16")}
     sparse = {f"{kind}_sparse_linear" for kind in ("ternary", "int8", "bfloat16", "float16")}
+    chosen = {f"{kind}_chosen_linear" for kind in ("ternary", "int8")}
     reductions = {f"reduce_{name}" for name in ("sum", "max", "min", "prod")}
     reductions |= {"argmax", "argmin", "cumsum", "softmax", "log_softmax"}
     moves = {"gather", "take_along", "unfold"}
     assert found == {
-        "gone when lowered": embeddings | linears | grouped | sparse,
+        "gone when lowered": embeddings | linears | grouped | sparse | chosen,
         "gone when unrolled": {"loop"},
         "relabels": {"reshape", "last_token"},
-        "packed": {"ternary_matmul", "grouped_ternary_matmul", "ternary_look_up", "ternary_sparse_matmul"},
+        "packed": {"ternary_matmul", "grouped_ternary_matmul", "ternary_look_up", "ternary_sparse_matmul"}
+        | {"ternary_chosen_matmul"},
         "one row": embeddings | {"embedding", "look_up", "ternary_look_up", "levels_look_up"},
         "experts": {"grouped_ternary_matmul", "grouped_int8_matmul", "grouped_linear", "grouped_rms_norm"},
         "row-wise": linears
         | reductions
         | {"rms_norm", "l2_norm", "linear", "quantize", "slice", "concat", "pad", "unfold", "layer_norm", "sort"}
-        | {"walsh_hadamard", "sparse_linear", "levels_matmul"}
-        | sparse,
+        | {"walsh_hadamard", "sparse_linear", "levels_matmul", "chosen_linear"}
+        | sparse
+        | chosen,
         "folds": reductions | moves | {"reshape", "slice", "concat", "transpose", "pad", "matmul"},
         "guarded": {"titans_anchor", "titans_update", "window_attention"},
     }

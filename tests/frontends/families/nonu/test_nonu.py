@@ -18,6 +18,7 @@ from chimerac.frontends.families.nonu.codes import rounded
 from chimerac.frontends.families.nonu.family import FAMILY, tensor_specs
 from chimerac.frontends.families.nonu.gate import gate, hidden, trained_hidden
 from chimerac.frontends.families.nonu.layers import NonuLayer, gated_attention, linear_attention
+from chimerac.frontends.families.nonu.predictor import LEAST
 from chimerac.frontends.families.nonu.shape import NONU, logit
 from chimerac.frontends.families.stepwise import StepSession
 from chimerac.models.nonu import NonuAdam, NonuConfig, NonuModel
@@ -189,6 +190,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"gate_on": "attention", "active_threshold": 0.6},
     {"weights": "ternary"},
     {"weights": "int8", "gate_on": "attention"},
+    {"predictor_rank": 8},
+    {"predictor_rank": 8, "weights": "ternary"},
 ]
 
 
@@ -232,6 +235,30 @@ def test_training_rounds_as_kernels_do_unless_it_is_told_not_to() -> None:
         near = rounded_form(ids)
     assert near.dtype == torch.float32
     torch.testing.assert_close(near, rounded_form(ids), rtol=0.1, atol=0.05)
+
+
+def test_a_predictor_learns_the_gate_and_only_that() -> None:
+    """Of a matrix of its rank it soon finds nearly all that is open, and chooses few others."""
+    config = NonuConfig(**{**SIZES, "hidden_size": 64, "predictor_rank": 32, "intermediate_size": 200})
+    torch.manual_seed(9)
+    mlp = NonuModel(config).blocks()[0].mlp.train()
+    assert mlp.predictor is not None
+    with torch.no_grad():
+        mlp.up.weight.copy_(torch.randn(200, 6) @ torch.randn(6, 64) / 6)
+        mlp.up.bias.fill_(float(torch.as_tensor(mlp.threshold())) - 4)
+    x = torch.randn(400, 64)
+    optimiser = torch.optim.Adam(mlp.predictor.parameters(), lr=3e-2)
+    for _ in range(150):
+        optimiser.zero_grad()
+        (mlp(x) * 0).sum().backward()
+        optimiser.step()
+    with torch.no_grad():
+        is_open = mlp.up(x) > mlp.threshold()
+        chosen = mlp.predictor(x) > LEAST
+    assert 0.02 < float(is_open.float().mean()) < 0.3
+    assert float((is_open & chosen).sum() / is_open.sum()) > 0.9
+    assert float(chosen.float().mean()) < 0.5
+    assert float(gradient(mlp.up.weight).abs().max()) == 0  # what the guess learns moves nothing else
 
 
 def test_adaptive_thresholds_stay_within_their_bounds() -> None:
@@ -314,6 +341,8 @@ def test_small_steps_are_not_lost(dtype: torch.dtype) -> None:
         ({"gate_on": "head"}, "not one of neuron, attention"),
         ({"vocab_size": 0}, "1 or more"),
         ({"initial_open": 1.0}, "initial_open"),
+        ({"predictor_rank": -1}, "0 or more"),
+        ({"predictor_rank": 8, "gate_on": "attention"}, "all are"),
         ({"gate_on": "attention", "attention": "linear"}, "no weights"),
         ({"gate_on": "attention", "dynamic_threshold": True}, "those of neurons"),
         ({"gate_on": "attention", "thresholds": (0.1, 0.1, 0.1)}, "those of neurons"),
@@ -325,7 +354,7 @@ def test_numbers_that_make_no_model(options: dict[str, Any], said: str) -> None:
     assert caught.value.code == "CHM220"
 
 
-@pytest.mark.parametrize("options", [{}, {"tie": False, "dynamic_threshold": True}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"tie": False, "dynamic_threshold": True}, {"predictor_rank": 8}], ids=str)
 def test_the_table_of_tensors_is_that_of_the_module(options: dict[str, Any]) -> None:
     config = NonuConfig(**{**SIZES, **options})
     module = FAMILY.make(config)
