@@ -89,6 +89,8 @@ export interface Manifest {
     exit_threshold?: number;
     modes?: Record<string, { loops: number }>;
   };
+  /** Answers of the default grammar whose e**(score / temperature) is below the threshold become this answer. */
+  refusal?: { threshold: number; temperature: number; answer: string };
   /** How conversations are put into tokens: docs/bundle.md. */
   chat?: {
     pieces?: {

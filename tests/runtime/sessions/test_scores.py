@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import subprocess
@@ -138,6 +139,48 @@ def test_an_unlikely_answer_is_refused(refusing: Callable[[bf.Refusal], Session]
         assert [piece.text for piece in pieces[:-1]] == [""] * (len(pieces) - 1)
         assert [piece.token for piece in pieces] == [piece.token for piece in whole]
         assert (session.refused, session.score) == (False, score)
+
+
+SCRIPT = """
+const { Chimera } = await import(process.argv[1]);
+const model = await Chimera.load(process.argv[2]);
+const found = [];
+for (const options of [{ score: true }, {}, { refuse: false }]) {
+  const steps = model.generate("hello", { maxTokens: 8, ...options });
+  let text = "";
+  for await (const piece of steps) text += piece.text;
+  const { score, refused, text: whole } = await steps.result;
+  found.push([score, refused, text === whole && text]);
+}
+console.log(JSON.stringify(found));
+await model.dispose();
+"""
+
+
+def test_a_worker_tells_the_score(wasm_toy: Any, toy: Any, tmp_path: Path) -> None:
+    """Models of JavaScript compute in one, and answers come back from it."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("needs Node.js")
+    with load(toy.folder) as session:
+        plain = text(session, max_tokens=8, score=True)
+        score = session.score
+    shutil.copytree(wasm_toy.folder, tmp_path / "own")
+    for refusal, first, refused in ((None, plain, False), (replace(REFUSAL, threshold=1.0), REFUSAL.answer, True)):
+        bf.write_manifest(tmp_path / "own", replace(wasm_toy.manifest, refusal=refusal))
+        command = [
+            node,
+            "--input-type=module",
+            "-e",
+            SCRIPT,
+            str(bf.WEB_DIRECTORY / "chimera.mjs"),
+            str(tmp_path / "own"),
+        ]
+        found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
+        assert [row[1:] for row in found] == [[refused, first], [refused, first], [False, plain]]
+        assert found[2][0] is None
+        assert refused or found[0][0] == score
+        assert (found[1][0] is None) != refused  # a bundle that refuses counts
 
 
 def test_self_tests_are_never_refused(refusing: Callable[[bf.Refusal], Session]) -> None:

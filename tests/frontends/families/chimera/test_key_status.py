@@ -49,6 +49,7 @@ FLIPS: dict[str, list[str]] = {
     "grammar.soft_constraints": ["grammar.soft_constraints=[]"],
     "grammar.default": ["grammar.default=json"],
     "grammar.schema": [],
+    "grammar.refusal": ["grammar.refusal={threshold: 0.5, temperature: 2, answer: no}"],
     "generation.temperature": ["generation.temperature=0.5"],
     "semantic_memory.vector_storage": ["semantic_memory.vector_storage=uint64_x17"],
     "semantic_memory.vector_bits": ["semantic_memory.vector_bits=2048"],
@@ -92,6 +93,7 @@ def evidence(config: ModelConfig) -> dict[str, Any]:
     return {
         "module": dataclasses.replace(without, loop=loop),
         "generation": made.generation,
+        "refusal": made.refusal,
         "names": (made.name, made.file_names),
         "grammars": grammars and dataclasses.replace(grammars, storage_mb=None),  # a limit
         "special tokens": made.specials,
