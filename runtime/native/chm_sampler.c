@@ -129,6 +129,23 @@ static bool score(const chm_sampling *sampling, const float *logits, int32_t voc
   return largest != CHM_EXCLUDED;
 }
 
+/* The likeliest token where nothing changes the logits: one pass, which writes nothing. -1: all are excluded. */
+__attribute__((noinline)) static int32_t likeliest(const float *logits, int32_t vocab, const uint8_t *excluded) {
+  int32_t best = -1;
+  float largest = CHM_EXCLUDED;
+  for (int32_t begin = 0; begin < vocab; begin += BLOCK) {
+    int32_t end = vocab - begin < BLOCK ? vocab : begin + BLOCK;
+    if (best >= 0 && end == begin + BLOCK && !(bounded(largest_of(logits + begin)) > largest)) continue;
+    for (int32_t id = begin; id < end; ++id) {
+      if (!(bounded(logits[id]) > largest) || chm_is_nan(logits[id])) continue;
+      if (excluded && excluded[id >> 3] >> (id & 7) & 1) continue;
+      best = id;
+      largest = bounded(logits[id]);
+    }
+  }
+  return best;
+}
+
 /* Put candidates into order: the best `most`, or all of them, as a heap that has the last one at its root. Returns whether
  * there are more than these. */
 static bool select(int32_t vocab, const float *scores, uint32_t most, uint32_t *order, uint32_t *count) {
@@ -157,47 +174,57 @@ static bool select(int32_t vocab, const float *scores, uint32_t most, uint32_t *
   return more;
 }
 
+#define DEPTH 8.0f /* below the best score, where nearly all mass is found first */
+
+/* Of all candidates, the best ones with this mass: into order[first..end), and return first. Those that are far below the best
+ * one are seldom needed, and putting a heap of them in order would take longer than all the rest. */
+static uint32_t nucleus(int32_t vocab, const float *scores, float largest, const float *mass, float threshold,
+                        uint32_t *order, uint32_t *end) {
+  for (float depth = DEPTH;; depth *= 4.0f) {
+    bool all = depth > 64.0f * DEPTH;
+    float least = all ? -CHM_LARGEST : largest - depth, cumulative = 0.0f;
+    uint32_t count = 0, kept = 0;
+    for (int32_t begin = 0; begin < vocab; begin += BLOCK) {
+      int32_t until = vocab - begin < BLOCK ? vocab : begin + BLOCK;
+      if (until == begin + BLOCK && !(largest_of(scores + begin) >= least)) continue;
+      for (int32_t id = begin; id < until; ++id)
+        if (scores[id] >= least) order[count++] = (uint32_t)id;
+    }
+    uint32_t left = count;
+    make_heap(order, count, scores, false);
+    while (kept < count && (!kept || cumulative < threshold)) {
+      cumulative = cumulative + mass[take_root(order, &left, scores, false)];
+      ++kept;
+    }
+    *end = count;
+    if (all || cumulative >= threshold) return count - kept; /* what a heap gives comes to its end */
+  }
+}
+
 /* Put the survivors of top-k and top-p into order[first..end) and return first. */
 static uint32_t filter(const chm_sampling *sampling, int32_t vocab, const float *scores, float *mass, uint32_t *order,
                        uint32_t *end) {
-  bool limited = select(vocab, scores, sampling->top_k > 0 ? (uint32_t)sampling->top_k : UINT32_MAX, order, end);
-  uint32_t count = *end, left = count, kept = 0;
+  uint32_t most = sampling->top_k > 0 ? (uint32_t)sampling->top_k : UINT32_MAX;
+  bool limited = most < (uint32_t)vocab || !(sampling->top_p < 1.0f);
+  if (limited) limited = select(vocab, scores, most, order, end);
   if (!(sampling->top_p < 1.0f)) return 0;
-  if (limited) {
-    while (left) take_root(order, &left, scores, true); /* the best one comes first */
-    for (int32_t id = 0; id < vocab; ++id) mass[id] = 0.0f;
-    for (uint32_t k = 0; k < count; ++k) mass[order[k]] = chm_exp(scores[order[k]] - scores[order[0]]);
-  } else {
-    make_heap(order, count, scores, false);
-    float largest = scores[order[0]];
+  if (!limited) {
+    float largest = chm_max(scores[likeliest(scores, vocab, NULL)], -CHM_LARGEST); /* not that of an excluded one */
     for (int32_t id = 0; id < vocab; ++id) mass[id] = chm_exp(scores[id] - largest);
+    float threshold = sampling->top_p * chm_lanes8_sum(mass, (uint64_t)vocab);
+    return nucleus(vocab, scores, largest, mass, threshold, order, end);
   }
+  uint32_t count = *end, left = count, kept = 0;
+  while (left) take_root(order, &left, scores, true); /* the best one comes first */
+  for (int32_t id = 0; id < vocab; ++id) mass[id] = 0.0f;
+  for (uint32_t k = 0; k < count; ++k) mass[order[k]] = chm_exp(scores[order[k]] - scores[order[0]]);
   float threshold = sampling->top_p * chm_lanes8_sum(mass, (uint64_t)vocab), cumulative = 0.0f;
   do {
-    cumulative = cumulative + mass[limited ? order[kept] : take_root(order, &left, scores, false)];
+    cumulative = cumulative + mass[order[kept]];
     ++kept;
   } while (cumulative < threshold && kept < count);
-  if (limited) *end = kept;
-  return limited ? 0 : count - kept; /* what a heap gives comes to its end */
-}
-
-/* ---- the likeliest token ---- */
-
-/* The likeliest token where nothing changes the logits: one pass, which writes nothing. -1: all are excluded. */
-static int32_t likeliest(const float *logits, int32_t vocab, const uint8_t *excluded) {
-  int32_t best = -1;
-  float largest = CHM_EXCLUDED;
-  for (int32_t begin = 0; begin < vocab; begin += BLOCK) {
-    int32_t end = vocab - begin < BLOCK ? vocab : begin + BLOCK;
-    if (best >= 0 && end == begin + BLOCK && !(bounded(largest_of(logits + begin)) > largest)) continue;
-    for (int32_t id = begin; id < end; ++id) {
-      if (!(bounded(logits[id]) > largest) || chm_is_nan(logits[id])) continue;
-      if (excluded && excluded[id >> 3] >> (id & 7) & 1) continue;
-      best = id;
-      largest = bounded(logits[id]);
-    }
-  }
-  return best;
+  *end = kept;
+  return 0;
 }
 
 int32_t chm_sample(const chm_sampling *sampling, const float *logits, int32_t vocab, const uint8_t *excluded,

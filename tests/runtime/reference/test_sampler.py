@@ -197,6 +197,20 @@ def test_draws_among_many_without_computing_all_noise(internals: ct.CDLL) -> Non
         assert chosen == sample(logits, np.zeros(4001, bool), [], round, settings), round
 
 
+@pytest.mark.parametrize(("behind", "count"), [(7.99, 3000), (8.01, 4000), (9.0, 8130), (20.0, 300), (40.0, 300)])
+def test_most_of_the_mass_may_be_far_behind_the_best(internals: ct.CDLL, behind: float, count: int) -> None:
+    random = np.random.default_rng(4)
+    for round in range(12):
+        logits = np.full(count + 70, -1e30, np.float32)
+        logits[:count] = -behind - random.random(count) * 1e-3
+        logits[round] = 0.0
+        random.shuffle(logits)
+        excluded = random.random(logits.size) < 0.01
+        settings = drawing(top_p=float(random.choice([0.4, 0.9, 0.99, 0.999999])), temperature=1.0, seed=round)
+        chosen = sample_c(internals, logits, excluded, list[int](), round, settings)
+        assert chosen == sample(logits, excluded, [], round, settings), round
+
+
 def test_greedy_takes_the_lowest_of_equals(internals: ct.CDLL) -> None:
     logits = np.array([0, 5, 5, 1], np.float32)
     none = np.zeros(4, bool)
