@@ -19,6 +19,7 @@ from chimerac.compiler.cli.output import finish_output, prepare_streams, say
 from chimerac.compiler.cli.run import run
 from chimerac.compiler.cli.runtime import runtime
 from chimerac.compiler.cli.serve import serve
+from chimerac.compiler.cli.spans import spans
 from chimerac.compiler.cli.targets import targets
 from chimerac.compiler.cli.train import train
 from chimerac.compiler.cli.verify import verify
@@ -36,6 +37,7 @@ COMMANDS = (
     check,
     explain,
     grammar,
+    spans,
     inspect,
     verify,
     targets,

@@ -33,6 +33,9 @@ HISTORY_TOKENS: Final = 256  #: window of the repetition penalty
 MAX_PENDING: Final = 16  #: tokens that were chosen and not run yet
 MAX_TENSORS: Final = 256  #: inputs, and results, of an entry
 GRAMMAR_PLACE_BYTES: Final = 1032  #: of a place in a grammar: docs/fstpack.md
+MAX_SPANS: Final = 1 << 19  #: of a bank: docs/sfpack.md
+MAX_SPAN_TOKENS: Final = 64
+SPAN_SCAN: Final = 8192  #: spans of a bank at most that needs no index of keys
 
 #: dtype names of safetensors that chimerac writes, with their size in bytes
 DTYPES: Final[dict[str, int]] = {
@@ -51,7 +54,8 @@ KIND_WEIGHTS: Final = "b158"
 KIND_TOKENIZER: Final = "tokenizer"
 KIND_GRAMMARS: Final = "fstpack"
 KIND_STATE: Final = "state"
-KINDS: Final = (KIND_WEIGHTS, "experts", "sfpack", KIND_GRAMMARS, "seedpack", KIND_TOKENIZER, KIND_STATE)
+KIND_SPANS: Final = "sfpack"
+KINDS: Final = (KIND_WEIGHTS, "experts", KIND_SPANS, KIND_GRAMMARS, "seedpack", KIND_TOKENIZER, KIND_STATE)
 
 KEY_KIND: Final = "chimera.kind"
 KEY_ABI: Final = "chimera.abi"
@@ -171,6 +175,7 @@ STATUSES: Final = (
     Status(430, "TOKENIZER", "the tokenizer is not valid"),
     Status(431, "GRAMMAR", "the grammar is not valid, or for another tokenizer"),
     Status(432, "GRAMMAR_TOKEN", "the grammar does not allow the token"),
+    Status(433, "SPANS", "the bank of spans is not valid, or for another tokenizer"),
     Status(440, "NODE", "Node.js, which runs wasm bundles, is missing or has failed"),
     Status(450, "SELF_TEST", "the bundle does not compute what it computed when it was built"),
 )

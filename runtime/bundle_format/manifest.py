@@ -33,7 +33,7 @@ from chimerac.runtime.errors import BundleError
 
 #: Key of ``provenance``: how many weights were read for a token, of a model with gated neurons.
 ACTIVE: Final = "active weights"
-FILE_ROLES: Final = ("code", "variant", "weights", "tokenizer", "grammar", "data", "runtime", "document")
+FILE_ROLES: Final = ("code", "variant", "weights", "tokenizer", "grammar", "spans", "data", "runtime", "document")
 #: Bytes of a part of a file that is downloaded in parts, and how many parts there are at most.
 CHUNK_BYTES: Final = 1 << 20
 MOST_CHUNKS: Final = 1024
@@ -53,7 +53,7 @@ class Chunks:
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A file in the folder of the bundle. ``role`` is one of FILE_ROLES; code, weights and tokenizer are single.
+    """A file in the folder of the bundle. ``role`` is one of FILE_ROLES; code, weights, tokenizer and spans are single.
 
     ``chunks`` are there where loaders get the file in parts, over a network.
     """
@@ -321,7 +321,8 @@ def _manifest(row: dict[str, Any], schema: int, abi: str) -> Manifest:
     roles = [entry.role for entry in files]
     for role in ("code", "weights"):
         need(roles.count(role) == 1, f"{roles.count(role)} files have the role {role}, not one")
-    need(roles.count("tokenizer") <= 1, "more than one tokenizer")
+    for role in ("tokenizer", "spans"):
+        need(roles.count(role) <= 1, f"more than one file has the role {role}")
     memory = object_of(row["memory"], "memory", {"weights_bytes", "state_bytes", "arena_bytes"})
     provenance = object_of(row["provenance"], "provenance", set())
     entries = read_entries(row.get("entries", []))

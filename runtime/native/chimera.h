@@ -33,6 +33,7 @@ extern "C" {
 
 typedef struct chm_bundle chm_bundle;   /* weights and tokenizer, read only */
 typedef struct chm_session chm_session; /* one sequence of tokens, or of calls, and its recurrent state */
+typedef struct chm_bank chm_bank;       /* spans of tokens to guess from, read only */
 typedef struct chm_pack chm_pack;       /* grammars in a container, read only */
 typedef struct chm_names chm_names;     /* the names of a home, read only */
 typedef struct chm_grammar chm_grammar; /* one grammar, a place in a text, and masks that were made before */
@@ -197,20 +198,37 @@ CHM_API int32_t chm_speculates(void);
  * passes of so many tokens, whether it pays or not. CHM_ERROR_STATE: the bundle was built without. */
 CHM_API int32_t chm_session_set_speculation(chm_session *session, int32_t nodes);
 /* Numbers since the last chm_session_begin_generation: passes; guesses; those that were taken; passes of which not all were
- * taken; guesses and taken ones by who guessed: earlier text, the grammar, a drafter. */
+ * taken; guesses and taken ones by who guessed: earlier text, the grammar, a drafter, the bank. Fewer than CHM_COUNTERS may be
+ * asked for. */
 enum {
   CHM_COUNTER_PASSES = 0,
   CHM_COUNTER_ROLLBACKS = 1,
-  CHM_COUNTER_PROPOSED = 2, /* and 4, 6, 8 by who guessed */
-  CHM_COUNTER_ACCEPTED = 3  /* and 5, 7, 9 */
+  CHM_COUNTER_PROPOSED = 2, /* and 4, 6, 8, 10 by who guessed */
+  CHM_COUNTER_ACCEPTED = 3  /* and 5, 7, 9, 11 */
 };
-#define CHM_COUNTERS 10
+#define CHM_COUNTERS 12
 CHM_API int32_t chm_session_counters(chm_session *session, uint64_t *counters, size_t count);
 /* Guesses of the caller's own, in place of others: a tree below the last token of the text, of which position tokens are
  * known. Sets tokens and parents, each a node before it or -1 for that token, of at most most nodes, and returns their
  * number; it may be called in the middle of any call that generates. NULL: none. */
 typedef int32_t (*chm_drafter)(void *context, int32_t position, int32_t *tokens, int32_t *parents, int32_t most);
 CHM_POSIX_API int32_t chm_session_set_drafter(chm_session *session, chm_drafter drafter, void *context);
+
+/* Open a bank of spans, docs/sfpack.md, aligned to 8 bytes, which must stay unchanged until it is closed; the bundle stays open
+ * as long. Any number of sessions guess from one. Without checksums only sizes are looked at, in no time: what is wrong in
+ * it then leads to wrong guesses only. allocator NULL: the bundle's. CHM_ERROR_STATE: the bundle was built without
+ * speculation, or has no tokenizer. CHM_ERROR_SPANS: the bank is not valid, or for another tokenizer. */
+CHM_API int32_t chm_bank_open(chm_bundle *bundle, const void *data, size_t bytes, uint32_t flags,
+                              const chm_allocator *allocator, chm_bank **bank);
+/* The same for a file, which is mapped. */
+CHM_POSIX_API int32_t chm_bank_open_file(chm_bundle *bundle, const char *path, uint32_t flags,
+                                         const chm_allocator *allocator, chm_bank **bank);
+/* CHM_ERROR_STATE, and nothing done, while sessions guess from it. */
+CHM_API int32_t chm_bank_close(chm_bank *bank);
+/* Its spans. */
+CHM_API int32_t chm_bank_count(const chm_bank *bank);
+/* Guess from a bank of the same bundle too, until the session is closed or told another one; NULL: from none. */
+CHM_API int32_t chm_session_set_bank(chm_session *session, chm_bank *bank);
 
 /* float[vocab] after the last token that was run, NULL before the first. Valid until the next token is run. */
 CHM_API const float *chm_session_logits(const chm_session *session);

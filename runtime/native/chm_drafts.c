@@ -3,6 +3,7 @@
 
 #define MOST_SUFFIX 5 /* tokens that a place in the past has in common with the end of the text, */
 #define LEAST_SUFFIX 2
+#define SURE_SUFFIX 4 /* and that says more than a bank of spans */
 #define WIDTH 4       /* different guesses of the token after the text */
 
 /* ---- trees ---- */
@@ -97,34 +98,68 @@ static int32_t add(chm_guesses *guesses, int32_t above, int32_t token, uint8_t g
 }
 
 /* Guess tokens one after the other, as far as the grammar allows them. */
-static void add_span(chm_guesses *guesses, const int32_t *past, uint32_t begin, uint32_t end, chm_configuration place) {
+static void add_chain(chm_guesses *guesses, const int32_t *tokens, uint32_t count, uint8_t guesser) {
   chm_grammar *grammar = guesses->session->grammar;
+  chm_configuration place = guesses->session->sequence.place;
   int32_t node = guesses->end;
-  for (uint32_t i = begin; i != end && node >= 0; ++i) {
-    int32_t token = past[i % CHM_PAST];
-    if (grammar && !chm_configuration_accept(grammar, &place, token)) return;
-    node = add(guesses, node, token, CHM_LOOKED_UP);
+  for (uint32_t i = 0; i < count && node >= 0; ++i) {
+    if (grammar && !chm_configuration_accept(grammar, &place, tokens[i])) return;
+    node = add(guesses, node, tokens[i], guesser);
   }
 }
 
 /* The token k before the end of the text; tokens are counted on for ever, and the last CHM_PAST are there. */
 static int32_t before_end(const chm_spans *spans, uint32_t end, uint32_t k) { return spans->past[(end - 1 - k) % CHM_PAST]; }
 
-/* What followed the same last tokens before: long suffixes first, then the latest. */
-static void look_up(chm_guesses *guesses) {
+/* What followed the same last tokens before, at least so many: long suffixes first, then the latest. */
+static void look_up(chm_guesses *guesses, uint32_t most, uint32_t least) {
   const chm_spans *spans = guesses->session->spans;
   uint32_t end = spans->seen, known = end < CHM_PAST ? end : CHM_PAST;
   uint32_t oldest = end - known;
-  for (uint32_t suffix = MOST_SUFFIX; suffix >= LEAST_SUFFIX; --suffix) {
+  for (uint32_t suffix = most; suffix >= least; --suffix) {
     if (known <= suffix) continue;
     for (uint32_t at = end - 1; at - oldest >= suffix; --at) { /* the tokens before at are compared */
       uint32_t same = 0;
       while (same < suffix && before_end(spans, at, same) == before_end(spans, end, same)) ++same;
       if (same < suffix) continue;
-      add_span(guesses, spans->past, at, end, guesses->session->sequence.place);
+      int32_t tokens[CHM_MOST_NODES];
+      uint32_t count = 0;
+      while (count < CHM_MOST_NODES && at + count != end) {
+        tokens[count] = spans->past[(at + count) % CHM_PAST];
+        ++count;
+      }
+      add_chain(guesses, tokens, count, CHM_LOOKED_UP);
       if (guesses->tree->n >= guesses->most) return;
     }
     if (guesses->tree->n > guesses->end + 1) return; /* shorter suffixes say less */
+  }
+}
+
+/* The rest of a span from the bank. */
+static void add_candidate(chm_guesses *guesses, const chm_bank *bank, const chm_candidate *candidate) {
+  chm_span span = chm_bank_span(bank, candidate->span);
+  int32_t tokens[CHM_MOST_NODES];
+  uint32_t count = 0;
+  for (uint32_t i = candidate->known; i < span.count && count < CHM_MOST_NODES; ++i)
+    tokens[count++] = chm_bank_token(bank, span.at + i);
+  add_chain(guesses, tokens, count, CHM_BANKED);
+}
+
+/* Spans of the bank, the best first; the text may go on in the first one. */
+static void ask_bank(chm_guesses *guesses) {
+  chm_spans *spans = guesses->session->spans;
+  chm_inside *inside = &spans->inside;
+  if (!spans->bank) return;
+  chm_candidate found[CHM_CANDIDATES], best;
+  int32_t last[CHM_LAST_TOKENS];
+  uint32_t known = spans->seen < CHM_LAST_TOKENS ? spans->seen : CHM_LAST_TOKENS;
+  for (uint32_t i = 0; i < known; ++i) last[i] = before_end(spans, spans->seen, i);
+  uint32_t count = chm_bank_find(spans->bank, last, known, found);
+  if (inside->span.count && inside->candidate.known < inside->span.count) found[count++] = inside->candidate;
+  inside->span.count = 0;
+  for (bool first = true; guesses->tree->n < guesses->most && chm_bank_best(found, &count, &best); first = false) {
+    if (first) *inside = (chm_inside){best, chm_bank_span(spans->bank, best.span)};
+    add_candidate(guesses, spans->bank, &best);
   }
 }
 
@@ -168,6 +203,8 @@ void chm_drafts_add(chm_session *session, int32_t most, int32_t levels) {
     ask_drafter(&guesses);
     return;
   }
-  look_up(&guesses);
+  look_up(&guesses, MOST_SUFFIX, spans->bank ? SURE_SUFFIX : LEAST_SUFFIX);
+  ask_bank(&guesses);
+  if (spans->bank) look_up(&guesses, SURE_SUFFIX - 1, LEAST_SUFFIX);
   add_forced(&guesses);
 }

@@ -20,6 +20,9 @@
 #define CHM_MAX_PENDING 16u
 #define CHM_MAX_TENSORS 256u
 #define CHM_GRAMMAR_PLACE_BYTES 1032u
+#define CHM_MAX_SPANS 524288u
+#define CHM_MAX_SPAN_TOKENS 64u
+#define CHM_SPAN_SCAN 8192u
 #define CHM_MAX_INTEGER 9007199254740992ull
 
 #define CHM_ABI "1.0"
@@ -28,6 +31,7 @@
 #define CHM_KIND_TOKENIZER "tokenizer"
 #define CHM_KIND_GRAMMARS "fstpack"
 #define CHM_KIND_STATE "state"
+#define CHM_KIND_SPANS "sfpack"
 #define CHM_KEY_KIND "chimera.kind"
 #define CHM_KEY_ABI "chimera.abi"
 #define CHM_KEY_CONFIG "chimera.config_sha256"
@@ -122,6 +126,7 @@ typedef enum chm_status {
   CHM_ERROR_TOKENIZER = 430, /* the tokenizer is not valid */
   CHM_ERROR_GRAMMAR = 431, /* the grammar is not valid, or for another tokenizer */
   CHM_ERROR_GRAMMAR_TOKEN = 432, /* the grammar does not allow the token */
+  CHM_ERROR_SPANS = 433, /* the bank of spans is not valid, or for another tokenizer */
   CHM_ERROR_NODE = 440, /* Node.js, which runs wasm bundles, is missing or has failed */
   CHM_ERROR_SELF_TEST = 450, /* the bundle does not compute what it computed when it was built */
 } chm_status;
@@ -149,6 +154,7 @@ typedef enum chm_status {
   X(CHM_ERROR_TOKENIZER, "the tokenizer is not valid") \
   X(CHM_ERROR_GRAMMAR, "the grammar is not valid, or for another tokenizer") \
   X(CHM_ERROR_GRAMMAR_TOKEN, "the grammar does not allow the token") \
+  X(CHM_ERROR_SPANS, "the bank of spans is not valid, or for another tokenizer") \
   X(CHM_ERROR_NODE, "Node.js, which runs wasm bundles, is missing or has failed") \
   X(CHM_ERROR_SELF_TEST, "the bundle does not compute what it computed when it was built")
 

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "chm_internal.h"
+#include "chm_bank.h"
 
 /* Aligned zeros. calloc touches no pages that come from the system; how far its block was moved is before ours. */
 static void *host_allocate(void *user, size_t bytes) {
@@ -76,5 +76,23 @@ int32_t chm_bundle_open_files(const char *weights_path, const char *tokenizer_pa
   (*bundle)->mappings[0].bytes = weights_bytes;
   (*bundle)->mappings[1].start = tokenizer;
   (*bundle)->mappings[1].bytes = tokenizer_bytes;
+  return CHM_OK;
+}
+
+int32_t chm_bank_open_file(chm_bundle *bundle, const char *path, uint32_t flags, const chm_allocator *allocator,
+                           chm_bank **bank) {
+  const void *data = NULL;
+  size_t bytes = 0;
+  if (!path || !bank) return chm_fail(CHM_ERROR_ARGUMENT, "chm_bank_open_file: a pointer is NULL");
+  *bank = NULL;
+  int32_t status = map_file(path, &data, &bytes);
+  if (!status) status = chm_bank_open(bundle, data, bytes, flags, allocator, bank);
+  if (status) {
+    if (data) host_unmap(data, bytes);
+    return status;
+  }
+  (*bank)->mapping = data;
+  (*bank)->mapping_bytes = bytes;
+  (*bank)->unmap = host_unmap;
   return CHM_OK;
 }

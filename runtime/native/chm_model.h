@@ -143,9 +143,11 @@ typedef struct chm_entry_desc {
 
 /* What only models that verify trees need of the runtime: others are linked without it. */
 struct chm_session;
+struct chm_bank;
 typedef struct chm_speculation {
   int (*verify)(struct chm_session *session);
   void (*commit)(struct chm_session *session);
+  int (*read_bank)(struct chm_bank *bank, const void *data, size_t bytes, uint32_t flags);
 } chm_speculation;
 extern const chm_speculation chm_speculation_by_trees; /* chm_spans.c */
 

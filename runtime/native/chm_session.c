@@ -139,6 +139,7 @@ int32_t chm_session_close(chm_session *session) {
   if (!session) return CHM_OK;
   if (!chm_take(&session->busy)) return in_call();
   chm_allocator allocator = session->allocator;
+  if (session->spans) chm_bank_use(&session->spans->bank, NULL);
   __atomic_fetch_sub(&session->bundle->sessions, 1, __ATOMIC_ACQ_REL);
   chm_release(&allocator, session, session->allocated);
   return CHM_OK;

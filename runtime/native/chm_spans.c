@@ -30,6 +30,7 @@ bool chm_spans_lay_out(uint64_t *spans, uint64_t *kept, uint64_t *logits, uint64
 void chm_spans_start(chm_spans *spans) {
   if (!spans) return;
   spans->seen = 0;
+  spans->inside.span.count = 0;
   spans->taken = FIRST_RATE * PRIOR;
   spans->judged = PRIOR;
   spans->patience = LEAST_REST;
@@ -43,7 +44,12 @@ void chm_spans_forget_counts(chm_spans *spans) {
 
 void chm_spans_remember(chm_session *session, int32_t token) {
   chm_spans *spans = session->spans;
-  if (spans) spans->past[spans->seen++ % CHM_PAST] = token;
+  if (!spans) return;
+  spans->past[spans->seen++ % CHM_PAST] = token;
+  chm_inside *inside = &spans->inside;
+  if (!inside->span.count) return;
+  uint32_t at = inside->candidate.known++;
+  if (at >= inside->span.count || chm_bank_token(spans->bank, inside->span.at + at) != token) inside->span.count = 0;
 }
 
 /* ---- what pays ---- */
@@ -234,7 +240,7 @@ static int verify(chm_session *session) {
   return true;
 }
 
-const chm_speculation chm_speculation_by_trees = {verify, commit};
+const chm_speculation chm_speculation_by_trees = {verify, commit, chm_bank_read};
 
 void chm_spans_commit(chm_session *session) {
   if (session->spans && session->spans->tree.n) chm_model.speculation->commit(session);
@@ -274,7 +280,8 @@ int32_t chm_session_set_drafter(chm_session *session, chm_drafter drafter, void 
 }
 
 int32_t chm_session_counters(chm_session *session, uint64_t *counters, size_t count) {
-  if (!counters || count != CHM_COUNTERS) return chm_fail(CHM_ERROR_ARGUMENT, "there are %u counters", (uint64_t)CHM_COUNTERS);
+  if (!counters || !count || count > CHM_COUNTERS)
+    return chm_fail(CHM_ERROR_ARGUMENT, "there are %u counters", (uint64_t)CHM_COUNTERS);
   int32_t status = chm_session_enter(session);
   if (status) return status;
   for (size_t i = 0; i < count; ++i) counters[i] = session->spans ? session->spans->counters[i] : 0;

@@ -6,13 +6,13 @@
 #ifndef CHM_SPANS_H
 #define CHM_SPANS_H
 
-#include "chm_session.h"
+#include "chm_bank.h"
 
 #define CHM_PAST 4096 /* tokens that are looked through for what may come; a power of two */
 #define CHM_SIZES 6   /* of trees, that times are kept of */
 
 /* Who guessed a token. */
-enum { CHM_CHOSEN, CHM_LOOKED_UP, CHM_FORCED, CHM_GIVEN, CHM_GUESSERS };
+enum { CHM_CHOSEN, CHM_LOOKED_UP, CHM_FORCED, CHM_GIVEN, CHM_BANKED };
 
 typedef struct chm_tree {
   int32_t n; /* nodes, 0: there is no tree */
@@ -25,10 +25,18 @@ typedef struct chm_tree {
   bool missed; /* a token was chosen in whose place there were guesses */
 } chm_tree;
 
+/* The span of a bank that the text is in. */
+typedef struct chm_inside {
+  chm_candidate candidate; /* with as many of its tokens as the text has */
+  chm_span span;           /* count 0: the text is in none */
+} chm_inside;
+
 struct chm_spans {
   int32_t most; /* nodes of a tree: 0 no trees, 1 as many as pay, else so many at most whether they pay or not */
   chm_drafter drafter; /* or NULL */
   void *context;
+  chm_bank *bank;       /* or NULL */
+  chm_inside inside;
   uint8_t *kept; /* [kept_bytes] */
   float *logits; /* [CHM_MOST_NODES, vocab] */
   chm_tree tree;
@@ -53,7 +61,7 @@ bool chm_spans_take(chm_session *session, int32_t token);
 void chm_spans_commit(chm_session *session);
 /* Run the pending tokens together with guesses of what follows them; false, and nothing done, where there are none. */
 bool chm_spans_verify(chm_session *session);
-/* Note a token of the text. */
+/* Note a token of the text, which may go on in a span. */
 void chm_spans_remember(chm_session *session, int32_t token);
 /* What a sequence, and a generation begins with: no text and nothing known of guesses, and no counts. */
 void chm_spans_start(chm_spans *spans);

@@ -21,8 +21,13 @@ _APPLE_SYSTEMS = {"macos": "macOS", "ios": "iOS"}
 _MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 
 
-def load(folder: str | Path, *, verify: bool = True, threads: int = 1) -> Session:
+def load(
+    folder: str | Path, *, verify: bool = True, threads: int = 1, spans: str | Path | None = None
+) -> Session:
     """Open a bundle.
+
+    ``spans`` is a bank of spans that a bundle which speculates guesses from, in place of the bundle's own: a file of
+    ``chimerac spans mine``. It changes no token (docs/spans.md). Its checksums are compared.
 
     ``threads`` share the work of each call, up to 64; 0 takes one per core, at most 8. Results do not depend on it.
 
@@ -31,8 +36,8 @@ def load(folder: str | Path, *, verify: bool = True, threads: int = 1) -> Sessio
     Without ``verify`` the checksums of weights and tokenizer are still compared.
 
     Raises BundleError: CHM410 to CHM412 for manifest and files, CHM413 if the bundle is for another machine, CHM414 if
-    the library does not load, CHM420 for a number of threads or a folder that is none, CHM440 if a wasm bundle finds no
-    Node.js, CHM400 to CHM407 and CHM430 for the data.
+    the library does not load, CHM420 for a number of threads or a folder that is none, CHM421 for spans with a bundle
+    that takes none, CHM440 if a wasm bundle finds no Node.js, CHM400 to CHM407, CHM430 and CHM433 for the data.
     """
     path = checked_folder(folder)
     if type(threads) is not int or not 0 <= threads <= MAX_THREADS:
@@ -42,6 +47,8 @@ def load(folder: str | Path, *, verify: bool = True, threads: int = 1) -> Sessio
         verify_files(path, manifest, again=False)
     else:
         _check_sizes(path, manifest)
+    if spans is not None:
+        _check_takes_spans(manifest)
     if manifest.target.startswith("wasm32"):
         return WasmSession(manifest, path, threads=threads)
     if manifest.target.startswith("onnx"):
@@ -49,7 +56,9 @@ def load(folder: str | Path, *, verify: bool = True, threads: int = 1) -> Sessio
     if _foreign(manifest) and (emulator := _emulator(manifest)):
         return RunnerSession(manifest, path, emulator, threads=threads)
     check_machine(manifest, path)
-    code, weights, tokenizer, grammars = (manifest.file(r) for r in ("code", "weights", "tokenizer", "grammar"))
+    code, weights, tokenizer, grammars, own = (
+        manifest.file(role) for role in ("code", "weights", "tokenizer", "grammar", "spans")
+    )
     assert code is not None  # parse_manifest demands code and weights
     assert weights is not None
     return NativeSession(
@@ -60,7 +69,16 @@ def load(folder: str | Path, *, verify: bool = True, threads: int = 1) -> Sessio
         None if grammars is None else path / grammars.name,
         skip_checksums=verify,
         threads=threads,
+        spans=Path(spans) if spans is not None else None if own is None else path / own.name,
+        own_spans=spans is None,
     )
+
+
+def _check_takes_spans(manifest: Manifest) -> None:
+    """Raise BundleError CHM421 for a bundle that takes no bank of its caller's."""
+    if manifest.target.startswith(("wasm32", "onnx")) or _foreign(manifest):
+        hint = "build it with --spans FILE, or take a native bundle of this machine"
+        raise BundleError("CHM421", f"sessions of {manifest.target} take no bank of spans from their caller", hint=hint)
 
 
 def _onnx_session(manifest: Manifest, folder: Path, threads: int) -> Session:

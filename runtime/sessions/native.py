@@ -18,7 +18,7 @@ from chimerac.runtime.sessions.native_bundle import NativeBundle, NativeFiles, c
 from chimerac.runtime.sessions.native_grammar import NativeGrammar, SessionGrammars
 from chimerac.runtime.sessions.native_library import NativeLibrary, Tensor
 from chimerac.runtime.sessions.profile import Profile
-from chimerac.runtime.sessions.speculation import COUNTERS, Speculation
+from chimerac.runtime.sessions.speculation import COUNTERS, COUNTERS_WITHOUT_BANK, Speculation
 from chimerac.runtime.sessions.stepping import SteppingSession
 
 _PART_BYTES: Final = 1 << 16  #: of a text, which take some milliseconds to encode
@@ -43,19 +43,24 @@ class NativeSession(SteppingSession):
         *,
         skip_checksums: bool = False,
         threads: int = 1,
+        spans: Path | None = None,
+        own_spans: bool = False,
     ) -> None:
         """Load the library and map the files, unless another session with as many threads has done so.
 
-        ``skip_checksums`` is for files whose SHA-256 was just compared. Raises BundleError CHM400 to CHM407, CHM414,
-        CHM420, CHM422, CHM430.
+        ``skip_checksums`` is for files whose SHA-256 was just compared, ``spans`` among them if they are the bundle's
+        own. Raises BundleError CHM400 to CHM407, CHM414, CHM420 to CHM422, CHM430, CHM433.
         """
         super().__init__(manifest)
-        shared = open_shared(NativeFiles(library, weights, tokenizer, grammars, skip_checksums, threads))
+        files = NativeFiles(library, weights, tokenizer, grammars, skip_checksums, threads, spans, own_spans)
+        shared = open_shared(files)
         self._shared: NativeBundle | None = shared
         self._library, self._bundle, self._session = shared.library, shared.handle, ct.c_void_p()
         self._grammars = SessionGrammars(self._library, self._bundle, shared.pack, named=grammars is not None)
         try:
             self._library.call("chm_session_open", self._bundle, None, ct.byref(self._session))
+            if shared.bank is not None:
+                self._library.call("chm_session_set_bank", self._session, shared.bank.handle)
         except BundleError:
             self.close()
             raise
@@ -181,10 +186,11 @@ class NativeSession(SteppingSession):
 
     def speculation(self) -> Speculation:
         """As of ``Session``."""
-        counters = (ct.c_uint64 * COUNTERS)()
+        count = COUNTERS if self._library.has_banks else COUNTERS_WITHOUT_BANK
+        counters = (ct.c_uint64 * count)()
         if self._library.speculates:
             with self._guard.call():
-                self._library.call("chm_session_counters", self._session, counters, COUNTERS)
+                self._library.call("chm_session_counters", self._session, counters, count)
         return Speculation.of(list(counters))
 
     def _hash(self, name: str) -> str:

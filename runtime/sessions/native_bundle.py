@@ -13,6 +13,7 @@ from typing import Final
 from chimerac.runtime.bundle_format import read_container
 from chimerac.runtime.bundle_format.compared import LARGE
 from chimerac.runtime.errors import BundleError
+from chimerac.runtime.sessions.native_bank import NativeBank
 from chimerac.runtime.sessions.native_grammar import NativePack
 from chimerac.runtime.sessions.native_library import NativeLibrary
 
@@ -27,6 +28,7 @@ class NativeFiles:
     Attributes:
         skip_checksums: for files whose SHA-256 was just compared.
         threads: that share the work; 0 is one per core, at most 8.
+        spans: a bank to guess from; ``skip_checksums`` is about it too where it is the bundle's ``own``.
     """
 
     library: Path
@@ -35,10 +37,13 @@ class NativeFiles:
     grammars: Path | None
     skip_checksums: bool
     threads: int
+    spans: Path | None = None
+    own_spans: bool = False
 
     def identity(self) -> tuple[object, ...]:
         """Equal for the same files, unchanged; a file that is missing is refused when it is opened."""
-        return (os.getpid(), self.threads, *map(_identity, (self.library, self.weights, self.tokenizer, self.grammars)))
+        paths = (self.library, self.weights, self.tokenizer, self.grammars, self.spans)
+        return (os.getpid(), self.threads, *map(_identity, paths))
 
 
 def _identity(path: Path | None) -> tuple[object, ...]:
@@ -79,11 +84,12 @@ class NativeBundle:
     handle: ct.c_void_p = field(default_factory=ct.c_void_p)
     key: tuple[object, ...] = ()
     uses: int = 0
+    bank: NativeBank | None = None
     _pack: NativePack | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def open(self) -> None:
-        """Map and check the files; raises BundleError CHM400 to CHM407, CHM414, CHM420, CHM422, CHM430."""
+        """Map and check the files; raises BundleError CHM400 to CHM407, CHM414, CHM420 to CHM422, CHM430, CHM433."""
         files = self.files
         compared = files.skip_checksums
         if not compared and _size(files.weights) >= LARGE:
@@ -96,6 +102,9 @@ class NativeBundle:
         )
         try:
             self.library.call("chm_bundle_set_threads", self.handle, files.threads)
+            if files.spans is not None:
+                compared = files.own_spans and files.skip_checksums
+                self.bank = NativeBank(self.library, self.handle, files.spans, skip_checksums=compared)
         except BundleError:
             self.close()
             raise
@@ -113,6 +122,9 @@ class NativeBundle:
         if self._pack is not None:
             self._pack.close()
             self._pack = None
+        if self.bank is not None:
+            self.bank.close()
+            self.bank = None
         if self.handle:
             self.library.call("chm_bundle_close", self.handle)
             self.handle = ct.c_void_p()

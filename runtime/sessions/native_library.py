@@ -149,6 +149,16 @@ _SCORE_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
 }
 
 
+#: The same, for banks of spans.
+_BANK_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "chm_bank_open": (_I32, (_PTR, _PTR, _SIZE, _U32, _PTR, _PTR)),
+    "chm_bank_open_file": (_I32, (_PTR, _STR, _U32, _PTR, _PTR)),
+    "chm_bank_close": (_I32, (_PTR,)),
+    "chm_bank_count": (_I32, (_PTR,)),
+    "chm_session_set_bank": (_I32, (_PTR, _PTR)),
+}
+
+
 class Tensor(ct.Structure):
     """``chm_tensor``: the name, the address and the bytes of an array of the caller."""
 
@@ -179,6 +189,8 @@ class NativeLibrary:
             signatures |= _SPAN_SIGNATURES if hasattr(self._library, "chm_speculates") else {}
             self.scores = hasattr(self._library, "chm_session_score")
             signatures |= _SCORE_SIGNATURES if self.scores else {}
+            self.has_banks = hasattr(self._library, "chm_bank_open")
+            signatures |= _BANK_SIGNATURES if self.has_banks else {}
             signatures |= _CALL_SIGNATURES if hasattr(self._library, "chm_session_call") else {}
             for name, (result, arguments) in signatures.items():
                 function = getattr(self._library, name)

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-COUNTERS: Final = 10  #: as CHM_COUNTERS of chimera.h
-_SOURCES: Final = ("text", "grammar", "drafter")
+COUNTERS: Final = 12  #: as CHM_COUNTERS of chimera.h
+COUNTERS_WITHOUT_BANK: Final = 10  #: of bundles of before
+_SOURCES: Final = ("text", "grammar", "drafter", "bank")
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Speculation:
     @classmethod
     def of(cls, counters: Sequence[int]) -> Speculation:
         """From the counters of the C runtime."""
-        pairs = {name: (counters[4 + 2 * i], counters[5 + 2 * i]) for i, name in enumerate(_SOURCES)}
+        pairs = dict(zip(_SOURCES, zip(counters[4::2], counters[5::2], strict=True), strict=False))
         passes, rollbacks, proposed, accepted = counters[:4]
         return cls(passes, rollbacks, proposed, accepted, {name: pair for name, pair in pairs.items() if any(pair)})
 

@@ -1,0 +1,1 @@
+"""Banks of spans made of texts."""

@@ -1,0 +1,61 @@
+/* A bank of spans: sequences of tokens that are known, and what they follow. docs/sfpack.md has the format. */
+#ifndef CHM_BANK_H
+#define CHM_BANK_H
+
+#include "chm_session.h"
+
+#define CHM_CANDIDATES 256 /* spans at most that one tree is made of */
+#define CHM_LAST_TOKENS 8  /* of the text that they depend on */
+
+struct chm_bank {
+  chm_allocator allocator;
+  chm_bundle *bundle;
+  uint32_t uses; /* sessions that guess from it */
+  uint32_t count, pool, pairs;
+  const uint8_t *records;    /* [count] of 64 bytes */
+  const uint8_t *tokens;     /* [pool] of 3 bytes */
+  const uint32_t *following; /* [pairs][2]: the hash of two tokens, a span */
+  const uint64_t *keys;      /* [count][4] */
+  const uint32_t *starts;    /* [16][65537] where spans begin in ids; NULL: keys are compared one by one */
+  const uint32_t *ids;       /* [16][count] */
+  const void *mapping;       /* owned; NULL of memory of the caller */
+  size_t mapping_bytes;
+  void (*unmap)(const void *start, size_t bytes);
+};
+
+/* A span, as far as it was checked. */
+typedef struct chm_span {
+  uint32_t at, count; /* its tokens in the pool; 0: the record is not valid */
+  int32_t boundary;   /* logarithm of the share of places where it begins, in 256ths */
+  uint32_t risk;      /* 255ths of the places where it begins and does not go on */
+  uint32_t before;    /* hash of the two tokens that come before it, or 0 */
+} chm_span;
+
+/* What may follow: the span's tokens from the one after `known`, which are the text's last. */
+typedef struct chm_candidate {
+  uint32_t span, known;
+  int32_t score;
+} chm_candidate;
+
+/* ---- chm_bank.c ---- */
+
+/* The span of a number below the count; nothing of its record is used that was not checked. */
+chm_span chm_bank_span(const chm_bank *bank, uint32_t span);
+static inline int32_t chm_bank_token(const chm_bank *bank, uint32_t at) {
+  const uint8_t *token = bank->tokens + 3 * (size_t)at;
+  return (int32_t)(token[0] | (uint32_t)token[1] << 8 | (uint32_t)token[2] << 16);
+}
+/* Check a container, and find the bank in it: for chm_bank_open of models that guess. */
+int chm_bank_read(chm_bank *bank, const void *data, size_t bytes, uint32_t flags);
+
+/* Guess from another bank, or from none: counts who uses it. */
+void chm_bank_use(chm_bank **place, chm_bank *bank);
+
+/* ---- chm_bank_find.c ---- */
+
+/* Spans that may follow a text, of which the last tokens are given, the last one first, with scores; their number. */
+uint32_t chm_bank_find(const chm_bank *bank, const int32_t *last, uint32_t known, chm_candidate *found);
+/* Take the best candidate out; false where none is left. Of equal ones the lowest number, then the one that is furthest. */
+bool chm_bank_best(chm_candidate *found, uint32_t *count, chm_candidate *best);
+
+#endif

@@ -1,0 +1,34 @@
+"""A bank of spans of a native bundle through chimera.h."""
+
+from __future__ import annotations
+
+import ctypes as ct
+from pathlib import Path
+from typing import Final
+
+from chimerac.runtime.errors import BundleError
+from chimerac.runtime.sessions.native_library import NativeLibrary
+
+_SKIP_CHECKSUMS: Final = 1
+
+
+class NativeBank:
+    """A file of spans, mapped."""
+
+    def __init__(self, library: NativeLibrary, bundle: ct.c_void_p, path: Path, *, skip_checksums: bool) -> None:
+        """Open a bank; raises BundleError CHM400 to CHM406, CHM414 for a bundle that is too old, CHM421, CHM433."""
+        if not library.has_banks:
+            hint = "build the bundle again"
+            raise BundleError("CHM414", "the bundle is of a chimerac that had no banks of spans", hint=hint)
+        self._library, self.handle = library, ct.c_void_p()
+        flags = _SKIP_CHECKSUMS if skip_checksums else 0
+        library.call("chm_bank_open_file", bundle, str(path).encode(), flags, None, ct.byref(self.handle))
+
+    def __len__(self) -> int:
+        return int(self._library.get("chm_bank_count", self.handle))
+
+    def close(self) -> None:
+        """Give it back, after the sessions; may be called again."""
+        if self.handle:
+            self._library.call("chm_bank_close", self.handle)
+            self.handle = ct.c_void_p()
