@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 @click.option("--choices", metavar="A,B,…", help="Generate one of these texts.")
 @click.option("--regex", metavar="PATTERN", help="Generate a text that this regular expression matches.")
 @click.option("--names", metavar="FILE", help="JSON with the names of a home, which the model is told.")
+@click.option("--spans", metavar="FILE", help="A bank of spans to guess from, of `chimerac spans mine`.")
 @click.option("--chat", is_flag=True, help="Answer messages, as the model's chat template puts them.")
 @click.option("--system", metavar="TEXT", help="With --chat: what the system says before the first message.")
 @click.option("--stats", is_flag=True, help="Print how likely the answer was and what guesses did, to standard error.")

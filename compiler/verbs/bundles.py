@@ -12,14 +12,14 @@ from chimerac.runtime.sessions.interface import Session
 from chimerac.runtime.sessions.loading import check_runs_here, load
 
 
-def open_bundle(bundle: str | Path, threads: int = 1) -> Session:
-    """A session of a bundle; 0 threads: one per core, at most 8.
+def open_bundle(bundle: str | Path, threads: int = 1, spans: str | Path | None = None) -> Session:
+    """A session of a bundle; 0 threads: one per core, at most 8; ``spans``: a bank to guess from.
 
     Raises:
         UserError: CHM4xx, the bundle does not open; the codes are those of ``load``.
     """
     try:
-        return load(bundle, threads=threads)
+        return load(bundle, threads=threads, spans=spans)
     except BundleError as error:
         raise as_user_error(error) from None
 

@@ -55,6 +55,7 @@ def run(
     choices: Sequence[str] | None = None,
     regex: str | None = None,
     names: str | Path | None = None,
+    spans: str | Path | None = None,
     threads: int = 1,
     hear: Callable[[str], None] | None = None,
     **options: Any,
@@ -70,6 +71,7 @@ def run(
         choices: texts, one of which it must be.
         regex: regular expression that it must match.
         names: JSON file with the names of a home, for ``Session.set_names``.
+        spans: a bank of spans to guess from, of ``chimerac spans mine``.
         threads: share the work; 0 takes one per core, at most 8.
         hear: is told each piece of text as it comes.
         options: of ``Session.generate``: max_tokens, temperature, top_p, top_k, repetition_penalty, mode, seed, loops,
@@ -87,6 +89,7 @@ def run(
         choices=choices,
         regex=regex,
         names=names,
+        spans=spans,
         threads=threads,
         **options,
     ) as conversation:
@@ -124,6 +127,7 @@ class Conversation:
         choices: Sequence[str] | None = None,
         regex: str | None = None,
         names: str | Path | None = None,
+        spans: str | Path | None = None,
         threads: int = 1,
         chat: bool = False,
         system: str | None = None,
@@ -137,7 +141,7 @@ class Conversation:
         """
         options["grammar"] = chosen_grammar(bundle, grammar=grammar, schema=schema, choices=choices, regex=regex)
         self._folder = Path(bundle)
-        self.session = open_bundle(bundle, threads)
+        self.session = open_bundle(bundle, threads, spans)
         try:
             self.session.need_tokens()
             self._messages = [] if system is None else [{"role": "system", "content": system}]

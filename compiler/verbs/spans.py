@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from chimerac.compiler.errors import UserError, as_user_error
+from chimerac.compiler.units import decimal_size
 from chimerac.compiler.verbs.bundles import open_bundle
+from chimerac.compiler.verbs.run import MAX_TOKENS
 from chimerac.frontends.spans.mining import Text, mine
 from chimerac.runtime.bundle_format.constants import MAX_SPANS
 from chimerac.runtime.bundle_format.container import read_container
@@ -38,7 +41,7 @@ class MinedSpans:
     bytes: int
 
     def __str__(self) -> str:
-        made = f"{self.spans:,} spans of {self.mean:.1f} tokens, {self.bytes / (1 << 20):.1f} MiB"
+        made = f"{self.spans:,} spans of {self.mean:.1f} tokens, {decimal_size(self.bytes)}"
         return f"{self.path}: {made}, from {self.tokens:,} tokens of {self.texts:,} texts"
 
 
@@ -58,7 +61,7 @@ def mine_spans(
     Args:
         bundle: folder; its tokenizer makes tokens of the texts.
         files: texts in UTF-8.
-        entries: spans at most, up to 524,288; each takes 170 bytes or so.
+        entries: spans at most, up to 524,288; each takes 190 bytes or so.
         least: times that a span must come to be one.
         answers: each line of the files is a prompt, and spans are those of the model's answers.
         max_tokens: of an answer; the bundle's where it is None, else 64.
@@ -80,7 +83,11 @@ def mine_spans(
             found = [_of_text(session, text) for text in texts]
         allowed = np.array([bool(token) for token in tokenizer.tokens])
         spans = mine(
-            found, allowed, entries=entries, least=least, accept=lambda tokens: _is_canonical(session, tokenizer, tokens)
+            found,
+            allowed,
+            entries=entries,
+            least=least,
+            accept=lambda tokens: _is_canonical(session, tokenizer, tokens),
         )
     if not spans.tokens:
         raise UserError("CHM420", f"nothing comes {least} times in the texts", hint="give longer ones")
@@ -123,7 +130,9 @@ def _answers(
     """What the model says to each line, after the line."""
     prompts = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
     own = session.manifest.generation
-    options = {} if max_tokens is None and own is not None and own.max_tokens else {"max_tokens": max_tokens or 64}
+    options: dict[str, Any] = (
+        {} if max_tokens is None and own is not None and own.max_tokens else {"max_tokens": max_tokens or 64}
+    )
     found = []
     for number, prompt in enumerate(prompts, 1):
         try:

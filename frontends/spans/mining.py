@@ -7,7 +7,7 @@ token, is part of a longer one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -75,8 +75,6 @@ def mine(
     """
     stream = _stream(texts, allowed)
     lengths = [_with_context(found, stream) for found in _closed(stream, least, longest)]
-    if not lengths:
-        return Spans([], *(np.empty(shape) for shape in ((0, 2), 0, 0, 0, (0, 4))))  # type: ignore[arg-type]
     whole = _joined(lengths)
     ranked = np.lexsort((np.arange(len(whole.count)), -whole.count * (_sizes(whole) - 1)))
     chosen: list[int] = []
@@ -85,12 +83,18 @@ def mine(
             break
         if accept(whole.tokens[i]):
             chosen.append(i)
-    return Spans([whole.tokens[i] for i in chosen], *(_column(whole, item.name)[chosen] for item in fields(whole)[1:]))
+    return _chosen(whole, np.array(chosen, np.int64))
 
 
-def _column(spans: Spans, name: str) -> NDArray[np.generic]:
-    column: NDArray[np.generic] = getattr(spans, name)
-    return column
+def _chosen(spans: Spans, ids: Ints) -> Spans:
+    return Spans(
+        [spans.tokens[i] for i in ids],
+        spans.before[ids],
+        spans.boundary[ids],
+        spans.risk[ids],
+        spans.count[ids],
+        spans.keys[ids],
+    )
 
 
 def _sizes(spans: Spans) -> Ints:
@@ -98,9 +102,18 @@ def _sizes(spans: Spans) -> Ints:
 
 
 def _joined(parts: Sequence[Spans]) -> Spans:
-    tokens = [one for part in parts for one in part.tokens]
-    names = [item.name for item in fields(Spans)[1:]]
-    return Spans(tokens, *(np.concatenate([_column(part, name) for part in parts]) for name in names))  # type: ignore[arg-type]
+    pairs, counts, keys = np.zeros((0, 2), np.int64), np.zeros(0, np.int64), np.zeros((0, 4), np.uint64)
+    numbers = np.zeros(0)
+    none = Spans([], pairs, numbers, numbers, counts, keys)
+    parts = [none, *parts]
+    return Spans(
+        [tokens for part in parts for tokens in part.tokens],
+        np.concatenate([part.before for part in parts]),
+        np.concatenate([part.boundary for part in parts]),
+        np.concatenate([part.risk for part in parts]),
+        np.concatenate([part.count for part in parts]),
+        np.concatenate([part.keys for part in parts]),
+    )
 
 
 def _stream(texts: Sequence[Text], allowed: NDArray[np.bool_]) -> _Stream:
@@ -159,7 +172,7 @@ def _kept(places: Ints, kinds: Ints, times: Ints, counts: Ints, longer: Ints, le
 
 
 def _with_context(found: _Found, stream: _Stream) -> Spans:
-    """The spans of a length with the two tokens that they come after most often, but for those that are never guessed."""
+    """Spans of a length with the two tokens that they come after most often; without those that are never guessed."""
     tokens, n = stream.tokens, len(found.first)
     owner = np.repeat(np.arange(n), found.count)
     pairs, triples = _grams(stream)

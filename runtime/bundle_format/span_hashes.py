@@ -38,21 +38,23 @@ def context_hash(before: NDArray[Any], last: NDArray[Any]) -> NDArray[np.uint32]
 def bits_of(words: Words) -> NDArray[np.int8]:
     """1 and -1 for the bits of words [n, w] → int8[n, 64 w], the lowest bit of the first word first."""
     raw = np.ascontiguousarray(words, "<u8").view(np.uint8)
-    return (2 * np.unpackbits(raw, axis=1, bitorder="little").astype(np.int8) - 1).astype(np.int8)
+    return 2 * np.unpackbits(raw, axis=1, bitorder="little").astype(np.int8) - np.int8(1)
 
 
 def words_of(votes: NDArray[Any], ties: Words) -> Words:
     """The majority of votes, int[n, 64 w], as words; where there is none the bits of ``ties``."""
     tied = bits_of(ties) > 0
     packed = np.packbits(np.where(votes == 0, tied, votes > 0), axis=1, bitorder="little")
-    return np.ascontiguousarray(packed).view("<u8").astype(np.uint64)
+    words: Words = np.ascontiguousarray(packed).view("<u8").astype(np.uint64)
+    return words
 
 
 def context_key(tokens: Sequence[int]) -> Words:
     """uint64[4]: the key of a place after some tokens, of which the last eight count; there is at least one."""
     words = token_words(np.array(tokens[-KEY_TOKENS:]))
     votes = bits_of(words).astype(np.int32).sum(axis=0)
-    return words_of(votes[None, :], words[-1:])[0]
+    key: Words = words_of(votes[None, :], words[-1:])[0]
+    return key
 
 
 _P1, _P2, _P3, _P4, _P5 = (

@@ -59,11 +59,10 @@ static void context_key(const int32_t *last, uint32_t count, uint64_t *key) {
   }
 }
 
-/* exp(x / 256) for x <= 0, where 65536 is 1: a product of the powers that the bits of -x choose. */
+/* exp(x / 256) for x from -255 to 0, where 65536 is 1: a product of the powers that the bits of -x choose. */
 static uint32_t exponential(int32_t x) {
-  static const uint32_t powers[15] = {4278222805u, 4261543595u, 4228380000u, 4162825044u, 4034748382u, 3790295335u,
-                                      3344923893u, 2605029347u, 1580030169u, 581260615u, 78665070u, 1440801u,
-                                      483u, 0u, 0u}; /* exp(-2^i / 256), where 2^32 is 1 */
+  static const uint32_t powers[8] = {4278222805u, 4261543595u, 4228380000u, 4162825044u,
+                                     4034748382u, 3790295335u, 3344923893u, 2605029347u}; /* exp(-2^i / 256), 2^32 is 1 */
   uint64_t product = (uint64_t)1 << 32;
   for (uint32_t i = 0, rest = (uint32_t)-x; rest; ++i, rest >>= 1)
     if (rest & 1) product = product * powers[i] >> 32;
@@ -174,6 +173,8 @@ static void look_into(const chm_finding *finding, chm_nearest *nearest, uint32_t
   const uint32_t *starts = bank->starts + (size_t)table * STARTS, *ids = bank->ids + (size_t)table * bank->count;
   uint32_t begin = starts[value], end = starts[value + 1];
   if (end > bank->count) end = bank->count;
+  for (uint32_t i = begin; i < end && i - begin < BUCKET; ++i) /* the keys are all over the memory: ask for them together */
+    if (ids[i] < bank->count) __builtin_prefetch(bank->keys + (size_t)ids[i] * KEY_WORDS);
   for (uint32_t i = begin; i < end && i - begin < BUCKET && *compared < MOST_COMPARED; ++i, ++*compared)
     if (ids[i] < bank->count) note(finding, nearest, ids[i]);
 }

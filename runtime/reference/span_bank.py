@@ -24,8 +24,7 @@ _EVEN_CHANCE: Final = -177
 _EVEN_RISK: Final = 128
 _BOUNDARY_WEIGHT: Final = 22938
 _POWERS: Final = (
-    4278222805, 4261543595, 4228380000, 4162825044, 4034748382, 3790295335, 3344923893, 2605029347, 1580030169,
-    581260615, 78665070, 1440801, 483, 0, 0,
+    4278222805, 4261543595, 4228380000, 4162825044, 4034748382, 3790295335, 3344923893, 2605029347,
 )  # fmt: skip
 
 
@@ -38,7 +37,7 @@ class Candidate(NamedTuple):
 
 
 def exponential(x: int) -> int:
-    """exp(x / 256) times 65536, for x from -32768 to 0."""
+    """exp(x / 256) times 65536, for x from -255 to 0."""
     product = 1 << 32
     for i, power in enumerate(_POWERS):
         if -x >> i & 1:
@@ -91,7 +90,7 @@ class BankFinder:
 
     def _following(self, wanted: int, distances: NDArray[np.int64]) -> list[Candidate]:
         begin, end = np.searchsorted(self._hashes, [wanted, wanted + 1])
-        found = []
+        found: list[Candidate] = []
         for span in map(int, self._bank.following[begin:end, 1]):
             boundary = self._boundary(span)
             if boundary is not None and len(found) < MOST_FOLLOWING:
@@ -101,7 +100,7 @@ class BankFinder:
     def _near(self, wanted: int, last: list[int], distances: NDArray[np.int64]) -> list[Candidate]:
         compared = range(len(self._tokens)) if len(self._tokens) <= c.SPAN_SCAN else self._compared(last)
         ranked = sorted({(int(distances[span]), span) for span in compared if distances[span] <= _MOST_DISTANCE})
-        found = []
+        found: list[Candidate] = []
         for distance, span in ranked[:MOST_NEAR]:
             boundary = self._boundary(span)
             before = int(self._bank.records["ctx2"][span])

@@ -21,9 +21,7 @@ _APPLE_SYSTEMS = {"macos": "macOS", "ios": "iOS"}
 _MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 
 
-def load(
-    folder: str | Path, *, verify: bool = True, threads: int = 1, spans: str | Path | None = None
-) -> Session:
+def load(folder: str | Path, *, verify: bool = True, threads: int = 1, spans: str | Path | None = None) -> Session:
     """Open a bundle.
 
     ``spans`` is a bank of spans that a bundle which speculates guesses from, in place of the bundle's own: a file of

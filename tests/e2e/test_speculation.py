@@ -73,14 +73,6 @@ _CALLBACK = ct.CFUNCTYPE(
 )
 
 
-@pytest.fixture(scope="module")
-def speculating(document: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Target → a bundle of the document at nano scale that may guess tokens."""
-    out = tmp_path_factory.mktemp("spans")
-    report = build(document, scale="nano", targets=["x86_64-avx2", "wasm"], out=out, speculate=True)
-    return {bundle.target: bundle.path for bundle in report.bundles}
-
-
 @pytest.fixture
 def session(speculating: dict[str, Path]) -> Iterator[NativeSession]:
     with chimerac.load(speculating["x86_64-avx2"]) as opened:

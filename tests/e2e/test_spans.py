@@ -1,0 +1,177 @@
+"""Banks of spans in whole bundles: what they guess comes faster, and no bit is another."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from span_banks import random_bank
+
+import chimerac
+from chimerac.compiler.errors import UserError
+from chimerac.compiler.verbs.spans import mine_spans
+from chimerac.frontends.spans.mining import Text, mine
+from chimerac.runtime.bundle_format import read_container, read_manifest
+from chimerac.runtime.bundle_format.sfpack import make_bank, read_bank, write_bank
+from chimerac.runtime.errors import BundleError
+from chimerac.runtime.reference.tokenizer import read_tokenizer
+from chimerac.runtime.sessions.interface import Session
+from chimerac.runtime.sessions.native import NativeSession
+
+PROMPTS = [[random.Random(i).randrange(200) for _ in range(9)] for i in range(6)]
+FIXED: dict[str, Any] = {"max_tokens": 60, "exit_threshold": 0.0, "grammar": "none"}
+CHOICES: list[dict[str, Any]] = [{}, {"temperature": 1.0, "top_p": 0.9, "seed": 5}, {"grammar": "json", "seed": 2}]
+
+
+@pytest.fixture(scope="module")
+def native(speculating: dict[str, Path]) -> Path:
+    return speculating["x86_64-avx2"]
+
+
+def tokenizer_of(bundle: Path) -> Path:
+    entry = read_manifest(bundle).file("tokenizer")
+    assert entry is not None
+    return bundle / entry.name
+
+
+@pytest.fixture(scope="module")
+def digest(native: Path) -> str:
+    return read_container(tokenizer_of(native)).contents_sha256
+
+
+def texts(session: Session, nodes: int | None = None, **options: Any) -> list[tuple[list[int], str, str]]:
+    """What the session says to each prompt, with trees of so many nodes."""
+    found = []
+    for prompt in PROMPTS:
+        pieces = session.generate(prompt, **{**FIXED, **options})
+        next(pieces)
+        if nodes is not None:
+            assert isinstance(session, NativeSession)
+            session._library.call("chm_session_set_speculation", session._session, nodes)
+        for _ in pieces:
+            pass
+        found.append((session.tokens(), session.state_hash(), session.logits_hash()))
+    return found
+
+
+def told(native: Path, digest: str, folder: Path) -> Path:
+    """A bank of what the model says to the prompts."""
+    with chimerac.load(native) as session:
+        said = [
+            Text(np.array(prompt + text[0]), len(prompt)) for prompt, text in zip(PROMPTS, texts(session), strict=True)
+        ]
+    path = folder / "told.sfpack"
+    write_bank(path, make_bank(mine(said * 3, np.ones(1 << 18, bool), entries=999, longest=30), digest))
+    return path
+
+
+def test_no_bank_changes_the_text(native: Path, digest: str, tmp_path: Path) -> None:
+    """All right, and all wrong but for chance, greedy, sampled and with a grammar."""
+    write_bank(tmp_path / "random.sfpack", random_bank(9000, 3, 200, digest)[0])
+    good = told(native, digest, tmp_path)
+    with chimerac.load(native) as session:
+        plain = [texts(session, 0, **choice) for choice in CHOICES]
+    for bank in (good, tmp_path / "random.sfpack"):
+        with chimerac.load(native, spans=bank) as session:
+            for choice, wanted in zip(CHOICES, plain, strict=True):
+                for nodes in (20, 5, 1, 0):
+                    assert texts(session, nodes, **choice) == wanted
+                    counted = session.speculation()
+                    assert nodes or not counted.proposed
+
+
+def test_what_is_in_the_bank_comes_in_few_passes(native: Path, digest: str, tmp_path: Path) -> None:
+    bank = told(native, digest, tmp_path)
+    with chimerac.load(native, spans=bank) as session:
+        texts(session, 20)
+        counted = session.speculation()
+    assert counted.sources["bank"][1] > 40
+    assert counted.passes < 15
+
+
+def test_damage_is_noticed(native: Path, digest: str, tmp_path: Path) -> None:
+    """Of a file of the caller's, whose checksums are compared."""
+    write_bank(tmp_path / "bank", random_bank(90, 3, 200, digest)[0])
+    data = bytearray((tmp_path / "bank").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "bank").write_bytes(data)
+    with pytest.raises(BundleError, match=r"section 'spans\.key' is damaged") as found:
+        chimerac.load(native, spans=tmp_path / "bank")
+    assert found.value.code == "CHM406"
+
+
+def test_what_cannot_be_guessed_from_is_refused(
+    native: Path, bundles: dict[str, Path], speculating: dict[str, Path], digest: str, tmp_path: Path
+) -> None:
+    bank, _ = random_bank(20, 3, 200, digest)
+    write_bank(tmp_path / "good", bank)
+    write_bank(tmp_path / "other", random_bank(20, 3)[0])
+    (tmp_path / "text").write_text("no container at all")
+    cases = [
+        (native, "other", "CHM433", "of another tokenizer"),
+        (native, "text", "CHM401", "not a chimera container"),
+        (native, "missing", "CHM400", "No such file"),
+        (bundles["x86_64-avx2"], "good", "CHM421", "built without speculation"),
+        (speculating["wasm"], "good", "CHM421", "from their caller"),
+    ]
+    for bundle, name, code, message in cases:
+        with pytest.raises(BundleError, match=message) as found:
+            chimerac.load(bundle, spans=tmp_path / name)
+        assert found.value.code == code
+    with chimerac.load(native, spans=tmp_path / "good") as session:
+        assert isinstance(session, NativeSession)
+        assert len(session._shared.bank) == 20  # type: ignore[union-attr, arg-type]
+
+
+def test_mining_texts(native: Path, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("Über the garden wall the cat ran. Under the garden wall the cat sat. " * 9)
+    made = mine_spans(native, [tmp_path / "text"], out=tmp_path / "bank")
+    bank = read_bank(tmp_path / "bank")
+    assert (made.spans, made.texts) == (len(bank.records), 1)
+    assert str(made).startswith(f"{tmp_path / 'bank'}: {made.spans:,} spans of ")
+    with chimerac.load(native) as session:
+        whole = session.encode((tmp_path / "text").read_text())
+        spans = [list(bank.tokens(i)) for i in range(made.spans)]
+        assert all(any(whole[at : at + len(span)] == span for at in range(len(whole))) for span in spans)
+        tokenizer = read_tokenizer(tokenizer_of(native))
+        for span in spans:
+            assert session.encode(tokenizer.decode_bytes(span).decode(), begins=False) == span
+
+
+def test_mining_answers(native: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spans are of what is said, and none of what was asked; what random weights say is in no tokens that text has."""
+    monkeypatch.setattr("chimerac.compiler.verbs.spans._is_canonical", lambda *_: True)
+    (tmp_path / "prompts").write_text("one two three four\n\none two three four\n" * 2)
+    made = mine_spans(native, [tmp_path / "prompts"], out=tmp_path / "bank", answers=True, max_tokens=40)
+    assert (made.texts, made.tokens) == (4, 160)
+    with chimerac.load(native, spans=tmp_path / "bank") as session:
+        for _ in session.generate("one two three four", max_tokens=40, exit_threshold=0.0):
+            pass
+        said = session.tokens()
+    bank = read_bank(tmp_path / "bank")
+    for i in range(made.spans):
+        span = list(bank.tokens(i))
+        assert any(said[at : at + len(span)] == span for at in range(len(said)))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"entries": 0}, "a bank of 0 spans"),
+        ({"entries": 524_289}, "a bank of 524289 spans"),
+        ({"least": 1}, "come 1 times"),
+        ({"least": 999}, "nothing comes 999 times"),
+        ({"files": ["missing"]}, "No such file"),
+        ({"files": ["latin"]}, "not UTF-8"),
+    ],
+)
+def test_what_cannot_be_mined_is_refused(options: dict[str, Any], message: str, native: Path, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("the same again " * 9)
+    (tmp_path / "latin").write_bytes(b"\xe4\xf6")
+    files = [tmp_path / name for name in options.pop("files", ["text"])]
+    with pytest.raises(UserError, match=message) as found:
+        mine_spans(native, files, out=tmp_path / "bank", **options)
+    assert found.value.code == "CHM420"
