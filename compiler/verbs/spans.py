@@ -130,9 +130,9 @@ def _answers(
     """What the model says to each line, after the line."""
     prompts = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
     own = session.manifest.generation
-    options: dict[str, Any] = (
-        {} if max_tokens is None and own is not None and own.max_tokens else {"max_tokens": max_tokens or 64}
-    )
+    if max_tokens is None and (own is None or own.max_tokens is None):
+        max_tokens = MAX_TOKENS
+    options: dict[str, Any] = {} if max_tokens is None else {"max_tokens": max_tokens}
     found = []
     for number, prompt in enumerate(prompts, 1):
         try:
