@@ -175,7 +175,7 @@ STATUSES: Final = (
     Status(430, "TOKENIZER", "the tokenizer is not valid"),
     Status(431, "GRAMMAR", "the grammar is not valid, or for another tokenizer"),
     Status(432, "GRAMMAR_TOKEN", "the grammar does not allow the token"),
-    Status(433, "SPANS", "the bank of spans is not valid, or for another tokenizer"),
+    Status(434, "SPANS", "the bank of spans is not valid, or for another tokenizer"),
     Status(440, "NODE", "Node.js, which runs wasm bundles, is missing or has failed"),
     Status(450, "SELF_TEST", "the bundle does not compute what it computed when it was built"),
 )

@@ -163,12 +163,12 @@ def write_bank(path: str | Path, bank: Bank) -> None:
 
 
 def read_bank(path: str | Path) -> Bank:
-    """Read and check a bank; raises BundleError CHM400 to CHM406, CHM433."""
+    """Read and check a bank; raises BundleError CHM400 to CHM406, CHM434."""
     return bank_of_container(read_container(path), path)
 
 
 def bank_of_container(container: Container, path: str | Path | None = None) -> Bank:
-    """The bank in a container that was read; raises BundleError CHM405 for another kind, CHM433 for what is no bank."""
+    """The bank in a container that was read; raises BundleError CHM405 for another kind, CHM434 for what is no bank."""
     if container.kind != c.KIND_SPANS:
         raise BundleError("CHM405", f"a container of kind {container.kind!r}, not {c.KIND_SPANS}", path=path)
     problem = _wrong_sizes(container)
@@ -176,7 +176,7 @@ def bank_of_container(container: Container, path: str | Path | None = None) -> B
     if bank is not None:
         problem = _wrong_contents(bank, container)
     if problem or bank is None:
-        raise BundleError("CHM433", f"spans: {problem}", path=path)
+        raise BundleError("CHM434", f"spans: {problem}", path=path)
     return bank
 
 

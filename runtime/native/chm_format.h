@@ -126,7 +126,7 @@ typedef enum chm_status {
   CHM_ERROR_TOKENIZER = 430, /* the tokenizer is not valid */
   CHM_ERROR_GRAMMAR = 431, /* the grammar is not valid, or for another tokenizer */
   CHM_ERROR_GRAMMAR_TOKEN = 432, /* the grammar does not allow the token */
-  CHM_ERROR_SPANS = 433, /* the bank of spans is not valid, or for another tokenizer */
+  CHM_ERROR_SPANS = 434, /* the bank of spans is not valid, or for another tokenizer */
   CHM_ERROR_NODE = 440, /* Node.js, which runs wasm bundles, is missing or has failed */
   CHM_ERROR_SELF_TEST = 450, /* the bundle does not compute what it computed when it was built */
 } chm_status;

@@ -35,7 +35,7 @@ def load(folder: str | Path, *, verify: bool = True, threads: int = 1, spans: st
 
     Raises BundleError: CHM410 to CHM412 for manifest and files, CHM413 if the bundle is for another machine, CHM414 if
     the library does not load, CHM420 for a number of threads or a folder that is none, CHM421 for spans with a bundle
-    that takes none, CHM440 if a wasm bundle finds no Node.js, CHM400 to CHM407, CHM430 and CHM433 for the data.
+    that takes none, CHM440 if a wasm bundle finds no Node.js, CHM400 to CHM407, CHM430 and CHM434 for the data.
     """
     path = checked_folder(folder)
     if type(threads) is not int or not 0 <= threads <= MAX_THREADS:

@@ -49,7 +49,7 @@ class NativeSession(SteppingSession):
         """Load the library and map the files, unless another session with as many threads has done so.
 
         ``skip_checksums`` is for files whose SHA-256 was just compared, ``spans`` among them if they are the bundle's
-        own. Raises BundleError CHM400 to CHM407, CHM414, CHM420 to CHM422, CHM430, CHM433.
+        own. Raises BundleError CHM400 to CHM407, CHM414, CHM420 to CHM422, CHM430, CHM434.
         """
         super().__init__(manifest)
         files = NativeFiles(library, weights, tokenizer, grammars, skip_checksums, threads, spans, own_spans)

@@ -16,7 +16,7 @@ class NativeBank:
     """A file of spans, mapped."""
 
     def __init__(self, library: NativeLibrary, bundle: ct.c_void_p, path: Path, *, skip_checksums: bool) -> None:
-        """Open a bank; raises BundleError CHM400 to CHM406, CHM414 for a bundle that is too old, CHM421, CHM433."""
+        """Open a bank; raises BundleError CHM400 to CHM406, CHM414 for a bundle that is too old, CHM421, CHM434."""
         if not library.has_banks:
             hint = "build the bundle again"
             raise BundleError("CHM414", "the bundle is of a chimerac that had no banks of spans", hint=hint)

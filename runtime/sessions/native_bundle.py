@@ -89,7 +89,7 @@ class NativeBundle:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def open(self) -> None:
-        """Map and check the files; raises BundleError CHM400 to CHM407, CHM414, CHM420 to CHM422, CHM430, CHM433."""
+        """Map and check the files; raises BundleError CHM400 to CHM407, CHM414, CHM420 to CHM422, CHM430, CHM434."""
         files = self.files
         compared = files.skip_checksums
         if not compared and _size(files.weights) >= LARGE:

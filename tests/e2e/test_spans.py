@@ -111,7 +111,7 @@ def test_what_cannot_be_guessed_from_is_refused(
     write_bank(tmp_path / "other", random_bank(20, 3)[0])
     (tmp_path / "text").write_text("no container at all")
     cases = [
-        (native, "other", "CHM433", "of another tokenizer"),
+        (native, "other", "CHM434", "of another tokenizer"),
         (native, "text", "CHM401", "not a chimera container"),
         (native, "missing", "CHM400", "No such file"),
         (bundles["x86_64-avx2"], "good", "CHM421", "built without speculation"),

@@ -71,7 +71,7 @@ def test_what_is_wrong_is_refused(what: str, tmp_path: Path) -> None:
     (tmp_path / "bad").write_bytes(changed(tmp_path / "bank", section, change))
     with pytest.raises(BundleError, match=message) as found:
         read_bank(tmp_path / "bad")
-    assert found.value.code == "CHM433"
+    assert found.value.code == "CHM434"
 
 
 @pytest.mark.parametrize("what", WRONG_INDEX)
@@ -86,8 +86,8 @@ def test_a_wrong_index_is_refused(what: str, tmp_path: Path) -> None:
 def test_other_files_are_no_banks(tmp_path: Path) -> None:
     for kind, metadata, code in (
         (c.KIND_GRAMMARS, {c.KEY_TOKENIZER: "x"}, "CHM405"),
-        (c.KIND_SPANS, {}, "CHM433"),
-        (c.KIND_SPANS, {c.KEY_TOKENIZER: "x"}, "CHM433"),
+        (c.KIND_SPANS, {}, "CHM434"),
+        (c.KIND_SPANS, {c.KEY_TOKENIZER: "x"}, "CHM434"),
     ):
         (tmp_path / "file").write_bytes(container_bytes(kind, [], metadata))
         with pytest.raises(BundleError) as found:
