@@ -321,8 +321,7 @@ def _manifest(row: dict[str, Any], schema: int, abi: str) -> Manifest:
     roles = [entry.role for entry in files]
     for role in ("code", "weights"):
         need(roles.count(role) == 1, f"{roles.count(role)} files have the role {role}, not one")
-    for role in ("tokenizer", "spans"):
-        need(roles.count(role) <= 1, f"more than one file has the role {role}")
+    need(max(roles.count("tokenizer"), roles.count("spans")) <= 1, "more than one tokenizer, or bank of spans")
     memory = object_of(row["memory"], "memory", {"weights_bytes", "state_bytes", "arena_bytes"})
     provenance = object_of(row["provenance"], "provenance", set())
     entries = read_entries(row.get("entries", []))

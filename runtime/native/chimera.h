@@ -198,8 +198,7 @@ CHM_API int32_t chm_speculates(void);
  * passes of so many tokens, whether it pays or not. CHM_ERROR_STATE: the bundle was built without. */
 CHM_API int32_t chm_session_set_speculation(chm_session *session, int32_t nodes);
 /* Numbers since the last chm_session_begin_generation: passes; guesses; those that were taken; passes of which not all were
- * taken; guesses and taken ones by who guessed: earlier text, the grammar, a drafter, the bank. Fewer than CHM_COUNTERS may be
- * asked for. */
+ * taken; guesses and taken ones by who guessed: earlier text, the grammar, a drafter, the bank. */
 enum {
   CHM_COUNTER_PASSES = 0,
   CHM_COUNTER_ROLLBACKS = 1,
@@ -214,10 +213,9 @@ CHM_API int32_t chm_session_counters(chm_session *session, uint64_t *counters, s
 typedef int32_t (*chm_drafter)(void *context, int32_t position, int32_t *tokens, int32_t *parents, int32_t most);
 CHM_POSIX_API int32_t chm_session_set_drafter(chm_session *session, chm_drafter drafter, void *context);
 
-/* Open a bank of spans, docs/sfpack.md, aligned to 8 bytes, which must stay unchanged until it is closed; the bundle stays open
- * as long. Any number of sessions guess from one. Without checksums only sizes are looked at, in no time: what is wrong in
- * it then leads to wrong guesses only. allocator NULL: the bundle's. CHM_ERROR_STATE: the bundle was built without
- * speculation, or has no tokenizer. CHM_ERROR_SPANS: the bank is not valid, or for another tokenizer. */
+/* Open a bank of spans, docs/sfpack.md, aligned to 8 bytes, which stays unchanged, and the bundle open, until it is closed. Without
+ * checksums only sizes are looked at: what is wrong in it leads to wrong guesses only. allocator NULL: the bundle's.
+ * CHM_ERROR_STATE: the bundle was built without speculation, or has no tokenizer. CHM_ERROR_SPANS: no bank for this tokenizer. */
 CHM_API int32_t chm_bank_open(chm_bundle *bundle, const void *data, size_t bytes, uint32_t flags,
                               const chm_allocator *allocator, chm_bank **bank);
 /* The same for a file, which is mapped. */
