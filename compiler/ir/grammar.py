@@ -104,13 +104,32 @@ class Graph:
 
 
 @dataclass(frozen=True, slots=True)
+class Ordered:
+    """One or more of many entries in their order, each at most once, then any number of others.
+
+    Args:
+        entries: of each its key, and what comes after that. All keys and ``other`` begin with the same byte; none
+            begins with another one.
+        required: whether each must come.
+        other: an entry whose key is none of those; it opens no frame before the key ends and counts nothing. NOTHING if
+            there is none.
+        separator: between any two.
+    """
+
+    entries: tuple[tuple[bytes, Expression], ...]
+    required: tuple[bool, ...]
+    other: Expression
+    separator: Expression
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """What the rule of this name matches."""
 
     rule: str
 
 
-Expression: TypeAlias = Bytes | Literal | Concat | Choice | Repeat | Space | Counted | Graph | Call
+Expression: TypeAlias = Bytes | Literal | Concat | Choice | Repeat | Space | Counted | Graph | Ordered | Call
 
 EMPTY: Final = Literal(b"")
 NOTHING: Final = Choice(())
@@ -230,6 +249,8 @@ def children(expression: Expression) -> tuple[Expression, ...]:
             return (opening, item, separator, closing)
         case Graph(steps):
             return tuple(item for listed in steps for item, _ in listed)
+        case Ordered(entries, _, other, separator):
+            return (*(rest for _, rest in entries), other, separator)
     return ()
 
 

@@ -108,8 +108,13 @@ def encode(chars: CharSet) -> Expression:
 
 def string_literal(text: str) -> Expression:
     """A string in its shortest spelling, quotes included; surrogates that stand alone are escaped."""
+    return Literal(text_of(text))
+
+
+def text_of(text: str) -> bytes:
+    """The bytes of the same."""
     written = json.dumps(text, ensure_ascii=False)
-    return Literal(_ALONE.sub(lambda found: f"\\u{ord(found[0]):04x}", written).encode())
+    return _ALONE.sub(lambda found: f"\\u{ord(found[0]):04x}", written).encode()
 
 
 def value_spellings(value: object) -> list[Expression]:

@@ -16,6 +16,7 @@ from chimerac.compiler.ir.grammar import (
     Call,
     Expression,
     Literal,
+    Ordered,
     Repeat,
     choice,
     optional,
@@ -105,30 +106,34 @@ class Objects:
         values = {name: self._named(parts, name, patterns, keys) for name in names}
         if any(values[name] == NOTHING for name, required in names.items() if required):
             return NOTHING
+        if len(names) > _MANY:  # what is to be shared has one frame, not two
+            values = {
+                name: jt.LIBRARY.get(value.rule, value) if isinstance(value, Call) else value
+                for name, value in values.items()
+            }
+        rests = {name: NOTHING if value == NOTHING else sequence(jt.COLON, value) for name, value in values.items()}
         if len(names) > _MANY:
-            values = self._shared(values)
-        kept = {name: required for name, required in names.items() if values[name] != NOTHING}
+            rests = self._shared(rests)
+        kept = {name: required for name, required in names.items() if rests[name] != NOTHING}
         others = NOTHING if keys.listed is not None else self._others(parts, list(names), patterns, keys)
         if others != NOTHING and minimum > 1 + len(kept):
             place = next(p.pointer for p in parts if p.schema.get("minProperties", 0) == minimum)
             hint = "name the properties: names that are made up may be the same"
             raise UnsupportedKeyword(place + "/minProperties", f"{minimum} different names cannot be assured", hint)
-        return _Chain(self.rules, self.name("property"), kept, values, others, minimum, maximum).object()
+        chain = _Chain(self.rules, self.name("property"), kept, rests, others, minimum, maximum)
+        plain = not minimum and maximum is None and not keys.minimum and keys.maximum is None
+        return chain.ordered() if plain and len(names) > _MANY else chain.object()
 
-    def _shared(self, values: Mapping[str, Expression]) -> dict[str, Expression]:
-        """Values with a rule in place of what comes more than once."""
-        times = Counter(values.values())
+    def _shared(self, rests: Mapping[str, Expression]) -> dict[str, Expression]:
+        """What comes after names, with a rule that has a frame of its own in place of what comes more than once."""
         rules: dict[Expression, Expression] = {}
-        for value, count in times.items():
-            if count > 1 and not isinstance(value, Call) and value != NOTHING:
+        for rest, count in Counter(rests.values()).items():
+            if count > 1 and rest != NOTHING:
                 name = self.name("shared value")
-                self.rules[name] = value
-                rules[value] = Call(name)
-            if count > 1 and value != NOTHING:
-                called = rules.get(value, value)
-                assert isinstance(called, Call)
-                self.called.add(called.rule)
-        return {name: rules.get(value, value) for name, value in values.items()}
+                self.rules[name] = rest
+                self.called.add(name)
+                rules[rest] = Call(name)
+        return {name: rules.get(rest, rest) for name, rest in rests.items()}
 
     # -- names
 
@@ -264,16 +269,29 @@ class _Rest:
 class _Chain:
     """Properties one after the other, with the number of them so far where that matters.
 
-    ``names`` tells of each, in order, whether it is required; ``others`` is a property that isn't named.
+    ``names`` tells of each, in order, whether it is required, ``rests`` what comes after its name; ``others`` is a
+    property that isn't named.
     """
 
     rules: dict[str, Expression]
     prefix: str
     names: Mapping[str, bool]
-    values: Mapping[str, Expression]
+    rests: Mapping[str, Expression]
     others: Expression
     minimum: int
     maximum: int | None
+
+    def ordered(self) -> Expression:
+        """The whole object, where the number of properties says nothing and no other name is counted."""
+        other = NOTHING if self.others == NOTHING else sequence(self.others, jt.SPACES)
+        entries = tuple((jt.text_of(name), sequence(self.rests[name], jt.SPACES)) for name in self.names)
+        needed = tuple(self.names.values())
+        inner: Expression = Ordered(entries, needed, other, jt.COMMA) if entries else self._tail(1).more
+        if inner == NOTHING:
+            inner = EMPTY
+        elif not any(needed):
+            inner = optional(inner)
+        return sequence(Literal(b"{"), jt.SPACES, inner, Literal(b"}"))
 
     def object(self) -> Expression:
         """The whole object; NOTHING if there cannot be one."""
@@ -315,7 +333,7 @@ class _Chain:
         """What may come from a named property on, for each number of properties before it."""
         most = self._most
         calls: dict[int, Expression] = {}
-        text = sequence(jt.string_literal(name), jt.COLON, self.values[name], jt.SPACES)
+        text = sequence(jt.string_literal(name), self.rests[name], jt.SPACES)
         if most > 1:
             self.rules[f"{self.prefix}.{index}="] = text
             text = Call(f"{self.prefix}.{index}=")

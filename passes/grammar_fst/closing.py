@@ -11,14 +11,14 @@ unit.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from chimerac.passes.grammar_fst.count_ranges import CountRanges
 from chimerac.passes.grammar_fst.counting import END, ENDLESS, Counts, Way, bound, way_of
-from chimerac.passes.grammar_fst.determinise import Segment, State
-from chimerac.passes.grammar_fst.nfa import CHECK, COUNT, LIMIT, POP, PUSH, SPACE_ACTION, UNLIMITED, Action
+from chimerac.passes.grammar_fst.frame_counts import ranges_of
+from chimerac.passes.grammar_fst.nfa import COUNT, POP, PUSH, SPACE_ACTION, UNLIMITED, Action
+from chimerac.passes.grammar_fst.states import Segment, Shared, State
 from chimerac.runtime.bundle_format.fstpack import LOWEST_MARK, SLOT_BYTES
 
 UNREACHABLE: Final = 65535
@@ -57,13 +57,15 @@ class _Plan:
     """The ways of all states and what is known of their lengths.
 
     Ways without actions, in machines that count nothing, are in ``before`` only: target → states, each with the place
-    of the way in its low bits.
+    of the way in its low bits; those that states share are in ``before_shared``, each with its place.
     """
 
     states: Sequence[State]
     counts: Counts
     ways: list[list[_Way]] = field(default_factory=list)
     before: dict[int, list[int]] = field(default_factory=dict)
+    before_shared: dict[int, list[tuple[Shared, int]]] = field(default_factory=dict)
+    users: dict[Shared, list[int]] = field(default_factory=dict)  #: the states that share some segments
     #: where bytes of a frame depend on marks: (state, marks) → bytes, as of the round before
     entries: dict[tuple[int, int], int] = field(default_factory=dict)
     close: list[int] = field(default_factory=list)
@@ -119,7 +121,8 @@ def closing(states: Sequence[State]) -> Closing:
     plan = _Plan(states, bound(states))
     for number, state in enumerate(states):
         plan.ways.append(_ways_of(plan, number, state))
-    _find_ranges(plan)
+    if entered := _entered(plan):
+        plan.ranges.update(ranges_of(states, entered))
     for turn in range(_MOST_ROUNDS):
         _shortest(plan)
         _find_units(plan)
@@ -132,14 +135,21 @@ def closing(states: Sequence[State]) -> Closing:
         plan.entries = found
     if any(close >= UNREACHABLE for close in (*plan.close, *plan.entries.values())):
         for state in states:
-            state.segments = [segment for segment in state.segments if _ends(plan, way_of(segment))]
+            state.segments = [segment for segment in state.all_segments() if _ends(plan, way_of(segment))]
+            state.shared = None
     return Closing(plan.close, _rooms(plan), [_loop(plan, number) for number in range(len(states))])
 
 
 def _ways_of(plan: _Plan, number: int, state: State) -> list[_Way]:
     """The ways of a state that have actions or whose marks count; the others are noted in ``plan.before``."""
     counts = state.machine.counts
-    if not counts and not [s for s in state.segments if s[2] or s[0] >= LOWEST_MARK]:  # most states
+    if state.shared is not None:
+        if state.shared not in plan.users:
+            plan.users[state.shared] = []
+            for target, byte in state.shared.targets.items():
+                plan.before_shared.setdefault(target, []).append((state.shared, 1 + byte))
+        plan.users[state.shared].append(number)
+    elif not counts and not [s for s in state.segments if s[2] or s[0] >= LOWEST_MARK]:  # most states
         for place, target in enumerate(dict.fromkeys([segment[3] for segment in state.segments]), 1):
             plan.before.setdefault(target, []).append(number << _PLACE_BITS | place)
         return []
@@ -150,10 +160,11 @@ def _ways_of(plan: _Plan, number: int, state: State) -> list[_Way]:
         if (actions, target, slot) in seen or SPACE_ACTION in actions:
             continue
         seen.add((actions, target, slot))
+        place = len(seen) if state.shared is None else 1 + segment[0]
         if actions or counts or slot:
-            listed.append(_way(number, segment, len(seen)))
+            listed.append(_way(number, segment, place))
         else:
-            plan.before.setdefault(target, []).append(number << _PLACE_BITS | len(seen))
+            plan.before.setdefault(target, []).append(number << _PLACE_BITS | place)
     return listed
 
 
@@ -210,6 +221,7 @@ def _shortest(plan: _Plan) -> None:
     levels = _Levels()
     waiting, missing = _begun(plan, levels)
     settled = bytearray(len(plan.states))
+    at: dict[Shared, int] = {}
     while levels.left and (total := heapq.heappop(levels.left)) < UNREACHABLE:
         for number, _, by in sorted(levels.found.pop(total), key=_order):
             if settled[number]:
@@ -223,11 +235,24 @@ def _shortest(plan: _Plan) -> None:
             for source in plan.before.get(number, ()):
                 if not settled[source >> _PLACE_BITS]:
                     levels.reach(total + 1, source >> _PLACE_BITS, source & _PLACES, number)
+            for source, place in _sharing(plan, number, total, at):
+                if not settled[source]:
+                    levels.reach(total + 1, source, place, number)
             for waiter in waiting.get(number, ()):
                 missing[waiter] -= 1
                 waiter.bytes += total
                 if not missing[waiter] and waiter.bytes < UNREACHABLE:
                     levels.reach(waiter.bytes, waiter.state, waiter.place, waiter)
+
+
+def _sharing(plan: _Plan, number: int, total: int, at: dict[Shared, int]) -> Iterator[tuple[int, int]]:
+    """The states that share a way to a state which was just settled, each with the place of the way.
+
+    ``at`` are the bytes after the first way of each group of shared ones; later ones are longer.
+    """
+    for shared, place in plan.before_shared.get(number, ()):
+        if at.setdefault(shared, total) == total:
+            yield from ((source, place) for source in plan.users[shared])
 
 
 def _begun(plan: _Plan, levels: _Levels) -> tuple[dict[int, list[_Way]], dict[_Way, int]]:
@@ -310,38 +335,6 @@ def _settle_fixed(plan: _Plan) -> None:
                 plan.fixed.add(number)
                 plan.chosen[number] = [by]
                 changed = True
-
-
-def _find_ranges(plan: _Plan) -> None:
-    """The least and the greatest count that each state of a machine with a minimum may be reached with."""
-    entered = _entered(plan)
-    if not entered:
-        return
-    bounds = {a for s in plan.states for x in s.segments for k, a in x[2] if k in (COUNT, LIMIT)}
-    ranges = CountRanges(bounds)
-    for key in entered:
-        ranges.reach(key[0], key[1], key[1])
-    while ranges.pending:
-        number = ranges.pending.pop()
-        for segment in plan.states[number].segments:
-            goal, low, high = _after(segment, *ranges.found[number])
-            if goal != END and low <= high:
-                ranges.reach(goal, low, high)
-    plan.ranges.update(ranges.found)
-
-
-def _after(segment: Segment, low: int, high: int) -> tuple[int, int, int]:
-    """The state of the same machine after a segment, or END, and the least and the greatest count there."""
-    for kind, argument in segment[2]:
-        if kind == COUNT:
-            low, high = low + 1, min(high + 1, argument)
-        elif kind == LIMIT:
-            high = min(high, argument)
-        elif kind == CHECK:
-            low = max(low, argument)
-        elif kind == PUSH:
-            return argument, low, high
-    return (END if segment[2][-1:] == ((POP, 0),) else segment[3]), low, high
 
 
 def _loop(plan: _Plan, number: int) -> Loop:

@@ -18,14 +18,15 @@ class Closures:
 
     Args:
         epsilon: the edges without a byte.
-        ends: other edges, calls, and finals: nodes that have one of them are what is looked for.
+        ends: other edges, calls, finals, and choices among entries in order: nodes that have one of them are what is
+            looked for.
         entries: nodes where copies of rules begin; what is reached from them is kept.
     """
 
     def __init__(
         self,
         epsilon: Mapping[int, list[int]],
-        ends: tuple[Mapping[int, Sequence[Any]], Mapping[int, Sequence[Any]], Container[int]],
+        ends: tuple[Mapping[int, Sequence[Any]], Mapping[int, Sequence[Any]], Container[int], Container[int]],
         entries: Container[int],
         tries: Tries,
         budget: Budget,
@@ -61,8 +62,8 @@ class Closures:
         return None if len(order) > most else order
 
     def _members(self, order: Iterable[int]) -> frozenset[int]:
-        edges, calls, finals = self._ends
-        return frozenset([n for n in order if edges.get(n) or calls.get(n) or n in finals])
+        edges, calls, finals, menus = self._ends
+        return frozenset([n for n in order if edges.get(n) or calls.get(n) or n in finals or n in menus])
 
     def _condensed(self, root: int) -> frozenset[int]:
         """The same for many nodes: those of copied rules are put together from each other, texts as one trie."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from chimerac.passes.grammar_fst.components import components
-from chimerac.passes.grammar_fst.determinise import Segment, State
 from chimerac.passes.grammar_fst.nfa import CHECK, COUNT, LIMIT, MARK, POP, PUSH, UNLIMITED, Action, Machine
+from chimerac.passes.grammar_fst.states import Segment, State
 
 ENDLESS: Final = 1 << 30
 END: Final = -1  #: in place of a state: the end of the frame
@@ -104,7 +104,9 @@ def _drop_dead(states: Sequence[State]) -> None:
     alive = [state.final for state in states]
     queue = [number for number, final in enumerate(alive) if final]
     for number, state in enumerate(states):
-        for needed in map(_goals, {(s[2], s[3]): s for s in state.segments}.values()):
+        shared = () if state.shared is None else state.shared.targets
+        own = map(_goals, {(s[2], s[3]): s for s in state.segments}.values())
+        for needed in (*own, *({target} for target in shared)):
             if not needed and not alive[number]:
                 alive[number] = True
                 queue.append(number)
@@ -122,7 +124,8 @@ def _drop_dead(states: Sequence[State]) -> None:
         return
 
     for state in states:
-        state.segments = [segment for segment in state.segments if all(alive[goal] for goal in _goals(segment))]
+        state.segments = [segment for segment in state.all_segments() if all(alive[goal] for goal in _goals(segment))]
+        state.shared = None
 
 
 def _goals(segment: Segment) -> set[int]:

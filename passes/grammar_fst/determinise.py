@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Sequence
 from typing import Final, Generic, TypeVar
 
 from chimerac.compiler.errors import InternalError, UserError
 from chimerac.compiler.ir.grammar import BYTES, MAX_STATES, WORK
 from chimerac.compiler.ir.ranges import cut
 from chimerac.passes.grammar_fst.nfa import MARK, NO_ACTION, POP, PUSH, SPACE_ACTION, Action, Machine, Nfa
-
-#: Bytes, last byte included, then actions in order and the next state (0 after a pop). A pop is of the frame of the
-#: state that the segment belongs to: a frame that opens and ends with one byte is none.
-Segment = tuple[int, int, tuple[Action, ...], int]
+from chimerac.passes.grammar_fst.ordered import Contexts
+from chimerac.passes.grammar_fst.states import Segment, State, byte_range, bytes_of
 
 Edge = tuple[int, int, int, Action]
 #: The actions and the next state after a byte.
@@ -29,20 +26,6 @@ _MOST_COPIES: Final = 400  #: of rules that are copied to tell calls apart
 _STATE_BYTES: Final = 600
 _MEMBER_BYTES: Final = 64
 _SEGMENT_BYTES: Final = 120
-
-
-@dataclass(slots=True)
-class State:
-    """A deterministic state: a set of nodes of one machine."""
-
-    machine: Machine
-    nodes: frozenset[int]
-    final: bool
-    segments: list[Segment] = field(default_factory=list)
-    parent: tuple[int, int] = (-1, 0)  #: a state before it, and the byte between; -1: a whole construct, -2: nothing
-    check: int = 0  #: marks that the end of the frame needs here
-    first: int = 0  #: set of bytes that segments take, bit b for byte b
-    returns: int = 0  #: set of bytes at which the frame ends
 
 
 class Conflict(Exception):
@@ -88,6 +71,7 @@ class Determiniser:
         self._queue: deque[int] = deque()
         self._running: list[str] = []
         self._copies: set[tuple[str, int]] = set()
+        self._contexts = Contexts(self.states, self._made, self._of_closure, self._process, nfa.budget)
 
     def run(self) -> int:
         """Build all states; the number of the start state. Raises Conflict, UserError CHM282."""
@@ -102,16 +86,30 @@ class Determiniser:
     def _state(self, machine: Machine, nodes: frozenset[int], parent: tuple[int, int]) -> int:
         number = self._numbers.get(nodes)
         if number is None:
-            number = len(self.states)
-            if number >= MAX_STATES:
-                message = f"the grammar {self.nfa.grammar.name} needs more than {MAX_STATES:,} states"
-                raise UserError("CHM282", message, hint="make repetitions shorter or the grammar simpler")
-            self.nfa.budget.use(BYTES, _STATE_BYTES + _MEMBER_BYTES * len(nodes))
-            self._numbers[nodes] = number
-            self.states.append(State(machine, nodes, machine.final in nodes, parent=parent))
-            self._done.append(False)
+            if len(nodes) > 1 and not self.nfa.menus.at.keys().isdisjoint(nodes):  # something else may stand there, too
+                return self._state(machine, self.nfa.spelled_out(nodes), parent)
+            number = self._numbers[nodes] = self._new(machine, nodes, parent)
             self._queue.append(number)
         return number
+
+    def _new(self, machine: Machine, nodes: frozenset[int], parent: tuple[int, int]) -> int:
+        number = len(self.states)
+        if number >= MAX_STATES:
+            message = f"the grammar {self.nfa.grammar.name} needs more than {MAX_STATES:,} states"
+            raise UserError("CHM282", message, hint="make repetitions shorter or the grammar simpler")
+        self.nfa.budget.use(BYTES, _STATE_BYTES + _MEMBER_BYTES * len(nodes))
+        self.states.append(State(machine, nodes, machine.final in nodes, parent=parent))
+        self._done.append(False)
+        return number
+
+    def _made(self, machine: Machine, parent: tuple[int, int]) -> int:
+        """A state that is made elsewhere."""
+        number = self._new(machine, frozenset(), parent)
+        self._done[number] = True
+        return number
+
+    def _of_closure(self, machine: Machine, node: int, parent: tuple[int, int]) -> int:
+        return self._state(machine, self.nfa.closure(node), parent)
 
     def _start(self, name: str) -> int:
         number = self._starts.get(name)
@@ -129,7 +127,7 @@ class Determiniser:
             self._running.append(rule)
             self._process(number)
             self._running.pop()
-        return self.states[number].segments
+        return self.states[number].all_segments()
 
     # -- one state
 
@@ -139,6 +137,9 @@ class Determiniser:
         self._done[number] = True
         state, nfa = self.states[number], self.nfa
         nodes = list(state.nodes)
+        if nodes and nodes[0] in nfa.menus.at:  # then it is alone
+            self._contexts.enter(number, *nfa.menus.at[nodes[0]])
+            return
         calls = [call for node in nodes for call in nfa.calls.get(node, ())]
         if calls:
             edges = self._settle(number, [edge for node in nodes for edge in nfa.edges.get(node, ())], calls)
@@ -172,10 +173,10 @@ class Determiniser:
             for rule, _, _ in waiting:
                 if rule not in taken:
                     self._start_segments(rule)
-                    taken[rule] = _bytes_of(self.states[self._starts[rule]].segments)
+                    taken[rule] = bytes_of(self.states[self._starts[rule]].all_segments())
             plain = 0
             for first, last, _, _ in known:
-                plain |= _range(first, last)
+                plain |= byte_range(first, last)
             clash = {rule for rule, bits in taken.items() if bits & _overlap(taken, plain)}
             if not clash:
                 calls[:] = waiting
@@ -306,7 +307,7 @@ class Determiniser:
     def _follow(self) -> None:
         """Find the bytes at which each frame may end, and the conflicts with going on inside."""
         for state in self.states:
-            state.first = _bytes_of(state.segments)
+            state.first = bytes_of(state.segments) | (0 if state.shared is None else state.shared.bytes)
         follow: dict[str, int] = dict.fromkeys(self.call_sites, 0)
         users: dict[str, set[str]] = {}
         for name, sites in self.call_sites.items():
@@ -349,17 +350,6 @@ class Determiniser:
         return "".join(reversed(parts))
 
 
-def _range(first: int, last: int) -> int:
-    return (1 << last + 1) - (1 << first)
-
-
-def _bytes_of(segments: Iterable[Segment]) -> int:
-    found = 0
-    for first, last, _, _ in segments:
-        found |= _range(first, last)
-    return found
-
-
 def _lowest(bits: int) -> int:
     return (bits & -bits).bit_length() - 1
 
@@ -370,6 +360,3 @@ def _overlap(taken: dict[str, int], plain: int) -> int:
         twice |= seen & bits
         seen |= bits
     return twice
-
-
-__all__ = ["Conflict", "Determiniser", "Segment", "State"]

@@ -14,6 +14,7 @@ from chimerac.compiler.ir.grammar import (
     Grammar,
     Graph,
     Literal,
+    Ordered,
     Repeat,
     Space,
     children,
@@ -52,6 +53,10 @@ def min_length(expression: Expression, lengths: dict[str, int]) -> int:
                 return edges + minimum * of(inner) + (minimum - 1) * of(separator) if minimum else edges
             case Graph():
                 return graphs.min_length(item, of)
+            case Ordered(entries, required, other, separator):
+                each = [len(key) + of(rest) for key, rest in entries]
+                needed = [length for length, must in zip(each, required, strict=True) if must]
+                return sum(needed) + (len(needed) - 1) * of(separator) if needed else min(*each, of(other))
         raise AssertionError(item)
 
     return of(expression)

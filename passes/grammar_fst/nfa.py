@@ -24,12 +24,14 @@ from chimerac.compiler.ir.grammar import (
     Grammar,
     Graph,
     Literal,
+    Ordered,
     Repeat,
     Space,
     sequence,
 )
 from chimerac.passes.grammar_fst import graphs, lengths
 from chimerac.passes.grammar_fst.closures import Closures
+from chimerac.passes.grammar_fst.menus import Menus
 from chimerac.passes.grammar_fst.tries import Tries
 
 #: Micro-actions of edges: (kind, argument), with the kinds of docs/fstpack.md.
@@ -112,6 +114,7 @@ class Nfa:
     calls: dict[int, list[tuple[str, int, Action]]] = field(default_factory=lambda: defaultdict(list))
     machines: dict[str, Machine] = field(default_factory=dict)
     finals: dict[int, Machine] = field(default_factory=dict)
+    menus: Menus = field(init=False)
     _copies: dict[tuple[str, int], int] = field(default_factory=dict)
     _entries: set[int] = field(default_factory=set)  #: of copies
     _pending: list[tuple[str, int, int]] = field(default_factory=list)
@@ -122,7 +125,8 @@ class Nfa:
 
     def __post_init__(self) -> None:
         self._tries = Tries(functools.partial(_new_node, self.budget), self.epsilon, self.edges)
-        ends = (self.edges, self.calls, self.finals)
+        self.menus = Menus(functools.partial(_new_node, self.budget), self.epsilon, self.edges)
+        ends = (self.edges, self.calls, self.finals, self.menus.at)
         self._closures = Closures(self.epsilon, ends, self._entries, self._tries, self.budget)
 
     def node(self) -> int:
@@ -190,9 +194,18 @@ class Nfa:
                 return self._call(self._counted_machine(expression), exit)
             case Graph():
                 return self._graph(expression, exit)
+            case Ordered():
+                return self.menus.build(expression, exit, self._plainly, self.closure)
             case Call(rule):
                 return self._call(rule, exit) if rule in self.called else self.copy(rule, exit)
         raise AssertionError(expression)
+
+    def _plainly(self, expression: Expression, exit: int) -> int:
+        return self.build(expression, exit, NO_ACTION)
+
+    def spelled_out(self, nodes: frozenset[int]) -> frozenset[int]:
+        """Nodes with texts in place of those that stand for the choice among entries in order."""
+        return self.menus.spelled_out(nodes, self._plainly, self._tries.join, self.closure)
 
     def _choice(self, options: Sequence[Expression], exit: int, action: Action) -> int:
         words, others = _words(options) if action == NO_ACTION else ([], options)
@@ -271,6 +284,8 @@ class Nfa:
                 case Graph(steps, _, least, most):
                     inner = sum(self._size(item) for listed in steps for item, _ in listed)
                     known = 1 + inner if least == 0 and most is None else 1
+                case Ordered(entries):
+                    known = sum(len(key) for key, _ in entries)
                 case Call(rule):
                     known = 1 if rule in self.called else 40
                 case _:

@@ -268,29 +268,26 @@ class Prover:
         return not ends.isdisjoint(self._upper_frames())
 
     def _upper_frames(self) -> set[int]:
-        """The states that a frame over another one may be in; equal states are one, so the lowest may be in them, too.
-
-        Counts are not looked at.
-        """
-        lowest, upper = {self.automaton.start}, set[int]()
-        queue = [self.automaton.start]
+        """The states that a frame over another one may be in, whatever may be reached; counts are not looked at."""
+        delta = self.automaton.delta[:, :-1]
+        upper = set[int]()
+        for cell in np.unique(delta[(delta >> 16 != 0) & (delta != REJECT)]).tolist():
+            upper.update(self._goals(cell)[1:])
+        queue = list(upper)
         while queue:
-            state = queue.pop()
-            own = upper if state in upper else lowest
-            for cell in self._cells.row(state):
-                if not cell >> 16:  # most cells: another state of the same frame
-                    if cell not in upper and cell not in own:
-                        queue.append(cell)
-                        own.add(cell)
-                    continue
-                actions = self._cells.actions(cell >> 16)
-                goals = [argument for kind, argument in actions if kind == PUSH]
-                if actions[-1:] != ((POP, 0),):
-                    goals.append(cell & 0xFFFF)
-                for found, reached in ((own, goals[:1]), (upper, goals[1:])):
-                    queue += [goal for goal in reached if goal not in upper and goal not in found]
-                    found.update(reached)
+            for cell in self._cells.row(queue.pop()):
+                found = [goal for goal in self._goals(cell) if goal not in upper]
+                queue += found
+                upper.update(found)
         return upper
+
+    def _goals(self, cell: int) -> list[int]:
+        """The states that a cell leads to: where its frame goes on, then those of the frames that it opens."""
+        if not cell >> 16:  # most cells
+            return [cell]
+        actions = self._cells.actions(cell >> 16)
+        goals = [argument for kind, argument in actions if kind == PUSH]
+        return goals if actions[-1:] == ((POP, 0),) else [*goals, cell & 0xFFFF]
 
     def _below(self) -> Iterator[Stuck]:
         """Frames that wait for a byte which the states above them, though they may end, take for something else."""

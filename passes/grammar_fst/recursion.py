@@ -20,8 +20,10 @@ from chimerac.compiler.ir.grammar import (
     Expression,
     Grammar,
     Literal,
+    Ordered,
     Repeat,
     Space,
+    children,
     choice,
     sequence,
     star,
@@ -120,6 +122,8 @@ def _calls(expression: Expression, tail: bool) -> Iterator[tuple[str, bool]]:
                 stack.append((inner, last and maximum == 1))
             case Space(inner):
                 stack.append((inner, last))
+            case Ordered():
+                stack += [(part, False) for part in children(item)]
             case Counted(opening, inner, separator, closing):
                 # a counted part is a machine of its own: what it calls isn't copied into this rule
                 stack += [(part, True) for part in (opening, inner, separator, closing)]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.grammar import BYTES, MAX_ACTION_WORDS, MAX_CELLS, Budget, Grammar
 from chimerac.passes.grammar_fst.closing import NO_ROOM, UNREACHABLE, Loop, closing
-from chimerac.passes.grammar_fst.determinise import State
 from chimerac.passes.grammar_fst.merge import Table, merged, numbered
 from chimerac.passes.grammar_fst.nfa import CHECK, COUNT, Action
+from chimerac.passes.grammar_fst.states import Shared, State
 from chimerac.runtime.bundle_format.fstpack import (
     FLAG_SLOTS,
     REJECT,
@@ -89,6 +89,8 @@ def tables(grammar: Grammar, states: Sequence[State], start: int, budget: Budget
 def _columns(states: Sequence[State]) -> NDArray[np.int64]:
     """The column of each byte and of END in the tables: bytes between which no state tells apart share one."""
     bounds, ranges = 1, set[tuple[int, int]]()
+    for shared in _shared(states):
+        ranges.update([segment[:2] for segment in shared.segments])
     for state in states:
         ranges.update([segment[:2] for segment in state.segments])
         bounds |= state.returns ^ state.returns << 1
@@ -105,7 +107,7 @@ def _cells(
     if len(states) * width > MAX_CELLS:
         message = f"the grammar {grammar.name} needs tables of more than {MAX_CELLS:,} cells"
         raise UserError("CHM282", message, hint="make repetitions shorter or the grammar simpler")
-    cells = np.full((len(states), width), REJECT, np.int64)
+    cells = _shared_cells(states, columns)
     actions: list[tuple[Action, ...]] = [()]
     numbers: dict[tuple[Action, ...], int] = {(): 0}
     place = columns.tolist()
@@ -135,6 +137,27 @@ def _cells(
                 returning = [bool(state.returns >> byte & 1) for byte in one_of[:-1].tolist()]
                 row[:-1][(row[:-1] == REJECT) & returning] = cell
     return cells, actions
+
+
+def _shared(states: Sequence[State]) -> dict[Shared, int]:
+    """The segments that states share, numbered."""
+    found: dict[Shared, int] = {}
+    for state in states:
+        if state.shared is not None:
+            found.setdefault(state.shared, len(found))
+    return found
+
+
+def _shared_cells(states: Sequence[State], columns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[S, columns] cells of what states share; REJECT elsewhere."""
+    shared, width = _shared(states), int(columns[-1]) + 1
+    place = columns.tolist()
+    rows = np.full((len(shared) + 1, width), REJECT, np.int64)
+    held = [(number * width, segment) for one, number in shared.items() for segment in one.segments]
+    begins = [row + place[segment[0]] for row, segment in held]
+    lengths = [place[segment[1]] + 1 - place[segment[0]] for _, segment in held]
+    _fill(rows.reshape(-1), begins, lengths, [segment[3] for _, segment in held])
+    return rows[[len(shared) if state.shared is None else shared[state.shared] for state in states]]
 
 
 def _fill(to: NDArray[np.int64], begins: Sequence[int], lengths: Sequence[int], values: Sequence[int]) -> None:
@@ -167,8 +190,12 @@ def _encode(grammar: Grammar, actions: Sequence[tuple[Action, ...]]) -> tuple[ND
 
 
 def _offsets(cells: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.uint32]:
-    act = np.where(cells == REJECT, 0, cells >> 16)
-    return np.where(cells == REJECT, REJECT, (cells & 0xFFFF) | offsets[act] << 16).astype(np.uint32)
+    """The cells with offsets of action lists in place of their numbers; most have no actions."""
+    found = cells.astype(np.uint32)
+    acting = np.flatnonzero((cells > 0xFFFF) & (cells != REJECT))
+    held = cells.reshape(-1)[acting]
+    found.reshape(-1)[acting] = (held & 0xFFFF) | offsets[held >> 16] << 16
+    return found
 
 
 def _classes(delta: NDArray[np.uint32], columns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -23,13 +23,13 @@ class Walker:
     automaton: Automaton
     space_cap: int | None = None
     engine: GrammarEngine = field(init=False)
-    _members: list[bytes] = field(init=False)
+    members: list[bytes] = field(init=False)  #: the bytes of each class
     _known: dict[int, list[int]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.engine = GrammarEngine(self.automaton, _VOCABULARY, _BYTES, space_cap=self.space_cap)
         classes = self.automaton.classes
-        self._members = [bytes(np.flatnonzero(classes == n).tolist()) for n in range(self.automaton.delta.shape[1] - 1)]
+        self.members = [bytes(np.flatnonzero(classes == n).tolist()) for n in range(self.automaton.delta.shape[1] - 1)]
 
     def classes(self, at: GrammarState) -> list[int]:
         """Classes whose bytes may be allowed."""
@@ -40,7 +40,7 @@ class Walker:
 
     def following(self, at: GrammarState) -> list[tuple[int, GrammarState]]:
         """A byte of each class that is allowed, and the configuration after it."""
-        steps = ((self._members[number][0], number) for number in self.classes(at))
+        steps = ((self.members[number][0], number) for number in self.classes(at))
         tried = ((byte, self.engine.step(at, byte)) for byte, _ in steps)
         return [(byte, after) for byte, after in tried if after is not None]
 
@@ -49,7 +49,7 @@ class Walker:
         order = self.classes(at)[:]
         generator.shuffle(order)
         for number in order:
-            byte = generator.choice(self._members[number])
+            byte = generator.choice(self.members[number])
             after = self.engine.step(at, byte)
             if after is not None:
                 return byte, after
@@ -106,7 +106,7 @@ class Walker:
             if closing == 0:
                 assert engine.complete(at), self._way(before, at)
             else:
-                bytes_ = [self._members[number][0] for number in self.classes(at)]
+                bytes_ = [self.members[number][0] for number in self.classes(at)]
                 after = [s for byte in bytes_ if (s := strict.step(at, byte)) is not None]
                 assert any(engine.closing(s) < closing for s in after), self._way(before, at)
             if len(before) < most:
