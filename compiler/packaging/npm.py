@@ -17,11 +17,13 @@ INDEX, INDEX_TYPES = "index.mjs", "index.d.mts"
 LOADER, LOADER_TYPES = "chimera.mjs", "chimera.d.mts"
 #: The worker's module, which some bundlers want to be told of, and its types.
 WORKER, WORKER_TYPES = "worker.mjs", "worker.d.mts"
-#: The module that compiles grammars, which service workers import themselves, and its types.
+#: The module that compiles grammars, and its types.
 COMPILER, COMPILER_TYPES = "compiler.mjs", "compiler.d.mts"
-_OTHERS: Final = ((WORKER, WORKER_TYPES), (COMPILER, COMPILER_TYPES))
+#: The loader with what it loads later elsewhere, for service workers, and its types.
+STATIC, STATIC_TYPES = "static.mjs", "static.d.mts"
+_OTHERS: Final = ((WORKER, WORKER_TYPES), (COMPILER, COMPILER_TYPES), (STATIC, STATIC_TYPES))
 #: Modules that do something when they are imported; all others only define.
-WITH_EFFECTS: Final = (WORKER,)
+WITH_EFFECTS: Final = (WORKER, STATIC)
 #: Roles of the files that the loader asks for.
 LOADED_ROLES: Final = frozenset({"code", "variant", "weights", "tokenizer", "grammar", "data"})
 #: The version of a model's package where nobody gave one.

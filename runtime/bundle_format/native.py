@@ -129,6 +129,8 @@ WEB_FILES: Final = (
     "sha256.mjs",
     "slices.mjs",
     "starting.mjs",
+    "static.d.mts",
+    "static.mjs",
     "stops.mjs",
     "store.mjs",
     "tensors.mjs",

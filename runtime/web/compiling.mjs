@@ -5,12 +5,18 @@ const MOST_KEPT = 16;
 const SOURCES = ["schema", "regex", "choices"];
 const kept = new Map(); // a source as JSON → promise of its bytes
 
+let known = null; // compileGrammar, once it is here
+
+/** Compile without loading more: static.mjs gives compileGrammar. */
+export const compileWith = (compileGrammar) => { known = compileGrammar; };
+
 async function compile(source) {
-  const { compileGrammar } = await import("./compiler.mjs").catch((cause) => {
-    const why = "compiler.mjs cannot be loaded now (service workers load nothing later); import compileGrammar from it at the start and give its bytes as grammar";
-    throw errorOf("CHM433", why, cause);
-  });
-  return compileGrammar(source);
+  try {
+    if (!known) compileWith((await import("./compiler.mjs")).compileGrammar);
+  } catch (cause) {
+    throw errorOf("CHM433", "compiler.mjs cannot be loaded; in a service worker, which loads nothing later, import static.mjs in place of chimera.mjs", cause);
+  }
+  return known(source);
 }
 
 /** Options of a generation with bytes as grammar where a source was given. */

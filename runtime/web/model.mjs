@@ -126,7 +126,9 @@ export class Model {
     const model = new Model(inWorker, workerUrl, fetch);
     try {
       const transmitted = inWorker ? { ...options, proxied: Boolean(fetch) } : { ...options, fetch };
-      return Object.assign(model, await model.#alone({ type: "load", source, options: transmitted }, { signal, onProgress }));
+      const loaded = await model.#alone({ type: "load", source, options: transmitted }, { signal, onProgress });
+      signal?.throwIfAborted(); // too late to be seen on the other side
+      return Object.assign(model, loaded);
     } catch (error) {
       await model.dispose();
       throw error;

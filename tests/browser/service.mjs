@@ -1,5 +1,5 @@
 // A service worker that loads a bundle when it is asked to, for faults.mjs.
-import { Chimera } from "./chimera.mjs";
+import { Chimera } from "./static.mjs";
 import { outcome } from "./faults.mjs";
 
 addEventListener("install", () => skipWaiting());

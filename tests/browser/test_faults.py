@@ -230,7 +230,7 @@ def test_workers_of_other_origins_and_service_workers(found: dict[str, Any], tok
         assert found[name]["tokens"] == tokens, name
 
 
-BACKGROUND = """import { Chimera } from "./toy/chimera.mjs";
+BACKGROUND = """import { Chimera } from "./toy/static.mjs";
 import { outcome } from "./toy/faults.mjs";
 globalThis.loads = () => outcome(() => Chimera.load(new URL("toy/", location.href)));
 """

@@ -101,6 +101,7 @@ def test_the_npm_package(tmp_path: Path) -> None:
         ".": {"types": "./index.d.mts", "default": "./index.mjs"},
         "./worker.mjs": {"types": "./worker.d.mts", "default": "./worker.mjs"},
         "./compiler.mjs": {"types": "./compiler.d.mts", "default": "./compiler.mjs"},
+        "./static.mjs": {"types": "./static.d.mts", "default": "./static.mjs"},
         "./manifest.json": "./manifest.json",
         "./package.json": "./package.json",
     }

@@ -409,7 +409,7 @@ def test_the_worker_client_in_chromium(server: Server, toy: Any, tmp_path: Path)
 def test_all_modules_are_asked_for_at_once() -> None:
     """Both that start the loader import the list of all modules first, and it lacks none."""
     listed = re.findall(r'^import "\./(.*)";$', (bf.WEB_DIRECTORY / "all.mjs").read_text(), re.MULTILINE)
-    entries = ("all.mjs", "chimera.mjs", "worker.mjs")
+    entries = ("all.mjs", "chimera.mjs", "static.mjs", "worker.mjs")
     later = [name for name in bf.WEB_FILES if name.startswith("compiler")]
     expected = sorted(name for name in {*bf.WEB_FILES} - {*later, *entries} if name.endswith(".mjs"))
     assert sorted(listed) == expected
