@@ -1,5 +1,6 @@
 /* Hosts with libc: memory and mapped files. */
 #define _POSIX_C_SOURCE 200809L
+#define _DEFAULT_SOURCE /* madvise */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -52,6 +53,9 @@ static int32_t map_file(const char *path, const void **start, size_t *bytes) {
   int map_error = errno;
   close(file);
   if (mapping == MAP_FAILED) return chm_fail(CHM_ERROR_IO, "%s: %s", path, strerror(map_error));
+#if defined(MADV_HUGEPAGE)
+  madvise(mapping, *bytes, MADV_HUGEPAGE); /* a system that cannot maps small ones */
+#endif
   *start = mapping;
   return CHM_OK;
 }

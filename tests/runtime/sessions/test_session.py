@@ -306,6 +306,19 @@ def test_a_bundle_without_a_tokenizer_works_with_tokens(toy: Any) -> None:
             assert caught.value.code == "CHM421"
 
 
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(not HUGE_PAGES.exists(), reason="the system has no huge pages")
+def test_weights_are_to_be_in_huge_pages(toy: Any) -> None:
+    weights = str(toy.file("weights").resolve())
+    with load(toy.folder):
+        lines = Path("/proc/self/smaps").read_text().splitlines()
+    at = next(i for i, line in enumerate(lines) if line.endswith(f" {weights}"))
+    flags = next(line for line in lines[at:] if line.startswith("VmFlags:"))
+    assert "hg" in flags.split()
+
+
 def test_weights_of_another_model_are_refused(toy: Any, tmp_path: Path) -> None:
     sections = [
         bf.Section(view.name, view.dtype, view.shape, bytes(bf.read_container(toy.file("weights")).raw(view.name)))
