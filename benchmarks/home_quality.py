@@ -26,6 +26,7 @@ from hassil.intents import TextSlotList, WildcardSlotList
 from chimerac.frontends.training.recipes.home.surface import json_text
 from chimerac.frontends.training.recipes.household.drawing import REFUSED
 from chimerac.frontends.training.recipes.household.judging import EXACT, Scored, Tally, fitted, threshold, verdict
+from chimerac.frontends.training.recipes.household.lexicon import LEXICONS
 from chimerac.frontends.training.recipes.household.requests import tidied
 from chimerac.runtime.sessions.interface import Session
 from chimerac.runtime.sessions.loading import load
@@ -76,7 +77,7 @@ def hassil_answer(row: dict[str, Any], home: dict[str, Any] | None) -> str:
         ]
         areas = [(said, one["name"]) for one in home["areas"] for said in (one["name"], *one.get("aliases", ()))]
         lists = {"name": TextSlotList.from_tuples(names), "area": TextSlotList.from_tuples(areas)}
-    lists["floor"] = WildcardSlotList("floor")
+    lists["floor"] = TextSlotList.from_strings(LEXICONS[row["language"]].floors)
     found = recognize_best(tidied(row["request"]), intents, slot_lists=lists, language=row["language"])
     if found is None:
         return json_text(REFUSED, {})

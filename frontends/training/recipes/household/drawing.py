@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from hassil.numbers import get_rbnf_engine
 
+from chimerac.frontends.training.recipes.home import words as w
 from chimerac.frontends.training.recipes.home.surface import json_text
 from chimerac.frontends.training.recipes.home.templates import (
     Choice,
@@ -22,8 +23,16 @@ from chimerac.frontends.training.recipes.home.templates import (
     Template,
     Text,
     parse_template,
+    slots_of,
 )
-from chimerac.frontends.training.recipes.household.dwellings import Dwelling, NameSource, Thing, area_counts, of_domain
+from chimerac.frontends.training.recipes.household.dwellings import (
+    Dwelling,
+    NameSource,
+    Thing,
+    area_counts,
+    known_names,
+    of_domain,
+)
 
 #: What is answered where a request is no command, names nothing that there is, or more than one thing.
 REFUSED: Final = "OutOfDomain"
@@ -32,9 +41,26 @@ AMBIGUOUS: Final = "AmbiguousDevice"
 #: Slots that hold names and other words, whatever a language has listed.
 OPEN: Final = frozenset({"name", "area", "floor", "message", "item", "search_query", "conversation_command", "zone"})
 _COPIES: Final = {"name": "names", "area": "areas"}
+_LIGHT: Final = (
+    "light_name"  #: of templates where "light" follows the name: the name is a light's (recipes/home/templates.py)
+)
 _OPTIONAL: Final = 0.4
 _NUMBER_WORDS: Final = 0.2
-_OUTSIDE: Final = 0.08  #: share of commands to a home that name a thing which it has not
+_TELLING: Final = 0.9  #: of the names without a home: nothing else says whether it is an area
+_LISTED: Final = {
+    "message": w.MESSAGES,
+    "timer_name": w.TIMERS,
+    "shopping_list_item": (*w.FOODS, *w.GOODS),
+    "todo_list_item": (*w.CHORES, *w.FOODS, *w.GOODS),
+    "zone": (*w.ZONES, *w.ZONE_HEADS),
+    "search_query": (*w.GENRES, *w.TITLE_WORDS, *w.PEOPLE),
+    "person": w.PEOPLE,
+    "place": w.PLACES,
+    "food": w.FOODS,
+    "noun": w.NOUNS,
+    "adjective": w.ADJECTIVES,
+}
+_OUTSIDE: Final = 0.1  #: share of commands to a home that name a thing or an area which it has not
 
 
 @dataclass(frozen=True)
@@ -70,6 +96,7 @@ class Drawer:
         self._package, self._language, self._names, self._random = package, language, names, source
         self._closed: dict[str, list[tuple[Node, Any]]] = {}
         self._numbers = number_words(language)
+        self._plain = [one for one in package.templates if not any(slots_of(one.tree))]
 
     def command(self, template: Template, home: Dwelling) -> Command | None:
         """A sentence of a template, or None where it cannot be told of the home."""
@@ -122,9 +149,22 @@ class Drawer:
         """Where draws come from."""
         return self._random
 
-    def words(self, kind: str = "") -> str:
-        """A name that nothing in the home has."""
-        return self._names.name(kind)
+    @property
+    def names(self) -> NameSource:
+        """Where names come from that nothing in the home has."""
+        return self._names
+
+    @property
+    def language(self) -> str:
+        """Of the sentences."""
+        return self._language
+
+    def plain_command(self) -> str:
+        """The text of another command, of one of the templates without names."""
+        while True:
+            made = self.command(self._random.choice(self._plain), Dwelling((), ()))
+            if made is not None:
+                return made.text
 
 
 class _Draft:
@@ -155,9 +195,9 @@ class _Draft:
         value: Any
         copied = copied_from(self._drawer.package, slot, list_name)
         if copied in ("names", "areas"):
-            said, value = self._thing() if copied == "names" else self._area()
+            said, value = self._thing(("light",) if list_name == _LIGHT else ()) if copied == "names" else self._area()
         elif copied:
-            said = value = self._free_text()
+            said = value = self._free_text(list_name)
             slot = open_slot(slot, list_name)
         elif limits := self._drawer.limits(list_name):
             said, value = self._drawer.number(limits)
@@ -170,26 +210,34 @@ class _Draft:
         self.texts.append(said)
         self.slots[slot] = value
 
-    def _thing(self) -> tuple[str, str]:
-        fitting = of_domain(self._home, self._template.domains)
+    def _thing(self, domains: Sequence[str]) -> tuple[str, str]:
+        domains = domains or self._template.domains
+        fitting = of_domain(self._home, domains)
         area = self.slots.get("area")
         fitting = [one for one in fitting if area is None or one.area == area]
         if not self._home.things:
             self.free = True
-            said = self._drawer.words(self._random.choice(self._template.domains or ("",)))
+            said = self._drawer.names.name(self._random.choice(domains or ("",)), telling=_TELLING)
             return said, said
         if not fitting or self._random.random() < _OUTSIDE:
             self.outside = True
             self.failed |= self._random.random() > _OUTSIDE and not fitting
-            return self._drawer.words(), ""
+            said = self._drawer.names.name(self._random.choice(domains or ("",)))
+            self.failed |= said.lower() in known_names(self._home)
+            return said, ""
         self.thing = self._random.choice(fitting)
         return self._said(self.thing.name, self.thing.aliases), self.thing.name
 
     def _area(self) -> tuple[str, str]:
         if not self._home.areas:
             self.free = True
-            said = self._drawer.words("area")
+            said = self._drawer.names.name("area", telling=_TELLING)
             return said, said
+        if self.thing is None and self._random.random() < _OUTSIDE:
+            self.outside = True
+            said = self._drawer.names.name("area")
+            self.failed |= said.lower() in known_names(self._home)
+            return said, ""
         if self.thing is not None and self.thing.area:
             name = self.thing.area
             aliases = dict(self._home.areas).get(name, ())
@@ -200,11 +248,21 @@ class _Draft:
 
     def _said(self, name: str, aliases: Sequence[str]) -> str:
         said = self._random.choice(aliases) if aliases and self._random.random() < 0.35 else name
-        return said.lower() if self._random.random() < 0.5 else said
+        return said.lower() if self._random.random() < 0.65 else said
 
-    def _free_text(self) -> str:
+    def _free_text(self, list_name: str) -> str:
         self.free = True
-        return " ".join(self._drawer.words() for _ in range(self._random.choice((1, 1, 2, 3))))
+        names, source = self._drawer.names, self._random
+        if list_name == "floor":
+            return names.floor()
+        if list_name == "timer_command" and source.random() < 0.7:
+            return self._drawer.plain_command()
+        if self._drawer.language == "en" and source.random() < 0.6:
+            listed = names.listed(_LISTED.get(list_name, w.NOUNS))
+            if listed is not None:
+                amount = f"{source.choice(w.AMOUNTS)} " if "item" in list_name and source.random() < 0.3 else ""
+                return amount + listed
+        return " ".join(names.name() for _ in range(source.choice((1, 1, 2, 3))))
 
 
 def copied_from(package: Package, slot: str, list_name: str) -> str:
@@ -214,6 +272,8 @@ def copied_from(package: Package, slot: str, list_name: str) -> str:
     """
     if list_name in _COPIES or slot == "area":
         return _COPIES.get(list_name, "areas")
+    if list_name == _LIGHT:
+        return "names"
     content = package.lists.get(list_name, {"wildcard": True})
     return "request" if content.get("wildcard") or (slot in OPEN and "range" not in content) else ""
 

@@ -1,21 +1,24 @@
 """Random homes: areas, and named things in them, in any language and script.
 
-A name is held out from training if one of its words is: words whose CRC-32 leaves 0 when divided by 8. The words of
-English names are those of the recipe ``home`` and of its made-up names; those of other languages are the words of the
-package's own sentences of the language, and words made of pairs of letters as they stand in these.
+A name is held out from training if one of its words is: words whose CRC-32 leaves 0 when divided by 8. Most names
+say what a thing is ("Anna's lamp", "Küche Rollo": the lists of ``lexicon``); the others are words of the package's
+sentences of the language, and words made of pairs of letters as they stand in these.
 """
 
 from __future__ import annotations
 
+import functools
 import random
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from chimerac.frontends.training.recipes.home import words as w
 from chimerac.frontends.training.recipes.home.names import made_up_word
+from chimerac.frontends.training.recipes.household.lexicon import LEXICONS
+from chimerac.frontends.training.recipes.household.phrases import UNSPACED
 from chimerac.runtime.names import Names, names_of
 
 MOST: Final = 200  #: things in a home
@@ -23,6 +26,25 @@ DOMAINS: Final = (
     "light", "switch", "cover", "fan", "lock", "climate", "media_player", "vacuum", "scene", "script", "todo", "button",
     "sensor", "binary_sensor", "valve", "lawn_mower", "person", "weather", "timer", "humidifier", "input_boolean",
 )  # fmt: skip
+Style = Callable[[str], str]
+
+
+def _plain(name: str) -> str:
+    return name
+
+
+def _capital(name: str) -> str:
+    return name[:1].upper() + name[1:]
+
+
+def _title(name: str) -> str:
+    return " ".join(map(_capital, name.split(" ")))
+
+
+#: Names as people write them: "kitchen lamp", "Kitchen lamp", "Kitchen Lamp"; one home mostly in one way.
+_STYLES: Final = (_plain, _plain, _capital, _title, _title)
+_ODD: Final = 0.1  #: share of names that are not in the style of the home
+_TELLING: Final = 0.65  #: share of names that tell what a thing is
 _WORD: Final = re.compile(r"[^\W\d_]{2,}")
 _SIGNS: Final = ("{} 2", "{} #1", "{} (old)", "{}'s", "{} 1.5", "ø {}")
 _HOSTILE: Final = (
@@ -76,6 +98,8 @@ class NameSource:
 
     def __init__(self, texts: Sequence[str], language: str, source: random.Random, *, held_out: bool) -> None:
         self._random, self._held_out, self._english = source, held_out, language == "en"
+        self._gap = "" if language in UNSPACED else " "
+        self._lexicon = LEXICONS[language]
         words: list[str] = sorted({word.lower() for text in texts for word in _WORD.findall(text)})
         self._words = words or ["x"]
         self._pairs: dict[str, list[str]] = {}
@@ -83,23 +107,51 @@ class NameSource:
             for before, after in zip(f"^{word}", f"{word}$", strict=True):
                 self._pairs.setdefault(before, []).append(after)
 
-    def name(self, kind: str = "") -> str:
-        """A name of a thing of a domain, of an area, or of anything."""
+    def name(self, kind: str = "", *, telling: float = _TELLING, style: Style | None = None) -> str:
+        """A name of a thing of a domain, of an area ("area"), or of anything.
+
+        Args:
+            telling: share of names that tell what it is. style: how most are written; any style by default.
+        """
         while True:
-            found = self._drawn(kind)
+            found = self._telling(kind) if self._random.random() < telling else self._any()
+            found = self._random.choice(_STYLES if style is None or self._random.random() < _ODD else (style,))(found)
             if 1 < len(found.encode()) <= 60 and is_held_out(found) == self._held_out:
                 return found
 
-    def _drawn(self, kind: str) -> str:
-        source = self._random
-        if self._english and source.random() < 0.6:
-            heads = w.ROOMS if kind == "area" else w.HEADS.get(kind, w.NOUNS)
+    def floor(self) -> str:
+        """A floor: these have few names in any home, so none is held out."""
+        return self._random.choice(self._lexicon.floors)
+
+    def listed(self, words: Sequence[str]) -> str | None:
+        """One of some words, if it may be drawn here."""
+        found = self._random.choice(words)
+        return found if is_held_out(found) == self._held_out else None
+
+    def _telling(self, kind: str) -> str:
+        source, lexicon = self._random, self._lexicon
+        head = source.choice(lexicon.rooms if kind == "area" else lexicon.heads.get(kind, lexicon.others))
+        if self._english:
             before = f"{source.choice((*w.ADJECTIVES, *w.NOUNS))} " if source.random() < 0.7 else ""
             before = f"{source.choice(w.PEOPLE)}'s " if source.random() < 0.15 else before
-            return f"{before}{source.choice(heads)}"
+            return f"{before}{head}"
+        match source.randrange(6):
+            case 0:
+                name = head
+            case 1:
+                name = f"{head} {source.choice((source.choice(w.PEOPLE), str(source.randint(1, 9))))}"
+            case 2 | 3 if kind != "area":
+                name = f"{source.choice(lexicon.rooms)}{self._gap}{head}"
+            case 2 | 3:
+                name = f"{head} {self._word()}"
+            case _:
+                name = source.choice((f"{self._word()}{self._gap}{head}", f"{head}{self._gap}{self._word()}"))
+        return name
+
+    def _any(self) -> str:
+        source = self._random
         words = [self._word() for _ in range(source.choice((1, 1, 2, 2, 3)))]
         name = " ".join(words)
-        name = source.choice([name, name, name.capitalize(), name.title()])
         if source.random() < 0.06:
             return str(source.choice(_SIGNS)).format(name)
         if source.random() < 0.01:
@@ -119,29 +171,39 @@ class NameSource:
 
 
 def dwelling(names: NameSource, source: random.Random, count: int) -> Dwelling:
-    """A home with so many things: some in no area, some with other names, a few with the name of another one."""
-    rooms = [names.name("area") for _ in range(min(20, 1 + count // source.randint(2, 6)))] if count else []
-    areas = tuple((room, _aliases(names, "area", source)) for room in dict.fromkeys(rooms))
+    """A home with so many things: some in no area, some with other names, a few with the name of another one.
+
+    No other name of anything is what something else is called, too.
+    """
+    style = source.choice(_STYLES)
+    most = min(20, 1 + count // source.randint(2, 6)) if count else 0
+    rooms = [names.name("area", style=style) for _ in range(most)]
+    called = {room.lower() for room in rooms}
+    areas = tuple((room, _aliases(names, "area", source, called)) for room in dict.fromkeys(rooms))
+    kinds = [source.choice(DOMAINS) for _ in range(count)]
+    own = [names.name(kind, style=style) for kind in kinds]
+    called |= {name.lower() for name in own}
     things: list[Thing] = []
-    for _ in range(count):
-        domain = source.choice(DOMAINS)
+    for domain, name in zip(kinds, own, strict=True):
         area = source.choice(areas)[0] if areas and source.random() < 0.85 else ""
         again = [one for one in things if one.domain == domain and one.area != area]
-        name = source.choice(again).name if again and source.random() < 0.08 else names.name(domain)
+        name = source.choice(again).name if again and source.random() < 0.08 else name
         if not any(one.name == name and one.area == area for one in things):
-            things.append(Thing(name, _aliases(names, domain, source), domain, area))
+            things.append(Thing(name, _aliases(names, domain, source, called), domain, area))
     return Dwelling(tuple(things), areas)
 
 
-def _aliases(names: NameSource, kind: str, source: random.Random) -> tuple[str, ...]:
-    return tuple(names.name(kind) for _ in range(source.choice((0, 0, 0, 0, 1, 2))))
+def _aliases(names: NameSource, kind: str, source: random.Random, called: set[str]) -> tuple[str, ...]:
+    """New names; they are ``called`` from then on."""
+    found = [names.name(kind) for _ in range(source.choice((0, 0, 0, 0, 1, 2)))]
+    fresh = tuple(name for name in dict.fromkeys(found) if name.lower() not in called)
+    called.update(name.lower() for name in fresh)
+    return fresh
 
 
 def sizes(source: random.Random) -> int:
-    """How many things a home has: none in a third of the rows, few in most, up to MOST."""
-    if source.random() < 0.34:
-        return 0
-    return min(MOST, int(2 ** (source.random() ** 2.6 * 7.7)))
+    """How many things a home has: half have up to three, a third 8 or more, an eighth 50 or more, up to MOST."""
+    return min(MOST, int(2 ** (source.random() ** 2.4 * 7.7)))
 
 
 def of_domain(home: Dwelling, domains: Sequence[str]) -> list[Thing]:
@@ -149,9 +211,17 @@ def of_domain(home: Dwelling, domains: Sequence[str]) -> list[Thing]:
     return [one for one in home.things if not domains or one.domain in domains]
 
 
+@functools.lru_cache(4096)
 def area_counts(home: Dwelling) -> Mapping[str, int]:
     """How many things have each name."""
     counts: dict[str, int] = {}
     for one in home.things:
         counts[one.name] = counts.get(one.name, 0) + 1
     return counts
+
+
+@functools.lru_cache(4096)
+def known_names(home: Dwelling) -> frozenset[str]:
+    """All names and aliases of the things and areas of a home, in lower case."""
+    things = [name for one in home.things for name in (one.name, *one.aliases)]
+    return frozenset(map(str.lower, (*things, *(name for area, aliases in home.areas for name in (area, *aliases)))))

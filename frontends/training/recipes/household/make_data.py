@@ -26,7 +26,7 @@ from chimerac.frontends.training.recipes.household import noise
 from chimerac.frontends.training.recipes.household.answers import answer_schema
 from chimerac.frontends.training.recipes.household.drawing import letters
 from chimerac.frontends.training.recipes.household.phrases import LANGUAGES
-from chimerac.frontends.training.recipes.household.requests import RULES, Requests, Row, draw, tidied
+from chimerac.frontends.training.recipes.household.requests import HOMES, RULES, Requests, Row, draw, tidied
 from chimerac.runtime.reference.tokenizer import Tokenizer, write_tokenizer
 
 VOCABULARY: Final = 8192
@@ -34,6 +34,8 @@ VOCABULARY: Final = 8192
 SETS: Final = {"short": 96, "middle": 384, "long": 2048}
 LONGEST_VALID: Final = 640  #: tokens of a request with the names before it, in validation
 _ENGLISH_SHARE: Final = 0.4
+_PER_HOME: Final = 12  #: training rows to a home, where a language has many: names are to be read, not learnt
+_MOST_TIMES: Final = 20  #: that training has a text: what has no names can only be said in a few ways
 _PRETRAIN_TOKENS: Final = 5_000_000
 _FEWEST: Final = 0.0002  #: times per request that a learnt token is there
 _LETTER_TIMES: Final = 60  #: each letter of all languages counts as if it was there so often
@@ -144,8 +146,9 @@ def _training(
     rows: list[Row] = []
     prefixes: dict[tuple[str, int], str] = {}
     for language, share in _shares(list(packages), count).items():
-        source = Requests(packages[language], language, f"{seed} train", held_templates=False, held_names=False)
-        rows += draw(source, share, set(taken), _any)
+        held = {"held_templates": False, "held_names": False}
+        source = Requests(packages[language], language, f"{seed} train", **held, homes=max(HOMES, share // _PER_HOME))
+        rows += draw(source, share, set(taken), _any, most=_MOST_TIMES)
         prefixes |= {(language, number): home.names.prefix for number, home in enumerate(source.homes)}
     random.Random(f"{seed} order").shuffle(rows)
     return rows, prefixes

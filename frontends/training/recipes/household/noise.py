@@ -14,12 +14,18 @@ _HOMOPHONES: Final = {
     "two": "to", "four": "for", "please": "pleas", "right": "write", "one": "won", "by": "buy", "hall": "haul",
     "whole": "hole", "mow": "mo", "weather": "whether", "pause": "paws", "play": "plea", "brake": "break",
 }  # fmt: skip
+#: English around a command, beside "please".
+_BEFORE: Final = (
+    "please", "could you", "can you", "would you", "will you please", "I want you to", "I'd like you to",
+    "go ahead and", "hey", "okay", "so", "now",
+)  # fmt: skip
+_AFTER: Final = ("please", "thanks", "thank you", "if you can", "for me", "will you", "right now", "would you")
 #: Kinds that change letters of words that a free answer would have to copy.
 CHANGES_WORDS: Final = frozenset({"typo", "homophone", "joined", "doubled", "upper"})
 
 
-def noisy(text: str, kind: str, language: str, source: random.Random) -> str:
-    """The text with one kind of noise; as it is where the kind does not apply."""
+def noisy(text: str, kind: str, language: str, source: random.Random, *, behind: bool = True) -> str:
+    """The text with one kind of noise; as it is where the kind does not apply. ``behind``: words may follow it."""
     phrases, gap = PHRASES[language], "" if language in UNSPACED else " "
     match kind:
         case "unmarked":
@@ -29,7 +35,7 @@ def noisy(text: str, kind: str, language: str, source: random.Random) -> str:
         case "wake":
             return f"{source.choice(WAKE)}{source.choice((', ', ' '))}{text}"
         case "polite":
-            return f"{source.choice(phrases.please)}{gap}{text}"
+            return _politely(text, language, gap, source, behind)
         case "spaces":
             return source.choice((" {}", "{}\n", "{} ", "\t{}")).format(
                 text.replace(" ", source.choice("  \u00a0") + " ", 1)
@@ -45,6 +51,14 @@ def noisy(text: str, kind: str, language: str, source: random.Random) -> str:
         case "stutter":
             return _between(text, source.choice(text.split(" ")), gap, source)
     return _misspelt(text, kind, source)
+
+
+def _politely(text: str, language: str, gap: str, source: random.Random, behind: bool) -> str:
+    please = PHRASES[language].please
+    before, after = (_BEFORE, _AFTER) if language == "en" else (please, please)
+    if behind and source.random() < 0.4:
+        return f"{text}{source.choice(('', ',')) if gap else ''}{gap}{source.choice(after)}"
+    return f"{source.choice(before)}{gap}{text}"
 
 
 def _between(text: str, noise: str, gap: str, source: random.Random) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from chimerac.frontends.training.recipes.home import negatives
+from chimerac.frontends.training.recipes.home.paraphrases import paraphrases
 from chimerac.frontends.training.recipes.home.split import held_out_templates
 from chimerac.frontends.training.recipes.home.surface import json_text
 from chimerac.frontends.training.recipes.home.templates import Package, Template
@@ -16,11 +18,12 @@ from chimerac.frontends.training.recipes.household import noise
 from chimerac.frontends.training.recipes.household.drawing import NO_DEVICE, OPEN, REFUSED, Command, Drawer, sources
 from chimerac.frontends.training.recipes.household.dwellings import Dwelling, NameSource, dwelling, sizes
 from chimerac.frontends.training.recipes.household.phrases import PHRASES, UNSPACED, WAKE
+from chimerac.frontends.training.recipes.household.talk import TALK
 from chimerac.runtime.reference.slots import of_request
 from chimerac.runtime.reference.tokenizer import Tokenizer
 
 HOMES: Final = 240  #: of a language; each is told to many requests
-_KINDS: Final = {"command": 74, "never": 6, "past": 4, "talk": 5, "both": 5, "rather": 3, "hostile": 3}
+_KINDS: Final = {"command": 70, "never": 8, "past": 4, "talk": 7, "both": 5, "rather": 3, "hostile": 3}
 _NOISY: Final = 0.35
 #: Intents that look something up, or do nothing: what is asked for is not done to anything.
 HARMLESS: Final = frozenset({REFUSED, NO_DEVICE, "AmbiguousDevice", "HassNevermind", "HassRespond"})
@@ -81,14 +84,15 @@ class Requests:
         self._held = held_templates
         held = held_out_templates(package.templates, 0)
         by_intent: dict[str, list[Template]] = {}
-        for template in package.templates:
+        own = () if held_templates or language != "en" else paraphrases(package)
+        for template in (*package.templates, *own):
             if (template.id in held) == held_templates:
                 by_intent.setdefault(template.intent, []).append(template)
         self._templates = list(by_intent.values())
         self._weights = [len(own) ** 0.5 for own in self._templates]
         names = NameSource(sources(package), language, self._random, held_out=held_names)
         self._drawer = Drawer(package, language, names, self._random)
-        self.homes = [dwelling(names, self._random, sizes(self._random) or 1) for _ in range(homes)]
+        self.homes = [dwelling(names, self._random, sizes(self._random)) for _ in range(homes)]
         self._talk = Drawer(negatives.out_of_domain(), language, names, self._random)
         self._talks = negatives.out_of_domain().templates
 
@@ -104,7 +108,7 @@ class Requests:
         chosen = source.choice(noises) if noises and source.random() < share else ""
         if made.free and chosen in noise.CHANGES_WORDS:
             chosen = ""
-        text = noise.noisy(made.text, chosen, self.language, source) if chosen else made.text
+        text = noise.noisy(made.text, chosen, self.language, source, behind=not made.free) if chosen else made.text
         row = Row(text, made.json, self.language, number, kind, chosen, made.template)
         return row if is_copied(row, home) else None
 
@@ -114,7 +118,7 @@ class Requests:
 
     def _made(self, kind: str, home: Dwelling) -> Command | None:
         if kind == "talk":
-            return self._talked()
+            return self._talked(home)
         command = self._command(home)
         if command is None or kind == "command":
             return command
@@ -123,7 +127,7 @@ class Requests:
             case "never" | "past":
                 said = getattr(self._phrases, kind)
                 said = said[-1:] if self._held else said[:-1]
-                return replace(refused, text=self._random.choice(said).format(command.text))
+                return replace(refused, text=self._around(self._random.choice(said), command.text))
             case "hostile":
                 return replace(refused, text=self._random.choice(_ORDERS).format(command.json))
         return self._joined(kind, command, self._command(home))
@@ -139,12 +143,26 @@ class Requests:
             return replace(other, text=text)
         return _Several(text, other.intent, other.slots, command.template, False, f"[{command.json},{other.json}]")
 
-    def _talked(self) -> Command | None:
-        if self.language != "en" and self._random.random() < 0.7:
-            text = self._random.choice((*self._phrases.noises, *self._phrases.please, *WAKE))
-            return Command(f"{text} {self._drawer.words()}", REFUSED, {}, "talk")
-        found = self._talk.command(self._random.choice(self._talks), Dwelling((), ()))
-        return found and Command(found.text, REFUSED, {}, "talk")
+    def _around(self, said: str, command: str) -> str:
+        """A phrase with the command in its gap, or in its two gaps."""
+        if said.count("{}") == 1:
+            return said.format(command)
+        words = command.split(" ")
+        place = min(self._random.choice((1, 1, 2, 3, len(words))), len(words))
+        return said.format(" ".join(words[:place]), " ".join(words[place:])).strip()
+
+    def _talked(self, home: Dwelling) -> Command | None:
+        source = self._random
+        if self.language == "en":
+            found = self._talk.command(source.choice(self._talks), Dwelling((), ()))
+            return found and Command(found.text, REFUSED, {}, "talk")
+        names = [one.name for one in home.things] + [name for name, _ in home.areas]
+        name = source.choice(names) if names and source.random() < 0.3 else self._drawer.names.name()
+        if source.random() < 0.15:
+            before = source.choice((*self._phrases.noises, *self._phrases.please, *WAKE))
+            return Command(f"{before} {name}", REFUSED, {}, "talk")
+        said = TALK[self.language]
+        return Command(source.choice(said[-1:] if self._held else said[:-1]).format(name), REFUSED, {}, "talk")
 
 
 @dataclass(frozen=True)
@@ -163,24 +181,29 @@ def is_copied(row: Row, home: Dwelling) -> bool:
     """Whether what the answer copies can be copied: runs of words of the request, names of the home."""
     answer: Any = json.loads(row.json)
     slots = [slot for action in (answer if isinstance(answer, list) else [answer]) for slot in action["slots"].items()]
+    called = {one.name for one in home.things} | {name for name, _ in home.areas}
     wanted = {value for slot, value in slots if slot in OPEN and isinstance(value, str)}
-    wanted -= {one.name for one in home.things} | {name for name, _ in home.areas}
+    wanted -= {value for slot, value in slots if slot in ("name", "area") and value in called}
     if not wanted:
         return True
     words = of_request(tidied(row.text).encode(), json=False)
     return wanted <= {entry.text[:end].decode() for entry in words.entries for end in entry.ends}
 
 
-def draw(source: Requests, count: int, taken: set[str], good: Callable[[Row], bool], **options: Any) -> list[Row]:
-    """Up to ``count`` rows with texts that nobody has taken; takes them."""
+def draw(
+    source: Requests, count: int, taken: set[str], good: Callable[[Row], bool], *, most: int = 1, **options: Any
+) -> list[Row]:
+    """Up to ``count`` rows with texts that nobody has taken, each text ``most`` times; takes them."""
     rows: list[Row] = []
+    times: Counter[str] = Counter()
     for _ in range(4 * count + 100):
         if len(rows) >= count:
             break
         row = source.row(**options)
-        if row is not None and (said := tidied(row.text)) not in taken and good(row):
-            taken.add(said)
+        if row is not None and (said := tidied(row.text)) not in taken and times[said] < most and good(row):
+            times[said] += 1
             rows.append(row)
+    taken.update(times)
     return rows
 
 

@@ -18,9 +18,11 @@ from chimerac.frontends.training.recipes.household import noise
 from chimerac.frontends.training.recipes.household.answers import answer_schema
 from chimerac.frontends.training.recipes.household.drawing import Drawer, letters, sources
 from chimerac.frontends.training.recipes.household.dwellings import Dwelling, NameSource, Thing, dwelling, is_held_out
+from chimerac.frontends.training.recipes.household.lexicon import LEXICONS
 from chimerac.frontends.training.recipes.household.make_data import make_data
 from chimerac.frontends.training.recipes.household.phrases import LANGUAGES, PHRASES
 from chimerac.frontends.training.recipes.household.requests import Requests, draw, is_copied, tidied
+from chimerac.frontends.training.recipes.household.talk import TALK
 from chimerac.runtime.bundle_format.grammar_trie import vocabulary_of
 from chimerac.runtime.names import names_of
 from chimerac.runtime.reference.grammar_engine import GrammarEngine
@@ -37,11 +39,59 @@ def packages() -> dict[str, Package]:
 def test_every_language_has_all_phrases() -> None:
     assert len(LANGUAGES) == 31
     for language, phrases in PHRASES.items():
-        for said in (*phrases.never, *phrases.past):
-            assert said.count("{}") == 1, language
+        assert all(said.count("{}") in (1, 2) for said in phrases.never), language
+        assert all(said.count("{}") == 1 for said in phrases.past), language
         assert len(phrases.never) > 1, language
         assert len(phrases.past) > 1, language
         assert all((phrases.both, phrases.rather, phrases.please, phrases.noises)), language
+
+
+def test_every_language_has_words_of_homes_and_talk() -> None:
+    assert set(LEXICONS) == set(LANGUAGES)
+    assert set(TALK) == set(LANGUAGES) - {"en"}
+    for language, lexicon in LEXICONS.items():
+        assert min(map(len, (lexicon.rooms, lexicon.floors))) >= 5, language
+        assert all(lexicon.heads.values()), language
+        assert not any("/" in word or "|" in word for word in (*lexicon.rooms, *lexicon.floors, *lexicon.others)), (
+            language
+        )
+    assert all(said.count("{}") == 1 for sentences in TALK.values() for said in sentences)
+
+
+def test_a_name_before_light_is_one_of_the_home() -> None:
+    """English templates where "light" follows the name: the answer has the home's name, not words of the request."""
+    english = load_package("en")
+    slots = answer_schema([english])["$defs"]["action"]["anyOf"]
+    turned_on = next(one for one in slots if one["properties"]["intent"]["const"] == "HassTurnOn")
+    held = turned_on["properties"]["slots"]["properties"]
+    assert held["name"]["x-copy"] == "names"
+    template = next(one for one in english.templates if any(s.list_name == "light_name" for s in slots_of(one.tree)))
+    names = NameSource(sources(english), "en", random.Random(4), held_out=False)
+    drawer = Drawer(english, "en", names, random.Random(5))
+    lamp, kettle = Thing("Ceiling Lamp", ("big one",), "light", "Hall"), Thing("Kettle", (), "switch", "Hall")
+    home = Dwelling((lamp, kettle), (("Hall", ()),))
+    found = [drawer.command(template, home) for _ in range(40)]
+    named = {one.slots.get("name") for one in found if one is not None and one.intent == template.intent}
+    assert named == {"Ceiling Lamp"}
+
+
+def test_the_other_names_of_a_home_are_nothing_elses(packages: dict[str, Package]) -> None:
+    for language, package in packages.items():
+        source = random.Random(7)
+        home = dwelling(NameSource(sources(package), language, source, held_out=False), source, 120)
+        own = {one.name.lower() for one in home.things} | {name.lower() for name, _ in home.areas}
+        others = [alias.lower() for one in home.things for alias in one.aliases]
+        others += [alias.lower() for _, aliases in home.areas for alias in aliases]
+        assert len(set(others)) == len(others) > 20
+        assert not own & set(others)
+
+
+def test_a_command_in_two_gaps_is_whole(packages: dict[str, Package]) -> None:
+    requests = Requests(packages[SWEDISH], SWEDISH, "gaps", held_templates=False, held_names=False)
+    refused = [row for row in draw(requests, 600, set(), lambda row: True, most=3) if row.kind == "never"]
+    assert any(" inte " in row.text and not row.text.startswith("jag") for row in refused)
+    assert all("{}" not in row.text for row in refused)
+    assert {row.intent for row in refused} == {"OutOfDomain"}
 
 
 def test_noise_changes_what_it_says(packages: dict[str, Package]) -> None:
