@@ -84,14 +84,20 @@ def test_the_options_of_a_command_are_parameters_of_its_function() -> None:
         "checkpointing": "settings",
         **dict.fromkeys(("max_size", "page", "examples", "package", "runtime"), "packaging"),
         "no_isolation": "isolated",
+        "no_refuse": "refuse",
+        "language": "languages",
     }
     elsewhere = {("inspect", name) for name in ("scale", "set", "ir", "target", "loops", "after")} | {
         ("check", "schema"),
         ("run", "chat"),  # of Conversation
         ("run", "system"),
+        ("serve", "wyoming"),  # names the function
+        ("serve", "api"),
     }
+    more = {"serve": ("serve_wyoming", "serve_api")}  # functions of one command
     for name in set(commands()) - set(OTHER_NAMES):
-        known = inspect.signature(getattr(chimerac, name)).parameters
+        functions = [getattr(chimerac, one) for one in (name, *more.get(name, ()))]
+        known = [parameter for function in functions for parameter in inspect.signature(function).parameters]
         options = " ".join(known) + (inspect.getdoc(getattr(chimerac, name)) or "")
         for parameter in main.commands[name].params:
             if isinstance(parameter, click.Option):

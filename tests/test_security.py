@@ -54,6 +54,15 @@ TESTED: Mapping[int, Mapping[str, tuple[str, ...]]] = {
             "test_only_requests_for_this_host_are_answered",
             "test_connections_that_dawdle_are_bounded_and_ended",
         ),
+        "runtime/serving/test_chat_server.py": (
+            "test_what_is_no_request",
+            "test_a_request_must_not_dawdle",
+            "test_who_goes_away_is_not_answered",
+        ),
+        "runtime/serving/test_wyoming.py": (
+            "test_what_is_no_event_ends_the_connection",
+            "test_connections_are_bounded_and_must_not_dawdle",
+        ),
     },
     7: {
         "compiler/cli/test_output.py": (
@@ -71,9 +80,12 @@ ALLOWED = {
     ("targets/code/kernel_worker.py", "pickle"),
     ("targets/code/own_checks.py", "pickle"),  # and the process that tries the kernels of an own op
     ("targets/code/kernel_trial.py", "pickle"),
-    ("runtime/web/server.py", "socket"),  # listens
-    ("runtime/web/server.py", "http"),
+    ("runtime/web/bounded.py", "socket"),  # listens
+    ("runtime/web/bounded.py", "http"),
     ("runtime/web/requests.py", "http"),
+    ("runtime/serving/chat_server.py", "socket"),  # listens, with the bounds of the above
+    ("runtime/serving/chat_server.py", "http"),
+    ("runtime/serving/wyoming.py", "socket"),  # listens
 }
 
 
