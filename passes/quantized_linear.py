@@ -17,6 +17,7 @@ import numpy as np
 
 from chimerac.compiler.errors import InternalError, UserError
 from chimerac.compiler.ir.module import Module, Op, Value
+from chimerac.compiler.ir.ops.chosen import row_lengths
 from chimerac.compiler.ir.ops.levels import BYTES, codes_of, pack
 from chimerac.compiler.ir.ops.linear import to_bfloat16
 from chimerac.compiler.ir.ops.rounded import to_float16
@@ -72,6 +73,8 @@ class QuantizedLinear:
                     return _lower_sparse(op, builder, weight_name(op, 1, names), new)
                 if op.name in _CHOSEN:
                     return _lower_chosen(op, builder, weight_name(op, 2, names), new)
+                if op.name == "int8_row_lengths":
+                    return _lower_lengths(op, builder, weight_name(op, 0, names), new)
                 if op.name in _LEVELS:
                     return _lower_levels(op, builder, weight_name(op, 1, names), new)
                 if op.name in NARROW:
@@ -196,6 +199,16 @@ def _lower_chosen(op: Op, builder: Builder, weight: str, new: NewConstants) -> S
     attributes = {"rows": rows, "columns": columns, "group": group, "block": block}
     operands = (op.operands[0], codes, scales, *weights)
     return builder.emit(made, operands, attributes, hint=op.results[0].name, like=op)
+
+
+def _lower_lengths(op: Op, builder: Builder, weight: str, new: NewConstants) -> Sequence[Value]:
+    plain, group = new.module.constants[weight], op.integer("group")
+    name = f"{weight}.lengths{group}"
+    if plain.computed:
+        new.derive_computed(name, op.results[0].type, lambda: (row_lengths(part, group) for part in plain.parts()))
+    else:
+        new.derive(name, lambda: row_lengths(plain.data, group))
+    return (builder.constant(name, new.made[name].type),)
 
 
 def _lower_sparse(op: Op, builder: Builder, weight: str, new: NewConstants) -> Sequence[Value]:

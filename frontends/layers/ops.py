@@ -46,6 +46,7 @@ levels_embedding = ops_levels.levels_embedding
 chosen_linear = ops_chosen.chosen_linear
 ternary_chosen_linear = ops_chosen.ternary_chosen_linear
 int8_chosen_linear = ops_chosen.int8_chosen_linear
+int8_row_lengths = ops_chosen.int8_row_lengths
 sparse_linear = ops_sparse.sparse_linear
 bfloat16_sparse_linear = ops_sparse.bfloat16_sparse_linear
 float16_sparse_linear = ops_sparse.float16_sparse_linear

@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import save_file
 
 import chimerac
+from chimerac.compiler.build import pipeline
 from chimerac.compiler.build.build import build
-from chimerac.compiler.build.importing import read_description
+from chimerac.compiler.build.importing import model_of_module, read_description
+from chimerac.compiler.ir.interpreter import Session
 from chimerac.compiler.verbs.check import check
 from chimerac.compiler.verbs.explain import explain
 from chimerac.compiler.verbs.train import train
@@ -139,6 +141,25 @@ def test_training_lowers_the_loss_and_its_weights_are_compiled(tmp_path: Path) -
     agreement = verify(tmp_path / "packed" / "small.x86_64-avx2", config=path, weights=weights).agreement
     assert agreement is not None
     assert agreement.holds
+
+
+def test_a_bound_spares_rows_and_changes_no_bit(tmp_path: Path) -> None:
+    torch.manual_seed(6)
+    models = [NonuModel(NonuConfig(**SIZES, predictor_exact=exact)).eval() for exact in (False, True)]
+    for layer in models[0].blocks():  # 2 % open
+        torch.nn.init.constant_(layer.mlp.up.bias, logit(1e-7) - 0.33)
+    models[1].load_state_dict(models[0].state_dict())
+    found: list[np.ndarray] = []
+    for exact, model in enumerate(models):
+        chimerac.compile(model, name="small", targets=TARGETS, out=tmp_path / str(exact))
+        found += [logits_of(folder, b"a smart speaker") for folder in sorted((tmp_path / str(exact)).iterdir())]
+    assert all(other.tobytes() == found[0].tobytes() for other in found)
+    module = model_of_module(models[1], name="small").module
+    session = Session(pipeline.run(module, pipeline.passes(without=sorted(pipeline.OPTIONAL)))[0])
+    session.forward(list(b"a smart"))
+    activity = session.activity
+    assert 0.005 < activity.opened / activity.neurons < 0.05
+    assert activity.read / activity.weights < 0.2
 
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

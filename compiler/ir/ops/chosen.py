@@ -37,6 +37,7 @@ from chimerac.compiler.ir.types import TensorType
 
 F32 = np.float32
 ROWS = 64  #: that no two threads divide
+SLACK = 1e-4  #: of a product, which no sum of 10,000 float32 products loses
 Arrays = Sequence[np.ndarray]
 
 
@@ -103,6 +104,25 @@ def _infer_integers(operands: Types, attributes: Attributes) -> tuple[TensorType
     return (chosen,)
 
 
+def row_lengths(weight: np.ndarray, group: int) -> np.ndarray:
+    """What bounds a product by that of the int8 codes: f32 [F, 2] of a weight [F, K].
+
+    ``|x · w - x̂ · ŵ| <= |x| |w - ŵ| + |x - x̂| |ŵ|`` with ŵ the value of the codes of w, x̂ of those of x. The lengths of
+    w - ŵ and ŵ, each with a part of 10^-4 of the length of its row for what float32 rounds.
+    """
+    codes, scales = quantise_rows(weight, group)
+    near = codes * np.repeat(scales.astype(np.float64), group, axis=-1)[:, : weight.shape[1]]
+    wide = weight.astype(np.float64)
+    left, whole, rounded = (np.sqrt(np.square(rows).sum(axis=-1)) for rows in (wide - near, wide, near))
+    return np.stack([left + SLACK * whole, rounded * (1 + SLACK)], axis=-1).astype(F32)
+
+
+def _infer_lengths(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+    require_tensor(operands[0], "f32", 2, "weight")
+    require(attribute_int(attributes, "group") > 0, "group must be positive")
+    return (TensorType("f32", (operands[0].shape[0], 2)),)
+
+
 def _columns(operands: Types, attributes: Attributes) -> int:
     return int(operands[1].shape[-1])
 
@@ -158,6 +178,16 @@ OPS = [
         torch="chimera.chosen_linear.default",
         row_wise=True,
         work=_WORK,
+    ),
+    OpDef(
+        "int8_row_lengths",
+        "of each row w: |w - w'| and |w'|, w' its int8 codes' value, and a part of 10^-4 of them",
+        ("weight",),
+        _infer_lengths,
+        lambda op, arrays: (row_lengths(arrays[0], op.integer("group")),),
+        {"group": int},
+        torch="chimera.int8_row_lengths.default",
+        replaced="lowered",
     ),
     _imported("ternary", ternarise),
     _imported("int8", quantise_rows),

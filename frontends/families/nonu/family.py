@@ -47,7 +47,9 @@ class NonuFamily:
             reading.digest,
             shape,
             f"{shape.num_layers} layers of {shape.neurons:,} gated neurons, {shape.hidden_size} channels",
-            quantization=() if shape.weights == "f32" and not shape.predictor_rank else (QUANTIZATION,),
+            quantization=()
+            if shape.weights == "f32" and not (shape.predictor_rank or shape.predictor_exact)
+            else (QUANTIZATION,),
             remarks=partial(remarks_of, shape),
             place=reading.place,
         )

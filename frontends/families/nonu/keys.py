@@ -42,6 +42,7 @@ class NonuKeys:
     weights: str = key("Format of the matrices of layers.", default="f32", choices=CHOICES["weights"])
     initial_open: float = key("Share of the neurons that are open at first.", default=OPEN, above=0)
     predictor_rank: int = key("Rank of the guess of open neurons; 0: none.", default=0, minimum=0, maximum=1 << 16)
+    predictor_exact: bool = key("Rows that a bound shuts are not read.", default=False)
     seed: int = key("Of random weights.", default=0, minimum=0)
 
     def numbers(self) -> dict[str, Any]:

@@ -17,13 +17,28 @@ from torch import Tensor, nn
 from chimerac.frontends.families.nonu.rounding import Rounding
 from chimerac.frontends.families.nonu.shape import BLOCK, GROUP, NonuConfig
 from chimerac.frontends.layers import ops
+from chimerac.frontends.layers.quantization import FLOOR
 
+SLACK = 1e-4  #: of a bound, for the rounding of what is near a threshold of -16
 LEAST = math.log(0.1 / 0.9)  #: rows are computed of neurons that are open with a probability of a tenth, or more
 
 
 def spread_of(inputs: int) -> float:
     """Of the first values of a matrix, which leaves products as large as what they are made of."""
     return 1 / math.sqrt(inputs)
+
+
+def most_of(x: Tensor, weight: Tensor) -> Tensor:
+    """What ``x [T, h] · weight [F, h]`` is at most, [T, F], by int8 codes of both and the lengths of what they leave.
+
+    |x · w - x' · w'| <= |x| |w - w'| + |x - x'| |w'|, and a code of x is within half a step of it.
+    """
+    lengths = ops.int8_row_lengths(weight, GROUP)
+    size = (x * x).sum(-1, keepdim=True).sqrt()
+    rounded = x.abs().amax(-1, keepdim=True).clamp(min=FLOOR) * (math.sqrt(x.shape[-1]) / 254)
+    near: Tensor = ops.int8_linear(x, weight, GROUP, BLOCK)
+    most: Tensor = near + size * lengths[:, 0] + rounded * lengths[:, 1] + SLACK
+    return most
 
 
 class Predictor(nn.Module):

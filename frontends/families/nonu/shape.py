@@ -52,6 +52,7 @@ class NonuConfig:
         weights: format of the matrices of layers, in training and once compiled; "f32" rounds nothing.
         initial_open: share of the neurons that the first biases leave open.
         predictor_rank: of the guess of open neurons, which spares the rows of others; 0: there is none.
+        predictor_exact: compiled, an int8 copy of the first matrix bounds each z, and rows of the others are not read.
         seed: of random weights.
 
     Raises:
@@ -81,6 +82,7 @@ class NonuConfig:
     weights: Weights = "f32"
     initial_open: float = OPEN
     predictor_rank: int = 0
+    predictor_exact: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -178,11 +180,13 @@ def _widths(config: NonuConfig) -> Iterator[tuple[str, str]]:
 def _gates(config: NonuConfig) -> Iterator[tuple[str, str]]:
     if config.predictor_rank < 0:
         yield "predictor_rank", "predictor_rank must be 0 or more"
+    if config.predictor_exact and (config.weights != "f32" or config.predictor_rank):
+        yield "predictor_exact", "predictor_exact is for weights of f32 without a predictor_rank: bounds are of int8"
     if config.gate_on != "attention":
         return
     if config.attention == "linear":
         yield "attention", "linear attention has no weights that gate_on 'attention' could gate"
-    if config.predictor_rank:
+    if config.predictor_rank or config.predictor_exact:
         yield "predictor_rank", "a predictor guesses which neurons are open: with gate_on 'attention' all are"
     if config.thresholds is not None or config.learned:
         key = "thresholds" if config.thresholds is not None else "dynamic_threshold"

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from chimerac.frontends.families.nonu.gate import hidden
-from chimerac.frontends.families.nonu.layers import THETA, NonuLayer, linear_features
-from chimerac.frontends.families.nonu.predictor import LEAST
+from chimerac.frontends.families.nonu.layers import THETA, NonuLayer, NonuMlp, linear_features
+from chimerac.frontends.families.nonu.predictor import LEAST, most_of
 from chimerac.frontends.families.nonu.shape import BLOCK, GROUP, NonuConfig
 from chimerac.frontends.layers import ops
 from chimerac.frontends.layers.norm import RMSNorm
@@ -80,10 +80,10 @@ class NonuSteps(nn.Module):
 
     def _neurons(self, layer: NonuLayer, x: Tensor) -> Tensor:
         mlp = layer.mlp
-        if mlp.predictor is not None:
-            guess = mlp.predictor.step(x)
-            z = self._chosen((guess > LEAST).float(), x, mlp.up.weight) + mlp.up.bias
-            inner = torch.where(guess > LEAST, hidden(z, mlp.threshold()), 0.0)
+        if mlp.predictor is not None or self.config.predictor_exact:
+            guess, least = self._guess(mlp, x)
+            z = self._chosen((guess > least).float(), x, mlp.up.weight) + mlp.up.bias
+            inner = torch.where(guess > least, hidden(z, mlp.threshold()), 0.0)
         else:
             z = self._product(x, mlp.up.weight) + mlp.up.bias
             inner = F.gelu(z) if self.config.gate_on == "attention" else hidden(z, mlp.threshold())
@@ -92,6 +92,12 @@ class NonuSteps(nn.Module):
         product = ops.int8_sparse_linear if self.config.weights == "int8" else ops.ternary_sparse_linear
         found: Tensor = product(inner, mlp.down, GROUP)
         return found
+
+    def _guess(self, mlp: NonuMlp, x: Tensor) -> tuple[Tensor, Tensor | float]:
+        """What says which neurons may be open, [T, F], and what it must exceed."""
+        if mlp.predictor is not None:
+            return mlp.predictor.step(x), LEAST
+        return most_of(x, mlp.up.weight) + mlp.up.bias, mlp.threshold()
 
     def _chosen(self, chosen: Tensor, x: Tensor, weight: Tensor) -> Tensor:
         """``_product`` with the rows of what is chosen [T, N]."""

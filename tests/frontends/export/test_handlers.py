@@ -184,6 +184,7 @@ def test_every_custom_op(used: set[str]) -> None:
     neurons = {f"chimera.{kind}sparse_linear.default" for kind in kinds}
     tables = {"chimera.levels_linear.default", "chimera.levels_embedding.default"}
     tables |= {f"chimera.{kind}chosen_linear.default" for kind in kinds[:3]}
+    tables |= {"chimera.int8_row_lengths.default"}
     unused = integers | attention | experts | neurons | tables
     assert {name for name in HANDLERS if name.startswith("chimera.")} - used == unused
     assert imported.constants["one"].type == i32()

@@ -40,6 +40,7 @@ def arguments() -> dict[str, tuple[object, ...]]:
         "chosen_linear": (torch.tensor([[0.0, 1, 1, 0, 1, 0]]).repeat(T, 1), x, torch.randn(6, 8)),
         "ternary_chosen_linear": (torch.eye(6)[:T], x, torch.randn(6, 8), 4, 2),
         "int8_chosen_linear": (torch.eye(6)[:T], x, torch.randn(6, 8), 4, 2),
+        "int8_row_lengths": (torch.randn(6, 8), 4),
         "levels_linear": (x, torch.randn(6, 8), 10, 1.0),
         "levels_embedding": (torch.tensor([0, 5, 5], dtype=torch.int32), torch.randn(6, 8), 10, 1.0),
         "ternary_embedding": (torch.tensor([0, 5, 5], dtype=torch.int32), torch.randn(6, 8), 4),

@@ -192,6 +192,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"weights": "int8", "gate_on": "attention"},
     {"predictor_rank": 8},
     {"predictor_rank": 8, "weights": "ternary"},
+    {"predictor_exact": True},
 ]
 
 
@@ -343,6 +344,7 @@ def test_small_steps_are_not_lost(dtype: torch.dtype) -> None:
         ({"initial_open": 1.0}, "initial_open"),
         ({"predictor_rank": -1}, "0 or more"),
         ({"predictor_rank": 8, "gate_on": "attention"}, "all are"),
+        ({"predictor_exact": True, "weights": "ternary"}, "weights of f32"),
         ({"gate_on": "attention", "attention": "linear"}, "no weights"),
         ({"gate_on": "attention", "dynamic_threshold": True}, "those of neurons"),
         ({"gate_on": "attention", "thresholds": (0.1, 0.1, 0.1)}, "those of neurons"),
