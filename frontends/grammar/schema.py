@@ -25,6 +25,7 @@ from chimerac.frontends.grammar import json_text as jt
 from chimerac.frontends.grammar.budget import Budget
 from chimerac.frontends.grammar.json_source import InvalidSchema, UnsupportedKeyword, check_json, read_json
 from chimerac.frontends.grammar.schema_arrays import array
+from chimerac.frontends.grammar.schema_contradictions import contradictory
 from chimerac.frontends.grammar.schema_disjoint import overlapping
 from chimerac.frontends.grammar.schema_facts import Document, Endless, Flat, Group, type_names
 from chimerac.frontends.grammar.schema_keywords import ANNOTATIONS, TYPES
@@ -151,6 +152,8 @@ class _Compiler:
                     message = "the alternative refers to itself for the same value, without end"
                     raise UnsupportedKeyword(error.pointer, message) from None
                 continue  # it holds for what another alternative holds for
+            if contradictory(self.document, chosen.plain):
+                continue
             new = chosen.referenced and not flat.referenced
             options.append(self._referred(chosen) if new else self._alternatives(chosen, combinations))
         return choice([option for option in options if option != NOTHING])

@@ -11,6 +11,7 @@ from typing import Any, Final
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.grammar.budget import Budget, shown
 from chimerac.frontends.grammar.json_source import InvalidSchema, UnsupportedKeyword, escape
+from chimerac.frontends.grammar.schema_cases import CONDITIONS, cases
 from chimerac.frontends.grammar.schema_keywords import (
     ANNOTATIONS,
     KEYWORDS,
@@ -131,7 +132,7 @@ class Document:
         joining = ("$ref", "allOf", "anyOf", "oneOf")
         order = ["" if key in ("properties", "required") else key for key in schema]
         order = [key for key in order if key in ("", *joining)]
-        last = [key for key in ("dependentRequired", "not") if key in schema]
+        last = [key for key in CONDITIONS if key in schema]
         return list(dict.fromkeys([*order, "", *last]))
 
     # -- keywords
@@ -169,6 +170,9 @@ class Document:
                 raise InvalidSchema(pointer, "items is one schema in this draft; a list of them is called prefixItems")
             elif key == "uniqueItems" and value and not schema.get("maxItems", 2) <= 1:
                 raise UnsupportedKeyword(pointer, "uniqueItems is not supported", "leave it out, and check the answer")
+            elif key == "dependencies" and self.newest:
+                hint = "write dependentRequired or dependentSchemas"
+                raise UnsupportedKeyword(pointer, "dependencies mean nothing in this draft", hint)
             elif key == "$schema" and (not isinstance(value, str) or "//json-schema.org/" not in value):
                 raise UnsupportedKeyword(pointer, f"the dialect {shown(value)} is not supported", "leave $schema out")
             elif key == "not":
@@ -204,6 +208,8 @@ class _Gathering:
         inside = within | {part.pointer}
         for key in self.document.order(part):
             self._follow(part, key, inside)
+        for other in part.joined:
+            self.visit(other, inside)
 
     def _follow(self, part: Part, key: str, inside: frozenset[str]) -> None:
         if key == "":
@@ -214,18 +220,8 @@ class _Gathering:
         elif key == "allOf":
             for index in range(len(part.schema[key])):
                 self.visit(part.at(key, index), inside)
-        elif key == "dependentRequired":
-            for name, needed in part.schema[key].items():
-                place = part.at(key, name).pointer
-                absent = Part({"properties": {name: False}}, place + "/absent")
-                present = Part({"type": "object", "required": [name, *needed]}, place + "/present")
-                self.items.append(Group(place, (absent, present), False, inside))
-        elif key == "not":
-            place = part.pointer + "/not"
-            said = [(name, {"type": "object", "properties": {name: False}}) for name in ruled_out(part.schema)[2]]
-            without = tuple(Part(schema, f"{place}/{escape(name)}") for name, schema in said)
-            if without:
-                self.items.append(Group(place, without, False, inside))
+        elif key in CONDITIONS:
+            self.items += [Group(place, options, False, inside) for place, options in cases(part, key)]
         else:
             group = part.at(key)
             options = tuple(group.at(index) for index in range(len(group.schema)))

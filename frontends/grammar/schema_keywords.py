@@ -24,18 +24,13 @@ KEYWORDS: Final = frozenset(
      "additionalProperties", "patternProperties", "propertyNames", "minProperties", "maxProperties",
      "dependentRequired", "items", "additionalItems", "prefixItems", "minItems", "maxItems", "minLength",
      "maxLength", "pattern", "format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
-     "uniqueItems", "not", "x-copy"}
+     "uniqueItems", "not", "if", "then", "else", "dependentSchemas", "dependencies", "x-copy"}
 )  # fmt: skip
 #: Keywords that restrict values and are not obeyed, with what to write in their place.
 REFUSED: Final = {
-    "if": "write the cases as anyOf, each with its condition as a const",
-    "then": "write the cases as anyOf",
-    "else": "write the cases as anyOf",
     "contains": "describe the items with items or prefixItems",
     "minContains": "describe the items with items or prefixItems",
     "maxContains": "describe the items with items or prefixItems",
-    "dependentSchemas": "write the cases as anyOf",
-    "dependencies": "lists of names are called dependentRequired; write schemas as anyOf",
     "unevaluatedProperties": "use additionalProperties, beside all properties",
     "unevaluatedItems": "use items, beside prefixItems",
     "$dynamicRef": "use $ref",
@@ -97,6 +92,11 @@ def _dependent(key: str, value: Any) -> str:
     return "" if fits else f"{key} is an object of lists of names"
 
 
+def _dependencies(key: str, value: Any) -> str:
+    fits = isinstance(value, dict) and not any(isinstance(held, list) and _names(key, held) for held in value.values())
+    return "" if fits else f"{key} is an object of schemas and lists of names"
+
+
 def _values(key: str, value: Any) -> str:
     return "" if isinstance(value, list) and value else f"{key} is a list of values"
 
@@ -138,11 +138,12 @@ _CHECKS: Final[dict[str, Callable[[str, Any], str]]] = {
     "enum": _values,
     "required": _names,
     "dependentRequired": _dependent,
+    "dependencies": _dependencies,
     "multipleOf": _divisor,
     "uniqueItems": _flag,
     "x-copy": _copy,
     **_each(("allOf", "anyOf", "oneOf", "prefixItems"), _schemas),
-    **_each(("properties", "patternProperties"), _named),
+    **_each(("properties", "patternProperties", "dependentSchemas"), _named),
     **_each(("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"), _count),
     **_each(("minimum", "maximum"), _number),
     **_each(("exclusiveMinimum", "exclusiveMaximum"), _open_bound),

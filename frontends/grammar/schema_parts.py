@@ -13,10 +13,14 @@ from chimerac.frontends.grammar.schema_keywords import is_number
 
 @dataclass(frozen=True)
 class Part:
-    """A schema and where it lies in its document; equal parts lie at the same place."""
+    """A schema and where it lies in its document; equal parts lie at the same place.
+
+    ``joined`` are other schemas that hold, too.
+    """
 
     schema: Any = field(compare=False, repr=False)
     pointer: str
+    joined: tuple[Part, ...] = field(default=(), compare=False, repr=False)
 
     def at(self, *keys: str | int) -> Part:
         """A part of the part."""

@@ -64,7 +64,24 @@ class _Judge:
             and ("anyOf" not in schema or any(options("anyOf")))
             and ("oneOf" not in schema or sum(options("oneOf")) == 1)
             and _absent(value, ruled_out(schema)[2])
+            and all(self.valid(value, other) for other in part.joined)
+            and all(self.valid(value, other) for other in self._conditional(value, part))
         )
+
+    def _conditional(self, value: Any, part: Part) -> Iterator[Part]:
+        """The schemas that hold for a value under a condition that it meets."""
+        if "if" in part.schema:
+            key = "then" if self.valid(value, part.at("if")) else "else"
+            if key in part.schema:
+                yield part.at(key)
+        for key in ("dependentSchemas", "dependencies"):
+            for name, held in part.schema.get(key, {}).items() if isinstance(value, dict) else ():
+                if name in value:
+                    yield (
+                        Part({"required": held}, f"{part.at(key, name).pointer}&required")
+                        if isinstance(held, list)
+                        else part.at(key, name)
+                    )
 
     def _own(self, value: Any, part: Part) -> bool:
         """Whether a schema's own keywords hold."""
