@@ -53,6 +53,7 @@ class ChatRequests(BaseHTTPRequestHandler):
     server_version = "chimerac"
     sys_version = ""
     timeout = SEND_SECONDS
+    disable_nagle_algorithm = True  # a body would wait until the client has acknowledged the head
 
     def __init__(self, *arguments: Any, server_of: ChatServer) -> None:
         self._server = server_of
