@@ -24,7 +24,9 @@ def long_context_rows(folder: Path) -> tuple[list[str], list[list[str]]]:
         file = json.loads(path.read_text("utf-8"))
         where = f"{file['machine']['processor']} ({file['machine']['family']})"
         for run in file["results"]:
-            row = [f"{NAMES[run['model']]}, {run['layers']} layers, {run['threads']} thread, {where}"]
+            threads = f"{run['threads']} thread{'s' * (run['threads'] > 1)}"
+            threads += ", processor time" * run.get("processor_time", False)
+            row = [f"{NAMES[run['model']]}, {run['layers']} layers, {threads}, {where}"]
             for cache, times in run["seconds"].items():
                 heads[cache] = None
                 ratio = statistics.median(a / b for a, b in zip(times["begin"], times["after"], strict=True))
