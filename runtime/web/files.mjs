@@ -44,7 +44,7 @@ const damaged = (name) => new IntegrityError(`${name} is damaged: its SHA-256 di
 
 // ---- a server ----
 
-/** A bundle on a server, by a Network. addressOf(name): of a file; cache: as of Chimera.load(). */
+/** A bundle on a server, by a Network. addressOf(file): of one of the manifest's files; cache: as of Chimera.load(). */
 export class ServerSource {
   storage = { kind: "memory", downloaded: 0, cached: 0 };
   #addressOf;
@@ -197,7 +197,7 @@ export class ServerSource {
     const bytes = room(file.name, part.size);
     let length = 0;
     const [start, end] = [part.offset, part.offset + part.size];
-    for await (const piece of this.#network.pieces(this.#addressOf(file.name), { start, end, size: file.bytes, cache, skip: part.size === file.bytes })) {
+    for await (const piece of this.#network.pieces(this.#addressOf(file), { start, end, size: file.bytes, cache, skip: part.size === file.bytes })) {
       bytes.set(piece, length);
       length += piece.length;
       this.storage.downloaded += piece.length;
@@ -231,7 +231,7 @@ export class ServerSource {
     let bytes = room(file.name, part.size);
     if (!file.bytes) yield [part, bytes];
     let at = start;
-    for await (let piece of this.#network.pieces(this.#addressOf(file.name), { start, end: file.bytes, size: file.bytes, cache, skip: true })) {
+    for await (let piece of this.#network.pieces(this.#addressOf(file), { start, end: file.bytes, size: file.bytes, cache, skip: true })) {
       this.storage.downloaded += piece.length;
       while (part && piece.length) {
         const before = Math.max(0, part.offset - at); // of a part that is here already

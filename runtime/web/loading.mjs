@@ -39,11 +39,11 @@ async function firstThatRuns(choices, open) {
 }
 
 function tableSource(files, options) {
-  const addressOf = (name) => {
+  const addressOf = ({ name }) => {
     if (!Object.hasOwn(files, name)) throw new IntegrityError(`there is no address of ${name} among the files`);
     return files[name];
   };
-  return new ServerSource(addressOf("manifest.json"), addressOf, new Network(options), options);
+  return new ServerSource(files["manifest.json"], addressOf, new Network(options), options);
 }
 
 function sourceOf(source, options) {
@@ -52,7 +52,9 @@ function sourceOf(source, options) {
   if (typeof source !== "string") return new MemorySource(source, options);
   const { base, url } = addressesOf(source);
   if (url.protocol === "file:" && globalThis.process?.getBuiltinModule) return new FolderSource(url, base, options);
-  return new ServerSource(url, (name) => new URL(name, base).href, new Network(options), options);
+  // with its content in the address, a file may be kept for good; servers that know nothing of that send it all the same
+  const addressOf = ({ name, sha256 }) => new URL(`${name}?v=${sha256.slice(0, 16)}`, base).href;
+  return new ServerSource(url, addressOf, new Network(options), options);
 }
 
 /** Progress of all files together; it never goes back. */

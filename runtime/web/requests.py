@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any, Final, Protocol
 from urllib.parse import unquote
 
+from chimerac.runtime.bundle_format import MANIFEST_NAME
 from chimerac.runtime.web.served_files import Opened, ServedFiles
 
 #: What a page and its workers may do: run what is in the bundle, compile WebAssembly, and reach this server.
@@ -29,6 +30,11 @@ FRESH, FOREVER = "no-cache", "public, max-age=31536000, immutable"
 #: Seconds that a client may take to accept a piece of an answer.
 SEND_SECONDS: Final = 30.0
 _PIECE: Final = 1 << 18
+#: What stands in the place of a page that a bundle was built without.
+_NO_PAGE: Final = (
+    b"This is a model for web pages, built without a page of its own (--page none).\n"
+    b'Load it in one: import { Chimera } from "./chimera.mjs"; const model = await Chimera.load("./");\n'
+)
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
 _REFUSED = re.compile(r".*;\s*q=0(\.0{0,3})?\s*", re.ASCII)
 _VERSION = re.compile(r"v=([0-9a-f]{16,64})", re.ASCII)
@@ -103,12 +109,24 @@ class BundleRequests(BaseHTTPRequestHandler):
         path, _, query = self.path.partition("?")
         file = self._files.open(unquote(path).removeprefix("/") or "index.html")
         if file is None:
-            self.send_error(HTTPStatus.NOT_FOUND)
+            manifest = self._files.open(MANIFEST_NAME) if path == "/" else None
+            if manifest is None:
+                self.send_error(HTTPStatus.NOT_FOUND)
+                return
+            manifest.stream.close()
+            self._without_page(with_body=with_body)
             return
         version = _VERSION.fullmatch(query)
         self._caching = FOREVER if version and file.sha256.startswith(version[1]) else FRESH
         with file.stream:
             self._send(file, with_body=with_body)
+
+    def _without_page(self, *, with_body: bool) -> None:
+        """What a bundle that was built without a page answers where it would be."""
+        self._caching = FRESH
+        self._head(HTTPStatus.OK, '"none"', "text/plain; charset=utf-8", len(_NO_PAGE))
+        if with_body:
+            self.wfile.write(_NO_PAGE)
 
     def _send(self, file: Opened, *, with_body: bool) -> None:
         wanted = self._range(file)

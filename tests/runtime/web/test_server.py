@@ -75,7 +75,7 @@ def test_every_listed_file_comes_whole_with_type_and_the_headers_for_threads(
 @pytest.mark.parametrize(
     "path",
     [
-        *("/", "/nothing.txt", "/notes.txt", "/.secret", "/up/etc/hostname", "/manifest.json/"),
+        *("/nothing.txt", "/notes.txt", "/.secret", "/up/etc/hostname", "/manifest.json/"),
         *(
             "/../bundle/manifest.json",
             "/%2e%2e/bundle/manifest.json",
@@ -151,6 +151,15 @@ def test_an_address_with_the_content_of_its_file_is_kept_for_good(server: Bundle
     ):
         assert Answer(server, f"/{entry['name']}?v={version}").headers["Cache-Control"] == caching
     assert Answer(server, "/manifest.json?v=0123456789abcdef").headers["Cache-Control"] == "no-cache"
+
+
+def test_a_bundle_without_a_page_says_what_it_is(server: BundleServer, folder: Path) -> None:
+    answer = Answer(server, "/")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "text/plain; charset=utf-8")
+    assert b"--page none" in answer.body
+    assert Answer(server, "/index.html").status == Answer(server, "/other").status == 404
+    (folder / "manifest.json").unlink()
+    assert Answer(server, "/").status == 404
 
 
 def test_compressed_copies_are_sent(server: BundleServer, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -404,6 +405,23 @@ def test_the_worker_client_in_chromium(server: Server, toy: Any, tmp_path: Path)
     assert found["aborted"][0] == "AbortError"
     assert found["bad"] == ["ArgumentError", "CHM420"]
     assert found["disposed"] == ["StateError", "CHM421"]
+
+
+def test_files_are_asked_for_with_their_content_in_the_address(server: Server) -> None:
+    program = """
+        const asked = [];
+        const recorded = (address, options) => { asked.push(String(address)); return fetch(address, options); };
+        await (await load(url, { fetch: recorded })).dispose();
+        result(asked);
+        """
+    manifest = json.loads((server.folder / "manifest.json").read_text())
+    digests = {entry["name"]: entry["sha256"] for entry in manifest["files"]}
+    asked = {address.removeprefix(server.url) for address in run_node(server, program)}
+    assert "manifest.json" in asked
+    assert len(asked) > 3
+    assert all(
+        name == f"{name.split('?')[0]}?v={digests[name.split('?')[0]][:16]}" for name in asked - {"manifest.json"}
+    )
 
 
 def test_all_modules_are_asked_for_at_once() -> None:
