@@ -286,3 +286,10 @@ def test_fifty_models_leave_no_memory_behind(wasm_toy: Any) -> None:
     command = ["node", "--expose-gc", "--input-type=module", "-e", program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     assert max(json.loads(done.stdout)) < 50 * 2.3e6 / 3, done.stdout
+
+
+@pytest.mark.slow
+def test_fifty_models_leave_no_memory_behind_in_chromium(servers: tuple[FaultyServer, ...]) -> None:
+    command = ["node", "cycles.mjs", str(CHROMIUM), f"{servers[0].url}plain/", "50"]
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=300, check=True)
+    assert max(json.loads(done.stdout)) < 50 * 2.3e6 / 3, done.stdout
