@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from chimerac.frontends.families.nonu.model import NonuModel
@@ -20,7 +21,8 @@ class NonuTrainable(TrainableModule):
 
     def __init__(self, config: NonuConfig, *, sparse_gradient: bool = False, ternary: bool = True) -> None:
         super().__init__()
-        made = NonuModel(config)
+        # unset, and on memory that nothing touches: whoever makes it fills it, or a part of it where it is large
+        made = NonuModel(config, device="meta").to_empty(device=torch.get_default_device())
         rounding = Rounding("f32" if config.weights == "ternary" and not ternary else config.weights, sparse_gradient)
         for layer in made.blocks():
             layer.attention.rounding = layer.mlp.rounding = rounding

@@ -21,6 +21,7 @@ from chimerac.frontends.families.nonu.layers import NonuLayer, gated_attention, 
 from chimerac.frontends.families.nonu.predictor import LEAST
 from chimerac.frontends.families.nonu.shape import NONU, logit
 from chimerac.frontends.families.stepwise import StepSession
+from chimerac.frontends.weights.sources import RandomWeights
 from chimerac.models.nonu import NonuAdam, NonuConfig, NonuModel
 
 SIZES: dict[str, Any] = {
@@ -227,8 +228,8 @@ def test_training_rounds_as_kernels_do_unless_it_is_told_not_to() -> None:
     torch.manual_seed(8)
     rounded_form, float_form = (FAMILY.make(config, ternary=ternary) for ternary in (True, False))
     plain = FAMILY.make(NonuConfig(**SIZES))
-    for module in (float_form, plain):
-        module.load_state_dict(rounded_form.state_dict())
+    for module in (rounded_form, float_form, plain):
+        RandomWeights(FAMILY, config, 0).fill(module)
     ids = tokens(1, 9)
     assert torch.equal(float_form(ids), plain(ids))
     assert not torch.allclose(rounded_form(ids), plain(ids), rtol=1e-3)
