@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -21,6 +20,7 @@ from chimerac.compiler.packaging.npm import (
 )
 from chimerac.compiler.packaging.options import npm_name, npm_name_of
 from chimerac.compiler.packaging.package import Job, Package
+from chimerac.compiler.packaging.scripts import copy_script
 from chimerac.runtime.bundle_format import DEMO_FILES, PAGE_DIRECTORY, PAGE_FILES, WEB_DIRECTORY, WEB_FILES
 
 #: Prompts that the page proposes: a list of texts.
@@ -46,7 +46,7 @@ class WebPackage(CodePackage):
         page, made = options.chosen_page, dict[str, str]()
         shown = {"none": (), "plain": PAGE_FILES, "demo": (*PAGE_FILES, *DEMO_FILES)}[page]
         for name in (*(() if options.runtime else WEB_FILES), *shown):
-            shutil.copyfile(PLACES[name], folder / name)
+            copy_script(PLACES[name], folder / name)
             made[name] = "runtime"
         if page == "plain":
             text = (folder / PAGE_INDEX).read_text("utf-8")

@@ -16,8 +16,10 @@ from web_tools import CHROMIUM, serving
 
 from chimerac.compiler.packaging.options import PackagingOptions
 from chimerac.compiler.packaging.package import Job
+from chimerac.compiler.packaging.scripts import copy_script
 from chimerac.compiler.packaging.web import WebPackage
 from chimerac.compiler.verbs.runtime import write_runtime
+from chimerac.runtime import bundle_format as bf
 from chimerac.runtime.bundle_format import read_manifest
 from chimerac.runtime.sessions.loading import load
 
@@ -97,6 +99,35 @@ def test_a_package_without_loader_names_the_one_it_wants(wasm_toy: Any, tmp_path
     assert done.returncode == 0, done.stderr
     with load(wasm_toy.folder) as session:
         assert json.loads(done.stdout) == "".join(map(str, session.generate(PROMPT, max_tokens=20)))
+
+
+def test_scripts_are_the_same_without_comments(tmp_path: Path) -> None:
+    """esbuild, which reads them as JavaScript, makes the same of both."""
+    names = [name for name in bf.WEB_FILES if name.endswith(".mjs")]
+    pages = [name for name in (*bf.PAGE_FILES, *bf.DEMO_FILES) if name.endswith(".mjs")]
+    sources = [*(bf.WEB_DIRECTORY / name for name in names), *(bf.PAGE_DIRECTORY / name for name in pages)]
+    for source in sources:
+        (tmp_path / "own").mkdir(exist_ok=True)
+        (tmp_path / "shipped").mkdir(exist_ok=True)
+        (tmp_path / "own" / source.name).write_bytes(source.read_bytes())
+        copy_script(source, tmp_path / "shipped" / source.name)
+    program = """
+    import { readFileSync } from "node:fs";
+    import { transformSync } from "esbuild";
+    const [folder, ...names] = process.argv.slice(2);
+    const read = (kind, name) => readFileSync(`${folder}/${kind}/${name}`, "utf8");
+    const made = (kind, name) => transformSync(read(kind, name), { minify: true, format: "esm" }).code;
+    console.log(JSON.stringify(names.filter((name) => made("own", name) !== made("shipped", name))));
+    """
+    (tmp_path / "node_modules").symlink_to(NODE_MODULES)
+    (tmp_path / "compare.mjs").write_text(program)
+    command = ["node", "compare.mjs", str(tmp_path), *(source.name for source in sources)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == []
+    shipped = sum((tmp_path / "shipped" / source.name).stat().st_size for source in sources)
+    assert shipped < 0.85 * sum(source.stat().st_size for source in sources)
+    assert (tmp_path / "shipped" / "chimera.mjs").read_text("utf-8").startswith("// Loads chimera web bundles")
 
 
 @pytest.mark.slow
