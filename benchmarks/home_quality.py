@@ -77,7 +77,9 @@ def hassil_answer(row: dict[str, Any], home: dict[str, Any] | None) -> str:
         ]
         areas = [(said, one["name"]) for one in home["areas"] for said in (one["name"], *one.get("aliases", ()))]
         lists = {"name": TextSlotList.from_tuples(names), "area": TextSlotList.from_tuples(areas)}
-    lists["floor"] = TextSlotList.from_strings(LEXICONS[row["language"]].floors)
+    floors: list[Any] = (home or {}).get("floors") or [{"name": name} for name in LEXICONS[row["language"]].floors]
+    said_floors = [(said, one["name"]) for one in floors for said in (one["name"], *one.get("aliases", ()))]
+    lists["floor"] = TextSlotList.from_tuples(said_floors)
     found = recognize_best(tidied(row["request"]), intents, slot_lists=lists, language=row["language"])
     if found is None:
         return json_text(REFUSED, {})

@@ -11,9 +11,9 @@ from chimerac.runtime.arguments import checked_lists, checked_names, kind, shown
 from chimerac.runtime.errors import BundleError
 
 #: Signs that part names in the prefix; in a name they are a space there.
-_SIGNS: Final = re.compile("[=:,;|]")
+_SIGNS: Final = re.compile("[=:,;|^]")
 _ENTITY: Final = ("name", "aliases", "domain", "area")
-_AREA: Final = ("name", "aliases")
+_PLACE: Final = ("name", "aliases")
 MOST_NAMES: Final = 4096
 
 
@@ -22,10 +22,11 @@ class Names:
     """What a session is told of a home.
 
     Attributes:
-        prefix: the text before each request: ``kitchen=galley:light ceiling lamp=big light,switch kettle;:vacuum
-            robot;|``, areas in their order with what is in them, then what is in none. Aliases follow their name.
-        lists: ``names`` and ``areas``, where there are some, each once, as ``GenerateOptions.lists`` has them: what
-            answers call things.
+        prefix: the text before each request: ``^ground floor,first floor=upstairs;kitchen=galley:light ceiling lamp=big
+            light,switch kettle;:vacuum robot;|``, floors, areas in their order with what is in them, then what is in
+            none. Aliases follow their name.
+        lists: ``names``, ``areas`` and ``floors``, where there are some, each once, as ``GenerateOptions.lists`` has
+            them: what answers call things.
     """
 
     prefix: str
@@ -33,17 +34,19 @@ class Names:
 
 
 def names_of(home: Any) -> Names:
-    """Read ``{"entities": [{"name", "aliases", "domain", "area"}], "areas": [{"name", "aliases"}]}``.
+    """Read ``{"entities": [{"name", "aliases", "domain", "area"}], "areas": [{"name", "aliases"}], "floors": [...]}``.
 
-    Only names are required; an area may be its name alone. Raises BundleError CHM420 for anything else.
+    Floors are as areas. Only names are required; an area or a floor may be its name alone. Raises BundleError CHM420
+    for anything else.
     """
     if not isinstance(home, Mapping):
         raise BundleError("CHM420", f"the names are {kind(home)}, not an object with entities and areas")
-    checked_names(map(str, home), ("entities", "areas"), "key")
-    areas = [_row(f"areas[{n}]", one, _AREA) for n, one in enumerate(_listed("areas", home.get("areas", [])))]
+    checked_names(map(str, home), ("entities", "areas", "floors"), "key")
+    areas = [_row(f"areas[{n}]", one, _PLACE) for n, one in enumerate(_listed("areas", home.get("areas", [])))]
     entities = [
         _row(f"entities[{n}]", one, _ENTITY) for n, one in enumerate(_listed("entities", home.get("entities", [])))
     ]
+    floors = [_row(f"floors[{n}]", one, _PLACE) for n, one in enumerate(_listed("floors", home.get("floors", [])))]
     groups: dict[str, list[str]] = {row["name"]: [] for row in areas}
     heads = {row["name"]: _said(row) for row in areas}
     for row in entities:
@@ -52,7 +55,10 @@ def names_of(home: Any) -> Names:
     parts = [
         f"{heads.get(area, _plain(area))}:{','.join(groups[area])};" for area in sorted(groups, key=lambda a: not a)
     ]
+    if floors:
+        parts.insert(0, f"^{','.join(map(_said, floors))};")
     lists = {"names": [row["name"] for row in entities], "areas": [area for area in groups if area]}
+    lists["floors"] = [row["name"] for row in floors]
     unique = {what: tuple(dict.fromkeys(names)) for what, names in lists.items() if names}
     return Names("".join(parts) + "|" if parts else "", checked_lists(unique))
 

@@ -369,12 +369,12 @@ CHM_API int32_t chm_session_set_grammar(chm_session *session, chm_grammar *gramm
 CHM_API int32_t chm_session_complete(const chm_session *session);
 
 /* Read the names of a home, JSON as docs/grammar.md has it, "Copying": {"entities": [{"name", "aliases", "domain", "area"}],
- * "areas": [{"name", "aliases"}]}. At most 1 MiB; nothing is kept of it. CHM_ERROR_ARGUMENT for anything else, with the
+ * "areas": [{"name", "aliases"}], "floors": [{"name", "aliases"}]}. At most 1 MiB; nothing is kept of it. CHM_ERROR_ARGUMENT for anything else, with the
  * place. */
 CHM_POSIX_API int32_t chm_names_open(const uint8_t *json, size_t bytes, const chm_allocator *allocator, chm_names **names);
 CHM_POSIX_API void chm_names_close(chm_names *names);
-/* Kind 0: the text before each request; 1 and 2: the names of things and of areas, one a line, as chm_grammar_set_words takes
- * them; NULL where there are none. */
+/* Kind 0: the text before each request; 1, 2 and 3: the names of things, of areas and of floors, one a line, as
+ * chm_grammar_set_words takes them; NULL where there are none. */
 CHM_POSIX_API const uint8_t *chm_names_text(const chm_names *names, int32_t kind, size_t *bytes);
 /* Start a sequence with that text, and say the lists to the session's grammar, if it has one. A snapshot taken then is what
  * each request starts from: chm_session_restore, chm_session_prompt. NULL: start a sequence, and forget the lists. */

@@ -6,7 +6,7 @@
 struct chm_names {
   chm_allocator allocator;
   uint64_t allocated;
-  uint8_t *texts[1 + CHM_TABLES]; /* the prefix; the lists of areas and of things, one a line */
+  uint8_t *texts[1 + CHM_TABLES]; /* the prefix; the lists of areas, of things and of floors, one a line */
   size_t bytes[1 + CHM_TABLES];
 };
 
@@ -30,7 +30,7 @@ static uint8_t *put_plain(uint8_t *to, chm_span text) {
   uint32_t code;
   for (size_t at = 0, size; at < text.bytes; at += size) {
     size = chm_span_character(text, at, &code, &space);
-    if (space || code == '=' || code == ':' || code == ',' || code == ';' || code == '|') {
+    if (space || code == '=' || code == ':' || code == ',' || code == ';' || code == '|' || code == '^') {
       waits = to > start;
       continue;
     }
@@ -55,7 +55,7 @@ static uint8_t *put_row(const chm_reader *reader, uint8_t *to, const chm_row *ro
 static uint32_t find_groups(const chm_reader *reader, chm_group *groups) {
   uint32_t n = 0;
   bool others = false;
-  for (int table = CHM_AREAS; table < CHM_TABLES; ++table)
+  for (int table = CHM_AREAS; table <= CHM_ENTITIES; ++table)
     for (uint32_t i = 0; i < reader->n_rows[table]; ++i) {
       const chm_row *row = &reader->rows[table][i];
       chm_span area = table == CHM_AREAS ? row->name : row->area;
@@ -92,10 +92,21 @@ static uint8_t *put_group(const chm_reader *reader, uint8_t *to, const chm_group
   return to;
 }
 
-/* Things that have the name of one before are in the list once. */
-static uint8_t *put_things(const chm_reader *reader, uint8_t *to) {
-  const chm_row *rows = reader->rows[CHM_ENTITIES];
-  for (uint32_t i = 0, k; i < reader->n_rows[CHM_ENTITIES]; ++i) {
+/* The floors, before everything else. */
+static uint8_t *put_floors(const chm_reader *reader, uint8_t *to) {
+  uint32_t n = reader->n_rows[CHM_FLOORS];
+  for (uint32_t i = 0; i < n; ++i) {
+    *to++ = i ? ',' : '^';
+    to = put_row(reader, to, &reader->rows[CHM_FLOORS][i]);
+  }
+  if (n) *to++ = ';';
+  return to;
+}
+
+/* Names of things or floors, one a line; those that have the name of one before are in the list once. */
+static uint8_t *put_list(const chm_reader *reader, uint8_t *to, int table) {
+  const chm_row *rows = reader->rows[table];
+  for (uint32_t i = 0, k; i < reader->n_rows[table]; ++i) {
     for (k = 0; k < i && !same(rows[k].name, rows[i].name);) ++k;
     if (k < i) continue;
     to = put(to, rows[i].name);
@@ -108,8 +119,9 @@ static uint8_t *put_things(const chm_reader *reader, uint8_t *to) {
 static void fill(const chm_reader *reader, chm_group *groups, uint8_t *to, chm_names *names) {
   uint32_t n = find_groups(reader, groups);
   uint8_t *begin = names->texts[0] = to;
+  to = put_floors(reader, to);
   for (uint32_t i = 0; i < n; ++i) to = put_group(reader, to, &groups[i]);
-  if (n) *to++ = '|';
+  if (to > begin) *to++ = '|';
   names->bytes[0] = (size_t)(to - begin);
   begin = names->texts[1] = to;
   for (uint32_t i = 0; i < n; ++i) {
@@ -118,8 +130,11 @@ static void fill(const chm_reader *reader, chm_group *groups, uint8_t *to, chm_n
     *to++ = '\n';
   }
   names->bytes[1] = (size_t)(to - begin);
-  begin = names->texts[2] = to;
-  names->bytes[2] = (size_t)(put_things(reader, to) - begin);
+  for (int table = CHM_ENTITIES; table < CHM_TABLES; ++table) {
+    begin = names->texts[1 + table] = to;
+    to = put_list(reader, to, table);
+    names->bytes[1 + table] = (size_t)(to - begin);
+  }
 }
 
 /* ---- the interface ---- */
@@ -130,19 +145,19 @@ static uint64_t room(size_t bytes) { return sizeof(chm_names) + 4 * (uint64_t)by
 /* Where a reader and the groups have their memory; its bytes. */
 static uint64_t lay_out(chm_reader *reader, chm_group **groups, uint8_t *block, size_t bytes) {
   uint64_t rows = bytes / 2 + 1 < CHM_MOST_ROWS ? bytes / 2 + 1 : CHM_MOST_ROWS;
-  const uint64_t sizes[] = {rows * sizeof(chm_row), rows * sizeof(chm_row), (2 * rows + 1) * sizeof(chm_group),
+  const uint64_t sizes[] = {CHM_TABLES * rows * sizeof(chm_row), (2 * rows + 1) * sizeof(chm_group),
                             (bytes / 2 + 1) * sizeof(chm_span), bytes + 1};
-  uint64_t starts[5], end = 0;
-  for (int i = 0; i < 5; ++i) {
+  uint64_t starts[4], end = 0;
+  for (int i = 0; i < 4; ++i) {
     starts[i] = end;
     end += (sizes[i] + 15) / 16 * 16;
   }
   if (!block) return end;
-  reader->rows[0] = (chm_row *)(void *)(block + starts[0]);
-  reader->rows[1] = (chm_row *)(void *)(block + starts[1]);
-  *groups = (chm_group *)(void *)(block + starts[2]);
-  reader->aliases = (chm_span *)(void *)(block + starts[3]);
-  reader->text = block + starts[4];
+  for (int table = 0; table < CHM_TABLES; ++table)
+    reader->rows[table] = (chm_row *)(void *)(block + starts[0]) + (uint64_t)table * rows;
+  *groups = (chm_group *)(void *)(block + starts[1]);
+  reader->aliases = (chm_span *)(void *)(block + starts[2]);
+  reader->text = block + starts[3];
   reader->most_rows = (uint32_t)rows;
   return end;
 }
@@ -177,8 +192,8 @@ void chm_names_close(chm_names *names) {
 }
 
 const uint8_t *chm_names_text(const chm_names *names, int32_t kind, size_t *bytes) {
-  static const int places[] = {0, 2, 1}; /* kinds of slots: 1 names, 2 areas */
-  bool known = names && kind >= 0 && kind < 3;
+  static const int places[] = {0, 1 + CHM_ENTITIES, 1 + CHM_AREAS, 1 + CHM_FLOORS}; /* by kinds of slots */
+  bool known = names && kind >= 0 && kind < 4;
   if (bytes) *bytes = known ? names->bytes[places[kind]] : 0;
   return known && (names->bytes[places[kind]] || !kind) ? names->texts[places[kind]] : NULL;
 }
@@ -201,7 +216,7 @@ int32_t chm_session_tell_names(chm_session *session, const chm_names *names) {
   int32_t status = chm_session_reset(session);
   if (!status) status = run_prefix(session, names);
   chm_grammar *grammar = status ? NULL : session->grammar;
-  for (int32_t kind = 1; kind < 3 && grammar && !status; ++kind) {
+  for (int32_t kind = 1; kind < 4 && grammar && !status; ++kind) {
     size_t bytes;
     const uint8_t *list = chm_names_text(names, kind, &bytes);
     status = chm_grammar_set_words(grammar, kind, list, bytes);

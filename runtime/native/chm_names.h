@@ -5,9 +5,9 @@
 
 #include "chm_session.h"
 
-#define CHM_MOST_ROWS 4096u /* things, areas, and aliases of one */
+#define CHM_MOST_ROWS 4096u /* things, areas, floors, and aliases of one */
 
-enum { CHM_AREAS, CHM_ENTITIES, CHM_TABLES };
+enum { CHM_AREAS, CHM_ENTITIES, CHM_FLOORS, CHM_TABLES };
 
 /* A decoded text. */
 typedef struct chm_span {
@@ -15,7 +15,7 @@ typedef struct chm_span {
   uint32_t bytes;
 } chm_span;
 
-/* A thing, or an area. */
+/* A thing, an area or a floor. */
 typedef struct chm_row {
   chm_span name, domain, area;
   uint32_t first, n_aliases; /* in aliases */

@@ -6,7 +6,7 @@
 
 #define MOST_NAME 255u
 
-static const char *const table_names[CHM_TABLES] = {"areas", "entities"};
+static const char *const table_names[CHM_TABLES] = {"areas", "entities", "floors"};
 
 /* ---- JSON ---- */
 
@@ -265,9 +265,11 @@ int32_t chm_names_read(chm_reader *reader) {
     do {
       chm_span key;
       if (!read_text(reader, &key) || !take(reader, ':')) return no_json(reader);
-      if (is(key, "areas")) status = read_rows(reader, CHM_AREAS);
-      else if (is(key, "entities")) status = read_rows(reader, CHM_ENTITIES);
-      else return chm_fail(CHM_ERROR_ARGUMENT, "there is no key %q; there are entities, areas", key.at, (size_t)key.bytes);
+      int table = 0;
+      while (table < CHM_TABLES && !is(key, table_names[table])) ++table;
+      if (table == CHM_TABLES)
+        return chm_fail(CHM_ERROR_ARGUMENT, "there is no key %q; there are entities, areas, floors", key.at, (size_t)key.bytes);
+      status = read_rows(reader, table);
       if (status) return status;
     } while (goes_on(reader, '}', &status));
   if (status) return status;

@@ -22,12 +22,14 @@ class NamedSession(ABC):
         """Tell the session which things and areas a home has; None: forget them. Starts a new sequence.
 
         Args:
-            home: ``{"entities": [{"name", "aliases", "domain", "area"}], "areas": [{"name", "aliases"}]}``, of which
-                only names are required; an area may be its name alone.
+            home: ``{"entities": [{"name", "aliases", "domain", "area"}], "areas": [{"name", "aliases"}],
+                "floors": [{"name", "aliases"}]}``, of which only names are required; an area or a floor may be its
+                name alone.
 
         A text of them is run before every prompt that starts a sequence (``reset``); that is done once, and kept as a
-        snapshot. They are the lists ``names`` and ``areas`` of grammars, where ``generate`` is given none. Raises
-        BundleError CHM420 for other values, CHM421 for a model without text, CHM424 where they do not fit the context.
+        snapshot. They are the lists ``names``, ``areas`` and ``floors`` of grammars, where ``generate`` is given none.
+        Raises BundleError CHM420 for other values, CHM421 for a model without text, CHM424 where they do not fit the
+        context.
         """
         names = None if home is None else names_of(home)
         self._forget_names()

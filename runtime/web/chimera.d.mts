@@ -255,6 +255,7 @@ export interface RunOptions {
 export interface Home {
   entities?: { name: string; aliases?: string[]; domain?: string; area?: string }[];
   areas?: (string | { name: string; aliases?: string[] })[];
+  floors?: (string | { name: string; aliases?: string[] })[];
 }
 
 /** What is not given comes from `mode`, else from `manifest.generation`, else from the defaults named here. */
@@ -465,8 +466,8 @@ export declare class Model {
   prefill(tokens: Iterable<number>, options?: RunOptions): Promise<void>;
   reset(): Promise<void>;
   /**
-   * Tell the model which things and areas a home has, or null to forget them. Their text is run once, and every sequence
-   * starts after it; they are the lists of names and areas of grammars where generate is given none.
+   * Tell the model which things, areas and floors a home has, or null to forget them. Their text is run once, and every sequence
+   * starts after it; they are the lists of names, areas and floors of grammars where generate is given none.
    */
   setNames(home: Home | null, options?: RunOptions): Promise<void>;
   logits(): Promise<Float32Array | null>;

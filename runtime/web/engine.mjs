@@ -150,7 +150,7 @@ export class Engine {
     this.#held = null;
   }
 
-  /** Tell the model which things and areas a home has (see Home in chimera.d.mts), or null to forget them. */
+  /** Tell the model which things, areas and floors a home has (see Home in chimera.d.mts), or null to forget them. */
   async setNames(home, options = {}) {
     this.#named = null;
     this.reset();

@@ -223,7 +223,7 @@ export class Model {
     await this.#alone({ type: "reset" });
   }
 
-  /** Tell the model which things and areas a home has (see Home in chimera.d.mts), or null to forget them. */
+  /** Tell the model which things, areas and floors a home has (see Home in chimera.d.mts), or null to forget them. */
   async setNames(home, options = {}) {
     const run = checkRunOptions(options);
     if (home !== null) namesOf(home);

@@ -2,11 +2,11 @@
 import { checkName, checkNames, kind, refuse } from "./arguments.mjs";
 
 const ENTITY = ["name", "aliases", "domain", "area"];
-const AREA = ["name", "aliases"];
+const PLACE = ["name", "aliases"];
 const MOST_NAMES = 4096;
 
 const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
-const words = (name) => name.replace(/[=:,;|]/g, " ").split(/\s+/u).filter(Boolean).join(" ");
+const words = (name) => name.replace(/[=:,;|^]/g, " ").split(/\s+/u).filter(Boolean).join(" ");
 const said = ({ name, aliases = [] }) => [name, ...aliases].map(words).join("=");
 
 function listed(what, given) {
@@ -30,12 +30,13 @@ function checkRow(place, given, keys) {
   return trimmed;
 }
 
-/** { prefix, lists } of { entities: [{ name, aliases, domain, area }], areas: [{ name, aliases }] }. */
+/** { prefix, lists } of { entities: [{ name, aliases, domain, area }], areas: [{ name, aliases }], floors: [{ name, aliases }] }. */
 export function namesOf(home) {
   if (!isObject(home)) refuse(`the names are ${kind(home)}, not an object with entities and areas`);
-  checkNames(home, ["entities", "areas"]);
-  const areas = listed("areas", home.areas ?? []).map((one, n) => checkRow(`areas[${n}]`, one, AREA));
+  checkNames(home, ["entities", "areas", "floors"]);
+  const areas = listed("areas", home.areas ?? []).map((one, n) => checkRow(`areas[${n}]`, one, PLACE));
   const entities = listed("entities", home.entities ?? []).map((one, n) => checkRow(`entities[${n}]`, one, ENTITY));
+  const floors = listed("floors", home.floors ?? []).map((one, n) => checkRow(`floors[${n}]`, one, PLACE));
   const heads = new Map(areas.map((row) => [row.name, said(row)]));
   const groups = new Map(areas.map((row) => [row.name, []]));
   for (const row of entities) {
@@ -45,7 +46,9 @@ export function namesOf(home) {
   }
   const order = [...groups.keys()].filter(Boolean).concat(groups.has("") ? [""] : []);
   const parts = order.map((area) => `${heads.get(area) ?? words(area)}:${groups.get(area).join(",")};`);
-  const lists = { names: [...new Set(entities.map((row) => row.name))], areas: order.filter(Boolean) };
+  if (floors.length) parts.unshift(`^${floors.map(said).join(",")};`);
+  const once = (rows) => [...new Set(rows.map((row) => row.name))];
+  const lists = { names: once(entities), areas: order.filter(Boolean), floors: once(floors) };
   for (const [list, names] of Object.entries(lists)) {
     names.forEach((name) => checkName(list, name));
     if (!names.length) delete lists[list];

@@ -17,7 +17,27 @@ from chimerac.runtime.sessions.native import NativeSession
 RANDOM = np.random.default_rng()
 #: Of which names are made: signs that part them, spaces of all kinds, quotes, letters of one to four bytes.
 PIECES = (
-    *("a", "lamp", "Küche", "漢", "🏠", " ", "  ", "\t", "\u00a0", "\u3000", "=", ":", ",", ";", "|", '"', "\\", "/"),
+    *(
+        "a",
+        "lamp",
+        "Küche",
+        "漢",
+        "🏠",
+        " ",
+        "  ",
+        "\t",
+        "\u00a0",
+        "\u3000",
+        "=",
+        ":",
+        ",",
+        ";",
+        "|",
+        "^",
+        '"',
+        "\\",
+        "/",
+    ),
     *("'", "é", "e\u0301", "\u2028", "0"),
 )
 HOME = {
@@ -28,6 +48,7 @@ HOME = {
         {"name": " Ceiling lamp ", "domain": "light", "area": "attic"},
     ],
     "areas": [{"name": "Küche", "aliases": ["kitchen"]}, "bath"],
+    "floors": ["cellar", {"name": "Erster Stock", "aliases": ["^upstairs"]}, "cellar"],
 }
 
 
@@ -50,11 +71,11 @@ class Names:
         if status:
             assert not names
             raise ValueError(f"{status} {self.library.chm_last_error().decode()}")
-        prefix, things, areas = (self.text(names, kind) for kind in range(3))
-        assert self.text(names, 3) is None
+        prefix, things, areas, floors = (self.text(names, kind) for kind in range(4))
+        assert self.text(names, 4) is None
         self.library.chm_names_close(names)
         assert prefix is not None
-        lists = {"names": things, "areas": areas}
+        lists = {"names": things, "areas": areas, "floors": floors}
         return prefix, {name: tuple(rows.split("\n")[:-1]) for name, rows in lists.items() if rows is not None}
 
     def text(self, names: ct.c_void_p, kind: int) -> str | None:
@@ -94,6 +115,7 @@ def test_the_texts_are_those_of_python(names: Names) -> None:
         home = {
             "entities": [drawn_row(("aliases", "domain", "area")) for _ in range(RANDOM.integers(0, 9))],
             "areas": [drawn_row(("aliases",)) for _ in range(RANDOM.integers(0, 5))],
+            "floors": [drawn_row(("aliases",)) for _ in range(RANDOM.integers(0, 3))],
         }
         for text in (json.dumps(home), json.dumps(home, ensure_ascii=False, indent=1)):
             try:

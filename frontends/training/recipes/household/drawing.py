@@ -40,7 +40,7 @@ NO_DEVICE: Final = "NoSuchDevice"
 AMBIGUOUS: Final = "AmbiguousDevice"
 #: Slots that hold names and other words, whatever a language has listed.
 OPEN: Final = frozenset({"name", "area", "floor", "message", "item", "search_query", "conversation_command", "zone"})
-_COPIES: Final = {"name": "names", "area": "areas"}
+_COPIES: Final = {"name": "names", "area": "areas", "floor": "floors"}
 _LIGHT: Final = (
     "light_name"  #: of templates where "light" follows the name: the name is a light's (recipes/home/templates.py)
 )
@@ -194,8 +194,12 @@ class _Draft:
     def _fill(self, list_name: str, slot: str) -> None:
         value: Any
         copied = copied_from(self._drawer.package, slot, list_name)
-        if copied in ("names", "areas"):
-            said, value = self._thing(("light",) if list_name == _LIGHT else ()) if copied == "names" else self._area()
+        if copied == "names":
+            said, value = self._thing(("light",) if list_name == _LIGHT else ())
+        elif copied == "areas":
+            said, value = self._area()
+        elif copied == "floors":
+            said, value = self._floor()
         elif copied:
             said = value = self._free_text(list_name)
             slot = open_slot(slot, list_name)
@@ -246,6 +250,17 @@ class _Draft:
             self.failed |= self.thing is not None
         return self._said(name, aliases), name
 
+    def _floor(self) -> tuple[str, str]:
+        word = self._drawer.names.floor()
+        if not self._home.floors:
+            self.free = True
+            return word, word
+        if self._random.random() < _OUTSIDE and word.lower() not in known_names(self._home):
+            self.outside = True
+            return word, ""
+        name, aliases = self._random.choice(self._home.floors)
+        return self._said(name, aliases), name
+
     def _said(self, name: str, aliases: Sequence[str]) -> str:
         said = self._random.choice(aliases) if aliases and self._random.random() < 0.35 else name
         return said.lower() if self._random.random() < 0.65 else said
@@ -253,8 +268,6 @@ class _Draft:
     def _free_text(self, list_name: str) -> str:
         self.free = True
         names, source = self._drawer.names, self._random
-        if list_name == "floor":
-            return names.floor()
         if list_name == "timer_command" and source.random() < 0.7:
             return self._drawer.plain_command()
         if self._drawer.language == "en" and source.random() < 0.6:
@@ -266,7 +279,7 @@ class _Draft:
 
 
 def copied_from(package: Package, slot: str, list_name: str) -> str:
-    """Where the value of a slot comes from: "names", "areas" or "request"; "" of fixed values and numbers.
+    """Where the value of a slot comes from: "names", "areas", "floors" or "request"; "" of fixed values and numbers.
 
     Some languages list rooms; they are words like any others here.
     """

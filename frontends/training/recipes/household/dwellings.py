@@ -74,6 +74,7 @@ class Dwelling:
 
     things: tuple[Thing, ...]
     areas: tuple[tuple[str, tuple[str, ...]], ...]
+    floors: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def described(self) -> dict[str, Any]:
@@ -84,8 +85,11 @@ class Dwelling:
             | ({"area": one.area} if one.area else {})
             for one in self.things
         ]
-        areas = [{"name": name} | ({"aliases": list(aliases)} if aliases else {}) for name, aliases in self.areas]
-        return {"entities": rows, "areas": areas}
+        areas, floors = (
+            [{"name": name} | ({"aliases": list(aliases)} if aliases else {}) for name, aliases in places]
+            for places in (self.areas, self.floors)
+        )
+        return {"entities": rows, "areas": areas} | ({"floors": floors} if floors else {})
 
     @property
     def names(self) -> Names:
@@ -190,7 +194,17 @@ def dwelling(names: NameSource, source: random.Random, count: int) -> Dwelling:
         name = source.choice(again).name if again and source.random() < 0.08 else name
         if not any(one.name == name and one.area == area for one in things):
             things.append(Thing(name, _aliases(names, domain, source, called), domain, area))
-    return Dwelling(tuple(things), areas)
+    return Dwelling(tuple(things), areas, _floors(names, source, style))
+
+
+def _floors(names: NameSource, source: random.Random, style: Style) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Half of the homes have floors, with another name or without."""
+    if source.random() < 0.5:
+        return ()
+    words = list(dict.fromkeys(names.floor() for _ in range(8)))
+    count = min(len(words) - 1, source.randint(1, 4))
+    others = words[count:]
+    return tuple((style(word), (others.pop(),) if others and source.random() < 0.25 else ()) for word in words[:count])
 
 
 def _aliases(names: NameSource, kind: str, source: random.Random, called: set[str]) -> tuple[str, ...]:
@@ -222,6 +236,7 @@ def area_counts(home: Dwelling) -> Mapping[str, int]:
 
 @functools.lru_cache(4096)
 def known_names(home: Dwelling) -> frozenset[str]:
-    """All names and aliases of the things and areas of a home, in lower case."""
+    """All names and aliases of what a home has, in lower case."""
     things = [name for one in home.things for name in (one.name, *one.aliases)]
-    return frozenset(map(str.lower, (*things, *(name for area, aliases in home.areas for name in (area, *aliases)))))
+    places = [name for place, aliases in (*home.areas, *home.floors) for name in (place, *aliases)]
+    return frozenset(map(str.lower, (*things, *places)))

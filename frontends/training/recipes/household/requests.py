@@ -181,9 +181,9 @@ def is_copied(row: Row, home: Dwelling) -> bool:
     """Whether what the answer copies can be copied: runs of words of the request, names of the home."""
     answer: Any = json.loads(row.json)
     slots = [slot for action in (answer if isinstance(answer, list) else [answer]) for slot in action["slots"].items()]
-    called = {one.name for one in home.things} | {name for name, _ in home.areas}
+    called = {one.name for one in home.things} | {name for name, _ in (*home.areas, *home.floors)}
     wanted = {value for slot, value in slots if slot in OPEN and isinstance(value, str)}
-    wanted -= {value for slot, value in slots if slot in ("name", "area") and value in called}
+    wanted -= {value for slot, value in slots if slot in ("name", "area", "floor") and value in called}
     if not wanted:
         return True
     words = of_request(tidied(row.text).encode(), json=False)

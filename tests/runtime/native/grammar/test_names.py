@@ -52,6 +52,9 @@ def test_the_text_of_names() -> None:
         "areas": ("Küche", "bath", "attic"),
     }
     assert names_of({}).prefix == ""
+    floors = names_of({"floors": ["cellar", {"name": "first^ floor", "aliases": ["upstairs"]}, "cellar"]})
+    assert floors.prefix == "^cellar,first floor=upstairs,cellar;|"
+    assert floors.lists == {"floors": ("cellar", "first^ floor")}
 
 
 def answers(session: Session, **options: Any) -> list[str]:

@@ -156,7 +156,7 @@ def test_rows_fit_their_grammar(packages: dict[str, Package]) -> None:
         for row in draw(requests, 250, set(), lambda row: True):
             home = Dwelling((), ()) if row.home < 0 else requests.homes[row.home]
             engine.set_words("request", tidied(row.text).encode())
-            for kind in ("names", "areas"):
+            for kind in ("names", "areas", "floors"):
                 listed = home.names.lists.get(kind)
                 engine.set_words(kind, None if listed is None else "".join(f"{one}\n" for one in listed).encode())
             at = engine.feed(engine.start(), row.json.encode())
