@@ -33,6 +33,7 @@ from chimerac.frontends.grammar.schema_not import check_values, ruled_out
 from chimerac.frontends.grammar.schema_objects import Objects
 from chimerac.frontends.grammar.schema_parts import Part
 from chimerac.frontends.grammar.schema_scalars import number, string
+from chimerac.frontends.grammar.schema_unevaluated import check_choice, said_of_the_rest
 from chimerac.frontends.grammar.schema_values import valid
 from chimerac.runtime.bundle_format.fstpack import FLAG_JSON_SLOTS, FLAG_SLOTS
 
@@ -143,6 +144,7 @@ class _Compiler:
             hint = "use anyOf, or give each a property with a const of its own"
             message = f"it may hold together with {wrong[1].pointer}, so oneOf cannot be obeyed"
             raise UnsupportedKeyword(wrong[0].pointer, message, hint)
+        check_choice(flat.plain, group)
         options = []
         for option in group.options:
             try:
@@ -163,6 +165,7 @@ class _Compiler:
         fixed = [part.at(key) for part in parts for key in ("enum", "const") if key in part.schema]
         if fixed:
             return self._enumeration(parts, fixed)
+        parts = [*parts, *said_of_the_rest(parts)]
         types = frozenset(TYPES).intersection(*(type_names(part.schema) for part in parts))
         out = [value for part in parts for value in ruled_out(part.schema)[1]]
         if out:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from chimerac.frontends.grammar.schema_keywords import (
     ANNOTATIONS,
     KEYWORDS,
     TYPES,
+    UNEVALUATED,
     is_number,
     problem,
     unknown_keyword,
@@ -116,7 +117,7 @@ class Document:
         return Flat(items, flat.never or chosen.never, flat.referenced or chosen.referenced)
 
     def _flat(self, parts: Sequence[Part], within: frozenset[str], known: Sequence[Part | Group]) -> Flat:
-        gathering = _Gathering(self, {item.pointer for item in known})
+        gathering = _Gathering(self, known)
         for part in parts:
             gathering.visit(part, within)
         return Flat(tuple(gathering.items), gathering.never, gathering.referenced)
@@ -166,13 +167,9 @@ class Document:
                 self.note(pointer, unknown_keyword(key, pointer))
             elif wrong := problem(key, value):
                 raise InvalidSchema(pointer, wrong)
-            elif key == "items" and isinstance(value, list) and self.newest:
-                raise InvalidSchema(pointer, "items is one schema in this draft; a list of them is called prefixItems")
-            elif key == "uniqueItems" and value and not schema.get("maxItems", 2) <= 1:
+            self._check_draft(key, value, pointer)
+            if key == "uniqueItems" and value and not schema.get("maxItems", 2) <= 1:
                 raise UnsupportedKeyword(pointer, "uniqueItems is not supported", "leave it out, and check the answer")
-            elif key == "dependencies" and self.newest:
-                hint = "write dependentRequired or dependentSchemas"
-                raise UnsupportedKeyword(pointer, "dependencies mean nothing in this draft", hint)
             elif key == "$schema" and (not isinstance(value, str) or "//json-schema.org/" not in value):
                 raise UnsupportedKeyword(pointer, f"the dialect {shown(value)} is not supported", "leave $schema out")
             elif key == "not":
@@ -182,12 +179,27 @@ class Document:
                     pointer, "what is copied is not one of fixed values", "leave enum and const out"
                 )
 
+    def _check_draft(self, key: str, value: Any, pointer: str) -> None:
+        """Raise InvalidSchema or UnsupportedKeyword for what means nothing in the draft that the document names."""
+        if key == "items" and isinstance(value, list) and self.newest:
+            raise InvalidSchema(pointer, "items is one schema in this draft; a list of them is called prefixItems")
+        if key == "dependencies" and self.newest:
+            hint = "write dependentRequired or dependentSchemas"
+            raise UnsupportedKeyword(pointer, "dependencies mean nothing in this draft", hint)
+        if key in UNEVALUATED and self.old:
+            raise UnsupportedKeyword(pointer, f"{key} means nothing in this draft", "leave it out")
+
 
 class _Gathering:
     """Walks through what holds for one value, each schema once."""
 
-    def __init__(self, document: Document, seen: set[str]) -> None:
-        self.document, self.seen = document, seen
+    def __init__(self, document: Document, known: Sequence[Part | Group]) -> None:
+        self.document = document
+        self.seen = {item.pointer: item.within for item in known}
+        #: the schemas that say something of the rest, each with its keyword
+        self.open = {
+            item.pointer: key for item in known if isinstance(item, Part) for key in item.schema.keys() & UNEVALUATED
+        }
         self.items: list[Part | Group] = []
         self.never = self.referenced = False
 
@@ -197,8 +209,12 @@ class _Gathering:
         if part.pointer in within:
             raise Endless(part.pointer)
         if part.pointer in self.seen:
+            for pointer in sorted((within & self.open.keys()) - self.seen[part.pointer]):
+                key = self.open[pointer]
+                message = f"{part.pointer or '/'} is referred to by it and beside it"
+                raise UnsupportedKeyword(f"{pointer}/{key}", message, "refer to it once for a value")
             return
-        self.seen.add(part.pointer)
+        self.seen[part.pointer] = within
         if len(within) > _LONGEST_CHAIN:
             raise UserError("CHM282", f"the schema joins more than {_LONGEST_CHAIN} references in a row")
         if isinstance(part.schema, bool):
@@ -206,6 +222,8 @@ class _Gathering:
             return
         self.document.check(part)
         inside = within | {part.pointer}
+        for key in sorted(part.schema.keys() & UNEVALUATED):
+            self.open[part.pointer] = key
         for key in self.document.order(part):
             self._follow(part, key, inside)
         for other in part.joined:
@@ -213,7 +231,7 @@ class _Gathering:
 
     def _follow(self, part: Part, key: str, inside: frozenset[str]) -> None:
         if key == "":
-            self.items.append(part)
+            self.items.append(replace(part, within=inside))
         elif key == "$ref":
             self.referenced = True
             self.visit(self.document.references.target(part.schema[key], part.pointer + "/$ref"), inside)

@@ -24,15 +24,16 @@ KEYWORDS: Final = frozenset(
      "additionalProperties", "patternProperties", "propertyNames", "minProperties", "maxProperties",
      "dependentRequired", "items", "additionalItems", "prefixItems", "minItems", "maxItems", "minLength",
      "maxLength", "pattern", "format", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
-     "uniqueItems", "not", "if", "then", "else", "dependentSchemas", "dependencies", "x-copy"}
+     "uniqueItems", "unevaluatedProperties", "unevaluatedItems", "not", "if", "then", "else", "dependentSchemas",
+     "dependencies", "x-copy"}
 )  # fmt: skip
+#: Keywords about what no other one of the same schema is about.
+UNEVALUATED: Final = frozenset({"unevaluatedProperties", "unevaluatedItems"})
 #: Keywords that restrict values and are not obeyed, with what to write in their place.
 REFUSED: Final = {
     "contains": "describe the items with items or prefixItems",
     "minContains": "describe the items with items or prefixItems",
     "maxContains": "describe the items with items or prefixItems",
-    "unevaluatedProperties": "use additionalProperties, beside all properties",
-    "unevaluatedItems": "use items, beside prefixItems",
     "$dynamicRef": "use $ref",
     "$recursiveRef": "use $ref",
 }

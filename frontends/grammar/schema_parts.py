@@ -15,12 +15,14 @@ from chimerac.frontends.grammar.schema_keywords import is_number
 class Part:
     """A schema and where it lies in its document; equal parts lie at the same place.
 
-    ``joined`` are other schemas that hold, too.
+    ``joined`` are other schemas that hold, too, ``within`` the places of the schemas that brought it, for the same
+    value.
     """
 
     schema: Any = field(compare=False, repr=False)
     pointer: str
     joined: tuple[Part, ...] = field(default=(), compare=False, repr=False)
+    within: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     def at(self, *keys: str | int) -> Part:
         """A part of the part."""

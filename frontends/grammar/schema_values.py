@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
+from chimerac.frontends.grammar.json_source import UnsupportedKeyword
 from chimerac.frontends.grammar.number_ranges import Bounds
 from chimerac.frontends.grammar.schema_facts import (
     Document,
@@ -14,7 +15,7 @@ from chimerac.frontends.grammar.schema_facts import (
     type_names,
     type_of,
 )
-from chimerac.frontends.grammar.schema_keywords import is_number
+from chimerac.frontends.grammar.schema_keywords import UNEVALUATED, is_number
 from chimerac.frontends.grammar.schema_not import ruled_out
 from chimerac.frontends.grammar.schema_parts import Part, decimal
 from chimerac.frontends.grammar.schema_texts import accepts, pattern_dfa
@@ -41,6 +42,12 @@ class _Judge:
         if question in self._asked:
             return False
         self.document.check(part)
+        for key in sorted(UNEVALUATED & part.schema.keys()):
+            if isinstance(value, list | dict):
+                message = "single arrays and objects cannot be judged by it"
+                raise UnsupportedKeyword(
+                    f"{part.pointer}/{key}", message, "take it out of what enum or const is beside"
+                )
         self._asked.add(question)
         try:
             return self._joined(value, part) and self._own(value, part)

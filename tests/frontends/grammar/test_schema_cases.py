@@ -1,4 +1,4 @@
-"""Schemas that hold under a condition: the texts are those that ``jsonschema`` finds valid."""
+"""Schemas that hold under a condition, or of what is left: the texts are those that ``jsonschema`` finds valid."""
 
 from __future__ import annotations
 
@@ -57,7 +57,35 @@ SCHEMAS: list[Any] = [
     },
     {"$schema": "http://json-schema.org/draft-07/schema#", **_BASE, "dependencies": {"v": ["w"], "w": _WITH}},
 ]
-_VALUES: list[Any] = ["a", "x", "", 1, 2, 3, 4, 7, True, None, 1.5, [], [1], [1, "a", 2], {}]
+_OPEN: dict[str, Any] = {"type": "object", "properties": {"kind": {"enum": ["a", "b"]}}}
+_NO_OTHER: dict[str, Any] = {"unevaluatedProperties": False}
+SCHEMAS += [
+    {**_OPEN, **_NO_OTHER},
+    {**_OPEN, "allOf": [{"properties": {"v": {}}}], **_NO_OTHER},
+    {
+        **_NO_OTHER,
+        "allOf": [_OPEN, {"$ref": "#/$defs/v"}],
+        "required": ["w"],
+        "$defs": {"v": {"properties": {"v": {}, "w": {}}}},
+    },
+    {**_OPEN, "allOf": [{"properties": {"v": {}}, **_NO_OTHER}]},
+    {**_OPEN, "allOf": [{"properties": {"v": {}}, "additionalProperties": {"type": "string"}}], **_NO_OTHER},
+    {**_OPEN, "allOf": [{"properties": {"v": {}}, "unevaluatedProperties": {"type": "string"}}], **_NO_OTHER},
+    {**_OPEN, "required": ["w"], "unevaluatedProperties": {"type": "integer"}},
+    {**_OPEN, **_NO_OTHER, "oneOf": [_WITH, {"properties": {"kind": {"const": "b"}, "v": {}}, "required": ["kind"]}]},
+    {"anyOf": [{**_OPEN, **_NO_OTHER}, {"type": "integer"}]},
+    {"type": "object", "properties": {"v": {**_OPEN, **_NO_OTHER}}, **_NO_OTHER},
+    {"type": "array", "prefixItems": [{}], "unevaluatedItems": False},
+    {
+        "type": "array",
+        "allOf": [{"prefixItems": [{}, {}]}],
+        "prefixItems": [{}],
+        "unevaluatedItems": {"type": "integer"},
+    },
+    {"type": "array", "allOf": [{"items": {"type": "integer"}}], "unevaluatedItems": False},
+    {"type": "array", "unevaluatedItems": {"type": "integer"}},
+]
+_VALUES: list[Any] = ["a", "x", "", 1, 2, 3, 4, 7, True, None, 1.5, [], [1], ["a"], [1, "a"], ["a", 1], [1, "a", 2], {}]
 _VALUES += [
     dict(zip(names, held, strict=True))
     for count in (1, 2, 3)

@@ -31,7 +31,14 @@ from chimerac.frontends.grammar.schema import schema_grammar
         ({"properties": {"a": {"$id": "https://a.b/c/", "$ref": "../d"}}}, "/properties/a/$ref"),
         ({"$ref": "#"}, ""),
         ({"oneOf": [{"type": "null"}, {"allOf": [{"type": "string"}, {"$ref": "#"}]}]}, ""),
-        ({"unevaluatedProperties": False}, "/unevaluatedProperties"),
+        ({"patternProperties": {"^a": {}}, "unevaluatedProperties": False}, "/unevaluatedProperties"),
+        ({"anyOf": [{"properties": {"a": {}}}, {}], "unevaluatedProperties": False}, "/unevaluatedProperties"),
+        ({"enum": [{}], "unevaluatedProperties": False}, "/unevaluatedProperties"),
+        (
+            {"$defs": {"a": {}}, "allOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a", "unevaluatedItems": False}]},
+            "/allOf/1/unevaluatedItems",
+        ),
+        ({"if": {"type": "array"}, "unevaluatedItems": False}, "/unevaluatedItems"),
         ({"$ref": "other.json"}, "/$ref"),
         (
             {"$schema": "https://json-schema.org/draft/2020-12/schema", "dependencies": {"a": ["b"]}},
