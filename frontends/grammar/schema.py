@@ -24,16 +24,17 @@ from chimerac.compiler.ir.grammar import (
 from chimerac.frontends.grammar import json_text as jt
 from chimerac.frontends.grammar.budget import Budget
 from chimerac.frontends.grammar.json_source import InvalidSchema, UnsupportedKeyword, check_json, read_json
-from chimerac.frontends.grammar.schema_arrays import array
+from chimerac.frontends.grammar.schema_arrays import array, counts
 from chimerac.frontends.grammar.schema_contradictions import contradictory
 from chimerac.frontends.grammar.schema_disjoint import overlapping
-from chimerac.frontends.grammar.schema_facts import Document, Endless, Flat, Group, type_names
+from chimerac.frontends.grammar.schema_facts import Document, Endless, Flat, Group, comparable, type_names
 from chimerac.frontends.grammar.schema_keywords import ANNOTATIONS, TYPES
 from chimerac.frontends.grammar.schema_not import check_values, ruled_out
 from chimerac.frontends.grammar.schema_objects import Objects
 from chimerac.frontends.grammar.schema_parts import Part
 from chimerac.frontends.grammar.schema_scalars import number, string
 from chimerac.frontends.grammar.schema_unevaluated import check_choice, said_of_the_rest
+from chimerac.frontends.grammar.schema_unique import MOST_SETS, different, sets
 from chimerac.frontends.grammar.schema_values import valid
 from chimerac.runtime.bundle_format.fstpack import FLAG_JSON_SLOTS, FLAG_SLOTS
 
@@ -175,7 +176,7 @@ class _Compiler:
         if "object" in types:
             options.append(self._objects.object(parts))
         if "array" in types:
-            options.append(array(parts, self.value))
+            options.append(self._array(parts))
         if "string" in types:
             options.append(string(self.document, parts))
         if types & {"number", "integer"}:
@@ -186,6 +187,44 @@ class _Compiler:
         if "null" in types:
             options.append(jt.NULL)
         return choice([option for option in options if option != NOTHING])
+
+    def _array(self, parts: Sequence[Part]) -> Expression:
+        """Arrays, of items that differ where that is said."""
+        minimum, maximum = counts(parts, "minItems", "maxItems")
+        unique = next((part for part in parts if part.schema.get("uniqueItems")), None)
+        if unique is None or (maximum is not None and maximum <= 1):
+            return array(parts, self.value)
+        pointer = unique.pointer + "/uniqueItems"
+        hint = "leave it out, and check the answer"
+        if any(part.listed_items for part in parts):
+            raise UnsupportedKeyword(pointer, "uniqueItems is not supported beside prefixItems", hint)
+        values = self._few(self.document.flat([part.other_items for part in parts if part.other_items is not None]))
+        if values is None:
+            raise UnsupportedKeyword(pointer, "uniqueItems is supported of items with fixed values only", hint)
+        most = len(values) if maximum is None else maximum
+        if sets(len(values), most) > MOST_SETS:
+            message = f"there are over {MOST_SETS} sets of up to {most} of these {len(values)} values"
+            raise UnsupportedKeyword(pointer, message, "give maxItems, or " + hint)
+        items = [choice(jt.value_spellings(value)) for value in values]
+        return different(items, minimum, most, self.rules, self.name("different items"))
+
+    def _few(self, flat: Flat) -> list[Any] | None:
+        """The values that schemas leave, if they name them and are no alternatives."""
+        if flat.groups:
+            return None
+        parts = flat.plain
+        types = _types(flat)
+        fixed = [part.at(key) for part in parts for key in ("enum", "const") if key in part.schema]
+        if flat.never or not types:
+            return []
+        if fixed:
+            values = fixed[0].schema if fixed[0].pointer.endswith("/enum") else [fixed[0].schema]
+        elif types <= {"boolean", "null"}:
+            values = [True, False, None]
+        else:
+            return None
+        kept = [value for value in values if all(valid(self.document, value, part) for part in parts)]
+        return list({comparable(value): value for value in kept}.values())
 
     def _enumeration(self, parts: Sequence[Part], fixed: Sequence[Part]) -> Expression:
         """The values of an ``enum`` or ``const`` for which everything else holds too."""

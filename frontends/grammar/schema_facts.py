@@ -168,9 +168,7 @@ class Document:
             elif wrong := problem(key, value):
                 raise InvalidSchema(pointer, wrong)
             self._check_draft(key, value, pointer)
-            if key == "uniqueItems" and value and not schema.get("maxItems", 2) <= 1:
-                raise UnsupportedKeyword(pointer, "uniqueItems is not supported", "leave it out, and check the answer")
-            elif key == "$schema" and (not isinstance(value, str) or "//json-schema.org/" not in value):
+            if key == "$schema" and (not isinstance(value, str) or "//json-schema.org/" not in value):
                 raise UnsupportedKeyword(pointer, f"the dialect {shown(value)} is not supported", "leave $schema out")
             elif key == "not":
                 check_not(value, pointer)

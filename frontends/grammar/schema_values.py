@@ -113,6 +113,8 @@ class _Judge:
         listed, rest = part.listed_items, part.other_items
         if not part.schema.get("minItems", 0) <= len(value) <= part.schema.get("maxItems", len(value)):
             return False
+        if part.schema.get("uniqueItems") and len(set(map(comparable, value))) < len(value):
+            return False
         held = ((item, listed[i] if i < len(listed) else rest) for i, item in enumerate(value))
         return all(one is None or self.valid(item, one) for item, one in held)
 

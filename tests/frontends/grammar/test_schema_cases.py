@@ -85,7 +85,41 @@ SCHEMAS += [
     {"type": "array", "allOf": [{"items": {"type": "integer"}}], "unevaluatedItems": False},
     {"type": "array", "unevaluatedItems": {"type": "integer"}},
 ]
-_VALUES: list[Any] = ["a", "x", "", 1, 2, 3, 4, 7, True, None, 1.5, [], [1], ["a"], [1, "a"], ["a", 1], [1, "a", 2], {}]
+_UNIQUE: dict[str, Any] = {"type": "array", "uniqueItems": True}
+SCHEMAS += [
+    {**_UNIQUE, "items": {"enum": [1, "a", 2, 1.0, [1]]}},
+    {**_UNIQUE, "items": {"enum": [1, "a", 2, "b"]}, "minItems": 2, "maxItems": 2},
+    {**_UNIQUE, "items": {"enum": list(range(20))}, "maxItems": 2},
+    {**_UNIQUE, "items": {"type": ["boolean", "null"]}, "minItems": 1},
+    {"type": "array", "items": {"enum": [1, 2, "a"]}, "allOf": [{"uniqueItems": True, "items": {"type": "integer"}}]},
+    {"enum": [[], [1, 1], [1, "a"], [1, "a", 1]], "uniqueItems": True},
+    {**_UNIQUE, "maxItems": 1},
+    {**_UNIQUE, "items": {"const": 1}, "maxItems": 5},
+]
+_VALUES: list[Any] = [
+    "a",
+    "x",
+    "",
+    1,
+    2,
+    3,
+    4,
+    7,
+    True,
+    None,
+    1.5,
+    [],
+    [1],
+    ["a"],
+    [1, "a"],
+    ["a", 1],
+    [1, "a", 2],
+    [1, 1],
+    [1, 2],
+    [1, 2, 1],
+    [True, None],
+    {},
+]
 _VALUES += [
     dict(zip(names, held, strict=True))
     for count in (1, 2, 3)
