@@ -132,7 +132,7 @@ def build(
             int8 by default, and patterns fit their names in the module and in files.
         activations: what has a scale, of the 8-bit activations of a published model's ternary layers: ``blocks`` of 64
             channels, or ``row``, all channels of a token; None for what the model was made for.
-        packaging: the page and the npm package of web bundles, and the most bytes that any may take.
+        packaging: the page and the npm package of web bundles, the bank of spans, and the most bytes of any bundle.
 
     Returns:
         what was built.
@@ -356,6 +356,8 @@ class _Run:
         if not self.targets:
             raise UserError("CHM300", "no target is given", hint="--target x86_64-avx2 or --target wasm")
         pipeline.passes(without=options.without)
+        if packaging.spans is not None and not options.speculate:
+            raise UserError("CHM314", "a bank of spans is for bundles that guess tokens", hint="give --speculate, too")
         self.out, self.options, self.check, self.packaging = Path(out), options, check, packaging
         self.places: dict[Target, Path] = {}
 

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
 @click.option(
     "--speculate", is_flag=True, help="Let several guessed tokens be run in one pass; the text stays the same."
 )
+@click.option("--spans", type=click.Path(dir_okay=False), help="Guess from this bank of `chimerac spans mine`, too.")
 @click.option("--no-verify", is_flag=True, help="Do not run the finished bundle's self-test.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Compilers at a time.  [default: one per core]")
 @click.option("--timings", type=click.Path(dir_okay=False), help="Write the times of passes and kernels, as JSON.")
@@ -91,6 +92,7 @@ def build(
     examples: str | None,
     npm: str | None,
     runtime: str | None,
+    spans: str | None,
     **options: Any,
 ) -> None:
     """Build bundles of CONFIG, a file or the name of a built-in config.
@@ -111,7 +113,9 @@ def build(
         example=example or None,
         weights_format=weights_format or None,
         progress=None if quiet else print_step,
-        packaging=packaging_options(page=page, npm=npm, runtime=runtime, examples=examples, max_size=max_size),
+        packaging=packaging_options(
+            page=page, npm=npm, runtime=runtime, examples=examples, max_size=max_size, spans=spans
+        ),
         **options,
     )
     if report.absent:

@@ -19,6 +19,7 @@ PARTS: Final = {
     "weights": "weights",
     "tokenizer": "tokenizer",
     "grammar": "grammars",
+    "spans": "spans",
     "data": "data",
     "runtime": "loader, headers and page",
 }
@@ -64,6 +65,8 @@ def _advice(name: str) -> str:
         return "--trits t5, smaller formats of weights, or a smaller model"
     if name == "grammars":
         return "fewer modes, or a simpler schema"
+    if name == "spans":
+        return "a bank with fewer --entries, or none"
     return "raise --max-size"
 
 

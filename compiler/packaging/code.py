@@ -25,6 +25,7 @@ from chimerac.compiler.packaging.data_files import (
     write_card,
     write_data,
     write_report,
+    write_spans,
 )
 from chimerac.compiler.packaging.facts import generation_of
 from chimerac.compiler.packaging.package import Build, Job, Naming, Tested, test_fields
@@ -126,6 +127,7 @@ class _Writer:
         kernels = finish_kernels(self.build, job.work, job)
         begun = time.perf_counter()
         roles = {self.names["weights"]: "weights", **write_data(self.folder, self.model, self.names)}
+        roles |= write_spans(self.folder, self.model, self.names, job.options.spans)
         roles |= self._code(contents, shared, kernels)
         roles |= write_card(self.folder, self.model, self.build)
         roles |= self.package.write_runtime(job, {**roles, REPORT: "document"})

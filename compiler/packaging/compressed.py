@@ -10,7 +10,7 @@ from typing import Final
 from chimerac.runtime.bundle_format.copies import BROTLI, GZIP, WORTH, brotli, gzipped
 
 #: Roles of files that are compressed. Weights hardly shrink and are read in parts; documents are not part of a page.
-COMPRESSED_ROLES: Final = frozenset({"code", "variant", "tokenizer", "grammar", "data", "runtime"})
+COMPRESSED_ROLES: Final = frozenset({"code", "variant", "tokenizer", "grammar", "spans", "data", "runtime"})
 LEAST: Final = 1024  #: bytes of a file that is compressed; a smaller one fits one packet of a network anyway
 
 

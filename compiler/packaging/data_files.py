@@ -1,7 +1,8 @@
-"""Files that every bundle has, whatever its code: tokenizer, grammars, card, report; and the names of data files."""
+"""Files of bundles of any code: tokenizer, grammars, spans, card, report; and the names of data files."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -9,11 +10,12 @@ from chimerac.compiler.errors import Span, UserError
 from chimerac.compiler.model import Model
 from chimerac.compiler.packaging.grammar_packs import make_pack
 from chimerac.compiler.packaging.model_card import render_model_card
+from chimerac.compiler.packaging.options import checked_spans
 from chimerac.compiler.packaging.package import Build
 from chimerac.compiler.packaging.report import ReportInput, render_report
-from chimerac.runtime.bundle_format import MANIFEST_NAME
+from chimerac.runtime.bundle_format import MANIFEST_NAME, contents_sha256
 from chimerac.runtime.bundle_format.fstpack import write_pack
-from chimerac.runtime.reference.tokenizer import write_tokenizer
+from chimerac.runtime.reference.tokenizer import tokenizer_sections, write_tokenizer
 from chimerac.targets.code.codegen import cache_directory
 
 #: Files for people.
@@ -27,6 +29,7 @@ def data_names(name: str, asked: Mapping[str, str], weights: str | None = None) 
         weights: the name of the weights file where the package decides it.
     """
     usual = {"weights": f"{name}.b158", "tokenizer": f"{name}.tokenizer", "grammar": f"{name}.fstpack"}
+    usual["spans"] = f"{name}.sfpack"
     return usual | dict(asked) | ({"weights": weights} if weights else {})
 
 
@@ -56,6 +59,22 @@ def write_data(folder: Path, model: Model, names: Mapping[str, str]) -> dict[str
         _check_size(path, model)
         roles[path.name] = "grammar"
     return roles
+
+
+def write_spans(folder: Path, model: Model, names: Mapping[str, str], bank: Path | None) -> dict[str, str]:
+    """Copy the bank of spans, where there is one; its name and role.
+
+    Raises:
+        UserError: CHM434, it is for another tokenizer.
+    """
+    if bank is None:
+        return {}
+    own = None if model.tokenizer is None else contents_sha256(tokenizer_sections(model.tokenizer))
+    if checked_spans(bank).tokenizer_sha256 != own:
+        hint = "mine one with a bundle of this model: chimerac spans mine"
+        raise UserError("CHM434", f"the spans in {bank} are of another tokenizer", hint=hint)
+    shutil.copyfile(bank, folder / names["spans"])
+    return {names["spans"]: "spans"}
 
 
 def _check_size(path: Path, model: Model) -> None:

@@ -25,7 +25,7 @@ _OTHERS: Final = ((WORKER, WORKER_TYPES), (COMPILER, COMPILER_TYPES), (STATIC, S
 #: Modules that do something when they are imported; all others only define.
 WITH_EFFECTS: Final = (WORKER, STATIC)
 #: Roles of the files that the loader asks for.
-LOADED_ROLES: Final = frozenset({"code", "variant", "weights", "tokenizer", "grammar", "data"})
+LOADED_ROLES: Final = frozenset({"code", "variant", "weights", "tokenizer", "grammar", "spans", "data"})
 #: The version of a model's package where nobody gave one.
 FIRST_VERSION: Final = "1.0.0"
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from chimerac.compiler.errors import UserError, did_you_mean
+from chimerac.compiler.errors import UserError, as_user_error, did_you_mean
 from chimerac.compiler.units import parse_size
+from chimerac.runtime.bundle_format.sfpack import Bank, read_bank
+from chimerac.runtime.errors import BundleError
 
 Page = Literal["none", "plain", "demo"]
 PAGES: Final[tuple[Page, ...]] = get_args(Page)
@@ -38,10 +40,11 @@ class PackagingOptions:
             nor page. None puts the loader into the bundle.
         examples: prompts that the page proposes, in place of those that come with the model.
         max_bytes: the most that what one device needs may take; None for any.
+        spans: file with a bank of spans that bundles get, to guess from (docs/sfpack.md).
 
     Raises:
         UserError: CHM314 for a page that there is not, for names and versions that are none of npm's, and for a page
-            without a loader.
+            without a loader; CHM400 to CHM406 and CHM434 for spans that cannot be read.
     """
 
     page: Page | None = None
@@ -49,8 +52,11 @@ class PackagingOptions:
     runtime: str | None = None
     examples: tuple[str, ...] = ()
     max_bytes: int | None = None
+    spans: Path | None = None
 
     def __post_init__(self) -> None:
+        if self.spans is not None:
+            checked_spans(self.spans)
         if self.page is not None and self.page not in PAGES:
             hint = did_you_mean(self.page, PAGES) or ", ".join(PAGES)
             raise UserError("CHM314", f"there is no page {self.page!r}", hint=hint)
@@ -86,7 +92,13 @@ def npm_name_of(model: str) -> str:
 
 
 def packaging_options(
-    *, page: Page | None, npm: str | None, runtime: str | None, examples: str | Path | None, max_size: str | None
+    *,
+    page: Page | None,
+    npm: str | None,
+    runtime: str | None,
+    examples: str | Path | None,
+    max_size: str | None,
+    spans: str | Path | None = None,
 ) -> PackagingOptions:
     """Options as texts; ``examples`` is a file of prompts, one a line, and ``max_size`` a number with its unit.
 
@@ -98,7 +110,16 @@ def packaging_options(
         raise UserError(
             "CHM314", f"{max_size!r} is no size", hint="a number of bytes, or one with a unit: 400kB, 1.5MiB"
         )
-    return PackagingOptions(page, npm, runtime, () if examples is None else _prompts(Path(examples)), most)
+    prompts = () if examples is None else _prompts(Path(examples))
+    return PackagingOptions(page, npm, runtime, prompts, most, None if spans is None else Path(spans))
+
+
+def checked_spans(path: Path) -> Bank:
+    """The bank of spans in a file; raises UserError CHM400 to CHM406, CHM434."""
+    try:
+        return read_bank(path)
+    except BundleError as error:
+        raise as_user_error(error) from None
 
 
 def _prompts(file: Path) -> tuple[str, ...]:

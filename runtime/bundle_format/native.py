@@ -128,6 +128,7 @@ WEB_FILES: Final = (
     "self-test.mjs",
     "sha256.mjs",
     "slices.mjs",
+    "speculation.mjs",
     "starting.mjs",
     "static.d.mts",
     "static.mjs",

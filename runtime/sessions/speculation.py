@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 COUNTERS: Final = 12  #: as CHM_COUNTERS of chimera.h
 COUNTERS_WITHOUT_BANK: Final = 10  #: of bundles of before
@@ -28,6 +28,14 @@ class Speculation:
     proposed: int = 0
     accepted: int = 0
     sources: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, row: Mapping[str, Any] | None) -> Speculation:
+        """From what the JavaScript runtime tells; None where nothing can be guessed."""
+        if row is None:
+            return cls()
+        sources = {name: (pair["proposed"], pair["accepted"]) for name, pair in row["sources"].items()}
+        return cls(row["passes"], row["rollbacks"], row["proposed"], row["accepted"], sources)
 
     @classmethod
     def of(cls, counters: Sequence[int]) -> Speculation:

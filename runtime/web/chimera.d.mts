@@ -332,6 +332,18 @@ export interface Usage {
   totalTokens: number;
 }
 
+/** Tokens that were guessed, and those of them that were right; docs/spans.md. */
+export interface Speculation {
+  /** Passes that ran guesses, and those of them of which not all were right. */
+  passes: number;
+  rollbacks: number;
+  proposed: number;
+  /** Each saved a pass. */
+  accepted: number;
+  /** The same by who guessed. */
+  sources: Partial<Record<"text" | "grammar" | "drafter" | "bank", { proposed: number; accepted: number }>>;
+}
+
 export interface GenerationResult {
   /** All pieces. */
   text: string;
@@ -344,6 +356,8 @@ export interface GenerationResult {
   score: number | null;
   /** Whether the answer was too unlikely for the bundle, and is its refusal. */
   refused: boolean;
+  /** What guessing tokens did; null of a bundle that was built without. */
+  speculation: Speculation | null;
   usage: Usage;
   /** Milliseconds that the prompt took, and the tokens after it. */
   promptMs: number;

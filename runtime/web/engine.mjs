@@ -9,6 +9,7 @@ import { FINISHED } from "./module.mjs";
 import { namesOf } from "./names.mjs";
 import { refusalFor, unlessRefused } from "./refusing.mjs";
 import { selfTest } from "./self-test.mjs";
+import { speculationOf } from "./speculation.mjs";
 import { StopTexts } from "./stops.mjs";
 import { nextTask, pauses, Slices } from "./slices.mjs";
 import { encodeInParts, encodeText } from "./texts.mjs";
@@ -20,6 +21,7 @@ export class Engine {
   #module;
   #bundle;
   #session;
+  #bank; // of spans, 0 without one
   #scratch;
   #grammars;
   #slices;
@@ -32,11 +34,12 @@ export class Engine {
   #named = null; // { lists, tokens, after }: what setNames was told, and the sequence after its text
   #held = null; // a conversation that is in the sequence: { messages, end }
 
-  constructor(module, manifest, bundle, session, scratch, variant, grammars) {
+  constructor(module, manifest, { bundle, session, bank }, scratch, variant, grammars) {
     this.#grammars = new Grammars(module, bundle, scratch, grammars);
     this.#module = module;
     this.#bundle = bundle;
     this.#session = session;
+    this.#bank = bank;
     this.#scratch = scratch;
     this.#slices = new Slices(manifest.memory?.decode_bytes || manifest.memory?.weights_bytes || 0);
     this.manifest = manifest;
@@ -182,10 +185,10 @@ export class Engine {
 
   /**
    * What the last generation came to: tokens; finishReason "stop" or "length", null where it was left early; score, the sum
-   * of their log probabilities, if it was counted; refused; promptTokens, and the milliseconds that prompt and tokens took.
+   * of their log probabilities, if it was counted; refused; what speculation did; promptTokens, and the milliseconds that prompt and tokens took.
    */
   get result() {
-    return { tokens: Int32Array.from(this.#tokens), finishReason: this.#finishReason, score: this.#score, refused: this.#refused, ...this.#usage };
+    return { tokens: Int32Array.from(this.#tokens), finishReason: this.#finishReason, score: this.#score, refused: this.#refused, speculation: speculationOf(this.#live(), this.#session), ...this.#usage };
   }
 
   /** Copy of the logits of the last token that was run; null before the first. */
@@ -382,6 +385,7 @@ export class Engine {
     if (!this.#module) return;
     this.#module.exports.chm_session_close(this.#session);
     this.#grammars.close();
+    if (this.#bank) this.#module.exports.chm_bank_close(this.#bank);
     this.#module.exports.chm_bundle_close(this.#bundle);
     this.#module.stop();
     this.#module = null;

@@ -7,9 +7,11 @@ import { addressesOf } from "./library.mjs";
 import { checkManifest, fileOf } from "./manifest.mjs";
 import { openModule } from "./module.mjs";
 import { Network } from "./network.mjs";
+import { useSpans } from "./speculation.mjs";
 import { defaultThreads, runnable } from "./variants.mjs";
 
 const MOST_BYTES = 2 ** 32; // that a module of 32-bit addresses can have
+const OPTIONAL = ["grammar", "spans"]; // roles of files that a model runs without
 const SCRATCH_BYTES = 16; // one 8-byte result and one 4-byte size
 const SKIP_CHECKSUMS = 1; // the SHA-256 of all bytes was compared
 
@@ -104,7 +106,7 @@ async function load(source, { onProgress, signal, threads: wanted = 1, variant, 
   const threads = wanted || defaultThreads();
   const files = sourceOf(source, { signal, ...options });
   const manifest = checkManifest(await files.manifest());
-  const data = ["weights", "tokenizer", "grammar"].map((role) => fileOf(manifest, role)).filter((file) => file && (file.role !== "grammar" || files.has(file)));
+  const data = ["weights", "tokenizer", "grammar", "spans"].map((role) => fileOf(manifest, role)).filter((file) => file && (!OPTIONAL.includes(file.role) || files.has(file)));
   const dataBytes = data.reduce((sum, { bytes }) => sum + bytes, 0);
   for (const bytes of [dataBytes, ...manifest.files.map((file) => file.bytes)]) {
     if (bytes > MOST_BYTES) throw new MemoryError(`${bytes} bytes are more than WebAssembly's memory can hold`);
@@ -162,5 +164,6 @@ function engineOf(module, manifest, variant, place) {
   const bundle = handle("chm_bundle_open", weights.pointer, weights.bytes, tokenizer?.pointer ?? 0, tokenizer?.bytes ?? 0, SKIP_CHECKSUMS, 0);
   const session = handle("chm_session_open", bundle, 0);
   module.share(bundle);
-  return new Engine(module, manifest, bundle, session, scratch, variant, place("grammar"));
+  const bank = useSpans(module, bundle, session, scratch, place("spans"));
+  return new Engine(module, manifest, { bundle, session, bank }, scratch, variant, place("grammar"));
 }

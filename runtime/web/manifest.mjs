@@ -13,7 +13,7 @@ const SHA256 = /^[0-9a-f]{64}$/;
 const HASH64 = /^[0-9a-f]{16}$/;
 const MODE = /^[a-z][a-z0-9_]{0,31}$/;
 const UNPRINTABLE = /[\p{Cc}\p{Cs}]/u; // what could speak to a terminal, and halves of characters
-const ROLES = ["code", "variant", "weights", "tokenizer", "grammar", "data", "runtime", "document"];
+const ROLES = ["code", "variant", "weights", "tokenizer", "grammar", "spans", "data", "runtime", "document"];
 const ENTRY = /^[A-Za-z_][A-Za-z0-9_]{0,63}$/;
 const PORT = /^[^]{1,128}$/u;
 const DTYPES = ["float32", "float16", "bfloat16", "float64", "int32", "int64", "bool", "uint8", "int8", "int16"];
@@ -147,7 +147,7 @@ function checkFiles(files) {
   for (const role of ["code", "weights"]) {
     if (roles[role] !== 1) refuse(`${roles[role] ?? 0} files have the role ${role}, not one`);
   }
-  if (roles.tokenizer > 1) refuse("more than one tokenizer");
+  if (roles.tokenizer > 1 || roles.spans > 1) refuse("more than one tokenizer, or bank of spans");
 }
 
 function checkChunks(value, name, fileBytes) {

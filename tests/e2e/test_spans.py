@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,10 +14,13 @@ import pytest
 from span_banks import random_bank
 
 import chimerac
+from chimerac.compiler.build.build import build
 from chimerac.compiler.errors import UserError
+from chimerac.compiler.packaging.data_files import write_spans
+from chimerac.compiler.packaging.options import PackagingOptions
 from chimerac.compiler.verbs.spans import mine_spans
 from chimerac.frontends.spans.mining import Text, mine
-from chimerac.runtime.bundle_format import read_container, read_manifest
+from chimerac.runtime.bundle_format import file_entry, read_container, read_manifest, write_manifest
 from chimerac.runtime.bundle_format.sfpack import make_bank, read_bank, write_bank
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.reference.tokenizer import read_tokenizer
@@ -124,6 +130,49 @@ def test_what_cannot_be_guessed_from_is_refused(
     with chimerac.load(native, spans=tmp_path / "good") as session:
         assert isinstance(session, NativeSession)
         assert len(session._shared.bank) == 20  # type: ignore[union-attr, arg-type]
+
+
+@pytest.mark.parametrize("target", ["x86_64-avx2", "wasm"])
+def test_a_bundle_has_a_bank_of_its_own(
+    target: str, speculating: dict[str, Path], native: Path, digest: str, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(speculating[target], bundle)
+    told(native, digest, bundle)
+    manifest = read_manifest(bundle)
+    write_manifest(bundle, replace(manifest, files=(*manifest.files, file_entry(bundle / "told.sfpack", "spans"))))
+    with chimerac.load(bundle) as session:
+        for prompt in PROMPTS[:2]:
+            said = []
+            for speculate in (True, False):
+                for _ in session.generate(prompt, speculate=speculate, **FIXED):
+                    pass
+                said.append((session.tokens(), session.state_hash()))
+                counted = session.speculation()
+                assert (counted.accepted > 0) == speculate == (counted.passes > 0)
+                assert not speculate or counted.sources["bank"][1] > 0
+            assert said[0] == said[1]
+
+
+def test_banks_of_builds(native: Path, digest: str, tmp_path: Path) -> None:
+    """A bank of the tokenizer is copied; others are refused before anything is built."""
+    bank = random_bank(20, 3, 200, digest)[0]
+    write_bank(tmp_path / "good", bank)
+    write_bank(tmp_path / "other", random_bank(20, 3)[0])
+    (tmp_path / "text").write_text("no container at all")
+    model: Any = SimpleNamespace(tokenizer=read_tokenizer(tokenizer_of(native)))
+    assert write_spans(tmp_path, model, {"spans": "x.sfpack"}, None) == {}
+    assert write_spans(tmp_path, model, {"spans": "x.sfpack"}, tmp_path / "good") == {"x.sfpack": "spans"}
+    assert (read_bank(tmp_path / "x.sfpack").records == bank.records).all()
+    with pytest.raises(UserError, match="of another tokenizer") as found:
+        write_spans(tmp_path, model, {"spans": "x.sfpack"}, tmp_path / "other")
+    assert found.value.code == "CHM434"
+    with pytest.raises(UserError) as found:
+        PackagingOptions(spans=tmp_path / "text")
+    assert found.value.code == "CHM401"
+    with pytest.raises(UserError, match="for bundles that guess") as found:
+        build("home", out=tmp_path / "out", packaging=PackagingOptions(spans=tmp_path / "good"))
+    assert found.value.code == "CHM314"
 
 
 def test_mining_texts(native: Path, tmp_path: Path) -> None:

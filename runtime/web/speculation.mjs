@@ -1,0 +1,26 @@
+// Guessed tokens: the bank of spans that they come from, and what guessing did for a generation.
+const SOURCES = ["text", "grammar", "drafter", "bank"];
+const COUNTERS = 4 + 2 * SOURCES.length; // as CHM_COUNTERS of chimera.h
+const SKIP_CHECKSUMS = 1; // the SHA-256 of the bundle's file was compared
+
+/** Let a session guess from the bundle's bank, { pointer, bytes } or null, too; its handle, or 0. */
+export function useSpans(module, bundle, session, scratch, file) {
+  if (!file) return 0;
+  module.call("chm_bank_open", bundle, file.pointer, file.bytes, SKIP_CHECKSUMS, 0, scratch);
+  const bank = module.number(scratch);
+  module.call("chm_session_set_bank", session, bank);
+  return bank;
+}
+
+/** { passes, rollbacks, proposed, accepted, sources } of the last generation; null of a bundle that guesses nothing. */
+export function speculationOf(module, session) {
+  if (module.exports.chm_speculates?.() !== 1) return null;
+  const size = 8 * COUNTERS;
+  const [passes, rollbacks, proposed, accepted, ...pairs] = module.withBytes(new Uint8Array(size), (pointer) => {
+    module.call("chm_session_counters", session, pointer, COUNTERS);
+    const view = new DataView(module.memory.buffer, pointer, size);
+    return Array.from({ length: COUNTERS }, (_, i) => Number(view.getBigUint64(8 * i, true)));
+  });
+  const rows = SOURCES.map((name, i) => [name, { proposed: pairs[2 * i], accepted: pairs[2 * i + 1] }]);
+  return { passes, rollbacks, proposed, accepted, sources: Object.fromEntries(rows.filter(([, row]) => row.proposed)) };
+}
