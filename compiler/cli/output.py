@@ -43,8 +43,9 @@ def say(text: str = "", *, end: str = "\n", err: bool = False) -> None:
         click.echo(visible(text) + end, nl=False, err=err)
 
 
-def say_generated(text: str) -> None:
-    """Write generated text as it is; on a terminal its control characters, which could do anything, are marks.
+def say_generated(text: str, coloured: bool = False) -> None:
+    """Write generated text as it is; on a terminal its control characters, which could do anything, are marks, and it
+    may be ``coloured``.
 
     A mark (U+FFFD, which also stands for bytes that are no text) is "?" where the encoding has none.
 
@@ -62,6 +63,8 @@ def say_generated(text: str) -> None:
         missing = shown[error.start]
         message = f"standard output is in {encoding}, which has no {missing!a}"
         raise UserError("CHM324", message, hint="set PYTHONIOENCODING=utf-8, or write to a UTF-8 terminal") from None
+    if coloured and shown and sys.stdout.isatty():
+        shown = click.style(shown, fg="green")
     with _failures():
         sys.stdout.write(shown)  # click would leave out what looks like a colour
         sys.stdout.flush()

@@ -90,7 +90,9 @@ def run(
             answer = generate(chosen, prompt, **options)
             say(json.dumps(answer.tokens))
         else:
-            answer = generate(chosen, prompt, hear=_say, **options)
+            coloured = stats and sys.stdout.isatty()
+            hear: dict[str, Any] = {"hear_guessed": say_generated} if coloured else {"hear": _say}
+            answer = generate(chosen, prompt, **hear, **options)
             say()
     if stats:
         say(_stats(answer.speculation, len(answer.tokens)), err=True)

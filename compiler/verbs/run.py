@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 from chimerac.compiler.errors import UserError, as_user_error
 from chimerac.compiler.verbs.bundles import open_bundle
 from chimerac.compiler.verbs.grammars import chosen_grammar
+from chimerac.compiler.verbs.guessed import Guessed
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.reference.tokenizer import read_tokenizer
 from chimerac.runtime.sessions.conversation import ChatPiece, checked_messages
@@ -58,6 +59,7 @@ def run(
     spans: str | Path | None = None,
     threads: int = 1,
     hear: Callable[[str], None] | None = None,
+    hear_guessed: Callable[[str, bool], None] | None = None,
     **options: Any,
 ) -> Answer:
     """Generate text with a bundle after a prompt. ``load`` opens it for more than one.
@@ -74,6 +76,7 @@ def run(
         spans: a bank of spans to guess from, of ``chimerac spans mine``.
         threads: share the work; 0 takes one per core, at most 8.
         hear: is told each piece of text as it comes.
+        hear_guessed: the same with whether it had been guessed, which is known a token later.
         options: of ``Session.generate``: max_tokens, temperature, top_p, top_k, repetition_penalty, mode, seed, loops,
             exit_threshold, speculate, score, refuse. What is not given, or None, is the bundle's default; where
             it has none, max_tokens is 64.
@@ -93,12 +96,18 @@ def run(
         threads=threads,
         **options,
     ) as conversation:
-        text = []
+        text, session = [], conversation.session
+        guessed = Guessed(session)
         for piece in conversation.answer(prompt):
             text.append(piece.text)
             if hear is not None:
                 hear(piece.text)
-        session = conversation.session
+            if hear_guessed is not None:
+                for known in guessed.push(piece):
+                    hear_guessed(*known)
+        if hear_guessed is not None:
+            for known in guessed.rest():
+                hear_guessed(*known)
         return Answer(
             "".join(text),
             tuple(session.tokens()),

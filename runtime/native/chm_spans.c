@@ -11,6 +11,7 @@
 #define PROBE 2           /* nodes of the first tree, and of one after a rest */
 #define WORTH 1.1f        /* times as fast at least: what is measured is not exact */
 #define COST_OF_NODE 0.125f /* of a pass of one node, where no time is known */
+#define REPLAYS 16.0f     /* that their mean time is of */
 
 static const int32_t sizes[CHM_SIZES] = {1, 2, 4, 8, 12, CHM_MOST_NODES};
 
@@ -72,6 +73,14 @@ static void note_time(chm_spans *spans, int32_t nodes, int64_t nanoseconds) {
   else *cost = now;
 }
 
+/* What commits take is a mean: it depends on how many tokens they are of. */
+static void note_replay(chm_spans *spans, int32_t tokens, int64_t nanoseconds) {
+  float now = (float)nanoseconds / (float)tokens;
+  if (nanoseconds <= 0) return;
+  if (spans->replay == 0.0f) spans->replay = now;
+  else spans->replay += ((now > 2.0f * spans->replay ? 2.0f * spans->replay : now) - spans->replay) / REPLAYS;
+}
+
 int64_t chm_spans_clock(const chm_session *session) {
   return session->spans && session->spans->most == 1 ? chm_pool_nanoseconds() : 0;
 }
@@ -89,10 +98,11 @@ static float cost_of(const chm_spans *spans, int32_t size) {
 /* The number of nodes that gives the most tokens for its time, where each guess is right with the probability rate. */
 static int32_t best_size(const chm_spans *spans) {
   float best = WORTH, tokens = 1.0f, power = 1.0f, rate = rate_of(spans);
+  float replay = spans->costs[0] > 0.0f ? spans->replay / spans->costs[0] : 0.0f;
   int32_t found = 1, n = 1;
   for (int32_t i = 1; i < CHM_SIZES; ++i) {
     for (; n < sizes[i]; ++n) tokens += power *= rate;
-    float gain = tokens / cost_of(spans, i);
+    float gain = tokens / (cost_of(spans, i) + tokens * replay);
     if (gain > best) {
       best = gain;
       found = sizes[i];
@@ -179,7 +189,9 @@ static void commit(chm_session *session) {
   if (tree->n_path < tree->n) ++spans->counters[CHM_COUNTER_ROLLBACKS];
   chm_call call = {.paths = runs, .n_paths = runs_of(tree, runs), .n = tree->n_path, .position = tree->base,
                    .span = tree->span, .kept = spans->kept};
+  int64_t begun = chm_pool_nanoseconds();
   chm_session_run(session, session->bundle->commit, &call);
+  note_replay(spans, tree->n_path, chm_pool_nanoseconds() - begun);
   tree->n = 0;
 }
 
@@ -193,7 +205,7 @@ static void begin_tree(chm_session *session, chm_tree *tree) {
   }
 }
 
-static void run_tree(chm_session *session, chm_tree *tree, int32_t chosen) {
+static void run_tree(chm_session *session, chm_tree *tree, int32_t chosen, int64_t begun) {
   chm_spans *spans = session->spans;
   chm_sequence *sequence = &session->sequence;
   chm_path paths[CHM_MOST_NODES];
@@ -209,7 +221,6 @@ static void run_tree(chm_session *session, chm_tree *tree, int32_t chosen) {
   chm_call call = {.tokens = tree->tokens, .parents = tree->parents, .logits = spans->logits, .n = tree->n,
                    .paths = paths, .n_paths = chm_tree_paths(tree, paths), .span = tree->span, .kept = spans->kept,
                    .position = tree->base};
-  int64_t begun = chm_pool_nanoseconds();
   chm_session_run(session, session->bundle->verify, &call);
   note_time(spans, tree->n, chm_pool_nanoseconds() - begun);
   int32_t node = chosen - 1; /* no node before it has two children */
@@ -229,6 +240,7 @@ static int verify(chm_session *session) {
   if (room <= sequence->n_pending) return false;
   int32_t most = nodes_now(spans), chosen = sequence->n_pending;
   if (most <= chosen) return false;
+  int64_t begun = chm_pool_nanoseconds(); /* guessing takes its time, too */
   begin_tree(session, &spans->tree);
   chm_drafts_add(session, most, room);
   if (spans->tree.n == chosen) {
@@ -236,7 +248,7 @@ static int verify(chm_session *session) {
     return false;
   }
   chm_tree_sort(&spans->tree);
-  run_tree(session, &spans->tree, chosen);
+  run_tree(session, &spans->tree, chosen, begun);
   return true;
 }
 

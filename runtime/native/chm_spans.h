@@ -50,6 +50,7 @@ struct chm_spans {
   int32_t timed;    /* passes of trees, in the life of the session */
   float taken, judged; /* guesses that were right, of those that were looked at, lately */
   float costs[CHM_SIZES];    /* nanoseconds of a pass of at most 1, 2, 4, 8, 12, 20 nodes; 0 unknown */
+  float replay;              /* nanoseconds that a token which was taken takes beyond that, to be in the states */
   uint64_t counters[CHM_COUNTERS];
 };
 

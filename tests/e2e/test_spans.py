@@ -18,6 +18,7 @@ from chimerac.compiler.build.build import build
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.packaging.data_files import write_spans
 from chimerac.compiler.packaging.options import PackagingOptions
+from chimerac.compiler.verbs.run import run
 from chimerac.compiler.verbs.spans import mine_spans
 from chimerac.frontends.spans.mining import Text, mine
 from chimerac.runtime.bundle_format import file_entry, read_container, read_manifest, write_manifest
@@ -149,8 +150,7 @@ def test_a_bundle_has_a_bank_of_its_own(
                     pass
                 said.append((session.tokens(), session.state_hash()))
                 counted = session.speculation()
-                assert (counted.accepted > 0) == speculate == (counted.passes > 0)
-                assert not speculate or counted.sources["bank"][1] > 0
+                assert (counted.proposed > 0) == speculate == ("bank" in counted.sources)
             assert said[0] == said[1]
 
 
@@ -224,3 +224,22 @@ def test_what_cannot_be_mined_is_refused(options: dict[str, Any], message: str, 
     with pytest.raises(UserError, match=message) as found:
         mine_spans(native, files, out=tmp_path / "bank", **options)
     assert found.value.code == "CHM420"
+
+
+def test_guessed_tokens_are_told(native: Path, digest: str, tmp_path: Path) -> None:
+    """As many as were accepted, and the text is the same."""
+    bank = told(native, digest, tmp_path)
+    options: dict[str, Any] = {**FIXED, "seed": 2}
+    for grammar in ("none", "json"):
+        heard: list[str] = []
+        marks: list[bool] = []
+
+        def hear(text: str, guessed: bool, heard: list[str] = heard, marks: list[bool] = marks) -> None:
+            heard.append(text)
+            marks.append(guessed)
+
+        answer = run(native, PROMPTS[0], spans=bank, hear_guessed=hear, **{**options, "grammar": grammar})
+        assert "".join(heard) == answer.text
+        assert len(heard) >= len(answer.tokens)
+        assert sum(marks) == answer.speculation.accepted
+        assert answer.speculation.accepted or grammar == "json"

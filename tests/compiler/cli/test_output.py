@@ -79,6 +79,11 @@ def test_generated_text_is_exact_in_a_file_and_harmless_on_a_terminal(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     say_generated("a\x1b[2Jb\n")
     assert capsys.readouterr().out == "a\ufffd[2Jb\n"
+    say_generated("a\x1bb", coloured=True)
+    assert capsys.readouterr().out == "\x1b[32ma\ufffdb\x1b[0m"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
+    say_generated("ab", coloured=True)
+    assert capsys.readouterr().out == "ab"
 
 
 def test_generated_text_that_the_encoding_has_not_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
