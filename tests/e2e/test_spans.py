@@ -18,6 +18,7 @@ from chimerac.compiler.build.build import build
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.packaging.data_files import write_spans
 from chimerac.compiler.packaging.options import PackagingOptions
+from chimerac.compiler.verbs.guessed import Guessed
 from chimerac.compiler.verbs.run import run
 from chimerac.compiler.verbs.spans import mine_spans
 from chimerac.frontends.spans.mining import Text, mine
@@ -229,17 +230,20 @@ def test_what_cannot_be_mined_is_refused(options: dict[str, Any], message: str, 
 def test_guessed_tokens_are_told(native: Path, digest: str, tmp_path: Path) -> None:
     """As many as were accepted, and the text is the same."""
     bank = told(native, digest, tmp_path)
-    options: dict[str, Any] = {**FIXED, "seed": 2}
-    for grammar in ("none", "json"):
-        heard: list[str] = []
-        marks: list[bool] = []
-
-        def hear(text: str, guessed: bool, heard: list[str] = heard, marks: list[bool] = marks) -> None:
-            heard.append(text)
-            marks.append(guessed)
-
-        answer = run(native, PROMPTS[0], spans=bank, hear_guessed=hear, **{**options, "grammar": grammar})
-        assert "".join(heard) == answer.text
-        assert len(heard) >= len(answer.tokens)
-        assert sum(marks) == answer.speculation.accepted
-        assert answer.speculation.accepted or grammar == "json"
+    with chimerac.load(native, spans=bank) as session:
+        assert isinstance(session, NativeSession)
+        for grammar in ("none", "json"):
+            guessed = Guessed(session)
+            known: list[tuple[str, bool]] = []
+            text = ""
+            for piece in session.generate(PROMPTS[0], **{**FIXED, "grammar": grammar}):
+                session._library.call("chm_session_set_speculation", session._session, 20)
+                text += piece.text
+                known += guessed.push(piece)
+            known += guessed.rest()
+            assert "".join(part for part, _ in known) == text
+            assert sum(mark for _, mark in known) == session.speculation().accepted
+            assert session.speculation().accepted or grammar == "json"
+    heard: list[str] = []
+    answer = run(native, PROMPTS[0], spans=bank, hear_guessed=lambda part, _: heard.append(part), max_tokens=9)
+    assert "".join(heard) == answer.text
