@@ -1,7 +1,7 @@
 """Sequences of tokens that come again and again in texts, with what they come after: what a bank of spans is made of.
 
 A span is kept where it is as long as it can be: one that always goes on in the same way, or always comes after the same
-token, is part of a longer one.
+token, is part of a longer one. What is longer than a span may be is cut into spans that follow one another.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _closed(stream: _Stream, least: int, longest: int) -> list[_Found]:
         longer = np.zeros(size + 1, np.int64)
         longer[places] = times[kinds]
         if last is not None:
-            found += _kept(*last, counts, longer, length - 1)
+            found += _kept(*last, counts, longer, length - 1, cut=length - 1 == longest)
         kind = np.full(size, -1, np.int64)
         kind[places] = kinds
         counts = longer
@@ -155,15 +155,26 @@ def _closed(stream: _Stream, least: int, longest: int) -> list[_Found]:
     return found
 
 
-def _kept(places: Ints, kinds: Ints, times: Ints, counts: Ints, longer: Ints, length: int) -> list[_Found]:
-    """The spans of a length that are part of no longer one that comes as often."""
-    if length > MAX_SPAN_TOKENS or not len(places):
+def _kept(
+    places: Ints, kinds: Ints, times: Ints, counts: Ints, longer: Ints, length: int, *, cut: bool
+) -> list[_Found]:
+    """The spans of a length that are part of no longer one that comes as often.
+
+    ``cut``: there are no longer spans, and of those that are part of a longer sequence each one is kept that begins
+    where the one before ends.
+    """
+    if not len(places):
         return []
     order = np.argsort(kinds, kind="stable")
     places, kinds = places[order], kinds[order]
     starts = np.flatnonzero(np.diff(kinds, prepend=-1))
     first = places[starts]
-    open_ended = (longer[first] < counts[first]) & (longer[first - 1] < counts[first])
+    before = longer[first - 1] == counts[first]
+    open_ended = ~before & (longer[first] < counts[first])
+    if cut:
+        follows = np.r_[False, (longer[:-1] == counts[1:]) & (counts[1:] > 0)]  # a place whose window has one before it
+        begins = np.maximum.accumulate(np.where(follows, 0, np.arange(len(follows))))
+        open_ended = (first - begins[first]) % length == 0
     keep = np.repeat(open_ended, np.diff(starts, append=len(kinds)))
     return [_Found(first[open_ended], times[kinds[starts]][open_ended], places[keep], length)] if keep.any() else []
 

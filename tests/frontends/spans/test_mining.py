@@ -26,6 +26,14 @@ def drawn(seed: int) -> list[Text]:
     return texts
 
 
+def is_between(tokens: Window, at: int, longest: int, count: dict[Window, int]) -> bool:
+    """Whether the longest span at a place begins within another one of the sequence that both are part of."""
+    begin = at
+    while begin and count.get(tokens[begin - 1 : begin + longest]) == count[tokens[begin : begin + longest]]:
+        begin -= 1
+    return (at - begin) % longest > 0
+
+
 def spans_of(texts: list[Text], least: int, longest: int) -> dict[Window, tuple[int, Window | None, float, float]]:
     """Span → times, the two tokens before, its chance to begin after them, and not to go on."""
     places: dict[Window, list[tuple[Window, int]]] = {}
@@ -47,7 +55,10 @@ def spans_of(texts: list[Text], least: int, longest: int) -> dict[Window, tuple[
                 part_of[part] = max(part_of[part], count[window])
     result: dict[Window, tuple[int, Window | None, float, float]] = {}
     for window, found in places.items():
-        if len(window) > longest or count[window] < least or part_of[window] == count[window]:
+        if len(window) > longest or count[window] < least:
+            continue
+        part = part_of[window] == count[window]
+        if is_between(*found[0], longest, count) if len(window) == longest else part:
             continue
         before = Counter(tokens[at - 2 : at] for tokens, at in found if at >= 2)
         if not before:
