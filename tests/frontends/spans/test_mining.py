@@ -26,8 +26,13 @@ def drawn(seed: int) -> list[Text]:
     return texts
 
 
-def is_between(tokens: Window, at: int, longest: int, count: dict[Window, int]) -> bool:
-    """Whether the longest span at a place begins within another one of the sequence that both are part of."""
+def is_left_out(window: Window, place: tuple[Window, int], longest: int, count: dict[Window, int], most: int) -> bool:
+    """Whether a window is part of a longer one that comes as often, ``most``; of the longest, whether it begins within
+    another one of the sequence that both are part of.
+    """
+    if len(window) < longest:
+        return most == count[window]
+    tokens, at = place
     begin = at
     while begin and count.get(tokens[begin - 1 : begin + longest]) == count[tokens[begin : begin + longest]]:
         begin -= 1
@@ -55,10 +60,8 @@ def spans_of(texts: list[Text], least: int, longest: int) -> dict[Window, tuple[
                 part_of[part] = max(part_of[part], count[window])
     result: dict[Window, tuple[int, Window | None, float, float]] = {}
     for window, found in places.items():
-        if len(window) > longest or count[window] < least:
-            continue
-        part = part_of[window] == count[window]
-        if is_between(*found[0], longest, count) if len(window) == longest else part:
+        few = len(window) > longest or count[window] < least
+        if few or is_left_out(window, found[0], longest, count, part_of[window]):
             continue
         before = Counter(tokens[at - 2 : at] for tokens, at in found if at >= 2)
         if not before:
