@@ -79,6 +79,10 @@ def _schemas(key: str, value: Any) -> str:
     return "" if isinstance(value, list) and value else f"{key} is a list of schemas"
 
 
+def _schema(key: str, value: Any) -> str:
+    return "" if isinstance(value, dict | bool) else f"{key} is a schema: an object, true or false"
+
+
 def _named(key: str, value: Any) -> str:
     return "" if isinstance(value, dict) else f"{key} is an object of schemas"
 
@@ -144,6 +148,7 @@ _CHECKS: Final[dict[str, Callable[[str, Any], str]]] = {
     "uniqueItems": _flag,
     "x-copy": _copy,
     **_each(("allOf", "anyOf", "oneOf", "prefixItems"), _schemas),
+    **_each(("if", "then", "else", *UNEVALUATED), _schema),
     **_each(("properties", "patternProperties", "dependentSchemas"), _named),
     **_each(("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"), _count),
     **_each(("minimum", "maximum"), _number),

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from chimerac.compiler.errors import UserError
 from chimerac.frontends.grammar.json_source import UnsupportedKeyword
 from chimerac.frontends.grammar.schema_keywords import ANNOTATIONS, TYPES, is_number, problem
 from chimerac.frontends.grammar.schema_parts import Part
 
 _HINT: Final = "write the cases as anyOf, each with what it is about"
+_MOST_CASES: Final = 200
 _OTHERS: Final = tuple(name for name in TYPES if name not in ("number", "integer"))
 
 
@@ -35,6 +37,11 @@ def _opposite(part: Part) -> list[dict[str, Any]]:
         if problem(key, value):
             return []
         for before, case in _SINGLE[key](part, key):
+            if len(found) == _MOST_CASES:
+                message = (
+                    f"schema at {part.pointer or '/'}: over {_MOST_CASES} ways in which the condition does not hold"
+                )
+                raise UserError("CHM282", message, hint="make the condition simpler")
             found.append({"allOf": [*held, *before, case]})
         held.append({key: value})
     return found

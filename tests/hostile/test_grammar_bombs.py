@@ -36,6 +36,16 @@ SCHEMAS: dict[str, Callable[[], Any]] = {
     "25,000 properties": lambda: wide(25_000),
     "12 x anyOf": lambda: {"allOf": [{"anyOf": [{"required": [f"a{i}"]}, {"required": [f"b{i}"]}]} for i in range(12)]},
     "30 x anyOf": lambda: {"allOf": [{"anyOf": [{"minimum": i}, {"maximum": -i}]} for i in range(30)]},
+    "30 x if": lambda: {"allOf": [{"if": {"required": [f"a{i}"]}, "then": {"required": [f"b{i}"]}} for i in range(30)]},
+    "contradiction at last": lambda: {
+        "type": "object",
+        "properties": {"z": {"const": 1}},
+        "required": ["z"],
+        "allOf": [{"anyOf": [{"properties": {f"a{i}": {}}}, {"properties": {f"b{i}": {}}}]} for i in range(30)]
+        + [{"anyOf": [{"properties": {"z": {"const": 2}}}, {"properties": {"z": {"const": 3}}}]}],
+    },
+    "no property": lambda: {"if": {"properties": {f"a{i}": {"const": 1} for i in range(20_000)}}, "then": False},
+    "dependent": lambda: {"type": "object", "dependentSchemas": {f"a{i}": {} for i in range(20_000)}},
     "paths": lambda: doubled(60),
     "oneOf": lambda: {"oneOf": [{"minimum": i, "maximum": i + 0.5, "type": "number"} for i in range(300)]},
     "references": lambda: chain(3000, lambda name: {"$ref": name}),
