@@ -138,6 +138,9 @@ class _Compiler:
                 raise UserError("CHM282", message, hint="name the combinations that are meant in one anyOf")
             return self._leaf(flat.plain)
         group = flat.groups[0]
+        if len(flat.groups) > _MOST_COMBINATIONS:
+            message = f"schema at {flat.items[0].pointer or '/'}: over {_MOST_COMBINATIONS:,} choices for one value"
+            raise UserError("CHM282", message, hint="name the combinations that are meant in one anyOf")
         if len(group.options) > _MOST_ALTERNATIVES:
             message = f"{len(group.options):,} alternatives are over the limit of {_MOST_ALTERNATIVES:,}"
             raise UserError("CHM282", f"schema at {group.pointer}: {message}")

@@ -111,7 +111,7 @@ class Document:
 
     def choose(self, flat: Flat, group: Group, option: Part) -> Flat:
         """What is left with one alternative of a group taken; raises Endless if that leads back to the group."""
-        self.budget.spend(len(flat.items) // 16)
+        self.budget.spend(len(flat.items) // 64)
         chosen = self._flat((option,), group.within | {group.pointer}, [i for i in flat.items if i is not group])
         index = flat.items.index(group)
         items = (*flat.items[:index], *chosen.items, *flat.items[index + 1 :])
