@@ -19,7 +19,12 @@ from chimerac.compiler.cli.main import main
 
 SOURCE = Path(chimerac.__file__)
 #: Commands whose function has another name: ``targets`` and ``runtime`` are packages, and grammars have one command.
-OTHER_NAMES = {"targets": "list_targets", "grammar check": "check_grammar", "runtime": "write_runtime"}
+OTHER_NAMES = {
+    "targets": "list_targets",
+    "grammar check": "check_grammar",
+    "runtime": "write_runtime",
+    "spans mine": "mine_spans",
+}
 
 
 def commands() -> list[str]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from chimerac.compiler.verbs.run import Answer, Conversation, run
     from chimerac.compiler.verbs.runtime import write_runtime
     from chimerac.compiler.verbs.serve import serve, serve_api, serve_wyoming
+    from chimerac.compiler.verbs.spans import MinedSpans, mine_spans
     from chimerac.compiler.verbs.targets import list_targets
     from chimerac.compiler.verbs.train import train
     from chimerac.compiler.verbs.verify import Verified, verify
@@ -58,6 +59,7 @@ _PLACES = {
     "GrammarReport": "compiler.verbs.grammar:GrammarReport",
     "GrammarRequest": "compiler.model:GrammarRequest",
     "InternalError": "compiler.errors:InternalError",
+    "MinedSpans": "compiler.verbs.spans:MinedSpans",
     "PackagingOptions": "compiler.packaging.options:PackagingOptions",
     "Session": "runtime.sessions.interface:Session",
     "UserError": "compiler.errors:UserError",
@@ -78,6 +80,7 @@ _PLACES = {
     "list_targets": "compiler.verbs.targets:list_targets",
     "load": "runtime.sessions.loading:load",
     "load_config": "frontends.config:load",
+    "mine_spans": "compiler.verbs.spans:mine_spans",
     "print_ir": "compiler.verbs.inspect:print_ir",
     "register_op": "compiler.ir.custom:register_op",
     "run": "compiler.verbs.run:run",
@@ -106,6 +109,7 @@ __all__ = [
     "GrammarReport",
     "GrammarRequest",
     "InternalError",
+    "MinedSpans",
     "PackagingOptions",
     "Session",
     "UserError",
@@ -127,6 +131,7 @@ __all__ = [
     "list_targets",
     "load",
     "load_config",
+    "mine_spans",
     "print_ir",
     "register_op",
     "run",

@@ -52,6 +52,7 @@ def quick(build: Build, bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatc
         *,
         threads: bool = False,
         tensors: bool = False,
+        rules: Sequence[str] = (),
         run: object = None,
     ) -> None:
         shutil.copyfile(bundles["wasm"] / out.name, out)
