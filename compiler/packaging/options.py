@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from chimerac.compiler.errors import UserError, as_user_error, did_you_mean
 from chimerac.compiler.units import parse_size
-from chimerac.runtime.bundle_format.sfpack import Bank, read_bank
 from chimerac.runtime.errors import BundleError
+
+if TYPE_CHECKING:
+    from chimerac.runtime.bundle_format.sfpack import Bank
 
 Page = Literal["none", "plain", "demo"]
 PAGES: Final[tuple[Page, ...]] = get_args(Page)
@@ -116,6 +118,8 @@ def packaging_options(
 
 def checked_spans(path: Path) -> Bank:
     """The bank of spans in a file; raises UserError CHM400 to CHM406, CHM434."""
+    from chimerac.runtime.bundle_format.sfpack import read_bank  # needs numpy, which help does without
+
     try:
         return read_bank(path)
     except BundleError as error:

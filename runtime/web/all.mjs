@@ -23,6 +23,7 @@ import "./refusing.mjs";
 import "./self-test.mjs";
 import "./sha256.mjs";
 import "./slices.mjs";
+import "./speculation.mjs";
 import "./starting.mjs";
 import "./stops.mjs";
 import "./store.mjs";

@@ -202,7 +202,7 @@ def test_a_bundle_answers(toy: Any, with_chat: Callable[[Any, Path], Path], tmp_
                 name, given, reason = call.name, call.arguments, choice.finish_reason
             assert (name, reason) == ("f", "tool_calls")
             assert json.loads(given)["a"] in ("x", "y")
-        bad: Any = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"if": {}}}}
+        bad: Any = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"contains": {}}}}
         with pytest.raises(openai.BadRequestError) as error:
             complete(client, "hello", response_format=bad)
         assert error.value.code == "CHM281"
