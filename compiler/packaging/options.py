@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from chimerac.compiler.errors import UserError, as_user_error, did_you_mean
 from chimerac.compiler.units import parse_size
-from chimerac.runtime.errors import BundleError
 
 if TYPE_CHECKING:
     from chimerac.runtime.bundle_format.sfpack import Bank
@@ -118,7 +117,9 @@ def packaging_options(
 
 def checked_spans(path: Path) -> Bank:
     """The bank of spans in a file; raises UserError CHM400 to CHM406, CHM434."""
-    from chimerac.runtime.bundle_format.sfpack import read_bank  # needs numpy, which help does without
+    # these need numpy, which help does without
+    from chimerac.runtime.bundle_format.sfpack import read_bank
+    from chimerac.runtime.errors import BundleError
 
     try:
         return read_bank(path)

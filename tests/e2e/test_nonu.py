@@ -49,7 +49,7 @@ def logits_of(folder: Path, text: bytes) -> np.ndarray:
         {"weights": "ternary"},
         pytest.param({"weights": "int8"}, marks=pytest.mark.slow),
         {"gate_on": "attention", "active_threshold": 0.5},
-        {"weights": "ternary", "predictor_rank": 64, "initial_open": 0.3},
+        pytest.param({"weights": "ternary", "predictor_rank": 64, "initial_open": 0.3}, marks=pytest.mark.slow),
         pytest.param({"weights": "int8", "predictor_rank": 64, "initial_open": 0.3}, marks=pytest.mark.slow),
         {"predictor_rank": 64, "initial_open": 0.3},
     ],
