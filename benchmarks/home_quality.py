@@ -23,9 +23,10 @@ import numpy as np
 from hassil import Intents, recognize_best
 from hassil.intents import TextSlotList, WildcardSlotList
 
+from chimerac.compiler.verbs.calibrate import NOTHING_DONE, RIGHT, Judged, fitted, lowest_threshold, shares
 from chimerac.frontends.training.recipes.home.surface import json_text
 from chimerac.frontends.training.recipes.household.drawing import REFUSED
-from chimerac.frontends.training.recipes.household.judging import EXACT, Scored, Tally, fitted, threshold, verdict
+from chimerac.frontends.training.recipes.household.judging import EXACT, WRONG_ACTION, WRONG_SLOTS, Tally, verdict
 from chimerac.frontends.training.recipes.household.lexicon import LEXICONS
 from chimerac.frontends.training.recipes.household.requests import tidied
 from chimerac.runtime.sessions.interface import Session
@@ -33,6 +34,8 @@ from chimerac.runtime.sessions.loading import load
 
 SPLITS = ("seen", "templates", "names", "noise")
 MOST_TOKENS = 160
+MOST_WRONG = 0.005  #: wrong actions that a threshold is to leave
+JUDGED = {EXACT: RIGHT, WRONG_ACTION: WRONG_ACTION, WRONG_SLOTS: WRONG_SLOTS}
 
 
 def read_rows(path: Path, most: int, languages: tuple[str, ...], *, named: bool) -> list[dict[str, Any]]:
@@ -107,13 +110,16 @@ def main(bundle: Path, data: Path, rows: int, language: tuple[str, ...], no_name
                 other = verdict(row["json"], hassil_answer(row, home))
                 ours.add(row, split, found)
                 theirs.add(row, split, other)
-                scored.append(Scored(chance, found))
+                scored.append(Judged(chance, JUDGED.get(found, NOTHING_DONE)))
                 times.append(seconds)
                 if EXACT in (found, other):
                     both["both" if found == other else "only ours" if found == EXACT else "only hassil"] += 1
             if split == "seen":
                 temperature = fitted(scored)
-            click.echo(f"{split}: {len(kept)} rows; exact by {both}; {threshold(scored, temperature)}")
+            least = lowest_threshold(scored, temperature, MOST_WRONG)
+            click.echo(
+                f"{split}: {len(kept)} rows; exact by {both}; from {least} on {shares(scored, temperature, least)}"
+            )
     click.echo(f"temperature {temperature:.2f}; an answer takes {np.median(times) * 1e3:.0f} ms with its score")
     click.echo(f"\n{bundle.name}\n{ours.table()}\n\nhassil, strict\n{theirs.table()}")
 

@@ -6,6 +6,7 @@ while those that follow are asked for.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
@@ -34,7 +35,7 @@ LINE = 64  #: bytes of a cache line
 Kind = Literal["float", "int8", "ternary"]
 
 
-class _Chosen:
+class _Chosen(ABC):
     """What all formats share: which rows, and when they are asked for."""
 
     together = 1  #: rows that are multiplied at once
@@ -91,13 +92,13 @@ class _Chosen:
         for line in range(0, min(elements, ASKED * step), step):
             self.b.prefetch(memory, begin + line)
 
+    @abstractmethod
     def ask(self, row: Expr) -> None:
         """For the weights of a row."""
-        raise NotImplementedError
 
+    @abstractmethod
     def products(self, token: Expr, rows: list[Expr]) -> list[Expr]:
         """Of the vector of a token with some rows."""
-        raise NotImplementedError
 
 
 class _Floats(_Chosen):

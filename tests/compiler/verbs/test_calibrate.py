@@ -48,18 +48,21 @@ def test_the_temperature_is_found_again(truth: float) -> None:
     assert found.chosen.rows == found.checked.rows == 2000
 
 
-def test_the_threshold_is_that_of_another_implementation() -> None:
+def test_the_threshold_is_the_lowest_that_leaves_few_wrong_actions() -> None:
+    """Of all that could be chosen, one after the other."""
     answers = drawn(600, 2.0)
-    other = [judging.Scored(one.score, NAMES[one.verdict]) for one in answers]
     threshold = calibrating.lowest_threshold(answers, 2.0, 0.02)
-    expected = judging.threshold(other, 2.0, 0.02)
-    shares = calibrating.shares(answers, 2.0, threshold)
-    assert expected.threshold >= threshold > expected.threshold - 0.05
-    assert (shares.wrong_actions, shares.right, shares.lost) == (
-        expected.wrong_actions,
-        expected.exact,
-        expected.refused,
-    )
+
+    def kept(least: float, verdict: str) -> int:
+        return sum(one.verdict == verdict and math.exp(one.score / 2.0) >= least for one in answers)
+
+    chances = sorted(math.exp(one.score / 2.0) for one in answers)
+    lowest = next(least for least in chances if kept(least, calibrating.WRONG_ACTION) <= 0.02 * 600)
+    assert lowest >= threshold > lowest - 0.05
+    shares, right = calibrating.shares(answers, 2.0, threshold), kept(0.0, calibrating.RIGHT)
+    assert shares.wrong_actions == kept(threshold, calibrating.WRONG_ACTION) / 600 <= 0.02
+    assert shares.right == kept(threshold, calibrating.RIGHT) / 600
+    assert shares.lost == (right - kept(threshold, calibrating.RIGHT)) / 600
     assert calibrating.lowest_threshold(answers, 2.0, 1.0) == 0
     assert calibrating.shares(answers, 2.0, calibrating.lowest_threshold(answers, 2.0, 0.0)).wrong_actions == 0
 

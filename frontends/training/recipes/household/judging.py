@@ -1,14 +1,8 @@
-"""What an answer is worth: a wrong action is worse than a refusal, and both are counted apart.
-
-Refusals are calibrated by the answer's log probability under the grammar: ``fitted`` finds the temperature at which
-``exp(score / T)`` is, on held-out rows, nearest to the share of right answers, and ``threshold`` the probability below
-which an answer is to be refused so that few wrong actions are left (temperature scaling, arXiv 1706.04599).
-"""
+"""What an answer is worth: a wrong action is worse than a refusal, and both are counted apart."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +18,6 @@ EXACT, WRONG_ACTION, REFUSED, WRONG_SLOTS, NOT_REFUSED_WELL = (
     "another refusal",
 )
 VERDICTS: Final = (EXACT, WRONG_ACTION, REFUSED, WRONG_SLOTS, NOT_REFUSED_WELL)
-_TEMPERATURES: Final = tuple(2 ** (step / 8) for step in range(-24, 57))
 
 
 def actions_of(answer: str | None) -> list[dict[str, Any]] | None:
@@ -85,47 +78,3 @@ class Tally:
                 shares = " | ".join(f"{counts[one] / counts.total():.1%}" for one in VERDICTS)
                 lines.append(f"| {what}: {value} | {counts.total()} | {shares} |")
         return "\n".join([*lines[:2], *sorted(lines[2:])])
-
-
-@dataclass(frozen=True)
-class Scored:
-    """An answer: the sum of the log probabilities of its tokens under the grammar, and what it is worth."""
-
-    score: float
-    verdict: str
-
-
-def fitted(rows: Sequence[Scored]) -> float:
-    """The temperature with the least log loss of ``exp(score / T)`` as the probability of an exact answer."""
-
-    def loss(temperature: float) -> float:
-        total = 0.0
-        for row in rows:
-            chance = min(max(math.exp(row.score / temperature), 1e-6), 1 - 1e-6)
-            total -= math.log(chance if row.verdict == EXACT else 1 - chance)
-        return total
-
-    return min(_TEMPERATURES, key=loss)
-
-
-@dataclass(frozen=True)
-class Operating:
-    """What refusing every answer below a probability gives, in shares of all rows."""
-
-    threshold: float
-    wrong_actions: float
-    refused: float  #: commands that were right, and are refused
-    exact: float
-
-
-def threshold(rows: Sequence[Scored], temperature: float, most_wrong: float = 0.005) -> Operating:
-    """The lowest probability with at most so many wrong actions; where there is none, the highest of all rows."""
-    chances = sorted({0.0, 1.0, *(math.exp(row.score / temperature) for row in rows)})
-    for least in chances:
-        kept = [row for row in rows if math.exp(row.score / temperature) >= least]
-        wrong = sum(row.verdict == WRONG_ACTION for row in kept) / len(rows)
-        if wrong <= most_wrong or least == chances[-1]:
-            exact = sum(row.verdict == EXACT for row in kept)
-            lost = sum(row.verdict == EXACT for row in rows) - exact
-            return Operating(least, wrong, lost / len(rows), exact / len(rows))
-    raise AssertionError("the last one returns")

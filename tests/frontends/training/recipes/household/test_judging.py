@@ -1,9 +1,6 @@
-"""Verdicts about answers, and refusals by probability."""
+"""Verdicts about answers."""
 
 from __future__ import annotations
-
-import math
-import random
 
 import pytest
 
@@ -13,10 +10,7 @@ from chimerac.frontends.training.recipes.household.judging import (
     REFUSED,
     WRONG_ACTION,
     WRONG_SLOTS,
-    Scored,
     Tally,
-    fitted,
-    threshold,
     verdict,
 )
 
@@ -48,22 +42,6 @@ CASES = [
 @pytest.mark.parametrize(("expected", "given", "found"), CASES)
 def test_verdicts(expected: str, given: str | None, found: str) -> None:
     assert verdict(expected, given) == found
-
-
-def test_a_temperature_is_found_again() -> None:
-    """Scores that are three times too sure."""
-    source = random.Random(1)
-    rows = []
-    for _ in range(6000):
-        chance = source.random()
-        right = source.random() < chance
-        rows.append(Scored(3 * math.log(chance), EXACT if right else WRONG_ACTION))
-    assert 2.5 < fitted(rows) < 3.6
-    found = threshold(rows, fitted(rows), 0.01)
-    assert found.wrong_actions <= 0.01
-    assert found.exact + found.refused == pytest.approx(sum(row.verdict == EXACT for row in rows) / len(rows))
-    assert threshold(rows, 3.0, 1.0).threshold == 0.0
-    assert threshold([Scored(0.0, WRONG_ACTION)], 1.0).wrong_actions == 1.0
 
 
 def test_tables_have_a_row_for_each_value() -> None:
