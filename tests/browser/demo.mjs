@@ -11,6 +11,8 @@ const { page, messages, close } = await open(executablePath);
 
 const ready = () => page.waitForSelector('main[data-state="ready"]', { timeout: 60_000 });
 const running = () => page.waitForSelector('main[data-state="running"]', { timeout: 60_000 });
+// without chance this model never ends by itself: there is something to stop, however slow the machine
+const choose = (tokens) => page.evaluate((most) => { document.getElementById("tokens").value = most; document.getElementById("temperature").value = 0; }, tokens);
 const focused = () => page.evaluate(() => document.activeElement.id);
 async function violations() {
   await page.evaluate(axe);
@@ -48,7 +50,7 @@ try {
   });
 
   // Escape stops, and the focus stays
-  await page.evaluate(() => { document.getElementById("tokens").value = 65536; });
+  await choose(65536);
   await page.fill("#prompt", prompt);
   await page.press("#prompt", "Enter");
   await running();
@@ -70,7 +72,7 @@ try {
   found.focus.push(await focused());
 
   // a text that ends for want of tokens says so
-  await page.evaluate(() => { document.getElementById("tokens").value = 7; });
+  await choose(7);
   await page.press("#prompt", "Enter");
   await page.waitForFunction(() => document.querySelector(".cut")?.textContent.includes("most tokens"));
   await ready();
@@ -101,7 +103,7 @@ try {
   await ready();
   found.downloaded = await page.$eval('[data-name="Downloaded"] dd', (cell) => cell.textContent);
   found.switched = await page.isChecked(".offline input");
-  await page.evaluate(() => { document.getElementById("tokens").value = 7; });
+  await choose(7);
   await page.fill("#prompt", prompt);
   await page.press("#prompt", "Enter");
   await page.waitForSelector(".cut");
