@@ -193,25 +193,25 @@ static int32_t finish(chm_session *session) {
   return CHM_FINISHED;
 }
 
+/* Note what the grammar excludes, where the sampler looks for it: guessing asks the grammar too, and its mask is gone then. */
+static void exclude(chm_session *session, const chm_allowed *allowed) {
+  uint32_t words = session->grammar->vocabulary->words, all = ((uint32_t)chm_model.vocab + 31) / 32;
+  for (uint32_t i = 0; i < all; ++i) session->order[i] = i < words ? ~allowed->bits[i] : UINT32_MAX;
+}
+
 /* The likeliest or drawn token of those that may come; its log probability among them is counted. */
-static int32_t sample(chm_session *session, const chm_allowed *allowed) {
+static int32_t sample(chm_session *session) {
   const chm_bundle *bundle = session->bundle;
   const chm_sequence *sequence = &session->sequence;
   const float *logits = session->logits;
   const uint8_t *excluded = bundle->has_tokenizer ? bundle->excluded : NULL;
-  if (session->grammar) {
-    /* the sampler is done with the logits and the excluded tokens before it writes to mass and order */
-    uint32_t words = session->grammar->vocabulary->words, all = ((uint32_t)chm_model.vocab + 31) / 32;
-    for (uint32_t i = 0; i < all; ++i) session->order[i] = i < words ? ~allowed->bits[i] : UINT32_MAX;
-    excluded = (const uint8_t *)session->order;
-  }
+  /* the sampler is done with the logits and the excluded tokens before it writes to mass and order */
+  if (session->grammar) excluded = (const uint8_t *)session->order;
   float all = session->scored ? chm_log_mass(logits, chm_model.vocab, excluded, session->mass) : 0.0f;
-  if (session->grammar) {
-    if (chm_soft_applies(session->grammar)) {
-      chm_soft_add(session->grammar, &sequence->rhythm, sequence->history, sequence->seen, logits, chm_model.vocab,
-                   session->mass);
-      logits = session->mass;
-    }
+  if (session->grammar && chm_soft_applies(session->grammar)) {
+    chm_soft_add(session->grammar, &sequence->rhythm, sequence->history, sequence->seen, logits, chm_model.vocab,
+                 session->mass);
+    logits = session->mass;
   }
   uint32_t n_history = sequence->seen < CHM_HISTORY_TOKENS ? sequence->seen : CHM_HISTORY_TOKENS;
   int32_t chosen = chm_sample(&session->sampling, logits, chm_model.vocab, excluded, sequence->history, n_history,
@@ -248,10 +248,11 @@ static int32_t generate(chm_session *session, int32_t *token) {
   int32_t status = ask_grammar(session, &allowed);
   if (status == CHM_FINISHED) return finish(session);
   bool forced = allowed.amount == 1; /* then no logits are needed, and several tokens are run at once */
+  if (!status && !forced && session->grammar) exclude(session, &allowed);
   if (!status && (!forced || sequence->n_pending == CHM_MAX_PENDING)) status = advance(session);
   if (status) return status;
   if (!forced) chm_session_answer(session);
-  int32_t chosen = forced ? allowed.single : sample(session, &allowed);
+  int32_t chosen = forced ? allowed.single : sample(session);
   if (chosen < 0) return chm_fail(CHM_ERROR_NO_TOKEN, "every logit at position %d is excluded or not a number",
                                   (int64_t)sequence->position);
   if (session->grammar) {

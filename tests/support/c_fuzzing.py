@@ -25,12 +25,15 @@ from chimerac.runtime import bundle_format as bf
 
 SOURCES: Final = TESTS / "hostile" / "fuzz"
 CORPUS: Final = TESTS / "hostile" / "corpus"  #: a folder a target: every input that found something
-TARGETS: Final = ("container", "tokenizer", "pack", "snapshot", "session", "runner", "calls", "names")
+TARGETS: Final = ("container", "tokenizer", "pack", "snapshot", "session", "runner", "calls", "names", "spans")
 #: Targets with a model in their file, in place of the toy model.
 OWN_MODEL: Final = frozenset({"calls"})
 #: In whose place ``fuzz.c`` has something that mutated inputs get past.
 CHECKSUMS: Final = ("chm_crc32.c", "chm_sha256.c")
 _SANITIZERS: Final = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g1", "-O1")
+
+#: What pays for a session that guesses depends on the time, and equal seeds shall give equal runs.
+_CLOCK: Final = "-Dclock_gettime=fuzz_clock"
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,10 @@ def build(
     """Target → program, in a folder that has the seeds too. ``more``: flags of the linker."""
     tools = tools or toolchain()
     make_seeds().write(folder)
-    files = [f'-DFUZZ_{name.upper()}="{folder / name}.bin"' for name in ("weights", "tokenizer", "pack")]
+    files = [f'-DFUZZ_{name.upper()}="{folder / name}.bin"' for name in ("weights", "tokenizer", "pack", "bank")]
     common = [tools.compiler, *bf.C_FLAGS, "-Wall", "-Wextra", f"-I{bf.NATIVE_DIRECTORY}", f"-I{SOURCES}"]
-    common += [*toy_defines("test"), *files]
-    flags = {bf.NATIVE_DIRECTORY / name: (*_SANITIZERS, *tools.coverage) for name in bf.POSIX_SOURCES}
+    common += [*toy_defines("test"), "-DTOY_SPECULATES", *files]
+    flags = {bf.NATIVE_DIRECTORY / name: (*_SANITIZERS, *tools.coverage, _CLOCK) for name in bf.POSIX_SOURCES}
     for name in CHECKSUMS:
         del flags[bf.NATIVE_DIRECTORY / name]
     flags |= {SOURCES / f"fuzz_{target}.c": (*_SANITIZERS, *tools.coverage) for target in targets}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from span_banks import random_bank
 from toy_bundles import VOCAB, toy_tokenizer, toy_weights
 
 from chimerac.compiler.packaging.grammar_packs import compile_grammar
@@ -33,6 +34,7 @@ from chimerac.runtime.bundle_format.fstpack import (
     pack_of_container,
 )
 from chimerac.runtime.bundle_format.grammar_trie import vocabulary_of
+from chimerac.runtime.bundle_format.sfpack import bank_bytes
 from chimerac.runtime.bundle_format.state import SequenceState, StateForm, state_bytes
 from chimerac.runtime.reference.merging import Merges
 from chimerac.runtime.reference.tokenizer import Special, Tokenizer, tokenizer_sections
@@ -49,6 +51,19 @@ GRAMMARS: Final[Mapping[str, dict[str, Any]]] = {
                 "kid": {"$ref": "#"},
             },
             "required": ["name", "tags"],
+            "additionalProperties": False,
+        }
+    },
+    "said": {
+        "schema": {
+            "type": "object",
+            "properties": {
+                "what": {"type": "array", "items": {"type": "string", "x-copy": "request"}, "minItems": 1},
+                "name": {"type": "string", "x-copy": "names"},
+                "area": {"anyOf": [{"type": "string", "x-copy": "areas"}, {"type": "null"}]},
+                "floor": {"type": "string", "x-copy": "floors"},
+            },
+            "required": ["what"],
             "additionalProperties": False,
         }
     },
@@ -108,11 +123,12 @@ class Seeds:
     weights: bytes
     tokenizer: bytes
     pack: bytes
+    bank: bytes
     inputs: Mapping[str, tuple[bytes, ...]]  #: by target
 
     def write(self, folder: Path) -> None:
         """``folder/*.bin`` for the linker, ``folder/seeds/TARGET/*`` for the runs."""
-        for name in ("weights", "tokenizer", "pack"):
+        for name in ("weights", "tokenizer", "pack", "bank"):
             (folder / f"{name}.bin").write_bytes(getattr(self, name))
         for target, inputs in self.inputs.items():
             place = folder / "seeds" / target
@@ -140,16 +156,19 @@ def make_seeds() -> Seeds:
         *(pack_bytes(Pack((automaton,), vocabulary, digest)) for automaton in stored.values()),
         *(pack, deep_trie(vocabulary, digest)),
     )
+    banks = tuple(bank_bytes(random_bank(count, count, 60, digest)[0]) for count in (1, 8, 30))
     inputs = {
         "container": (_small_container(), weights),
         "tokenizer": tuple(map(_container, tokenizers)),
         "pack": packs,
         "snapshot": tuple(_snapshots()),
+        "spans": banks,
     }
     return Seeds(
         without_checksums(weights),
         without_checksums(_container(tokenizer)),
         without_checksums(pack),
+        without_checksums(banks[-1]),
         {name: tuple(map(without_checksums, found)) for name, found in inputs.items()}
         | {
             "session": SESSIONS,
@@ -229,7 +248,11 @@ def _snapshots() -> Iterator[bytes]:
 SESSIONS: Final = (
     bytes((2, 20, 65, 1, 6, 30, 8, 20, 20, 21, 17, 0, 18, 0, 8, 5, 0)),
     bytes((5, 5, *b"hello", 6, 90, 23, 0, 15, 1, 0, 6, 90, 8, 23, 8, 23, 17, 1, 18, 1, 8, 9)),
-    bytes((11, 128, 214, 20, 128, 3, 4, 4, 7, 6, 60, 9, 20, 12, 4, 13, 10, 3, 40, 9, 3, 20)),
+    bytes((11, 128, 214, 20, 128, 3, 4, 4, 7, 6, 60, 9, 20, 12, 4, 13, 9, 3, 40, 9, 3, 20)),
+    bytes((10, 0, 0, 9, 10, 0, 5, 10, 1, 3, 2, 40, 65, 3, 6, 99, 8, 11, 20, 10, 0, 6, 20, 8, 11, 17, 0)),
+    bytes((10, 0, 6, 20, 2, 40, 65, 3, 6, 99, 8, 11, 20, 17, 0, 20, 10, 0, 3, 10, 1, 0)),
+    bytes((23, 64, 15, 1, 0, 10, 3, 2, 4, *b"lamp", 5, 9, *b"the lamp ", 10, 0, 0, 20, 6, 99, 8, 11, 8, 11, 20)),
+    bytes((10, 2, 26, *b'{"entities":["lamp","TV"]}', 23, 64, 15, 1, 0, 6, 60, 8, 9)),
     bytes((23, 16, 26, 2, 200, 0, 26, 1, 123, 26, 2, 20, 26, 3, 26, 4, 26, 5, 4, 0, 2, 26, 7, 26, 8, 25)),
     bytes((31, 63, 0, 34, 5, 7, 1, 49, 0, 18, 0, 19, 0, 5, 200, 18, 0, 28, 29, 0, 4, *b"thth", 50, 3)),
     bytes((30, 1, 5, 3, *b"abc", 30, 1, 63, 0, 30, 1, 23, 0, 22, 0, 2, 5, 1, 1, 22, 1, 14, 3, 5, 1, 1)),
@@ -247,6 +270,7 @@ NAMES = (
     b'{"entities": [{"name": "Ceiling lamp", "aliases": ["big light"], "domain": "light", "area": "K\xc3\xbcche"}]}',
     b'{"areas": [{"name": "K\\u00fcche", "aliases": []}, "bath"], "entities": ["Kettle", {"name": "\\ud83c\\udfe0"}]}',
     b' {"areas":["a=b:c,d;e|f \\"\\\\\\/\\b\\f\\n\\r\\t"],"entities":[{"area":"x","name":"y","domain":""}]}\n',
+    b'{"floors": ["top", {"aliases": ["attic", "loft"], "name": "upper floor"}], "areas": ["a", "a"], "floors": []}',
     b'{"entities": [{"name": 1.5e3}, null, true, {}, []]}',
 )
 

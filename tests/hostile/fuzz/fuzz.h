@@ -39,6 +39,7 @@ uint8_t *fuzz_copy(const uint8_t *data, size_t size);
 /* ---- the toy model's files ---- */
 
 extern const uint8_t fuzz_weights[], fuzz_weights_end[], fuzz_tokenizer[], fuzz_tokenizer_end[], fuzz_pack[], fuzz_pack_end[];
+extern const uint8_t fuzz_bank[], fuzz_bank_end[];
 /* Opened once: the model with its tokenizer. */
 chm_bundle *fuzz_bundle(void);
 

@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   int32_t status = fuzz_status(chm_names_open(copy, size, &fuzz_allocator, &names));
   free(copy);
   FUZZ_CHECK(!names == !!status && (!status || status == CHM_ERROR_ARGUMENT));
-  for (int32_t kind = 0; names && kind < 3; ++kind) {
+  for (int32_t kind = 0; names && kind < 4; ++kind) {
     size_t bytes;
     const uint8_t *text = chm_names_text(names, kind, &bytes);
     FUZZ_CHECK(bytes <= 2 * size + 16);

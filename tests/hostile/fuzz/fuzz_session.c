@@ -16,6 +16,7 @@ static chm_pack *packs[2];     /* with tables, and those made here */
 static chm_session *sessions[SESSIONS];
 static uint32_t bundle_of[SESSIONS];
 static chm_grammar *grammars[GRAMMARS], *used[SESSIONS];
+static chm_bank *bank;
 static uint8_t slots[SLOTS][SNAPSHOT_BYTES];
 static size_t slot_bytes[SLOTS], sequence_at, place_at; /* of the sections in a snapshot */
 static uint8_t places[sizeof(chm_configuration)];
@@ -26,6 +27,7 @@ static void prepare(void) {
   FUZZ_CHECK(!chm_bundle_open(fuzz_weights, (size_t)(fuzz_weights_end - fuzz_weights), NULL, 0, 0, &fuzz_allocator, &bundles[1]));
   FUZZ_CHECK(!chm_pack_open(bundles[0], NULL, fuzz_pack, (size_t)(fuzz_pack_end - fuzz_pack), 0, NULL, &packs[0]));
   FUZZ_CHECK(!chm_pack_open(bundles[0], NULL, NULL, 0, 0, NULL, &packs[1]));
+  FUZZ_CHECK(!chm_bank_open(bundles[0], fuzz_bank, (size_t)(fuzz_bank_end - fuzz_bank), 0, NULL, &bank));
   chm_session *session;
   chm_container container;
   FUZZ_CHECK(!chm_session_open(bundles[0], NULL, &session));
@@ -90,7 +92,7 @@ static void close_session(uint32_t i) {
 }
 
 static void open_grammar(fuzz_input *in, uint32_t i) {
-  static const char *const names[] = {NULL, "person", "regex", "nothing", ""};
+  static const char *const names[] = {NULL, "person", "regex", "nothing", "said"};
   if (grammars[i]) return;
   uint32_t choice = fuzz_byte(in);
   chm_pack *pack = packs[choice % 16u == 15];
@@ -243,6 +245,66 @@ static void move_grammar(fuzz_input *in, chm_grammar *grammar) {
   }
 }
 
+static int32_t draft(void *context, int32_t position, int32_t *tokens, int32_t *parents, int32_t most) {
+  for (int32_t i = 0; i < most; ++i) {
+    tokens[i] = (position + 37 * i) % 300 - 2;
+    parents[i] = i / 2 - 1;
+  }
+  return *(int32_t *)context;
+}
+
+static void guess(fuzz_input *in, uint32_t i) {
+  static int32_t nodes;
+  chm_session *session = sessions[i];
+  uint64_t counters[CHM_COUNTERS];
+  uint32_t choice = fuzz_byte(in);
+  switch (choice % 4u) {
+    case 0: fuzz_status(chm_session_set_speculation(session, number(in))); break;
+    case 1: {
+      int32_t status = fuzz_status(chm_session_set_bank(session, choice / 4u % 4u ? bank : NULL));
+      FUZZ_CHECK(status || !bundle_of[i] || !(choice / 4u % 4u)); /* of another bundle */
+      break;
+    }
+    case 2:
+      nodes = number(in);
+      fuzz_status(chm_session_set_drafter(session, choice / 4u % 4u ? draft : NULL, &nodes));
+      break;
+    default: fuzz_status(chm_session_counters(session, counters, choice / 4u % (CHM_COUNTERS + 2u)));
+  }
+}
+
+static void score(fuzz_input *in, chm_session *session) {
+  uint32_t choice = fuzz_byte(in);
+  if (choice % 2u) fuzz_status(chm_session_set_scoring(session, (int32_t)(choice / 2u % 2u)));
+  FUZZ_CHECK(chm_session_score(session) <= 0.0f && chm_session_room(session) >= 0);
+}
+
+static void tell_names(fuzz_input *in, chm_session *session) {
+  const uint8_t *json;
+  chm_names *names = NULL;
+  size_t bytes = some_text(in, &json);
+  if (bytes && fuzz_status(chm_names_open(json, bytes, &fuzz_allocator, &names))) return;
+  fuzz_status(chm_session_tell_names(session, names));
+  chm_names_close(names);
+}
+
+static void set_words(fuzz_input *in, chm_grammar *grammar) {
+  const uint8_t *text;
+  int32_t kind = (int32_t)fuzz_byte(in) % 6 - 1;
+  size_t bytes = some_text(in, &text);
+  fuzz_status(chm_grammar_set_words(grammar, kind, bytes ? text : NULL, bytes));
+  FUZZ_CHECK(chm_grammar_slots(grammar) >= 0);
+}
+
+static void more(fuzz_input *in, uint32_t i, uint32_t k) {
+  switch (fuzz_byte(in) % 4u) {
+    case 0: guess(in, i); break;
+    case 1: score(in, sessions[i]); break;
+    case 2: tell_names(in, sessions[i]); break;
+    default: set_words(in, grammars[k]);
+  }
+}
+
 /* Arguments that are refused. */
 static void refused(chm_session *session) {
   int32_t token;
@@ -259,11 +321,13 @@ static void refused(chm_session *session) {
 
 static void encode(fuzz_input *in) {
   int32_t tokens[100];
-  size_t count, at = fuzz_byte(in) % 4u;
+  size_t count = 0, at = fuzz_byte(in) % 4u;
   chm_bundle *bundle = bundles[at == 3];
   const uint8_t *text;
   size_t bytes = some_text(in, &text), capacity = fuzz_byte(in) % 101u;
   fuzz_status(chm_tokenizer_encode(bundle, text, bytes, tokens, capacity, &count));
+  FUZZ_CHECK(bundle == bundles[1] || count <= chm_tokenizer_room(bundle, bytes));
+  fuzz_status(chm_tokenizer_encode_more(bundle, text, bytes, tokens, capacity, &count));
   fuzz_status(chm_tokenizer_encode_with_specials(bundle, text, bytes, tokens, 100, &count));
   fuzz_status(chm_tokenizer_encode_part(bundle, text, bytes, &at, fuzz_byte(in), tokens, capacity, &count));
 }
@@ -278,7 +342,8 @@ static void call(fuzz_input *in) {
     case 4: fuzz_status(chm_session_decode(session, one_token(in))); break;
     case 5: prompt(in, session); break;
     case 6: case 7: fuzz_status(chm_session_begin_generation(session, number(in))); break;
-    case 8: case 9: case 10: generate(in, session); break;
+    case 8: case 9: generate(in, session); break;
+    case 10: more(in, i, k); break;
     case 11: set_sampling(in, session); break;
     case 12: fuzz_status(chm_session_set_loops(session, number(in))); break;
     case 13: fuzz_status(chm_session_set_exit_threshold(session, real(in))); break;
@@ -306,6 +371,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   uint8_t *copy = fuzz_copy(data, size);
   fuzz_input in = {copy, copy + size};
   FUZZ_CHECK(!chm_session_open(bundles[0], NULL, &sessions[0]));
+  bundle_of[0] = 0;
   memset(slot_bytes, 0, sizeof slot_bytes);
   memset(places, 0, sizeof places);
   for (int i = 0; i < MOST_CALLS && in.at < in.end; ++i) call(&in);

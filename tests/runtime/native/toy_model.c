@@ -1,4 +1,5 @@
-/* A hand-written model.c: a looped recurrence of width 8, one state a loop iteration and one outside of the loop. */
+/* A hand-written model.c: a looped recurrence of width 8, one state a loop iteration and one outside of the loop. With
+ * TOY_SPECULATES it verifies trees. */
 #include "chm_driver.h"
 #include "chm_math.h"
 
@@ -18,6 +19,7 @@
 enum { EMBEDDING, MIX, HEAD, INITIAL, SECTIONS };
 #define LOOPED_OFFSET 0
 #define TRACE_OFFSET 128
+#define STATE_BYTES (TRACE_OFFSET + WIDTH * 4)
 
 static const chm_section_desc sections[SECTIONS] = {
     {"embedding", VOCAB * WIDTH * 4}, {"mix", WIDTH * WIDTH * 4}, {"head", WIDTH * VOCAB * 4}, {"initial", WIDTH * 4}};
@@ -105,11 +107,52 @@ CHM_KERNELS prefill_kernels(chm_call *call, const int measured) {
 }
 CHM_GRAPH(prefill)
 
+#if defined(TOY_SPECULATES)
+#define SLOT_BYTES 192    /* of a state, aligned */
+#define SLOTS_OFFSET 128  /* of the states in what is kept, after the tokens */
+#define KEPT_BYTES (SLOTS_OFFSET + 4 * SLOT_BYTES)
+_Static_assert(SLOT_BYTES >= STATE_BYTES && SLOTS_OFFSET >= CHM_MOST_NODES * 4, "room for what is kept");
+
+CHM_KERNELS verify_kernels(chm_call *call, const int measured) {
+  uint8_t *slots = call->kept + SLOTS_OFFSET;
+  int32_t nodes = 0;
+  memcpy(call->kept, call->tokens, (size_t)call->n * 4);
+  for (const chm_path *path = call->paths; path < call->paths + call->n_paths; ++path) {
+    if (path->begin != nodes || path->slot < 0 || path->slot > 3 || path->source > 3) __builtin_trap();
+    nodes += path->count;
+    chm_branch(path, slots, SLOT_BYTES, call->state, STATE_BYTES);
+    for (int32_t i = path->begin; i < nodes; ++i) {
+      chm_call one = *call;
+      one.state = slots + path->slot * SLOT_BYTES;
+      one.logits = call->logits + (size_t)i * VOCAB;
+      CHM_STEP(0);
+      call->iterations = step(&one, call->tokens[i]);
+      finish(&one, measured);
+      CHM_JOIN(); /* before the state changes */
+    }
+  }
+  if (nodes != call->n) __builtin_trap();
+}
+CHM_GRAPH(verify)
+
+CHM_KERNELS commit_kernels(chm_call *call, const int measured) {
+  const int32_t *tokens = (const int32_t *)(const void *)call->kept;
+  CHM_STEP(0);
+  for (const chm_path *path = call->paths; path < call->paths + call->n_paths; ++path)
+    for (int32_t i = 0; i < path->count; ++i) call->iterations = step(call, tokens[path->begin + i]);
+}
+CHM_GRAPH(commit)
+#endif
+
 /* The runtime finds entries by their roles, in any order, beside entries that it does not know. */
 static const chm_entry_desc entries[] = {
     CHM_ENTRY(prefill, CHM_ROLE_CALL, BLOCK),
     CHM_ENTRY(prefill, CHM_ROLE_PREFILL, TOY_PREFILL),
     CHM_ENTRY(decode, TOY_DECODE, 1),
+#if defined(TOY_SPECULATES)
+    CHM_ENTRY(verify, CHM_ROLE_VERIFY, CHM_MOST_NODES),
+    CHM_ENTRY(commit, CHM_ROLE_COMMIT, CHM_MOST_NODES),
+#endif
 };
 
 const chm_model_desc chm_model = {.abi = CHM_MODEL_ABI,
@@ -122,8 +165,12 @@ const chm_model_desc chm_model = {.abi = CHM_MODEL_ABI,
                                   .block = BLOCK,
                                   .max_loops = MAX_LOOPS,
                                   .default_loops = 2,
-                                  .state_bytes = TRACE_OFFSET + WIDTH * 4,
+                                  .state_bytes = STATE_BYTES,
                                   .arena_bytes = 2 * WIDTH * 4,
+#if defined(TOY_SPECULATES)
+                                  .kept_bytes = KEPT_BYTES,
+                                  .speculation = &chm_speculation_by_trees,
+#endif
                                   .n_sections = SECTIONS,
                                   .n_states = 2,
                                   .sections = sections,
