@@ -41,8 +41,11 @@ STORIES = {
     "encode",
     "rules",
     "grammar",
+    "names",
+    "bank",
     "threads",
     "open-files",
+    "open-bank",
     "start-threads",
     "count-cores",
 }
@@ -59,16 +62,16 @@ def runtime(
     """The toy model and the runtime in one object, which the programs are linked with."""
     sources = [NATIVE_TESTS / "toy_model.c", *(bf.NATIVE_DIRECTORY / name for name in bf.POSIX_SOURCES)]
     output = tmp_path_factory.mktemp("runtime") / "runtime.o"
-    return compile_native(output, sources, *SANITIZERS, "-r", "-nostdlib", *toy_flags)
+    return compile_native(output, sources, *SANITIZERS, "-r", "-nostdlib", *toy_flags, "-DTOY_SPECULATES")
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
     return toy_grammars(tmp_path_factory.mktemp("files"))
 
 
 def test_every_allocation_and_every_call_may_fail(
-    compile_native: Callable[..., Path], runtime: Path, files: tuple[Path, Path, Path], tmp_path: Path
+    compile_native: Callable[..., Path], runtime: Path, files: tuple[Path, ...], tmp_path: Path
 ) -> None:
     sources = [HERE / "faults.c", HERE / "wrapped.c", runtime]
     program = compile_native(tmp_path / "faults", sources, *SANITIZERS, "-pthread", *wraps(*CALLS))
@@ -98,7 +101,7 @@ state_hash
 def runner(
     compile_native: Callable[..., Path],
     runtime: Path,
-    files: tuple[Path, Path, Path],
+    files: tuple[Path, ...],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
     """runner(place, error, *words): chimera-run in which a call fails, in the folder of its bundle.
@@ -159,7 +162,7 @@ def test_chimera_run_says_what_failed(
 
 
 def test_output_that_cannot_be_written_is_an_error(
-    compile_native: Callable[..., Path], runtime: Path, files: tuple[Path, Path, Path], tmp_path: Path
+    compile_native: Callable[..., Path], runtime: Path, files: tuple[Path, ...], tmp_path: Path
 ) -> None:
     for file in files:
         shutil.copy(file, tmp_path)

@@ -196,17 +196,21 @@ def deep_trie(vocabulary: Vocabulary, digest: str) -> bytes:
     return pack_bytes(Pack((automaton,), replace(vocabulary, trie=nodes, rest=nodes), digest))
 
 
-def toy_grammars(folder: Path) -> tuple[Path, Path, Path]:
-    """Files of the toy model: weights, the tokenizer that the targets have, and a pack for it; with checksums."""
+def toy_grammars(folder: Path) -> tuple[Path, ...]:
+    """Files of the toy model: weights, the tokenizer of the targets, a pack and a bank for it; with checksums."""
     tokenizer = _tokenizer(_PIECES)
     vocabulary = vocabulary_of(tokenizer.tokens)
     automata = tuple(with_masks(automaton, vocabulary) for automaton in _automata().values())
-    pack = Pack(automata, vocabulary, bf.contents_sha256(tokenizer_sections(tokenizer)))
-    weights = bf.container_bytes("b158", toy_weights(), {bf.KEY_CONFIG: "ab" * 32})
-    paths = folder / "weights", folder / "tokenizer", folder / "pack"
-    for path, data in zip(paths, (weights, _container(tokenizer), pack_bytes(pack)), strict=True):
-        path.write_bytes(data)
-    return paths
+    digest = bf.contents_sha256(tokenizer_sections(tokenizer))
+    files = {
+        "weights": bf.container_bytes("b158", toy_weights(), {bf.KEY_CONFIG: "ab" * 32}),
+        "tokenizer": _container(tokenizer),
+        "pack": pack_bytes(Pack(automata, vocabulary, digest)),
+        "bank": bank_bytes(random_bank(30, 30, 60, digest)[0]),
+    }
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return tuple(folder / name for name in files)
 
 
 def tokenizer_with_rules(path: Path) -> Path:

@@ -1,6 +1,6 @@
 /* Every allocation and every call of the system in turn fails, once and from then on: a clean error, and nothing is left.
  *
- * faults WEIGHTS TOKENIZER PACK   prints for each story how many places can fail; the story runs once for each
+ * faults WEIGHTS TOKENIZER PACK BANK RULES   prints for each story how many places can fail; the story runs once for each
  */
 #include "wrapped.h"
 
@@ -10,8 +10,8 @@
 #include "../../runtime/native/hostile.h"
 #include "chm_grammar.h"
 
-static const char *weights_path, *tokenizer_path;
-static buffer weights, tokenizer, pack_file, rules;
+static const char *weights_path, *tokenizer_path, *bank_path;
+static buffer weights, tokenizer, pack_file, bank_file, rules;
 
 static void check(bool good, const char *what, int line) {
   if (good) return;
@@ -131,10 +131,11 @@ static int32_t use_grammar(chm_bundle *bundle, chm_pack *pack, const char *name)
   CHECK(!status == (grammar != NULL));
   if (!status) status = chm_session_open(bundle, NULL, &session);
   if (session) {
+    status = chm_grammar_set_words(grammar, 0, (const uint8_t *)"red lamps", 9);
     uint32_t now = calls;
     CHECK(!chm_session_set_grammar(session, grammar) && !chm_session_decode(session, 3));
-    CHECK(!chm_session_begin_generation(session, 60));
-    for (int i = 0; i < 20; ++i) CHECK(chm_session_generate(session, &token) <= CHM_FINISHED);
+    if (!status) CHECK(!chm_session_begin_generation(session, 90));
+    for (int i = 0; !status && i < 20; ++i) CHECK(chm_session_generate(session, &token) <= CHM_FINISHED);
     CHECK(calls == now); /* nothing is allocated for a token */
   }
   CHECK(!chm_session_close(session) && !chm_grammar_close(grammar));
@@ -152,6 +153,43 @@ static int32_t grammar_story(void) {
   for (int32_t i = 0; !status && i < chm_pack_count(pack); ++i) status = use_grammar(bundle, pack, chm_pack_name(pack, i));
   if (pack) CHECK(!chm_pack_close(pack));
   if (base) CHECK(!chm_pack_close(base));
+  if (bundle) CHECK(!chm_bundle_close(bundle));
+  return status;
+}
+
+static int32_t names_story(void) {
+  static const char json[] = "{\"floors\":[\"top\"],\"entities\":[{\"name\":\"lamp\",\"area\":\"hall\"}]}";
+  chm_bundle *bundle;
+  chm_session *session = NULL;
+  chm_names *names = NULL;
+  int32_t status = open_bundle(&bundle);
+  if (!status) status = chm_names_open((const uint8_t *)json, sizeof json - 1, &allocator, &names);
+  CHECK(!status == (names != NULL));
+  if (!status) status = chm_session_open(bundle, NULL, &session);
+  if (!status) status = chm_session_tell_names(session, names);
+  if (session) CHECK(!chm_session_decode(session, 3) && !chm_session_close(session)); /* it can still be used */
+  chm_names_close(names);
+  if (bundle) CHECK(!chm_bundle_close(bundle));
+  return status;
+}
+
+static int32_t bank_story(void) {
+  chm_bundle *bundle;
+  chm_session *session = NULL;
+  chm_bank *banks[2] = {NULL, NULL};
+  int32_t token, status = open_bundle(&bundle);
+  if (!status) status = chm_bank_open(bundle, bank_file.data, bank_file.size, 0, NULL, &banks[0]);
+  if (!status) status = chm_bank_open_file(bundle, bank_path, 0, NULL, &banks[1]);
+  CHECK(!status == (banks[1] != NULL));
+  if (!status) status = chm_session_open(bundle, NULL, &session);
+  if (session) {
+    uint32_t now = calls;
+    CHECK(!chm_session_set_bank(session, banks[1]) && !chm_session_set_speculation(session, 20) && !chm_session_decode(session, 3));
+    for (int i = 0; i < 20; ++i) CHECK(!chm_session_begin_generation(session, 9) && !chm_session_generate(session, &token));
+    CHECK(calls == now && !chm_session_close(session)); /* nothing is allocated for a guess */
+  }
+  for (int i = 0; i < 2; ++i)
+    if (banks[i]) CHECK(!chm_bank_close(banks[i]));
   if (bundle) CHECK(!chm_bundle_close(bundle));
   return status;
 }
@@ -236,26 +274,32 @@ static void fail_calls(const char *name, int32_t (*story)(void), bool tolerated)
 }
 
 int main(int count, char **arguments) {
-  if (count != 5) return 2;
+  if (count != 6) return 2;
   weights_path = arguments[1];
   tokenizer_path = arguments[2];
   weights = read_file(arguments[1]);
   tokenizer = read_file(arguments[2]);
+  bank_path = arguments[4];
   pack_file = read_file(arguments[3]);
-  rules = read_file(arguments[4]);
+  bank_file = read_file(bank_path);
+  rules = read_file(arguments[5]);
   fail_allocations("bundle", bundle_story);
   fail_allocations("files", files_story);
   fail_allocations("session", session_story);
   fail_allocations("encode", encode_story);
   fail_allocations("rules", rules_story);
   fail_allocations("grammar", grammar_story);
+  fail_allocations("names", names_story);
+  fail_allocations("bank", bank_story);
   fail_allocations("threads", threads_story);
   fail_calls("open-files", files_story, false);
+  fail_calls("open-bank", bank_story, false);
   fail_calls("start-threads", threads_story, false);
   fail_calls("count-cores", cores_story, true);
   free(weights.data);
   free(tokenizer.data);
   free(pack_file.data);
+  free(bank_file.data);
   free(rules.data);
   return 0;
 }
