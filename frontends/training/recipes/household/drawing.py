@@ -33,6 +33,7 @@ from chimerac.frontends.training.recipes.household.dwellings import (
     known_names,
     of_domain,
 )
+from chimerac.frontends.training.recipes.household.items import ITEMS
 
 #: What is answered where a request is no command, names nothing that there is, or more than one thing.
 REFUSED: Final = "OutOfDomain"
@@ -46,7 +47,7 @@ _LIGHT: Final = (
 )
 _OPTIONAL: Final = 0.4
 _NUMBER_WORDS: Final = 0.2
-_TELLING: Final = 0.9  #: of the names without a home: nothing else says whether it is an area
+_TELLING: Final = 0.9  #: of the names of things without a home; those of areas always tell what they are
 _LISTED: Final = {
     "message": w.MESSAGES,
     "timer_name": w.TIMERS,
@@ -60,18 +61,29 @@ _LISTED: Final = {
     "noun": w.NOUNS,
     "adjective": w.ADJECTIVES,
 }
-_OUTSIDE: Final = 0.1  #: share of commands to a home that name a thing or an area which it has not
+_OUTSIDE: Final = 0.16  #: share of commands to a home that name a thing or an area which it has not
+_NEAR: Final = 0.35  #: of these names: one of the home with another word in the place of one of its words
 
 
 @dataclass(frozen=True)
 class Command:
-    """A request and its meaning. ``free``: the answer copies words of it; ``template``: id of its template."""
+    """A request and its meaning.
+
+    Attributes:
+        free: the answer copies words of the request. template: id of its template.
+        parts: the request in pieces, and whether each is a value rather than words of the template.
+        form: the request with marks in place of names, numbers and open words; meaning: its answer with such marks.
+            Two commands of one form and different meanings can't be told apart.
+    """
 
     text: str
     intent: str
     slots: Mapping[str, Any]
     template: str
     free: bool = False
+    parts: tuple[tuple[str, bool], ...] = ()
+    form: str = ""
+    meaning: str = ""
 
     @property
     def json(self) -> str:
@@ -102,16 +114,19 @@ class Drawer:
         """A sentence of a template, or None where it cannot be told of the home."""
         draft = _Draft(self, template, home)
         draft.walk(template.tree)
-        text = re.sub(r"\s+", " ", "".join(draft.texts)).strip()
+        text = _spaced(draft.texts)
         if not text or draft.failed or len(text.encode()) > 300:
             return None
+        parts = tuple(zip(draft.texts, (bool(mark) for mark in draft.marks), strict=True))
         if draft.outside:
-            return Command(text, NO_DEVICE, {}, template.id)
+            return Command(text, NO_DEVICE, {}, template.id, parts=parts)
         slots = {**template.fixed, **draft.slots}
         thing = draft.thing
         if thing is not None and area_counts(home)[thing.name] > 1 and "area" not in slots:
-            return Command(text, AMBIGUOUS, {"name": thing.name}, template.id)
-        return Command(text, template.intent, slots, template.id, draft.free)
+            return Command(text, AMBIGUOUS, {"name": thing.name}, template.id, parts=parts)
+        form = _spaced([mark or said for said, mark in zip(draft.texts, draft.marks, strict=True)]).lower()
+        meaning = json_text(template.intent, {**slots, **dict.fromkeys(draft.marked, "")})
+        return Command(text, template.intent, slots, template.id, draft.free, parts, form, meaning)
 
     def closed(self, name: str) -> list[tuple[Node, Any]]:
         """The values of a list of the package."""
@@ -173,6 +188,8 @@ class _Draft:
     def __init__(self, drawer: Drawer, template: Template, home: Dwelling) -> None:
         self._drawer, self._template, self._home, self._random = drawer, template, home, drawer.random
         self.texts: list[str] = []
+        self.marks: list[str] = []  #: of each text; "" for words of the template and of fixed values
+        self.marked: set[str] = set()  #: slots whose values are no fixed ones
         self.slots: dict[str, Any] = {}
         self.thing: Thing | None = None
         self.failed = self.outside = self.free = False
@@ -180,7 +197,7 @@ class _Draft:
     def walk(self, node: Node) -> None:
         match node:
             case Text(text):
-                self.texts.append(text)
+                self._say(text)
             case Slot(list_name, slot):
                 self._fill(list_name, slot)
             case Choice(items, optional):
@@ -191,11 +208,16 @@ class _Draft:
                 for item in self._random.sample(items, len(items)) if shuffled else items:
                     self.walk(item)
 
+    def _say(self, text: str, mark: str = "") -> None:
+        self.texts.append(text)
+        self.marks.append(mark)
+
     def _fill(self, list_name: str, slot: str) -> None:
         value: Any
         copied = copied_from(self._drawer.package, slot, list_name)
+        mark = f"{{{copied}}}"
         if copied == "names":
-            said, value = self._thing(("light",) if list_name == _LIGHT else ())
+            said, value, mark = self._thing(("light",) if list_name == _LIGHT else ())
         elif copied == "areas":
             said, value = self._area()
         elif copied == "floors":
@@ -204,44 +226,63 @@ class _Draft:
             said = value = self._free_text(list_name)
             slot = open_slot(slot, list_name)
         elif limits := self._drawer.limits(list_name):
-            said, value = self._drawer.number(limits)
+            (said, value), mark = self._drawer.number(limits), "{number}"
         else:
-            node, value = self._random.choice(self._drawer.closed(list_name))
-            before = len(self.texts)
-            self.walk(node)
-            said = " ".join("".join(self.texts[before:]).split())
-            del self.texts[before:]
-        self.texts.append(said)
+            said, value, mark = *self._listed(list_name), ""
+        self._say(said, mark)
         self.slots[slot] = value
+        if mark:
+            self.marked.add(slot)
 
-    def _thing(self, domains: Sequence[str]) -> tuple[str, str]:
+    def _listed(self, list_name: str) -> tuple[str, Any]:
+        """A fixed value of a list, as it is said and as it is meant."""
+        node, value = self._random.choice(self._drawer.closed(list_name))
+        before = len(self.texts)
+        self.walk(node)
+        said = " ".join("".join(self.texts[before:]).split())
+        del self.texts[before:], self.marks[before:]
+        return said, value
+
+    def _thing(self, domains: Sequence[str]) -> tuple[str, str, str]:
+        """What a thing is called here, its name, and the mark of its kind."""
         domains = domains or self._template.domains
         fitting = of_domain(self._home, domains)
         area = self.slots.get("area")
         fitting = [one for one in fitting if area is None or one.area == area]
         if not self._home.things:
             self.free = True
-            said = self._drawer.names.name(self._random.choice(domains or ("",)), telling=_TELLING)
-            return said, said
+            kind = self._random.choice(domains or ("",))
+            tells = self._random.random() < _TELLING
+            said = self._drawer.names.name(kind, telling=float(tells))
+            return said, said, f"{{{kind if tells and self._drawer.names.tells(kind) else 'names'}}}"
         if not fitting or self._random.random() < _OUTSIDE:
-            self.outside = True
             self.failed |= self._random.random() > _OUTSIDE and not fitting
-            said = self._drawer.names.name(self._random.choice(domains or ("",)))
-            self.failed |= said.lower() in known_names(self._home)
-            return said, ""
+            return self._outside(self._random.choice(domains or ("",))), "", "{names}"
         self.thing = self._random.choice(fitting)
-        return self._said(self.thing.name, self.thing.aliases), self.thing.name
+        return self._said(self.thing.name, self.thing.aliases), self.thing.name, f"{{{self.thing.domain}}}"
+
+    def _outside(self, kind: str) -> str:
+        """A name of nothing in the home; often like one of something there."""
+        self.outside = True
+        known = known_names(self._home)
+        said = self._drawer.names.name(kind)
+        if self._random.random() < _NEAR:
+            own = [one.name for one in self._home.things] if kind != "area" else [name for name, _ in self._home.areas]
+            words = self._random.choice(own).split(" ") if own else []
+            other = self._drawer.names.word()
+            if len(words) > 1 and not any(other in name for name in known):
+                words[self._random.randrange(len(words))] = other
+                said = " ".join(words)
+        self.failed |= said.lower() in known
+        return said
 
     def _area(self) -> tuple[str, str]:
         if not self._home.areas:
             self.free = True
-            said = self._drawer.names.name("area", telling=_TELLING)
+            said = self._drawer.names.name("area", telling=1.0)
             return said, said
         if self.thing is None and self._random.random() < _OUTSIDE:
-            self.outside = True
-            said = self._drawer.names.name("area")
-            self.failed |= said.lower() in known_names(self._home)
-            return said, ""
+            return self._outside("area"), ""
         if self.thing is not None and self.thing.area:
             name = self.thing.area
             aliases = dict(self._home.areas).get(name, ())
@@ -275,7 +316,15 @@ class _Draft:
             if listed is not None:
                 amount = f"{source.choice(w.AMOUNTS)} " if "item" in list_name and source.random() < 0.3 else ""
                 return amount + listed
+        if "item" in list_name and source.random() < 0.6:
+            found = names.listed(ITEMS.get(self._drawer.language, w.GOODS))
+            if found is not None:
+                return found
         return " ".join(names.name() for _ in range(source.choice((1, 1, 2, 3))))
+
+
+def _spaced(texts: Iterable[str]) -> str:
+    return re.sub(r"\s+", " ", "".join(texts)).strip()
 
 
 def copied_from(package: Package, slot: str, list_name: str) -> str:

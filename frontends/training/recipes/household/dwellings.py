@@ -8,6 +8,7 @@ sentences of the language, and words made of pairs of letters as they stand in t
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 import re
 import zlib
@@ -45,6 +46,8 @@ def _title(name: str) -> str:
 _STYLES: Final = (_plain, _plain, _capital, _title, _title)
 _ODD: Final = 0.1  #: share of names that are not in the style of the home
 _TELLING: Final = 0.65  #: share of names that tell what a thing is
+_TRIES: Final = 50  #: draws of a name that tells what a thing is
+_COMMON: Final = 0.25  #: share of the words of other names that are words of commands
 _WORD: Final = re.compile(r"[^\W\d_]{2,}")
 _SIGNS: Final = ("{} 2", "{} #1", "{} (old)", "{}'s", "{} 1.5", "ø {}")
 _HOSTILE: Final = (
@@ -115,13 +118,36 @@ class NameSource:
         """A name of a thing of a domain, of an area ("area"), or of anything.
 
         Args:
-            telling: share of names that tell what it is. style: how most are written; any style by default.
+            telling: share of names that tell what it is, if there are words of its kind.
+            style: how most are written; any style by default.
         """
-        while True:
-            found = self._telling(kind) if self._random.random() < telling else self._any()
+        for tried in itertools.count():  # all words of a kind may be held out
+            told = tried < _TRIES and self._random.random() < telling and (kind in ("", "area") or self.tells(kind))
+            found = self._telling(kind) if told else self._any()
             found = self._random.choice(_STYLES if style is None or self._random.random() < _ODD else (style,))(found)
             if 1 < len(found.encode()) <= 60 and is_held_out(found) == self._held_out:
                 return found
+        raise AssertionError  # there is no last count
+
+    def tells(self, kind: str) -> bool:
+        """Whether there are words of this kind of thing alone."""
+        return kind in self._lexicon.heads
+
+    def word(self) -> str:
+        """One lower-case word of training or held out, as the names are."""
+        while True:
+            found = self._word()
+            if is_held_out(found) == self._held_out:
+                return found
+
+    def invented(self) -> str:
+        """A word that means nothing."""
+        if self._english:
+            return made_up_word(self._random)
+        made, sign = "", "^"
+        while (sign := self._random.choice(self._pairs.get(sign, ["$"]))) != "$" and len(made) < 12:
+            made += sign
+        return made
 
     def floor(self) -> str:
         """A floor: these have few names in any home, so none is held out."""
@@ -134,7 +160,7 @@ class NameSource:
 
     def _telling(self, kind: str) -> str:
         source, lexicon = self._random, self._lexicon
-        head = source.choice(lexicon.rooms if kind == "area" else lexicon.heads.get(kind, lexicon.others))
+        head = source.choice(lexicon.rooms if kind == "area" else lexicon.heads[kind] if kind else lexicon.others)
         if self._english:
             before = f"{source.choice((*w.ADJECTIVES, *w.NOUNS))} " if source.random() < 0.7 else ""
             before = f"{source.choice(w.PEOPLE)}'s " if source.random() < 0.15 else before
@@ -164,13 +190,9 @@ class NameSource:
 
     def _word(self) -> str:
         source = self._random
-        if source.random() < 0.4:
+        if source.random() < _COMMON:
             return source.choice(self._words)
-        if self._english:
-            return made_up_word(source)
-        made, sign = "", "^"
-        while (sign := source.choice(self._pairs.get(sign, ["$"]))) != "$" and len(made) < 12:
-            made += sign
+        made = self.invented()
         return made if len(made) > 1 else source.choice(self._words)
 
 
@@ -216,8 +238,8 @@ def _aliases(names: NameSource, kind: str, source: random.Random, called: set[st
 
 
 def sizes(source: random.Random) -> int:
-    """How many things a home has: half have up to three, a third 8 or more, an eighth 50 or more, up to MOST."""
-    return min(MOST, int(2 ** (source.random() ** 2.4 * 7.7)))
+    """How many things a home has: half have one to three, a quarter 8 or more, a tenth 50 or more, up to MOST."""
+    return min(MOST, int(2 ** (source.random() ** 3 * 7.7)))
 
 
 def of_domain(home: Dwelling, domains: Sequence[str]) -> list[Thing]:

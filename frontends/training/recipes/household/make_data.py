@@ -24,8 +24,10 @@ from chimerac.frontends.training.recipes.home.templates import Package, load_pac
 from chimerac.frontends.training.recipes.home.tokens import FastEncoder, train_tokenizer
 from chimerac.frontends.training.recipes.household import noise
 from chimerac.frontends.training.recipes.household.answers import answer_schema
-from chimerac.frontends.training.recipes.household.drawing import letters
+from chimerac.frontends.training.recipes.household.drawing import letters, sources
+from chimerac.frontends.training.recipes.household.dwellings import NameSource
 from chimerac.frontends.training.recipes.household.phrases import LANGUAGES
+from chimerac.frontends.training.recipes.household.readings import Readings
 from chimerac.frontends.training.recipes.household.requests import HOMES, RULES, Requests, Row, draw, tidied
 from chimerac.runtime.reference.tokenizer import Tokenizer, write_tokenizer
 
@@ -40,6 +42,7 @@ _PRETRAIN_TOKENS: Final = 5_000_000
 _FEWEST: Final = 0.0002  #: times per request that a learnt token is there
 _LETTER_TIMES: Final = 60  #: each letter of all languages counts as if it was there so often
 
+Tokens = npt.NDArray[np.uint16]
 Prefixes = Mapping[tuple[str, int], str]  #: language, number of a home → the text of its names
 
 
@@ -67,9 +70,11 @@ def make_data(
     out.mkdir(parents=True, exist_ok=True)
     packages = {language: load_package(language) for language in languages}
     progress(f"read the templates of {len(packages)} languages")
-    valid, homes, taken = _validation(packages, validation, seed)
+    readings = {language: _readings(package, language, seed) for language, package in packages.items()}
+    progress("found what the templates of each language have in common")
+    valid, homes, taken = _validation(packages, readings, validation, seed)
     progress("drew validation rows")
-    train, prefixes = _training(packages, rows, seed, taken)
+    train, prefixes = _training(packages, readings, rows, seed, taken)
     progress(f"drew {len(train)} training rows")
     plain = _tokenizer(train, prefixes, letters(packages.values()), vocabulary)
     write_tokenizer(out / "tokenizer.model", replace(plain, rules=RULES))
@@ -111,8 +116,13 @@ def _shares(languages: Sequence[str], count: int) -> dict[str, int]:
 Homes = dict[tuple[str, str, int], tuple[int, dict[str, Any]]]
 
 
+def _readings(package: Package, language: str, seed: int) -> Readings:
+    source = random.Random(f"{seed} readings {language}")
+    return Readings(package, language, NameSource(sources(package), language, source, held_out=False), source)
+
+
 def _validation(
-    packages: Mapping[str, Package], count: int, seed: int
+    packages: Mapping[str, Package], readings: Mapping[str, Readings], count: int, seed: int
 ) -> tuple[dict[str, list[tuple[str, Row]]], Homes, set[str]]:
     """Rows by the name of their file, each with the name of its source; the homes that they need; all texts."""
     forms = {
@@ -126,8 +136,15 @@ def _validation(
     taken: set[str] = set()
     for language, share in _shares(list(packages), count).items():
         for name, (templates, names, noises) in forms.items():
-            held = {"held_templates": templates, "held_names": names}
-            source = Requests(packages[language], language, f"{seed} {name}", **held, homes=2 + share // 3)
+            source = Requests(
+                packages[language],
+                language,
+                f"{seed} {name}",
+                held_templates=templates,
+                held_names=names,
+                homes=2 + share // 3,
+                readings=readings[language],
+            )
             drawn = draw(source, share, taken, _any, noises=noises, share=1.0 if name == "noise" else 0.35)
             for row in drawn:
                 if row.home >= 0:
@@ -141,13 +158,20 @@ def _any(row: Row) -> bool:
 
 
 def _training(
-    packages: Mapping[str, Package], count: int, seed: int, taken: set[str]
+    packages: Mapping[str, Package], readings: Mapping[str, Readings], count: int, seed: int, taken: set[str]
 ) -> tuple[list[Row], dict[tuple[str, int], str]]:
     rows: list[Row] = []
     prefixes: dict[tuple[str, int], str] = {}
     for language, share in _shares(list(packages), count).items():
-        held = {"held_templates": False, "held_names": False}
-        source = Requests(packages[language], language, f"{seed} train", **held, homes=max(HOMES, share // _PER_HOME))
+        source = Requests(
+            packages[language],
+            language,
+            f"{seed} train",
+            held_templates=False,
+            held_names=False,
+            homes=max(HOMES, share // _PER_HOME),
+            readings=readings[language],
+        )
         rows += draw(source, share, set(taken), _any, most=_MOST_TIMES)
         prefixes |= {(language, number): home.names.prefix for number, home in enumerate(source.homes)}
     random.Random(f"{seed} order").shuffle(rows)
@@ -169,25 +193,26 @@ class _Encoder:
     def __init__(self, plain: Tokenizer) -> None:
         self._encoder = FastEncoder(plain)
         self.answer, self.end, self.pad = (special.id for special in plain.specials)
-        self._prefixes: dict[str, list[int]] = {"": []}
+        self._prefixes: dict[str, Tokens] = {"": np.zeros(0, np.uint16)}
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str) -> Tokens:
         """Tokens of a tidy text."""
-        return list(self._encoder.encode([text])[0].tolist())
+        return self._encoder.encode([text])[0].astype(np.uint16)
 
-    def row(self, prefix: str, row: Row) -> tuple[list[int], int]:
+    def row(self, prefix: str, row: Row) -> tuple[Tokens, int]:
         """The tokens of a row, and where its answer begins."""
         if prefix not in self._prefixes:
             self._prefixes[prefix] = self.encode(prefix)
-        asked = [*self._prefixes[prefix], *self.encode(tidied(row.text)), self.answer]
-        return [*asked, *self.encode(row.json), self.end], len(asked)
+        asked = self._prefixes[prefix], self.encode(tidied(row.text)), np.array([self.answer], np.uint16)
+        tokens = np.concatenate([*asked, self.encode(row.json), np.array([self.end], np.uint16)])
+        return tokens, sum(map(len, asked))
 
 
 def _write_training(
     out: Path, rows: Sequence[Row], prefixes: Prefixes, encoder: _Encoder, seed: int
 ) -> dict[str, dict[str, int]]:
-    held: dict[str, list[tuple[list[int], int]]] = {name: [] for name in SETS}
-    left_out, running = 0, list[int]()
+    held: dict[str, list[tuple[Tokens, int]]] = {name: [] for name in SETS}
+    left_out, running, count = 0, list[Tokens](), 0
     for row in rows:
         tokens, start = encoder.row(prefixes.get((row.language, row.home), ""), row)
         name = next((name for name, most in SETS.items() if len(tokens) <= most), None)
@@ -195,9 +220,10 @@ def _write_training(
             left_out += 1
             continue
         held[name].append((tokens, start))
-        if len(running) < _PRETRAIN_TOKENS and len(tokens) <= SETS["middle"]:
-            running += tokens
-    np.array(running, "<u2").tofile(out / "pretrain.bin")
+        if count < _PRETRAIN_TOKENS and len(tokens) <= SETS["middle"]:
+            running.append(tokens)
+            count += len(tokens)
+    np.concatenate(running).astype("<u2").tofile(out / "pretrain.bin")
     sizes = {}
     for name, found in held.items():
         (out / name).mkdir(exist_ok=True)
@@ -205,7 +231,7 @@ def _write_training(
     return {**sizes, "left out": {"rows": left_out}}
 
 
-def _write_rows(path: Path, rows: Sequence[tuple[list[int], int]], pad: int) -> dict[str, int]:
+def _write_rows(path: Path, rows: Sequence[tuple[Tokens, int]], pad: int) -> dict[str, int]:
     lengths = np.array([len(tokens) for tokens, _ in rows], np.int32)
     table: npt.NDArray[np.uint16] = np.full((len(rows), int(lengths.max(initial=2))), pad, np.uint16)
     for number, (tokens, _) in enumerate(rows):

@@ -7,7 +7,7 @@ from typing import Final
 
 from chimerac.frontends.training.recipes.household.phrases import PHRASES, UNSPACED, WAKE
 
-KINDS: Final = ("unmarked", "typo", "hesitation", "wake", "polite", "spaces", "quotes", "upper", "homophone")
+KINDS: Final = ("unmarked", "typo", "hesitation", "wake", "polite", "spaces", "quotes", "upper", "homophone", "split")
 HELD_OUT: Final = ("stutter", "joined", "doubled")
 _HOMOPHONES: Final = {
     "to": "too", "for": "four", "light": "lite", "lights": "lites", "their": "there", "blue": "blew", "red": "read",
@@ -21,7 +21,9 @@ _BEFORE: Final = (
 )  # fmt: skip
 _AFTER: Final = ("please", "thanks", "thank you", "if you can", "for me", "will you", "right now", "would you")
 #: Kinds that change letters of words that a free answer would have to copy.
-CHANGES_WORDS: Final = frozenset({"typo", "homophone", "joined", "doubled", "upper"})
+CHANGES_WORDS: Final = frozenset({"typo", "homophone", "split", "joined", "doubled", "upper"})
+_SECOND_TYPO: Final = 0.3  #: share of the longer texts with a typo that get another one
+_LONGER: Final = 24  #: letters
 
 
 def noisy(text: str, kind: str, language: str, source: random.Random, *, behind: bool = True) -> str:
@@ -49,8 +51,19 @@ def noisy(text: str, kind: str, language: str, source: random.Random, *, behind:
                 " ".join(_HOMOPHONES.get(word.lower(), word) for word in text.split(" ")) if language == "en" else text
             )
         case "stutter":
-            return _between(text, source.choice(text.split(" ")), gap, source)
+            return _twice(text, gap, source)
+        case "typo" if len(text) >= _LONGER and source.random() < _SECOND_TYPO:
+            text = _misspelt(text, kind, source)
     return _misspelt(text, kind, source)
+
+
+def _twice(text: str, gap: str, source: random.Random) -> str:
+    """One word said twice; the first two signs where words are not apart."""
+    if not gap:
+        return text[:2] + text
+    words = text.split(" ")
+    place = source.randrange(len(words))
+    return " ".join((*words[: place + 1], *words[place:]))
 
 
 def _politely(text: str, language: str, gap: str, source: random.Random, behind: bool) -> str:
@@ -76,6 +89,8 @@ def _misspelt(text: str, kind: str, source: random.Random) -> str:
     if not places:
         return text
     k = source.choice(places)
+    if kind == "split":
+        return f"{text[: k + 1]} {text[k + 1 :]}"
     if kind == "doubled":
         return text[:k] + text[k] + text[k:]
     match source.randrange(3):

@@ -13,14 +13,17 @@ import pytest
 from chimerac.compiler.packaging.grammar_packs import compiled
 from chimerac.frontends.grammar.schema import schema_grammar
 from chimerac.frontends.training.recipes.home.split import held_out_templates
-from chimerac.frontends.training.recipes.home.templates import Package, load_package, slots_of
+from chimerac.frontends.training.recipes.home.templates import Package, Template, Text, load_package, slots_of
 from chimerac.frontends.training.recipes.household import noise
 from chimerac.frontends.training.recipes.household.answers import answer_schema
+from chimerac.frontends.training.recipes.household.chat import CHAT
 from chimerac.frontends.training.recipes.household.drawing import Drawer, letters, sources
 from chimerac.frontends.training.recipes.household.dwellings import Dwelling, NameSource, Thing, dwelling, is_held_out
+from chimerac.frontends.training.recipes.household.items import ITEMS
 from chimerac.frontends.training.recipes.household.lexicon import LEXICONS
 from chimerac.frontends.training.recipes.household.make_data import make_data
 from chimerac.frontends.training.recipes.household.phrases import LANGUAGES, PHRASES
+from chimerac.frontends.training.recipes.household.readings import Readings
 from chimerac.frontends.training.recipes.household.requests import Requests, draw, is_copied, tidied
 from chimerac.frontends.training.recipes.household.talk import TALK
 from chimerac.runtime.bundle_format.grammar_trie import vocabulary_of
@@ -165,6 +168,82 @@ def test_rows_fit_their_grammar(packages: dict[str, Package]) -> None:
             assert is_copied(row, home)
             kinds.add(row.kind)
     assert kinds >= {"command", "never", "past", "talk", "both", "hostile"}
+
+
+def test_sentences_that_are_no_commands_are_no_templates(packages: dict[str, Package]) -> None:
+    assert set(CHAT) == set(ITEMS) == set(LANGUAGES) - {"en"}
+    assert all(len(set(said)) == len(said) >= 18 and not any("{" in one for one in said) for said in CHAT.values())
+    for language, package in packages.items():
+        drawer = Drawer(package, language, names_for(package, language), random.Random(3))
+        said = set()
+        for template in package.templates:
+            for _ in range(6):
+                command = drawer.command(template, Dwelling((), ()))
+                said.add("" if command is None else command.text.lower())
+        assert not said & {one.lower() for one in CHAT[language]}
+
+
+def names_for(package: Package, language: str) -> NameSource:
+    return NameSource(sources(package), language, random.Random(2), held_out=False)
+
+
+def test_a_form_has_one_reading(packages: dict[str, Package]) -> None:
+    """Of two intents that are asked for in the same words, the one that is drawn more often stays."""
+    package = packages[SWEDISH]
+    words = Text("sluta med det där")
+    often, seldom = (
+        tuple(Template(f"{name}/{k}", name, name, "", words, {}, ()) for k in range(count))
+        for name, count in (("HassMediaPause", 16), ("HassTurnOff", 1))
+    )
+    own = Package((*often, *seldom), package.lists)
+    names = names_for(package, SWEDISH)
+    readings = Readings(own, SWEDISH, names, random.Random(6), draws=400)
+    drawer = Drawer(own, SWEDISH, names, random.Random(7))
+    home = Dwelling((), ())
+    stays, goes = drawer.command(often[0], home), drawer.command(seldom[0], home)
+    assert stays is not None
+    assert goes is not None
+    assert readings.agree(stays)
+    assert not readings.agree(goes)
+
+
+def test_forms_have_marks_for_names_and_numbers(packages: dict[str, Package]) -> None:
+    package = packages[SWEDISH]
+    drawer = Drawer(package, SWEDISH, names_for(package, SWEDISH), random.Random(5))
+    lamp = Thing("Stora Lampan", (), "light", "Kök")
+    home = Dwelling((lamp,), (("Kök", ()),))
+    found = [drawer.command(one, home) for one in package.templates]
+    forms = [one for one in found if one is not None and one.slots.get("name") == "Stora Lampan" and one.form]
+    assert len(forms) > 20
+    for one in forms:
+        assert "{light}" in one.form
+        assert "lampan" not in one.form
+        assert '"name":""' in one.meaning
+        assert one.text == " ".join("".join(text for text, _ in one.parts).split())
+
+
+def test_words_of_no_command_are_refused(packages: dict[str, Package]) -> None:
+    for language, package in packages.items():
+        requests = Requests(package, language, "unknown", held_templates=False, held_names=False)
+        rows = [row for row in draw(requests, 900, set(), lambda row: True) if row.kind == "unknown"]
+        assert len(rows) > 10
+        assert {row.intent for row in rows} == {"OutOfDomain"}
+
+
+def test_only_deeds_are_forbidden(packages: dict[str, Package]) -> None:
+    package = packages[SWEDISH]
+    asked = {one.id for one in package.templates if one.intent.startswith("HassGet")}
+    requests = Requests(package, SWEDISH, "deeds", held_templates=False, held_names=False)
+    rows = draw(requests, 900, set(), lambda row: True)
+    assert not any(row.template in asked for row in rows if row.kind in ("never", "past"))
+    assert any(row.template in asked for row in rows)
+
+
+def test_a_stutter_says_a_word_twice() -> None:
+    source = random.Random(1)
+    said = {noise.noisy("turn the lamp on", "stutter", "en", source) for _ in range(60)}
+    assert said == {"turn turn the lamp on", "turn the the lamp on", "turn the lamp lamp on", "turn the lamp on on"}
+    assert noise.noisy("打开灯", "stutter", CHINESE, source) == "打开打开灯"
 
 
 def test_the_files(tmp_path: Path, packages: dict[str, Package]) -> None:
