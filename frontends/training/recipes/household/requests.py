@@ -128,21 +128,28 @@ class Requests:
         row = Row(text, made.json, self.language, number, kind, chosen, made.template)
         return row if is_copied(row, home) else None
 
-    def _command(self, home: Dwelling, *, deed: bool = False) -> Command | None:
-        """A command that no other template means something else by. ``deed``: one that does more than tell what is."""
+    def _command(self, home: Dwelling, *, deed: bool = False, joined: bool = False) -> Command | None:
+        """A command that no other template means something else by.
+
+        Args:
+            deed: one that does more than tell what is. joined: one to stand beside another.
+        """
         for _ in range(_TRIES):
             own = self._random.choices(self._templates, self._weights)[0]
             if deed and (own[0].intent.startswith("HassGet") or own[0].intent in _LOOKED_UP):
                 continue
             found = self._drawer.command(self._random.choice(own), home)
-            if found is not None and (self._readings is None or self._readings.agree(found)):
+            if found is None or (joined and (found.free or found.intent == NO_DEVICE)):
+                continue
+            if self._readings is None or self._readings.agree(found):
                 return found
         return None
 
     def _made(self, kind: str, home: Dwelling) -> Command | None:
         if kind == "talk":
             return self._talked(home)
-        command = self._command(home, deed=kind in ("never", "past"))
+        joined = kind in ("both", "rather")
+        command = self._command(home, deed=kind in ("never", "past"), joined=joined)
         if command is None or kind == "command":
             return command
         refused = Command(command.text, REFUSED, {}, command.template)
@@ -155,11 +162,11 @@ class Requests:
                 return replace(refused, text=self._around(self._random.choice(said), command.text))
             case "hostile":
                 return replace(refused, text=self._random.choice(_ORDERS).format(command.json))
-        return self._joined(kind, command, self._command(home))
+        return self._joined(kind, command, self._command(home, joined=True))
 
     def _joined(self, kind: str, command: Command, other: Command | None) -> Command | None:
         """Two commands, or one in the place of another."""
-        if other is None or command.free or other.free or NO_DEVICE in (command.intent, other.intent):
+        if other is None:
             return None
         gap = "" if self.language in UNSPACED else " "
         between = self._random.choice(self._phrases.both if kind == "both" else self._phrases.rather)
