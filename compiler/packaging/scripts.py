@@ -1,20 +1,40 @@
-"""Scripts of the web as they are shipped: without the comments and the indentation that only readers need."""
+"""Scripts of the web as they are shipped: joined, without the comments and the indentation that only readers need."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-_COMMENT: Final = "//"
+from chimerac.compiler.packaging.joined import COMMENT, joined
+from chimerac.runtime.bundle_format import (
+    DEMO_FILES,
+    PAGE_DIRECTORY,
+    PAGE_FILES,
+    WEB_DIRECTORY,
+    WEB_FILES,
+    WEB_SHARED,
+)
+
+_SCRIPT: Final = ".mjs"
 
 
-def copy_script(source: Path, to: Path) -> None:
-    """Copy a file of the loader or the page, a script without its comments; other files as they are."""
-    if source.suffix == ".mjs":
-        to.write_text(without_comments(source.read_text("utf-8")), "utf-8")
-    else:
-        shutil.copyfile(source, to)
+def place_of(name: str) -> Path:
+    """A file of the loader or the page."""
+    found = WEB_DIRECTORY / name
+    return found if found.exists() else PAGE_DIRECTORY / name
+
+
+def write_web_files(folder: Path, names: Iterable[str]) -> None:
+    """Write some of ``WEB_FILES``, ``PAGE_FILES`` and ``DEMO_FILES``: scripts joined, other files as they are."""
+    every = [name for name in (*WEB_FILES, *PAGE_FILES, *DEMO_FILES) if name.endswith(_SCRIPT) and name != WEB_SHARED]
+    scripts = joined(every, WEB_SHARED, lambda name: without_comments(place_of(name).read_text("utf-8")))
+    for name in names:
+        if name in scripts:
+            (folder / name).write_text(scripts[name], "utf-8")
+        else:
+            shutil.copyfile(place_of(name), folder / name)
 
 
 def without_comments(text: str) -> str:
@@ -32,11 +52,11 @@ def without_comments(text: str) -> str:
         elif in_comment or bare.startswith("/*"):
             in_comment = "*/" not in bare
             continue
-        elif bare and (head or not bare.startswith(_COMMENT)):
-            head = head and bare.startswith(_COMMENT)
+        elif bare and (head or not bare.startswith(COMMENT)):
+            head = head and bare.startswith(COMMENT)
             kept.append(bare)
         else:
             continue
-        if line.count("`") % 2 and (in_text or not bare.startswith(_COMMENT)):
+        if line.count("`") % 2 and (in_text or not bare.startswith(COMMENT)):
             in_text = not in_text
     return "\n".join(kept) + "\n"

@@ -20,8 +20,8 @@ from chimerac.compiler.packaging.npm import (
 )
 from chimerac.compiler.packaging.options import npm_name, npm_name_of
 from chimerac.compiler.packaging.package import Job, Package
-from chimerac.compiler.packaging.scripts import copy_script
-from chimerac.runtime.bundle_format import DEMO_FILES, PAGE_DIRECTORY, PAGE_FILES, WEB_DIRECTORY, WEB_FILES
+from chimerac.compiler.packaging.scripts import place_of, write_web_files
+from chimerac.runtime.bundle_format import DEMO_FILES, PAGE_FILES, WEB_FILES
 
 #: Prompts that the page proposes: a list of texts.
 EXAMPLES: Final = "examples.json"
@@ -31,9 +31,7 @@ _DEMO_LINE: Final = re.compile(r".*<!-- demo -->\n")
 
 #: Everything that may be beside the model's code and data.
 PLACES: Final[Mapping[str, Path]] = {
-    **{name: WEB_DIRECTORY / name for name in WEB_FILES},
-    **{name: PAGE_DIRECTORY / name for name in (*PAGE_FILES, *DEMO_FILES)},
-    **{name: WEB_DIRECTORY / name for name in (INDEX, INDEX_TYPES, PACKAGE_FILE, EXAMPLES)},
+    name: place_of(name) for name in (*WEB_FILES, *PAGE_FILES, *DEMO_FILES, INDEX, INDEX_TYPES, PACKAGE_FILE, EXAMPLES)
 }
 
 
@@ -45,9 +43,9 @@ class WebPackage(CodePackage):
         folder, options, model = job.folder, job.options, job.model
         page, made = options.chosen_page, dict[str, str]()
         shown = {"none": (), "plain": PAGE_FILES, "demo": (*PAGE_FILES, *DEMO_FILES)}[page]
-        for name in (*(() if options.runtime else WEB_FILES), *shown):
-            copy_script(PLACES[name], folder / name)
-            made[name] = "runtime"
+        files = (*(() if options.runtime else WEB_FILES), *shown)
+        write_web_files(folder, files)
+        made |= dict.fromkeys(files, "runtime")
         if page == "plain":
             text = (folder / PAGE_INDEX).read_text("utf-8")
             (folder / PAGE_INDEX).write_text(_DEMO_LINE.sub("", text), "utf-8")

@@ -7,8 +7,8 @@ from pathlib import Path
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.packaging.npm import PACKAGE_FILE, runtime_package
 from chimerac.compiler.packaging.options import npm_name
-from chimerac.compiler.packaging.scripts import copy_script
-from chimerac.runtime.bundle_format import WEB_DIRECTORY, WEB_FILES
+from chimerac.compiler.packaging.scripts import write_web_files
+from chimerac.runtime.bundle_format import WEB_FILES
 
 
 def write_runtime(out: str | Path, *, package: str = "chimera-runtime") -> list[str]:
@@ -27,8 +27,7 @@ def write_runtime(out: str | Path, *, package: str = "chimera-runtime") -> list[
     npm, folder = npm_name(package), Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in WEB_FILES:
-            copy_script(WEB_DIRECTORY / name, folder / name)
+        write_web_files(folder, WEB_FILES)
         (folder / PACKAGE_FILE).write_text(runtime_package(npm, WEB_FILES), "utf-8")
     except OSError as error:
         raise UserError("CHM321", f"cannot write {folder}: {error.strerror or error}") from None

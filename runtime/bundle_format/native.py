@@ -88,70 +88,27 @@ SHARED_MEMORY_FLAGS: Final = (
     "-Wl,--export=__stack_pointer",
 )
 
-#: The loader: files of ``runtime/web`` that a web bundle carries next to its data.
+#: The script of a web bundle with the modules that several of its scripts import.
+WEB_SHARED: Final = "chimera-shared.mjs"
+#: The loader: files that a web bundle carries next to its data. All but ``WEB_SHARED`` are in ``runtime/web``; the
+#: scripts are shipped with the modules that they import.
 WEB_FILES: Final = (
-    "all.mjs",
-    "arguments.mjs",
-    "chat.mjs",
     "chimera.mjs",
     "chimera.d.mts",
+    WEB_SHARED,
     "compiler.d.mts",
     "compiler.mjs",
-    "compiler-automaton.mjs",
-    "compiler-characters.mjs",
-    "compiler-classes.mjs",
-    "compiler-formats.mjs",
-    "compiler-json.mjs",
-    "compiler-numbers.mjs",
-    "compiler-pack.mjs",
-    "compiler-regex.mjs",
-    "compiler-schema.mjs",
-    "compiler-tables.mjs",
-    "compiling.mjs",
-    "completions.mjs",
-    "engine.mjs",
-    "errors.mjs",
-    "files.mjs",
-    "generation.mjs",
-    "grammars.mjs",
     "host.mjs",
-    "library.mjs",
-    "loading.mjs",
-    "manifest.mjs",
-    "model.mjs",
-    "module.mjs",
-    "names.mjs",
-    "network.mjs",
-    "ports.mjs",
-    "proxy.mjs",
-    "refusing.mjs",
-    "self-test.mjs",
-    "sha256.mjs",
-    "slices.mjs",
-    "speculation.mjs",
-    "starting.mjs",
     "static.d.mts",
     "static.mjs",
-    "stops.mjs",
-    "store.mjs",
-    "tensors.mjs",
-    "texts.mjs",
-    "thread.mjs",
-    "threads.mjs",
-    "variants.mjs",
     "worker.d.mts",
     "worker.mjs",
-    "workers.mjs",
 )
 
 #: Files of ``runtime/web/page``: those of every page, and what the page ``demo`` has beside them.
-PAGE_FILES: Final = ("index.html", "page.mjs", "page-answer.mjs", "page-figures.mjs", "page.css")
+PAGE_FILES: Final = ("index.html", "page.mjs", "page.css")
 DEMO_FILES: Final = (
     "demo.mjs",
-    "demo-drawing.mjs",
-    "demo-house.mjs",
-    "demo-offline.mjs",
-    "demo-speech.mjs",
     "demo.css",
     "service-worker.mjs",
     "app.webmanifest",

@@ -5,7 +5,6 @@
 //   await model.dispose();
 //
 // The decode loop, the tokenizer and the sampler are C in the wasm module; JavaScript moves bytes in and out.
-import "./all.mjs";
 import { checkLoadOptions, kind, refuse } from "./arguments.mjs";
 import { WorkerError } from "./errors.mjs";
 import { addressesOf, cached, forget } from "./library.mjs";

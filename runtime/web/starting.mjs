@@ -1,12 +1,12 @@
 // Starting worker.mjs, wherever it is: beside this file, put elsewhere by a bundler, or imported by a script of the caller.
 import { started, workerFrom } from "./workers.mjs";
 
-const OWN_NAME = "/starting.mjs"; // of this file, unless a bundler has put it into another
+const OWN_NAMES = ["/starting.mjs", "/chimera-shared.mjs"]; // of this file, unless a bundler has put it into another
 
 /** Whether an address is that of this file, as it was. webpack puts the file's own address in its place, where it was built. */
 function isOwn(address) {
   const built = address.startsWith("file:") && globalThis.location?.protocol.startsWith("http");
-  return !built && address.split(/[?#]/)[0].endsWith(OWN_NAME);
+  return !built && OWN_NAMES.some((name) => address.split(/[?#]/)[0].endsWith(name));
 }
 
 function start(workerUrl) {

@@ -1,5 +1,4 @@
 // The loader with all that it loads later elsewhere, for service workers, which may not: what computes, and the compiler of grammars.
-import "./all.mjs";
 import { compileGrammar } from "./compiler.mjs";
 import { compileWith } from "./compiling.mjs";
 import { Host } from "./host.mjs";

@@ -1,5 +1,4 @@
 // The worker of a model, and of its threads: the first message says which. ports.mjs and threads.mjs are the other sides.
-import "./all.mjs";
 import { described } from "./errors.mjs";
 import { Host } from "./host.mjs";
 import { runThread } from "./thread.mjs";

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from faulty_server import FaultyServer, faulty
 
+from chimerac.compiler.packaging.scripts import write_web_files
 from chimerac.runtime import bundle_format as bf
 from chimerac.runtime import load
 
@@ -31,8 +32,7 @@ def site(wasm_toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The toy with its runtime and the test's pages; its weights come in small parts."""
     folder = tmp_path_factory.mktemp("site") / "toy"
     shutil.copytree(wasm_toy.folder, folder)
-    for name in bf.WEB_FILES:
-        shutil.copy(bf.WEB_DIRECTORY / name, folder / name)
+    write_web_files(folder, bf.WEB_FILES)
     files = [
         bf.chunked(entry, folder / entry.name, CHUNK) if entry.role == "weights" else entry
         for entry in wasm_toy.manifest.files

@@ -16,7 +16,7 @@ from web_tools import CHROMIUM, serving
 
 from chimerac.compiler.packaging.options import PackagingOptions
 from chimerac.compiler.packaging.package import Job
-from chimerac.compiler.packaging.scripts import copy_script
+from chimerac.compiler.packaging.scripts import without_comments
 from chimerac.compiler.packaging.web import WebPackage
 from chimerac.compiler.verbs.runtime import write_runtime
 from chimerac.runtime import bundle_format as bf
@@ -103,14 +103,12 @@ def test_a_package_without_loader_names_the_one_it_wants(wasm_toy: Any, tmp_path
 
 def test_scripts_are_the_same_without_comments(tmp_path: Path) -> None:
     """esbuild, which reads them as JavaScript, makes the same of both."""
-    names = [name for name in bf.WEB_FILES if name.endswith(".mjs")]
-    pages = [name for name in (*bf.PAGE_FILES, *bf.DEMO_FILES) if name.endswith(".mjs")]
-    sources = [*(bf.WEB_DIRECTORY / name for name in names), *(bf.PAGE_DIRECTORY / name for name in pages)]
+    sources = sorted(bf.WEB_DIRECTORY.rglob("*.mjs"))
     for source in sources:
         (tmp_path / "own").mkdir(exist_ok=True)
         (tmp_path / "shipped").mkdir(exist_ok=True)
         (tmp_path / "own" / source.name).write_bytes(source.read_bytes())
-        copy_script(source, tmp_path / "shipped" / source.name)
+        (tmp_path / "shipped" / source.name).write_text(without_comments(source.read_text("utf-8")), "utf-8")
     program = """
     import { readFileSync } from "node:fs";
     import { transformSync } from "esbuild";

@@ -1,5 +1,5 @@
 // The switch that keeps this page for use without a network: its files in a service worker, the model in the loader's store.
-import { element } from "./page-answer.mjs";
+import { element } from "./page.mjs";
 
 const SCRIPT = "service-worker.mjs";
 

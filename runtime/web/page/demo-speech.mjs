@@ -1,5 +1,5 @@
 // Speaking a prompt, where the browser recognises speech.
-import { element } from "./page-answer.mjs";
+import { element } from "./page.mjs";
 
 const WHY = { "not-allowed": "the microphone is not allowed", "no-speech": "nothing was heard", network: "the browser's recognition has no network", "audio-capture": "there is no microphone", "service-not-allowed": "the browser does not allow its recognition here", "language-not-supported": "the language is not known" };
 

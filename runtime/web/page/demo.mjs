@@ -3,8 +3,7 @@ import { drawHouse } from "./demo-drawing.mjs";
 import { applied, newHouse, readAnswer } from "./demo-house.mjs";
 import { offerOffline } from "./demo-offline.mjs";
 import { offerSpeech } from "./demo-speech.mjs";
-import { element } from "./page-answer.mjs";
-import { events, find, run, say, words } from "./page.mjs";
+import { element, events, find, run, say, words } from "./page.mjs";
 
 const EXAMPLES = "examples.json";
 const MOST_EXAMPLES = 12;

@@ -3,6 +3,8 @@ import { Chimera } from "./chimera.mjs";
 import { cutOff, element, markCut, show } from "./page-answer.mjs";
 import { instructions, setFigures, size, speedOf, threadsOf } from "./page-figures.mjs";
 
+export { element };
+
 export const find = (id) => document.getElementById(id);
 
 /** Tells of "loaded" ({ model }), "begun" ({ prompt }), "text" ({ text }) and "ended" ({ text, reason }), as events' detail. */

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from web_tools import Server, serving
 
+from chimerac.compiler.packaging.scripts import write_web_files
 from chimerac.runtime import bundle_format as bf
 
 
@@ -17,9 +18,6 @@ from chimerac.runtime import bundle_format as bf
 def server(wasm_toy: Any, tmp_path: Path) -> Iterator[Server]:
     folder = tmp_path / "site"
     shutil.copytree(wasm_toy.folder, folder)
-    for name in bf.WEB_FILES:
-        shutil.copy(bf.WEB_DIRECTORY / name, folder / name)
-    for name in (*bf.PAGE_FILES, *bf.DEMO_FILES):
-        shutil.copy(bf.PAGE_DIRECTORY / name, folder / name)
+    write_web_files(folder, (*bf.WEB_FILES, *bf.PAGE_FILES, *bf.DEMO_FILES))
     with serving(folder) as state:
         yield state

@@ -1,0 +1,139 @@
+// From the opening of a page to the first token of an answer, the model kept from before: web bundles in turns, each time in a new tab of
+// headless Chromium.
+//
+// usage: node page_start.mjs NODE_MODULES CHROMIUM ROUNDS PROMPT [threads=N] [latency=MS] BUNDLE…
+//
+// NODE_MODULES has playwright-core (tests/browser). The first visit of each bundle, which fills the caches, is shown alone. "wall" is
+// by the page's clock since its navigation began, "processor" what all processes of the browser used meanwhile; medians. Each round visits a
+// page with nothing but a worker that answers, too ("floor", of the first bundle's server): what a tab and a worker take by themselves.
+import { readFileSync, readdirSync, mkdtempSync, statSync } from "node:fs";
+import { createServer } from "node:http";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { basename, join, resolve } from "node:path";
+
+const [packages, executablePath, rounds, prompt, ...rest] = process.argv.slice(2);
+const settings = Object.fromEntries(rest.filter((one) => one.includes("=")).map((one) => one.split("=")));
+const bundles = rest.filter((one) => !one.includes("="));
+const { chromium } = createRequire(resolve(packages, "x.js"))("playwright-core");
+
+const TICK_MS = 10; // of /proc's clocks
+const TYPES = { js: "text/javascript", mjs: "text/javascript", json: "application/json", wasm: "application/wasm", html: "text/html", css: "text/css" };
+const PAGE = `<!doctype html><meta charset="utf-8"><title>start</title><script type="module">
+import { Chimera } from "./chimera.mjs";
+const { prompt, threads } = ${JSON.stringify({ prompt, threads: Number(settings.threads ?? 1) })};
+const scripts = performance.now();
+const model = await Chimera.load(new URL("./", location.href), { threads });
+const loaded = performance.now();
+let first = 0;
+for await (const { text } of model.generate(prompt)) { first ||= performance.now(); globalThis.answer = (globalThis.answer ?? "") + text; }
+globalThis.times = { scripts, loaded, first, ...model.storage };
+</script>`;
+
+const FLOOR = `<!doctype html><meta charset="utf-8"><title>floor</title><script type="module">
+const worker = new Worker("./floor.mjs", { type: "module" });
+worker.onmessage = () => { globalThis.times = { first: performance.now(), loaded: 0, scripts: 0 }; };
+</script>`;
+const WRITTEN = { "start.html": PAGE, "floor.html": FLOOR, "floor.mjs": "postMessage(0);" };
+
+/** Headers and bytes of a bundle's file, compressed where the build left such a file. */
+function fileOf(folder, name) {
+  const path = join(folder, basename(name));
+  if (!statSync(path, { throwIfNoEntry: false })?.isFile()) return null;
+  const packed = statSync(`${path}.gz`, { throwIfNoEntry: false });
+  const headers = { "Content-Type": TYPES[path.split(".").pop()] ?? "application/octet-stream", ETag: `"${statSync(path).mtimeMs}"`, ...(packed ? { "Content-Encoding": "gzip" } : {}) };
+  return { headers, body: readFileSync(packed ? `${path}.gz` : path) };
+}
+
+function answer(request, response, folder) {
+  const { pathname, searchParams } = new URL(request.url, "http://localhost");
+  const isolation = { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp" };
+  const written = WRITTEN[basename(pathname)];
+  if (written) {
+    response.writeHead(200, { "Content-Type": TYPES[pathname.split(".").pop()], ...isolation }).end(written);
+    return;
+  }
+  const found = fileOf(folder, pathname);
+  if (!found) {
+    response.writeHead(404).end();
+    return;
+  }
+  const kept = searchParams.has("v") ? "max-age=31536000, immutable" : "no-cache";
+  const headers = { ...found.headers, ...isolation, "Cache-Control": kept };
+  const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "");
+  if (request.headers["if-none-match"] === headers.ETag) response.writeHead(304, headers).end();
+  else if (range && !headers["Content-Encoding"]) {
+    const [start, end] = [Number(range[1]), Number(range[2])];
+    response.writeHead(206, { ...headers, "Content-Range": `bytes ${start}-${end}/${found.body.length}` }).end(found.body.subarray(start, end + 1));
+  } else response.writeHead(200, headers).end(found.body);
+}
+
+/** A server for each bundle, so that each has an origin, and caches, of its own. */
+async function served(folder) {
+  let requests = 0;
+  const server = createServer((request, response) => {
+    requests += 1;
+    setTimeout(() => answer(request, response, folder), Number(settings.latency ?? 0));
+  });
+  await new Promise((done) => { server.listen(0, "127.0.0.1", done); });
+  return { url: `http://127.0.0.1:${server.address().port}/`, close: () => server.close(), take: () => { const count = requests; requests = 0; return count; } };
+}
+
+/** Processor time in milliseconds of each process of a browser by its number: of the first one, which has the profile, and those below it. */
+function processorMs(profile) {
+  const found = new Map();
+  for (const id of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
+    try {
+      const fields = readFileSync(`/proc/${id}/stat`, "latin1").split(") ").pop().split(" ");
+      const isFirst = readFileSync(`/proc/${id}/cmdline`, "latin1").includes(`--user-data-dir=${profile}`);
+      found.set(id, { parent: fields[1], isFirst, spent: (Number(fields[11]) + Number(fields[12])) * TICK_MS });
+    } catch {
+      // it has ended meanwhile
+    }
+  }
+  const isOurs = (id) => found.has(id) && (found.get(id).isFirst || isOurs(found.get(id).parent));
+  return new Map([...found.keys()].filter(isOurs).map((id) => [id, found.get(id).spent]));
+}
+
+const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
+
+const profile = mkdtempSync(join(tmpdir(), "start-"));
+const context = await chromium.launchPersistentContext(profile, { executablePath, headless: true, args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"] });
+
+async function visit(server, name = "start.html") {
+  server.take();
+  const before = processorMs(profile);
+  const page = await context.newPage();
+  const failed = new Promise((_, reject) => { page.on("pageerror", reject); });
+  await page.goto(server.url + name, { waitUntil: "commit" });
+  await Promise.race([page.waitForFunction(() => globalThis.times, null, { polling: 200, timeout: 120_000 }), failed]);
+  const [times, text] = await page.evaluate(() => [globalThis.times, globalThis.answer]);
+  const processor = [...processorMs(profile)].reduce((sum, [id, spent]) => sum + spent - (before.get(id) ?? 0), 0);
+  await page.close();
+  return { ...times, text, processor, requests: server.take() };
+}
+
+const servers = await Promise.all(bundles.map(served));
+const firsts = [];
+for (const server of servers) firsts.push(await visit(server));
+for (const server of servers) await visit(server); // code caches are written at the second visit
+const found = bundles.map(() => []);
+const floors = [];
+for (let round = 0; round < Number(rounds); round += 1) {
+  floors.push(await visit(servers[0], "floor.html"));
+  for (const [place, server] of servers.entries()) found[place].push(await visit(server));
+}
+console.log(JSON.stringify({ floor: { wall: median(floors.map(({ first }) => first)), processor: median(floors.map(({ processor }) => processor)) } }));
+for (const [place, bundle] of bundles.entries()) {
+  const runs = found[place];
+  const of = (name) => Number(median(runs.map((run) => run[name])).toFixed(1));
+  const { first, downloaded } = firsts[place];
+  const { text, requests, kind, cached } = runs.at(-1);
+  console.log(JSON.stringify({ bundle, wall: of("first"), loaded: of("loaded"), scripts: of("scripts"), processor: of("processor"), requests, kind, cached, text, firstVisit: { wall: first, downloaded } }));
+  if (place) {
+    const ratio = (name) => median(runs.map((run, round) => found[0][round][name] / run[name])).toFixed(2);
+    console.log(`first bundle / this one: wall ${ratio("first")}, processor ${ratio("processor")}`);
+  }
+}
+await context.close();
+for (const server of servers) server.close();
