@@ -1,9 +1,9 @@
 """Scripts of the web joined: few files to ask for, made of many modules to read.
 
 Each file that a browser asks for costs a round trip, and a cold start is mostly that. So a script that others know
-by name is shipped with the modules that only it imports, and one more script has those that several import. No module is in
-two files, so that each exists once in a page. A module becomes a function that is called once and gives its exports,
-so that its names stay its own; a script that is known by name ends with its own text, which exports what it did.
+by name is shipped with the modules that only it imports, and one more script has those that several import. No module
+is in two files: each exists once in a page. A module becomes a function that is called once and gives its exports, so
+that its names stay its own; a script that is known by name ends with its own text, which exports what it did.
 """
 
 from __future__ import annotations

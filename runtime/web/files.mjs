@@ -1,5 +1,5 @@
 // The files of a bundle, part by part, each compared with the manifest before anybody sees it: from a server and what is kept of
-// it, from a folder (Node), from memory. A source has `manifest()`, `has(file)`, `read(file, take, report)`, `storage`, `end()`:
+// it, from a folder (Node), from memory. A source has `manifest()`, `newer()`, `has(file)`, `read(file, take, report)`, `storage`, `end()`:
 // take(offset, bytes) gets the parts, in any order; report(loaded) is told of the file's bytes so far.
 import { checkBytes } from "./arguments.mjs";
 import { ChimeraError, IntegrityError, ManifestError, MemoryError, NetworkError, QuotaError } from "./errors.mjs";
@@ -55,6 +55,8 @@ export class ServerSource {
   #store = null;
   #ranges = true; // whether the server sends parts
   #entry = null;
+  #known = null; // the entry as it was kept
+  #newer = Promise.resolve(null);
 
   constructor(url, addressOf, network, { signal, cache = "auto" }) {
     this.#url = url;
@@ -66,7 +68,7 @@ export class ServerSource {
 
   async #openStore() {
     if (this.#wanted === "memory") return;
-    if (this.#wanted === "auto") [this.#store = null] = await openStores();
+    if (this.#wanted === "auto") [this.#store = null] = await openStores(1);
     else {
       try {
         this.#store = await openStore(this.#wanted);
@@ -85,22 +87,35 @@ export class ServerSource {
     Object.assign(this.storage, { kind: "memory", reason });
   }
 
-  /** The manifest, as the server has it, or as it is kept where the server is out of reach or out of order. */
-  async manifest() {
+  /** The manifest that is kept of a whole bundle, while the server is asked for its own, else the server's; from the bytes of newer() where they are given. */
+  async manifest(newer = null) {
+    if (newer) return this.#read(newer);
     await this.#openStore();
-    const kept = this.#store && (await readEntry(this.#store, this.#url));
-    const usable = kept?.complete ? kept : null;
-    const network = usable ? this.#network.patience(0, OFFLINE_MS) : this.#network;
-    let bytes;
-    try {
-      bytes = await network.text(this.#url, MAX_MANIFEST_BYTES, "no-cache");
-    } catch (error) {
-      if (!usable || !(error instanceof NetworkError || error.status >= 500)) throw error;
-      bytes = new TextEncoder().encode(usable.manifest);
-    }
+    this.#known = this.#store && (await readEntry(this.#store, this.#url));
+    const ask = (network) => network.text(this.#url, MAX_MANIFEST_BYTES, "no-cache");
+    if (!this.#known?.complete) return this.#read(await ask(this.#network));
+    this.#newer = ask(this.#network.patience(0, OFFLINE_MS)).then(
+      (bytes) => (new TextDecoder().decode(bytes) === this.#known.manifest ? null : bytes),
+      (error) => {
+        if (error instanceof NetworkError || error.status >= 500) return null;
+        throw error;
+      },
+    );
+    this.#newer.catch(() => {}); // newer() tells
+    return this.#read(new TextEncoder().encode(this.#known.manifest));
+  }
+
+  /** The bytes of the server's manifest where it is another than the one that is kept; null where the server is out of reach or order, too. */
+  newer() {
+    return this.#newer;
+  }
+
+  #read(bytes) {
     const manifest = parseManifest(bytes, this.#url);
     const text = new TextDecoder().decode(bytes);
-    this.#entry = { url: String(this.#url), manifest: text, files: [], complete: false, changed: Boolean(kept) && kept.manifest !== text, before: kept?.files ?? [] };
+    const known = this.#known;
+    Object.assign(this.storage, { downloaded: 0, cached: 0 });
+    this.#entry = { url: String(this.#url), manifest: text, files: [], changed: Boolean(known) && known.manifest !== text, before: known?.files ?? [] };
     return manifest;
   }
 
@@ -111,6 +126,10 @@ export class ServerSource {
   /** Look whether there is room for the files that are about to be read. */
   async prepare(files) {
     if (!this.#store) return;
+    const own = files.map(({ name }) => name);
+    const { changed, before } = this.#entry;
+    this.#entry.files = changed ? own : [...new Set([...before, ...own])];
+    if (this.#isKept()) return;
     const names = new Set(await this.#store.names());
     const parts = files.flatMap(partsOf).filter(({ name }) => !names.has(name));
     const missing = parts.reduce((sum, { size }) => sum + size, 0);
@@ -119,10 +138,12 @@ export class ServerSource {
       this.#leaveStore(`${missing} bytes are to be kept, and the browser has room for ${Math.floor(left)}`);
       return;
     }
-    const own = files.map(({ name }) => name);
-    const { changed, before } = this.#entry;
-    this.#entry.files = changed ? own : [...new Set([...before, ...own])];
     await this.#keep(() => this.#writeEntry(false));
+  }
+
+  /** Whether the entry says already what it is to say at the end. */
+  #isKept() {
+    return Boolean(this.#known?.complete) && !this.#entry.changed && this.#entry.files.length === this.#known.files.length;
   }
 
   async #writeEntry(complete) {
@@ -140,6 +161,7 @@ export class ServerSource {
   }
 
   async end() {
+    if (this.#isKept()) return;
     await this.#keep(async () => {
       await this.#writeEntry(true);
       if (this.#entry.changed) await sweep(this.#store);
@@ -172,13 +194,10 @@ export class ServerSource {
   }
 
   /** A part from the store, else from the server, in one tab at a time. */
-  #kept(file, part, told) {
-    return alone(part.name, this.#signal, async () => {
-      const kept = await this.#store?.get(part.name);
-      if (await isPart(part, kept, this.#signal)) {
-        this.storage.cached += part.size;
-        return kept;
-      }
+  async #kept(file, part, told) {
+    return (await this.#stored(part)) ?? alone(part.name, this.#signal, async () => {
+      const kept = await this.#stored(part); // another tab may have brought it
+      if (kept) return kept;
       if (part.size < file.bytes && !this.#ranges) throw new RangesIgnored();
       for (const cache of ["no-store", "reload"]) {
         const bytes = await this.#part(file, part, cache, told).catch((error) => {
@@ -191,6 +210,13 @@ export class ServerSource {
       }
       throw damaged(file.name);
     });
+  }
+
+  async #stored(part) {
+    const kept = await this.#store?.get(part.name);
+    if (!(await isPart(part, kept, this.#signal))) return null;
+    this.storage.cached += part.size;
+    return kept;
   }
 
   async #part(file, part, cache, told) {
@@ -292,6 +318,10 @@ export class FolderSource {
 
   async prepare() {}
 
+  async newer() {
+    return null;
+  }
+
   async end() {}
 
   async read(file, take, report) {
@@ -347,6 +377,10 @@ export class MemorySource {
   }
 
   async prepare() {}
+
+  async newer() {
+    return null;
+  }
 
   async end() {}
 

@@ -102,10 +102,38 @@ export async function loadEngine(source, options) {
   }
 }
 
-async function load(source, { onProgress, signal, threads: wanted = 1, variant, startThread, ...options }) {
-  const threads = wanted || defaultThreads();
+async function load(source, { signal, threads = 1, ...options }) {
   const files = sourceOf(source, { signal, ...options });
-  const manifest = checkManifest(await files.manifest());
+  const given = { ...options, threads: threads || defaultThreads() };
+  const first = attempt(await files.manifest(), files, signal, given);
+  let newer;
+  try {
+    newer = await files.newer(); // meanwhile what is kept is read, and is an engine only if the server has no other
+  } catch (error) {
+    await first.undo(error);
+    throw error;
+  }
+  if (newer) await first.undo(new Error("the server has another manifest"));
+  const engine = await (newer ? attempt(await files.manifest(newer), files, signal, given) : first).opened;
+  await files.end();
+  return { engine, storage: files.storage };
+}
+
+/** An engine in the making: { opened, undo(reason) }. */
+function attempt(manifest, files, signal, options) {
+  const stop = new AbortController();
+  if (signal.aborted) stop.abort(signal.reason);
+  signal.addEventListener("abort", () => stop.abort(signal.reason), { once: true });
+  const opened = open(checkManifest(manifest), files, stop.signal, options);
+  opened.catch(() => {}); // who waits for it is told
+  const undo = async (reason) => {
+    stop.abort(reason);
+    await opened.then((engine) => engine.dispose(), () => {});
+  };
+  return { opened, undo };
+}
+
+async function open(manifest, files, signal, { onProgress, threads, variant, startThread }) {
   const data = ["weights", "tokenizer", "grammar", "spans"].map((role) => fileOf(manifest, role)).filter((file) => file && (!OPTIONAL.includes(file.role) || files.has(file)));
   const dataBytes = data.reduce((sum, { bytes }) => sum + bytes, 0);
   for (const bytes of [dataBytes, ...manifest.files.map((file) => file.bytes)]) {
@@ -126,7 +154,7 @@ async function load(source, { onProgress, signal, threads: wanted = 1, variant, 
       module.bytes(at.get(file) + offset, bytes.length).set(bytes);
     }, progress.of(file));
   };
-  const open = async (file) => {
+  const openCode = async (file) => {
     progress.expect([file]);
     const bytes = room(file.name, file.bytes);
     await files.read(file, async (offset, some) => bytes.set(some, offset), progress.of(file));
@@ -136,17 +164,21 @@ async function load(source, { onProgress, signal, threads: wanted = 1, variant, 
     return openModule(bytes, file.name, { threads, memory: dataBytes + 3 * state + arena, startThread });
   };
   const prepare = async () => {
-    const [module, code] = await firstThatRuns(choices, open);
+    const [module, code] = await firstThatRuns(choices, openCode);
     progress.compiling(1);
     module.call("chm_memory_reserve", dataBytes + (module.exports.chm_session_bytes() >>> 0) + (1 << 20));
     ready.resolve({ module, at: new Map(data.map((file) => [file, module.allocate(file.bytes)])) });
     return code;
   };
-  const [code] = await Promise.all([prepare().catch((error) => { ready.reject(error); throw error; }), ...data.map(fill)]);
-  const { module, at } = await placed;
-  signal.throwIfAborted();
-  await files.end();
-  return { engine: engineOf(module, manifest, code.name, (role) => placeOf(data, at, role)), storage: files.storage };
+  try {
+    const [code] = await Promise.all([prepare().catch((error) => { ready.reject(error); throw error; }), ...data.map(fill)]);
+    const { module, at } = await placed;
+    signal.throwIfAborted();
+    return engineOf(module, manifest, code.name, (role) => placeOf(data, at, role));
+  } catch (error) {
+    placed.then(({ module }) => module.stop(), () => {});
+    throw error;
+  }
 }
 
 function placeOf(data, at, role) {

@@ -89,10 +89,11 @@ const KINDS = { opfs: FileStore, cache: CacheStore };
 /** The store of a kind; throws where it is not there. */
 export const openStore = (kind) => KINDS[kind].open();
 
-/** The stores that are here, best first. */
-export async function openStores() {
+/** The stores that are here, best first; at most so many. */
+export async function openStores(most = Infinity) {
   const found = [];
   for (const kind of Object.keys(KINDS)) {
+    if (found.length === most) break;
     try {
       found.push(await openStore(kind));
     } catch {
