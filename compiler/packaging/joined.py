@@ -94,7 +94,7 @@ def _used(scripts: Mapping[str, _Script], names: list[str], some: list[str]) -> 
 def _entry(scripts: Mapping[str, _Script], name: str, own: list[str], used: list[str], common: str) -> str:
     """A script that is known by name, after the modules that only it needs."""
     text = scripts[name].text
-    head = _head_of(text)
+    head = head_of(text)
     begin = f'import {{ {", ".join(map(_variable, used))} }} from "./{common}";\n' if used else ""
     inner = {*own, *used}
     others = {one for module in own for one in scripts[module].imports} - inner
@@ -116,7 +116,7 @@ def _entry(scripts: Mapping[str, _Script], name: str, own: list[str], used: list
     return head + begin + "".join(_closed(scripts[one]) for one in own) + body
 
 
-def _head_of(text: str) -> str:
+def head_of(text: str) -> str:
     """The comments that a script begins with."""
     lines = text.splitlines(keepends=True)
     count = next((place for place, line in enumerate(lines) if not line.startswith(COMMENT)), len(lines))
@@ -125,7 +125,7 @@ def _head_of(text: str) -> str:
 
 def _closed(script: _Script) -> str:
     """A module as a constant with its exports."""
-    text = script.text[len(_head_of(script.text)) :]
+    text = script.text[len(head_of(script.text)) :]
     text = _IMPORT.sub(lambda match: _taken(match[1], match[2]), text)
     text = _DECLARED.sub(r"\1\2", _LISTED.sub("", text))
     if left := _LEFT.search(text):

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from chimerac.compiler.packaging.joined import COMMENT, joined
+from chimerac.compiler.packaging.joined import COMMENT, head_of, joined
+from chimerac.compiler.packaging.squeezed import squeezed
 from chimerac.runtime.bundle_format import (
     DEMO_FILES,
     PAGE_DIRECTORY,
@@ -32,7 +33,8 @@ def write_web_files(folder: Path, names: Iterable[str]) -> None:
     scripts = joined(every, WEB_SHARED, lambda name: without_comments(place_of(name).read_text("utf-8")))
     for name in names:
         if name in scripts:
-            (folder / name).write_text(scripts[name], "utf-8")
+            head = head_of(scripts[name])
+            (folder / name).write_text(head + squeezed(scripts[name][len(head) :]), "utf-8")
         else:
             shutil.copyfile(place_of(name), folder / name)
 

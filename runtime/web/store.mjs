@@ -80,6 +80,7 @@ class CacheStore {
   }
 
   async names() {
+    await caches.has(FOLDER); // without it WebKit may know of no keys of a cache that was just opened
     return (await this.#cache.keys()).map(({ url }) => url.slice(KEY.length));
   }
 }
