@@ -17,7 +17,7 @@ NO_GRAMMAR: Final = "none"  #: in place of a grammar's name
 #: The likeliest tokens with all loop iterations, whatever a bundle's defaults: for self-tests and measurements.
 PLAIN: Final[Mapping[str, Any]] = {
     "temperature": 0.0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0, "loops": 0, "exit_threshold": 0.0,
-    "speculate": False, "refuse": False,
+    "speculate": False, "refuse": False, "valve": False,
 }  # fmt: skip
 
 
@@ -51,6 +51,8 @@ class GenerateOptions:
             where a bundle refuses answers, it is counted anyway.
         refuse: let the bundle refuse an answer that is not likely enough, where its manifest has a ``refusal`` and the
             text follows its default grammar.
+        valve: let the bundle's entropy valve, where it has one, take fewer iterations where the next tokens are certain
+            (docs/valve.md); ``loops`` are the most.
     """
 
     max_tokens: int = 256
@@ -69,6 +71,7 @@ class GenerateOptions:
     speculate: bool | None = None
     score: bool = False
     refuse: bool = True
+    valve: bool = True
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -83,7 +86,7 @@ class GenerateOptions:
         """
         values: dict[str, Any] = {name: _whole(name, getattr(self, name), bits) for name, bits in _BITS.items()}
         values |= {name: _number(name, getattr(self, name)) for name in _NUMBERS}
-        for name in ("reset", "score", "refuse"):
+        for name in ("reset", "score", "refuse", "valve"):
             if not isinstance(getattr(self, name), bool):
                 raise BundleError("CHM420", f"{name} is {kind(getattr(self, name))}, not True or False")
         if not isinstance(self.grammar, str | bytes | None):

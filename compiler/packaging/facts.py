@@ -115,7 +115,7 @@ def generation_of(model: Model, module: Module) -> Generation | None:
     looped = any(op.name == "loop" for op in module.usual.ops)
     if model.generation is None or looped:
         return model.generation
-    left = replace(model.generation, exit_threshold=None, modes={})
+    left = replace(model.generation, exit_threshold=None, modes={}, valve=None)
     return None if left == Generation() else left
 
 

@@ -78,7 +78,7 @@ def run(
         hear: is told each piece of text as it comes.
         hear_guessed: the same with whether it had been guessed, which is known a token later.
         options: of ``Session.generate``: max_tokens, temperature, top_p, top_k, repetition_penalty, mode, seed, loops,
-            exit_threshold, speculate, score, refuse. What is not given, or None, is the bundle's default; where
+            exit_threshold, speculate, score, refuse, valve. What is not given, or None, is the bundle's default; where
             it has none, max_tokens is 64.
 
     Raises:

@@ -120,7 +120,7 @@ class ModelConfig:
     tsp_knot: TspKnot = key("Span-knot layers.", factory=TspKnot, status="not yet")
     grammar: Grammar = key("Grammars.", factory=Grammar)
     semantic_memory: SemanticMemory = key("Hypervector memory.", factory=SemanticMemory, status="not yet")
-    entropy_valve: EntropyValve = key("Computation by uncertainty.", factory=EntropyValve, status="not yet")
+    entropy_valve: EntropyValve = key("Computation by uncertainty.", factory=EntropyValve)
     debt_ledger: DebtLedger = key("Open obligations.", factory=DebtLedger, status="not yet")
     self_evolution: SelfEvolution = key("Change while in use.", factory=SelfEvolution, status="not yet")
     braid_state: BraidState = key("State of a stream.", factory=BraidState, status="checked")

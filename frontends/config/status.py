@@ -60,7 +60,8 @@ def _absent(section: Any, path: str, inherited: Status | None) -> Iterator[str]:
         where, status = f"{path}.{item.name}" if path else item.name, item.status(inherited)
         value = getattr(section, item.attribute)
         if is_section(type(value)) and status != "not yet":
-            yield from _absent(value, where, status)
+            if getattr(value, "enabled", True):
+                yield from _absent(value, where, status)
         elif status == "not yet" and _is_enabled(value, item):
             yield where
 

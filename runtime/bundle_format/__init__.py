@@ -34,11 +34,11 @@ from chimerac.runtime.bundle_format.container import (
     write_container,
 )
 from chimerac.runtime.bundle_format.entries import AXIS, CallRecord, CallTest, Entry, Port
+from chimerac.runtime.bundle_format.generation import NO_VALVE, Generation, Valve
 from chimerac.runtime.bundle_format.manifest import (
     ACTIVE,
     FILE_ROLES,
     FileEntry,
-    Generation,
     Manifest,
     Memory,
     SelfTest,
@@ -92,6 +92,7 @@ __all__ = [
     "MANIFEST_NAME",
     "MANIFEST_SCHEMA",
     "NATIVE_DIRECTORY",
+    "NO_VALVE",
     "PAGE_DIRECTORY",
     "PAGE_FILES",
     "POSIX_SOURCES",
@@ -121,6 +122,7 @@ __all__ = [
     "SectionView",
     "SelfTest",
     "Status",
+    "Valve",
     "array_section",
     "c_header",
     "cache_directory",

@@ -26,6 +26,7 @@ from chimerac.runtime.bundle_format.checked import (
 )
 from chimerac.runtime.bundle_format.compared import remember, was_compared
 from chimerac.runtime.bundle_format.entries import CallTest, Entry, read_call_test, read_entries
+from chimerac.runtime.bundle_format.generation import Generation, generation_fields, read_generation
 from chimerac.runtime.bundle_format.refusal import Refusal, read_refusal
 from chimerac.runtime.bundle_format.regular import open_regular
 from chimerac.runtime.bundle_format.strict_json import nesting
@@ -39,7 +40,6 @@ CHUNK_BYTES: Final = 1 << 20
 MOST_CHUNKS: Final = 1024
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_MODE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _HASH64 = re.compile(r"[0-9a-f]{16}")
 
 
@@ -87,35 +87,6 @@ class SelfTest:
     tokens: tuple[int, ...]
     logits_hash: str
     state_hash: str
-
-
-@dataclass(frozen=True)
-class Generation:
-    """What a generation takes where its caller says nothing; None leaves it to the runtime.
-
-    The fields are those of ``GenerateOptions``. ``modes``: name of a mode → loop iterations.
-    """
-
-    temperature: float | None = None
-    top_p: float | None = None
-    repetition_penalty: float | None = None
-    max_tokens: int | None = None
-    exit_threshold: float | None = None
-    modes: Mapping[str, int] = field(default_factory=dict)
-
-    def options(self) -> dict[str, Any]:
-        """The defaults that are there, by the name of the option."""
-        values = {name: getattr(self, name) for name in (*_GENERATION_RANGES, "max_tokens")}
-        return {name: value for name, value in values.items() if value is not None}
-
-
-#: Least and greatest value of what a generation can be given.
-_GENERATION_RANGES: Final = {
-    "temperature": (0.0, 100.0),
-    "top_p": (0.0, 1.0),
-    "repetition_penalty": (0.1, 10.0),
-    "exit_threshold": (0.0, 1.0),
-}
 
 
 @dataclass(frozen=True)
@@ -175,7 +146,7 @@ def manifest_json(manifest: Manifest) -> bytes:
         "name": _escaped(manifest.name),
         "provenance": {key: _escaped(text) for key, text in sorted(manifest.provenance.items())},
     }
-    generation = fields.pop("generation")
+    del fields["generation"]
     del fields["chat"]
     if manifest.chat is not None:
         fields["chat"] = chat_fields(manifest.chat)
@@ -191,8 +162,7 @@ def manifest_json(manifest: Manifest) -> bytes:
     for port in (p for e in fields.get("entries", ()) for p in (*e["inputs"], *e["results"]) if p["values"] is None):
         del port["values"]
     if manifest.generation is not None:
-        modes = {name: {"loops": loops} for name, loops in generation["modes"].items()}
-        fields["generation"] = manifest.generation.options() | ({"modes": modes} if modes else {})
+        fields["generation"] = generation_fields(manifest.generation)
     order = (
         "schema",
         "abi",
@@ -246,27 +216,6 @@ def _self_test(value: object) -> SelfTest | None:
     need(bool(prompt) and bool(tokens), "self_test has no tokens")
     hashes = (text_of(row["logits_hash"], "a hash", _HASH64), text_of(row["state_hash"], "a hash", _HASH64))
     return SelfTest(prompt, tokens, *hashes)
-
-
-def _generation(value: object) -> Generation | None:
-    if value is None:
-        return None
-    row = object_of(value, "generation", set())
-    numbers = {}
-    for name, (low, high) in _GENERATION_RANGES.items():
-        number = row.get(name)
-        numeric = isinstance(number, int | float) and not isinstance(number, bool) and low <= number <= high
-        need(number is None or numeric, f"generation.{name} is not a number from {low:g} to {high:g}")
-        numbers[name] = None if number is None else float(number)
-    most = row.get("max_tokens")
-    need(most is None or (type(most) is int and 0 <= most < 1 << 31), "generation.max_tokens is not a number in range")
-    modes = object_of(row.get("modes", {}), "generation.modes", set())
-    loops = {}
-    for name, mode in modes.items():
-        text_of(name, "the name of a mode", _MODE)
-        loops[name] = count_of(object_of(mode, f"the mode {name}", {"loops"})["loops"], f"the loops of {name}")
-        need(1 <= loops[name] < 1 << 31, f"the loops of {name} are not a number in range")
-    return Generation(max_tokens=most, modes=loops, **numbers)
 
 
 def _context(value: object) -> int:
@@ -345,7 +294,7 @@ def _manifest(row: dict[str, Any], schema: int, abi: str) -> Manifest:
             text_of(key, "a key of provenance"): text_of(value, f"provenance.{key[:70]}")
             for key, value in provenance.items()
         },
-        generation=_generation(row.get("generation")),
+        generation=read_generation(row.get("generation")),
         refusal=read_refusal(row.get("refusal")),
         chat=read_chat(row.get("chat")),
         context=_context(row.get("context", 0)),

@@ -55,6 +55,7 @@ class Progress:
         remaining: tokens that the generation may still make.
         history: tokens that the repetition penalty counts, oldest first, at most 256.
         pending: tokens that were chosen but not run yet, at most 16.
+        lowered: how many levels of the valve it is below the high one, 0 to 2.
     """
 
     position: int = 0
@@ -65,6 +66,7 @@ class Progress:
     history: tuple[int, ...] = ()
     pending: tuple[int, ...] = ()
     grammar: GrammarPlace = field(default_factory=GrammarPlace)
+    lowered: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +143,7 @@ def state_bytes(form: StateForm, state: SequenceState) -> bytes:
             array_section(c.STATE_PREFIX + name, np.array(array[form.used(name, state.position)], order="C"))
             for name, array in ((name, state.states[name]) for name in form.shapes)
         ),
+        *([array_section(c.SECTION_VALVE, np.array([state.lowered], np.int32))] if state.lowered else []),
     ]
     return container_bytes(c.KIND_STATE, sections, {c.KEY_CONFIG: form.config_sha256, c.KEY_MODEL: form.model_sha256})
 
@@ -172,11 +175,13 @@ def parse_state(form: StateForm, data: bytes) -> SequenceState:
 
 
 def _check_sections(form: StateForm, container: Container) -> None:
-    wanted = form.sections(0)
+    wanted = form.sections(0) | {c.SECTION_VALVE: ("I32", (1,))}
     for name in container.sections:
         if name not in wanted and not name.startswith(c.EXTRA_PREFIX):
             raise BundleError("CHM405", f"snapshot: this runtime does not know section {name!r}")
     _check_shapes({name: wanted[name] for name in c.STATE_SECTIONS}, container)
+    if c.SECTION_VALVE in container.sections:
+        _check_shapes({c.SECTION_VALVE: wanted[c.SECTION_VALVE]}, container)
 
 
 def _check_shapes(wanted: Mapping[str, tuple[str, tuple[int, ...]]], container: Container) -> None:
@@ -200,6 +205,9 @@ def _sequence(form: StateForm, container: Container) -> SequenceState | None:
     history = tuple(container.array("sequence.history")[: numbers["n_history"]].tolist())
     pending = tuple(container.array("sequence.pending")[: numbers["n_pending"]].tolist())
     text = bytes(container.raw("sequence.text")[: numbers["n_text"]])
+    lowered = int(container.array(c.SECTION_VALVE)[0]) if c.SECTION_VALVE in container.sections else 0
+    if not 0 <= lowered <= 2:
+        return None
     started = numbers["position"] > 0
     if numbers["position"] + len(pending) > form.context:
         return None
@@ -226,6 +234,7 @@ def _sequence(form: StateForm, container: Container) -> SequenceState | None:
         history=history,
         pending=pending,
         text=text,
+        lowered=lowered,
         grammar=GrammarPlace(high << 32 | low, (sentence, paragraph), bytes(container.raw("grammar.place"))),
     )
 

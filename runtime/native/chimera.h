@@ -188,6 +188,18 @@ CHM_API int32_t chm_session_set_scoring(chm_session *session, int32_t on);
  * begins or restores a sequence sets it to 0. */
 CHM_API float chm_session_score(const chm_session *session);
 
+/* The entropy valve, docs/valve.md: where what comes next is certain, the tokens of a block are run with fewer loop iterations.
+ * Three levels, a sequence begins with the high one. From medium_bits and high_bits of entropy on, where a block begins, the
+ * next level may be gone up to. loops: the most of each level; those of the session are the most of all. All 0: no
+ * valve, which sessions begin with. metrics: what counts beside the entropy. May change between any two calls; the level stays. */
+enum { CHM_VALVE_BRANCHING = 1 };
+CHM_API int32_t chm_session_set_valve(chm_session *session, float medium_bits, float high_bits, int32_t low_loops,
+                                      int32_t medium_loops, int32_t high_loops, uint32_t metrics);
+/* The level that tokens are run with now: 0 low, 1 medium, 2 high. A part of the sequence, which snapshots hold. */
+CHM_API int32_t chm_session_level(const chm_session *session);
+/* The entropy in bits that the valve saw last; 0 before. */
+CHM_API float chm_session_entropy(const chm_session *session);
+
 /* Speculation: several tokens are guessed and run in one pass, and those that would have been chosen anyway are taken, so
  * that tokens, logits and states are the same as without it, to the bit; docs/spans.md. Guesses are what followed the same
  * last tokens before, and what a grammar leaves. With an exit threshold each token is run by itself. */

@@ -199,7 +199,8 @@ static void exclude(chm_session *session, const chm_allowed *allowed) {
   for (uint32_t i = 0; i < all; ++i) session->order[i] = i < words ? ~allowed->bits[i] : UINT32_MAX;
 }
 
-/* The likeliest or drawn token of those that may come; its log probability among them is counted. */
+/* The likeliest or drawn token of those that may come; its log probability among them is counted. Where the valve looks, it
+ * sees their entropy. */
 static int32_t sample(chm_session *session) {
   const chm_bundle *bundle = session->bundle;
   const chm_sequence *sequence = &session->sequence;
@@ -207,6 +208,8 @@ static int32_t sample(chm_session *session) {
   const uint8_t *excluded = bundle->has_tokenizer ? bundle->excluded : NULL;
   /* the sampler is done with the logits and the excluded tokens before it writes to mass and order */
   if (session->grammar) excluded = (const uint8_t *)session->order;
+  if (chm_valve_looks(session))
+    session->valve.entropy = chm_entropy(logits, chm_model.vocab, excluded, session->mass, &session->valve.may_come);
   float all = session->scored ? chm_log_mass(logits, chm_model.vocab, excluded, session->mass) : 0.0f;
   if (session->grammar && chm_soft_applies(session->grammar)) {
     chm_soft_add(session->grammar, &sequence->rhythm, sequence->history, sequence->seen, logits, chm_model.vocab,
@@ -255,6 +258,7 @@ static int32_t generate(chm_session *session, int32_t *token) {
   int32_t chosen = forced ? allowed.single : sample(session);
   if (chosen < 0) return chm_fail(CHM_ERROR_NO_TOKEN, "every logit at position %d is excluded or not a number",
                                   (int64_t)sequence->position);
+  if (chm_valve_looks(session) && (status = chm_valve_turn(session, forced))) return status;
   if (session->grammar) {
     if (!chm_configuration_accept(session->grammar, &sequence->place, chosen))
       return chm_fail(CHM_ERROR_GRAMMAR, "the grammar's masks and tables differ for token %d", (int64_t)chosen);

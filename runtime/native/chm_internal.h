@@ -277,6 +277,8 @@ int32_t chm_sample(const chm_sampling *sampling, const float *logits, int32_t vo
 /* The logarithm of the sum of e^logit of the tokens that are not excluded, as chm_sample has them; 0 without any. mass[vocab]:
  * scratch. */
 float chm_log_mass(const float *logits, int32_t vocab, const uint8_t *excluded, float *mass);
+/* The entropy of the distribution over these tokens, in bits, 0 without any; *count: how many they are. mass[vocab]: scratch. */
+float chm_entropy(const float *logits, int32_t vocab, const uint8_t *excluded, float *mass, int32_t *count);
 
 /* ---- chm_bundle.c ---- */
 

@@ -31,6 +31,11 @@ extern const float chm_run_temperature, chm_run_top_p, chm_run_repetition_penalt
 extern const int32_t chm_run_max_tokens;
 extern const chm_run_mode chm_run_modes[];
 
+/* Its valve, as of chm_session_set_valve; zeros: it has none. */
+extern const float chm_run_valve_bits[2];
+extern const int32_t chm_run_valve_loops[3];
+extern const uint32_t chm_run_valve_metrics;
+
 /* The text in place of an answer of the default grammar whose probability e^(score / temperature) is below the threshold; NULL:
  * none is refused. */
 extern const char *const chm_run_refusal;
@@ -50,6 +55,7 @@ static const char usage[] =
     "      --mode NAME           one of the bundle's modes, which sets the loops\n"
     "      --loops L             iterations of looped layers; 0 takes the model's default (0)\n"
     "      --exit-threshold E    leave loops early below this change; 0 never (0)\n"
+    "      --no-valve            take all loops, however certain the next token is\n"
     "      --no-speculate        never guess tokens and run several in one pass\n"
     "      --threads T           threads that share the work; 0 is one per core, at most 8 (1)\n"
     "      --kernels NAME        kernels to use in place of the best for this processor\n"
@@ -63,7 +69,7 @@ typedef struct settings {
   uint32_t stream;
   int32_t max_tokens, top_k, loops, threads;
   const char *kernels, *folder, *prompt, *grammar, *mode;
-  bool serve, info, no_speculation;
+  bool serve, info, no_speculation, no_valve;
 } settings;
 
 /* Beside the library's: what only this file finds. */
@@ -141,6 +147,7 @@ static int read_arguments(int count, char **arguments, settings *s) {
       {"--mode", NULL, NULL, NULL, &s->mode, NULL},
       {"--bundle", NULL, NULL, NULL, &s->folder, NULL},
       {"--no-speculate", NULL, NULL, NULL, NULL, &s->no_speculation},
+      {"--no-valve", NULL, NULL, NULL, NULL, &s->no_valve},
       {"--info", NULL, NULL, NULL, NULL, &s->info},
       {"--serve", NULL, NULL, NULL, NULL, &s->serve},
   };
@@ -307,6 +314,9 @@ static bool refuses(const settings *s) { return chm_run_refusal && !s->grammar; 
 static int32_t apply_all(const settings *s) {
   int32_t status = apply(s);
   if (!status) status = chm_session_set_scoring(session, refuses(s));
+  if (!status && !s->no_valve)
+    status = chm_session_set_valve(session, chm_run_valve_bits[0], chm_run_valve_bits[1], chm_run_valve_loops[0],
+                                   chm_run_valve_loops[1], chm_run_valve_loops[2], chm_run_valve_metrics);
   if (!status && s->no_speculation) status = chm_session_set_speculation(session, 0);
   return status ? status : use_grammar(s->grammar);
 }
@@ -602,6 +612,22 @@ static int32_t serve_speculation(char *line) {
   return status;
 }
 
+/* valve MEDIUM HIGH LOOPS LOOPS LOOPS METRICS, as of chm_session_set_valve, floats as the bits of a float32 */
+static int32_t serve_valve(char *line) {
+  float bits[2];
+  int32_t loops[4];
+  for (int i = 0; i < 2; ++i) {
+    uint64_t value;
+    if (!read_u64(next_word(&line), &value) || value > UINT32_MAX) return BAD_REQUEST;
+    memcpy(&bits[i], &(uint32_t){(uint32_t)value}, sizeof bits[i]);
+  }
+  for (int i = 0; i < 4; ++i)
+    if (!read_i32(next_word(&line), &loops[i])) return BAD_REQUEST;
+  int32_t status = chm_session_set_valve(session, bits[0], bits[1], loops[0], loops[1], loops[2], (uint32_t)loops[3]);
+  if (!status) printf("ok");
+  return status;
+}
+
 /* scoring ON, as of chm_session_set_scoring */
 static int32_t serve_scoring(char *line) {
   int32_t on;
@@ -638,6 +664,7 @@ static int32_t serve_one(char *line) {
   else if (!strcmp(request, "next")) status = serve_next();
   else if (!strcmp(request, "speculates")) printf("ok %d", (int)chm_speculates());
   else if (!strcmp(request, "speculation")) status = serve_speculation(line);
+  else if (!strcmp(request, "valve")) status = serve_valve(line);
   else if (!strcmp(request, "scoring")) status = serve_scoring(line);
   else if (!strcmp(request, "score")) status = serve_score();
   else if (!strcmp(request, "call")) status = serve_call(line);

@@ -89,16 +89,35 @@ static bool out_of_reach(float score, float best, float uniform) {
   return chm_absolute(best) < 1024.0f && uniform > chm_exp(score - best + 0.002f);
 }
 
-float chm_log_mass(const float *logits, int32_t vocab, const uint8_t *excluded, float *mass) {
+/* mass: e^(logit - largest) of the tokens that may come, 0 of the others; the largest logit, CHM_EXCLUDED without any. */
+static float masses(const float *logits, int32_t vocab, const uint8_t *excluded, float *mass, int32_t *count) {
   float largest = CHM_EXCLUDED;
+  *count = 0;
   for (int32_t id = 0; id < vocab; ++id) {
     bool out = (excluded && excluded[id >> 3] >> (id & 7) & 1) || chm_is_nan(logits[id]);
     mass[id] = out ? CHM_EXCLUDED : bounded(logits[id]);
     largest = chm_max(mass[id], largest);
+    *count += !out;
   }
-  if (largest == CHM_EXCLUDED) return 0.0f;
+  if (!*count) return CHM_EXCLUDED;
   for (int32_t id = 0; id < vocab; ++id) mass[id] = mass[id] == CHM_EXCLUDED ? 0.0f : chm_exp(mass[id] - largest);
-  return largest + chm_log(chm_lanes8_sum(mass, (uint64_t)vocab));
+  return largest;
+}
+
+float chm_log_mass(const float *logits, int32_t vocab, const uint8_t *excluded, float *mass) {
+  int32_t count;
+  float largest = masses(logits, vocab, excluded, mass, &count);
+  return count ? largest + chm_log(chm_lanes8_sum(mass, (uint64_t)vocab)) : 0.0f;
+}
+
+float chm_entropy(const float *logits, int32_t vocab, const uint8_t *excluded, float *mass, int32_t *count) {
+  float largest = masses(logits, vocab, excluded, mass, count);
+  if (!*count) return 0.0f;
+  float sum = chm_lanes8_sum(mass, (uint64_t)vocab);
+  for (int32_t id = 0; id < vocab; ++id) /* not 0 times what is below all numbers */
+    mass[id] = mass[id] == 0.0f ? 0.0f : mass[id] * (bounded(logits[id]) - largest);
+  float nats = chm_log(sum) - chm_lanes8_sum(mass, (uint64_t)vocab) / sum;
+  return chm_max(nats * 0x1.715476p+0f, 0.0f);
 }
 
 /* logits → scores: exclusion, penalty, temperature. False if nothing is left. */

@@ -170,15 +170,16 @@ static void spread_states(chm_session *session, int32_t loops) {
 void chm_session_run(chm_session *session, const chm_entry_desc *entry, chm_call *call) {
   chm_sequence *sequence = &session->sequence;
   bool whole = call->without != CHM_WITHOUT_STATES; /* else a call is completed */
-  if (whole) spread_states(session, session->loops);
+  int32_t loops = chm_valve_loops(session);
+  if (whole) spread_states(session, loops);
   session->unanswered = call->without == CHM_WITHOUT_LOGITS ? call->n : 0;
   call->weights = session->bundle->weights;
   call->state = session->state;
   call->arena = session->arena;
   if (entry != session->bundle->commit) call->position = sequence->position - (whole ? 0 : call->n);
-  call->loops = session->loops;
+  call->loops = loops;
   call->exit_threshold = session->exit_threshold;
-  call->iterations = whole ? session->loops : sequence->iterations;
+  call->iterations = whole ? loops : sequence->iterations;
   chm_turn turn = chm_pool_begin(chm_pool_of(session->bundle), (int32_t)(entry - chm_model.entries),
                                  call->n == entry->tokens && whole);
   call->pool = chm_turn_pool(&turn);
@@ -192,7 +193,7 @@ void chm_session_run(chm_session *session, const chm_entry_desc *entry, chm_call
 #endif
     entry->run(call);
   chm_pool_end(&turn);
-  int32_t iterations = call->iterations < 1 ? 1 : call->iterations > session->loops ? session->loops : call->iterations;
+  int32_t iterations = call->iterations < 1 ? 1 : call->iterations > loops ? loops : call->iterations;
   __atomic_store_n(&sequence->iterations, iterations, __ATOMIC_RELAXED); /* other threads may ask for it */
   if (iterations > sequence->deepest) sequence->deepest = iterations;
 }

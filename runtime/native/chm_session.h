@@ -14,6 +14,7 @@ typedef struct chm_sequence {
   int32_t finished;
   int32_t remaining; /* tokens that may still be generated */
   uint32_t seen;     /* tokens put into history */
+  int32_t lowered;   /* levels of the valve that it is below the high one */
   int32_t history[CHM_HISTORY_TOKENS];
   chm_utf8 utf8;
   int32_t pending[CHM_MAX_PENDING]; /* [n_pending] more than one only where the grammar left no choice */
@@ -23,6 +24,17 @@ typedef struct chm_sequence {
 } chm_sequence;
 
 typedef struct chm_spans chm_spans; /* chm_spans.h */
+
+enum { CHM_LEVEL_LOW, CHM_LEVEL_MEDIUM, CHM_LEVEL_HIGH, CHM_LEVELS };
+
+/* The entropy valve; docs/valve.md. */
+typedef struct chm_valve {
+  float bits[CHM_LEVELS];    /* from which on a level is right; of the low one nothing */
+  int32_t loops[CHM_LEVELS]; /* most iterations; 0: there is no valve */
+  uint32_t metrics;
+  float entropy; /* in bits, where the valve looked last */
+  int32_t may_come; /* tokens, there */
+} chm_valve;
 
 struct chm_session {
   chm_bundle *bundle;
@@ -38,6 +50,7 @@ struct chm_session {
   uint8_t *table;  /* [chm_state_table_bytes()] room for the sections of a snapshot that is read */
   int32_t loops;
   float exit_threshold;
+  chm_valve valve;
   chm_sampling sampling;
   int32_t stop_tokens[CHM_MAX_STOP_TOKENS];
   uint32_t n_stop_tokens;
@@ -89,6 +102,16 @@ bool chm_entry_valid(const chm_entry_desc *entry);
 int32_t chm_session_settle(chm_session *session);
 /* In a call: have the logits after the last token that was run. */
 void chm_session_answer(chm_session *session);
+
+/* ---- chm_valve.c ---- */
+
+/* Most loop iterations of what is run now. */
+int32_t chm_valve_loops(const chm_session *session);
+/* Whether the token that is chosen next is the first of a block, where the valve looks. */
+bool chm_valve_looks(const chm_session *session);
+/* In a call, before such a token is taken: the level of its block, from the entropy that was seen, or of a token that is forced.
+ * What was chosen before and not run yet is run first if the level changes. */
+int32_t chm_valve_turn(chm_session *session, bool forced);
 
 /* ---- chm_state.c ---- */
 

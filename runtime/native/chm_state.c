@@ -18,6 +18,7 @@ typedef uint32_t chm_type_U32;
 #define CHM_FIELD(name, field, dtype, elements) chm_type_##dtype field[elements];
 typedef struct chm_stored {
   CHM_STATE_SECTIONS(CHM_FIELD)
+  int32_t lowered[1];
 } chm_stored;
 #undef CHM_FIELD
 
@@ -30,6 +31,7 @@ static const struct {
 } fixed[] = {CHM_STATE_SECTIONS(CHM_ROW)};
 #undef CHM_ROW
 #define LOGITS ((uint32_t)(sizeof fixed / sizeof *fixed)) /* number of the section; those of the states come after it */
+#define VALVE (LOGITS + 1 + (uint32_t)chm_model.n_states) /* the last one, which is there where the level is not the high one */
 
 _Static_assert(sizeof(chm_configuration) == CHM_GRAMMAR_PLACE_BYTES, "a place in a grammar is stored as it is");
 
@@ -49,7 +51,11 @@ typedef struct chm_item {
   chm_rows rows;  /* where they are in data */
 } chm_item;
 
-static uint32_t count_items(void) { return LOGITS + 1 + (uint32_t)chm_model.n_states; }
+static uint32_t count_items(int32_t lowered) { return VALVE + (lowered != 0); }
+
+static int32_t lowered_of(const chm_session *session) {
+  return __atomic_load_n(&session->sequence.lowered, __ATOMIC_RELAXED);
+}
 
 static size_t text_bytes(const char *text) {
   size_t bytes = 0;
@@ -83,6 +89,15 @@ static void write_shape(const char *shape, const chm_cache_desc *cache, int32_t 
 
 /* The item of a sequence at a position. */
 static void describe(const chm_session *session, chm_stored *stored, int32_t position, uint32_t index, chm_item *item) {
+  if (index == VALVE) {
+    write_name("", CHM_SECTION_VALVE, item->name);
+    item->dtype = "I32";
+    chm_decimal(1, item->shape);
+    item->data = (uint8_t *)stored->lowered;
+    item->bytes = sizeof stored->lowered;
+    item->rows = (chm_rows){1, item->bytes, item->bytes};
+    return;
+  }
   if (index > LOGITS) {
     int32_t number = (int32_t)(index - LOGITS - 1);
     const chm_state_desc *state = &chm_model.states[number];
@@ -111,7 +126,7 @@ bool chm_state_names(void) {
   return true;
 }
 
-uint64_t chm_state_table_bytes(void) { return chm_container_bytes(2 * (count_items() + SPARE_SECTIONS)); }
+uint64_t chm_state_table_bytes(void) { return chm_container_bytes(2 * (count_items(1) + SPARE_SECTIONS)); }
 
 /* ---- the sequence ---- */
 
@@ -134,6 +149,7 @@ static void store(const chm_sequence *sequence, chm_stored *stored) {
   stored->grammar[2] = sequence->rhythm.sentence;
   stored->grammar[3] = sequence->rhythm.paragraph;
   memcpy(stored->place, &sequence->place, sizeof stored->place);
+  stored->lowered[0] = sequence->lowered;
 }
 
 static bool are_tokens(const int32_t *tokens, int32_t count) {
@@ -153,6 +169,7 @@ static bool is_valid(const chm_stored *stored) {
          s[N_HISTORY] <= (int32_t)CHM_HISTORY_TOKENS && are_tokens(stored->history, s[N_HISTORY]) && s[N_PENDING] >= 0 &&
          s[N_PENDING] <= (int32_t)CHM_MAX_PENDING && (s[POSITION] || !s[N_PENDING]) &&
          are_tokens(stored->pending, s[N_PENDING]) && s[N_TEXT] >= 0 && s[N_TEXT] <= 3 &&
+         stored->lowered[0] >= 0 && stored->lowered[0] < CHM_LEVELS &&
          (!chm_model.context || s[POSITION] <= chm_model.context - s[N_PENDING]) &&
          chm_utf8_push(&decoder, stored->text, (size_t)s[N_TEXT], text) == 0 && decoder.count == (uint32_t)s[N_TEXT];
 }
@@ -174,6 +191,7 @@ static void load(const chm_stored *stored, chm_sequence *sequence) {
   memcpy(sequence->grammar, stored->grammar, sizeof sequence->grammar);
   sequence->rhythm = (chm_rhythm){stored->grammar[2], stored->grammar[3]};
   memcpy(&sequence->place, stored->place, sizeof sequence->place);
+  sequence->lowered = stored->lowered[0];
 }
 
 /* ---- writing ---- */
@@ -247,7 +265,7 @@ static void put_tensor(chm_out *out, const char *name, const char *dtype, const 
 static void put_tensors(chm_out *out, const chm_session *session, chm_stored *stored, int32_t position) {
   uint64_t offset = 0, pads = 0;
   chm_item item;
-  for (uint32_t i = 0; i < count_items(); ++i) {
+  for (uint32_t i = 0; i < count_items(stored->lowered[0]); ++i) {
     uint64_t gap = gap_at(offset);
     if (gap) {
       char number[CHM_DECIMAL];
@@ -280,7 +298,7 @@ static void put_header(chm_out *out, const chm_session *session, chm_stored *sto
   put_text(out, chm_model.model_sha256);
   put_text(out, "\",\"" CHM_KEY_SECTIONS "\":\"{");
   uint64_t offset = 0;
-  for (uint32_t i = 0; i < count_items(); ++i) {
+  for (uint32_t i = 0; i < count_items(stored->lowered[0]); ++i) {
     describe(session, stored, position, i, &item);
     offset += gap_at(offset);
     if (i) put_text(out, ",");
@@ -306,8 +324,9 @@ size_t chm_session_snapshot_bytes(const chm_session *session) {
   chm_stored stored;
   chm_item item;
   uint64_t offset = 0;
-  int32_t position = chm_session_position(session); /* once: a call may be running */
-  for (uint32_t i = 0; i < count_items(); ++i) {
+  int32_t position = chm_session_position(session); /* once, like the next: a call may be running */
+  stored.lowered[0] = lowered_of(session);
+  for (uint32_t i = 0; i < count_items(stored.lowered[0]); ++i) {
     describe(session, &stored, position, i, &item);
     offset += gap_at(offset) + item.bytes;
   }
@@ -323,13 +342,13 @@ static void write_snapshot(const chm_session *session, void *snapshot) {
   uint8_t *file = snapshot, *data = file + start;
   memcpy(file, &length, sizeof length);
   memset(file + 8, ' ', (size_t)length);
-  for (uint32_t i = 0; i < count_items(); ++i) {
+  for (uint32_t i = 0; i < count_items(stored.lowered[0]); ++i) {
     uint64_t gap = gap_at(offset);
     memset(data + offset, 0, (size_t)gap);
     describe(session, &stored, position, i, &item);
     offset += gap;
     /* the initial states are the model's, and not in snapshots */
-    if (i > LOGITS && !position) memset(data + offset, 0, (size_t)item.bytes);
+    if (i > LOGITS && i < VALVE && !position) memset(data + offset, 0, (size_t)item.bytes);
     else
       for (uint64_t block = 0; block < item.rows.blocks; ++block)
         memcpy(data + offset + block * item.rows.bytes, item.data + block * item.rows.stride, (size_t)item.rows.bytes);
@@ -375,7 +394,7 @@ static bool is_shape(const uint8_t *found, size_t bytes, const char *expected) {
 
 static bool is_item(const chm_session *session, chm_stored *stored, const chm_entry *entry) {
   chm_item item;
-  for (uint32_t i = 0; i < count_items(); ++i) {
+  for (uint32_t i = 0; i < count_items(1); ++i) {
     describe(session, stored, 0, i, &item);
     if (is_text(entry->name, entry->name_bytes, item.name)) return true;
   }
@@ -429,10 +448,16 @@ static int32_t restore(chm_session *session, const chm_container *container) {
     status = find_item(container, &item, &data);
     if (!status) memcpy(item.data, data, (size_t)item.bytes);
   }
+  describe(session, &stored, 0, VALVE, &item);
+  stored.lowered[0] = 0;
+  if (!status && chm_container_find(container, item.name)) {
+    status = find_item(container, &item, &data);
+    if (!status) memcpy(item.data, data, (size_t)item.bytes);
+  }
   if (status) return status;
   if (!is_valid(&stored)) return damaged();
   int32_t position = stored.sequence[POSITION];
-  for (uint32_t i = LOGITS; !status && i < count_items(); ++i) {
+  for (uint32_t i = LOGITS; !status && i < VALVE; ++i) {
     describe(session, &stored, position, i, &item);
     status = find_item(container, &item, &data);
     if (!status && !may_be_held(&item, data)) status = damaged();
@@ -441,7 +466,7 @@ static int32_t restore(chm_session *session, const chm_container *container) {
   chm_session_start(session);
   load(&stored, &session->sequence);
   for (int32_t i = 0; i < stored.sequence[N_HISTORY]; ++i) chm_spans_remember(session, stored.history[i]);
-  for (uint32_t i = LOGITS; i < count_items() && position; ++i) {
+  for (uint32_t i = LOGITS; i < VALVE && position; ++i) {
     describe(session, &stored, position, i, &item);
     status = find_item(container, &item, &data);
     for (uint64_t block = 0; !status && block < item.rows.blocks; ++block)

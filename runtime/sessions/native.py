@@ -82,6 +82,8 @@ class NativeSession(SteppingSession):
             options.seed >> 32,
             options.stream,
         )
+        if self._library.has_valve:
+            call("chm_session_set_valve", session, *self._valve(options))
         options.check_speculation(self._library.speculates)
         if self._library.speculates:
             call("chm_session_set_speculation", session, int(options.speculate is not False))

@@ -149,6 +149,14 @@ _SCORE_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
 }
 
 
+#: The same, for the entropy valve.
+_VALVE_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "chm_session_set_valve": (_I32, (_PTR, _F32, _F32, _I32, _I32, _I32, _U32)),
+    "chm_session_level": (_I32, (_PTR,)),
+    "chm_session_entropy": (_F32, (_PTR,)),
+}
+
+
 #: The same, for banks of spans.
 _BANK_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "chm_bank_open": (_I32, (_PTR, _PTR, _SIZE, _U32, _PTR, _PTR)),
@@ -189,6 +197,8 @@ class NativeLibrary:
             signatures |= _SPAN_SIGNATURES if hasattr(self._library, "chm_speculates") else {}
             self.scores = hasattr(self._library, "chm_session_score")
             signatures |= _SCORE_SIGNATURES if self.scores else {}
+            self.has_valve = hasattr(self._library, "chm_session_set_valve")
+            signatures |= _VALVE_SIGNATURES if self.has_valve else {}
             self.has_banks = hasattr(self._library, "chm_bank_open")
             signatures |= _BANK_SIGNATURES if self.has_banks else {}
             signatures |= _CALL_SIGNATURES if hasattr(self._library, "chm_session_call") else {}

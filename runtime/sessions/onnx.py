@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chimerac.runtime.bundle_format import SECTION_ALIGNMENT, Manifest, SelfTest
+from chimerac.runtime.bundle_format import SECTION_ALIGNMENT, Manifest, SelfTest, Valve
 from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.bundle_format.hashing import hash_words
 from chimerac.runtime.bundle_format.state import (
@@ -27,6 +27,7 @@ from chimerac.runtime.options import GenerateOptions
 from chimerac.runtime.reference.grammars import GrammarRun, PythonGrammars
 from chimerac.runtime.reference.sampler import log_probability, sample
 from chimerac.runtime.reference.tokenizer import StreamDecoder, Tokenizer, read_tokenizer
+from chimerac.runtime.reference.valve import FORCED, HIGH, Look, look, loops_at, next_level
 from chimerac.runtime.sessions.checks import NO_TEXT
 from chimerac.runtime.sessions.onnx_model import (
     ONNX_FUSED,
@@ -90,6 +91,7 @@ class OnnxSession(SteppingSession):
         self._excluded = _excluded(self._tokenizer, self.vocab_size)
         self._grammars = PythonGrammars(self._tokenizer, grammars)
         self._loops, self._exit_threshold = self._interface.loops[0], 0.0
+        self._valve_now: Valve | None = None
         self._form = StateForm(
             manifest.config_sha256,
             manifest.model_sha256,
@@ -137,7 +139,7 @@ class OnnxSession(SteppingSession):
         feeds["tokens"] = value(np.array(tokens, np.int32))
         feeds["position"] = value(np.array(sequence.position, np.int32))
         if self._interface.chooses_loops:
-            feeds["loops"] = value(np.array(self._loops, np.int64))
+            feeds["loops"] = value(np.array(self._loops_now(), np.int64))
             feeds["exit_threshold"] = value(np.array(self._exit_threshold, np.float32))
         try:
             made = self._session.run_with_ort_values(self._outputs, feeds)
@@ -156,16 +158,32 @@ class OnnxSession(SteppingSession):
             history=sequence.history if chosen else _remembered(sequence.history, tokens),
         )
 
+    def _loops_now(self) -> int:
+        """Iterations that tokens are run with at the level of the sequence."""
+        valve, level = self._valve_now, HIGH - self._sequence.lowered
+        return self._loops if valve is None else loops_at(valve, level, self._loops, self._interface.fewest_loops)
+
+    def _turn(self, allowed: NDArray[np.bool_] | None) -> None:
+        """Where a block begins: its level, from what may come there; None: one token only."""
+        valve, sequence = self._valve_now, self._sequence
+        if valve is None or (sequence.position + len(sequence.pending)) % self._interface.block:
+            return
+        seen: Look = FORCED if allowed is None else look(self._last_logits(), ~allowed)
+        lowered = HIGH - next_level(valve, HIGH - sequence.lowered, seen, self.vocab_size)
+        if lowered != sequence.lowered:
+            self._settle()  # with the iterations of the block before
+            self._sequence = replace(self._sequence, lowered=lowered)
+
     def _spread_states(self) -> None:
         """Give loop iterations that were never used the state of the deepest one that was."""
         deepest = self._sequence.deepest
-        if not self._interface.chooses_loops or not 0 < deepest < self._loops:
+        if not self._interface.chooses_loops or not 0 < deepest < self._loops_now():
             return
         states = dict(self._sequence.states)
         for name, copies in self._interface.copies.items():
             if copies > 1:
                 array = states[f"state.{name}"].numpy().copy()
-                array[deepest : self._loops] = array[deepest - 1]
+                array[deepest : self._loops_now()] = array[deepest - 1]
                 states[f"state.{name}"] = self._runtime.OrtValue.ortvalue_from_numpy(array)
         self._sequence = replace(self._sequence, states=states)
 
@@ -190,6 +208,8 @@ class OnnxSession(SteppingSession):
 
     def _configure(self, options: GenerateOptions) -> int:
         self._set(options)
+        generation = self.manifest.generation
+        self._valve_now = generation.valve if options.valve and generation else None
         engine = self._grammars.choose(options.grammar)
         if engine is not None:
             self._grammars.set_words(engine, options)
@@ -220,6 +240,7 @@ class OnnxSession(SteppingSession):
         """The next token; -1 if the grammar has nothing more to say."""
         if run is None:
             self._settle()
+            self._turn(~self._excluded)
             return self._take(self._sample(self._last_logits(), self._excluded, options), run)
         allowed = run.allowed(self.vocab_size)
         choices = np.count_nonzero(allowed)
@@ -227,6 +248,7 @@ class OnnxSession(SteppingSession):
             return -1
         if choices > 1 or len(self._sequence.pending) == c.MAX_PENDING:
             self._settle()
+        self._turn(None if choices == 1 else allowed)
         if choices == 1:  # whatever the logits are: they are not computed, and several tokens are run at once
             return self._take(int(np.argmax(allowed)), run)
         weighted = run.weighted(self._last_logits(), self._sequence.history)
@@ -362,6 +384,7 @@ class OnnxSession(SteppingSession):
             history=sequence.history,
             pending=sequence.pending,
             text=self._decoder.held if self._decoder else b"",
+            lowered=sequence.lowered,
             grammar=sequence.grammar if run is None else run.place(),
         )
         return state_bytes(self._form, state)
@@ -379,6 +402,7 @@ class OnnxSession(SteppingSession):
             pending=state.pending,
             history=state.history,
             logits=state.logits if state.position else None,
+            lowered=state.lowered,
             grammar=state.grammar,
         )
         self._run_of_grammar = None

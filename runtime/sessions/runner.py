@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chimerac.runtime.arguments import shown
-from chimerac.runtime.bundle_format import Entry, Manifest
+from chimerac.runtime.bundle_format import NO_VALVE, Entry, Manifest
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import NO_GRAMMAR, GenerateOptions
 from chimerac.runtime.sessions.child_process import Child
@@ -41,6 +41,7 @@ class RunnerSession(SteppingSession):
         """Start the runner; raises BundleError CHM414 if it does not start, and what opening a bundle raises."""
         super().__init__(manifest)
         self._numbers = itertools.count(1)  # of the marks in the conversation
+        self._valve_now = NO_VALVE
         self._waiting = False  # for an answer: if that was interrupted, it has to be skipped
         command = [emulator, str(folder / RUNNER_NAME), "--bundle", str(folder), "--threads", str(threads), "--serve"]
         try:
@@ -105,6 +106,10 @@ class RunnerSession(SteppingSession):
             options.check_speculation(speculates)
             if speculates:
                 self._request("speculation", int(options.speculate))
+        if (valve := self._valve(options)) != self._valve_now:
+            bounds, others = map(_bits, valve[:2]), valve[2:]
+            self._request("valve", *bounds, *others)
+            self._valve_now = valve
         if options.score != self._scored:
             self._request("scoring", int(options.score))
         closing, slots = self._use_grammar(options.grammar)

@@ -170,7 +170,7 @@ const RUN = { signal: checkSignal, onProgress: ofType("function", "a function") 
 const GENERATE = {
   maxTokens: bits(31), temperature: finite, topP: finite, topK: bits(31), repetitionPenalty: finite, seed: checkSeed, stream: bits(32),
   loops: bits(31), exitThreshold: finite, reset: ofType("boolean", "true or false"), speculate: ofType("boolean", "true or false"),
-  score: ofType("boolean", "true or false"), refuse: ofType("boolean", "true or false"), grammar: checkGrammar, schema: checkSchema,
+  score: ofType("boolean", "true or false"), refuse: ofType("boolean", "true or false"), valve: ofType("boolean", "true or false"), grammar: checkGrammar, schema: checkSchema,
   regex: ofType("string", "a regular expression as a text"), choices: checkChoices, request: checkRequest,
   lists: checkLists, mode: ofType("string", "a name"), stop: checkStop, ahead: atMost(1024), ...RUN,
 };

@@ -88,6 +88,8 @@ export interface Manifest {
     max_tokens?: number;
     exit_threshold?: number;
     modes?: Record<string, { loops: number }>;
+    /** The entropy valve: bits of entropy and loop iterations of its levels. */
+    valve?: { thresholds: [number, number]; loops: [number, number, number]; metrics: string[] };
   };
   /** Answers of the default grammar whose e**(score / temperature) is below the threshold become this answer. */
   refusal?: { threshold: number; temperature: number; answer: string };
@@ -307,6 +309,8 @@ export interface GenerateOptions extends RunOptions {
   score?: boolean;
   /** False: give answers that are too unlikely for the bundle (`manifest.refusal`), too. Of its default grammar only. */
   refuse?: boolean;
+  /** False: take all loop iterations, however certain the next tokens are (the bundle's entropy valve). */
+  valve?: boolean;
   /** Texts at which the generation ends; they are no part of what is yielded. At most 16. */
   stop?: string | string[];
   /**

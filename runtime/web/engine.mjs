@@ -13,6 +13,7 @@ import { speculationOf } from "./speculation.mjs";
 import { StopTexts } from "./stops.mjs";
 import { nextTask, pauses, Slices } from "./slices.mjs";
 import { encodeInParts, encodeText } from "./texts.mjs";
+import { useValve } from "./valve.mjs";
 
 const MAX_TOKENS = 256; // where neither the caller nor the bundle says how many
 
@@ -263,6 +264,7 @@ export class Engine {
       Number(seed >> 32n),
       options.stream ?? 0,
     );
+    useValve(module, this.#session, options.valve === false ? null : this.manifest.generation?.valve);
     const speculates = module.exports.chm_speculates?.() === 1; // a module of before cannot
     if (options.speculate && !speculates) throw errorOf("CHM421", "the bundle was built without speculation");
     if (options.speculate && options.exitThreshold > 0) throw errorOf("CHM420", "speculation needs a fixed number of loops for all tokens");

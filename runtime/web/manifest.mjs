@@ -1,5 +1,6 @@
 // The manifest of a bundle, read as the Python runtime reads it: the same rules, the same codes.
 import { errorOf } from "./errors.mjs";
+import { valveProblem } from "./valve.mjs";
 
 export const MAX_MANIFEST_BYTES = 1 << 20;
 const MAX_DEPTH = 32;
@@ -230,6 +231,8 @@ function checkGeneration(value) {
     const loops = count(object(mode, `the mode ${name}`, ["loops"]).loops, `the loops of ${name}`);
     if (!(loops >= 1 && loops <= MAX_INT32)) refuse(`the loops of ${name} are not a number in range`);
   }
+  const problem = (generation.valve ?? null) === null ? null : valveProblem(generation.valve);
+  if (problem !== null) refuse(`generation.${problem}`);
 }
 
 function checkRefusal(value) {

@@ -3,7 +3,7 @@ import { SelfTestError } from "./errors.mjs";
 import { drawn, hashOf } from "./tensors.mjs";
 
 /** The likeliest tokens with all loop iterations, whatever the bundle's defaults. */
-const PLAIN = { temperature: 0, topP: 1, topK: 0, repetitionPenalty: 1, loops: 0, exitThreshold: 0, grammar: "none", speculate: false };
+const PLAIN = { temperature: 0, topP: 1, topK: 0, repetitionPenalty: 1, loops: 0, exitThreshold: 0, grammar: "none", speculate: false, valve: false };
 
 const hex = (value) => value.toString(16).padStart(16, "0");
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from chimerac.runtime.bundle_format import (
     NATIVE_DIRECTORY,
+    NO_VALVE,
     POSIX_SOURCES,
     RUNNER_SOURCES,
     SHARED_MEMORY_FLAGS,
@@ -137,6 +138,10 @@ def _runner_defaults(generation: Generation) -> str:
         f"const {'int32_t' if name == 'max_tokens' else 'float'} chm_run_{name} = {_number(value)};"
         for name, value in values.items()
     ]
+    medium, high, *loops, metrics = generation.valve.numbers if generation.valve else NO_VALVE
+    lines.append(f"const float chm_run_valve_bits[2] = {{{_number(medium)}, {_number(high)}}};")
+    lines.append(f"const int32_t chm_run_valve_loops[3] = {{{', '.join(map(str, loops))}}};")
+    lines.append(f"const uint32_t chm_run_valve_metrics = {metrics};")
     modes = "".join(f'{{"{name}", {loops}}}, ' for name, loops in generation.modes.items())
     lines.append(f"const struct {{ const char *name; int32_t loops; }} chm_run_modes[] = {{{modes}{{0, 0}}}};")
     return "\n".join(lines) + "\n"

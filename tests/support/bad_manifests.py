@@ -47,7 +47,13 @@ GOOD: Row = {
         "marks": {"thinking": [5, 6]},
         "space": False,
     },
-    "generation": {"temperature": 0.5, "top_p": 0.9, "max_tokens": 8, "modes": {"fast": {"loops": 1}}},
+    "generation": {
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "max_tokens": 8,
+        "modes": {"fast": {"loops": 1}},
+        "valve": {"thresholds": [1, 2.5], "loops": [1, 2, 4], "metrics": ["grammar_branching"]},
+    },
 }
 
 #: That of a module that is no language model.
@@ -91,6 +97,15 @@ CALLED_WRONG: dict[tuple[str | int, ...], list[Any]] = {
     (*_CALL, "hashes"): [None, [], ["0" * 15], ["0" * 16] * 2, [1]],
     (*_CALL, "samples"): [None, [], [[0.5]], [["0.5", 1]], [[True, 1]], [[0.5, 1], []], [[10**400, 1]], [[-1e39, 1]]],
     ("call_test", "state_hash"): [None, 1, "0", "g" * 16],
+}
+
+_VALVE = ("generation", "valve")
+#: Of the valve: place → values that are wrong there.
+VALVE_WRONG: dict[tuple[str | int, ...], list[Any]] = {
+    _VALVE: [1, [], {}, {"thresholds": [1, 2], "loops": [1, 2, 4]}],
+    (*_VALVE, "thresholds"): [None, 1, [], [1], [1, 2, 3], [2, 1], [-1, 1], [1, 65], [True, 1], ["1", "2"], [None, 1]],
+    (*_VALVE, "loops"): [None, 1, [1, 2], [0, 1, 2], [1, 2, 2**31], [1.5, 2, 3], [1, 2, "3"], [1, 2, 3, 4]],
+    (*_VALVE, "metrics"): [None, "", {}, ["mood"], ["constructor"], [1], ["grammar_branching"] * 2],
 }
 
 _PIECES = ("chat", "pieces")
@@ -289,7 +304,7 @@ def _called() -> Iterator[Case]:
     for place, values in CALLED_WRONG.items():
         for number, value in enumerate(values):
             yield f"{place} is wrong: {number}", _written(changed(place, value, CALLED)), "CHM410"
-    for place, values in [*CHAT_WRONG.items(), *CHUNKS_WRONG.items()]:
+    for place, values in [*CHAT_WRONG.items(), *CHUNKS_WRONG.items(), *VALVE_WRONG.items()]:
         for number, value in enumerate(values):
             yield f"{place} is wrong: {number}", _written(changed(place, value)), "CHM410"
     yield "a test of calls without entries", _written(GOOD | {"call_test": CALLED["call_test"]}), "CHM410"

@@ -15,7 +15,9 @@ class LoopDepthRouter:
     """A small classifier that predicts how many loop iterations a token needs."""
 
     method: str = text("Kind of predictor.", default="causal_predictor")
-    accuracy_target: float = fraction("Least agreement on held-out text.", default=0.97)
+    accuracy_target: float | None = key(
+        "Least agreement on held-out text; 0.97 where it is not written.", default=None, minimum=0, maximum=1
+    )
     papers: tuple[str, ...] = papers()
 
 
@@ -23,14 +25,18 @@ class LoopDepthRouter:
 class Level:
     """What one level of the valve allows."""
 
-    loops: int = key("Loop iterations.", default=1, minimum=1, maximum=64)
-    min_span: int = key("Tokens to propose per knot at least.", default=1, minimum=1, maximum=65536)
-    audit: float = fraction("Part of proposed tokens that the model checks; 1 is lossless.", default=1.0)
+    loops: int = key(
+        "Most loop iterations, as far as the model has so few.", default=1, minimum=1, maximum=64, status="compiled"
+    )
+    min_span: int = key("Tokens to propose per knot at least.", default=1, minimum=1, maximum=65536, status="not yet")
+    audit: float = fraction(
+        "Part of proposed tokens that the model checks; 1 is lossless.", default=1.0, status="not yet"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Levels:
-    """The three levels of the valve."""
+    """The three levels of the valve; one that is not written takes all iterations."""
 
     low: Level | None = key("When the next token is easy.", default=None)
     medium: Level | None = key("In between.", default=None)
@@ -41,14 +47,26 @@ class Levels:
 class EntropyValve:
     """More computation where the next token is uncertain (arXiv 2510.11170)."""
 
-    enabled: bool = switch("Let the valve choose a level.")
-    metrics: tuple[str, ...] = names("Signals beside the entropy of the next token.")
-    threshold_bits: float = key("Entropy at which the high level starts, in bits.", default=2.0, minimum=0)
-    thresholds_bits: tuple[float, float] | None = key(
-        "Entropies at which the medium and the high level start, in bits.", default=None, minimum=0, own=True
+    enabled: bool = switch("Let the valve choose the loop iterations (docs/valve.md).", status="compiled")
+    metrics: tuple[str, ...] = names(
+        "Signals beside the entropy of the next token, of which `grammar_branching` counts.", status="compiled"
     )
-    type: str = text("What the valve allocates.", default="inference_time_compute_allocation")
-    loop_depth_router: LoopDepthRouter = key("Predictor of the loop count.", factory=LoopDepthRouter)
+    threshold_bits: float = key(
+        "Entropy at which the high level starts, in bits; the medium one starts at half of it.",
+        default=2.0,
+        minimum=0,
+        maximum=64,
+        status="compiled",
+    )
+    thresholds_bits: tuple[float, float] | None = key(
+        "Entropies at which the medium and the high level start, in bits.",
+        default=None,
+        minimum=0,
+        own=True,
+        status="compiled",
+    )
+    type: str = text("What the valve allocates.", default="inference_time_compute_allocation", status="described")
+    loop_depth_router: LoopDepthRouter = key("Predictor of the loop count.", factory=LoopDepthRouter, status="not yet")
     levels: Levels = key("The levels.", factory=Levels)
     papers: tuple[str, ...] = papers()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from chimerac.compiler.errors import UserError
 from chimerac.frontends.config.model import ModelConfig
 from chimerac.frontends.families.chimera.shape import ChimeraShape
-from chimerac.runtime.bundle_format import Generation
+from chimerac.runtime.bundle_format import Generation, Valve
+from chimerac.runtime.bundle_format.generation import METRICS, MOST_BITS
 
 MODES = ("fast", "balanced", "reasoning")
 
@@ -29,8 +31,28 @@ def generation_defaults(config: ModelConfig, shape: ChimeraShape) -> Generation 
         max_tokens=None if written is None else written.max_new_tokens,
         exit_threshold=threshold,
         modes=modes,
+        valve=valve_of(config, shape),
     )
     return None if found == Generation() else found
+
+
+def valve_of(config: ModelConfig, shape: ChimeraShape) -> Valve | None:
+    """The valve of a config that enables one. A level that it does not write takes all iterations.
+
+    One threshold is that of the high level, and half of it that of the medium one. Raises UserError CHM120 for two
+    that are not in order.
+    """
+    written, loop = config.entropy_valve, shape.loop
+    if not written.enabled or loop is None:
+        return None
+    medium, high = written.thresholds_bits or (written.threshold_bits / 2, written.threshold_bits)
+    if not medium <= high <= MOST_BITS:
+        message = f"the valve's thresholds, {medium:g} and {high:g} bits, are not in order, or above {MOST_BITS:g}"
+        place = config.place("entropy_valve.thresholds_bits")
+        raise UserError("CHM120", message, span=place, hint="write the one of the medium level first")
+    levels = (written.levels.low, written.levels.medium, written.levels.high)
+    low, middle, most = (loop.maximum if level is None else level.loops for level in levels)
+    return Valve((medium, high), (low, middle, most), tuple(name for name in METRICS if name in written.metrics))
 
 
 def loops_in_range(loops: int, shape: ChimeraShape) -> int:

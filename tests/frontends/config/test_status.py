@@ -40,7 +40,15 @@ def test_written_keys_are_counted() -> None:
 def test_what_the_document_enables_is_named(document: ModelConfig) -> None:
     names = absent(document)
     assert names[:3] == ("span_inference", "tsp_knot", "semantic_memory")
-    assert {"entropy_valve", "debt_ledger", "self_evolution", "multimodal", "safety", "diagnostics"} <= set(names)
+    assert {
+        "entropy_valve.loop_depth_router",
+        "entropy_valve.levels.low.audit",
+        "debt_ledger",
+        "self_evolution",
+        "multimodal",
+        "safety",
+        "diagnostics",
+    } <= set(names)
     assert "training.distillation_init" not in names  # it is not enabled
     assert not_compiled(names).startswith("enabled, not compiled yet: span_inference, ")
 

@@ -45,7 +45,7 @@ def test_manifest_round_trip(toy: Any) -> None:
     assert b"generation" not in text
     for generation in (
         bf.Generation(temperature=0.7, top_p=0.92, repetition_penalty=1.08, max_tokens=4096, exit_threshold=0.01),
-        bf.Generation(modes={"fast": 1, "reasoning": 4}),
+        bf.Generation(modes={"fast": 1, "reasoning": 4}, valve=bf.Valve((0.5, 2.0), (1, 2, 4), ("grammar_branching",))),
     ):
         given = replace(manifest, generation=generation)
         assert bf.parse_manifest(bf.manifest_json(given)) == given

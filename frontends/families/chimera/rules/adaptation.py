@@ -5,6 +5,7 @@ from __future__ import annotations
 from chimerac.frontends.families.chimera.rules.base import (
     Facts,
     Findings,
+    Found,
     Rule,
     listing,
     megabytes,
@@ -13,6 +14,7 @@ from chimerac.frontends.families.chimera.rules.base import (
 )
 from chimerac.frontends.families.chimera.sizes.claims import MB
 from chimerac.frontends.families.chimera.sizes.stores import router_parameters, ttt_bytes
+from chimerac.runtime.bundle_format.generation import METRICS
 
 _TIMING = ("span_energy_margin", "queue_depth")
 
@@ -131,23 +133,28 @@ def one_threshold(facts: Facts) -> Findings:
     valve = facts.config.entropy_valve
     levels = facts.levels
     if valve.enabled and len(levels) >= 3 and valve.thresholds_bits is None:
-        yield planned(
+        yield Found(
             f"one threshold, {valve.threshold_bits:g} bits, for {len(levels)} levels",
             f"{len(levels)} levels need {len(levels) - 1}",
             f"medium from {valve.threshold_bits / 2:g} bits, high from {valve.threshold_bits:g}",
         )
 
 
-def timing_metrics(facts: Facts) -> Findings:
-    """What depends on timing must not choose the computation of a deterministic text."""
-    valve = facts.config.entropy_valve
+def metrics_left_out(facts: Facts) -> Findings:
+    """What depends on timing must not choose the computation of a deterministic text; what is not measured can't."""
+    valve, path = facts.config.entropy_valve, "entropy_valve.metrics"
     timing = [name for name in valve.metrics if name in _TIMING]
     if valve.enabled and timing and facts.config.deployment.deterministic:
-        yield planned(
+        yield Found(
             f"{listing(timing)} choose the level",
             "they depend on speculation and timing, and the level changes the text",
-            "in exact mode they steer speed only",
-            "entropy_valve.metrics",
+            "they don't count",
+            path,
+        )
+    others = [name for name in valve.metrics if name not in METRICS and name not in _TIMING]
+    if valve.enabled and others:
+        yield planned(
+            f"{listing(others)} choose the level", "nothing measures them", "they count like the others", path
         )
 
 
@@ -160,5 +167,5 @@ RULES = (
     Rule("R29", "C", "self_evolution.tier3.loop_depth_learning.classifier_params", predictor_width),
     Rule("R40", "B", "self_evolution.tier1.ttt", ttt_projection, settled_by="ttt_projection"),
     Rule("R41", "B", "self_evolution.tier1.ttt.enabled", ttt_shared_weights, settled_by="ttt_streams"),
-    Rule("R47b", "B", "entropy_valve.metrics", timing_metrics),
+    Rule("R47b", "B", "entropy_valve.metrics", metrics_left_out),
 )

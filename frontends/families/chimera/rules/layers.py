@@ -92,8 +92,7 @@ def loop_controllers(facts: Facts) -> Findings:
         yield Found(
             f"{listing(controllers)} set the loop count",
             "nothing says which one wins",
-            "a call's mode or loops set the count, the exit only shortens"
-            + ("; not compiled yet: the valve, which picks up to that" if config.entropy_valve.enabled else ""),
+            "a call's mode or loops are the most, the valve picks up to that, the exit only shortens",
         )
 
 

@@ -109,7 +109,7 @@ MENDED: dict[str, Sequence[str]] = {
     "R44": ['diagnostics.metrics=["rollback_rate"]'],
     "R45": ["diagnostics.report_interval_tokens=8192"],
     "R46": ["deployment.watchdog_tick_ms=60"],
-    "R47b": ['entropy_valve.metrics=["grammar_branching", "debt_pressure"]'],
+    "R47b": ['entropy_valve.metrics=["grammar_branching"]'],
     "R48": ['deployment.shared=["weights", "experts", "span_bank", "grammar", "semantic_memory"]'],
     "R49": ["resolutions.wasm_files=range_reads"],
     "R51": ["deployment.max_streams=1"],
@@ -267,7 +267,7 @@ def test_what_is_not_compiled_is_a_plan(document: ModelConfig) -> None:
         assert finding.planned == finding.resolution.startswith("not compiled yet; when it is: ")
         inside = any(finding.path == path or finding.path.startswith(f"{path}.") for path in report.absent)
         assert finding.planned or not inside or finding.id in DOES_IN_ABSENT, finding
-    assert sum(finding.planned for finding in report.findings) > 40
+    assert sum(finding.planned for finding in report.findings) > 35
 
 
 #: Findings at keys of parts that are not compiled whose answer holds for bundles of today all the same.

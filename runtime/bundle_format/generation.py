@@ -1,0 +1,129 @@
+"""A bundle's defaults of how tokens are chosen, and of how many loop iterations they take."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeGuard
+
+from chimerac.runtime.bundle_format.checked import count_of, list_of, need, object_of, text_of
+
+_MODE = re.compile(r"[a-z][a-z0-9_]{0,31}")
+#: What may count in the valve beside the entropy → its bit in ``chm_session_set_valve``.
+METRICS: Final = {"grammar_branching": 1}
+MOST_BITS: Final = 64.0  #: of the valve's thresholds
+
+
+@dataclass(frozen=True)
+class Valve:
+    """Fewer loop iterations where what comes next is certain (docs/valve.md).
+
+    Attributes:
+        thresholds: entropies in bits from which on the medium and the high level are right.
+        loops: most iterations of the low, the medium and the high level.
+        metrics: what counts beside the entropy, of ``METRICS``.
+    """
+
+    thresholds: tuple[float, float]
+    loops: tuple[int, int, int]
+    metrics: tuple[str, ...] = ()
+
+    @property
+    def numbers(self) -> tuple[float, float, int, int, int, int]:
+        """What ``chm_session_set_valve`` takes."""
+        return (*self.thresholds, *self.loops, sum(METRICS[name] for name in self.metrics))
+
+
+#: In place of a valve's numbers: there is none.
+NO_VALVE: Final = (0.0, 0.0, 0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What a generation takes where its caller says nothing; None leaves it to the runtime.
+
+    The fields are those of ``GenerateOptions``. ``modes``: name of a mode → loop iterations.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    repetition_penalty: float | None = None
+    max_tokens: int | None = None
+    exit_threshold: float | None = None
+    modes: Mapping[str, int] = field(default_factory=dict)
+    valve: Valve | None = None
+
+    def options(self) -> dict[str, Any]:
+        """The defaults that are there, by the name of the option."""
+        values = {name: getattr(self, name) for name in (*_RANGES, "max_tokens")}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+#: Least and greatest value of what a generation can be given.
+_RANGES: Final = {
+    "temperature": (0.0, 100.0),
+    "top_p": (0.0, 1.0),
+    "repetition_penalty": (0.1, 10.0),
+    "exit_threshold": (0.0, 1.0),
+}
+
+
+def generation_fields(generation: Generation) -> dict[str, Any]:
+    """What the manifest says of it."""
+    fields = generation.options()
+    if generation.modes:
+        fields["modes"] = {name: {"loops": loops} for name, loops in generation.modes.items()}
+    valve = generation.valve
+    if valve is not None:
+        lists = {"thresholds": valve.thresholds, "loops": valve.loops, "metrics": valve.metrics}
+        fields["valve"] = {name: list(values) for name, values in lists.items()}
+    return fields
+
+
+def read_generation(value: object) -> Generation | None:
+    """From a manifest; raises InvalidError."""
+    if value is None:
+        return None
+    row = object_of(value, "generation", set())
+    numbers = {}
+    for name, (low, high) in _RANGES.items():
+        number = row.get(name)
+        within = number is None or (_is_number(number) and low <= number <= high)
+        need(within, f"generation.{name} is not a number from {low:g} to {high:g}")
+        numbers[name] = None if number is None else float(number)
+    most = row.get("max_tokens")
+    need(most is None or (type(most) is int and 0 <= most < 1 << 31), "generation.max_tokens is not a number in range")
+    modes = object_of(row.get("modes", {}), "generation.modes", set())
+    loops = {}
+    for name, mode in modes.items():
+        text_of(name, "the name of a mode", _MODE)
+        loops[name] = _loops(object_of(mode, f"the mode {name}", {"loops"})["loops"], name)
+    return Generation(max_tokens=most, modes=loops, valve=_valve(row.get("valve")), **numbers)
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _loops(value: object, name: str) -> int:
+    loops = count_of(value, f"the loops of {name}")
+    need(1 <= loops < 1 << 31, f"the loops of {name} are not a number in range")
+    return loops
+
+
+def _valve(value: object) -> Valve | None:
+    if value is None:
+        return None
+    row = object_of(value, "generation.valve", {"thresholds", "loops", "metrics"})
+    loops = list_of(row["loops"], "valve.loops")
+    given = list_of(row["thresholds"], "valve.thresholds")
+    bounds = [float(number) for number in given if _is_number(number) and 0 <= number <= MOST_BITS]
+    ordered = len(given) == len(bounds) == 2 and bounds[0] <= bounds[1]
+    need(ordered, "valve.thresholds are not two numbers from 0 to 64, the larger one last")
+    need(len(loops) == 3, "valve.loops are not three numbers")
+    low, medium, high = (_loops(number, "the valve") for number in loops)
+    metrics = tuple(text_of(name, "a metric of the valve") for name in list_of(row["metrics"], "valve.metrics"))
+    known = len(set(metrics)) == len(metrics) and set(metrics) <= METRICS.keys()
+    need(known, "valve.metrics has what is unknown, or stands twice")
+    return Valve((bounds[0], bounds[1]), (low, medium, high), metrics)
