@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     default=None,
     help="Guess tokens and run several in one pass, which changes none.  [default: where the bundle can and it pays]",
 )
-@click.option("--no-valve", is_flag=True, help="Take all loops, however certain the next token is.")
+@click.option(
+    "--valve/--no-valve", default=True, help="Fewer loops where the next tokens are certain, or all loops always."
+)
 @click.option("--exit-threshold", type=float, help="Leave loops below this change.  [default: the bundle's, else 0]")
 @click.option("--threads", default=1, show_default=True, help="Share the work; 0 takes one per core, at most 8.")
 @click.option("--grammar", metavar="NAME", help="What the text must follow: a mode, a .lark file, or none.")
@@ -56,7 +58,6 @@ def run(
     chat: bool,
     system: str | None,
     no_refuse: bool,
-    no_valve: bool,
     **options: Any,
 ) -> None:
     """Generate text with BUNDLE after PROMPT.
@@ -73,7 +74,7 @@ def run(
         raise click.UsageError("--system needs --chat.")
     if stats and (chat or prompt is None):
         raise click.UsageError("--stats needs a PROMPT, and no --chat.")
-    options |= {"refuse": not no_refuse, "valve": not no_valve} | ({"score": True} if stats else {})
+    options |= {"refuse": not no_refuse} | ({"score": True} if stats else {})
     options["choices"] = None if choices is None else read_choices(choices)
     chosen = Path(bundle) if bundle else find_bundle()
     announce_code(chosen)
