@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product as product_of
 from typing import Any
 
 from tvm import tirx
@@ -26,6 +27,7 @@ from chimerac.targets.kernels.tensorir import (
     strips,
 )
 
+LINE = 64  #: bytes of a cache line
 ROWS = INT8_ROWS  #: rows at a time; they share the activations and fill a vector of results
 
 
@@ -57,14 +59,7 @@ class _Table:
 
     def __init__(self, b: KernelBuilder, spec: KernelSpec) -> None:
         self.b, self.spec = b, spec
-        self.rows, columns, block = (spec.integer(name) for name in ("rows", "columns", "block"))
-        step = b.isa.int8_dot.of(block).step
-        if block % step or not b.isa.blocks.take(block, spec.integer("group")):
-            raise InternalError(f"no int8 kernel for group {spec.integer('group')}, block {block}")
-        self.padding = b.local("int8", step * (ROWS + 1)) if columns % step else None
-        if self.padding is not None:
-            for i in range(ROWS + 1):
-                b.store(self.padding, i * step, constant(0, f"int8x{step}"))
+        self.rows, self.padding = spec.integer("rows"), padding_of(b, spec)
 
     def times(self, count: int | Expr, first: int | Expr = 0, matrix: int | Expr = 0) -> None:
         """Tokens ``first`` to ``first + count`` times the matrix whose first row is ``matrix``."""
@@ -73,7 +68,8 @@ class _Table:
         def products(places: list[Expr], stored: int) -> None:
             with b.loop(count) as i:
                 token = first + i
-                value = _RowGroup(b, self.spec, [matrix + place for place in places], token, self.padding).product()
+                rows_here = [matrix + place for place in places]
+                value = RowGroup(b, b.operands[:4], self.spec, rows_here, token, self.padding).product()
                 for lane in range(stored):
                     b.store(b.results[0], token * rows + places[lane], shuffle([value], [lane]))
 
@@ -87,14 +83,35 @@ class _Table:
                 products([integer(min(whole * ROWS + r, rows - 1)) for r in range(ROWS)], rest)
 
 
-class _RowGroup:
-    """Product of one token's codes with ``ROWS`` rows of the table."""
+def padding_of(b: KernelBuilder, spec: KernelSpec) -> Memory | None:
+    """Where the last columns of rows are filled up with zeros, if vectors do not divide rows."""
+    columns, group, block = (spec.integer(name) for name in ("columns", "group", "block"))
+    step = b.isa.int8_dot.of(block).step
+    if block % step or not b.isa.blocks.take(block, group):
+        raise InternalError(f"no int8 kernel for group {group}, block {block}")
+    if columns % step == 0:
+        return None
+    padding = b.local("int8", step * (ROWS + 1))
+    for i in range(ROWS + 1):
+        b.store(padding, i * step, constant(0, f"int8x{step}"))
+    return padding
+
+
+class RowGroup:
+    """Product of one token's codes with ``ROWS`` rows of the table; rows that begin at ``asked`` are asked for."""
 
     def __init__(
-        self, b: KernelBuilder, spec: KernelSpec, places: list[Expr], token: Expr, padding: Memory | None
+        self,
+        b: KernelBuilder,
+        operands: Sequence[Memory],
+        spec: KernelSpec,
+        places: list[Expr],
+        token: Expr,
+        padding: Memory | None,
+        asked: Sequence[Expr] = (),
     ) -> None:
-        self.b, self.places, self.padding = b, places, padding
-        self.codes, self.scales, self.weights, self.weight_scales = b.operands[:4]
+        self.b, self.places, self.padding, self.asked = b, places, padding, asked
+        self.codes, self.scales, self.weights, self.weight_scales = operands
         self.columns, self.group, self.block = (spec.integer(name) for name in ("columns", "group", "block"))
         self.dot = b.isa.int8_dot.of(self.block)
         self.starts = [b.let(p * self.columns) for p in places]
@@ -111,6 +128,8 @@ class _RowGroup:
 
         def group(g: int | Expr, extents: list[int]) -> None:
             partial: Any = None
+            for start, line in product_of(self.asked, range(0, sum(extents), LINE)):
+                b.prefetch(self.weights, start + g * self.group + line)
             for k, extent in enumerate(extents):
                 index = g * per_group + k
                 scale = splat(self.scales.load(self.block_start + index), ROWS)

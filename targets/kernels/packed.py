@@ -41,8 +41,13 @@ class Product:
     @staticmethod
     def of(spec: KernelSpec, isa: Isa) -> Product:
         """From the attributes of an op."""
+        return Product.of_sizes(spec, isa, form_of(spec.operands[2].layout))
+
+    @staticmethod
+    def of_sizes(spec: KernelSpec, isa: Isa, form: str) -> Product:
+        """From the attributes of an op whose weights are in another layout than the product reads."""
         rows, columns, group, block = (spec.integer(name) for name in ("rows", "columns", "group", "block"))
-        product = Product(rows, columns, group, block, isa.panel_rows, form_of(spec.operands[2].layout))
+        product = Product(rows, columns, group, block, isa.panel_rows, form)
         if not isa.blocks.take_trits(block, group, columns):
             raise InternalError(f"no ternary kernel for group {product.group}, block {product.block}")
         return product

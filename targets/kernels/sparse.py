@@ -37,7 +37,8 @@ from chimerac.targets.kernels.vectors import float_lanes
 
 NEURONS = 4096  #: whose open ones are gathered at a time
 TOGETHER = 4  #: neurons whose rows are added while sums are in registers
-AHEAD = 3  #: so many times as many neurons are asked for before they are added
+AHEAD = 32768  #: bytes of rows that are asked for before they are added
+MOST_AHEAD = 16  #: times as many neurons as are added together: those are in the list that is there already
 LINE = 64  #: bytes of a cache line
 WORD = 16  #: outputs that share a word of trits
 
@@ -143,6 +144,8 @@ class _Product:
         self.run = min(self.group, OUTPUTS) if self.together == OUTPUTS else self.group
         self.rows = b.extent(spec.operands[0].shape[:-1])
         self.open = OpenList(b, self.hidden, NEURONS + TOGETHER)
+        row_bytes = self.weights.row * np.dtype(memory.dtype).itemsize
+        self.ahead = min(-(-AHEAD // (TOGETHER * row_bytes)), MOST_AHEAD)
 
     def build(self) -> Any:
         b, per = self.b, self.together // self.run
@@ -187,12 +190,12 @@ class _Product:
         self.open.gather(b.let(row * self.neurons + first), first, extent)
         count = self.open.count()
         several = b.let(tirx.truncdiv(count, integer(TOGETHER)))
-        with b.loop(b.let(tirx.Min(several, integer(AHEAD)) * TOGETHER)) as i:
+        with b.loop(b.let(tirx.Min(several, integer(self.ahead)) * TOGETHER)) as i:
             neuron = self.open.number(i)
             self._ask_scales(neuron)
             self._each_run(partial(self.weights.ask, self.weights.begin(neuron)))
         with b.loop(several) as i:
-            following = [tirx.Min((i + AHEAD) * TOGETHER + j, count - 1) for j in range(TOGETHER)]
+            following = [tirx.Min((i + self.ahead) * TOGETHER + j, count - 1) for j in range(TOGETHER)]
             ahead = [self.open.number(b.let(place)) for place in following]
             self._add(row, [self.open.number(i * TOGETHER + j) for j in range(TOGETHER)], ahead)
         left = b.let(count - several * TOGETHER)

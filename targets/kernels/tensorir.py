@@ -133,6 +133,7 @@ class KernelBuilder:
         self._blocks: list[list[Any]] = [[]]
         self._header: list[Any] = []
         self._parameters: list[Any] = []
+        self._helpers = [isa.helpers] if isa.helpers else []
         self.operands: list[Any] = [self._parameter(f"a{i}", t) for i, t in enumerate(spec.operands)]
         in_place = OPS[spec.op].in_place
         self.results: list[Memory] = [
@@ -229,6 +230,11 @@ class KernelBuilder:
 
         return self.let(T.call_extern("int32", "hidden_i32", integer(value)))
 
+    def helper(self, text: str) -> None:
+        """An LLVM function, as text, that this kernel calls, beside those of its instruction set."""
+        if text not in self._helpers:
+            self._helpers.append(text)
+
     def store(self, memory: Memory, index: int | Expr, value: Expr) -> None:
         """Write the lanes of a value to consecutive elements."""
         lanes = lanes_of(type_of(value))[1]
@@ -271,8 +277,9 @@ class KernelBuilder:
     def finish(self) -> Any:
         """The PrimFunc."""
         body = _sequence([*self._header, *self._blocks[0]])
-        if self.isa.helpers:
-            body = tirx.AttrStmt(integer(0), "pragma_import_llvm", ir.StringImm(self.isa.helpers), body)
+        if self._helpers:
+            helpers = ir.StringImm("\n".join(self._helpers))
+            body = tirx.AttrStmt(integer(0), "pragma_import_llvm", helpers, body)
         function = tirx.PrimFunc(self._parameters, body)
         symbol = self.spec.symbol + self.isa.symbol_suffix
         return function.with_attr({"global_symbol": symbol, "tirx.noalias": True})

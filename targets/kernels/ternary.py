@@ -34,6 +34,9 @@ from chimerac.targets.kernels.tensorir import (
 from chimerac.targets.kernels.ternary_tables import LEAST_PANELS, TOKENS, Operands, TableProduct, stretch_of
 from chimerac.targets.kernels.trit_codes import PLANES, WordCodes, period_of, to_two_bits, two_bit_vectors
 
+#: (the numbers of the panels of each vector) → statements of the product with them.
+Panels = Callable[[Sequence[Sequence[Expr]]], None]
+
 CACHE_LINE = 64  #: bytes
 CACHED_BYTES = 1 << 18  #: of weights that several tiles of columns take in turn
 
@@ -99,6 +102,13 @@ class TernaryBody:
             begin = b.let(b.begin + i * some)
             self._columns(operands, done, left, begin, b.let(tirx.Min(begin + some, b.end)))
 
+    def column(self, operands: Operands) -> Panels:
+        """Prepares one column of activations; what comes back emits its products with some panels, side by side."""
+        places = (operands.codes, operands.scales, operands.weights, operands.weight_scales, operands.result)
+        tile = _Tile(self, *places, Place(self.sums), Place(self.words), 1, integer(0), integer(0))
+        tile.prepare()
+        return tile.panels
+
     @property
     def rows_in_cache(self) -> int:
         """Panels that stay in the second-level cache."""
@@ -148,7 +158,7 @@ class _Tile:
 
     def emit(self) -> None:
         b = self.body.b
-        self._prepare()
+        self.prepare()
         joined = b.isa.joined_panels
         together = max(joined, b.isa.panels_per_pass // self.width // joined * joined)
         count = b.let(self.end - self.begin)
@@ -156,12 +166,12 @@ class _Tile:
         with b.loop(passes) as i:
             # each panel of a pass is a sequential stream of its own, far from the others
             panels = [b.let(self.begin + i + j * passes) for j in range(together)]
-            self._panels([panels[j : j + joined] for j in range(0, together, joined)])
+            self.panels([panels[j : j + joined] for j in range(0, together, joined)])
         if together > 1:
             with b.loop(b.let(count - passes * together)) as i:
-                self._panels([[b.let(self.begin + passes * together + i)]])
+                self.panels([[b.let(self.begin + passes * together + i)]])
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
         """The activations as the instruction set wants them, zeros behind the last, and the sum of each piece."""
         b, product = self.body.b, self.body.product
         whole, rest = divmod(product.columns, product.piece)
@@ -211,7 +221,7 @@ class _Tile:
         first = index * (product.piece // COLUMNS_PER_STEP) + (column * product.steps + step)
         return first * self.body.step_words
 
-    def _panels(self, vectors: Sequence[Sequence[Expr]]) -> None:
+    def panels(self, vectors: Sequence[Sequence[Expr]]) -> None:
         """The product with some panels. ``vectors``: the panels of each vector; a single one is computed twice where
         several are joined."""
         b, product = self.body.b, self.body.product

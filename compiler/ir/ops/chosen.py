@@ -163,6 +163,7 @@ def _lowered(kind: str, packed: Packed | None) -> OpDef:
         _infer_integers,
         _integers,
         PRODUCT,
+        integer_product=True,
         packed=packed,
         work=_WORK,
     )

@@ -60,7 +60,10 @@ def test_only_products_are_dispatched() -> None:
         f"extern void {OTHER.symbol}(const void *, void *, int32_t);",
     ]
     products = {op.name for op in OPS.values() if op.integer_product}
-    assert products == {"ternary_matmul", "grouped_ternary_matmul", "int8_matmul", "grouped_int8_matmul"}
+    assert products == {f"{kind}{name}_matmul" for kind in ("", "grouped_") for name in ("ternary", "int8")} | {
+        "ternary_chosen_matmul",
+        "int8_chosen_matmul",
+    }
 
 
 def test_wide_kernels_are_those_of_sets_with_wider_registers() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ir_tools import assert_same_bits, run_op
-from kernel_harness import IN_TURN, Case, case, check_in_turn, native_isas
+from kernel_harness import IN_TURN, Case, case, check_in_turn, product_isas
 
 from chimerac.compiler.ir.layouts import pack_scales, pack_ternary, scale_layout, ternary_layout
 from chimerac.compiler.ir.ops import OPS, TypeRuleError
@@ -49,7 +49,7 @@ def test_every_format(every: int, tmp_path: Path) -> None:
         for held in (weight, to_bfloat16(weight), weight.astype(np.float16)):
             cases.append(case("chosen_linear", [chosen, x, held], tokens=[0, 1]))
         cases += [integers(chosen, x, weight, group, block, kind) for kind in ("ternary", "int8")]
-    check_in_turn(cases, native_isas(), tmp_path, every)
+    check_in_turn(cases, product_isas(), tmp_path, every)
 
 
 @pytest.mark.parametrize("kind", ["", "ternary_", "int8_"])
