@@ -1,16 +1,17 @@
 // From the opening of a page to the first token of an answer, the model kept from before: web bundles in turns, each time in a new tab of
 // headless Chromium.
 //
-// usage: node page_start.mjs NODE_MODULES CHROMIUM ROUNDS PROMPT [threads=N] [latency=MS] BUNDLE…
+// usage: node page_start.mjs NODE_MODULES CHROMIUM ROUNDS PROMPT [threads=N] [latency=MS] [wllama=FILE.gguf] BUNDLE…
 //
-// NODE_MODULES has playwright-core (tests/browser). The first visit of each bundle, which fills the caches, is shown alone. "wall" is
-// by the page's clock since its navigation began, "processor" what all processes of the browser used meanwhile; medians. Each round visits a
+// NODE_MODULES has playwright-core (tests/browser), and @wllama/wllama where that is to take turns, with a cache of its own. The first visit of each bundle, which fills the caches, is shown alone. "wall" is
+// by the page's clock since its navigation began, "processor" what all processes of the browser used meanwhile, "memory" what the page's
+// own process holds then (PSS); medians. Each round visits a
 // page with nothing but a worker that answers, too ("floor", of the first bundle's server): what a tab and a worker take by themselves.
 import { readFileSync, readdirSync, mkdtempSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { basename, join, resolve } from "node:path";
+import { basename, join, normalize, resolve } from "node:path";
 
 const [packages, executablePath, rounds, prompt, ...rest] = process.argv.slice(2);
 const settings = Object.fromEntries(rest.filter((one) => one.includes("=")).map((one) => one.split("=")));
@@ -26,7 +27,7 @@ const scripts = performance.now();
 const model = await Chimera.load(new URL("./", location.href), { threads });
 const loaded = performance.now();
 let first = 0;
-for await (const { text } of model.generate(prompt)) { first ||= performance.now(); globalThis.answer = (globalThis.answer ?? "") + text; }
+for await (const { text } of model.generate(prompt)) { first ||= performance.now(); globalThis.answer = (globalThis.answer ?? "") + text; if (${Boolean(settings.wllama)}) break; }
 globalThis.times = { scripts, loaded, first, ...model.storage };
 </script>`;
 
@@ -34,21 +35,31 @@ const FLOOR = `<!doctype html><meta charset="utf-8"><title>floor</title><script 
 const worker = new Worker("./floor.mjs", { type: "module" });
 worker.onmessage = () => { globalThis.times = { first: performance.now(), loaded: 0, scripts: 0 }; };
 </script>`;
-const WRITTEN = { "start.html": PAGE, "floor.html": FLOOR, "floor.mjs": "postMessage(0);" };
+const PEER_PAGE = `<!doctype html><meta charset="utf-8"><title>start</title><script type="module">
+import { Wllama } from "./index.js";
+const scripts = performance.now();
+const silent = { debug() {}, log() {}, warn() {}, error: console.error };
+const wllama = new Wllama({ default: "./wasm/wllama.wasm" }, { suppressNativeLog: true, logger: silent });
+await wllama.loadModelFromUrl(location.origin + "/model.gguf", { useCache: true, n_ctx: 512, n_threads: ${Number(settings.threads ?? 1)}, n_gpu_layers: 0 });
+const loaded = performance.now();
+await wllama.createCompletion({ prompt: ${JSON.stringify(prompt)}, max_tokens: 1, temperature: 0, ignore_eos: true });
+globalThis.times = { scripts, loaded, first: performance.now() };
+</script>`;
+const WRITTEN = { "floor.html": FLOOR, "floor.mjs": "postMessage(0);" };
 
-/** Headers and bytes of a bundle's file, compressed where the build left such a file. */
+/** Headers and bytes of a file, compressed where the build of a bundle left such a one. */
 function fileOf(folder, name) {
-  const path = join(folder, basename(name));
+  const path = name === "/model.gguf" ? settings.wllama : join(folder, normalize(name));
   if (!statSync(path, { throwIfNoEntry: false })?.isFile()) return null;
   const packed = statSync(`${path}.gz`, { throwIfNoEntry: false });
   const headers = { "Content-Type": TYPES[path.split(".").pop()] ?? "application/octet-stream", ETag: `"${statSync(path).mtimeMs}"`, ...(packed ? { "Content-Encoding": "gzip" } : {}) };
   return { headers, body: readFileSync(packed ? `${path}.gz` : path) };
 }
 
-function answer(request, response, folder) {
+function answer(request, response, folder, page) {
   const { pathname, searchParams } = new URL(request.url, "http://localhost");
   const isolation = { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp" };
-  const written = WRITTEN[basename(pathname)];
+  const written = basename(pathname) === "start.html" ? page : WRITTEN[basename(pathname)];
   if (written) {
     response.writeHead(200, { "Content-Type": TYPES[pathname.split(".").pop()], ...isolation }).end(written);
     return;
@@ -69,11 +80,11 @@ function answer(request, response, folder) {
 }
 
 /** A server for each bundle, so that each has an origin, and caches, of its own. */
-async function served(folder) {
+async function served({ folder, page }) {
   let requests = 0;
   const server = createServer((request, response) => {
     requests += 1;
-    setTimeout(() => answer(request, response, folder), Number(settings.latency ?? 0));
+    setTimeout(() => answer(request, response, folder, page), Number(settings.latency ?? 0));
   });
   await new Promise((done) => { server.listen(0, "127.0.0.1", done); });
   return { url: `http://127.0.0.1:${server.address().port}/`, close: () => server.close(), take: () => { const count = requests; requests = 0; return count; } };
@@ -95,6 +106,12 @@ function processorMs(profile) {
   return new Map([...found.keys()].filter(isOurs).map((id) => [id, found.get(id).spent]));
 }
 
+/** Megabytes that processes hold, each page of memory shared by some counted in parts. */
+function memoryOf(ids) {
+  const held = ids.map((id) => Number(/^Pss: +(\d+) kB/m.exec(readFileSync(`/proc/${id}/smaps_rollup`, "latin1"))?.[1] ?? 0));
+  return Math.round(held.reduce((sum, one) => sum + one, 0) / 1000);
+}
+
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 
 const profile = mkdtempSync(join(tmpdir(), "start-"));
@@ -108,31 +125,35 @@ async function visit(server, name = "start.html") {
   await page.goto(server.url + name, { waitUntil: "commit" });
   await Promise.race([page.waitForFunction(() => globalThis.times, null, { polling: 200, timeout: 120_000 }), failed]);
   const [times, text] = await page.evaluate(() => [globalThis.times, globalThis.answer]);
-  const processor = [...processorMs(profile)].reduce((sum, [id, spent]) => sum + spent - (before.get(id) ?? 0), 0);
+  const now = processorMs(profile);
+  const memory = memoryOf([...now.keys()].filter((id) => !before.has(id)));
+  const processor = [...now].reduce((sum, [id, spent]) => sum + spent - (before.get(id) ?? 0), 0);
   await page.close();
-  return { ...times, text, processor, requests: server.take() };
+  return { ...times, text, processor, memory, requests: server.take() };
 }
 
-const servers = await Promise.all(bundles.map(served));
+const peer = settings.wllama ? [{ name: "wllama", folder: join(packages, "@wllama", "wllama", "esm"), page: PEER_PAGE }] : [];
+const systems = [...bundles.map((folder) => ({ name: folder, folder, page: PAGE })), ...peer];
+const servers = await Promise.all(systems.map(served));
 const firsts = [];
 for (const server of servers) firsts.push(await visit(server));
 for (const server of servers) await visit(server); // code caches are written at the second visit
-const found = bundles.map(() => []);
+const found = systems.map(() => []);
 const floors = [];
 for (let round = 0; round < Number(rounds); round += 1) {
   floors.push(await visit(servers[0], "floor.html"));
   for (const [place, server] of servers.entries()) found[place].push(await visit(server));
 }
 console.log(JSON.stringify({ floor: { wall: median(floors.map(({ first }) => first)), processor: median(floors.map(({ processor }) => processor)) } }));
-for (const [place, bundle] of bundles.entries()) {
+for (const [place, { name }] of systems.entries()) {
   const runs = found[place];
-  const of = (name) => Number(median(runs.map((run) => run[name])).toFixed(1));
+  const of = (what) => Number(median(runs.map((run) => run[what])).toFixed(1));
   const { first, downloaded } = firsts[place];
   const { text, requests, kind, cached } = runs.at(-1);
-  console.log(JSON.stringify({ bundle, wall: of("first"), loaded: of("loaded"), scripts: of("scripts"), processor: of("processor"), requests, kind, cached, text, firstVisit: { wall: first, downloaded } }));
+  console.log(JSON.stringify({ name, wall: of("first"), loaded: of("loaded"), scripts: of("scripts"), processor: of("processor"), memory: of("memory"), requests, kind, cached, text, firstVisit: { wall: first, downloaded } }));
   if (place) {
-    const ratio = (name) => median(runs.map((run, round) => found[0][round][name] / run[name])).toFixed(2);
-    console.log(`first bundle / this one: wall ${ratio("first")}, processor ${ratio("processor")}`);
+    const ratio = (what) => median(runs.map((run, round) => run[what] / found[0][round][what])).toFixed(2);
+    console.log(`this one to the first: wall ${ratio("first")}, processor ${ratio("processor")}, memory ${ratio("memory")}`);
   }
 }
 await context.close();

@@ -1,9 +1,11 @@
-// Numbers of JSON within bounds, as an automaton over their digits. As Python's frontends/grammar/number_ranges.py, without multipleOf.
+// Numbers of JSON within bounds, multiples of a number, as an automaton over their digits. As Python's frontends/grammar/number_ranges.py.
 import { NOTHING, refuse } from "./compiler-characters.mjs";
 
 const WHOLE_DIGITS = 20; // that a number with bounds may have at least, enough for 64 bits
 const FRACTION_DIGITS = 15;
 const MOST_STATES = 20_000;
+const MOST_MULTIPLE = 1000; // of a multipleOf as a whole number, and digits after its point
+const MOST_SCALE = 15;
 
 /** A bound's magnitude as digits; `sign` is -1, 0 or 1 for one below, at, or above zero. */
 function digitsOf(value) {
@@ -16,6 +18,18 @@ function digitsOf(value) {
 function checkBound(value, place) {
   const plain = Number.isSafeInteger(value) || (!Number.isInteger(value) && /^-?[0-9]+\.[0-9]+$/.test(String(value)));
   if (!plain) refuse(`${place}: the bound ${value}`);
+}
+
+const divisor = (a, b) => (b ? divisor(b, a % b) : a);
+
+/** Multiples of a number as those of `count` · 10^-`scale`; of whole numbers, which are those of 1, where `integer` says so; null: any. */
+function stepOf(multiple, integer, place) {
+  if (multiple === null) return integer ? { count: 1, scale: 0 } : null;
+  const [, whole, fraction = ""] = /^(\d+)(?:\.(\d+))?$/.exec(String(multiple)) ?? [];
+  const step = { count: Number(`${whole}${fraction}`), scale: fraction.length };
+  const own = integer ? { count: step.count / divisor(step.count, 10 ** step.scale), scale: 0 } : step;
+  if (whole === undefined || step.scale > MOST_SCALE || own.count > MOST_MULTIPLE) refuse(`${place}: multiples of ${multiple}`);
+  return own;
 }
 
 const negated = ({ low, high, lowOpen, highOpen }) => ({
@@ -37,16 +51,20 @@ function settled(before, bound, digits) {
 }
 
 class Numbers {
-  constructor(bounds, integer) {
+  constructor(bounds, step) {
     this.bounds = [bounds, negated(bounds)]; // of numbers, and of magnitudes of negative ones
     this.sides = this.bounds.map(({ low, high }) => [digitsOf(low), digitsOf(high)]);
     const edges = this.sides.flat().filter(Boolean);
-    this.mostWhole = Math.max(WHOLE_DIGITS, ...edges.map(({ whole }) => whole.length + 1));
-    this.mostFraction = integer ? 1 : Math.max(FRACTION_DIGITS, ...edges.map(({ fraction }) => fraction.length + 1));
-    this.integer = integer;
+    const longest = Math.max(0, ...edges.map(({ whole }) => whole.length));
+    this.step = step;
+    this.mostWhole = Math.max(WHOLE_DIGITS, longest + 1);
+    // more digits than those of the bounds decide nothing; remainders would make too many states of them
+    this.told = edges.length && (!step || step.count === 1) ? this.mostWhole : longest + 1;
+    this.mostFraction = Math.max(FRACTION_DIGITS, ...edges.map(({ fraction }) => fraction.length + 1));
+    if (step) this.mostFraction = step.scale || step.count > 1 ? step.scale : 1;
   }
 
-  begin = { part: "sign", negative: 0, digits: 0, low: 0, high: 0, zero: false };
+  begin = { part: "sign", negative: 0, digits: 0, low: 0, high: 0, remainder: 0, zero: false };
 
   moves(at) {
     const found = [];
@@ -77,16 +95,25 @@ class Numbers {
     const above = this.sides[at.negative][1];
     const tooLarge = above && (above.sign < 0 || at.digits >= above.whole.length);
     if (at.zero || tooLarge || at.digits >= this.mostWhole) return null;
-    return { ...at, ...this.#compare(at, digit), digits: at.digits + 1, zero: at.digits === 0 && digit === 0 };
+    const remainder = this.step ? (10 * at.remainder + digit) % this.step.count : 0;
+    return { ...at, ...this.#compare(at, digit), digits: Math.min(at.digits + 1, this.told), remainder, zero: at.digits === 0 && digit === 0 };
   }
 
   #fraction(at, digit) {
-    if (at.digits >= this.mostFraction || (this.integer && digit)) return null;
-    return { ...at, ...this.#compare(at, digit), digits: at.digits + 1 };
+    const inside = this.step && at.digits < this.step.scale;
+    if (at.digits >= this.mostFraction || (this.step && !inside && digit)) return null;
+    const remainder = inside ? (10 * at.remainder + digit) % this.step.count : at.remainder;
+    return { ...at, ...this.#compare(at, digit), digits: at.digits + 1, remainder };
+  }
+
+  #divides(at) {
+    let rest = at.remainder;
+    for (let left = (this.step?.scale ?? 0) - (at.part === "fraction" ? at.digits : 0); left > 0; left -= 1) rest = (10 * rest) % this.step.count;
+    return !this.step || rest % this.step.count === 0;
   }
 
   final(at) {
-    if (at.part === "sign" || at.digits === 0) return false;
+    if (at.part === "sign" || at.digits === 0 || !this.#divides(at)) return false;
     const { low, high, lowOpen, highOpen } = this.bounds[at.negative];
     const done = at.part === "whole" ? 0 : at.digits;
     const values = at.part === "whole" ? this.#settled(at) : [at.low, at.high];
@@ -95,10 +122,10 @@ class Numbers {
   }
 }
 
-/** The texts of numbers within { low, high, lowOpen, highOpen }, without exponents; whole ones may end with ".0". */
-export function boundedNumber(bounds, integer, place) {
+/** The texts of numbers within { low, high, lowOpen, highOpen }, multiples of `multiple` or null, without exponents; whole ones may end with ".0" but for those. */
+export function boundedNumber(bounds, multiple, integer, place) {
   for (const bound of [bounds.low, bounds.high]) if (bound !== null) checkBound(bound, place);
-  const numbers = new Numbers(bounds, integer);
+  const numbers = new Numbers(bounds, stepOf(multiple, integer, place));
   const known = new Map([[JSON.stringify(numbers.begin), 0]]);
   const order = [numbers.begin];
   const moves = [];

@@ -239,7 +239,8 @@ function stripped(tree, search) {
   return { type: "join", parts: [...(begins ? [] : [ANYTHING]), ...parts, ...(ends ? [] : [ANYTHING])] };
 }
 
-function expressionOf(tree, encode) {
+/** The expression of what a tree matches; `encode` spells one character of a set. */
+export function expressionOf(tree, encode) {
   switch (tree.type) {
     case "set":
       if (!tree.set.length) refuse("regular expression: square brackets that nothing is in");
@@ -258,7 +259,7 @@ function expressionOf(tree, encode) {
   }
 }
 
-/** The expression of the texts that match as a whole, or in which a match is found; `encode` spells one character of a set. */
-export function regexExpression(text, dialect, search, encode) {
-  return expressionOf(stripped(new Parser(text, dialect).whole(), search), encode);
-}
+/** The tree of the texts that match as a whole, or in which a match is found. */
+export const regexTree = (text, dialect, search) => stripped(new Parser(text, dialect).whole(), search);
+
+export const regexExpression = (text, dialect, search, encode) => expressionOf(regexTree(text, dialect, search), encode);

@@ -1,12 +1,13 @@
 // JSON Schemas as expressions over bytes: the keywords that most schemas need, of which docs/grammar.md has the list. Others are refused. As
 // Python's frontends/grammar/schema*.py.
+import { boundedExpression } from "./compiler-bounded.mjs";
 import { EMPTY, NOTHING, choice, counted, literal, optional, refuse, repeat, ruleOf, sequence, star } from "./compiler-characters.mjs";
 import { FORMATS } from "./compiler-formats.mjs";
 import {
   ANY, ANY_ARRAY, ANY_OBJECT, ANY_STRING, BOOLEAN, COLON, COMMA, INTEGER, NULL, NUMBER, QUOTE, SPACES, countedString, encode, fixedValue, otherKey, simpleNames,
 } from "./compiler-json.mjs";
 import { boundedNumber } from "./compiler-numbers.mjs";
-import { regexExpression } from "./compiler-regex.mjs";
+import { expressionOf, regexTree } from "./compiler-regex.mjs";
 
 const TYPES = ["object", "array", "string", "number", "integer", "boolean", "null"];
 const MOST_COUNT = 65_534;
@@ -27,7 +28,7 @@ const KEYWORDS = {
   enum: isList, const: anything, anyOf: isList, allOf: (value) => isList(value) && value.length === 1, oneOf: isList, $ref: isText,
   properties: isObject, required: (value) => Array.isArray(value) && value.every(isText), additionalProperties: anything,
   items: (value) => isObject(value) || typeof value === "boolean", prefixItems: isList, minItems: isCount, maxItems: isCount,
-  minLength: isCount, maxLength: isCount, pattern: isText, format: isText, uniqueItems: (value) => value === false,
+  minLength: isCount, maxLength: isCount, pattern: isText, format: isText, multipleOf: (value) => isNumber(value) && value > 0, uniqueItems: (value) => value === false,
   minimum: isNumber, maximum: isNumber, exclusiveMinimum: isNumber, exclusiveMaximum: isNumber,
 };
 /** Keywords that say nothing about values. */
@@ -179,18 +180,19 @@ class Schemas {
     const bounded = minimum > 0 || maximum < Infinity;
     const restricting = ["pattern", "format"].filter((key) => Object.hasOwn(schema, key));
     if (!restricting.length) return bounded ? countedString(minimum, maximum) : ANY_STRING;
-    if (bounded || restricting.length > 1) this.no(`${place}/${restricting[0]}`, `${restricting[0]} beside ${restricting[1] ?? (minimum ? "minLength" : "maxLength")}`);
-    const isPattern = restricting[0] === "pattern";
-    if (!isPattern && !Object.hasOwn(FORMATS, schema.format)) this.no(`${place}/format`, `the format ${JSON.stringify(schema.format.slice(0, 40))}`);
-    return sequence(QUOTE, regexExpression(isPattern ? schema.pattern : FORMATS[schema.format], "ecma", isPattern, encode), QUOTE);
+    if (Object.hasOwn(schema, "format") && !Object.hasOwn(FORMATS, schema.format)) this.no(`${place}/format`, `the format ${JSON.stringify(schema.format.slice(0, 40))}`);
+    const trees = restricting.map((key) => regexTree(key === "pattern" ? schema.pattern : FORMATS[schema.format], "ecma", key === "pattern"));
+    const text = bounded || trees.length > 1 ? boundedExpression(trees, minimum, maximum, encode) : expressionOf(trees[0], encode);
+    return text === NOTHING ? NOTHING : sequence(QUOTE, text, QUOTE);
   }
 
   #number(schema, integer, place) {
     const { minimum = null, maximum = null, exclusiveMinimum: above = null, exclusiveMaximum: below = null } = schema;
-    if ([minimum, maximum, above, below].every((bound) => bound === null)) return integer ? sequence(INTEGER, optional(literal(".0"))) : NUMBER;
+    const { multipleOf = null } = schema;
+    if ([minimum, maximum, above, below, multipleOf].every((bound) => bound === null)) return integer ? sequence(INTEGER, optional(literal(".0"))) : NUMBER;
     const lowOpen = above !== null && (minimum === null || above >= minimum);
     const highOpen = below !== null && (maximum === null || below <= maximum);
-    return boundedNumber({ low: lowOpen ? above : minimum, high: highOpen ? below : maximum, lowOpen, highOpen }, integer, `schema at ${place}`);
+    return boundedNumber({ low: lowOpen ? above : minimum, high: highOpen ? below : maximum, lowOpen, highOpen }, multipleOf, integer, `schema at ${place}`);
   }
 
   #array(schema, place) {

@@ -99,7 +99,10 @@ def check_matches(found: Automaton, expression: str) -> None:
     for length in range(60):
         text = random_text(engine, generator, length, b"ab01")
         for other in (text, text[:-1], text + text[:1]):
-            matches = re.fullmatch(expression, other.decode("utf-8", "replace")) is not None
+            try:
+                matches = re.fullmatch(expression, other.decode("utf-8")) is not None
+            except UnicodeDecodeError:  # cut within a character
+                matches = False
             assert accepts(engine, other) == matches, (expression, other)
 
 
