@@ -114,7 +114,7 @@ export class ServerSource {
     const manifest = parseManifest(bytes, this.#url);
     const text = new TextDecoder().decode(bytes);
     const known = this.#known;
-    Object.assign(this.storage, { downloaded: 0, cached: 0 });
+    this.storage = { ...this.storage, downloaded: 0, cached: 0 };
     this.#entry = { url: String(this.#url), manifest: text, files: [], changed: Boolean(known) && known.manifest !== text, before: known?.files ?? [] };
     return manifest;
   }
@@ -170,7 +170,9 @@ export class ServerSource {
 
   async read(file, take, report) {
     const loaded = new Map();
-    const told = (part, bytes) => {
+    const { storage } = this; // of this attempt
+    const told = (part, bytes, from = "", more = 0) => {
+      if (from) storage[from] += more;
       loaded.set(part.name, bytes);
       report([...loaded.values()].reduce((sum, one) => sum + one, 0));
     };
@@ -195,8 +197,8 @@ export class ServerSource {
 
   /** A part from the store, else from the server, in one tab at a time. */
   async #kept(file, part, told) {
-    return (await this.#stored(part)) ?? alone(part.name, this.#signal, async () => {
-      const kept = await this.#stored(part); // another tab may have brought it
+    return (await this.#stored(part, told)) ?? alone(part.name, this.#signal, async () => {
+      const kept = await this.#stored(part, told); // another tab may have brought it
       if (kept) return kept;
       if (part.size < file.bytes && !this.#ranges) throw new RangesIgnored();
       for (const cache of ["no-store", "reload"]) {
@@ -212,10 +214,10 @@ export class ServerSource {
     });
   }
 
-  async #stored(part) {
+  async #stored(part, told) {
     const kept = await this.#store?.get(part.name);
     if (!(await isPart(part, kept, this.#signal))) return null;
-    this.storage.cached += part.size;
+    told(part, part.size, "cached", part.size);
     return kept;
   }
 
@@ -226,8 +228,7 @@ export class ServerSource {
     for await (const piece of this.#network.pieces(this.#addressOf(file), { start, end, size: file.bytes, cache, skip: part.size === file.bytes })) {
       bytes.set(piece, length);
       length += piece.length;
-      this.storage.downloaded += piece.length;
-      told(part, length);
+      told(part, length, "downloaded", piece.length);
     }
     return bytes;
   }
@@ -258,7 +259,7 @@ export class ServerSource {
     if (!file.bytes) yield [part, bytes];
     let at = start;
     for await (let piece of this.#network.pieces(this.#addressOf(file), { start, end: file.bytes, size: file.bytes, cache, skip: true })) {
-      this.storage.downloaded += piece.length;
+      if (part) told(part, Math.max(0, at - part.offset), "downloaded", piece.length);
       while (part && piece.length) {
         const before = Math.max(0, part.offset - at); // of a part that is here already
         const some = piece.subarray(before, before + part.offset + part.size - Math.max(at, part.offset));

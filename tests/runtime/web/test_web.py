@@ -425,6 +425,70 @@ def test_files_are_asked_for_with_their_content_in_the_address(server: Server) -
     )
 
 
+def test_a_kept_bundle_is_read_while_the_server_is_asked(server: Server) -> None:
+    """What is kept counts only where the server has no other manifest; a visit that changes nothing writes nothing."""
+    program = """
+    const kept = new Map();
+    let puts = 0;
+    const cache = {
+      match: async (key) => (kept.has(key) ? new Response(kept.get(key)) : undefined),
+      put: async (key, response) => { puts += 1; kept.set(key, await response.arrayBuffer()); },
+      delete: async (key) => kept.delete(key),
+      keys: async () => [...kept.keys()].map((url) => ({ url })),
+    };
+    globalThis.caches = { open: async () => cache, has: async () => true };
+    let answer = null; // in place of the server's manifest
+    let begin = () => {};
+    const asked = [];
+    const fetching = async (address, options) => {
+      asked.push(String(address).split("/").at(-1).split("?")[0]);
+      if (!asked.at(-1).startsWith("manifest") || answer === null) return fetch(address, options);
+      return answer();
+    };
+    const visit = async (more = {}) => {
+      [puts, asked.length] = [0, 0];
+      const found = await failure((async () => {
+        const model = await load(url, { fetch: fetching, retries: 0, ...more });
+        begin = { name: model.manifest.name, ...model.storage, version: model.manifest.provenance.version ?? null };
+        await model.dispose();
+      })());
+      return { ...(found ? { error: found[0] } : begin), puts, asked: [...asked] };
+    };
+    const first = await visit();
+    const again = await visit();
+    const text = await (await fetch(new URL("manifest.json", url))).text();
+    const other = JSON.parse(text);
+    other.provenance = { version: "2" };
+    answer = () => new Response(JSON.stringify(other));
+    const newer = await visit();
+    const settled = await visit();
+    answer = () => new Response("", { status: 503 });
+    const out = await visit();
+    answer = () => { throw new TypeError("no network"); };
+    const offline = await visit();
+    answer = () => new Response("", { status: 404 });
+    const gone = await visit();
+    answer = () => new Response("{");
+    const broken = await visit();
+    other.files.find(({ role }) => role === "tokenizer").sha256 = "0".repeat(64);
+    answer = () => new Response(JSON.stringify(other));
+    const wrong = await visit();
+    result({ first, again, newer, settled, wrong, out, gone, offline, broken });
+    """
+    found = run_node(server, program)
+    size = found["first"]["downloaded"]
+    assert (found["first"]["cached"], found["first"]["kind"]) == (0, "cache")
+    assert size > 0
+    for name, version in (("again", None), ("settled", "2"), ("out", "2"), ("offline", "2")):
+        visit = found[name]
+        assert (visit["downloaded"], visit["cached"], visit["puts"], visit["version"]) == (0, size, 0, version), name
+        assert visit["asked"] == ["manifest.json"], name
+    newer = found["newer"]
+    assert (newer["version"], newer["downloaded"], newer["cached"]) == ("2", 0, size)
+    assert newer["puts"] == 2  # its entry, first as one in the making
+    assert [found[name]["error"] for name in ("gone", "broken", "wrong")] == ["CHM400", "CHM410", "CHM412"]
+
+
 def test_types_name_what_the_module_has(server: Server) -> None:
     """chimera.d.mts declares exactly the members that a model, Chimera and the module have."""
     found = run_node(
