@@ -12,6 +12,7 @@ rounds; over 1 speculation is faster. Every run is compared with the one without
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes as ct
 import json
 import random
@@ -85,15 +86,21 @@ class Subject:
         return guess
 
 
-def measure(subject: Subject, rounds: int) -> list[dict[str, Any]]:
-    """A row for each case: the median ratio, and what was guessed."""
+def measure(open_subject: Callable[[], Subject], rounds: int) -> list[dict[str, Any]]:
+    """A row for each case: the median ratio, and what was guessed.
+
+    Each case has a session of its own, which learns from round to round what passes cost and how good guesses are.
+    """
+    subject = open_subject()
     cases = [Case(f"{share:.0%} right", 1, subject.right(share, 1)) for share in ACCEPTANCE]
     cases += [Case("all right", 1, subject.right(1.0, 1)), Case("never", 1, subject.right(0.0, 1)), Case("lookup", 1)]
     cases += [Case(f"all right, {n} nodes", n, subject.right(1.0, 1)) for n in NODES]
     ratios: dict[str, list[float]] = {case.name: [] for case in cases}
     counts: dict[str, Any] = {}
+    subjects = {case.name: open_subject() for case in cases}
     for _ in range(rounds):
         for case in cases:
+            subject = subjects[case.name]
             found, off = subject.run(Case("off", 0))
             assert found == subject.plain
             found, on = subject.run(case)
@@ -134,14 +141,17 @@ def main() -> None:
     arguments = parser.parse_args()
     results = {}
     for bundle in arguments.bundles:
-        with chimerac.load(bundle) as session:
-            assert isinstance(session, NativeSession)
-            rng = random.Random(2)
-            prompt = arguments.prompt or [rng.randrange(session.vocab_size - 2) for _ in range(48)]
+        with contextlib.ExitStack() as stack:
+
+            def open_subject(bundle: Path = bundle, stack: contextlib.ExitStack = stack) -> Subject:
+                session = stack.enter_context(chimerac.load(bundle, verify=False))
+                assert isinstance(session, NativeSession)
+                rng = random.Random(2)
+                prompt = arguments.prompt or [rng.randrange(session.vocab_size - 2) for _ in range(48)]
+                return Subject(session, prompt, arguments.tokens, arguments.grammar)
+
             print(bundle.name, flush=True)
-            results[bundle.name] = measure(
-                Subject(session, prompt, arguments.tokens, arguments.grammar), arguments.rounds
-            )
+            results[bundle.name] = measure(open_subject, arguments.rounds)
     if arguments.out:
         arguments.out.write_text(json.dumps(results, indent=1) + "\n")
 

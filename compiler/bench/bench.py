@@ -88,6 +88,7 @@ class _Times:
         self.read: dict[int, list[float]] = {streams: [] for streams in STREAMS}
         self.starts: list[Start] = []
         self.time: TokenTime | None = None
+        self.passes: list[float] = []
 
 
 class _Bench:
@@ -205,6 +206,7 @@ class _Bench:
 
     def _profile(self) -> None:
         for times in self._times.values():
+            times.passes = times.subject.passes()
             if times.decode:
                 count = max(_LEAST_TOKENS, repeats(4 * _TURN, statistics.median(times.decode), 2048))
                 profiled = times.subject.profile(count)
@@ -224,7 +226,8 @@ class _Bench:
         size = self._session.manifest.memory.decode_bytes
         streamed = size / decode.seconds if decode and size else None
         after = [_rate(length, found, after=True) for length, found in times.after.items() if found]
-        return Run(threads, decode, prefill, _first_token(times.starts), streamed, read, times.time, after)
+        first = _first_token(times.starts)
+        return Run(threads, decode, prefill, first, streamed, read, times.time, after, times.passes)
 
     def _memory(self) -> MemoryUse:
         session = self._session

@@ -115,7 +115,12 @@ class TokenTime:
 
 @dataclass(frozen=True)
 class Run:
-    """Everything about one number of threads; None is what could not be measured."""
+    """Everything about one number of threads; None is what could not be measured.
+
+    Attributes:
+        passes: what passes of 1 to 20 tokens take, in passes of one, of bundles that guess; the share of guesses that
+            must be right for a pass of two to pay is about the second less one.
+    """
 
     threads: int
     decode: Rate | None
@@ -125,6 +130,7 @@ class Run:
     read_bytes_per_second: ReadSpeed | None
     time: TokenTime | None
     decode_after: Sequence[Rate] = ()
+    passes: Sequence[float] = ()
 
     @property
     def part_of_read_speed(self) -> float | None:

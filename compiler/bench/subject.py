@@ -7,6 +7,7 @@ import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from chimerac.compiler.bench.times import Clock
 from chimerac.runtime.options import NO_GRAMMAR, PLAIN
@@ -20,6 +21,10 @@ TEXT = (
     "candles, two of which were left in a drawer under the radio, and the children counted how long the thunder took."
 )
 PROMPT_TOKENS = 16  #: that every generation begins with
+NODES = 20  #: of a pass with guesses at most
+_SIZES = (1, 2, 4, 8, 12, 16, 20)  #: of the passes that are run
+_PASSES = 5  #: of each size
+_GUESS = ct.CFUNCTYPE(ct.c_int32, ct.c_void_p, ct.c_int32, ct.POINTER(ct.c_int32), ct.POINTER(ct.c_int32), ct.c_int32)
 ATTEMPTS = 20  #: generations that may end at once before decoding is given up
 
 
@@ -92,6 +97,10 @@ class Subject:
         del count
         return None
 
+    def passes(self) -> list[float]:
+        """What passes of 1 to 20 tokens take, in passes of one; empty where nothing is guessed."""
+        return []
+
 
 class NativeSubject(Subject):
     """A session of the C runtime in this process: every token is measured, and no token ends a generation."""
@@ -102,6 +111,8 @@ class NativeSubject(Subject):
         super().__init__(session, clock)
         self._read: dict[int, bytes] = {}  # snapshots after prompts, by their length
         session.invoke("chm_session_set_stop_tokens", None, 0)
+        if session.library.speculates:
+            session.invoke("chm_session_set_speculation", 0)
 
     def decode(self, count: int, after: int = PROMPT_TOKENS) -> list[float]:
         """Seconds of each ``chm_session_generate``: the model, the likeliest token, its text."""
@@ -141,6 +152,32 @@ class NativeSubject(Subject):
         profile.clear()  # of the prompt
         *_, ended = tokens
         return ended - begun
+
+    def passes(self) -> list[float]:
+        """What the session itself has measured, and chooses by, after passes of some sizes whose guesses are chance."""
+        session = self.session
+        if not (session.library.speculates and session.library.has_costs):
+            return []
+        nodes = 1
+
+        def guess(_context: int, _position: int, tokens: Any, parents: Any, most: int) -> int:
+            for i in range(min(most, nodes - 1)):
+                tokens[i], parents[i] = (1 + 7 * i) % session.vocab_size, i - 1
+            return min(most, nodes - 1)
+
+        callback = _GUESS(guess)
+        session.invoke("chm_session_set_drafter", ct.cast(callback, ct.c_void_p), None)
+        try:
+            for nodes in _SIZES:
+                session.invoke("chm_session_set_speculation", nodes)
+                for _ in itertools.islice(self._tokens(self._fitting(_PASSES + NODES)), _PASSES + 1):
+                    pass
+            costs = (ct.c_float * NODES)()
+            session.invoke("chm_session_costs", costs, NODES)
+        finally:
+            session.invoke("chm_session_set_speculation", 0)
+            session.invoke("chm_session_set_drafter", None, None)
+        return list(costs)
 
 
 def subject_of(session: Session) -> Subject:

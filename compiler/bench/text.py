@@ -15,7 +15,7 @@ def render(head: Sequence[str], runs: Sequence[Run], decode_bytes: int, memory: 
     """The table that ``chimerac bench`` prints, under the lines of its head."""
     measured = [(run.threads, run.time) for run in runs if run.time is not None]
     times = time_lines(measured, "Where a token's time goes", "choosing it, its text")
-    blocks = [head, _speed(runs), _weights(runs, decode_bytes), *times, _memory(memory), _notes(notes)]
+    blocks = [head, _speed(runs), _passes(runs), _weights(runs, decode_bytes), *times, _memory(memory), _notes(notes)]
     return "\n\n".join("\n".join(line.rstrip() for line in block) for block in blocks if block)
 
 
@@ -45,6 +45,14 @@ def _speed(runs: Sequence[Run]) -> list[str]:
             ),
         ]
     return lines
+
+
+def _passes(runs: Sequence[Run]) -> list[str]:
+    """What trees of guesses take, of bundles that guess."""
+    if not all(run.passes for run in runs):
+        return []
+    lines = [row("Passes with guesses, in passes of one token", [])]
+    return lines + [row(f"  {n} tokens", [f"{run.passes[n - 1]:.2f}" for run in runs]) for n in (2, 4, 8, 12, 20)]
 
 
 def _weights(runs: Sequence[Run], decode_bytes: int) -> list[str]:

@@ -26,6 +26,7 @@ _CORE = (
     "chm_drafts.c",
     "chm_encoder.c",
     "chm_error.c",
+    "chm_gain.c",
     "chm_grammar.c",
     "chm_grammar_mask.c",
     "chm_grammar_pack.c",

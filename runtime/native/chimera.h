@@ -210,15 +210,19 @@ CHM_API int32_t chm_speculates(void);
  * passes of so many tokens, whether it pays or not. CHM_ERROR_STATE: the bundle was built without. */
 CHM_API int32_t chm_session_set_speculation(chm_session *session, int32_t nodes);
 /* Numbers since the last chm_session_begin_generation: passes; guesses; those that were taken; passes of which not all were
- * taken; guesses and taken ones by who guessed: earlier text, the grammar, a drafter, the bank. */
+ * taken; guesses and taken ones by who guessed: text after the same 4 or 5 tokens, the grammar, a drafter, spans of the bank
+ * that the text is in, those that follow its last two tokens, those with near keys, and text after the same 2 or 3 tokens. */
 enum {
   CHM_COUNTER_PASSES = 0,
   CHM_COUNTER_ROLLBACKS = 1,
-  CHM_COUNTER_PROPOSED = 2, /* and 4, 6, 8, 10 by who guessed */
-  CHM_COUNTER_ACCEPTED = 3  /* and 5, 7, 9, 11 */
+  CHM_COUNTER_PROPOSED = 2, /* and 4, 6, 8, 10, 12, 14, 16 by who guessed */
+  CHM_COUNTER_ACCEPTED = 3  /* and 5, 7, 9, 11, 13, 15, 17 */
 };
-#define CHM_COUNTERS 12
+#define CHM_COUNTERS 18
 CHM_API int32_t chm_session_counters(chm_session *session, uint64_t *counters, size_t count);
+/* What passes of 1 to count nodes, 20 at most, take as far as this session knows, in passes of one: it measures them as it
+ * goes, and guesses what was not measured yet. */
+CHM_API int32_t chm_session_costs(chm_session *session, float *costs, size_t count);
 /* Guesses of the caller's own, in place of others: a tree below the last token of the text, of which position tokens are
  * known. Sets tokens and parents, each a node before it or -1 for that token, of at most most nodes, and returns their
  * number; it may be called in the middle of any call that generates. NULL: none. */

@@ -2,6 +2,7 @@
 #ifndef CHM_BANK_H
 #define CHM_BANK_H
 
+#include "chm_gain.h"
 #include "chm_session.h"
 
 #define CHM_CANDIDATES 256 /* spans at most that one tree is made of */
@@ -35,6 +36,7 @@ typedef struct chm_span {
 typedef struct chm_candidate {
   uint32_t span, known;
   int32_t score;
+  uint8_t source; /* CHM_BEGUN, CHM_FOLLOWING or CHM_NEAR */
 } chm_candidate;
 
 /* ---- chm_bank.c ---- */

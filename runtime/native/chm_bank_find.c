@@ -87,9 +87,10 @@ static uint32_t distance(const chm_finding *finding, uint32_t span) {
   return bits;
 }
 
-static void add(chm_finding *finding, uint32_t span, uint32_t known, uint32_t nearness, uint32_t boundary) {
+static void add(chm_finding *finding, uint8_t source, uint32_t span, uint32_t known, uint32_t nearness,
+                uint32_t boundary) {
   int32_t score = (int32_t)(nearness + (boundary * BOUNDARY_WEIGHT >> 16));
-  finding->found[finding->count++] = (chm_candidate){span, known, score};
+  finding->found[finding->count++] = (chm_candidate){span, known, score, source};
 }
 
 static uint32_t nearness(uint32_t bits) { return bits < 128 ? 65536 - 512 * bits : 0; }
@@ -119,7 +120,7 @@ static void find_begun(chm_finding *finding) {
     for (uint32_t i = 0; i < MOST_LOOKED_AT && low < bank->count && finding->count - before < MOST_INSIDE; ++i, ++low) {
       if (compare_start(finding, low, tokens)) break;
       chm_span span = chm_bank_span(bank, low);
-      if (span.count > tokens && span.risk <= EVEN_RISK) add(finding, low, tokens, 65536, (255 - span.risk) * 257);
+      if (span.count > tokens && span.risk <= EVEN_RISK) add(finding, CHM_BEGUN, low, tokens, 65536, (255 - span.risk) * 257);
     }
     if (finding->count > before) return;
   }
@@ -142,7 +143,7 @@ static void find_following(chm_finding *finding) {
     if (pair[1] >= bank->count) continue;
     chm_span span = chm_bank_span(bank, pair[1]);
     if (!span.count || span.boundary < EVEN_CHANCE || span.boundary > 0) continue;
-    add(finding, pair[1], 0, nearness(distance(finding, pair[1])), exponential(span.boundary));
+    add(finding, CHM_FOLLOWING, pair[1], 0, nearness(distance(finding, pair[1])), exponential(span.boundary));
   }
 }
 
@@ -193,7 +194,7 @@ static void find_near(chm_finding *finding) {
     chm_span span = chm_bank_span(bank, nearest.spans[i]);
     bool follows = span.before && span.before == finding->hash; /* then it is a candidate already */
     if (!span.count || follows || span.boundary < EVEN_CHANCE || span.boundary > 0) continue;
-    add(finding, nearest.spans[i], 0, nearness(nearest.bits[i]), exponential(span.boundary));
+    add(finding, CHM_NEAR, nearest.spans[i], 0, nearness(nearest.bits[i]), exponential(span.boundary));
   }
 }
 

@@ -57,9 +57,7 @@ static int32_t run(chm_session *session, const int32_t *tokens, size_t count, bo
     int32_t n = session->exit_threshold > 0.0f ? 1 : count < (size_t)room ? (int32_t)count : room;
     bool alone = wanted && n == 1 && count == 1;
     chm_call call = {.tokens = tokens, .logits = session->logits, .n = n, .without = alone ? 0 : CHM_WITHOUT_LOGITS};
-    int64_t begun = chm_spans_clock(session);
     chm_session_run(session, entry_of(session, n), &call);
-    if (alone) chm_spans_note_decode(session, begun);
     __atomic_store_n(&sequence->position, sequence->position + n, __ATOMIC_RELAXED);
     tokens += n;
     count -= (size_t)n;
@@ -84,17 +82,27 @@ static int32_t settle(chm_session *session, bool wanted) {
 
 int32_t chm_session_settle(chm_session *session) { return settle(session, false); }
 
-/* Have the logits after the pending tokens: those of a tree that has guessed them, or of a new one, or of their own run. */
-static int32_t advance(chm_session *session) {
+/* Have the pending tokens run and, where they are wanted, the logits after them: those of a tree that has guessed them, or
+ * of a new one, or of their own run. */
+static int32_t advance(chm_session *session, bool wanted) {
   chm_sequence *sequence = &session->sequence;
-  int32_t known = 0;
-  while (known < sequence->n_pending && chm_spans_take(session, sequence->pending[known])) ++known;
+  int32_t known = 0, pending = sequence->n_pending;
+  while (known < pending && chm_spans_take(session, sequence->pending[known])) ++known;
   sequence->n_pending -= known;
   memmove(sequence->pending, sequence->pending + known, (size_t)sequence->n_pending * sizeof *sequence->pending);
+  if (known) chm_spans_note_saved(session, pending);
   if (!sequence->n_pending) return CHM_OK;
   chm_spans_commit(session);
-  if (!chm_spans_verify(session)) return settle(session, true);
-  sequence->n_pending = 0;
+  pending = sequence->n_pending;
+  if (chm_spans_verify(session)) {
+    sequence->n_pending = 0;
+    return CHM_OK;
+  }
+  int64_t begun = chm_spans_clock(session);
+  int32_t status = settle(session, true);
+  if (status || !wanted) return status;
+  chm_session_answer(session);
+  chm_spans_note_run(session, pending, begun);
   return CHM_OK;
 }
 
@@ -252,7 +260,7 @@ static int32_t generate(chm_session *session, int32_t *token) {
   if (status == CHM_FINISHED) return finish(session);
   bool forced = allowed.amount == 1; /* then no logits are needed, and several tokens are run at once */
   if (!status && !forced && session->grammar) exclude(session, &allowed);
-  if (!status && (!forced || sequence->n_pending == CHM_MAX_PENDING)) status = advance(session);
+  if (!status && (!forced || sequence->n_pending == CHM_MAX_PENDING)) status = advance(session, !forced);
   if (status) return status;
   if (!forced) chm_session_answer(session);
   int32_t chosen = forced ? allowed.single : sample(session);

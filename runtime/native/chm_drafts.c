@@ -5,6 +5,7 @@
 #define LEAST_SUFFIX 2
 #define SURE_SUFFIX 4 /* and that says more than a bank of spans */
 #define WIDTH 4       /* different guesses of the token after the text */
+#define MOST_TRIED 16 /* spans of a bank */
 
 /* ---- trees ---- */
 
@@ -44,6 +45,7 @@ void chm_tree_sort(chm_tree *tree) {
   for (int32_t i = 0; i < n; ++i) {
     sorted.tokens[i] = tree->tokens[order[i]];
     sorted.guessers[i] = tree->guessers[order[i]];
+    sorted.later[i] = tree->later[order[i]];
     sorted.parents[i] = i ? place[tree->parents[order[i]]] : -1;
   }
   *tree = sorted;
@@ -94,6 +96,7 @@ static int32_t add(chm_guesses *guesses, int32_t above, int32_t token, uint8_t g
   tree->tokens[tree->n] = token;
   tree->parents[tree->n] = above;
   tree->guessers[tree->n] = guesser;
+  tree->later[tree->n] = n > 0;
   return tree->n++;
 }
 
@@ -128,7 +131,7 @@ static void look_up(chm_guesses *guesses, uint32_t most, uint32_t least) {
         tokens[count] = spans->past[(at + count) % CHM_PAST];
         ++count;
       }
-      add_chain(guesses, tokens, count, CHM_LOOKED_UP);
+      add_chain(guesses, tokens, count, suffix < SURE_SUFFIX ? CHM_LOOSE : CHM_LOOKED_UP);
       if (guesses->tree->n >= guesses->most) return;
     }
     if (guesses->tree->n > guesses->end + 1) return; /* shorter suffixes say less */
@@ -142,7 +145,7 @@ static void add_candidate(chm_guesses *guesses, const chm_bank *bank, const chm_
   uint32_t count = 0;
   for (uint32_t i = candidate->known; i < span.count && count < CHM_MOST_NODES; ++i)
     tokens[count++] = chm_bank_token(bank, span.at + i);
-  add_chain(guesses, tokens, count, CHM_BANKED);
+  add_chain(guesses, tokens, count, candidate->source);
 }
 
 /* Spans of the bank, the best first; the text may go on in the first one. */
@@ -155,10 +158,13 @@ static void ask_bank(chm_guesses *guesses) {
   uint32_t known = spans->seen < CHM_LAST_TOKENS ? spans->seen : CHM_LAST_TOKENS;
   for (uint32_t i = 0; i < known; ++i) last[i] = before_end(spans, spans->seen, i);
   uint32_t count = chm_bank_find(spans->bank, last, known, found);
-  if (inside->span.count && inside->candidate.known < inside->span.count) found[count++] = inside->candidate;
+  if (inside->span.count && inside->candidate.known < inside->span.count) {
+    inside->candidate.source = CHM_BEGUN;
+    found[count++] = inside->candidate;
+  }
   inside->span.count = 0;
-  for (bool first = true; guesses->tree->n < guesses->most && chm_bank_best(found, &count, &best); first = false) {
-    if (first) *inside = (chm_inside){best, chm_bank_span(spans->bank, best.span)};
+  for (int tried = 0; tried < MOST_TRIED && guesses->tree->n < guesses->most && chm_bank_best(found, &count, &best); ++tried) {
+    if (!tried) *inside = (chm_inside){best, chm_bank_span(spans->bank, best.span)};
     add_candidate(guesses, spans->bank, &best);
   }
 }
@@ -194,6 +200,12 @@ static void ask_drafter(chm_guesses *guesses) {
     int32_t above = parents[i] < 0 ? guesses->end : nodes[parents[i]];
     nodes[i] = above < 0 ? -1 : add(guesses, above, tokens[i], CHM_GIVEN);
   }
+}
+
+uint32_t chm_drafts_guessers(const chm_session *session) {
+  const uint32_t text = 1u << CHM_LOOKED_UP | 1u << CHM_LOOSE, bank = 1u << CHM_BEGUN | 1u << CHM_FOLLOWING | 1u << CHM_NEAR;
+  if (session->spans->drafter) return 1u << CHM_GIVEN;
+  return text | (session->spans->bank ? bank : 0) | (session->grammar ? 1u << CHM_FORCED : 0);
 }
 
 void chm_drafts_add(chm_session *session, int32_t most, int32_t levels) {

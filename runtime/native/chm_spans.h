@@ -7,18 +7,16 @@
 #define CHM_SPANS_H
 
 #include "chm_bank.h"
+#include "chm_gain.h"
 
 #define CHM_PAST 4096 /* tokens that are looked through for what may come; a power of two */
-#define CHM_SIZES 6   /* of trees, that times are kept of */
-
-/* Who guessed a token. */
-enum { CHM_CHOSEN, CHM_LOOKED_UP, CHM_FORCED, CHM_GIVEN, CHM_BANKED };
 
 typedef struct chm_tree {
   int32_t n; /* nodes, 0: there is no tree */
   int32_t tokens[CHM_MOST_NODES];
   int32_t parents[CHM_MOST_NODES];
   uint8_t guessers[CHM_MOST_NODES];
+  bool later[CHM_MOST_NODES]; /* there is a guess in the node's place that is likelier */
   int32_t base; /* position of node 0 */
   int32_t span; /* levels */
   int32_t n_path, path[CHM_MOST_NODES]; /* nodes that were taken, from node 0 on */
@@ -42,15 +40,7 @@ struct chm_spans {
   chm_tree tree;
   uint32_t seen; /* tokens put into past */
   int32_t past[CHM_PAST];
-  /* what pays */
-  int32_t rest;     /* tokens without trees that are left */
-  int32_t patience; /* of the next rest */
-  int32_t widest;   /* nodes at most: twice as many after each tree of which nothing was wrong */
-  int32_t probes;   /* 1: the next tree is a probe */
-  int32_t timed;    /* passes of trees, in the life of the session */
-  float taken, judged; /* guesses that were right, of those that were looked at, lately */
-  float costs[CHM_SIZES];    /* nanoseconds of a pass of at most 1, 2, 4, 8, 12, 20 nodes; 0 unknown */
-  float replay;              /* nanoseconds that a token which was taken takes beyond that, to be in the states */
+  chm_gain gain;
   uint64_t counters[CHM_COUNTERS];
 };
 
@@ -67,14 +57,18 @@ void chm_spans_remember(chm_session *session, int32_t token);
 /* What a sequence, and a generation begins with: no text and nothing known of guesses, and no counts. */
 void chm_spans_start(chm_spans *spans);
 void chm_spans_forget_counts(chm_spans *spans);
-/* A time, 0 if it is not wanted, and that a token took since then. */
+/* A time, 0 if it is not wanted; that so many tokens were run since then without a tree; and that so many pending ones need
+ * not be run but for those that are pending still, since a tree had them. */
 int64_t chm_spans_clock(const chm_session *session);
-void chm_spans_note_decode(chm_session *session, int64_t begun);
+void chm_spans_note_run(chm_session *session, int32_t tokens, int64_t begun);
+void chm_spans_note_saved(chm_session *session, int32_t pending);
 /* Where a session of the model has what speculation needs, from an offset on: the end. */
 bool chm_spans_lay_out(uint64_t *spans, uint64_t *kept, uint64_t *logits, uint64_t *end);
 
 /* ---- chm_drafts.c ---- */
 
+/* Who may guess: a bit for each. */
+uint32_t chm_drafts_guessers(const chm_session *session);
 /* Add guesses of what follows the tree's nodes, which are a path: to at most so many nodes and levels. */
 void chm_drafts_add(chm_session *session, int32_t most, int32_t levels);
 /* The paths of the tree that do not branch, in the order of their nodes; their number. */

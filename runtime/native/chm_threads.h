@@ -80,6 +80,8 @@ void chm_pool_wake(chm_pool *pool);
 void chm_pool_pause(uint32_t round);
 /* A clock, or always 0 where there is none. */
 int64_t chm_pool_nanoseconds(void);
+/* The same without the time that other programs had the processor: what the calling thread worked. */
+int64_t chm_thread_nanoseconds(void);
 /* Replace the workers by others, threads - 1 of them. No session of the bundle is in a call. */
 int32_t chm_pool_resize(struct chm_bundle *bundle, int32_t threads);
 /* The pool, or NULL where its workers cannot be of help: none, or in the child of a fork. */

@@ -49,11 +49,15 @@ void chm_pool_pause(uint32_t round) {
     sched_yield(); /* whom we wait for may need this processor */
 }
 
-int64_t chm_pool_nanoseconds(void) {
+static int64_t nanoseconds_of(clockid_t clock) {
   struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
+  clock_gettime(clock, &time);
   return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
+
+int64_t chm_pool_nanoseconds(void) { return nanoseconds_of(CLOCK_MONOTONIC); }
+
+int64_t chm_thread_nanoseconds(void) { return nanoseconds_of(CLOCK_THREAD_CPUTIME_ID); }
 
 void chm_pool_wait(chm_pool *pool, int32_t worker) {
   chm_workers *workers = pool->workers;

@@ -68,4 +68,6 @@ int32_t chm_pool_resize(chm_bundle *bundle, int32_t threads) {
 #endif
 
 int64_t chm_pool_nanoseconds(void) { return 0; }
+
+int64_t chm_thread_nanoseconds(void) { return 0; }
 int32_t chm_default_threads(void) { return 1; } /* the embedder knows the machine */

@@ -18,7 +18,7 @@ from chimerac.runtime.sessions.native_bundle import NativeBundle, NativeFiles, c
 from chimerac.runtime.sessions.native_grammar import NativeGrammar, SessionGrammars
 from chimerac.runtime.sessions.native_library import NativeLibrary, Tensor
 from chimerac.runtime.sessions.profile import Profile
-from chimerac.runtime.sessions.speculation import COUNTERS, COUNTERS_WITHOUT_BANK, Speculation
+from chimerac.runtime.sessions.speculation import COUNTERS, COUNTERS_WITHOUT_BANK, OLD_COUNTERS, Speculation
 from chimerac.runtime.sessions.stepping import SteppingSession
 
 _PART_BYTES: Final = 1 << 16  #: of a text, which take some milliseconds to encode
@@ -188,7 +188,8 @@ class NativeSession(SteppingSession):
 
     def speculation(self) -> Speculation:
         """As of ``Session``."""
-        count = COUNTERS if self._library.has_banks else COUNTERS_WITHOUT_BANK
+        old = OLD_COUNTERS if self._library.has_banks else COUNTERS_WITHOUT_BANK
+        count = COUNTERS if self._library.has_costs else old
         counters = (ct.c_uint64 * count)()
         if self._library.speculates:
             with self._guard.call():

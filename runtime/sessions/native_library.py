@@ -167,6 +167,12 @@ _BANK_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
 }
 
 
+#: The same, for what passes cost.
+_COST_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "chm_session_costs": (_I32, (_PTR, _PTR, _SIZE)),
+}
+
+
 class Tensor(ct.Structure):
     """``chm_tensor``: the name, the address and the bytes of an array of the caller."""
 
@@ -201,6 +207,8 @@ class NativeLibrary:
             signatures |= _VALVE_SIGNATURES if self.has_valve else {}
             self.has_banks = hasattr(self._library, "chm_bank_open")
             signatures |= _BANK_SIGNATURES if self.has_banks else {}
+            self.has_costs = hasattr(self._library, "chm_session_costs")
+            signatures |= _COST_SIGNATURES if self.has_costs else {}
             signatures |= _CALL_SIGNATURES if hasattr(self._library, "chm_session_call") else {}
             for name, (result, arguments) in signatures.items():
                 function = getattr(self._library, name)

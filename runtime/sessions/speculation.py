@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-COUNTERS: Final = 12  #: as CHM_COUNTERS of chimera.h
-COUNTERS_WITHOUT_BANK: Final = 10  #: of bundles of before
-_SOURCES: Final = ("text", "grammar", "drafter", "bank")
+_SOURCES: Final = ("text", "grammar", "drafter", "begun", "following", "near", "loose")
+_OLD_SOURCES: Final = ("text", "grammar", "drafter", "bank")  #: of bundles of before
+COUNTERS: Final = 4 + 2 * len(_SOURCES)  #: as CHM_COUNTERS of chimera.h
+OLD_COUNTERS: Final = 4 + 2 * len(_OLD_SOURCES)
+COUNTERS_WITHOUT_BANK: Final = OLD_COUNTERS - 2
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,9 @@ class Speculation:
         rollbacks: those of them of which not all guesses were right.
         proposed: tokens that were guessed.
         accepted: guesses that were right; each saved a call of the model.
-        sources: who guessed → proposed and accepted, of those who did.
+        sources: who guessed → proposed and accepted, of those who did: ``text``, what followed the same 4 or 5 tokens
+            before, ``loose``, 2 or 3 of them; ``grammar``; ``drafter``, a function of the caller; spans of a bank:
+            those that the text is in, ``begun``, ``following`` its last two tokens, and with ``near`` keys.
     """
 
     passes: int = 0
@@ -40,7 +44,8 @@ class Speculation:
     @classmethod
     def of(cls, counters: Sequence[int]) -> Speculation:
         """From the counters of the C runtime."""
-        pairs = dict(zip(_SOURCES, zip(counters[4::2], counters[5::2], strict=True), strict=False))
+        sources = _SOURCES if len(counters) == COUNTERS else _OLD_SOURCES
+        pairs = dict(zip(sources, zip(counters[4::2], counters[5::2], strict=True), strict=False))
         passes, rollbacks, proposed, accepted = counters[:4]
         return cls(passes, rollbacks, proposed, accepted, {name: pair for name, pair in pairs.items() if any(pair)})
 

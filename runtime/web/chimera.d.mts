@@ -344,8 +344,8 @@ export interface Speculation {
   proposed: number;
   /** Each saved a pass. */
   accepted: number;
-  /** The same by who guessed. */
-  sources: Partial<Record<"text" | "grammar" | "drafter" | "bank", { proposed: number; accepted: number }>>;
+  /** The same by who guessed: text after the same 4 or 5 tokens, or 2 or 3; the grammar; spans of the bank. */
+  sources: Partial<Record<"text" | "loose" | "grammar" | "begun" | "following" | "near" | "drafter" | "bank", { proposed: number; accepted: number }>>;
 }
 
 export interface GenerationResult {

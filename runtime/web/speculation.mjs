@@ -1,6 +1,6 @@
 // Guessed tokens: the bank of spans that they come from, and what guessing did for a generation.
-const SOURCES = ["text", "grammar", "drafter", "bank"];
-const COUNTERS = 4 + 2 * SOURCES.length; // as CHM_COUNTERS of chimera.h
+const SOURCES = ["text", "grammar", "drafter", "begun", "following", "near", "loose"];
+const OLD_SOURCES = ["text", "grammar", "drafter", "bank"]; // of modules that cannot tell more
 const SKIP_CHECKSUMS = 1; // the SHA-256 of the bundle's file was compared
 
 /** Let a session guess from the bundle's bank, { pointer, bytes } or null, too; its handle, or 0. */
@@ -15,12 +15,13 @@ export function useSpans(module, bundle, session, scratch, file) {
 /** { passes, rollbacks, proposed, accepted, sources } of the last generation; null of a bundle that guesses nothing. */
 export function speculationOf(module, session) {
   if (module.exports.chm_speculates?.() !== 1) return null;
-  const size = 8 * COUNTERS;
-  const [passes, rollbacks, proposed, accepted, ...pairs] = module.withBytes(new Uint8Array(size), (pointer) => {
-    module.call("chm_session_counters", session, pointer, COUNTERS);
-    const view = new DataView(module.memory.buffer, pointer, size);
-    return Array.from({ length: COUNTERS }, (_, i) => Number(view.getBigUint64(8 * i, true)));
+  const sources = module.exports.chm_session_costs ? SOURCES : OLD_SOURCES;
+  const count = 4 + 2 * sources.length; // as CHM_COUNTERS of chimera.h
+  const [passes, rollbacks, proposed, accepted, ...pairs] = module.withBytes(new Uint8Array(8 * count), (pointer) => {
+    module.call("chm_session_counters", session, pointer, count);
+    const view = new DataView(module.memory.buffer, pointer, 8 * count);
+    return Array.from({ length: count }, (_, i) => Number(view.getBigUint64(8 * i, true)));
   });
-  const rows = SOURCES.map((name, i) => [name, { proposed: pairs[2 * i], accepted: pairs[2 * i + 1] }]);
+  const rows = sources.map((name, i) => [name, { proposed: pairs[2 * i], accepted: pairs[2 * i + 1] }]);
   return { passes, rollbacks, proposed, accepted, sources: Object.fromEntries(rows.filter(([, row]) => row.proposed)) };
 }
