@@ -148,9 +148,12 @@ def test_a_bundle_has_a_bank_of_its_own(
         for prompt in PROMPTS[:2]:
             said = []
             for speculate in (True, False):
-                for _ in session.generate(prompt, speculate=speculate, **FIXED):
-                    if speculate and isinstance(session, NativeSession):  # whether it pays here or not
-                        session._library.call("chm_session_set_speculation", session._session, 20)
+                pieces = session.generate(prompt, speculate=speculate, **FIXED)
+                next(pieces)
+                if speculate and isinstance(session, NativeSession):  # whether it pays here or not
+                    session._library.call("chm_session_set_speculation", session._session, 20)
+                for _ in pieces:
+                    pass
                 said.append((session.tokens(), session.state_hash()))
                 counted = session.speculation()
                 assert (counted.proposed > 0) == speculate == bool(BANK & counted.sources.keys())
