@@ -7,7 +7,7 @@
 // by the page's clock since its navigation began, "processor" what all processes of the browser used meanwhile, "memory" what the page's
 // own process holds then (PSS); medians. Each round visits a
 // page with nothing but a worker that answers, too ("floor", of the first bundle's server): what a tab and a worker take by themselves.
-import { readFileSync, readdirSync, mkdtempSync, statSync } from "node:fs";
+import { createReadStream, readFileSync, readdirSync, mkdtempSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
@@ -47,13 +47,14 @@ globalThis.times = { scripts, loaded, first: performance.now() };
 </script>`;
 const WRITTEN = { "floor.html": FLOOR, "floor.mjs": "postMessage(0);" };
 
-/** Headers and bytes of a file, compressed where the build of a bundle left such a one. */
+/** Headers, place and size of a file, compressed where the build of a bundle left such a one. */
 function fileOf(folder, name) {
   const path = name === "/model.gguf" ? settings.wllama : join(folder, normalize(name));
   if (!statSync(path, { throwIfNoEntry: false })?.isFile()) return null;
   const packed = statSync(`${path}.gz`, { throwIfNoEntry: false });
   const headers = { "Content-Type": TYPES[path.split(".").pop()] ?? "application/octet-stream", ETag: `"${statSync(path).mtimeMs}"`, ...(packed ? { "Content-Encoding": "gzip" } : {}) };
-  return { headers, body: readFileSync(packed ? `${path}.gz` : path) };
+  const place = packed ? `${path}.gz` : path;
+  return { headers, place, size: statSync(place).size };
 }
 
 function answer(request, response, folder, page) {
@@ -73,10 +74,12 @@ function answer(request, response, folder, page) {
   const headers = { ...found.headers, ...isolation, "Cache-Control": kept };
   const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "");
   if (request.headers["if-none-match"] === headers.ETag) response.writeHead(304, headers).end();
-  else if (range && !headers["Content-Encoding"]) {
-    const [start, end] = [Number(range[1]), Number(range[2])];
-    response.writeHead(206, { ...headers, "Content-Range": `bytes ${start}-${end}/${found.body.length}` }).end(found.body.subarray(start, end + 1));
-  } else response.writeHead(200, headers).end(found.body);
+  else {
+    const part = range && !headers["Content-Encoding"];
+    const [start, end] = part ? [Number(range[1]), Number(range[2])] : [0, found.size - 1];
+    response.writeHead(part ? 206 : 200, { ...headers, "Content-Length": end - start + 1, ...(part ? { "Content-Range": `bytes ${start}-${end}/${found.size}` } : {}) });
+    createReadStream(found.place, { start, end }).pipe(response);
+  }
 }
 
 /** A server for each bundle, so that each has an origin, and caches, of its own. */
