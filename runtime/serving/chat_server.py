@@ -115,10 +115,11 @@ class ChatRequests(BaseHTTPRequestHandler):
         kind = self.headers.get_content_type()
         if kind != "application/json":
             raise ApiError(f"the request is {kind}, not application/json", status=415)
-        length = self.headers.get("Content-Length", "")
+        lengths = self.headers.get_all("Content-Length", ())
+        length = lengths[0].lstrip("0") or "0" if len(lengths) == 1 and lengths[0] else ""
         if "Transfer-Encoding" in self.headers or not (length.isascii() and length.isdigit()):
             raise ApiError("the request does not say its length", status=411)
-        if int(length[:12]) > MAX_BODY:
+        if len(length) > len(str(MAX_BODY)) or int(length) > MAX_BODY:
             raise ApiError(f"the request has over {MAX_BODY} bytes", status=413)
         body = self.rfile.read(int(length))
         if len(body) < int(length):

@@ -220,6 +220,7 @@ async def _read_event(reader: asyncio.StreamReader) -> Event | None:
                 return None
             more = json.loads(await reader.readexactly(size)) if size else {}
             await reader.readexactly(payload)
+        json.dumps([row, more], allow_nan=False)  # what comes back of it is JSON, too
         return Event(row["type"], data | more) if isinstance(more, dict) else None
     except (ValueError, RecursionError, asyncio.IncompleteReadError):  # ValueError: a line that is too long, too
         return None

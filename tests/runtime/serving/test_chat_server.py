@@ -92,6 +92,9 @@ def test_what_is_no_request(server: ChatServer, monkeypatch: pytest.MonkeyPatch)
     assert post(server, b"{}", Host="evil.example")[0] == 421
     assert post(server, b"{}", Content_Length="99999999")[0] == 413
     assert post(server, b"{}", Content_Length="-1")[0] == 411
+    for length in ("0" * 12 + "9" * 14, "9" * 5000):  # no number of Python, one that no memory has
+        assert post(server, b"{}", Content_Length=length)[0] == 413
+    assert post(server, b"{}", Content_Length="0002")[0] == 404  # read: it names no model
     assert post(server, b"{}", Transfer_Encoding="chunked")[0] == 411
     for method, path, status in (
         *(("GET", "/", 404), ("GET", "/v1/chat/completions", 404), ("POST", "/v1/models", 404)),

@@ -195,6 +195,8 @@ PING = b'{"type": "ping", "data": {"text": "\\ud800"}}\n'
         b'{"type": "transcript", "data_length": -1}\n',
         b'{"type": "transcript", "data_length": "9"}\n',
         b'{"type": "transcript", "data_length": true}\n',
+        b'{"type": "transcript", "data": {"text": "on", "context": {"a": 1e999}}}\n',
+        b'{"type": "transcript", "data_length": 39}\n{"text": "on", "context": {"a": [NaN]}}\n',
         b'{"type": "transcript", "data_length": 2}\n[]',
         b'{"type": "audio-chunk", "payload_length": 9999999}\n',
     ],
