@@ -53,8 +53,9 @@ def example_of(module: nn.Module, given: Given | None, dynamic: Any, block: int)
         block: most elements of that axis.
 
     Raises:
-        UserError: CHM219 for an example that cannot be used.
+        UserError: CHM219 for an example that cannot be used, and for what is no module.
     """
+    _check_module(module)
     if given is None:
         if callable(getattr(module, "example", None)):
             given = _asked(module, "example")
@@ -73,6 +74,17 @@ def example_of(module: nn.Module, given: Given | None, dynamic: Any, block: int)
     else:
         arguments, places = tuple(map(axis.tensor, given)), tuple(map(axis.places, given))
     return Example(arguments, _by_name(module, places, len(given)) if axis.used else dynamic)
+
+
+def _check_module(module: object) -> None:
+    if not isinstance(module, nn.Module):
+        what = (
+            f"{module.__name__} is a class" if isinstance(module, type) else f"this is of type {type(module).__name__}"
+        )
+        hint = f"{module.__name__}(…) makes one" if isinstance(module, type) else "give an instance of torch.nn.Module"
+        raise UserError("CHM219", f"a module is compiled, and {what}", hint=hint)
+    if inspect.getattr_static(module, "forward") is nn.Module.forward:
+        raise UserError("CHM219", f"{type(module).__name__} has no forward", hint="what a call computes is its forward")
 
 
 def _by_name(module: nn.Module, places: Any, count: int) -> Any:

@@ -33,6 +33,7 @@ from chimerac.frontends.export.flattened import keep_apart
 from chimerac.frontends.export.functional import Mutations
 from chimerac.frontends.export.look_ups import check_look_ups
 from chimerac.frontends.export.position_tables import with_contexts
+from chimerac.frontends.export.tensors import check_apart, check_numbers
 from chimerac.frontends.export.tracing import TracingError, tensors_of, trace
 from chimerac.frontends.export.walker import Walker
 from chimerac.frontends.export.whole_sequence import takes_whole_sequences
@@ -62,11 +63,12 @@ def import_module(
 
     Raises:
         UserError: CHM210 for a module that torch.export cannot trace, CHM211 for an op that the IR has not, CHM212 for
-            a signature other than the contract's, CHM213 for operands that an op does not take, CHM214 for misplaced
-            marks of looped regions, CHM215 for a second size that varies, CHM216 for a parameter or buffer that is
-            neither a float nor an integer of 32 bits, CHM217 for a table with fewer rows than there are tokens, CHM223
-            for a cache that is not written at the position of the call, or has too few rows, CHM224 for
-            attention that has no form with a cache, or nothing that says how long a text may be.
+            a signature other than the contract's, CHM213 for operands that an op does not take and states in the memory
+            of other tensors, CHM214 for misplaced marks of looped regions, CHM215 for a second size that varies, CHM216
+            for a parameter or buffer that is neither a float nor an integer of 32 bits, or has no numbers, CHM217 for a
+            table with fewer rows than there are tokens, CHM223 for a cache that is not written at the position of the
+            call, or has too few rows, CHM224 for attention that has no form with a cache, or nothing that says how
+            long a text may be, CHM242 for a parameter that holds NaN or infinity.
     """
     tokens = torch.zeros(min(3, block), dtype=torch.int32)
     position = torch.zeros((), dtype=torch.int32)
@@ -75,11 +77,13 @@ def import_module(
         inspect.signature(module.forward).bind(tokens, *(() if alone else (position,)))
     except TypeError as error:
         raise UserError("CHM212", f"{type(module).__name__}.forward: {error}", hint=CONTRACT) from None
+    check_numbers(module, computed or ())
     with ExitStack() as forms:
         if alone:
             forms.enter_context(going_on(module))
             forms.enter_context(token_by_token(module))
         program, mutations = _trace(module, tokens, () if alone else (position,), block)
+    check_apart(module, mutations)
     keep_apart(program.graph)
     recognise(program, mutations, block, context, alone)
     whole = alone and is_carried(name for names in mutations.values() for name in names)

@@ -20,6 +20,7 @@ from torch.utils import _pytree as pytree
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.module import Graph, Module
+from chimerac.frontends.export.tensors import check_apart, check_numbers
 from chimerac.frontends.export.tracing import leaves_of, trace
 from chimerac.frontends.export.walker import Walker
 from chimerac.runtime.bundle_format.constants import MAX_TENSORS
@@ -65,7 +66,8 @@ def import_plain(
         block: most elements along that axis.
 
     Raises:
-        UserError: CHM210 to CHM216 as of ``import_module``; CHM212 also where the example is none of forward's.
+        UserError: CHM210 to CHM216 and CHM242 as of ``import_module``; CHM212 also where the example is none of
+            forward's.
     """
     arguments = () if isinstance(example, Mapping) else tuple(example)
     named = dict(example) if isinstance(example, Mapping) else {}
@@ -75,7 +77,9 @@ def import_plain(
         hint = "give one value for each argument of forward"
         raise UserError("CHM212", f"{type(module).__name__}.forward: {error}", hint=hint) from None
     arguments, named = _apart((arguments, named))
+    check_numbers(module)
     program, mutations = trace(module, arguments, named, dynamic_shapes)
+    check_apart(module, mutations)
     names = [name for name, leaf in leaves_of(dict(bound.arguments)) if isinstance(leaf, torch.Tensor)]
     within = list(_identifiers(names))
     walker = Walker(program, mutations, {}, lambda index, node: within[index], checked_ids=False)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
+import io
+import logging
+import sys
 import typing
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -54,7 +58,7 @@ def trace(
     """
     _register_result(module)
     try:
-        with torch.no_grad(), warnings.catch_warnings(), WholeRecurrences():
+        with torch.no_grad(), warnings.catch_warnings(), WholeRecurrences(), _quiet():
             warnings.simplefilter("ignore", FutureWarning)  # torch's own, about its pytrees
             warnings.filterwarnings("ignore", r"The tensor attribute.*_flat_weights", UserWarning)  # of its own layers
             program = torch.export.export(module, arguments, dict(named) or None, dynamic_shapes=dynamic)
@@ -64,6 +68,21 @@ def trace(
         raise
     except Exception as error:
         raise TracingError(module, error) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop what PyTorch writes to the error stream of a trace that fails, such as graphs: the error says it all."""
+    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    level = logger.level
+    written = io.StringIO()
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stderr(written):
+            yield
+    finally:
+        logger.setLevel(level)
+    sys.stderr.write(written.getvalue())
 
 
 def _loosen_views(program: ExportedProgram) -> None:
