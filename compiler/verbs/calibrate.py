@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chimerac.compiler.errors import UserError, as_user_error
+from chimerac.compiler.texts import MOST_HOMES, MOST_TEXT, json_of, read_text
 from chimerac.compiler.verbs.bundles import open_bundle
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.sessions.interface import Session
@@ -207,13 +207,14 @@ def _judged(
 def _value(text: str) -> Any:
     """A text as JSON where it is some."""
     try:
-        return json.loads(text)
+        return json_of(text)
     except ValueError:
         return text
 
 
 def _read_rows(path: Path, homes: int) -> list[dict[str, Any]]:
-    return [_row(path, number, line, homes) for number, line in enumerate(_read(path).splitlines(), 1) if line.strip()]
+    lines = read_text(path, "the rows", "CHM254", MOST_TEXT).splitlines()
+    return [_row(path, number, line, homes) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def _row(path: Path, number: int, line: str, homes: int) -> dict[str, Any]:
@@ -229,15 +230,7 @@ def _row(path: Path, number: int, line: str, homes: int) -> dict[str, Any]:
 
 
 def _read_homes(path: Path) -> list[Any]:
-    found = _value(_read(path))
+    found = _value(read_text(path, "the homes", "CHM254", MOST_HOMES))
     if not isinstance(found, list):
         raise UserError("CHM252", f"{path} is no JSON list of homes")
     return found
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise UserError("CHM254", f"cannot read {path}: {why}") from None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chimerac.compiler.errors import UserError, as_user_error
+from chimerac.compiler.texts import MOST_GRAMMAR, read_text
 from chimerac.runtime.bundle_format import read_container, read_manifest
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import NO_GRAMMAR
@@ -75,10 +76,7 @@ def _named(bundle: str | Path, name: str) -> str | bytes:
 
 
 def _read(path: str | Path, what: str) -> str:
-    try:
-        return Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError("CHM285", f"cannot read the {what} {path}: {error}") from None
+    return read_text(path, f"the {what}", "CHM285", MOST_GRAMMAR)
 
 
 def _grammar_names(bundle: str | Path) -> list[str]:

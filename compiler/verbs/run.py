@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from chimerac.compiler.errors import UserError, as_user_error
+from chimerac.compiler.texts import MOST_NAMES, json_of, read_text
 from chimerac.compiler.verbs.bundles import open_bundle
 from chimerac.compiler.verbs.grammars import chosen_grammar
 from chimerac.compiler.verbs.guessed import Guessed
@@ -222,8 +222,8 @@ def check_text(text: str, what: str) -> None:
 
 def read_names(path: str | Path) -> Any:
     """What a file with the names of a home holds; raises UserError CHM420 if it cannot be read or is no JSON."""
+    text = read_text(path, "the names", "CHM420", MOST_NAMES)
     try:
-        return json.loads(Path(path).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else f"it is no JSON: {error}"
-        raise UserError("CHM420", f"cannot read the names {path}: {why}") from None
+        return json_of(text)
+    except ValueError as error:
+        raise UserError("CHM420", f"cannot read the names {path}: it is no JSON: {error}") from None

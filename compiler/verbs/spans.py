@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from chimerac.compiler.errors import UserError, as_user_error
+from chimerac.compiler.texts import MOST_TEXT, read_text
 from chimerac.compiler.units import decimal_size
 from chimerac.compiler.verbs.bundles import open_bundle
 from chimerac.compiler.verbs.run import MAX_TOKENS
@@ -101,11 +102,7 @@ def mine_spans(
 
 
 def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise UserError("CHM420", f"cannot read the text {path}: {why}") from None
+    return read_text(path, "the text", "CHM420", MOST_TEXT)
 
 
 def _tokenizer(session: Session, bundle: Path) -> tuple[Tokenizer, str]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from chimerac.compiler.errors import Span, UserError
 from chimerac.compiler.ir import grammar as ir
 from chimerac.compiler.ir.grammar import DEFAULT_SPACE_CAP, MAX_RULES, Expression, Grammar, deep_recursion
+from chimerac.compiler.texts import MOST_GRAMMAR, read_text
 from chimerac.frontends.grammar import characters as ch
 from chimerac.frontends.grammar import regex
 from chimerac.frontends.grammar.budget import printable
@@ -33,10 +34,7 @@ _KNOWN: Final = {
 def read_lark(path: str | Path, name: str | None = None) -> Grammar:
     """The grammar of a file in Lark's notation; raises UserError CHM280 to CHM285."""
     path = Path(path)
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError("CHM285", f"cannot read the grammar {path}: {error}") from None
+    text = read_text(path, "the grammar", "CHM285", MOST_GRAMMAR)
     return lark_grammar(text, name or _plain(path.stem), file=str(path))
 
 

@@ -13,8 +13,13 @@ from chimerac.runtime.errors import BundleError
 
 @contextlib.contextmanager
 def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
-    """A new file of another name in the same folder, renamed when the block ends well; raises BundleError CHM400."""
+    """A new file of another name in the same folder, renamed when the block ends well; raises BundleError CHM400.
+
+    What is there already is replaced only if it is a regular file: no device, pipe or folder.
+    """
     target = Path(path)
+    if not target.name or (target.exists() and not target.is_file()):
+        raise BundleError("CHM400", "cannot write the file: there is something that is no file", path=target)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         try:
