@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import numpy as np
 import torch
 
 from chimerac.compiler.errors import UserError
@@ -48,7 +49,9 @@ def check_apart(module: torch.nn.Module, mutations: Mutations) -> None:
     for state in sorted({target for targets in mutations.values() for target in targets}):
         begin, end = places.get(state, (0, 0))
         for name, (first, last) in places.items():
-            if first < end and begin < last and held[name] is not held[state]:  # PyTorch takes one tensor for one
+            if held[name] is held[state] or first >= end or begin >= last:  # PyTorch takes one tensor for one
+                continue
+            if np.intersect1d(_addresses(held[name]), _addresses(held[state])).size:
                 hint = f"give it memory of its own, with clone(): {name} would not see what is written to it"
                 raise UserError("CHM213", f"forward overwrites {state}, which shares the memory of {name}", hint=hint)
 
@@ -79,3 +82,11 @@ def _place(tensor: torch.Tensor) -> tuple[int, int]:
         return 0, 0
     extent = sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
     return tensor.data_ptr(), tensor.data_ptr() + (extent + 1) * tensor.element_size()
+
+
+def _addresses(tensor: torch.Tensor) -> np.ndarray:
+    """Where each number is, as views may lie between one another."""
+    found = np.array(tensor.data_ptr() // tensor.element_size(), np.int64)
+    for size, step in zip(tensor.shape, tensor.stride(), strict=True):
+        found = found[..., None] + np.arange(size) * step
+    return found.reshape(-1)

@@ -26,9 +26,9 @@ class Model(nn.Module):
     def __init__(self, change: Callable[[Model], Any]) -> None:
         super().__init__()
         self.embedding, self.head = nn.Embedding(VOCABULARY, WIDTH), nn.Linear(WIDTH, VOCABULARY)
-        both = torch.zeros(2, WIDTH)
-        self.register_buffer("state", both[0])
-        self.register_buffer("view", both[1])  # beside it, in one memory
+        both = torch.zeros(WIDTH, 2)
+        self.register_buffer("state", both[:, 0])
+        self.register_buffer("view", both[:, 1])  # between one another, in one memory
         change(self)
 
     def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ def with_buffer(name: str, tensor: Callable[[Model], Tensor]) -> Callable[[Model
 
 REFUSED: dict[str, tuple[Callable[[Model], Any], str, str]] = {
     "a view of the state": (
-        with_buffer("view", lambda m: m.state.view(2, 4)),
+        with_buffer("view", lambda m: m.state.unflatten(0, (2, 4))),
         "CHM213",
         "overwrites state, which shares",
     ),
@@ -79,7 +79,7 @@ def test_tensors_that_no_bundle_has_are_refused(what: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda m: None,  # two buffers in one memory, beside each other
+        lambda m: None,  # two buffers in one memory, none of whose numbers is in both
         with_buffer("view", lambda m: m.state),  # one tensor of two names
         lambda m: m.half(),
     ],
