@@ -12,6 +12,7 @@ NAMES = (
     "container",
     "tokenizer",
     "pack",
+    "bank",
     "state",
     "checkpoint",
     "gguf",

@@ -23,6 +23,7 @@ from bad_manifests import GOOD
 from gguf_files import small_gguf
 from numpy.typing import NDArray
 from safetensors_files import SMALL_DATA, file_of, small_header, write_folder
+from span_banks import random_bank
 
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.config import loads
@@ -38,6 +39,7 @@ from chimerac.frontends.weights.files import open_checkpoint
 from chimerac.passes.grammar_fst import GrammarFst
 from chimerac.runtime import bundle_format as bf
 from chimerac.runtime.bundle_format.fstpack import Pack, pack_bytes, pack_of_container
+from chimerac.runtime.bundle_format.sfpack import bank_bytes, bank_of_container
 from chimerac.runtime.bundle_format.state import SequenceState, StateForm, parse_state, state_bytes
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.reference.merging import Merges
@@ -282,6 +284,7 @@ def targets(folder: Path) -> list[Target]:
         Target("container", bf.parse_container, (_weights(), _tokenizer()), header=True),
         Target("tokenizer", unverified(tokenizer_of_container), (_tokenizer(), _merging_tokenizer()), header=True),
         Target("pack", unverified(pack_of_container), (_pack(),), header=True),
+        Target("bank", unverified(bank_of_container), (bank_bytes(random_bank(40, 3)[0]),), header=True),
         Target("state", lambda data: parse_state(FORM, data), (_state(),), header=True),
         Target("checkpoint", read_weights, (_weights(), _tokenizer()), header=True),
         Target("gguf", read_gguf, (small_gguf().bytes(), small_gguf().but(version=2).bytes())),
