@@ -47,7 +47,9 @@ def check_apart(module: torch.nn.Module, mutations: Mutations) -> None:
     held = {**dict(module.named_parameters()), **dict(module.named_buffers(remove_duplicate=False))}
     places = {name: _place(tensor) for name, tensor in held.items() if tensor.layout is torch.strided}
     for state in sorted({target for targets in mutations.values() for target in targets}):
-        begin, end = places.get(state, (0, 0))
+        if state not in places:  # one that was made to trace it: carried.py
+            continue
+        begin, end = places[state]
         for name, (first, last) in places.items():
             if held[name] is held[state] or first >= end or begin >= last:  # PyTorch takes one tensor for one
                 continue

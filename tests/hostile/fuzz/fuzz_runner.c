@@ -8,6 +8,9 @@
 const char *const chm_run_weights = "", *const chm_run_tokenizer = "", *const chm_run_grammars = "";
 const float chm_run_temperature = 0, chm_run_top_p = 1, chm_run_repetition_penalty = 1, chm_run_exit_threshold = 0;
 const int32_t chm_run_max_tokens = 16;
+const float chm_run_valve_bits[2] = {2.0f, 5.0f};
+const int32_t chm_run_valve_loops[3] = {1, 2, 4};
+const uint32_t chm_run_valve_metrics = 0;
 const chm_run_mode chm_run_modes[] = {{"fast", 1}, {NULL, 0}};
 const char *const chm_run_refusal = NULL;
 const float chm_run_refusal_threshold = 0.0f, chm_run_refusal_temperature = 1.0f;

@@ -296,11 +296,18 @@ static void set_words(fuzz_input *in, chm_grammar *grammar) {
   FUZZ_CHECK(chm_grammar_slots(grammar) >= 0);
 }
 
+static void set_valve(fuzz_input *in, chm_session *session) {
+  float medium = real(in), high = real(in);
+  int32_t low = number(in), middle = number(in), most = number(in);
+  fuzz_status(chm_session_set_valve(session, medium, high, low, middle, most, fuzz_byte(in)));
+}
+
 static void more(fuzz_input *in, uint32_t i, uint32_t k) {
-  switch (fuzz_byte(in) % 4u) {
+  switch (fuzz_byte(in) % 5u) {
     case 0: guess(in, i); break;
     case 1: score(in, sessions[i]); break;
     case 2: tell_names(in, sessions[i]); break;
+    case 3: set_valve(in, sessions[i]); break;
     default: set_words(in, grammars[k]);
   }
 }

@@ -22,7 +22,7 @@ typedef struct plan {
   const char *grammar; /* NULL: none */
   const char *home;    /* NULL: none */
   int32_t prompt[MOST_PROMPT], n_prompt, max_tokens, loops, saved; /* the step that a snapshot is taken before */
-  bool drawn, scored;
+  bool drawn, scored, valve;
   uint32_t seed;
 } plan;
 
@@ -48,6 +48,7 @@ static plan make_plan(const uint8_t *data, size_t size, uint64_t *random) {
                .saved = (int32_t)fuzz_next(random, 2 * MOST_STEPS),
                .drawn = fuzz_next(random, 2),
                .scored = fuzz_next(random, 2),
+               .valve = fuzz_next(random, 2),
                .seed = fuzz_next(random, 100)};
   size_t at = fuzz_next(random, (uint32_t)size + 1);
   for (int32_t i = 0; i < made.n_prompt; ++i) made.prompt[i] = at < size ? data[at++] : 'a' + i % 5;
@@ -61,6 +62,7 @@ static chm_session *begin(const plan *told, chm_grammar **grammar, course *done)
   if (told->grammar) FUZZ_CHECK(!chm_grammar_open(pack, told->grammar, NULL, grammar));
   FUZZ_CHECK(!chm_session_set_grammar(session, *grammar) && !chm_session_set_loops(session, told->loops));
   FUZZ_CHECK(!chm_session_set_scoring(session, told->scored));
+  if (told->valve) FUZZ_CHECK(!chm_session_set_valve(session, 2.0f, 6.0f, 1, 2, 4, told->seed % 2));
   if (told->drawn) FUZZ_CHECK(!chm_session_set_sampling(session, 0.7f, 0.95f, 40, 1.2f, told->seed, 2, 3));
   if (told->home) {
     FUZZ_CHECK(!chm_names_open((const uint8_t *)told->home, strlen(told->home), &fuzz_allocator, &names));
