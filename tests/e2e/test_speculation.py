@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes as ct
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from chimerac.compiler.build.build import build
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.layouts import FORMS
 from chimerac.passes.ternary_packing import TernaryPacking
+from chimerac.runtime.bundle_format import Generation, Valve
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.sessions.native import NativeSession
 from chimerac.runtime.sessions.runner import find_emulator
@@ -154,6 +156,32 @@ def test_whatever_is_guessed_the_bits_are_the_same(session: NativeSession, choic
     found, counted = run(session, choice, 20)
     assert found == plain
     assert counted.sources.keys() <= {"text", "loose", "grammar"}
+
+
+@pytest.mark.parametrize("seed", [2, 7])
+def test_the_valve_sees_what_it_sees_without(session: NativeSession, seed: int) -> None:
+    """Loops change at the ends of blocks, where trees end, too."""
+    choice = {"temperature": 1.0, "seed": seed, "loops": 4}
+    session.manifest = replace(session.manifest, generation=Generation(valve=Valve((0.0, 64.0), (1, 2, 4))))
+    entropies = set()
+    for _ in session.generate(PROMPT, speculate=False, **FIXED, **choice):
+        entropies.add(float(session.library.get("chm_session_entropy", session._session)))
+    least, most = min(entropies - {0.0}), max(entropies)
+    texts = []
+    # the first block is medium, and one of the others is the first that is low; or high again
+    for bounds in ((least + 0.11, most + 0.11), (0.0, (least + most) / 2 + 0.1), (most, most + 0.2)):
+        valve = Valve(bounds, (1, 2, 4))
+        session.manifest = replace(session.manifest, generation=Generation(valve=valve))
+        plain, counted = run(session, choice, 0)
+        assert counted == Speculation()
+        text = PROMPT + plain[0]
+        for nodes, drafter in ((20, right(text)), (20, wrong(text)), (13, mixed(text, seed)), (20, None)):
+            found, counted = run(session, choice, nodes, drafter)
+            assert found == plain
+        texts.append(plain)
+    session.manifest = replace(session.manifest, generation=None)
+    texts.append(run(session, choice, 0)[0])
+    assert len({state for _, state, _ in texts}) >= 3
 
 
 def test_wasm_gives_the_same_bits(speculating: dict[str, Path], session: NativeSession) -> None:
