@@ -161,7 +161,7 @@ def test_whatever_is_guessed_the_bits_are_the_same(session: NativeSession, choic
 @pytest.mark.parametrize("seed", [2, 7])
 def test_the_valve_sees_what_it_sees_without(session: NativeSession, seed: int) -> None:
     """Loops change at the ends of blocks, where trees end, too."""
-    choice = {"temperature": 1.0, "seed": seed, "loops": 4}
+    choice: dict[str, Any] = {"temperature": 1.0, "seed": seed, "loops": 4}
     session.manifest = replace(session.manifest, generation=Generation(valve=Valve((0.0, 64.0), (1, 2, 4))))
     entropies = set()
     for _ in session.generate(PROMPT, speculate=False, **FIXED, **choice):
