@@ -1,4 +1,4 @@
-"""Tokens per second of training steps, for a few sizes: eager, as CUDA graphs, and compiled.
+"""Tokens per second of training steps, for a few sizes: eager, as CUDA graphs, these with fused chains, and compiled.
 
     PYTHONPATH=src python benchmarks/training_speed.py [--sizes 256x4,384x6] [--length 96] [--tokens 32768] [--profile]
 
@@ -27,7 +27,7 @@ from chimerac.frontends.training.loop import PhaseRunner, prepare
 from chimerac.frontends.training.settings import Plan
 from chimerac.frontends.weights.sources import RandomWeights
 
-FORMS = ("eager", "graphs", "compiled")
+FORMS = ("eager", "graphs", "fused", "compiled")
 
 
 def shape_of(hidden: int, heads: int, width: int, expert: int) -> ChimeraShape:
@@ -53,7 +53,8 @@ def measure(shape: ChimeraShape, options: argparse.Namespace, device: torch.devi
     phase = Phase(
         "bench", steps=10**6, sequence_length=options.length, batch=batch, depth="default", truncate=options.truncate
     )
-    plan = Plan(shape, (phase,), precision=options.precision, compile=form == "compiled", graphs=form == "graphs")
+    graphs, fused = form in ("graphs", "fused"), form == "fused"
+    plan = Plan(shape, (phase,), precision=options.precision, compile=form == "compiled", graphs=graphs, fused=fused)
     model = ChimeraModel(shape)
     RandomWeights(FAMILY, shape, 0).fill(model)
     alone = Processes(0, 1, device)
@@ -116,7 +117,7 @@ def main() -> None:
     parser.add_argument("--precision", default="bfloat16")
     parser.add_argument("--truncate", action="store_true")
     parser.add_argument("--profile", action="store_true")
-    parser.add_argument("--only", choices=FORMS)
+    parser.add_argument("--only", choices=FORMS, nargs="+")
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     print(torch.__version__, torch.cuda.get_device_name() if device.type == "cuda" else "cpu", flush=True)
@@ -124,7 +125,7 @@ def main() -> None:
         solvers(device)
     shapes = [shape_of(*map(int, size.split("x"))) for size in options.sizes.split(",")]
     for form in FORMS:
-        if options.only in (None, form) and (form != "graphs" or device.type == "cuda"):
+        if form in (options.only or FORMS) and (form != "graphs" or device.type == "cuda"):
             for shape in shapes:
                 measure(dataclasses.replace(shape), options, device, form)
 

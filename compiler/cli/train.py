@@ -22,18 +22,25 @@ from chimerac.compiler.cli.output import say
 @click.option("--float", "as_float", is_flag=True, help="Train the float model of this shape, to compare with.")
 @click.option("--precision", type=click.Choice(["float32", "tensorfloat32", "bfloat16"]), help="Of matrix products.")
 @click.option("--compile", "compiled", is_flag=True, help="Use torch.compile.")
+@click.option("--fused", is_flag=True, help="Compile what lies between matrix products to one kernel each.")
 @click.option("--checkpointing", is_flag=True, help="Save memory: compute each block twice.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[default: a GPU if there is one]")
 @click.option("--stop-after", type=float, metavar="SECONDS", help="Save and stop then; the same command goes on.")
 @click.option("--evaluated-rows", type=int, metavar="N", help="Most rows of each held-out split to measure.")
 def train(
-    config: str, as_float: bool, compiled: bool, checkpointing: bool, precision: str | None, **options: Any
+    config: str,
+    as_float: bool,
+    compiled: bool,
+    fused: bool,
+    checkpointing: bool,
+    precision: str | None,
+    **options: Any,
 ) -> None:
     """Train CONFIG's model on a folder of data; the same command goes on after a stop."""
     from chimerac.compiler.verbs.train import summary
     from chimerac.compiler.verbs.train import train as train_model
 
-    switches = {"compile": compiled, "checkpointing": checkpointing}
+    switches = {"compile": compiled, "fused": fused, "checkpointing": checkpointing}
     settings: dict[str, Any] = {name: True for name, on in switches.items() if on}
     settings |= {"ternary": False} if as_float else {}
     settings |= {} if precision is None else {"precision": precision}

@@ -165,10 +165,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--parallel", choices=("ddp", "fsdp"))
     parser.add_argument("--seed", type=int)
     parser.add_argument("--float", dest="ternary", action="store_const", const=False)
-    for name in ("compile", "checkpointing", "graphs"):
+    for name in ("compile", "fused", "checkpointing", "graphs"):
         parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=None)
     given = vars(parser.parse_args(arguments))
-    names = ("precision", "parallel", "seed", "ternary", "compile", "checkpointing", "graphs")
+    names = ("precision", "parallel", "seed", "ternary", "compile", "fused", "checkpointing", "graphs")
     settings = {name: given.pop(name) for name in names}
     settings = {name: value for name, value in settings.items() if value is not None}
     target = given.pop("write_plan")

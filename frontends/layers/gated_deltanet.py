@@ -7,12 +7,16 @@ length.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from chimerac.frontends.layers import ops
+from chimerac.frontends.layers.chains import delta_inputs
 from chimerac.frontends.layers.conv import CausalConv, joint_convolution
+from chimerac.frontends.layers.fusing import fusible, is_fusing
 from chimerac.frontends.layers.head_mixer import HeadMixer
 from chimerac.frontends.layers.linear import GateLinear, TernaryLinear, joint_gates
 from chimerac.frontends.layers.mixer import State, batched, split_heads
@@ -59,25 +63,34 @@ def _delta_chunks(
     q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tensor, state: Tensor
 ) -> tuple[Tensor, Tensor]:
     """All chunks together, but for the state that passes from each to the next. q, k, v: [B, H, N, C, d]."""
+    mixing, rows, remaining, kept, attention = _chunk_factors(q, k, v, log_decay, beta)
+    solved = solve_unit_lower(mixing, rows)
+    fresh, stale = (part.unbind(2) for part in torch.split(solved, [v.shape[-1], k.shape[-1]], dim=-1))
+    states, corrected = [], []
+    for n, (left, over) in enumerate(zip(kept[..., -1, None, None].unbind(2), remaining.mT.unbind(2), strict=True)):
+        states.append(state)
+        corrected.append(fresh[n] - stale[n] @ state)
+        state = left * state + over @ corrected[n]
+    o = kept[..., None] * (q @ torch.stack(states, dim=2)) + attention @ torch.stack(corrected, dim=2)
+    return o, state
+
+
+@fusible(q=3, k=3, v=3, log_decay=3, beta=3)
+def _chunk_factors(
+    q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, beta: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """What chunks are computed from without the states: the system and its right side, what of each key is left at the
+    end, what of the state is left after each token [B, H, N, C], and the attention inside."""
     tokens = q.shape[3]
     c = log_decay.cumsum(-1)
     lower = torch.ones(tokens, tokens, dtype=torch.bool, device=q.device).tril()
     # the difference comes before exp: exp(c_i) * exp(-c_j) overflows float32 after 88 nats of decay
     gamma = (c[..., :, None] - c[..., None, :]).masked_fill(~lower, float("-inf")).exp()
     mixing = (beta[..., None] * (k @ k.mT) * gamma).tril(-1)
-    rows = torch.cat([beta[..., None] * v, (beta * c.exp())[..., None] * k], dim=-1)
-    solved = solve_unit_lower(mixing, rows)
-    fresh, stale = (part.unbind(2) for part in torch.split(solved, [v.shape[-1], k.shape[-1]], dim=-1))
-    remaining = ((c[..., -1:] - c).exp()[..., None] * k).mT.unbind(2)
-    kept = c[..., -1].exp()[..., None, None].unbind(2)
-    states, corrected = [], []
-    for n in range(q.shape[2]):
-        states.append(state)
-        corrected.append(fresh[n] - stale[n] @ state)
-        state = kept[n] * state + remaining[n] @ corrected[n]
-    attention = (q @ k.mT) * gamma
-    o = c.exp()[..., None] * (q @ torch.stack(states, dim=2)) + attention @ torch.stack(corrected, dim=2)
-    return o, state
+    kept = c.exp()
+    rows = torch.cat([beta[..., None] * v, (beta * kept)[..., None] * k], dim=-1)
+    remaining = (c[..., -1:] - c).exp()[..., None] * k
+    return mixing, rows, remaining, kept, (q @ k.mT) * gamma
 
 
 @float32_island
@@ -134,22 +147,29 @@ class GatedDeltaNet(HeadMixer):
         inner = self.heads * self.head_width
         projected = stacked_product(x, (self.q_proj, self.k_proj, self.v_proj, self.g_proj))
         unmixed, gate = torch.split(projected, [3 * inner, inner], dim=-1)
-        mixed, tails = joint_convolution(
-            unmixed,
-            (self.q_conv, self.k_conv, self.v_conv),
-            [old[name] for name in ("q_tail", "k_tail", "v_tail")],
-        )
-        q, k, v = (split_heads(y, self.heads) for y in F.silu(mixed).chunk(3, dim=-1))
+        q, k, v, tails = self._mixed(unmixed, [old[name] for name in ("q_tail", "k_tail", "v_tail")])
         decays, betas = joint_gates(x, (self.a_proj, self.b_proj)).chunk(2, dim=-1)
         beta = torch.sigmoid(betas)
         if self.exact_flow:
             beta = exact_flow(beta, k.square().sum(-1))
-        else:
-            k = l2_norm(k, L2_EPS)
         log_decay = decay_rate(decays, self.A_log, self.dt_bias)
-        o, delta = chunk_gated_delta(l2_norm(q, L2_EPS), k, v, log_decay, beta, old["state"], self.scale)
-        y = self.o_proj(self.o_norm(o).flatten(-2) * F.silu(gate))
+        o, delta = chunk_gated_delta(q, k, v, log_decay, beta, old["state"], self.scale)
+        y = self.read_out(o, gate, smooth=True)
         return y, {**dict(zip(("q_tail", "k_tail", "v_tail"), tails, strict=True)), "state": delta}
+
+    def _mixed(self, unmixed: Tensor, tails: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Sequence[Tensor]]:
+        """q, k, v [B, T, H, d] behind convolution and SiLU, with queries and (but for the exact flow) keys of length
+        one, and the new tails."""
+        convolutions = (self.q_conv, self.k_conv, self.v_conv)
+        if is_fusing():
+            history = torch.cat([torch.cat(list(tails), dim=-1), unmixed], dim=1)
+            weight = torch.cat([layer.weight for layer in convolutions])
+            return *delta_inputs(history, weight, self.heads, not self.exact_flow), history[
+                :, unmixed.shape[1] :
+            ].chunk(3, dim=-1)
+        mixed, tails = joint_convolution(unmixed, convolutions, tails)
+        q, k, v = (split_heads(y, self.heads) for y in F.silu(mixed).chunk(3, dim=-1))
+        return l2_norm(q, L2_EPS), k if self.exact_flow else l2_norm(k, L2_EPS), v, tails
 
     def step(self, x: Tensor, state: State, position: Tensor, write: Tensor) -> tuple[Tensor, State]:
         q, q_tail = self.q_conv.step(self.q_proj.step(x), state["q_tail"])

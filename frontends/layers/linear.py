@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from chimerac.frontends.layers import ops
 from chimerac.frontends.layers.norm import RMSNorm
 from chimerac.frontends.layers.precision import float32_island
-from chimerac.frontends.layers.products import stacked_product
+from chimerac.frontends.layers.products import product_of_rounded, stacked_product
 from chimerac.frontends.layers.quantization import (
     dequantize,
     straight_through_activations,
@@ -54,6 +54,10 @@ class TernaryLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: [..., K] -> float32 [..., N]."""
         return stacked_product(x if self.in_norm is None else self.in_norm(x), [self])
+
+    def of_rounded(self, x: Tensor) -> Tensor:
+        """``forward`` behind the norm and the rounding of its input. x: [..., K] -> float32 [..., N]."""
+        return product_of_rounded(x, [self])
 
     def step(self, x: Tensor) -> Tensor:
         """x: [T, K] -> [T, N] as custom operations."""

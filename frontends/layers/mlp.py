@@ -5,8 +5,11 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from chimerac.frontends.layers.chains import gated_product_input
+from chimerac.frontends.layers.fusing import is_fusing
 from chimerac.frontends.layers.linear import TernaryLinear
 from chimerac.frontends.layers.products import joint_product
+from chimerac.frontends.layers.quantization import product_dtype
 from chimerac.frontends.layers.shapes import QuantizationShape
 
 
@@ -22,6 +25,10 @@ class SwiGLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: [..., D] -> [..., D]."""
         gate, up = joint_product(x, (self.gate_proj, self.up_proj))
+        if is_fusing() and self.down_proj.ternary and (norm := self.down_proj.in_norm) is not None:
+            flat = gate.flatten(0, -2), up.flatten(0, -2)
+            rounded = gated_product_input(*flat, norm.weight, norm.eps, self.down_proj.block, product_dtype(x))
+            return self.down_proj.of_rounded(rounded).view_as(x)
         y: Tensor = self.down_proj(F.silu(gate) * up)
         return y
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from chimerac.frontends.layers import ops
+from chimerac.frontends.layers.fusing import fusible
 from chimerac.frontends.layers.head_mixer import HeadMixer
 from chimerac.frontends.layers.linear import GateLinear, TernaryLinear, joint_gates
 from chimerac.frontends.layers.mixer import State, batched, split_heads
@@ -58,6 +59,7 @@ def chunk_mlstm(
     return torch.cat(outputs, dim=2).transpose(1, 2), c, n, m
 
 
+@fusible(q=1, k=1, v=1, i=1, log_forget=1, c=1, n=1, m=1)
 def _mlstm_chunk(
     q: Tensor, k: Tensor, v: Tensor, i: Tensor, log_forget: Tensor, c: Tensor, n: Tensor, m: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -104,8 +106,7 @@ class MLSTM(HeadMixer):
         q, k, v = (split_heads(part, self.heads) for part in parts)
         i, f = soft_cap(joint_gates(x, (self.i_proj, self.f_proj))).chunk(2, dim=-1)
         h, c, n, m = chunk_mlstm(q, k, v, i, f, old["c"], old["n"], old["m"], self.scale)
-        y = self.o_proj(self.o_norm(h).flatten(-2) * torch.sigmoid(gate))
-        return y, {"c": c, "n": n, "m": m}
+        return self.read_out(h, gate, smooth=False), {"c": c, "n": n, "m": m}
 
     def step(self, x: Tensor, state: State, position: Tensor, write: Tensor) -> tuple[Tensor, State]:
         q, k, v = (

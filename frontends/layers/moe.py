@@ -7,12 +7,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from chimerac.frontends.layers import ops
+from chimerac.frontends.layers.chains import expert_product_input
 from chimerac.frontends.layers.expert_tiles import make_tiles
+from chimerac.frontends.layers.fusing import is_fusing
 from chimerac.frontends.layers.linear import GateLinear
 from chimerac.frontends.layers.mlp import SwiGLU
 from chimerac.frontends.layers.norm import rms_norm
 from chimerac.frontends.layers.precision import float32_island
-from chimerac.frontends.layers.quantization import straight_through_activations, straight_through_ternary
+from chimerac.frontends.layers.quantization import (
+    product_dtype,
+    straight_through_activations,
+    straight_through_ternary,
+)
 from chimerac.frontends.layers.shapes import MoeShape, QuantizationShape
 
 EXPERT_MATRICES = ("gate_proj", "up_proj", "down_proj")
@@ -67,10 +73,15 @@ class MixtureOfExperts(nn.Module):
             self.load += tiles.counts  # in place: a recorded CUDA graph adds to the same tensor again
         rows = tiles.gather(self._activations(x), self.top_k)
         gate, up, down = (tiles.weights(self._quantized(name)) for name in EXPERT_MATRICES)
-        hidden = F.silu((rows @ gate.mT).float()) * (rows @ up.mT).float()
-        hidden = rms_norm(hidden, tiles.weights(self.down_norm)[:, None], self.eps)
-        back = tiles.collect((self._activations(hidden) @ down.mT).float()).view(-1, self.top_k, x.shape[1])
+        hidden = self._down_input(rows @ gate.mT, rows @ up.mT, tiles.weights(self.down_norm)[:, None])
+        back = tiles.collect((hidden @ down.mT).float()).view(-1, self.top_k, x.shape[1])
         return (weights[..., None] * back).sum(1)
+
+    def _down_input(self, gate: Tensor, up: Tensor, weight: Tensor) -> Tensor:
+        """What the last product of the experts reads. gate, up: [tiles, rows, width]; weight: [tiles, 1, width]."""
+        if is_fusing() and self.ternary:
+            return expert_product_input(gate, up, weight, self.eps, self.block, product_dtype(gate))
+        return self._activations(rms_norm(F.silu(gate.float()) * up.float(), weight, self.eps))
 
     def _quantized(self, name: str) -> Tensor:
         weight, ready = self.get_parameter(name), self.ready.get(name)

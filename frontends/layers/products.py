@@ -43,8 +43,12 @@ def joint_product(x: Tensor, layers: Sequence[Projection]) -> tuple[Tensor, ...]
 def stacked_product(x: Tensor, layers: Sequence[Projection]) -> Tensor:
     """``joint_product`` before it is split: float32 [..., sum of N]."""
     first = layers[0]
-    if first.ternary:
-        x = straight_through_activations(x, first.block)
+    return product_of_rounded(straight_through_activations(x, first.block) if first.ternary else x, layers)
+
+
+def product_of_rounded(x: Tensor, layers: Sequence[Projection]) -> Tensor:
+    """``stacked_product`` of what ``straight_through_activations`` left."""
+    first = layers[0]
     group = first.group if first.sparse_gradient else None
     with torch.no_grad():
         table = stacked([layer.dequantized() for layer in layers])

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from chimerac.frontends.layers.fusing import fusible, is_fusing
+
 FLOOR = 1e-5  #: least mean or maximum that a scale is made from, so that an all-zero group has a scale
 LEAST_SCALE = 2.0**-24  #: the smallest float16 above 0
 SPARSE_THRESHOLD = 0.3  #: |W/s| under which ``sparse_gradient`` stops the gradient
@@ -224,11 +226,25 @@ class _Activations(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, block: int, dtype: torch.dtype) -> Tensor:
         ctx.dtype = x.dtype
+        if is_fusing():
+            return _rounded_rows(x.detach().flatten(0, -2), block, dtype).view(x.shape)
+        if torch.compiler.is_compiling():
+            return _rounded(x, block, dtype)
         return dequantize(*activation_codes(x, block), block, dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         return gradient.to(ctx.dtype), None, None
+
+
+def _rounded(x: Tensor, block: int, dtype: torch.dtype) -> Tensor:
+    """``activation_codes`` and ``dequantize`` as a chain that a compiler fuses."""
+    runs = _runs(x.float(), block)
+    scales = runs.abs().amax(-1, keepdim=True).clamp(min=FLOOR) / 127
+    return _joined((runs / scales).round().clamp(-127, 127) * scales, x.shape[-1]).to(dtype)
+
+
+_rounded_rows = fusible(x=1)(_rounded)
 
 
 def quantized_product(x: Tensor, codes: Tensor, scales: Tensor, group: int, block: int, *, row: bool = False) -> Tensor:

@@ -11,12 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from chimerac.frontends.layers.fusing import fusible
 from chimerac.frontends.layers.precision import float32_island
 
 LEAST_ETA = 1e-30  #: stands for a momentum that underflowed, whose logarithm would be infinite
 
 
 @float32_island
+@fusible(q=1, anchor=1)
 def apply_memory(q: Tensor, anchor: Tensor) -> Tensor:
     """M(q). q: [B, T, H, d]; anchor: [B, H, 2, d, d]."""
     first, second = anchor.unbind(2)
@@ -25,6 +27,7 @@ def apply_memory(q: Tensor, anchor: Tensor) -> Tensor:
 
 
 @float32_island
+@fusible(k=1, v=1, eta=1, theta=1, alpha=1, anchor=1, memory=1, momentum=1)
 def update_memory(
     k: Tensor, v: Tensor, eta: Tensor, theta: Tensor, alpha: Tensor, anchor: Tensor, memory: Tensor, momentum: Tensor
 ) -> tuple[Tensor, Tensor]:

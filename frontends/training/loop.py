@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.families.trainable import TrainableModule
+from chimerac.frontends.layers.fusing import fusing, why_not
 from chimerac.frontends.layers.looping import sample_depths
 from chimerac.frontends.layers.prepared import PreparedWeights
 from chimerac.frontends.training.data import Batch, Source, share
@@ -135,7 +136,7 @@ class PhaseRunner:
             frozen = make_module(plan)
             frozen.load_state_dict(model.state_dict())
             self.reference = TokenModel(frozen.to(processes.device)).requires_grad_(False)
-        self.prepared, self.graphs = self._prepared(), self._graphs(tell)
+        self.prepared, self.graphs, self.fused = self._prepared(), self._graphs(tell), self._fused(tell)
         if phase.descends:
             self.optimizer = make_optimizer(model, tensors_of(plan), phase)
         else:
@@ -147,6 +148,15 @@ class PhaseRunner:
         if self.plan.compile or (self.plan.parallel == "fsdp" and self.processes.world > 1):
             return contextlib.nullcontext()
         return PreparedWeights(self.model, torch.bfloat16 if self.plan.precision == "bfloat16" else torch.float32)
+
+    def _fused(self, tell: Callable[[str], None]) -> bool:
+        """Whether chains between products run as one kernel each; blocks that are compiled are so already."""
+        if not self.plan.fused or self.plan.compile:
+            return False
+        reason = why_not(self.processes.device)
+        if reason is not None:
+            tell(f"nothing is fused: {reason}")
+        return reason is None
 
     def _graphs(self, tell: Callable[[str], None]) -> Graphs | None:
         """CUDA graphs where every pass is the same work: one process, all sequences equally deep."""
@@ -219,7 +229,7 @@ class PhaseRunner:
         """This process's part of the step's mean loss, micro-batch by micro-batch, with gradients if asked for."""
         parts = list(self._micro_batches(batch, depths))
         total = torch.zeros((), device=self.processes.device)
-        with self.prepared:
+        with self.prepared, fusing() if self.fused else contextlib.nullcontext():
             for index, (part, part_depths) in enumerate(parts):
                 if backward and self.graphs is not None:
                     total = total + self.graphs.add(graph_inputs(part, part_depths))

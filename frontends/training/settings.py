@@ -32,6 +32,7 @@ class Plan:
         precision: bfloat16 computes matrix products under autocast; tensorfloat32 shortens the factors of float32
             products on GPUs that can.
         compile: torch.compile for each block.
+        fused: elementwise chains between products as one kernel each, see frontends/layers/fusing.py.
         graphs: on a GPU, micro-batches as CUDA graphs where nothing forbids it; see docs/training.md.
         checkpointing: recompute a block's inside in the backward pass in place of keeping it.
         parallel: how several processes share the work: ddp copies the model, fsdp shards it.
@@ -46,6 +47,7 @@ class Plan:
     sparse_gradient: bool = False
     precision: Precision = "float32"
     compile: bool = False
+    fused: bool = False
     graphs: bool = True
     checkpointing: bool = False
     parallel: Literal["ddp", "fsdp"] = "ddp"
@@ -55,7 +57,7 @@ class Plan:
     def digest(self) -> str:
         """Identifies what a resumed run must have in common with the run it goes on with."""
         document = dataclasses.asdict(self)
-        for name in ("log_interval", "save_interval", "compile", "graphs", "checkpointing", "parallel"):
+        for name in ("log_interval", "save_interval", "compile", "fused", "graphs", "checkpointing", "parallel"):
             del document[name]
         if self.family == DEFAULT:  # plans were of this family before they named any
             del document["family"]
