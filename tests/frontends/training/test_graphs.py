@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -113,3 +114,19 @@ def test_gradients_stay_where_they_are(make_plan: Make, folder: DataFolder) -> N
 
 def test_a_cpu_uses_no_graphs(make_plan: Make, folder: DataFolder) -> None:
     assert runner_of(make_plan(**TEXT), folder).graphs is None
+
+
+def test_what_cannot_be_fused_is_trained_as_it_is(
+    make_plan: Make, folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chimerac.frontends.training.loop.why_not", lambda device: "there is no compiler")
+    plan = make_plan(**TEXT)
+    wanted = dataclasses.replace(plan, fused=True)
+    assert wanted.digest() == plan.digest()
+    lines: list[str] = []
+    model = model_of(wanted)
+    source = folder.source(wanted.phases[0], 260, 0)
+    runner = PhaseRunner(wanted, 0, model, prepare(model, wanted, ALONE), source, ALONE, lines.append)
+    assert lines == ["nothing is fused: there is no compiler"]
+    usual = runner_of(plan, folder)
+    assert torch.equal(runner.step(0)[0], usual.step(0)[0])
