@@ -18,9 +18,7 @@ from chimerac.frontends.layers.quantization import straight_through_activations
 
 @float32_island
 @fusible(gate=1, up=1)
-def gated_product_input(
-    gate: Tensor, up: Tensor, weight: Tensor, eps: float, block: int, dtype: torch.dtype
-) -> Tensor:
+def gated_product_input(gate: Tensor, up: Tensor, weight: Tensor, eps: float, block: int, dtype: torch.dtype) -> Tensor:
     """round(norm(silu(gate) * up)). gate, up: [N, K]; weight: [K]."""
     return straight_through_activations(rms_norm(F.silu(gate) * up, weight, eps), block, dtype)
 
