@@ -48,7 +48,8 @@ def fusible(**leading: int) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
                 assert isinstance(tensor, Tensor)
                 for axis in range(count):
                     torch._dynamo.maybe_mark_dynamic(tensor, axis)
-            return _compiled(function, _backend.get())(*args, **kwargs)
+            found: _R = _compiled(function, _backend.get())(*args, **kwargs)
+            return found
 
         return call
 

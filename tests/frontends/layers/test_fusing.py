@@ -71,6 +71,7 @@ def test_a_fused_model_has_the_same_gradients(mixer: MixerKind) -> None:
         head_width=16,
         mixers=(mixer, "xlstm_m"),
         moe=MoeShape(layers=(0,), experts=2, shared_experts=1, experts_per_token=1, width=32),
+        loop=None,
         titans=TitansShape(persistent_slots=2, window=8, chunk=8),
         init_std=0.2,
     )
