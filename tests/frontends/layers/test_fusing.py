@@ -59,6 +59,7 @@ def test_functions_are_plain_until_fusing_is_entered() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # of PyTorch's own tracing
 @pytest.mark.parametrize("mixer", ["gated_deltanet", "xlstm_m", "titans_mac"])
 def test_a_fused_model_has_the_same_gradients(mixer: MixerKind) -> None:
     """Sizes that change between calls included. The float form: in the ternary one a sum of another order turns a
