@@ -148,7 +148,6 @@ static void set_sampling(fuzz_input *in, chm_session *session) {
   float penalty = real(in);
   uint32_t seed = fuzz_byte(in), stream = fuzz_byte(in);
   fuzz_status(chm_session_set_sampling(session, temperature, top_p, top_k, penalty, seed, seed, stream));
-  if (stream % 4u == 0) fuzz_status(chm_session_set_valve(session, top_p, temperature, top_k, 1, 2, seed % 3u));
 }
 
 static void set_stop(fuzz_input *in, chm_session *session) {
