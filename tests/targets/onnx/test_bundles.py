@@ -22,7 +22,7 @@ from click.testing import CliRunner, Result
 import chimerac
 from chimerac.compiler.build.build import build
 from chimerac.compiler.cli.main import main
-from chimerac.runtime.bundle_format import file_entry, read_manifest, write_manifest
+from chimerac.runtime.bundle_format import Generation, Valve, file_entry, read_manifest, write_manifest
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.sessions.interface import Session
 
@@ -53,6 +53,27 @@ def test_bits_are_those_of_the_native_bundle(
         assert outcome(ours, **options) == outcome(native, **options)
         again: dict[str, Any] = {"max_tokens": 5, "reset": False}  # the conversation goes on
         assert outcome(ours, " And", **again) == outcome(native, " And", **again)
+
+
+def test_the_valve_is_the_native_one(onnx_bundles: dict[str, Path], bundles: dict[str, Path]) -> None:
+    """A text that goes down where the grammar forces tokens, and up again; and snapshots on the way."""
+    with chimerac.load(onnx_bundles["onnx"]) as ours, chimerac.load(bundles["x86_64-avx2"]) as native:
+        grammar = chimerac.compile_grammar(regex="a{30}[b-z ]{60}")
+        valve = Valve((0.5, 1.0), (1, 2, 4), ("grammar_branching",))
+        for session in (ours, native):
+            session.manifest = replace(session.manifest, generation=Generation(valve=valve))
+        options: dict[str, Any] = {"grammar": grammar, "max_tokens": 100, "temperature": 1.0, "seed": 5, "loops": 4}
+        texts = zip(ours.generate(PROMPT, **options), native.generate(PROMPT, **options), strict=True)
+        lowered = []
+        for number, (our, other) in enumerate(texts):
+            assert our == other
+            if number % 9 == 0:
+                saved = native.snapshot()
+                assert ours.snapshot() == saved
+                lowered.append(b'"valve":{"dtype":"I32"' in saved)
+        assert lowered[0] is lowered[-1] is False
+        assert True in lowered
+        assert (ours.state_hash(), ours.logits_hash()) == (native.state_hash(), native.logits_hash())
 
 
 @pytest.mark.parametrize(
