@@ -168,6 +168,8 @@ def _cases() -> Iterator[_Case]:
         yield _product(name, "ternary_matmul", x, y, trits, weight_scales(rows, columns), form="t5")
     yield _experts(random, "t5")
     yield _experts(random, "")
+    for limit in (1, 127):
+        yield _chosen(random, limit)
 
 
 def _product(
@@ -190,12 +192,34 @@ def _product(
     return f"{op}: {name}", op, types, operands, packed, attributes, len(codes)
 
 
-def _packed(weights: np.ndarray, scales: np.ndarray, form: str) -> dict[int, tuple[TensorType, np.ndarray]]:
-    trits, panels = pack_ternary(weights, PANEL_ROWS, form), pack_scales(scales, PANEL_ROWS)
+def _packed(
+    weights: np.ndarray, scales: np.ndarray, form: str, first: int = 2, high: int = PANEL_ROWS
+) -> dict[int, tuple[TensorType, np.ndarray]]:
+    """Operands ``first`` and the next one, in panels of ``high`` rows."""
+    trits, panels = pack_ternary(weights, high, form), pack_scales(scales, high)
     return {
-        2: (TensorType("u8", trits.shape, ternary_layout(PANEL_ROWS, form)), trits),
-        3: (TensorType("f16", panels.shape, scale_layout(PANEL_ROWS)), panels),
+        first: (TensorType("u8", trits.shape, ternary_layout(high, form)), trits),
+        first + 1: (TensorType("f16", panels.shape, scale_layout(high)), panels),
     }
+
+
+def _chosen(random: np.random.Generator, limit: int) -> _Case:
+    """Rows of trits or int8 codes, more of them than are multiplied together, and none of one token."""
+    kind = "ternary" if limit == 1 else "int8"
+    _, _, types, operands, _, attributes, n = _product(
+        "",
+        f"{kind}_matmul",
+        random.integers(-127, 128, (3, 200)).astype(I8),
+        (random.random((3, 4)) * 0.1).astype(F32),
+        random.integers(-limit, limit + 1, (70, 200)).astype(I8),
+        (random.random((70, 2)) * 0.1).astype(F16),
+    )
+    chosen = np.where(random.random((3, 70)) < 0.6, F32(1e-45), F32(-0.0))
+    chosen[1] = 0
+    packed = _packed(operands[2], operands[3], "t2", 3, 1) if limit == 1 else {}
+    name = f"{kind}_chosen_matmul"
+    kinds = [TensorType("f32", ("T", 70)), *types]
+    return f"{name}: random rows", name, kinds, (chosen, *operands), packed, attributes, n
 
 
 def _experts(random: np.random.Generator, form: str = "t2") -> _Case:
