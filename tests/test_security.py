@@ -18,6 +18,7 @@ TESTED: Mapping[int, Mapping[str, tuple[str, ...]]] = {
         "hostile/test_fuzz.py": ("test_readers_stand_mutated_inputs",),
         "hostile/test_bombs.py": ("test_nothing_takes_much_time_or_memory",),
         "hostile/test_grammar_bombs.py": ("test_nothing_takes_much_time_or_memory",),
+        "compiler/test_texts.py": ("test_what_cannot_be_read_is_one_error",),
         "hostile/test_hostile.py": ("test_c_refuses_with_the_same_code", "test_every_prefix_is_refused"),
         "frontends/config/test_fuzz.py": ("test_any_bytes", "test_mutated_configs"),
         "runtime/web/test_web.py": ("test_bytes_that_differ_from_the_manifest", "test_sizes_that_no_memory_has"),
