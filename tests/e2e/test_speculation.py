@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes as ct
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from replay import Program, Recorded
 from tree_models import calls_of, tree_model
@@ -20,8 +22,9 @@ from chimerac.compiler.build.build import build
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.layouts import FORMS
 from chimerac.passes.ternary_packing import TernaryPacking
-from chimerac.runtime.bundle_format import Generation, Valve
+from chimerac.runtime.bundle_format import Generation, Valve, read_manifest
 from chimerac.runtime.errors import BundleError
+from chimerac.runtime.reference.tokenizer import read_tokenizer
 from chimerac.runtime.sessions.native import NativeSession
 from chimerac.runtime.sessions.runner import find_emulator
 from chimerac.runtime.sessions.speculation import Speculation
@@ -182,6 +185,79 @@ def test_the_valve_sees_what_it_sees_without(session: NativeSession, seed: int) 
     session.manifest = replace(session.manifest, generation=None)
     texts.append(run(session, choice, 0)[0])
     assert len({state for _, state, _ in texts}) >= 3
+
+
+def test_drawn_tokens_have_the_models_probabilities(session: NativeSession, speculating: dict[str, Path]) -> None:
+    """Those of the softmax, by a chi-squared test of three tokens in a row, the last two drawn in trees.
+
+    It is exact by construction: the noise of a token depends on seed and position only, so that each seed draws the
+    same tokens without trees, too.
+    """
+    few, draws = 4, 700
+    sampled: dict[str, Any] = {
+        "temperature": 1.0,
+        "top_k": few,
+        "max_tokens": 3,
+        "exit_threshold": 0.0,
+        "grammar": "none",
+    }
+    folder = speculating["x86_64-avx2"]
+    entry = read_manifest(folder).file("tokenizer")
+    assert entry is not None
+    special = np.array([not token for token in read_tokenizer(folder / entry.name).tokens])
+    likely: dict[tuple[int, ...], dict[int, float]] = {}
+
+    def look(said: tuple[int, ...], levels: int) -> None:
+        session.reset()
+        session.prefill([*PROMPT[:5], *said])
+        logits = session.logits()
+        assert logits is not None
+        logits[: special.size][special] = -np.inf
+        kept = np.argsort(-logits, kind="stable")[:few]
+        shares = np.exp(logits[kept].astype(np.float64) - logits[kept[0]])
+        likely[said] = dict(zip(map(int, kept), shares / shares.sum(), strict=True))
+        for token in likely[said] if levels else ():
+            look((*said, token), levels - 1)
+
+    look((), 2)
+    session.invoke("chm_session_set_stop_tokens", None, 0)  # no text ends early
+    said: list[int] = []
+
+    def call(_: int, position: int, tokens: Any, parents: Any, most: int) -> int:
+        for i, token in enumerate(likely[tuple(said)]):
+            tokens[i], parents[i] = token, -1
+        return few
+
+    callback = _CALLBACK(call)
+    session.invoke("chm_session_set_drafter", ct.cast(callback, ct.c_void_p), None)
+    counts: Counter[tuple[int, ...]] = Counter()
+    for seed in range(draws):
+        found = []
+        for nodes in (20, 0):
+            said.clear()
+            for piece in session.generate(PROMPT[:5], seed=seed, **sampled):
+                if not said:
+                    session._library.call("chm_session_set_speculation", session._session, nodes)
+                said.append(piece.token)
+            found.append(tuple(session.tokens()))
+            assert session.speculation().accepted == (1 if nodes else 0)
+        assert found[0] == found[1]
+        counts[found[0]] += 1
+    session.invoke("chm_session_set_drafter", None, None)
+    wanted = {
+        (a, b, c): draws * p * q * r
+        for a, p in likely[()].items()
+        for b, q in likely[(a,)].items()
+        for c, r in likely[(a, b)].items()
+    }
+    rare = [one for one, share in wanted.items() if share < 5]
+    pairs = [(counts[one], share) for one, share in wanted.items() if share >= 5]
+    pairs += [(sum(counts[one] for one in rare), sum(wanted[one] for one in rare))] if rare else []
+    assert sum(counts.values()) == sum(count for count, _ in pairs)
+    freedom = len(pairs) - 1
+    assert freedom > 9
+    statistic = sum((count - share) ** 2 / share for count, share in pairs)
+    assert statistic < freedom * (1 - 2 / (9 * freedom) + 3.09 * (2 / (9 * freedom)) ** 0.5) ** 3  # 99.9 % are below
 
 
 def test_wasm_gives_the_same_bits(speculating: dict[str, Path], session: NativeSession) -> None:

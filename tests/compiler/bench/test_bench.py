@@ -276,7 +276,7 @@ KEYS = {
     "memory notes",
     "machine": "cpu system cores caches memory_bytes",
     "runs": "threads decode prefill first_token weight_bytes_per_second read_bytes_per_second time"
-    " decode_after part_of_read_speed",
+    " decode_after passes part_of_read_speed",
     "decode": "tokens tokens_per_second best_tokens_per_second seconds p90_seconds runs",
     "first_token": "prompt_tokens seconds open_seconds prompt_seconds runs",
     "read_bytes_per_second": "one_stream eight_streams",
