@@ -50,6 +50,8 @@ FLIPS: dict[str, list[str]] = {
     "grammar.default": ["grammar.default=json"],
     "grammar.schema": [],
     "grammar.refusal": ["grammar.refusal={threshold: 0.5, temperature: 2, answer: no}"],
+    "entropy_valve.metrics": ["entropy_valve.metrics=[]"],
+    "entropy_valve.thresholds_bits": ["entropy_valve.thresholds_bits=[1.5, 2]"],
     "generation.temperature": ["generation.temperature=0.5"],
     "semantic_memory.vector_storage": ["semantic_memory.vector_storage=uint64_x17"],
     "semantic_memory.vector_bits": ["semantic_memory.vector_bits=2048"],

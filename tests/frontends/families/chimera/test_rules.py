@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from config_fixtures import SMALL
 
+from chimerac.compiler.errors import UserError
 from chimerac.frontends.config import ModelConfig, load, loads
 from chimerac.frontends.config.fields import fields_of
 from chimerac.frontends.config.model import to_plain
 from chimerac.frontends.config.sections.resolutions import Resolutions
 from chimerac.frontends.families.chimera.consistency import CheckReport, check
+from chimerac.frontends.families.chimera.family import describe
 from chimerac.frontends.families.chimera.rules import RULES
 from chimerac.frontends.families.chimera.rules.memory import recall
 from chimerac.frontends.families.chimera.rules.spans import tree_nodes
@@ -289,3 +291,10 @@ def test_hash_recall() -> None:
 
 def test_tree_nodes() -> None:
     assert [tree_nodes(4, 5), tree_nodes(1, 5), tree_nodes(2, 3)] == [1364, 5, 14]
+
+
+def test_thresholds_of_the_valve_are_in_order() -> None:
+    with pytest.raises(UserError, match="2 and 1 bits, are not in order") as error:
+        describe(load("chimera51", scale="nano", overrides=["entropy_valve.thresholds_bits=[2, 1]"]))
+    assert error.value.code == "CHM120"
+    assert error.value.span is not None
