@@ -86,6 +86,7 @@ def test_the_options_of_a_command_are_parameters_of_its_function() -> None:
         "float": "settings",
         "precision": "settings",
         "compile": "settings",
+        "fused": "settings",
         "checkpointing": "settings",
         **dict.fromkeys(("max_size", "page", "examples", "package", "runtime"), "packaging"),
         "no_isolation": "isolated",
