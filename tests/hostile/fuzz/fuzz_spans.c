@@ -149,7 +149,7 @@ static void check_counters(chm_session *session) {
   FUZZ_CHECK(!chm_session_counters(session, counters, CHM_COUNTERS));
   for (int kind = 0; kind < 2; ++kind) { /* those that were guessed, and those that were taken */
     uint64_t sum = 0;
-    for (int who = 1; who < 5; ++who) sum += counters[CHM_COUNTER_PROPOSED + kind + 2 * who];
+    for (int who = 1; who < CHM_COUNTERS / 2 - 1; ++who) sum += counters[CHM_COUNTER_PROPOSED + kind + 2 * who];
     FUZZ_CHECK(sum == counters[CHM_COUNTER_PROPOSED + kind]);
   }
   FUZZ_CHECK(counters[CHM_COUNTER_ACCEPTED] <= counters[CHM_COUNTER_PROPOSED]);
