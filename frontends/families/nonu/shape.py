@@ -16,6 +16,9 @@ OPEN: Final = 1e-4  #: share of the neurons that are open at first
 GROUP: Final = 128  #: weights that share a scale
 BLOCK: Final = 64  #: activations that do
 SPREAD: Final = 0.02  #: of random weights
+MEAN: Final = math.sqrt(2 / math.pi)  #: of |w|, for w from the standard normal distribution: the scale of its trits
+#: What rounding to trits leaves of the spread of normal weights, about 0.66: those below half a scale become 0, the others one
+TERNARY: Final = MEAN * math.sqrt(2 * NormalDist().cdf(-MEAN / 2))
 
 Gate = Literal["neuron", "attention"]
 Attention = Literal["softmax", "linear"]
@@ -146,8 +149,9 @@ def gate_bias(config: NonuConfig, layer: int) -> float:
     """The first bias of the neurons: ``initial_open`` of them are open for normed inputs and random weights."""
     if config.gate_on == "attention":
         return 0.0
+    spread = SPREAD * (TERNARY if config.weights == "ternary" else 1.0)
     deviations = NormalDist().inv_cdf(1 - config.initial_open)
-    return logit(config.threshold(layer)) - deviations * SPREAD * math.sqrt(config.hidden_size)
+    return logit(config.threshold(layer)) - deviations * spread * math.sqrt(config.hidden_size)
 
 
 def contradictions(config: NonuConfig) -> list[tuple[str, str]]:

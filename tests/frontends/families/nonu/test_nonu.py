@@ -215,10 +215,14 @@ def test_all_that_is_learned_gets_a_gradient(options: dict[str, Any]) -> None:
     assert all(float(gradient(layer.mlp.up.weight).abs().max()) > 0 for layer in model.blocks())
 
 
-def test_first_biases_open_a_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = NonuConfig(**{**SIZES, "hidden_size": 256, "intermediate_size": 2000, "initial_open": 0.1})
+@pytest.mark.parametrize("weights", ["f32", "int8", "ternary"])
+def test_first_biases_open_a_share(weights: str) -> None:
+    sizes = {**SIZES, "hidden_size": 256, "intermediate_size": 2000}
+    config = NonuConfig(**{**sizes, "weights": weights, "initial_open": 0.1})
     torch.manual_seed(5)
-    mlp = NonuModel(config).blocks()[0].mlp
+    model = FAMILY.make(config, ternary=weights != "f32")
+    RandomWeights(FAMILY, config, 0).fill(model)
+    mlp = model.blocks()[0].mlp
     mlp(F.normalize(torch.randn(50, 256), dim=-1) * 16)
     assert float(torch.as_tensor(mlp.open)) / 2000 == pytest.approx(0.1, abs=0.01)
 
@@ -230,6 +234,7 @@ def test_training_rounds_as_kernels_do_unless_it_is_told_not_to() -> None:
     plain = FAMILY.make(NonuConfig(**SIZES))
     for module in (rounded_form, float_form, plain):
         RandomWeights(FAMILY, config, 0).fill(module)
+    plain.load_state_dict(float_form.state_dict())
     ids = tokens(1, 9)
     assert torch.equal(float_form(ids), plain(ids))
     assert not torch.allclose(rounded_form(ids), plain(ids), rtol=1e-3)
