@@ -17,7 +17,7 @@ GROUP: Final = 128  #: weights that share a scale
 BLOCK: Final = 64  #: activations that do
 SPREAD: Final = 0.02  #: of random weights
 MEAN: Final = math.sqrt(2 / math.pi)  #: of |w|, for w from the standard normal distribution: the scale of its trits
-#: What rounding to trits leaves of the spread of normal weights, about 0.66: those below half a scale become 0, the others one
+#: What trits keep of the spread of normal weights, about 0.66: what is below half a scale becomes 0, all else a scale
 TERNARY: Final = MEAN * math.sqrt(2 * NormalDist().cdf(-MEAN / 2))
 
 Gate = Literal["neuron", "attention"]
