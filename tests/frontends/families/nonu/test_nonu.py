@@ -220,7 +220,7 @@ def test_first_biases_open_a_share(weights: str) -> None:
     sizes = {**SIZES, "hidden_size": 256, "intermediate_size": 2000}
     config = NonuConfig(**{**sizes, "weights": weights, "initial_open": 0.1})
     torch.manual_seed(5)
-    model = FAMILY.make(config, ternary=weights != "f32")
+    model: Any = FAMILY.make(config, ternary=weights != "f32")
     RandomWeights(FAMILY, config, 0).fill(model)
     mlp = model.blocks()[0].mlp
     mlp(F.normalize(torch.randn(50, 256), dim=-1) * 16)
