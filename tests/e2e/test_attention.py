@@ -35,7 +35,7 @@ from chimerac.runtime.errors import BundleError
 from chimerac.runtime.sessions.runner import find_emulator
 
 CALLS = (tuple(range(8)), (3,), (1, 2, 3), *((i,) for i in range(4)), *(tuple(range(i, i + 8)) for i in range(6)), (5,))
-TARGETS = ("x86_64-avx2", "wasm32-simd128", pytest.param("aarch64-neon", marks=pytest.mark.slow))
+TARGETS = ("x86_64-avx2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("wasm32-simd128", "aarch64-neon")))
 #: Forms with a table of positions, grouped heads and rotations, a ring, and caches of float16 and of codes.
 FORMS = ("filled", "expanded", "window", "slopes", "f16", "int8")
 

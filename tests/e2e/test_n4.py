@@ -108,6 +108,7 @@ def test_bundles_agree_with_pytorch(config: Path, bundles: dict[str, Path]) -> N
     assert found.agreement.holds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_bundles_take_the_tokens_of_the_whole_form(target: str, bundles: dict[str, Path], config: Path) -> None:
     reference = import_model(config, overrides=["quantization=ternary"]).reference

@@ -51,7 +51,7 @@ def logits_of(folder: Path, text: bytes) -> np.ndarray:
         {"gate_on": "attention", "active_threshold": 0.5},
         pytest.param({"weights": "ternary", "predictor_rank": 64, "initial_open": 0.3}, marks=pytest.mark.slow),
         pytest.param({"weights": "int8", "predictor_rank": 64, "initial_open": 0.3}, marks=pytest.mark.slow),
-        {"predictor_rank": 64, "initial_open": 0.3},
+        pytest.param({"predictor_rank": 64, "initial_open": 0.3}, marks=pytest.mark.slow),
     ],
     ids=["ternary", "int8", "attention", "ternary-predicted", "int8-predicted", "predicted"],
 )
@@ -165,6 +165,7 @@ def test_a_bound_spares_rows_and_changes_no_bit(tmp_path: Path) -> None:
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
+@pytest.mark.slow
 def test_the_household_example_is_as_large_as_home_and_its_plan_runs(tmp_path: Path) -> None:
     """With fewer channels and short rows: every phase takes steps and the last one has weights to compile."""
     config, data, plan = EXAMPLES / "household_nonu.chimera", tmp_path / "data", tmp_path / "plan.json"

@@ -66,6 +66,7 @@ def refused(out: Path, code: str, *targets: str, **changes: Any) -> UserError:
     return caught.value
 
 
+@pytest.mark.slow
 def test_a_file_that_imports_ops_builds_for_every_target(tmp_path: Path) -> None:
     path = os.pathsep.join([str(SUPPORT), *sys.path])
     source = f"{SUPPORT / 'own_ops' / 'model.py'}:Speaks"

@@ -20,8 +20,8 @@ from chimerac.runtime.options import PLAIN
 from chimerac.runtime.sessions.wasm import WasmSession
 from chimerac.targets.registry import find_target
 
-PROMPT = list(b"It was a bright cold day in April, and the clocks were striking thirteen.")
-TOKENS = 24
+PROMPT = list(b"It was a bright cold day in April")
+TOKENS = 12
 MODULES = (
     "chimera.wasm",
     "chimera.relaxed.wasm",

@@ -27,7 +27,7 @@ from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.registry import find_target
 
 #: Compiling a kernel takes far longer than running it: all cases on every instruction set, or each set a share of them.
-IN_TURN = pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 4], ids=["all", "in turn"])
+IN_TURN = pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 8], ids=["all", "in turn"])
 GUARD = 64  #: bytes behind every result that a kernel must leave alone
 
 

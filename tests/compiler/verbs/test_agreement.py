@@ -26,7 +26,8 @@ def reference(model: Model) -> Reference:
     return model.reference
 
 
-@pytest.mark.parametrize("loops", [*(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3)), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("loops", [1, 2, 3])
 def test_logits_agree_and_greedy_tokens_are_the_same(source: Model, loops: int) -> None:
     found = compare(reference(source), source.module, TOKENS, loops=loops)
     assert found.holds

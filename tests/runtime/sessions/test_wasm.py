@@ -60,8 +60,9 @@ def test_the_module_imports_nothing_and_exports_the_interface(toy_wasm: Path) ->
 
 def test_the_module_is_small(toy_wasm: Path) -> None:
     """16 kB are the character classes of o200k, 20 kB tables of normalization; most code is compiled for size.
-    1 kB are the best tokens of a mass, without a heap of all, 1 kB what banks of spans need of every session."""
-    assert toy_wasm.stat().st_size < 142_000
+    1 kB are the best tokens of a mass, without a heap of all, 1 kB what banks of spans need of every session, 6 kB the
+    entropy valve and the account of what guesses cost and gain."""
+    assert toy_wasm.stat().st_size < 148_500
 
 
 @needs_node

@@ -23,7 +23,7 @@ ROWS = (1, 3, 7, 8, 9, 31, 33)
 COUNTS = (1, 2, 5, 16)
 PANEL_ROWS = 8
 #: As IN_TURN; kernels of products take longest.
-FEW_IN_TURN = pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 8], ids=["all", "in turn"])
+FEW_IN_TURN = pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 16], ids=["all", "in turn"])
 
 
 def normal(*shape: int) -> np.ndarray:
@@ -129,7 +129,7 @@ def test_many_columns_and_rows(every: int, tmp_path: Path) -> None:
         x[1] = np.where(weights[3] < 0, -9, 9)
         cases.append(product("ternary_matmul", x, weights, scales, group, block, dynamic=n != 64, row=row))
     by_tables = [name for name in product_isas() if load_isa(name).sum_tables]
-    check_in_turn(cases, by_tables, tmp_path, min(every, 2))
+    check_in_turn(cases, by_tables, tmp_path, min(every, 4))
     check_in_turn(cases, [name for name in product_isas() if name not in by_tables], tmp_path, every)
 
 
