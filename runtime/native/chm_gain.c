@@ -1,6 +1,8 @@
 /* Whether trees of guesses pay. docs/spans.md has the rules. */
 #include "chm_gain.h"
 
+#include "chm_internal.h"
+
 #define LEAST_RATE 0.5f   /* below, trees rest */
 #define ENOUGH_RATE 0.6f  /* at least in a probe, and the rest is over */
 #define WINDOW 64.0f      /* passes that the rate is of */
@@ -28,6 +30,8 @@
 #define FIRST_BALANCE 1.0f
 #define MOST_BALANCE 8.0f /* what was gained long ago is no reason to lose now */
 #define LEAST_BALANCE (-8.0f)
+
+CHM_COLD_BEGIN /* a few sums a token: what counts is what is downloaded */
 
 /* ---- times ---- */
 
@@ -243,3 +247,5 @@ void chm_gain_ended(chm_gain *gain, int32_t taken, bool missed) {
   gain->rest = gain->patience;
   if (gain->patience < MOST_REST) gain->patience *= 2;
 }
+
+CHM_COLD_END

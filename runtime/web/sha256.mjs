@@ -60,16 +60,25 @@ export async function sha256InScript(bytes, signal) {
   return Array.from(state, (value) => (value >>> 0).toString(16).padStart(8, "0")).join("");
 }
 
-/** Rejects with the signal's reason as soon as that is aborted. */
-function aborted(signal) {
-  return new Promise((_, reject) => { signal?.addEventListener("abort", () => reject(signal.reason), { once: true }); });
+/** What a promise gives, or the signal's reason as soon as that is aborted; the signal does not keep it. */
+async function unlessAborted(promise, signal) {
+  if (!signal) return promise;
+  let abort;
+  const aborted = new Promise((_, reject) => { abort = () => reject(signal.reason); });
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
 }
 
 /** SHA-256 of bytes, as 64 hexadecimal digits. Aborting `signal` throws its reason. */
 export async function sha256(bytes, signal) {
+  signal?.throwIfAborted();
   const subtle = globalThis.crypto?.subtle;
   if (!subtle) return sha256InScript(bytes, signal);
   const own = bytes.buffer instanceof ArrayBuffer ? bytes : bytes.slice(); // WebCrypto takes no shared memory
-  const digest = new Uint8Array(await Promise.race([subtle.digest("SHA-256", own), aborted(signal)]));
+  const digest = new Uint8Array(await unlessAborted(subtle.digest("SHA-256", own), signal));
   return Array.from(digest, (value) => value.toString(16).padStart(2, "0")).join("");
 }

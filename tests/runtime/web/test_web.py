@@ -280,15 +280,18 @@ def test_own_sha256_is_sha256(server: Server) -> None:
     program = f"""
         import {{ sha256, sha256InScript }} from "{(bf.WEB_DIRECTORY / "sha256.mjs").as_uri()}";
         import {{ createHash, randomBytes }} from "node:crypto";
+        import {{ getEventListeners }} from "node:events";
         let wrong = 0;
+        const {{ signal }} = new AbortController();
         for (const size of [0, 1, 3, 55, 56, 63, 64, 65, 119, 120, 128, 1000, 70001]) {{
           const bytes = new Uint8Array(randomBytes(size));
           const expected = createHash("sha256").update(bytes).digest("hex");
-          if ((await sha256InScript(bytes)) !== expected || (await sha256(bytes)) !== expected) wrong += 1;
+          if ((await sha256InScript(bytes)) !== expected || (await sha256(bytes, signal)) !== expected) wrong += 1;
         }}
-        result(wrong);
+        const aborted = await sha256(new Uint8Array(9), AbortSignal.abort("stop")).catch((reason) => reason);
+        result([wrong, aborted, getEventListeners(signal, "abort").length]);
         """
-    assert run_node(server, program) == 0
+    assert run_node(server, program) == [0, "stop", 0], "wrong digests, the reason, and listeners that are left"
 
 
 def test_web_files_need_nothing_from_elsewhere_and_no_eval() -> None:
