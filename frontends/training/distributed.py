@@ -1,16 +1,18 @@
-"""Several processes: who this one is, sums over all, and the model copied (DDP) or sharded (FSDP2) among them."""
+"""Several processes: who this one is, sums over all, and the model copied or sharded (FSDP2) among them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+AT_ONCE = 1 << 26  #: numbers that are added up over the processes in one call: 256 MiB of float32
 
 
 @dataclass(frozen=True)
@@ -92,15 +94,16 @@ def joined(device: str | None = None) -> Iterator[Processes]:
 def spread(
     module: nn.Module, processes: Processes, how: Literal["ddp", "fsdp"], shards: Sequence[nn.Module]
 ) -> nn.Module:
-    """``module`` so that its gradients become means over the processes. With one process: unchanged.
+    """``module`` copied to every process, or sharded: each of ``shards`` on its own, and everything else together.
 
-    fsdp shards each of ``shards`` on its own and everything else together, in place.
+    Of copies, ``add_gradients`` adds up the gradients. Shards do so themselves, and take the mean.
     """
     if processes.world == 1:
         return module
     if how == "ddp":
-        # sequences within one anchor chunk never read what the memory learned, so its gates get no gradient
-        return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=True)
+        for tensor in module.state_dict().values():
+            dist.broadcast(tensor, 0)
+        return module
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
@@ -112,13 +115,46 @@ def spread(
     return module
 
 
+@torch.no_grad()
+def add_gradients(parameters: Iterable[nn.Parameter], processes: Processes) -> None:
+    """Make every gradient the sum of those of all processes. One that no process has stays None.
+
+    Done once a step, after all of its passes, and not by PyTorch's DDP during the last of them: passes can then be CUDA
+    graphs, and what is exchanged is little beside a step of many micro-batches.
+    """
+    if processes.world == 1:
+        return
+    trained = [p for p in parameters if p.requires_grad]
+    # sequences within one anchor chunk never read what the memory learned, so its gates get no gradient
+    had = processes.total(torch.tensor([float(p.grad is not None) for p in trained], device=processes.device))
+    if any(p.grad is None for p in trained):  # only then is the answer waited for
+        for parameter, count in zip(trained, had.tolist(), strict=True):
+            if count and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+    for part in _parts([p.grad for p in trained if p.grad is not None]):
+        flat = torch.cat([gradient.flatten() for gradient in part])
+        dist.all_reduce(flat)
+        sums = [s.view_as(g) for s, g in zip(flat.split([g.numel() for g in part]), part, strict=True)]
+        torch._foreach_copy_(part, sums)
+
+
+def _parts(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """The tensors in order, each part of ``AT_ONCE`` numbers at most or of one tensor."""
+    part: list[Tensor] = []
+    size = 0
+    for tensor in tensors:
+        if part and size + tensor.numel() > AT_ONCE:
+            yield part
+            part, size = [], 0
+        part.append(tensor)
+        size += tensor.numel()
+    if part:
+        yield part
+
+
 @contextlib.contextmanager
 def gradients_synchronised(module: nn.Module, yes: bool) -> Iterator[None]:
-    """Whether the backward pass inside exchanges gradients; only the last of an accumulated step has to."""
-    if isinstance(module, nn.parallel.DistributedDataParallel):
-        with contextlib.nullcontext() if yes else module.no_sync():
-            yield
-        return
+    """Whether a sharded module's backward pass inside exchanges gradients; only the last of a step has to."""
     sharded: Any = module
     if hasattr(module, "set_requires_gradient_sync"):
         sharded.set_requires_gradient_sync(yes)

@@ -19,7 +19,7 @@ from chimerac.frontends.layers.fusing import fusing, why_not
 from chimerac.frontends.layers.looping import sample_depths
 from chimerac.frontends.layers.prepared import PreparedWeights
 from chimerac.frontends.training.data import Batch, Source, share
-from chimerac.frontends.training.distributed import Processes, gradients_synchronised, spread, whole
+from chimerac.frontends.training.distributed import Processes, add_gradients, gradients_synchronised, spread, whole
 from chimerac.frontends.training.dpo import preference_loss, row_sums
 from chimerac.frontends.training.graphs import IGNORED, Graphs, Inputs
 from chimerac.frontends.training.mezo import Mezo
@@ -130,7 +130,8 @@ class PhaseRunner:
         self.mezo: Mezo | None = None
         self.norm: Tensor | None = None
         self.reference: nn.Module | None = None
-        if plan.parallel == "fsdp" and processes.world > 1:
+        self.sharded = plan.parallel == "fsdp" and processes.world > 1
+        if self.sharded:
             self._check_sharding()
         if phase.kind == "dpo":
             frozen = make_module(plan)
@@ -145,7 +146,7 @@ class PhaseRunner:
 
     def _prepared(self) -> AbstractContextManager[object]:
         """What holds the rounded weights during a step; sharded weights and compiled blocks round on their own."""
-        if self.plan.compile or (self.plan.parallel == "fsdp" and self.processes.world > 1):
+        if self.plan.compile or self.sharded:
             return contextlib.nullcontext()
         return PreparedWeights(self.model, torch.bfloat16 if self.plan.precision == "bfloat16" else torch.float32)
 
@@ -159,9 +160,9 @@ class PhaseRunner:
         return reason is None
 
     def _graphs(self, tell: Callable[[str], None]) -> Graphs | None:
-        """CUDA graphs where every pass is the same work: one process, all sequences equally deep."""
+        """CUDA graphs where every pass is the same work: nothing sharded, all sequences equally deep."""
         plan, phase = self.plan, self.phase
-        eager = not plan.graphs or plan.compile or plan.checkpointing or self.processes.world > 1
+        eager = not plan.graphs or plan.compile or plan.checkpointing or self.sharded
         mixed = phase.depth == "sequence" and self.model.loop_counts() is not None
         if eager or mixed or phase.kind == "dpo" or not phase.descends or self.processes.device.type != "cuda":
             return None
@@ -218,6 +219,8 @@ class PhaseRunner:
         else:
             self.optimizer.zero_grad(set_to_none=True)
         loss = self._losses(batch, depths, backward=True)
+        if not self.sharded:
+            add_gradients(self.trained.parameters(), self.processes)
         norm = nn.utils.clip_grad_norm_(self.trained.parameters(), self.phase.clip)
         self.norm = whole(norm)
         for group in self.optimizer.param_groups:
@@ -239,8 +242,8 @@ class PhaseRunner:
                     with autocast(self.plan, self.processes):
                         loss = self._loss(part, part_depths) / part.total
                     if backward:
-                        # gradients are averaged over the processes; ``total`` counts all targets, so undo the mean
-                        (loss * self.processes.world).backward()
+                        # shards average gradients over the processes; ``total`` counts all targets, so undo the mean
+                        (loss * self.processes.world if self.sharded else loss).backward()
                 total = total + loss.detach()
         return total
 
