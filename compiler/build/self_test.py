@@ -13,6 +13,7 @@ from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.costs import decode_costs
 from chimerac.compiler.ir.interpreter import Session
 from chimerac.compiler.ir.module import Module
+from chimerac.compiler.packaging.package import Found
 from chimerac.runtime.bundle_format import CallRecord, CallTest, Entry, SelfTest
 from chimerac.runtime.bundle_format.constants import ROLE_CONTROL, ROLE_END
 from chimerac.runtime.bundle_format.entries import comparable, drawn, samples_of
@@ -31,7 +32,7 @@ GENERATED_ROLES = (ROLE_END, ROLE_CONTROL)
 
 def self_test(
     module: Module, *, prompt: Sequence[int], count: int, tokenizer: Tokenizer | None, loops: int | None = None
-) -> SelfTest:
+) -> Found[SelfTest]:
     """Run ``prompt``, then generate greedily as the C runtime does.
 
     Ids that are neither text nor an ending or control token are never chosen; the first ending token is the
@@ -49,10 +50,11 @@ def self_test(
         logits = session.forward(tokens[-1:])
         if roles.get(tokens[-1]) == ROLE_END:
             break
-    return SelfTest(tuple(prompt), tuple(tokens), f"{hash_words(logits.tobytes()):016x}", f"{state_hash(session):016x}")
+    hashes = f"{hash_words(logits.tobytes()):016x}", f"{state_hash(session):016x}"
+    return Found(SelfTest(tuple(prompt), tuple(tokens), *hashes), session.activity)
 
 
-def call_test(module: Module, entry: Entry) -> CallTest:
+def call_test(module: Module, entry: Entry) -> Found[CallTest]:
     """Call an entry some times, one after the other, with drawn numbers: what every runtime of the module must compute.
 
     An axis that varies has its greatest extent, 1, and half of it. A module that takes the interpreter long is called
@@ -71,7 +73,8 @@ def call_test(module: Module, entry: Entry) -> CallTest:
         hashes = tuple(f"{hash_words(comparable(result)):016x}" for result in results)
         records.append(CallRecord(n, hashes, tuple(_samples(result) for result in results)))
     numbers = all(np.isfinite(held).all() for held in session.states.values())
-    return CallTest(entry.name, tuple(records), f"{state_hash(session):016x}" if numbers else "")
+    state = f"{state_hash(session):016x}" if numbers else ""
+    return Found(CallTest(entry.name, tuple(records), state), session.activity)
 
 
 def _samples(result: np.ndarray) -> tuple[float | None, ...]:

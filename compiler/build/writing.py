@@ -42,7 +42,7 @@ def make_self_test(model: Model, module: Module, tell: Progress) -> Tested:
     if model.entries:
         (entry,) = model.entries
         called = call_test(module, entry)
-        tell("self-test vector", f"{len(called.calls)} calls in the interpreter", time.perf_counter() - begun)
+        tell("self-test vector", f"{len(called.vector.calls)} calls in the interpreter", time.perf_counter() - begun)
         return called
     prompt, count = tokenizer.encode(SELF_TEST_PROMPT) if tokenizer else [], SELF_TEST_TOKENS
     if not prompt:  # its tokens are no text, or no letters
@@ -55,7 +55,7 @@ def make_self_test(model: Model, module: Module, tell: Progress) -> Tested:
     if not is_large(module):
         check_calls(module, prompt)
     found = self_test(module, prompt=prompt, count=count, tokenizer=tokenizer)
-    what = f"{len(prompt)} + {len(found.tokens)} tokens in the interpreter"
+    what = f"{len(prompt)} + {len(found.vector.tokens)} tokens in the interpreter"
     tell("self-test vector", what, time.perf_counter() - begun)
     return found
 

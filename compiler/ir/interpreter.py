@@ -26,6 +26,7 @@ from chimerac.compiler.ir.module import (
     Region,
     Role,
     Value,
+    done_after,
     fewest_iterations,
     used_values,
     walk,
@@ -38,12 +39,14 @@ from chimerac.compiler.ir.unpacking import PackedRows
 
 Environment = dict[str, np.ndarray]
 
-#: Packed bytes of weights that a session keeps unpacked too; above this it unpacks rows at each use.
+#: Packed bytes of weights from which on a session unpacks rows at each use only.
 LARGE = 1 << 28
+#: Bytes of unpacked weights that a session of fewer keeps, but for the last matrix.
+MOST_UNPACKED = 1 << 28
 
 
 def is_large(module: Module) -> bool:
-    """Whether the weights are too large to be held unpacked, and a token takes seconds."""
+    """Whether a token takes seconds."""
     return sum(c.type.elements() for c in module.constants.values() if c.type.layout) > LARGE
 
 
@@ -90,8 +93,9 @@ class Session:
         self.deepest = 0  #: iterations whose states are in use
         self._observe = observe
         self._overwritten = frozenset[str]() if observe is not None else frozenset(_overwritten(module))
-        self._keep_unpacked = not is_large(module)
-        self._unpacked: dict[tuple[int, int, int], np.ndarray] = {}
+        self._done: dict[int, list[list[str]]] = {}  # of graphs and regions: see done_after
+        self._room = 0 if is_large(module) else MOST_UNPACKED
+        self._unpacked: dict[tuple[int, int, int], tuple[np.ndarray, np.ndarray]] = {}  # by the array, which is held
         self.tree: TreeRun | None = None  #: that was verified, and of which no path was committed yet
         self.states: dict[str, np.ndarray] = {}
         for name, state in module.states.items():
@@ -151,7 +155,7 @@ class Session:
         self._spread_states()
         self.iterations = self.module.loops[1] if self._unrolled else 1
         with np.errstate(all="ignore"):
-            self._run(graph.ops, environment, 0)
+            self._run(graph, environment, 0)
         self.deepest = max(self.deepest, self.iterations)
 
     @property
@@ -169,13 +173,18 @@ class Session:
         """All states in module order, without padding: equal bytes mean equal state."""
         return b"".join(np.ascontiguousarray(s).tobytes() for s in self.states.values())
 
-    def _run(self, ops: Sequence[Op], environment: Environment, iteration: int) -> None:
-        for op in ops:
+    def _run(self, body: Graph | Region, environment: Environment, iteration: int) -> None:
+        done = self._done.get(id(body))
+        if done is None:
+            done = self._done[id(body)] = done_after(body)
+        for op, names in zip(body.ops, done, strict=True):
             results = self._execute(op, environment, iteration)
             for value, array in zip(op.results, results, strict=True):
                 environment[value.name] = array
             if self._observe is not None:
                 self._observe(op, [environment[v.name] for v in op.operands], results)
+            for name in names:  # of a deep model all values together would fill the memory
+                del environment[name]
 
     def _execute(self, op: Op, environment: Environment, iteration: int) -> Sequence[np.ndarray]:
         if op.name == "constant":
@@ -207,17 +216,19 @@ class Session:
         return reference(op, operands)
 
     def _operand(self, op: Op, value: Value, environment: Environment) -> np.ndarray:
-        """The array of an operand; packed weights unpacked, once for each array, or as a product asks for them."""
+        """The array of an operand; packed weights unpacked, once for each array as long as there is room, or as a
+        product asks for them."""
         array = environment[value.name]
         if not value.type.layout:
             return array
-        if not self._keep_unpacked:
-            rows = PackedRows(value.type, array, op.integer("rows"), op.integer("columns"))
-            return cast(np.ndarray, rows)  # all that products do with an array
-        key = (id(array), op.integer("rows"), op.integer("columns"))
+        rows, columns = op.integer("rows"), op.integer("columns")
+        key = (id(array), rows, columns)
         if key not in self._unpacked:
-            self._unpacked[key] = unpack(value.type, array, op.integer("rows"), op.integer("columns"))
-        return self._unpacked[key]
+            if self._room <= 0:
+                return cast(np.ndarray, PackedRows(value.type, array, rows, columns))  # all that products do with one
+            self._unpacked[key] = array, unpack(value.type, array, rows, columns)
+            self._room -= self._unpacked[key][1].nbytes
+        return self._unpacked[key][1]
 
     def _scan(self, scan: Scan, environment: Environment, iteration: int) -> Sequence[np.ndarray]:
         carried = [environment[v.name] for v in scan.begin]
@@ -228,7 +239,7 @@ class Session:
             environment.update(zip((v.name for v in scan.carried), carried, strict=True))
             rows = (sequence[place : place + 1] for sequence in sequences)
             environment.update(zip((v.name for v in scan.rows), rows, strict=True))
-            self._run(scan.region.ops, environment, iteration)
+            self._run(scan.region, environment, iteration)
             carried = [environment[v.name] for v in scan.following]
             made[place] = [environment[v.name] for v in scan.made]
         return (*carried, *(np.concatenate(rows) for rows in zip(*(made[place] for place in places), strict=True)))
@@ -251,7 +262,7 @@ class Session:
         self, region: Region, arguments: Sequence[np.ndarray], iteration: int, environment: Environment
     ) -> Sequence[np.ndarray]:
         environment.update(zip((v.name for v in region.arguments), arguments, strict=True))
-        self._run(region.ops, environment, iteration)
+        self._run(region, environment, iteration)
         return [environment[v.name] for v in region.results]
 
     def verify(self, tokens: Sequence[int], parents: Sequence[int]) -> np.ndarray:
@@ -293,7 +304,7 @@ class Session:
             write, argument = region.arguments
             environment[write.name] = np.array(int(iteration == 0), np.int32)
             environment[argument.name] = carried
-            self._run(region.ops, environment, iteration)
+            self._run(region, environment, iteration)
             before, carried = carried, environment[region.results[0].name]
             self.iterations = iteration + 1
             threshold = self.control.exit_threshold

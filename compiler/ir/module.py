@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -125,9 +126,14 @@ class Constant:
         """The whole array."""
         if isinstance(self.source, np.ndarray):
             return self.source
-        whole = np.empty([int(d) for d in self.type.shape], self.type.numpy)
+        shape = tuple(int(d) for d in self.type.shape)
+        parts = iter(self.source())
+        first = next(parts, None)
+        if first is not None and first.shape == shape and first.dtype == self.type.numpy:
+            return first  # all of it
+        whole = np.empty(shape, self.type.numpy)
         end = 0
-        for part in self.source():
+        for part in () if first is None else chain((first,), parts):
             whole[end : end + len(part)] = part
             end += len(part)
         assert end == len(whole), f"the parts have {end} rows, {self.type} is expected"
@@ -220,3 +226,16 @@ def used_values(ops: tuple[Op, ...]) -> Iterator[Value]:
         yield from op.operands
         for region in op.regions:
             yield from region.results
+
+
+def done_after(body: Graph | Region) -> list[list[str]]:
+    """For each op of a body the names of its values, made there or before, that nothing after it needs."""
+    last = {value.name: index for index, op in enumerate(body.ops) for value in op.results}
+    for index, op in enumerate(body.ops):
+        last.update((value.name, index) for value in used_values((op,)) if value.name in last)
+    for value in body.results:
+        last.pop(value.name, None)
+    done: list[list[str]] = [[] for _ in body.ops]
+    for name, index in last.items():
+        done[index].append(name)
+    return done

@@ -8,12 +8,17 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.context import context_of
 from chimerac.compiler.ir.costs import decode_costs, decode_steps
-from chimerac.compiler.ir.module import Module, walk
+from chimerac.compiler.ir.interpreter import is_large
+from chimerac.compiler.ir.module import Constant, Module, walk
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.packaging.activity import activity_of
 from chimerac.compiler.packaging.ahead import made_ahead
@@ -236,13 +241,26 @@ def write_weights(path: Path, module: Module, digest: str) -> str:
 
 
 def with_written_weights(path: Path, module: Module) -> Module:
-    """The module, its computed constants read from the weights file, which stays mapped as long as they are there."""
-    computed = [name for name in driver.used_sections(module) if module.constants[name].computed]
+    """The module, its computed constants read from the weights file, which stays mapped as long as they are there;
+    those of a large module are mapped at each use, so that no more than a few of them fill the memory."""
+    computed = {
+        name: module.constants[name] for name in driver.used_sections(module) if module.constants[name].computed
+    }
     if not computed:
         return module
-    stored = read_container(path, verify=False)
-    mapped = {name: replace(module.constants[name], source=stored.array(name)) for name in computed}
-    return replace(module, constants={**module.constants, **mapped})
+    stored, large = read_container(path, verify=False), is_large(module)
+
+    def mapped(name: str, constant: Constant) -> Constant:
+        if not large:
+            return replace(constant, source=stored.array(name))
+        view = stored.sections[name]
+        return replace(constant, source=partial(_mapped, path, constant.type.numpy, view.offset, view.shape))
+
+    return replace(module, constants={**module.constants, **{n: mapped(n, c) for n, c in computed.items()}})
+
+
+def _mapped(path: Path, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...]) -> tuple[np.ndarray]:
+    return (np.memmap(path, dtype, "r", offset, shape).view(np.ndarray),)
 
 
 def finish_kernels(build: Build, folder: Path, job: Job) -> dict[str, list[KernelObject]]:

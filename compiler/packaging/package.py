@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from chimerac.compiler.errors import Span
+from chimerac.compiler.ir.activity import Activity
 from chimerac.compiler.ir.module import Module
 from chimerac.compiler.model import Model
 from chimerac.compiler.packaging.options import USUAL, PackagingOptions
@@ -49,13 +50,29 @@ class Steps(Protocol):
     def link(self, target: str, file: str, seconds: float) -> None: ...
 
 
-#: What a bundle's self-test finds again: of a language model, or of any other module.
-Tested = SelfTest | CallTest
+V = TypeVar("V", SelfTest, CallTest)
+
+
+@dataclass(frozen=True)
+class Found(Generic[V]):
+    """What the interpreter found.
+
+    Attributes:
+        vector: what a bundle's self-test finds again.
+        activity: of gated neurons meanwhile.
+    """
+
+    vector: V
+    activity: Activity
+
+
+#: Of a language model, or of any other module.
+Tested = Found[SelfTest] | Found[CallTest]
 
 
 def test_fields(tested: Tested) -> dict[str, Any]:
     """The fields of a manifest that hold it."""
-    return {"self_test": tested} if isinstance(tested, SelfTest) else {"call_test": tested}
+    return {"self_test" if isinstance(tested.vector, SelfTest) else "call_test": tested.vector}
 
 
 @dataclass(frozen=True)

@@ -83,9 +83,10 @@ def _loops(module: Module) -> str:
 
 
 def _tested(tested: Tested) -> str:
-    if isinstance(tested, SelfTest):
-        return f"{len(tested.prompt)} + {len(tested.tokens)} tokens, logits {tested.logits_hash}"
-    return f"{len(tested.calls)} calls, results {', '.join(tested.calls[-1].hashes)}"
+    vector = tested.vector
+    if isinstance(vector, SelfTest):
+        return f"{len(vector.prompt)} + {len(vector.tokens)} tokens, logits {vector.logits_hash}"
+    return f"{len(vector.calls)} calls, results {', '.join(vector.calls[-1].hashes)}"
 
 
 def file_rows(folder: Path, roles: Mapping[str, str]) -> list[tuple[str, str, int]]:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 
-from chimerac.compiler.ir.layouts import form_of, pack_ternary, panel_rows_of, ternary_layout, unpack_ternary
+from chimerac.compiler.ir.layouts import (
+    form_of,
+    pack_ternary,
+    panel_rows_of,
+    ternary_bytes,
+    ternary_layout,
+    unpack_ternary,
+)
 from chimerac.compiler.ir.module import Constant, Module, walk
 from chimerac.compiler.ir.ops import OPS
 from chimerac.passes.base import constant_names
@@ -71,6 +79,12 @@ def _in_shared_layout(module: Module, section: Section, sizes: dict[str, tuple[i
     layout = constant.type.layout
     if section.name not in sizes or form_of(layout) == SHARED_FORM:
         return section
-    trits = unpack_ternary(constant.data, *sizes[section.name], panel_rows_of(layout), form_of(layout))
+    rows, columns = sizes[section.name]
+    shape = (*constant.type.shape[:-1], ternary_bytes(rows, columns, SHARED_ROWS, SHARED_FORM))
+
+    def packed() -> Iterator[np.ndarray]:
+        trits = unpack_ternary(constant.data, rows, columns, panel_rows_of(layout), form_of(layout))
+        yield pack_ternary(trits, SHARED_ROWS, SHARED_FORM)
+
     name = section.name.removesuffix(layout) + ternary_layout(SHARED_ROWS, SHARED_FORM)
-    return array_section(name, pack_ternary(trits, SHARED_ROWS, SHARED_FORM))
+    return replace(section, name=name, shape=tuple(int(d) for d in shape), data=packed)

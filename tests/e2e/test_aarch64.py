@@ -57,7 +57,7 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     path = folder / f"{request.param}.aarch64-neon"
     module = build_model(source, target, path, check=False)
     expected = {
-        loops: self_test(module, prompt=PROMPT, count=COUNT, tokenizer=source.tokenizer, loops=loops)
+        loops: self_test(module, prompt=PROMPT, count=COUNT, tokenizer=source.tokenizer, loops=loops).vector
         for loops in (1, 2)
     }
     return Built(path, expected)

@@ -35,7 +35,7 @@ def interpreter_run(source: Model, loops: int, *, count: int = 64, unroll: bool 
     """Greedy tokens after PROMPT, and the hashes of logits and state, from the interpreter."""
     assert source.tokenizer is not None
     module, _ = lower(source.module, find_target("wasm"), loops=loops if unroll else None)
-    found = self_test(module, prompt=PROMPT, count=count, tokenizer=source.tokenizer, loops=loops)
+    found = self_test(module, prompt=PROMPT, count=count, tokenizer=source.tokenizer, loops=loops).vector
     return list(found.tokens), found.logits_hash, found.state_hash
 
 

@@ -77,10 +77,15 @@ def check_activity(module: Written, folder: Path) -> None:
     """What a manifest says of open neurons is what PyTorch finds for the same numbers; bench and inspect print it."""
     manifest = read_manifest(folder)
     (entry,) = manifest.entries
-    given = torch.from_numpy(drawn(entry, 0, entry.most)[0].reshape(entry.most, WIDTH))
-    opened = int((module.up(given) > 1).sum())
-    active = 2 * NEURONS * WIDTH - (entry.most * NEURONS - opened) * WIDTH / entry.most
-    said = f"{active:,.0f} of {2 * NEURONS * WIDTH:,} a row: {opened / entry.most / NEURONS:.2%} of the gated neurons"
+    assert manifest.call_test is not None
+    calls = [(number, call.n) for number, call in enumerate(manifest.call_test.calls)]
+    given = torch.cat([torch.from_numpy(drawn(entry, number, n)[0].reshape(n, WIDTH)) for number, n in calls])
+    opened, rows = int((module.up(given) > 1).sum()), len(given)
+    active = 2 * NEURONS * WIDTH - (rows * NEURONS - opened) * WIDTH / rows
+    said = (
+        f"{active:,.0f} of {2 * NEURONS * WIDTH:,} a row: {opened / rows / NEURONS:.2%} of the gated neurons are open, "
+        f"in {rows} rows"
+    )
     assert manifest.provenance[ACTIVE].startswith(said)
     assert f"{ACTIVE}: {said}" in inspect(folder).render()
 

@@ -63,7 +63,7 @@ def case(request: pytest.FixtureRequest, document: Path, tmp_path_factory: pytes
     target = find_target("wasm")
     folder = tmp_path_factory.mktemp("variants") / request.param
     module = build_model(source, target, folder, check=False)
-    found = self_test(module, prompt=PROMPT, count=TOKENS, tokenizer=source.tokenizer)
+    found = self_test(module, prompt=PROMPT, count=TOKENS, tokenizer=source.tokenizer).vector
     return Case(folder, read_manifest(folder), (list(found.tokens), found.state_hash, found.logits_hash))
 
 

@@ -54,5 +54,7 @@ def build_apple_text(text: str, folder: Path, loops: Sequence[int] = ()) -> Buil
         assert source.tokenizer is not None
         module, _ = lower(source.module, find_target("apple-amx"))
         for count in loops:
-            expected[count] = self_test(module, prompt=PROMPT, count=COUNT, tokenizer=source.tokenizer, loops=count)
+            expected[count] = self_test(
+                module, prompt=PROMPT, count=COUNT, tokenizer=source.tokenizer, loops=count
+            ).vector
     return Built(paths, expected)

@@ -21,6 +21,7 @@ from chimerac.compiler.ir.ops.definition import (
     Work,
     attribute_int,
     blocks,
+    imported,
     require,
     require_row,
     require_tensor,
@@ -142,15 +143,13 @@ _WORK = Work(
 
 
 def _imported(kind: str, quantise: Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]) -> OpDef:
-    return OpDef(
+    return imported(
         f"{kind}_chosen_linear",
         f"chosen_linear as {kind}_linear computes it",
         ("chosen", "x", "weight"),
         _infer_rounding,
         _rounded(quantise),
         {"group": int, "block": int},
-        torch=f"chimera.{kind}_chosen_linear.default",
-        replaced="lowered",
         row_wise=True,
     )
 
@@ -180,15 +179,13 @@ OPS = [
         row_wise=True,
         work=_WORK,
     ),
-    OpDef(
+    imported(
         "int8_row_lengths",
         "of each row w: |w - w'| and |w'|, w' its int8 codes' value, and a part of 10^-4 of them",
         ("weight",),
         _infer_lengths,
         lambda op, arrays: (row_lengths(arrays[0], op.integer("group")),),
         {"group": int},
-        torch="chimera.int8_row_lengths.default",
-        replaced="lowered",
     ),
     _imported("ternary", ternarise),
     _imported("int8", quantise_rows),

@@ -158,6 +158,25 @@ class OpDef:
         return self.operands.index(operand)
 
 
+def imported(
+    name: str,
+    doc: str,
+    operands: tuple[str, ...],
+    infer: Infer,
+    reference: Reference,
+    attributes: Mapping[str, type[int] | type[float] | type[str]] | None = None,
+    *,
+    row_wise: bool = False,
+    work: Work = Work(),
+) -> OpDef:
+    """An op over float weights as PyTorch has it, a custom op of this name; lowering makes others of it."""
+    torch = f"chimera.{name}.default"
+    given = attributes or {}
+    return OpDef(
+        name, doc, operands, infer, reference, given, torch=torch, replaced="lowered", row_wise=row_wise, work=work
+    )
+
+
 def require(condition: bool, message: str) -> None:
     """Raise ``TypeRuleError`` unless the condition holds."""
     if not condition:

@@ -18,6 +18,7 @@ from chimerac.compiler.ir.ops.definition import (
     Shared,
     Types,
     Work,
+    imported,
     require,
     require_tensor,
     static,
@@ -104,15 +105,13 @@ _SIZES = {"group": int, "block": int}
 
 
 def _rounded(kind: str, doc: str, attributes: Mapping[str, type[int]], product: Product) -> OpDef:
-    return OpDef(
+    return imported(
         f"grouped_{kind}_linear",
         f"grouped_linear with {doc}",
         ("x", "weight", "offsets"),
         _infer_rounding,
         _grouped(product),
         attributes,
-        torch=f"chimera.grouped_{kind}_linear.default",
-        replaced="lowered",
     )
 
 

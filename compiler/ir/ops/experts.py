@@ -24,6 +24,7 @@ from chimerac.compiler.ir.ops.definition import (
     Work,
     attribute_int,
     blocks,
+    imported,
     require,
     require_row,
     require_tensor,
@@ -216,15 +217,13 @@ def chosen_products(operands: Types, attributes: Attributes) -> int:
 
 
 OPS = [
-    OpDef(
+    imported(
         "moe",
         "routed experts, each down(rms_norm(silu(gate x) * up x)), weighted by the router (arXiv 2408.15664)",
         ("x", "router", "bias", "gate", "up", "down", "down_norm"),
         _infer_moe,
         _moe,
         {"top_k": int, "group": int, "block": int, "eps": float},
-        torch="chimera.moe.default",
-        replaced="lowered",
         row_wise=True,
     ),
     OpDef(

@@ -21,6 +21,7 @@ from chimerac.compiler.ir.ops.definition import (
     Types,
     Work,
     attribute_int,
+    imported,
     require,
     require_row,
     require_tensor,
@@ -124,26 +125,22 @@ _WORK = Work(
 )
 
 OPS = [
-    OpDef(
+    imported(
         "levels_linear",
         "x @ weight.T in float32, each weight the nearest of so many levels",
         ("x", "weight"),
         _infer_linear,
         lambda op, arrays: (dense(arrays[0], _rounded(op, arrays[1])),),
         _ATTRIBUTES,
-        torch="chimera.levels_linear.default",
-        replaced="lowered",
         row_wise=True,
     ),
-    OpDef(
+    imported(
         "levels_embedding",
         "rows of a table, each number the nearest of so many levels",
         ("ids", "table"),
         _infer_embedding,
         lambda op, arrays: (_rounded(op, arrays[1][arrays[0]]),),
         _ATTRIBUTES,
-        torch="chimera.levels_embedding.default",
-        replaced="lowered",
         work=ONE_ROW,
     ),
     OpDef(

@@ -30,6 +30,7 @@ from chimerac.compiler.ir.ops.definition import (
     Work,
     attribute_int,
     blocks,
+    imported,
     require,
     require_row,
     require_tensor,
@@ -272,37 +273,31 @@ OPS = [
         row_wise=True,
         work=Work(matrix_products, _FLOAT_ROWS),
     ),
-    OpDef(
+    imported(
         "ternary_linear",
         "x times the ternarised weight, activations quantised to int8 (BitNet b1.58)",
         ("x", "weight"),
         _infer_ternary_linear,
         _ternary_linear_reference,
         {"group": int, "block": int},
-        torch="chimera.ternary_linear.default",
-        replaced="lowered",
         row_wise=True,
     ),
-    OpDef(
+    imported(
         "ternary_row_linear",
         "x times the ternarised weight, activations quantised to int8 with one scale for all channels of a token",
         ("x", "weight"),
         _infer_ternary_linear,
         _ternary_row_linear_reference,
         {"group": int, "block": int},
-        torch="chimera.ternary_row_linear.default",
-        replaced="lowered",
         row_wise=True,
     ),
-    OpDef(
+    imported(
         "int8_linear",
         "x times the int8-quantised weight, activations quantised to int8",
         ("x", "weight"),
         _infer_ternary_linear,
         _int8_linear_reference,
         {"group": int, "block": int},
-        torch="chimera.int8_linear.default",
-        replaced="lowered",
         row_wise=True,
     ),
     OpDef(
@@ -326,14 +321,12 @@ OPS = [
         integer_product=True,
         work=Work(_products, _INT8_ROWS),
     ),
-    OpDef(
+    imported(
         "bfloat16_linear",
         "x @ weight.T in float32, the weight rounded to bfloat16",
         ("x", "weight"),
         infer_rounding_linear,
         lambda op, arrays: (dense(arrays[0], to_bfloat16(arrays[1])),),
-        torch="chimera.bfloat16_linear.default",
-        replaced="lowered",
         row_wise=True,
     ),
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from chimerac.compiler.ir.ops.definition import OpDef
+from chimerac.compiler.ir.ops.definition import imported
 from chimerac.compiler.ir.ops.linear import dense, infer_rounding_linear, wide
 from chimerac.compiler.ir.ops.tables import ONE_ROW, infer_embedding
 
@@ -19,24 +19,20 @@ def to_float16(x: np.ndarray) -> np.ndarray:
 
 
 OPS = [
-    OpDef(
+    imported(
         "float16_linear",
         "x @ weight.T in float32, the weight rounded to float16",
         ("x", "weight"),
         infer_rounding_linear,
         lambda op, arrays: (dense(arrays[0], to_float16(arrays[1])),),
-        torch="chimera.float16_linear.default",
-        replaced="lowered",
         row_wise=True,
     ),
-    OpDef(
+    imported(
         "float16_embedding",
         "rows of a table, rounded to float16",
         ("ids", "table"),
         infer_embedding,
         lambda op, arrays: (wide(to_float16(arrays[1][arrays[0]])),),
-        torch="chimera.float16_embedding.default",
-        replaced="lowered",
         work=ONE_ROW,
     ),
 ]

@@ -27,6 +27,7 @@ from chimerac.compiler.ir.ops.definition import (
     Work,
     attribute_int,
     blocks,
+    imported,
     require,
     require_row,
     require_tensor,
@@ -156,15 +157,13 @@ def _lowered(kind: str, weights: str, packed: Packed | None) -> OpDef:
 
 
 def _imported(kind: str, doc: str, integers: bool, reference: Callable[..., tuple[np.ndarray, ...]]) -> OpDef:
-    return OpDef(
+    return imported(
         f"{kind}_sparse_linear",
         f"sparse_linear with the weight {doc}",
         ("hidden", "weight"),
         _infer_rounding,
         reference,
         {"group": int} if integers else {},
-        torch=f"chimera.{kind}_sparse_linear.default",
-        replaced="lowered",
         row_wise=True,
     )
 

@@ -18,6 +18,7 @@ from chimerac.compiler.ir.ops.definition import (
     Work,
     attribute_int,
     blocks,
+    imported,
     require,
     require_tensor,
 )
@@ -73,36 +74,30 @@ OPS = [
         lambda op, arrays: (wide(arrays[1][arrays[0]]),),
         work=ONE_ROW,
     ),
-    OpDef(
+    imported(
         "bfloat16_embedding",
         "rows of a table, rounded to bfloat16",
         ("ids", "table"),
         infer_embedding,
         lambda op, arrays: (wide(to_bfloat16(arrays[1][arrays[0]])),),
-        torch="chimera.bfloat16_embedding.default",
-        replaced="lowered",
         work=ONE_ROW,
     ),
-    OpDef(
+    imported(
         "int8_embedding",
         "rows of a table, quantised as int8_linear quantises it",
         ("ids", "table"),
         infer_embedding,
         lambda op, arrays: (look_up(arrays[0], *quantise_rows(arrays[1], op.integer("group")), op.integer("group")),),
         {"group": int},
-        torch="chimera.int8_embedding.default",
-        replaced="lowered",
         work=ONE_ROW,
     ),
-    OpDef(
+    imported(
         "ternary_embedding",
         "rows of a table, ternarised as ternary_linear does it",
         ("ids", "table"),
         infer_embedding,
         lambda op, arrays: (look_up(arrays[0], *ternarise(arrays[1], op.integer("group")), op.integer("group")),),
         {"group": int},
-        torch="chimera.ternary_embedding.default",
-        replaced="lowered",
         work=ONE_ROW,
     ),
     OpDef(

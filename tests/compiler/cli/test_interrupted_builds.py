@@ -18,7 +18,9 @@ from faults import Faults
 
 from chimerac.compiler.build import places
 from chimerac.compiler.build.workspace import workspace
+from chimerac.compiler.ir.activity import Activity
 from chimerac.compiler.model import Model
+from chimerac.compiler.packaging.package import Found
 from chimerac.runtime.bundle_format import SelfTest, read_manifest, verify_files
 
 Build = Callable[[], Outcome]
@@ -57,11 +59,11 @@ def quick(build: Build, bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatc
     ) -> None:
         shutil.copyfile(bundles["wasm"] / out.name, out)
 
-    def make_self_test(*_: object) -> SelfTest | None:
-        return expected
+    assert expected is not None
+    found = Found(expected, Activity())
 
     monkeypatch.setattr("chimerac.compiler.packaging.code.link_library", link_library)
-    monkeypatch.setattr("chimerac.compiler.build.build.make_self_test", make_self_test)
+    monkeypatch.setattr("chimerac.compiler.build.build.make_self_test", lambda *_: found)
     return build
 
 
@@ -159,7 +161,7 @@ def test_a_bundle_that_fails_its_self_test_is_not_put_in_place(
     tested = read_manifest(bundles["wasm"]).self_test
     assert tested is not None
     wrong = SelfTest(tested.prompt, tested.tokens, "0" * 16, tested.state_hash)
-    monkeypatch.setattr("chimerac.compiler.build.build.make_self_test", lambda *_: wrong)
+    monkeypatch.setattr("chimerac.compiler.build.build.make_self_test", lambda *_: Found(wrong, Activity()))
     quick().refused("CHM450", "the logits_hash of the self-test differ")
     assert list(dist.iterdir()) == []
 

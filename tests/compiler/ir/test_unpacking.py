@@ -83,8 +83,13 @@ def test_a_model_too_large_to_be_unpacked(monkeypatch: pytest.MonkeyPatch) -> No
     small = Session(module)
     monkeypatch.setattr(interpreter, "LARGE", 0)
     large = Session(module)
+    monkeypatch.undo()
+    monkeypatch.setattr(interpreter, "MOST_UNPACKED", 1)
+    middle = Session(module)
     for tokens in ([1, 2, 3], [4]):
-        assert_same_bits(large.forward(tokens), small.forward(tokens))
-    assert large.state_bytes() == small.state_bytes()
-    assert small._unpacked
-    assert not large._unpacked
+        expected = small.forward(tokens)
+        assert_same_bits(large.forward(tokens), expected)
+        assert_same_bits(middle.forward(tokens), expected)
+    assert large.state_bytes() == middle.state_bytes() == small.state_bytes()
+    assert (len(large._unpacked), len(middle._unpacked)) == (0, 1)
+    assert len(small._unpacked) > 1
