@@ -9,14 +9,15 @@ export const refuse = (message) => { throw new Refusal(message); };
 const LAST = 0x10ffff;
 export const ALL = [[0, 0xd7ff], [0xe000, LAST]];
 
-const withoutSurrogates = (ranges) => ranges.flatMap(([first, last]) => [[first, Math.min(last, 0xd7ff)], [Math.max(first, 0xe000), last]].filter(([a, b]) => a <= b));
+const withoutSurrogates = (ranges) => (ranges.length && ranges.at(-1)[1] >= 0xd800 ? intersection(ranges, ALL) : ranges);
 
 /** Ranges in any order, joined. */
 export function setOf(ranges) {
   const joined = [];
-  for (const [first, last] of [...ranges].sort((a, b) => a[0] - b[0])) {
-    if (joined.length && first <= joined.at(-1)[1] + 1) joined.at(-1)[1] = Math.max(joined.at(-1)[1], last);
-    else joined.push([first, last]);
+  let before = null;
+  for (const range of ranges.length > 1 ? [...ranges].sort((a, b) => a[0] - b[0]) : ranges) {
+    if (before && range[0] <= before[1] + 1) before[1] = Math.max(before[1], range[1]);
+    else joined.push(before = [range[0], range[1]]);
   }
   return withoutSurrogates(joined);
 }
@@ -26,9 +27,9 @@ export const single = (...points) => setOf(points.map((point) => [point, point])
 export function inverted(set) {
   const found = [];
   let position = 0;
-  for (const [first, last] of set) {
-    if (first > position) found.push([position, first - 1]);
-    position = last + 1;
+  for (const range of set) {
+    if (range[0] > position) found.push([position, range[0] - 1]);
+    position = range[1] + 1;
   }
   if (position <= LAST) found.push([position, LAST]);
   return withoutSurrogates(found);
@@ -117,6 +118,7 @@ function tree(paths) {
 
 /** One character of a set, as UTF-8. */
 export function utf8(set) {
+  if (set.length && set.at(-1)[1] < 0x80) return byteIn(set);
   const paths = [];
   for (const [first, last] of set) split(first, last, paths);
   return paths.length ? tree(paths) : NOTHING;

@@ -1,7 +1,8 @@
 // JSON as text: expressions for its strings, numbers, whitespace, and values of any kind. As Python's frontends/grammar/json_text.py.
-import { ALL, EMPTY, byteIn, choice, counted, intersection, inverted, literal, oneOf, optional, refuse, repeat, ruleOf, sequence, setOf, star, utf8 } from "./compiler-characters.mjs";
+import { ALL, EMPTY, byteIn, choice, counted, intersection, inverted, literal, oneOf, optional, refuse, repeat, ruleOf, sequence, setOf, single, star, utf8 } from "./compiler-characters.mjs";
 
 const PLAIN = intersection(ALL, inverted(setOf([[0, 0x1f], [0x22, 0x22], [0x5c, 0x5c]])));
+const PLAIN_ASCII = intersection(PLAIN, [[0, 0x7f]]);
 const SHORT = new Map([[8, "\\b"], [9, "\\t"], [10, "\\n"], [12, "\\f"], [13, "\\r"], [0x22, '\\"'], [0x5c, "\\\\"]]);
 const HEX = oneOf("0123456789abcdefABCDEF");
 const DIGIT = oneOf("0123456789");
@@ -98,9 +99,7 @@ function differing(names, depth) {
     taken.set(byte, [...(taken.get(byte) ?? []), name]);
   }
   const options = names.some((name) => name.length === depth) ? [] : [QUOTE];
-  const others = [];
-  for (let byte = 0x20; byte < 0x80; byte += 1) if (!taken.has(byte) && byte !== 0x22 && byte !== 0x5c) others.push([byte, byte]);
-  options.push(sequence(byteIn(setOf(others)), STRING_REST), WIDE_REST);
+  options.push(sequence(byteIn(intersection(PLAIN_ASCII, inverted(single(...taken.keys())))), STRING_REST), WIDE_REST);
   // an escape is another character than a name's next one, unless that needs an escape itself
   const escapes = [...'"\\bfnrt'].filter((sign) => ![...taken.keys()].some((byte) => SHORT.get(byte)?.[1] === sign));
   options.push(sequence(literal("\\"), oneOf(escapes.join("")), STRING_REST));

@@ -126,14 +126,15 @@ class Numbers {
 export function boundedNumber(bounds, multiple, integer, place) {
   for (const bound of [bounds.low, bounds.high]) if (bound !== null) checkBound(bound, place);
   const numbers = new Numbers(bounds, stepOf(multiple, integer, place));
-  const known = new Map([[JSON.stringify(numbers.begin), 0]]);
+  const keyOf = ({ part, negative, digits, low, high, remainder, zero }) => `${part}${negative} ${digits} ${low} ${high} ${remainder} ${zero}`;
+  const known = new Map([[keyOf(numbers.begin), 0]]);
   const order = [numbers.begin];
   const moves = [];
   for (const at of order) {
     moves.push(numbers.moves(at).map(([byte, next]) => {
-      const key = JSON.stringify(next);
+      const key = keyOf(next);
       if (!known.has(key)) known.set(key, order.push(next) - 1);
-      return [byte, byte, known.get(key)];
+      return [byte, known.get(key)];
     }));
     if (order.length > MOST_STATES) refuse(`${place}: bounds of so many digits`);
   }
@@ -146,11 +147,11 @@ function alive(moves, final) {
   for (let changed = true; changed;) {
     changed = false;
     for (let state = moves.length - 1; state >= 0; state -= 1) {
-      if (live[state] || !moves[state].some(([, , target]) => live[target])) continue;
+      if (live[state] || !moves[state].some(([, target]) => live[target])) continue;
       live[state] = true;
       changed = true;
     }
   }
   if (!live[0]) return NOTHING;
-  return { kind: "graph", moves: moves.map((row) => row.filter(([, , target]) => live[target])), final };
+  return { kind: "graph", moves: moves.map((row) => row.filter(([, target]) => live[target])), final };
 }

@@ -3,16 +3,26 @@ import { sha256 } from "./sha256.mjs";
 
 const encoder = new TextEncoder();
 const [DATA, SECTION] = [4096, 64]; // alignments
-const CRC = Uint32Array.from({ length: 256 }, (_, byte) => {
+const CRC = [new Int32Array(256), new Int32Array(256), new Int32Array(256), new Int32Array(256)]; // of a byte, and of it before 1, 2, 3 zeros
+for (let byte = 0; byte < 256; byte += 1) {
   let crc = byte;
   for (let bit = 0; bit < 8; bit += 1) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
-  return crc;
-});
+  CRC[0][byte] = crc;
+}
+for (const place of [1, 2, 3]) CRC[place].forEach((_, byte) => { CRC[place][byte] = (CRC[place - 1][byte] >>> 8) ^ CRC[0][CRC[place - 1][byte] & 255]; });
 
+/** CRC-32 of bytes, four a step. */
 function crc32(bytes) {
-  let crc = 0xffffffff;
-  for (const byte of bytes) crc = CRC[(crc ^ byte) & 255] ^ (crc >>> 8);
-  return ((crc ^ 0xffffffff) >>> 0).toString(16).padStart(8, "0");
+  const [zero, one, two, three] = CRC;
+  const whole = bytes.length & ~3;
+  const words = new Int32Array(bytes.slice(0, whole).buffer);
+  let crc = -1;
+  for (let i = 0; i < words.length; i += 1) {
+    crc ^= words[i];
+    crc = three[crc & 255] ^ two[(crc >>> 8) & 255] ^ one[(crc >>> 16) & 255] ^ zero[crc >>> 24];
+  }
+  for (let i = whole; i < bytes.length; i += 1) crc = zero[(crc ^ bytes[i]) & 255] ^ (crc >>> 8);
+  return (~crc >>> 0).toString(16).padStart(8, "0");
 }
 
 const gapAfter = (size, alignment) => (alignment - (size % alignment)) % alignment;

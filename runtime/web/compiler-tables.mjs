@@ -13,18 +13,48 @@ const MOST_CELLS = 4_000_000;
 const MOST_WORDS = 65_535;
 const LETTER = 0x61;
 const TAIL = [0x80, 0xbf];
+const NARROW = [[0x20, 0x21], [0x23, 0x5b], [0x5d, 0x7f]];
 /** Characters of more than one byte, as ranges of their bytes. */
 const WIDE = [
   [[0xc2, 0xdf], TAIL], [[0xe0, 0xe0], [0xa0, 0xbf], TAIL], [[0xe1, 0xec], TAIL, TAIL], [[0xed, 0xed], [0x80, 0x9f], TAIL],
   [[0xee, 0xef], TAIL, TAIL], [[0xf0, 0xf0], [0x90, 0xbf], TAIL, TAIL], [[0xf1, 0xf3], TAIL, TAIL, TAIL], [[0xf4, 0xf4], [0x80, 0x8f], TAIL, TAIL],
 ];
 
+/** Update states, later ones first, until none changes; `users` has, for each, those that depend on it. */
+function untilSettled(users, update) {
+  const waiting = new Uint8Array(users.length).fill(1);
+  for (let again = true; again;) {
+    again = false;
+    for (let state = users.length - 1; state >= 0; state -= 1) {
+      if (!waiting[state]) continue;
+      waiting[state] = 0;
+      if (!update(state)) continue;
+      for (const user of users[state]) {
+        waiting[user] = 1;
+        again ||= user >= state;
+      }
+    }
+  }
+}
+
 /** How texts end: for each state `close` and `room`, for machines what a missing mark costs, and the states that have no mark yet. */
 class Ends {
   constructor(states) {
     this.states = states;
-    this.ways = states.map(({ segments }) => [...new Set(segments.map(([, , step]) => step))].filter(({ space }) => !space));
-    this.units = new Map(states.filter(({ machine }) => machine.minimum).map(({ machine }) => [machine, 0]));
+    this.ways = states.map(({ segments }) => {
+      const found = [];
+      for (const { step } of segments) if (!step.space && !found.includes(step)) found.push(step);
+      return found;
+    });
+    this.users = states.map(() => []); // states with a step to one, or over it
+    this.ways.forEach((steps, state) => {
+      for (const { push, pop, target } of steps) {
+        if (!pop) this.users[target].push(state);
+        if (push >= 0) this.users[push].push(state);
+      }
+    });
+    this.units = new Map();
+    for (const { machine } of states) if (machine.minimum) this.units.set(machine, 0);
     this.unmarked = new Set();
     for (const machine of this.units.keys()) this.#findUnmarked(machine);
     this.#settle();
@@ -36,7 +66,7 @@ class Ends {
     const reach = (from, marks) => {
       const seen = new Set(from);
       for (const state of seen) {
-        for (const { mark, push, pop, target } of this.states[state].segments.map(([, , step]) => step)) {
+        for (const { step: { mark, push, pop, target } } of this.states[state].segments) {
           if (!pop && (marks || !mark)) seen.add(push >= 0 ? push : target);
         }
       }
@@ -63,16 +93,19 @@ class Ends {
     return 1 + (push >= 0 ? this.entry(target) : 0);
   }
 
+  /** Bytes to the end of the frame by a step; Infinity if the shortest way never takes it. */
+  #along(state, step, unmarked) {
+    if (unmarked ? step.pop : step.mark) return Infinity; // else a mark is never on the shortest way
+    const { machine } = this.states[state];
+    const more = step.mark ? this.units.get(machine) * (machine.minimum - 1) : 0;
+    return this.own(step) + (step.pop ? 0 : this.close[this.goal(step)]) + more;
+  }
+
   #shortest(state) {
-    const { machine, final } = this.states[state];
-    if (final) return 0;
+    if (this.states[state].final) return 0;
     const unmarked = this.unmarked.has(state);
     let least = Infinity;
-    for (const step of this.ways[state]) {
-      if (unmarked ? step.pop : step.mark) continue; // else a mark is never on the shortest way
-      const more = step.mark ? this.units.get(machine) * (machine.minimum - 1) : 0;
-      least = Math.min(least, this.own(step) + (step.pop ? 0 : this.close[this.goal(step)]) + more);
-    }
+    for (const step of this.ways[state]) least = Math.min(least, this.#along(state, step, unmarked));
     return least;
   }
 
@@ -80,16 +113,13 @@ class Ends {
     for (let round = 0; ; round += 1) {
       if (round > MOST_ROUNDS) refuse("a grammar without a short text");
       this.close = new Array(this.states.length).fill(Infinity);
-      for (let changed = true; changed;) {
-        changed = false;
-        for (let state = this.states.length - 1; state >= 0; state -= 1) {
-          const found = this.#shortest(state);
-          if (found < this.close[state]) {
-            this.close[state] = found;
-            changed = true;
-          }
-        }
-      }
+      untilSettled(this.users, (state) => {
+        const found = this.#shortest(state);
+        if (found >= this.close[state]) return false;
+        this.close[state] = found;
+        return true;
+      });
+      if (!this.units.size) break;
       const units = new Map([...this.units].map(([machine]) => [machine, 0]));
       this.states.forEach(({ machine }, state) => {
         const pumps = machine.minimum && !this.unmarked.has(state) ? this.#pumps(state) : [];
@@ -112,29 +142,29 @@ class Ends {
     return found.filter((step) => this.#cost(state, step) === least);
   }
 
+  /** Frames that the shortest ways open: of the best step that ends, and of the best one that counts. */
   #findRooms() {
-    const chosen = this.states.map((_, state) => this.ways[state].filter((step) => {
-      const { machine } = this.states[state];
+    const own = this.states.map(({ final }, state) => {
       const unmarked = this.unmarked.has(state);
-      if (this.states[state].final || (unmarked ? step.pop : step.mark)) return false;
-      const more = step.mark ? this.units.get(machine) * (machine.minimum - 1) : 0;
-      return this.own(step) + (step.pop ? 0 : this.close[this.goal(step)]) + more === this.close[state];
-    }));
+      return final ? [] : this.ways[state].filter((step) => this.#along(state, step, unmarked) === this.close[state]);
+    });
     const pumps = this.states.map(({ machine }, state) => (machine.minimum ? this.#pumps(state) : []));
     this.room = new Array(this.states.length).fill(0);
-    const need = ({ push, pop, target }) => (push >= 0 ? Math.max(1 + this.room[target], this.room[push]) : pop ? 0 : this.room[target]);
-    for (let changed = true; changed;) {
-      changed = false;
-      this.states.forEach((_, state) => {
-        const least = (steps) => (steps.length ? Math.min(...steps.map(need)) : 0);
-        const found = Math.max(least(chosen[state]), least(pumps[state]));
-        if (found > MOST_FRAMES) refuse("a grammar whose shortest text needs more than 64 frames");
-        if (found > this.room[state]) {
-          this.room[state] = found;
-          changed = true;
-        }
-      });
-    }
+    const least = (steps) => {
+      let found = steps.length ? Infinity : 0;
+      for (const { push, pop, target } of steps) {
+        const need = push >= 0 ? Math.max(1 + this.room[target], this.room[push]) : pop ? 0 : this.room[target];
+        if (need < found) found = need;
+      }
+      return found;
+    };
+    untilSettled(this.users, (state) => {
+      const found = Math.max(least(own[state]), pumps[state].length ? least(pumps[state]) : 0);
+      if (found > MOST_FRAMES) refuse("a grammar whose shortest text needs more than 64 frames");
+      if (found <= this.room[state]) return false;
+      this.room[state] = found;
+      return true;
+    });
   }
 
   /** What a state's row of the table `loop` is: marks that are wanted, the most that a mark here allows, bytes for each. */
@@ -142,7 +172,7 @@ class Ends {
     const { machine, segments } = this.states[state];
     if (!machine.counts) return [0, UNLIMITED, 0];
     const wanted = this.unmarked.has(state) ? 0 : machine.minimum;
-    const own = segments.some(([, , { mark, push, target }]) => mark && push < 0 && target === state);
+    const own = segments.some(({ step: { mark, push, target } }) => mark && push < 0 && target === state);
     return [wanted, own ? mostOf(machine) : UNLIMITED, wanted ? this.units.get(machine) : 0];
   }
 }
@@ -172,81 +202,99 @@ class Numbered {
   }
 }
 
-/** The cells of all states: a column for each range of bytes that no segment cuts, and one for END. */
+/** The cells of all states: a column for each class of bytes that every state treats alike, and one for END. */
 class Cells {
-  constructor(states) {
+  #segments; // of each state: { first, last, cell }
+  #columnOf = new Uint8Array(256); // of ranges that no segment cuts
+  #within = new Map(); // first · 256 + last → classes of these bytes
+
+  constructor(segments) {
+    this.#segments = segments;
     const bounds = new Uint8Array(257);
-    for (const { segments } of states) for (const [first, last] of segments) bounds[first] = bounds[last + 1] = 1;
-    let width = 0;
-    this.columns = Uint16Array.from({ length: 256 }, (_, byte) => (width += byte > 0 && bounds[byte]));
-    this.width = width + 2;
-    this.states = states.length;
-    if (this.states * this.width > MOST_CELLS) refuse("a grammar that needs so large tables");
-    this.cells = new Uint32Array(this.states * this.width).fill(REJECT);
+    for (const row of segments) for (const { first, last } of row) bounds[first] = bounds[last + 1] = 1;
+    let column = 0;
+    for (let byte = 0; byte < 256; byte += 1) {
+      if (byte && bounds[byte]) column += 1;
+      this.#columnOf[byte] = column;
+    }
+    this.classOf = this.#parted(column + 1);
+    this.width = Math.max(...this.classOf) + 2;
+    this.classes = this.#columnOf.map((one) => this.classOf[one]);
+    if (segments.length * this.width > MOST_CELLS) refuse("a grammar that needs so large tables");
+    this.delta = new Uint32Array(segments.length * this.width).fill(REJECT);
+    segments.forEach((row, state) => {
+      for (const { first, last, cell } of row) for (const one of this.#classesOf(first, last)) this.delta[state * this.width + one] = cell;
+    });
   }
 
-  fill(state, first, last, cell) {
-    this.cells.fill(cell, state * this.width + this.columns[first], state * this.width + this.columns[last] + 1);
+  /** The class of each column, in the order of their first bytes: each way in which a state parts them is looked at once. */
+  #parted(columns) {
+    const ways = new Map();
+    for (const row of this.#segments) {
+      const cells = [];
+      const parts = row.map(({ first, last, cell }) => {
+        let part = cells.indexOf(cell);
+        if (part < 0) part = cells.push(cell) - 1;
+        return { first, last, part };
+      });
+      ways.set(parts.map(({ first, last, part }) => (first * 256 + last) * 256 + part).join(), parts);
+    }
+    const found = new Array(columns).fill(0);
+    let next = 1;
+    for (const parts of ways.values()) {
+      const fresh = new Map(); // part and class until now → class
+      for (const { first, last, part } of parts) {
+        for (let column = this.#columnOf[first]; column <= this.#columnOf[last]; column += 1) {
+          const key = found[column] * 256 + part;
+          let one = fresh.get(key);
+          if (one === undefined) fresh.set(key, one = next++);
+          found[column] = one;
+        }
+      }
+    }
+    const order = [...new Set(found)];
+    return found.map((one) => order.indexOf(one));
+  }
+
+  #classesOf(first, last) {
+    const key = first * 256 + last;
+    let found = this.#within.get(key);
+    if (!found) this.#within.set(key, found = [...new Set(this.classOf.slice(this.#columnOf[first], this.#columnOf[last] + 1))]);
+    return found;
   }
 
   end(state) {
-    this.cells[state * this.width + this.width - 1] = RETURN;
+    this.delta[(state + 1) * this.width - 1] = RETURN;
   }
 
   at(state, byte) {
-    return this.cells[state * this.width + this.columns[byte]];
+    return this.delta[state * this.width + this.classes[byte]];
   }
 
   /** Whether all characters of the text slice lead from a state back to it, their first bytes by the same cell. */
   coversText(state, cell) {
-    for (let byte = 0x20; byte < 0x80; byte += 1) if (byte !== 0x22 && byte !== 0x5c && this.at(state, byte) !== cell) return false;
+    for (const [first, last] of NARROW) for (const one of this.#classesOf(first, last)) if (this.delta[state * this.width + one] !== cell) return false;
     return WIDE.every((path) => {
-      let reached = new Set([state]);
-      path.forEach(([first, last], index) => {
+      let reached = [state];
+      path.forEach((range, index) => {
         const following = new Set();
         for (const from of reached) {
-          for (let byte = first; byte <= last; byte += 1) {
-            const found = this.at(from, byte);
+          for (const one of this.#classesOf(range[0], range[1])) {
+            const found = this.delta[from * this.width + one];
             const fits = found !== REJECT && (found & 0xffff) !== RETURN && found >>> 16 === (index ? 0 : cell >>> 16);
             following.add(fits ? found & 0xffff : -1);
           }
         }
-        reached = following.has(-1) ? new Set() : following;
+        reached = following.has(-1) ? [] : [...following];
       });
-      return reached.size === 1 && reached.has(state);
+      return reached.length === 1 && reached[0] === state;
     });
-  }
-
-  #equal(left, right) {
-    for (let row = 0; row < this.cells.length; row += this.width) if (this.cells[row + left] !== this.cells[row + right]) return false;
-    return true;
-  }
-
-  /** Columns that are equal as one class; END is the last of `delta`. */
-  joined() {
-    const kept = []; // a column of each class
-    const alike = new Map(); // hash of a column → classes
-    const classOf = Array.from({ length: this.width - 1 }, (_, column) => {
-      let hash = 0;
-      for (let row = column; row < this.cells.length; row += this.width) hash = Math.imul(hash ^ this.cells[row], 0x01000193);
-      const known = alike.get(hash) ?? [];
-      alike.set(hash, known);
-      const same = known.find((one) => this.#equal(kept[one], column));
-      if (same !== undefined) return same;
-      known.push(kept.length);
-      return kept.push(column) - 1;
-    });
-    const columns = [...kept, this.width - 1];
-    const delta = new Uint32Array(this.states * columns.length);
-    for (let state = 0, to = 0; state < this.states; state += 1) for (const column of columns) delta[to++] = this.cells[state * this.width + column];
-    return { classes: Uint8Array.from(this.columns, (column) => classOf[column]), delta, columns: columns.length };
   }
 }
 
 /** The tables { classes, delta, op, state, loop, columns, closing } of states, the first of which is where texts start. */
 export function tablesOf(states) {
   const ends = new Ends(states);
-  const cells = new Cells(states);
   const op = [0];
   const offsets = new Map([["", 0]]);
   const offsetOf = (words) => {
@@ -257,11 +305,12 @@ export function tablesOf(states) {
     }
     return offsets.get(key);
   };
-  states.forEach(({ machine, segments, final }, state) => {
-    for (const [first, last, step] of segments) {
-      const plain = !step.mark && !step.space && !step.pop && step.push < 0;
-      cells.fill(state, first, last, plain ? step.target : (Math.max(step.target, 0) | offsetOf(actionsOf(machine, step)) << 16) >>> 0);
-    }
+  const cellOf = (machine, step) => {
+    const plain = !step.mark && !step.space && !step.pop && step.push < 0;
+    return plain ? step.target : (Math.max(step.target, 0) | offsetOf(actionsOf(machine, step)) << 16) >>> 0;
+  };
+  const cells = new Cells(states.map(({ machine, segments }) => segments.map(({ first, last, step }) => ({ first, last, cell: cellOf(machine, step) }))));
+  states.forEach(({ final }, state) => {
     if (final) cells.end(state);
   });
   if (op.length > MOST_WORDS) refuse("a grammar that needs so many actions");
@@ -277,5 +326,5 @@ export function tablesOf(states) {
     info.set([ends.close[state], ends.room[state] | (slice ? (counted ? 2 : 1) : 0) << 8, number, machine.frame], state * 4);
   });
   const loop = Uint16Array.from(loops.listed.flatMap((row) => [...row, 0]));
-  return { ...cells.joined(), op: Uint32Array.from(op), state: info, loop, closing: ends.close[0] };
+  return { classes: cells.classes, delta: cells.delta, columns: cells.width, op: Uint32Array.from(op), state: info, loop, closing: ends.close[0] };
 }

@@ -1,7 +1,7 @@
 // SHA-256 (FIPS 180-4): WebCrypto where the page may use it, this file's own code on plain http, where it may not.
 import { pauses } from "./slices.mjs";
 
-const ROUND_CONSTANTS = (() => {
+const roundConstants = () => {
   // first 32 bits of the fractional parts of the cube roots of the first 64 primes, by integer cube roots
   const cubeRootBits = (prime) => {
     const scaled = BigInt(prime) << 96n;
@@ -17,7 +17,9 @@ const ROUND_CONSTANTS = (() => {
   const primes = [];
   for (let n = 2; primes.length < 64; n += 1) if (primes.every((p) => n % p !== 0)) primes.push(n);
   return Uint32Array.from(primes, cubeRootBits);
-})();
+};
+
+let constants = null; // once they are needed
 
 const rotate = (x, n) => (x >>> n) | (x << (32 - n));
 
@@ -30,7 +32,7 @@ function compress(state, words, view, offset) {
   }
   let [a, b, c, d, e, f, g, h] = state;
   for (let i = 0; i < 64; i += 1) {
-    const t1 = (h + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + ((e & f) ^ (~e & g)) + ROUND_CONSTANTS[i] + words[i]) | 0;
+    const t1 = (h + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + ((e & f) ^ (~e & g)) + constants[i] + words[i]) | 0;
     const t2 = ((rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + ((a & b) ^ (a & c) ^ (b & c))) | 0;
     h = g; g = f; f = e; e = (d + t1) | 0; d = c; c = b; b = a; a = (t1 + t2) | 0;
   }
@@ -41,6 +43,7 @@ const PART = 1 << 16; // bytes between two looks at the clock
 
 /** SHA-256 of bytes in plain JavaScript, in slices, as 64 hexadecimal digits. */
 export async function sha256InScript(bytes, signal) {
+  constants ??= roundConstants();
   const pause = pauses();
   const state = Int32Array.of(0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19);
   const words = new Int32Array(64);
