@@ -14,6 +14,7 @@ from chimerac.compiler.cli.output import plain_warnings, say, say_generated
 
 if TYPE_CHECKING:
     from chimerac.compiler.verbs.run import Answer, Conversation
+    from chimerac.runtime.sessions.diagnostics import Diagnostics
     from chimerac.runtime.sessions.speculation import Speculation
 
 
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 @click.option("--spans", metavar="FILE", help="A bank of spans to guess from, of `chimerac spans mine`.")
 @click.option("--chat", is_flag=True, help="Answer messages, as the model's chat template puts them.")
 @click.option("--system", metavar="TEXT", help="With --chat: what the system says before the first message.")
-@click.option("--stats", is_flag=True, help="Print how likely the answer was and what guesses did, to standard error.")
+@click.option("--stats", is_flag=True, help="Print how likely the answer was, and what guesses did, to standard error.")
 @click.option("--no-refuse", is_flag=True, help="Give answers that are too unlikely for the bundle, too.")
 @click.option("--tokens", "show_tokens", is_flag=True, help="Print token numbers, one JSON list, in place of text.")
 def run(
@@ -100,11 +101,23 @@ def run(
     if stats:
         say(_stats(answer.speculation, len(answer.tokens)), err=True)
         say(_likelihood(answer), err=True)
+        for line in _diagnosed(answer.diagnostics):
+            say(line, err=True)
 
 
 def _likelihood(answer: Answer) -> str:
     right = "" if answer.probability is None else f"; right with a probability of {answer.probability:.1%}"
     return f"log probability {answer.score:.3f}{right}{', which is refused' if answer.refused else ''}"
+
+
+def _diagnosed(found: Diagnostics) -> Iterator[str]:
+    """Of a bundle with a valve, and of a text that leaves something open."""
+    if any(found.levels.values()):
+        tokens = ", ".join(f"{count} {level}" for level, count in found.levels.items())
+        yield f"tokens by level: {tokens}; {found.entropy:.2f} bits where the valve looked last"
+    if found.depth:
+        counts = ", ".join(f"{count} {name}" for name, count in found.obligations.items())
+        yield f"open: {counts}; pressure {found.pressure:.3f}"
 
 
 def _stats(found: Speculation, tokens: int) -> str:

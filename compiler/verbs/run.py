@@ -16,6 +16,7 @@ from chimerac.compiler.verbs.guessed import Guessed
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.reference.tokenizer import read_tokenizer
 from chimerac.runtime.sessions.conversation import ChatPiece, checked_messages
+from chimerac.runtime.sessions.diagnostics import Diagnostics
 from chimerac.runtime.sessions.interface import FinishReason, Piece, Prompt
 from chimerac.runtime.sessions.speculation import Speculation
 
@@ -30,6 +31,7 @@ class Answer:
         tokens: their ids, without those of the prompt.
         finish_reason: "stop" where the model or the grammar ended it, "length" where ``max_tokens`` did.
         speculation: what guessing tokens did for it.
+        diagnostics: levels of the entropy valve, and what is open in the text.
         score: the sum of its tokens' log probabilities, where it was counted: with ``score``, by a bundle that refuses.
         probability: what the bundle's ``refusal`` makes of it: that the answer is right.
         refused: whether that was too little, and the text is the bundle's refusal.
@@ -39,6 +41,7 @@ class Answer:
     tokens: tuple[int, ...]
     finish_reason: FinishReason | None
     speculation: Speculation = field(default_factory=Speculation)
+    diagnostics: Diagnostics = field(default_factory=Diagnostics)
     score: float | None = None
     probability: float | None = None
     refused: bool = False
@@ -113,6 +116,7 @@ def run(
             tuple(session.tokens()),
             session.finish_reason,
             session.speculation(),
+            session.diagnostics(),
             session.score,
             session.probability,
             session.refused,

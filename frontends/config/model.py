@@ -121,7 +121,7 @@ class ModelConfig:
     grammar: Grammar = key("Grammars.", factory=Grammar)
     semantic_memory: SemanticMemory = key("Hypervector memory.", factory=SemanticMemory, status="not yet")
     entropy_valve: EntropyValve = key("Computation by uncertainty.", factory=EntropyValve)
-    debt_ledger: DebtLedger = key("Open obligations.", factory=DebtLedger, status="not yet")
+    debt_ledger: DebtLedger = key("Open obligations.", factory=DebtLedger)
     self_evolution: SelfEvolution = key("Change while in use.", factory=SelfEvolution, status="not yet")
     braid_state: BraidState = key("State of a stream.", factory=BraidState, status="checked")
     modes: Modes = key("Modes of a session.", factory=Modes)

@@ -34,7 +34,7 @@ from chimerac.runtime.bundle_format.container import (
     write_container,
 )
 from chimerac.runtime.bundle_format.entries import AXIS, CallRecord, CallTest, Entry, Port
-from chimerac.runtime.bundle_format.generation import NO_VALVE, Generation, Valve
+from chimerac.runtime.bundle_format.generation import NO_LEDGER, NO_VALVE, OBLIGATIONS, Generation, Ledger, Valve
 from chimerac.runtime.bundle_format.manifest import (
     ACTIVE,
     FILE_ROLES,
@@ -92,7 +92,9 @@ __all__ = [
     "MANIFEST_NAME",
     "MANIFEST_SCHEMA",
     "NATIVE_DIRECTORY",
+    "NO_LEDGER",
     "NO_VALVE",
+    "OBLIGATIONS",
     "PAGE_DIRECTORY",
     "PAGE_FILES",
     "POSIX_SOURCES",
@@ -114,6 +116,7 @@ __all__ = [
     "Entry",
     "FileEntry",
     "Generation",
+    "Ledger",
     "Manifest",
     "Memory",
     "Port",

@@ -83,7 +83,9 @@ STATE_SECTIONS: Final[dict[str, tuple[str, int]]] = {
     "grammar": ("U32", 4),
     "grammar.place": ("U8", GRAMMAR_PLACE_BYTES),
 }
-SECTION_VALVE: Final = "valve"  #: I32[1], the last one: how far the level of the valve is below the high one, if it is
+SECTION_VALVE: Final = "valve"  #: I32[1], after all others: how far the level of the valve is below high, if it is
+SECTION_LEDGER: Final = "ledger"  #: U32[LEDGER_WORDS], the last one: open obligations of a generation that counts them
+LEDGER_WORDS: Final = 68
 SECTION_LOGITS: Final = "logits"  #: F32[vocabulary]
 STATE_PREFIX: Final = "state."  #: before the name of a recurrent state
 EXTRA_PREFIX: Final = "extra."  #: of sections that no continuation depends on

@@ -11,7 +11,7 @@ from chimerac.runtime.bundle_format.checked import count_of, list_of, need, obje
 
 _MODE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 #: What may count in the valve beside the entropy → its bit in ``chm_session_set_valve``.
-METRICS: Final = {"grammar_branching": 1}
+METRICS: Final = {"grammar_branching": 1, "debt_pressure": 2}
 MOST_BITS: Final = 64.0  #: of the valve's thresholds
 
 
@@ -35,6 +35,36 @@ class Valve:
         return (*self.thresholds, *self.loops, sum(METRICS[name] for name in self.metrics))
 
 
+#: Obligations that a ledger may count, in the order of their bits in ``chm_session_set_ledger``.
+OBLIGATIONS: Final = (
+    "close_bracket", "close_string", "close_fence", "end_json_object", "complete_sentence", "finish_list",
+)  # fmt: skip
+MOST_OUTSTANDING: Final = 64
+MOST_WEIGHT: Final = 65535
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What a text that follows a grammar has to close (docs/ledger.md).
+
+    Attributes:
+        obligations: what counts, of ``OBLIGATIONS``.
+        outstanding: most that are open, 0 to 64; sentences and lists are not counted beyond.
+        weight: what the ends of sentences and lists are favoured by at full pressure, in 1/256 nat, 0 to 65535.
+    """
+
+    obligations: tuple[str, ...]
+    outstanding: int = MOST_OUTSTANDING
+    weight: int = 0
+
+    @property
+    def numbers(self) -> tuple[int, int, int]:
+        """What ``chm_session_set_ledger`` takes."""
+        return sum(1 << OBLIGATIONS.index(name) for name in self.obligations), self.outstanding, self.weight
+
+
+#: In place of a ledger's numbers: there is none.
+NO_LEDGER: Final = (0, 0, 0)
 #: In place of a valve's numbers: there is none.
 NO_VALVE: Final = (0.0, 0.0, 0, 0, 0, 0)
 
@@ -53,6 +83,7 @@ class Generation:
     exit_threshold: float | None = None
     modes: Mapping[str, int] = field(default_factory=dict)
     valve: Valve | None = None
+    ledger: Ledger | None = None
 
     def options(self) -> dict[str, Any]:
         """The defaults that are there, by the name of the option."""
@@ -78,6 +109,10 @@ def generation_fields(generation: Generation) -> dict[str, Any]:
     if valve is not None:
         lists = {"thresholds": valve.thresholds, "loops": valve.loops, "metrics": valve.metrics}
         fields["valve"] = {name: list(values) for name, values in lists.items()}
+    ledger = generation.ledger
+    if ledger is not None:
+        numbers = {"outstanding": ledger.outstanding, "weight": ledger.weight}
+        fields["ledger"] = {"obligations": list(ledger.obligations), **numbers}
     return fields
 
 
@@ -99,7 +134,8 @@ def read_generation(value: object) -> Generation | None:
     for name, mode in modes.items():
         text_of(name, "the name of a mode", _MODE)
         loops[name] = _loops(object_of(mode, f"the mode {name}", {"loops"})["loops"], name)
-    return Generation(max_tokens=most, modes=loops, valve=_valve(row.get("valve")), **numbers)
+    valve, ledger = _valve(row.get("valve")), _ledger(row.get("ledger"))
+    return Generation(max_tokens=most, modes=loops, valve=valve, ledger=ledger, **numbers)
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
@@ -127,3 +163,17 @@ def _valve(value: object) -> Valve | None:
     known = len(set(metrics)) == len(metrics) and set(metrics) <= METRICS.keys()
     need(known, "valve.metrics has what is unknown, or stands twice")
     return Valve((bounds[0], bounds[1]), (low, medium, high), metrics)
+
+
+def _ledger(value: object) -> Ledger | None:
+    if value is None:
+        return None
+    row = object_of(value, "generation.ledger", {"obligations", "outstanding", "weight"})
+    names = tuple(text_of(name, "an obligation") for name in list_of(row["obligations"], "ledger.obligations"))
+    known = len(set(names)) == len(names) and set(names) <= set(OBLIGATIONS)
+    need(known and bool(names), "ledger.obligations are none, or have what is unknown, or stands twice")
+    outstanding = count_of(row["outstanding"], "ledger.outstanding")
+    need(outstanding <= MOST_OUTSTANDING, f"ledger.outstanding is more than {MOST_OUTSTANDING}")
+    weight = count_of(row["weight"], "ledger.weight")
+    need(weight <= MOST_WEIGHT, f"ledger.weight is more than {MOST_WEIGHT}")
+    return Ledger(names, outstanding, weight)

@@ -36,11 +36,13 @@ class GrammarPlace:
         identity: of the grammar's tables, 64 bits; 0 where the generation follows none.
         rhythm: tokens since the last sentence end, and since the last blank line.
         place: the configuration, as ``chm_grammar_save`` gives it.
+        ledger: the 68 numbers of open obligations (docs/ledger.md); None where there is no ledger.
     """
 
     identity: int = 0
     rhythm: tuple[int, int] = (0, 0)
     place: bytes = bytes(c.GRAMMAR_PLACE_BYTES)
+    ledger: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +132,7 @@ def state_bytes(form: StateForm, state: SequenceState) -> bytes:
         state.position, state.deepest, state.iterations, int(state.finished), state.remaining,
         len(state.history), len(state.pending), len(state.text),
     )  # fmt: skip
+    ledger = state.grammar.ledger
     words = np.array([identity & 0xFFFFFFFF, identity >> 32, *state.grammar.rhythm], np.uint32)
     sections = [
         array_section("sequence", np.array(numbers, np.int32)),
@@ -144,6 +147,7 @@ def state_bytes(form: StateForm, state: SequenceState) -> bytes:
             for name, array in ((name, state.states[name]) for name in form.shapes)
         ),
         *([array_section(c.SECTION_VALVE, np.array([state.lowered], np.int32))] if state.lowered else []),
+        *([array_section(c.SECTION_LEDGER, np.array(ledger, np.uint32))] if ledger is not None else []),
     ]
     return container_bytes(c.KIND_STATE, sections, {c.KEY_CONFIG: form.config_sha256, c.KEY_MODEL: form.model_sha256})
 
@@ -175,13 +179,14 @@ def parse_state(form: StateForm, data: bytes) -> SequenceState:
 
 
 def _check_sections(form: StateForm, container: Container) -> None:
-    wanted = form.sections(0) | {c.SECTION_VALVE: ("I32", (1,))}
+    optional: dict[str, tuple[str, tuple[int, ...]]]
+    optional = {c.SECTION_VALVE: ("I32", (1,)), c.SECTION_LEDGER: ("U32", (c.LEDGER_WORDS,))}
+    wanted = form.sections(0) | optional
     for name in container.sections:
         if name not in wanted and not name.startswith(c.EXTRA_PREFIX):
             raise BundleError("CHM405", f"snapshot: this runtime does not know section {name!r}")
     _check_shapes({name: wanted[name] for name in c.STATE_SECTIONS}, container)
-    if c.SECTION_VALVE in container.sections:
-        _check_shapes({c.SECTION_VALVE: wanted[c.SECTION_VALVE]}, container)
+    _check_shapes({name: wanted[name] for name in optional if name in container.sections}, container)
 
 
 def _check_shapes(wanted: Mapping[str, tuple[str, tuple[int, ...]]], container: Container) -> None:
@@ -206,7 +211,8 @@ def _sequence(form: StateForm, container: Container) -> SequenceState | None:
     pending = tuple(container.array("sequence.pending")[: numbers["n_pending"]].tolist())
     text = bytes(container.raw("sequence.text")[: numbers["n_text"]])
     lowered = int(container.array(c.SECTION_VALVE)[0]) if c.SECTION_VALVE in container.sections else 0
-    if not 0 <= lowered <= 2:
+    ledger = tuple(container.array(c.SECTION_LEDGER).tolist()) if c.SECTION_LEDGER in container.sections else None
+    if not 0 <= lowered <= 2 or not _may_be_owed(ledger):
         return None
     started = numbers["position"] > 0
     if numbers["position"] + len(pending) > form.context:
@@ -235,7 +241,7 @@ def _sequence(form: StateForm, container: Container) -> SequenceState | None:
         pending=pending,
         text=text,
         lowered=lowered,
-        grammar=GrammarPlace(high << 32 | low, (sentence, paragraph), bytes(container.raw("grammar.place"))),
+        grammar=GrammarPlace(high << 32 | low, (sentence, paragraph), bytes(container.raw("grammar.place")), ledger),
     )
 
 
@@ -253,6 +259,14 @@ def _may_be_held(state: NDArray[Any]) -> bool:
     if state.dtype == np.int8:
         return not (state == -128).any()
     return state.dtype != np.float16 or bool(np.isfinite(state).all())
+
+
+def _may_be_owed(ledger: tuple[int, ...] | None) -> bool:
+    """Whether a ledger has such numbers: nothing was opened after the last token."""
+    if ledger is None:
+        return True
+    tokens, sentence, found, line, *opened = ledger
+    return tokens <= MAX_REMAINING and line <= 4 and max(sentence, found, *opened) <= tokens
 
 
 def _is_part_of_a_character(text: bytes) -> bool:

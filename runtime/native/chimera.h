@@ -192,13 +192,27 @@ CHM_API float chm_session_score(const chm_session *session);
  * Three levels, a sequence begins with the high one. From medium_bits and high_bits of entropy on, where a block begins, the
  * next level may be gone up to. loops: the most of each level; those of the session are the most of all. All 0: no
  * valve, which sessions begin with. metrics: what counts beside the entropy. May change between any two calls; the level stays. */
-enum { CHM_VALVE_BRANCHING = 1 };
+enum { CHM_VALVE_BRANCHING = 1, CHM_VALVE_PRESSURE = 2 };
 CHM_API int32_t chm_session_set_valve(chm_session *session, float medium_bits, float high_bits, int32_t low_loops,
                                       int32_t medium_loops, int32_t high_loops, uint32_t metrics);
 /* The level that tokens are run with now: 0 low, 1 medium, 2 high. A part of the sequence, which snapshots hold. */
 CHM_API int32_t chm_session_level(const chm_session *session);
 /* The entropy in bits that the valve saw last; 0 before. */
 CHM_API float chm_session_entropy(const chm_session *session);
+/* Tokens since the last chm_session_begin_generation by the level that they are run with: low, medium, high; count is 3. */
+CHM_API int32_t chm_session_levels(chm_session *session, uint64_t *tokens, size_t count);
+
+/* The ledger of open obligations, docs/ledger.md: what the text of a generation with a grammar has to close. obligations: those
+ * that count, as bits in the order of the numbers of chm_session_ledger; 0: no ledger, which sessions begin with. outstanding:
+ * most that are open, 0 to 64; of sentences and lists none are counted beyond. weight: what the closers of these are
+ * favoured by in logits, in 1/256 nat, 0 to 65535, times the pressure. A ledger begins with a generation. */
+CHM_API int32_t chm_session_set_ledger(chm_session *session, uint32_t obligations, uint32_t outstanding, uint32_t weight);
+/* How many are open: brackets, strings, fences, objects and arrays, which are the frames of the place in the grammar;
+ * sentences; lists; and the pressure of them all, in 32640ths. count is 7. */
+#define CHM_OBLIGATIONS 6
+#define CHM_LEDGER_NUMBERS 7
+#define CHM_LEDGER_WHOLE 32640
+CHM_API int32_t chm_session_ledger(chm_session *session, uint32_t *numbers, size_t count);
 
 /* Speculation: several tokens are guessed and run in one pass, and those that would have been chosen anyway are taken, so
  * that tokens, logits and states are the same as without it, to the bit; docs/spans.md. Guesses are what followed the same

@@ -24,12 +24,14 @@ static void start_grammar(chm_session *session) {
   if (session->grammar) chm_configuration_start(session->grammar, &sequence->place);
 }
 
+bool chm_session_follows(const chm_session *session) {
+  return session->grammar && follows(session) && chm_configuration_valid(session->grammar, &session->sequence.place);
+}
+
 int32_t chm_session_complete(const chm_session *session) {
   if (!session) return 0;
   if (!session->grammar) return 1;
-  const chm_configuration *place = &session->sequence.place;
-  return follows(session) && chm_configuration_valid(session->grammar, place) &&
-         chm_configuration_complete(session->grammar, place);
+  return chm_session_follows(session) && chm_configuration_complete(session->grammar, &session->sequence.place);
 }
 
 /* ---- running tokens ---- */
@@ -187,6 +189,8 @@ static int32_t begin_generation(chm_session *session, int32_t max_tokens) {
   session->scored = session->scoring;
   session->score = 0.0f;
   start_grammar(session);
+  chm_ledger_start(session);
+  memset(session->valve.chosen, 0, sizeof session->valve.chosen);
   return CHM_OK;
 }
 
@@ -219,9 +223,10 @@ static int32_t sample(chm_session *session) {
   if (chm_valve_looks(session))
     session->valve.entropy = chm_entropy(logits, chm_model.vocab, excluded, session->mass, &session->valve.may_come);
   float all = session->scored ? chm_log_mass(logits, chm_model.vocab, excluded, session->mass) : 0.0f;
-  if (session->grammar && chm_soft_applies(session->grammar)) {
-    chm_soft_add(session->grammar, &sequence->rhythm, sequence->history, sequence->seen, logits, chm_model.vocab,
-                 session->mass);
+  chm_closing closing = session->grammar ? chm_ledger_closing(session) : (chm_closing){0, 0};
+  if (session->grammar && chm_soft_applies(session->grammar, closing)) {
+    chm_soft_add(session->grammar, &sequence->rhythm, closing, sequence->history, sequence->seen, logits,
+                 chm_model.vocab, session->mass);
     logits = session->mass;
   }
   uint32_t n_history = sequence->seen < CHM_HISTORY_TOKENS ? sequence->seen : CHM_HISTORY_TOKENS;
@@ -271,7 +276,9 @@ static int32_t generate(chm_session *session, int32_t *token) {
     if (!chm_configuration_accept(session->grammar, &sequence->place, chosen))
       return chm_fail(CHM_ERROR_GRAMMAR, "the grammar's masks and tables differ for token %d", (int64_t)chosen);
     chm_soft_count(session->grammar, &sequence->rhythm, chosen);
+    chm_ledger_take(session, chosen);
   }
+  chm_valve_count(session);
   *token = sequence->pending[sequence->n_pending++] = chosen;
   remember(session, chosen);
   --sequence->remaining;

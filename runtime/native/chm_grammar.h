@@ -163,6 +163,7 @@ typedef struct chm_walker {
   bool bottom;                               /* the end of the stack was met */
   bool space;                                /* whitespace so far was looked at */
   bool unique;                               /* some other thing mattered */
+  uint32_t kept;                             /* start frames under the place that was stored last */
 } chm_walker;
 
 typedef struct chm_memo {
@@ -227,7 +228,7 @@ void chm_walk_trie(chm_grammar *grammar, const uint32_t *nodes, uint32_t count, 
 /* Take the rise of an accepted token into account. */
 void chm_walk_note_rise(chm_grammar *grammar, const chm_cursor *at);
 int64_t chm_walk_closing(const chm_grammar *grammar, const chm_cursor *at);
-void chm_walk_store(const chm_grammar *grammar, const chm_cursor *at, chm_configuration *to);
+void chm_walk_store(chm_grammar *grammar, const chm_cursor *at, chm_configuration *to);
 
 void chm_configuration_start(const chm_grammar *grammar, chm_configuration *to);
 bool chm_configuration_valid(const chm_grammar *grammar, const chm_configuration *it);
@@ -259,11 +260,21 @@ typedef struct chm_rhythm {
   uint32_t sentence, paragraph;
 } chm_rhythm;
 
+#define CHM_SOFT_MOST 512 /* of a weight, in 1/256 nat */
+#define CHM_SOFT_SENTENCE_END 1u
+#define CHM_SOFT_BLANK_LINE 2u
+#define CHM_SOFT_STRUCTURE 8u
+
+/* What the ledger adds to ends of sentences and to blank lines, in 1/256 nat. */
+typedef struct chm_closing {
+  int32_t sentence, paragraph;
+} chm_closing;
+
 /* Whether logits are to be changed at all. */
-bool chm_soft_applies(const chm_grammar *grammar);
+bool chm_soft_applies(const chm_grammar *grammar, chm_closing closing);
 /* logits plus the weights; history[n_history]: the last tokens, oldest first from index start on, around. */
-void chm_soft_add(const chm_grammar *grammar, const chm_rhythm *rhythm, const int32_t *history, uint32_t seen,
-                  const float *logits, int32_t vocab, float *out);
+void chm_soft_add(const chm_grammar *grammar, const chm_rhythm *rhythm, chm_closing closing, const int32_t *history,
+                  uint32_t seen, const float *logits, int32_t vocab, float *out);
 void chm_soft_count(const chm_grammar *grammar, chm_rhythm *rhythm, int32_t token);
 
 #endif

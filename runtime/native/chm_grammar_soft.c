@@ -1,10 +1,10 @@
 /* Weights of prose: small biases of logits, in 1/256 nat, that never forbid a token; docs/fstpack.md, section 5. */
 #include "chm_grammar.h"
 
-#define MOST 512
-#define SENTENCE_END 1u
-#define BLANK_LINE 2u
-#define STRUCTURE 8u
+#define MOST CHM_SOFT_MOST
+#define SENTENCE_END CHM_SOFT_SENTENCE_END
+#define BLANK_LINE CHM_SOFT_BLANK_LINE
+#define STRUCTURE CHM_SOFT_STRUCTURE
 #define COUNTED_MOST 65535u
 
 static uint32_t switches(const chm_grammar *grammar) {
@@ -14,7 +14,9 @@ static uint32_t switches(const chm_grammar *grammar) {
              : 0;
 }
 
-bool chm_soft_applies(const chm_grammar *grammar) { return switches(grammar) != 0; }
+bool chm_soft_applies(const chm_grammar *grammar, chm_closing closing) {
+  return switches(grammar) || closing.sentence || closing.paragraph;
+}
 
 /* slope * (n - calm), at least 0 and at most MOST */
 static int32_t growing(uint32_t n, uint32_t calm, uint32_t slope) {
@@ -24,12 +26,12 @@ static int32_t growing(uint32_t n, uint32_t calm, uint32_t slope) {
 
 static float biased(float logit, int32_t weight) { return logit + (float)weight * 0x1p-8f; }
 
-void chm_soft_add(const chm_grammar *grammar, const chm_rhythm *rhythm, const int32_t *history, uint32_t seen,
-                  const float *logits, int32_t vocab, float *out) {
+void chm_soft_add(const chm_grammar *grammar, const chm_rhythm *rhythm, chm_closing closing, const int32_t *history,
+                  uint32_t seen, const float *logits, int32_t vocab, float *out) {
   const chm_vocabulary *v = grammar->vocabulary;
   uint32_t on = switches(grammar), count = v->count < (uint32_t)vocab ? v->count : (uint32_t)vocab;
-  int32_t sentence = on & CHM_GRAMMAR_RHYTHM ? growing(rhythm->sentence, 24, 16) : 0;
-  int32_t paragraph = on & CHM_GRAMMAR_PARAGRAPH ? growing(rhythm->paragraph, 120, 4) : 0;
+  int32_t sentence = closing.sentence + (on & CHM_GRAMMAR_RHYTHM ? growing(rhythm->sentence, 24, 16) : 0);
+  int32_t paragraph = closing.paragraph + (on & CHM_GRAMMAR_PARAGRAPH ? growing(rhythm->paragraph, 120, 4) : 0);
   memcpy(out, logits, (size_t)vocab * 4);
   /* the tokens that followed the last one, each with how often: no more than the window has */
   int32_t followers[CHM_HISTORY_TOKENS];

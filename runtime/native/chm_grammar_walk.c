@@ -293,15 +293,18 @@ void chm_walk_trie(chm_grammar *grammar, const uint32_t *nodes, uint32_t count, 
   }
 }
 
-void chm_walk_store(const chm_grammar *grammar, const chm_cursor *at, chm_configuration *to) {
+void chm_walk_store(chm_grammar *grammar, const chm_cursor *at, chm_configuration *to) {
   memset(to, 0, sizeof *to);
   to->state = at->state;
   to->count = at->count;
   to->space = at->space;
   to->depth = at->depth;
+  chm_walker *w = &grammar->walker;
   uint32_t link = at->top;
-  for (uint32_t i = at->depth; i-- > 0; link = grammar->walker.links[link].parent) {
-    const chm_link *it = &grammar->walker.links[link];
+  w->kept = 0;
+  for (uint32_t i = at->depth; i-- > 0; link = w->links[link].parent) {
+    const chm_link *it = &w->links[link];
+    if (link <= w->base && link > w->kept) w->kept = link;
     to->frames[i].state = it->state;
     to->frames[i].count = it->count;
     to->frames[i].kind = (uint8_t)grammar->automaton.state[4u * it->state + 3];
@@ -368,6 +371,7 @@ bool chm_configuration_accept(chm_grammar *grammar, chm_configuration *it, int32
   if (!bytes) {
     if (!is_end_token(tokenizer, token) || !chm_configuration_complete(grammar, it)) return false;
     it->finished = 1;
+    grammar->walker.kept = it->depth;
     return true;
   }
   chm_walk_start(grammar, it);

@@ -35,6 +35,7 @@ extern const chm_run_mode chm_run_modes[];
 extern const float chm_run_valve_bits[2];
 extern const int32_t chm_run_valve_loops[3];
 extern const uint32_t chm_run_valve_metrics;
+extern const uint32_t chm_run_ledger[3]; /* as of chm_session_set_ledger; zeros: it has none */
 
 /* The text in place of an answer of the default grammar whose probability e^(score / temperature) is below the threshold; NULL:
  * none is refused. */
@@ -317,6 +318,7 @@ static int32_t apply_all(const settings *s) {
   if (!status && !s->no_valve)
     status = chm_session_set_valve(session, chm_run_valve_bits[0], chm_run_valve_bits[1], chm_run_valve_loops[0],
                                    chm_run_valve_loops[1], chm_run_valve_loops[2], chm_run_valve_metrics);
+  if (!status) status = chm_session_set_ledger(session, chm_run_ledger[0], chm_run_ledger[1], chm_run_ledger[2]);
   if (!status && s->no_speculation) status = chm_session_set_speculation(session, 0);
   return status ? status : use_grammar(s->grammar);
 }
@@ -628,6 +630,31 @@ static int32_t serve_valve(char *line) {
   return status;
 }
 
+/* ledger OBLIGATIONS OUTSTANDING WEIGHT, as of chm_session_set_ledger */
+static int32_t serve_ledger(char *line) {
+  int32_t numbers[3];
+  for (int i = 0; i < 3; ++i)
+    if (!read_i32(next_word(&line), &numbers[i])) return BAD_REQUEST;
+  int32_t status = chm_session_set_ledger(session, (uint32_t)numbers[0], (uint32_t)numbers[1], (uint32_t)numbers[2]);
+  if (!status) printf("ok");
+  return status;
+}
+
+/* The level, the entropy as the bits of a float32, tokens by level, and the numbers of the ledger. */
+static int32_t serve_diagnostics(void) {
+  uint64_t levels[3];
+  uint32_t ledger[CHM_LEDGER_NUMBERS], bits;
+  float entropy = chm_session_entropy(session);
+  int32_t status = chm_session_levels(session, levels, 3);
+  if (!status) status = chm_session_ledger(session, ledger, CHM_LEDGER_NUMBERS);
+  if (status) return status;
+  memcpy(&bits, &entropy, sizeof bits);
+  printf("ok %d %u", (int)chm_session_level(session), (unsigned)bits);
+  for (int i = 0; i < 3; ++i) printf(" %llu", (unsigned long long)levels[i]);
+  for (int i = 0; i < CHM_LEDGER_NUMBERS; ++i) printf(" %u", (unsigned)ledger[i]);
+  return CHM_OK;
+}
+
 /* scoring ON, as of chm_session_set_scoring */
 static int32_t serve_scoring(char *line) {
   int32_t on;
@@ -665,6 +692,8 @@ static int32_t serve_one(char *line) {
   else if (!strcmp(request, "speculates")) printf("ok %d", (int)chm_speculates());
   else if (!strcmp(request, "speculation")) status = serve_speculation(line);
   else if (!strcmp(request, "valve")) status = serve_valve(line);
+  else if (!strcmp(request, "ledger")) status = serve_ledger(line);
+  else if (!strcmp(request, "diagnostics")) status = serve_diagnostics();
   else if (!strcmp(request, "scoring")) status = serve_scoring(line);
   else if (!strcmp(request, "score")) status = serve_score();
   else if (!strcmp(request, "call")) status = serve_call(line);

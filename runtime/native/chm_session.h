@@ -5,6 +5,20 @@
 
 #include "chm_grammar.h"
 
+/* What is open in the text of a generation; docs/ledger.md. */
+typedef struct chm_ledger {
+  uint32_t on;                 /* 1 where there is a ledger */
+  uint32_t tokens;             /* of the generation */
+  uint32_t sentence, list;     /* number of the token that opened it, 0 where there is none */
+  uint32_t line;               /* how the line begins */
+  uint32_t opened[CHM_FRAMES]; /* [depth of the place] numbers of the tokens that opened its frames */
+} chm_ledger;
+
+typedef struct chm_ledger_settings {
+  uint32_t obligations; /* bits of chimera.h; 0: there is no ledger */
+  uint32_t outstanding, weight;
+} chm_ledger_settings;
+
 /* What a snapshot keeps besides state and logits. */
 typedef struct chm_sequence {
   int32_t position;   /* tokens that were run */
@@ -21,6 +35,7 @@ typedef struct chm_sequence {
   uint32_t grammar[2]; /* identity of the generation's grammar, low half first; 0 without */
   chm_rhythm rhythm;
   chm_configuration place; /* of the generation in the grammar */
+  chm_ledger ledger;
 } chm_sequence;
 
 typedef struct chm_spans chm_spans; /* chm_spans.h */
@@ -34,6 +49,7 @@ typedef struct chm_valve {
   uint32_t metrics;
   float entropy; /* in bits, where the valve looked last */
   int32_t may_come; /* tokens, there */
+  uint64_t chosen[CHM_LEVELS]; /* tokens of the last generation by the level they are run with */
 } chm_valve;
 
 struct chm_session {
@@ -51,6 +67,7 @@ struct chm_session {
   int32_t loops;
   float exit_threshold;
   chm_valve valve;
+  chm_ledger_settings ledger; /* of the generations that begin from now on, and of what weighs */
   chm_sampling sampling;
   int32_t stop_tokens[CHM_MAX_STOP_TOKENS];
   uint32_t n_stop_tokens;
@@ -103,6 +120,22 @@ int32_t chm_session_settle(chm_session *session);
 /* In a call: have the logits after the last token that was run. */
 void chm_session_answer(chm_session *session);
 
+/* Whether the generation follows the session's grammar, whose place it is in. */
+bool chm_session_follows(const chm_session *session);
+
+/* ---- chm_ledger.c ---- */
+
+/* In a call: the ledger of a generation that begins. */
+void chm_ledger_start(chm_session *session);
+/* In a call, after the grammar has accepted a token. */
+void chm_ledger_take(chm_session *session, int32_t token);
+/* Whether the numbers can be those of a ledger. */
+bool chm_ledger_valid(const chm_ledger *ledger);
+/* From 0 to 1. */
+float chm_ledger_pressure(const chm_session *session);
+/* The weights of what closes soft obligations. */
+chm_closing chm_ledger_closing(const chm_session *session);
+
 /* ---- chm_valve.c ---- */
 
 /* Most loop iterations of what is run now. */
@@ -112,6 +145,8 @@ bool chm_valve_looks(const chm_session *session);
 /* In a call, before such a token is taken: the level of its block, from the entropy that was seen, or of a token that is forced.
  * What was chosen before and not run yet is run first if the level changes. */
 int32_t chm_valve_turn(chm_session *session, bool forced);
+/* In a call: a token was chosen. */
+void chm_valve_count(chm_session *session);
 
 /* ---- chm_state.c ---- */
 

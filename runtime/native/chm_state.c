@@ -8,6 +8,7 @@
 
 CHM_COLD_BEGIN
 
+#define CHM_LEDGER_WORDS (sizeof(chm_ledger) / 4 - 1) /* without its switch */
 #define SPARE_SECTIONS 64u /* that a snapshot may have beyond those of the model */
 
 typedef uint8_t chm_type_U8;
@@ -19,6 +20,8 @@ typedef uint32_t chm_type_U32;
 typedef struct chm_stored {
   CHM_STATE_SECTIONS(CHM_FIELD)
   int32_t lowered[1];
+  uint32_t ledger[CHM_LEDGER_WORDS];
+  bool has_ledger;
 } chm_stored;
 #undef CHM_FIELD
 
@@ -31,7 +34,9 @@ static const struct {
 } fixed[] = {CHM_STATE_SECTIONS(CHM_ROW)};
 #undef CHM_ROW
 #define LOGITS ((uint32_t)(sizeof fixed / sizeof *fixed)) /* number of the section; those of the states come after it */
-#define VALVE (LOGITS + 1 + (uint32_t)chm_model.n_states) /* the last one, which is there where the level is not the high one */
+#define VALVE (LOGITS + 1 + (uint32_t)chm_model.n_states) /* which is there where the level is not the high one */
+#define LEDGER (VALVE + 1) /* where there is one; ITEMS is after the last */
+#define ITEMS (LEDGER + 1)
 
 _Static_assert(sizeof(chm_configuration) == CHM_GRAMMAR_PLACE_BYTES, "a place in a grammar is stored as it is");
 
@@ -51,10 +56,15 @@ typedef struct chm_item {
   chm_rows rows;  /* where they are in data */
 } chm_item;
 
-static uint32_t count_items(int32_t lowered) { return VALVE + (lowered != 0); }
+/* Whether a snapshot has an item. */
+static bool has_item(const chm_stored *stored, uint32_t index) {
+  return index == VALVE ? stored->lowered[0] != 0 : index != LEDGER || stored->has_ledger;
+}
 
-static int32_t lowered_of(const chm_session *session) {
-  return __atomic_load_n(&session->sequence.lowered, __ATOMIC_RELAXED);
+/* What the sections depend on; another call may be running. */
+static void load_switches(const chm_session *session, chm_stored *stored) {
+  stored->lowered[0] = __atomic_load_n(&session->sequence.lowered, __ATOMIC_RELAXED);
+  stored->has_ledger = __atomic_load_n(&session->sequence.ledger.on, __ATOMIC_RELAXED) != 0;
 }
 
 static size_t text_bytes(const char *text) {
@@ -89,12 +99,13 @@ static void write_shape(const char *shape, const chm_cache_desc *cache, int32_t 
 
 /* The item of a sequence at a position. */
 static void describe(const chm_session *session, chm_stored *stored, int32_t position, uint32_t index, chm_item *item) {
-  if (index == VALVE) {
-    write_name("", CHM_SECTION_VALVE, item->name);
-    item->dtype = "I32";
-    chm_decimal(1, item->shape);
-    item->data = (uint8_t *)stored->lowered;
-    item->bytes = sizeof stored->lowered;
+  if (index >= VALVE) {
+    bool valve = index == VALVE;
+    write_name("", valve ? CHM_SECTION_VALVE : CHM_SECTION_LEDGER, item->name);
+    item->dtype = valve ? "I32" : "U32";
+    chm_decimal(valve ? 1 : CHM_LEDGER_WORDS, item->shape);
+    item->data = valve ? (uint8_t *)stored->lowered : (uint8_t *)stored->ledger;
+    item->bytes = valve ? sizeof stored->lowered : sizeof stored->ledger;
     item->rows = (chm_rows){1, item->bytes, item->bytes};
     return;
   }
@@ -126,7 +137,7 @@ bool chm_state_names(void) {
   return true;
 }
 
-uint64_t chm_state_table_bytes(void) { return chm_container_bytes(2 * (count_items(1) + SPARE_SECTIONS)); }
+uint64_t chm_state_table_bytes(void) { return chm_container_bytes(2 * (ITEMS + SPARE_SECTIONS)); }
 
 /* ---- the sequence ---- */
 
@@ -150,6 +161,8 @@ static void store(const chm_sequence *sequence, chm_stored *stored) {
   stored->grammar[3] = sequence->rhythm.paragraph;
   memcpy(stored->place, &sequence->place, sizeof stored->place);
   stored->lowered[0] = sequence->lowered;
+  stored->has_ledger = sequence->ledger.on != 0;
+  memcpy(stored->ledger, &sequence->ledger.tokens, sizeof stored->ledger);
 }
 
 static bool are_tokens(const int32_t *tokens, int32_t count) {
@@ -158,9 +171,16 @@ static bool are_tokens(const int32_t *tokens, int32_t count) {
   return true;
 }
 
+static chm_ledger ledger_of(const chm_stored *stored) {
+  chm_ledger ledger = {.on = stored->has_ledger};
+  if (ledger.on) memcpy(&ledger.tokens, stored->ledger, sizeof stored->ledger);
+  return ledger;
+}
+
 /* The place in a grammar is checked when it is used, because the grammar is known only then. */
 static bool is_valid(const chm_stored *stored) {
   const int32_t *s = stored->sequence;
+  chm_ledger ledger = ledger_of(stored);
   chm_utf8 decoder = {{0}, 0};
   uint8_t text[16];
   return s[POSITION] >= 0 && s[DEEPEST] >= 0 && s[DEEPEST] <= chm_model.max_loops &&
@@ -169,7 +189,7 @@ static bool is_valid(const chm_stored *stored) {
          s[N_HISTORY] <= (int32_t)CHM_HISTORY_TOKENS && are_tokens(stored->history, s[N_HISTORY]) && s[N_PENDING] >= 0 &&
          s[N_PENDING] <= (int32_t)CHM_MAX_PENDING && (s[POSITION] || !s[N_PENDING]) &&
          are_tokens(stored->pending, s[N_PENDING]) && s[N_TEXT] >= 0 && s[N_TEXT] <= 3 &&
-         stored->lowered[0] >= 0 && stored->lowered[0] < CHM_LEVELS &&
+         stored->lowered[0] >= 0 && stored->lowered[0] < CHM_LEVELS && chm_ledger_valid(&ledger) &&
          (!chm_model.context || s[POSITION] <= chm_model.context - s[N_PENDING]) &&
          chm_utf8_push(&decoder, stored->text, (size_t)s[N_TEXT], text) == 0 && decoder.count == (uint32_t)s[N_TEXT];
 }
@@ -192,6 +212,7 @@ static void load(const chm_stored *stored, chm_sequence *sequence) {
   sequence->rhythm = (chm_rhythm){stored->grammar[2], stored->grammar[3]};
   memcpy(&sequence->place, stored->place, sizeof sequence->place);
   sequence->lowered = stored->lowered[0];
+  sequence->ledger = ledger_of(stored);
 }
 
 /* ---- writing ---- */
@@ -265,7 +286,8 @@ static void put_tensor(chm_out *out, const char *name, const char *dtype, const 
 static void put_tensors(chm_out *out, const chm_session *session, chm_stored *stored, int32_t position) {
   uint64_t offset = 0, pads = 0;
   chm_item item;
-  for (uint32_t i = 0; i < count_items(stored->lowered[0]); ++i) {
+  for (uint32_t i = 0; i < ITEMS; ++i) {
+    if (!has_item(stored, i)) continue;
     uint64_t gap = gap_at(offset);
     if (gap) {
       char number[CHM_DECIMAL];
@@ -298,7 +320,8 @@ static void put_header(chm_out *out, const chm_session *session, chm_stored *sto
   put_text(out, chm_model.model_sha256);
   put_text(out, "\",\"" CHM_KEY_SECTIONS "\":\"{");
   uint64_t offset = 0;
-  for (uint32_t i = 0; i < count_items(stored->lowered[0]); ++i) {
+  for (uint32_t i = 0; i < ITEMS; ++i) {
+    if (!has_item(stored, i)) continue;
     describe(session, stored, position, i, &item);
     offset += gap_at(offset);
     if (i) put_text(out, ",");
@@ -325,8 +348,9 @@ size_t chm_session_snapshot_bytes(const chm_session *session) {
   chm_item item;
   uint64_t offset = 0;
   int32_t position = chm_session_position(session); /* once, like the next: a call may be running */
-  stored.lowered[0] = lowered_of(session);
-  for (uint32_t i = 0; i < count_items(stored.lowered[0]); ++i) {
+  load_switches(session, &stored);
+  for (uint32_t i = 0; i < ITEMS; ++i) {
+    if (!has_item(&stored, i)) continue;
     describe(session, &stored, position, i, &item);
     offset += gap_at(offset) + item.bytes;
   }
@@ -342,7 +366,8 @@ static void write_snapshot(const chm_session *session, void *snapshot) {
   uint8_t *file = snapshot, *data = file + start;
   memcpy(file, &length, sizeof length);
   memset(file + 8, ' ', (size_t)length);
-  for (uint32_t i = 0; i < count_items(stored.lowered[0]); ++i) {
+  for (uint32_t i = 0; i < ITEMS; ++i) {
+    if (!has_item(&stored, i)) continue;
     uint64_t gap = gap_at(offset);
     memset(data + offset, 0, (size_t)gap);
     describe(session, &stored, position, i, &item);
@@ -394,7 +419,7 @@ static bool is_shape(const uint8_t *found, size_t bytes, const char *expected) {
 
 static bool is_item(const chm_session *session, chm_stored *stored, const chm_entry *entry) {
   chm_item item;
-  for (uint32_t i = 0; i < count_items(1); ++i) {
+  for (uint32_t i = 0; i < ITEMS; ++i) {
     describe(session, stored, 0, i, &item);
     if (is_text(entry->name, entry->name_bytes, item.name)) return true;
   }
@@ -448,9 +473,11 @@ static int32_t restore(chm_session *session, const chm_container *container) {
     status = find_item(container, &item, &data);
     if (!status) memcpy(item.data, data, (size_t)item.bytes);
   }
-  describe(session, &stored, 0, VALVE, &item);
   stored.lowered[0] = 0;
-  if (!status && chm_container_find(container, item.name)) {
+  stored.has_ledger = chm_container_find(container, CHM_SECTION_LEDGER) != NULL;
+  for (uint32_t i = VALVE; i < ITEMS; ++i) {
+    describe(session, &stored, 0, i, &item);
+    if (status || !chm_container_find(container, item.name)) continue;
     status = find_item(container, &item, &data);
     if (!status) memcpy(item.data, data, (size_t)item.bytes);
   }

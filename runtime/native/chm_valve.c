@@ -9,6 +9,7 @@
 #define CALM 0.1f        /* bits below the bound of a level that it is kept */
 #define WEIGHT 0.5f      /* of the metrics */
 #define BRANCHING CHM_VALVE_BRANCHING
+#define PRESSURE CHM_VALVE_PRESSURE
 
 static int32_t level_of(const chm_session *session) { return CHM_LEVEL_HIGH - session->sequence.lowered; }
 
@@ -27,9 +28,16 @@ bool chm_valve_looks(const chm_session *session) {
 /* How uncertain it is, in bits: the entropy, and up to a quarter more or less for what else is measured. */
 static float uncertainty(const chm_session *session) {
   const chm_valve *valve = &session->valve;
-  if (!(valve->metrics & BRANCHING)) return valve->entropy;
-  float part = chm_log((float)valve->may_come + 1.0f) / chm_log((float)chm_model.vocab);
-  return valve->entropy + WEIGHT * (chm_min(part, 1.0f) - 0.5f);
+  float sum = 0.0f, count = 0.0f;
+  if (valve->metrics & BRANCHING) {
+    sum = chm_min(chm_log((float)valve->may_come + 1.0f) / chm_log((float)chm_model.vocab), 1.0f);
+    count = 1.0f;
+  }
+  if (valve->metrics & PRESSURE) {
+    sum += chm_ledger_pressure(session);
+    count += 1.0f;
+  }
+  return count > 0.0f ? valve->entropy + WEIGHT * (sum / count - 0.5f) : valve->entropy;
 }
 
 int32_t chm_valve_turn(chm_session *session, bool forced) {
@@ -59,7 +67,7 @@ int32_t chm_session_set_valve(chm_session *session, float medium_bits, float hig
     status = chm_fail(CHM_ERROR_ARGUMENT, "a level of the valve has no loops");
   else if (!(medium_bits >= 0.0f && high_bits >= medium_bits && high_bits <= FLT_MAX))
     status = chm_fail(CHM_ERROR_ARGUMENT, "the bounds of the valve's levels are not in order");
-  else if (metrics & ~(uint32_t)BRANCHING)
+  else if (metrics & ~(uint32_t)(BRANCHING | PRESSURE))
     status = chm_fail(CHM_ERROR_ARGUMENT, "a metric of the valve is unknown");
   else {
     chm_spans_commit(session); /* with the iterations that it was verified with */
@@ -68,6 +76,18 @@ int32_t chm_session_set_valve(chm_session *session, float medium_bits, float hig
                                  .metrics = metrics};
   }
   return chm_session_leave(session, status);
+}
+
+void chm_valve_count(chm_session *session) {
+  if (session->valve.loops[0]) ++session->valve.chosen[level_of(session)];
+}
+
+int32_t chm_session_levels(chm_session *session, uint64_t *tokens, size_t count) {
+  if (!tokens || count != CHM_LEVELS) return chm_fail(CHM_ERROR_ARGUMENT, "the valve has %u levels", (uint64_t)CHM_LEVELS);
+  int32_t status = chm_session_enter(session);
+  if (status) return status;
+  memcpy(tokens, session->valve.chosen, sizeof session->valve.chosen);
+  return chm_session_leave(session, CHM_OK);
 }
 
 int32_t chm_session_level(const chm_session *session) {

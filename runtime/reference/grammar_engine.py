@@ -52,6 +52,11 @@ class GrammarState:
     space: int = 0
     frames: tuple[Frame, ...] = ()
 
+    def kept_in(self, after: GrammarState) -> int:
+        """How many of the frames are still there after some bytes; one that was opened anew is another one."""
+        pairs = list(zip(self.frames, after.frames, strict=False))
+        return next((k for k, (old, new) in enumerate(pairs) if old is not new), len(pairs))
+
 
 @dataclass
 class GrammarEngine:
@@ -98,6 +103,10 @@ class GrammarEngine:
         frames = (struct.pack("<HHB11x", state, count, self._info[state][3]) for state, count in at.frames)
         head = struct.pack("<HHBB?x", at.state, at.count, at.space, len(at.frames), finished)
         return b"".join((head, *frames)).ljust(GRAMMAR_PLACE_BYTES, b"\0")
+
+    def kinds(self, at: GrammarState) -> list[int]:
+        """What is open: the kinds of the frames, outermost first."""
+        return [self._info[state][3] for state, _ in at.frames]
 
     # -- slots
 

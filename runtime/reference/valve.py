@@ -16,6 +16,7 @@ HIGH: Final = 2
 _CALM, _WEIGHT = F(0.1), F(0.5)
 _PER_NAT = F(1.4426950216293335)
 _LARGEST = F(3.4028235e38)
+_NONE = F(0)
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,19 @@ def look(logits: Floats, excluded: NDArray[np.bool_]) -> Look:
         return Look(max(F(nats * _PER_NAT), F(0)), int(allowed.sum()))
 
 
-def next_level(valve: Valve, level: int, seen: Look, vocabulary: int) -> int:
-    """The level of the block that begins, 0 low to 2 high, one step at most from the one before."""
-    bits = seen.entropy
+def next_level(valve: Valve, level: int, seen: Look, vocabulary: int, pressure: np.float32 = _NONE) -> int:
+    """The level of the block that begins, 0 low to 2 high, one step at most from the one before.
+
+    ``pressure`` is that of the ledger, 0 to 1.
+    """
+    bits, parts = seen.entropy, []
     if "grammar_branching" in valve.metrics:
-        part = F(_log(F(F(seen.count) + F(1))) / _log(F(vocabulary)))
-        bits = F(bits + F(_WEIGHT * F(min(part, F(1)) - F(0.5))))
+        parts.append(min(F(_log(F(F(seen.count) + F(1))) / _log(F(vocabulary))), F(1)))
+    if "debt_pressure" in valve.metrics:
+        parts.append(pressure)
+    if parts:
+        mean = F(F(sum(parts, F(0))) / F(len(parts)))
+        bits = F(bits + F(_WEIGHT * F(mean - F(0.5))))
     bounds = (F(0), F(valve.thresholds[0]), F(valve.thresholds[1]))
     if level < HIGH and bits >= bounds[level + 1]:
         return level + 1

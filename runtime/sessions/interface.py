@@ -22,10 +22,10 @@ from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import NO_GRAMMAR, OPTION_NAMES, PLAIN, GenerateOptions
 from chimerac.runtime.sessions.checks import Progress, check_has_text, check_has_tokens, check_same, checked_progress
 from chimerac.runtime.sessions.conversation import ChatPiece, Held, Parts, checked_messages
+from chimerac.runtime.sessions.diagnostics import Diagnosing
 from chimerac.runtime.sessions.guard import Generation, Guard
 from chimerac.runtime.sessions.named import NamedSession
 from chimerac.runtime.sessions.scoring import ScoringSession
-from chimerac.runtime.sessions.speculation import Speculating
 from chimerac.runtime.sessions.tensors import as_given_back, checked_inputs, entry_of
 
 Prompt = str | bytes | Sequence[int]  #: text, the bytes of a text, or token ids
@@ -47,7 +47,7 @@ class Piece:
         return self.text
 
 
-class Session(NamedSession, ScoringSession, Speculating, ABC):
+class Session(NamedSession, ScoringSession, Diagnosing, ABC):
     """An opened bundle with one sequence; close it, or use it in ``with``.
 
     A bundle of a language model runs tokens: ``generate``, ``prefill``, ``logits``. One of any other module is called

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from chimerac.runtime.bundle_format import Entry, Manifest, Port
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import GenerateOptions
+from chimerac.runtime.sessions.diagnostics import LEDGER_NUMBERS, LEVELS, Diagnostics
 from chimerac.runtime.sessions.native_bundle import NativeBundle, NativeFiles, close_shared, open_shared
 from chimerac.runtime.sessions.native_grammar import NativeGrammar, SessionGrammars
 from chimerac.runtime.sessions.native_library import NativeLibrary, Tensor
@@ -84,6 +85,8 @@ class NativeSession(SteppingSession):
         )
         if self._library.has_valve:
             call("chm_session_set_valve", session, *self._valve(options))
+        if self._library.has_ledger:
+            call("chm_session_set_ledger", session, *self._ledger())
         options.check_speculation(self._library.speculates)
         if self._library.speculates:
             call("chm_session_set_speculation", session, int(options.speculate is not False))
@@ -195,6 +198,16 @@ class NativeSession(SteppingSession):
             with self._guard.call():
                 self._library.call("chm_session_counters", self._session, counters, count)
         return Speculation.of(list(counters))
+
+    def _diagnostics(self, speculation: Speculation) -> Diagnostics:
+        library, session = self._library, self._session
+        if not library.has_ledger:
+            return Diagnostics(speculation=speculation)
+        levels, ledger = (ct.c_uint64 * len(LEVELS))(), (ct.c_uint32 * LEDGER_NUMBERS)()
+        library.call("chm_session_levels", session, levels, len(levels))
+        library.call("chm_session_ledger", session, ledger, len(ledger))
+        level, entropy = library.get("chm_session_level", session), library.get("chm_session_entropy", session)
+        return Diagnostics.of(level, entropy, list(levels), list(ledger), speculation)
 
     def _hash(self, name: str) -> str:
         value = ct.c_uint64()

@@ -157,6 +157,14 @@ _VALVE_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
 }
 
 
+#: The same, for the ledger of open obligations and what it came with.
+_LEDGER_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "chm_session_set_ledger": (_I32, (_PTR, _U32, _U32, _U32)),
+    "chm_session_ledger": (_I32, (_PTR, _PTR, _SIZE)),
+    "chm_session_levels": (_I32, (_PTR, _PTR, _SIZE)),
+}
+
+
 #: The same, for banks of spans.
 _BANK_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "chm_bank_open": (_I32, (_PTR, _PTR, _SIZE, _U32, _PTR, _PTR)),
@@ -205,6 +213,8 @@ class NativeLibrary:
             signatures |= _SCORE_SIGNATURES if self.scores else {}
             self.has_valve = hasattr(self._library, "chm_session_set_valve")
             signatures |= _VALVE_SIGNATURES if self.has_valve else {}
+            self.has_ledger = hasattr(self._library, "chm_session_set_ledger")
+            signatures |= _LEDGER_SIGNATURES if self.has_ledger else {}
             self.has_banks = hasattr(self._library, "chm_bank_open")
             signatures |= _BANK_SIGNATURES if self.has_banks else {}
             self.has_costs = hasattr(self._library, "chm_session_costs")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chimerac.runtime.bundle_format import SECTION_ALIGNMENT, Manifest, SelfTest, Valve
+from chimerac.runtime.bundle_format import OBLIGATIONS, SECTION_ALIGNMENT, Manifest, SelfTest, Valve
 from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.bundle_format.hashing import hash_words
 from chimerac.runtime.bundle_format.state import (
@@ -25,10 +25,12 @@ from chimerac.runtime.bundle_format.state import (
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import GenerateOptions
 from chimerac.runtime.reference.grammars import GrammarRun, PythonGrammars
+from chimerac.runtime.reference.ledger import Debts
 from chimerac.runtime.reference.sampler import log_probability, sample
 from chimerac.runtime.reference.tokenizer import StreamDecoder, Tokenizer, read_tokenizer
 from chimerac.runtime.reference.valve import FORCED, HIGH, Look, look, loops_at, next_level
 from chimerac.runtime.sessions.checks import NO_TEXT
+from chimerac.runtime.sessions.diagnostics import Diagnostics
 from chimerac.runtime.sessions.onnx_model import (
     ONNX_FUSED,
     first_line,
@@ -37,6 +39,7 @@ from chimerac.runtime.sessions.onnx_model import (
     open_model,
     read_interface,
 )
+from chimerac.runtime.sessions.speculation import Speculation
 from chimerac.runtime.sessions.stepping import SteppingSession
 
 #: How far below the best a token of the self-test may be in such a bundle, as a part of the range of the logits.
@@ -92,6 +95,7 @@ class OnnxSession(SteppingSession):
         self._grammars = PythonGrammars(self._tokenizer, grammars)
         self._loops, self._exit_threshold = self._interface.loops[0], 0.0
         self._valve_now: Valve | None = None
+        self._looked, self._levels = 0.0, [0, 0, 0]  # bits of entropy; tokens by level
         self._form = StateForm(
             manifest.config_sha256,
             manifest.model_sha256,
@@ -169,7 +173,9 @@ class OnnxSession(SteppingSession):
         if valve is None or (sequence.position + len(sequence.pending)) % self._interface.block:
             return
         seen: Look = FORCED if allowed is None else look(self._last_logits(), ~allowed)
-        lowered = HIGH - next_level(valve, HIGH - sequence.lowered, seen, self.vocab_size)
+        pressure = np.float32(0) if self._run_of_grammar is None else self._run_of_grammar.debts().fraction
+        self._looked = float(seen.entropy)
+        lowered = HIGH - next_level(valve, HIGH - sequence.lowered, seen, self.vocab_size, pressure)
         if lowered != sequence.lowered:
             self._settle()  # with the iterations of the block before
             self._sequence = replace(self._sequence, lowered=lowered)
@@ -214,7 +220,11 @@ class OnnxSession(SteppingSession):
         if engine is not None:
             self._grammars.set_words(engine, options)
             engine.check_slots()
-        self._chosen = None if engine is None else GrammarRun.begin(engine, options.max_tokens)
+        self._chosen = (
+            None
+            if engine is None
+            else GrammarRun.begin(engine, options.max_tokens, generation.ledger if generation else None)
+        )
         return 0 if engine is None else engine.closing(engine.start())
 
     def _begin(self, options: GenerateOptions) -> None:
@@ -222,6 +232,7 @@ class OnnxSession(SteppingSession):
             raise BundleError("CHM421", "nothing to continue: no token was run yet")
         self._sequence = replace(self._sequence, remaining=options.max_tokens, finished=False, grammar=GrammarPlace())
         self._options, self._run_of_grammar, self._sum = options, self._chosen, np.float32(0)
+        self._looked, self._levels = 0.0, [0, 0, 0]
 
     def _next(self) -> tuple[bool, int, str]:
         decoder, token = self._decoder, -1
@@ -277,6 +288,8 @@ class OnnxSession(SteppingSession):
         )
         if run is not None:
             run.accept(token)
+        if self._valve_now is not None:
+            self._levels[HIGH - sequence.lowered] += 1
         return token
 
     def _set(self, options: GenerateOptions) -> None:
@@ -302,6 +315,11 @@ class OnnxSession(SteppingSession):
         return self._text_tokenizer().encode(text, specials=specials, begins=begins)
 
     # ---- looking ----
+
+    def _diagnostics(self, speculation: Speculation) -> Diagnostics:
+        debts = Debts({}, 0) if self._run_of_grammar is None else self._run_of_grammar.debts()
+        ledger = [*(debts.open.get(name, 0) for name in OBLIGATIONS), debts.pressure]
+        return Diagnostics.of(HIGH - self._sequence.lowered, self._looked, self._levels, ledger, speculation)
 
     def _reset(self) -> None:
         self._sequence = self._start()

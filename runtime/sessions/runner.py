@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chimerac.runtime.arguments import shown
-from chimerac.runtime.bundle_format import NO_VALVE, Entry, Manifest
+from chimerac.runtime.bundle_format import NO_LEDGER, NO_VALVE, Entry, Manifest
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import NO_GRAMMAR, GenerateOptions
 from chimerac.runtime.sessions.child_process import Child
+from chimerac.runtime.sessions.diagnostics import LEVELS, Diagnostics
+from chimerac.runtime.sessions.speculation import Speculation
 from chimerac.runtime.sessions.stepping import SteppingSession
 
 RUNNER_NAME = "chimera-run"
@@ -41,7 +43,7 @@ class RunnerSession(SteppingSession):
         """Start the runner; raises BundleError CHM414 if it does not start, and what opening a bundle raises."""
         super().__init__(manifest)
         self._numbers = itertools.count(1)  # of the marks in the conversation
-        self._valve_now = NO_VALVE
+        self._valve_now, self._ledger_now = NO_VALVE, NO_LEDGER
         self._waiting = False  # for an answer: if that was interrupted, it has to be skipped
         command = [emulator, str(folder / RUNNER_NAME), "--bundle", str(folder), "--threads", str(threads), "--serve"]
         try:
@@ -110,6 +112,9 @@ class RunnerSession(SteppingSession):
             bounds, others = map(_bits, valve[:2]), valve[2:]
             self._request("valve", *bounds, *others)
             self._valve_now = valve
+        if (ledger := self._ledger()) != self._ledger_now:
+            self._request("ledger", *ledger)
+            self._ledger_now = ledger
         if options.score != self._scored:
             self._request("scoring", int(options.score))
         closing, slots = self._use_grammar(options.grammar)
@@ -125,7 +130,7 @@ class RunnerSession(SteppingSession):
         return finished == "1", int(number), bytes.fromhex(digits).decode()
 
     def _score_now(self) -> float:
-        return float(struct.unpack("<f", struct.pack("<I", int(self._request("score")[0])))[0])
+        return _float(int(self._request("score")[0]))
 
     def _use_grammar(self, wanted: str | bytes | None) -> tuple[int, bool]:
         """Tokens that a text of the grammar needs at least, and whether it has slots; raises BundleError CHM431."""
@@ -191,6 +196,11 @@ class RunnerSession(SteppingSession):
         with self._guard.call():
             return int(self._request("position")[1])
 
+    def _diagnostics(self, speculation: Speculation) -> Diagnostics:
+        level, entropy, *numbers = map(int, self._request("diagnostics"))
+        levels, ledger = numbers[: len(LEVELS)], numbers[len(LEVELS) :]
+        return Diagnostics.of(level, _float(entropy), levels, ledger, speculation)
+
     def _state_hash(self) -> str:
         return self._request("state_hash")[0]
 
@@ -212,6 +222,11 @@ class RunnerSession(SteppingSession):
 
 def _ended(status: int) -> BundleError:
     return BundleError("CHM414", f"the emulated program ended with status {status}")
+
+
+def _float(bits: int) -> float:
+    """The number of the bits of a float32."""
+    return float(struct.unpack("<f", struct.pack("<I", bits))[0])
 
 
 def _bits(value: float) -> int:

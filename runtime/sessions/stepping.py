@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from chimerac.runtime.bundle_format import NO_VALVE, Manifest, Refusal
+from chimerac.runtime.bundle_format import NO_LEDGER, NO_VALVE, Manifest, Refusal
 from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import GenerateOptions
@@ -106,6 +106,11 @@ class SteppingSession(Session):
         """What ``chm_session_set_valve`` takes for a generation."""
         generation = self.manifest.generation
         return generation.valve.numbers if options.valve and generation and generation.valve else NO_VALVE
+
+    def _ledger(self) -> tuple[int, int, int]:
+        """What ``chm_session_set_ledger`` takes."""
+        generation = self.manifest.generation
+        return generation.ledger.numbers if generation and generation.ledger else NO_LEDGER
 
     def _score(self) -> float | None:
         return self._score_now() if self._scored else None

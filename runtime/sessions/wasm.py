@@ -22,6 +22,7 @@ from chimerac.runtime.names import Names
 from chimerac.runtime.options import GenerateOptions
 from chimerac.runtime.sessions.checks import Progress
 from chimerac.runtime.sessions.child_process import Child
+from chimerac.runtime.sessions.diagnostics import Diagnostics
 from chimerac.runtime.sessions.interface import CheckedPrompt, Piece, Session
 from chimerac.runtime.sessions.speculation import Speculation
 
@@ -57,7 +58,7 @@ class WasmSession(Session):
         super().__init__(manifest)
         self._home: Any = None  # what set_names was told
         self._last_score: float | None = None  # of a generation that has ended
-        self._speculation = Speculation()
+        self._diagnosed = Diagnostics()
         self._next_id = 0
         self._generating = False
         self._unanswered: int | None = None  # request that was left, whose last answer is to come
@@ -144,7 +145,7 @@ class WasmSession(Session):
     ) -> Generator[Piece, None, None]:
         self._tokens, self._finish_reason = [], None
         self._refused, self._last_score = False, None
-        self._speculation = Speculation()
+        self._diagnosed = Diagnostics()
         grammar = options.grammar
         given = {"pack": _base64(grammar)} if isinstance(grammar, bytes) else grammar
         request = None if isinstance(prompt, bytes) and options.request == prompt else options.request
@@ -165,14 +166,18 @@ class WasmSession(Session):
         except StopIteration as end:
             self._finish_reason = end.value["finish_reason"]
             self._last_score, self._refused = end.value["score"], end.value["refused"]
-            self._speculation = Speculation.read(end.value["speculation"])
+            speculation = Speculation.read(end.value["speculation"])
+            self._diagnosed = Diagnostics.read(end.value["diagnostics"], speculation)
         finally:
             exchange.close()
             self._generating = False
 
     def speculation(self) -> Speculation:
         """As of ``Session``, of a generation that has ended."""
-        return self._speculation
+        return self._diagnosed.speculation
+
+    def _diagnostics(self, speculation: Speculation) -> Diagnostics:
+        return self._diagnosed
 
     def _score(self) -> float | None:
         return self._last_score

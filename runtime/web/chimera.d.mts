@@ -90,6 +90,8 @@ export interface Manifest {
     modes?: Record<string, { loops: number }>;
     /** The entropy valve: bits of entropy and loop iterations of its levels. */
     valve?: { thresholds: [number, number]; loops: [number, number, number]; metrics: string[] };
+    /** The ledger: the obligations of a text that count, most of them, and the weight of their pressure. */
+    ledger?: { obligations: Obligation[]; outstanding: number; weight: number };
   };
   /** Answers of the default grammar whose e**(score / temperature) is below the threshold become this answer. */
   refusal?: { threshold: number; temperature: number; answer: string };
@@ -348,6 +350,22 @@ export interface Speculation {
   sources: Partial<Record<"text" | "loose" | "grammar" | "begun" | "following" | "near" | "drafter" | "bank", { proposed: number; accepted: number }>>;
 }
 
+/** What a text has to close; docs/ledger.md. */
+export type Obligation = "close_bracket" | "close_string" | "close_fence" | "end_json_object" | "complete_sentence" | "finish_list";
+
+/** Of the last generation; the same numbers on every target. */
+export interface Diagnostics {
+  /** Of the entropy valve, where it is now, and the tokens that each level was chosen for; all 0 without one. */
+  level: "low" | "medium" | "high";
+  levels: Record<"low" | "medium" | "high", number>;
+  /** Of the next token in bits, where the valve looked last; 0 before. */
+  entropy: number;
+  /** How many are open where the text has ended, of the kinds that are. */
+  obligations: Partial<Record<Obligation, number>>;
+  /** Of all of these, from 0 to 1. */
+  pressure: number;
+}
+
 export interface GenerationResult {
   /** All pieces. */
   text: string;
@@ -362,6 +380,8 @@ export interface GenerationResult {
   refused: boolean;
   /** What guessing tokens did; null of a bundle that was built without. */
   speculation: Speculation | null;
+  /** Levels of the valve and open obligations; null of a module that was built before they were counted, or of a generation left early. */
+  diagnostics: Diagnostics | null;
   usage: Usage;
   /** Milliseconds that the prompt took, and the tokens after it. */
   promptMs: number;

@@ -72,8 +72,8 @@ function answers(model) {
       translated.request = textOf(rest.request) ?? undefined;
       const steps = model.generate(textOf(prompt), translated);
       for await (const { text, token } of steps) send({ piece: { text, token } });
-      const { finishReason, score, refused, speculation } = await steps.result;
-      return { finish_reason: finishReason, score, refused, speculation };
+      const { finishReason, score, refused, speculation, diagnostics } = await steps.result;
+      return { finish_reason: finishReason, score, refused, speculation, diagnostics };
     },
   };
 }

@@ -6,6 +6,7 @@ import { callEntry, checkCall } from "./tensors.mjs";
 import { errorOf } from "./errors.mjs";
 import { Grammars } from "./grammars.mjs";
 import { FINISHED } from "./module.mjs";
+import { diagnosticsOf, useLedger } from "./ledger.mjs";
 import { namesOf } from "./names.mjs";
 import { refusalFor, unlessRefused } from "./refusing.mjs";
 import { selfTest } from "./self-test.mjs";
@@ -186,10 +187,10 @@ export class Engine {
 
   /**
    * What the last generation came to: tokens; finishReason "stop" or "length", null where it was left early; score, the sum
-   * of their log probabilities, if it was counted; refused; what speculation did; promptTokens, and the milliseconds that prompt and tokens took.
+   * of their log probabilities, if it was counted; refused; what speculation did; diagnostics; promptTokens, and the milliseconds that prompt and tokens took.
    */
   get result() {
-    return { tokens: Int32Array.from(this.#tokens), finishReason: this.#finishReason, score: this.#score, refused: this.#refused, speculation: speculationOf(this.#live(), this.#session), ...this.#usage };
+    return { tokens: Int32Array.from(this.#tokens), finishReason: this.#finishReason, score: this.#score, refused: this.#refused, speculation: speculationOf(this.#live(), this.#session), diagnostics: diagnosticsOf(this.#live(), this.#session), ...this.#usage };
   }
 
   /** Copy of the logits of the last token that was run; null before the first. */
@@ -265,6 +266,7 @@ export class Engine {
       options.stream ?? 0,
     );
     useValve(module, this.#session, options.valve === false ? null : this.manifest.generation?.valve);
+    useLedger(module, this.#session, this.manifest.generation?.ledger);
     const speculates = module.exports.chm_speculates?.() === 1; // a module of before cannot
     if (options.speculate && !speculates) throw errorOf("CHM421", "the bundle was built without speculation");
     if (options.speculate && options.exitThreshold > 0) throw errorOf("CHM420", "speculation needs a fixed number of loops for all tokens");

@@ -5,10 +5,10 @@ const abandoned = new FinalizationRegistry((end) => end());
 
 const asyncDispose = Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose");
 
-/** What a generation came to; made: finishReason, score, refused, speculation, promptTokens, promptMs, generateMs, as far as they are known. */
-export function resultOf(text, tokens, { finishReason = null, score = null, refused = false, speculation = null, promptTokens = 0, promptMs = 0, generateMs = 0 }) {
+/** What a generation came to; made: finishReason, score, refused, speculation, diagnostics, promptTokens, promptMs, generateMs, as far as they are known. */
+export function resultOf(text, tokens, { finishReason = null, score = null, refused = false, speculation = null, diagnostics = null, promptTokens = 0, promptMs = 0, generateMs = 0 }) {
   const usage = { promptTokens, completionTokens: tokens.length, totalTokens: promptTokens + tokens.length };
-  return { text, tokens: Int32Array.from(tokens), finishReason, score, refused, speculation, usage, promptMs, generateMs };
+  return { text, tokens: Int32Array.from(tokens), finishReason, score, refused, speculation, diagnostics, usage, promptMs, generateMs };
 }
 
 /** An async iterator of pieces; `result` is a promise of what they came to. */

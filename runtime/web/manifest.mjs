@@ -1,5 +1,6 @@
 // The manifest of a bundle, read as the Python runtime reads it: the same rules, the same codes.
 import { errorOf } from "./errors.mjs";
+import { ledgerProblem } from "./ledger.mjs";
 import { valveProblem } from "./valve.mjs";
 
 export const MAX_MANIFEST_BYTES = 1 << 20;
@@ -231,8 +232,10 @@ function checkGeneration(value) {
     const loops = count(object(mode, `the mode ${name}`, ["loops"]).loops, `the loops of ${name}`);
     if (!(loops >= 1 && loops <= MAX_INT32)) refuse(`the loops of ${name} are not a number in range`);
   }
-  const problem = (generation.valve ?? null) === null ? null : valveProblem(generation.valve);
-  if (problem !== null) refuse(`generation.${problem}`);
+  for (const [part, problemOf] of [[generation.valve, valveProblem], [generation.ledger, ledgerProblem]]) {
+    const problem = (part ?? null) === null ? null : problemOf(part);
+    if (problem !== null) refuse(`generation.${problem}`);
+  }
 }
 
 function checkRefusal(value) {

@@ -141,7 +141,7 @@ export class Model {
 
   /**
    * Run a prompt (a text, its bytes as Uint8Array, or token ids) and generate: an async iterator of { text, token }, whose
-   * `result` is a promise of { text, tokens, finishReason, score, refused, speculation, usage, promptMs, generateMs }.
+   * `result` is a promise of { text, tokens, finishReason, score, refused, speculation, diagnostics, usage, promptMs, generateMs }.
    */
   generate(prompt, options = {}) {
     return this.#generation(() => [checkGenerateOptions(options), { type: "generate", prompt: checkPrompt(prompt, this.vocabSize) }]);

@@ -1,5 +1,5 @@
 // The entropy valve of a bundle: fewer loop iterations where the next tokens are certain.
-const METRICS = { grammar_branching: 1 }; // as of chm_session_set_valve
+const METRICS = { grammar_branching: 1, debt_pressure: 2 }; // as of chm_session_set_valve
 
 /** What is wrong with the manifest's valve, or null. */
 export function valveProblem(valve) {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from chimerac.runtime.bundle_format import (
     NATIVE_DIRECTORY,
+    NO_LEDGER,
     NO_VALVE,
     POSIX_SOURCES,
     RUNNER_SOURCES,
@@ -142,6 +143,8 @@ def _runner_defaults(generation: Generation) -> str:
     lines.append(f"const float chm_run_valve_bits[2] = {{{_number(medium)}, {_number(high)}}};")
     lines.append(f"const int32_t chm_run_valve_loops[3] = {{{', '.join(map(str, loops))}}};")
     lines.append(f"const uint32_t chm_run_valve_metrics = {metrics};")
+    ledger = generation.ledger.numbers if generation.ledger else NO_LEDGER
+    lines.append(f"const uint32_t chm_run_ledger[3] = {{{', '.join(map(str, ledger))}}};")
     modes = "".join(f'{{"{name}", {loops}}}, ' for name, loops in generation.modes.items())
     lines.append(f"const struct {{ const char *name; int32_t loops; }} chm_run_modes[] = {{{modes}{{0, 0}}}};")
     return "\n".join(lines) + "\n"

@@ -22,7 +22,7 @@ from chimerac.compiler.build.build import build
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.layouts import FORMS
 from chimerac.passes.ternary_packing import TernaryPacking
-from chimerac.runtime.bundle_format import Generation, Valve, read_manifest
+from chimerac.runtime.bundle_format import OBLIGATIONS, Generation, Ledger, Valve, read_manifest
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.reference.tokenizer import read_tokenizer
 from chimerac.runtime.sessions.native import NativeSession
@@ -307,15 +307,18 @@ def test_a_tree_that_was_left_leaves_nothing_behind(session: NativeSession) -> N
 
 
 def test_texts_that_follow_a_grammar_are_the_same(session: NativeSession) -> None:
-    """Guesses from the text that it does not allow are not run."""
+    """Guesses from the text that it does not allow are not run; what is open is of the tokens that were chosen."""
     proposed = 0
+    session.manifest = replace(session.manifest, generation=Generation(ledger=Ledger(OBLIGATIONS, 64, 65535)))
     for grammar in ("json", "python", "markdown"):
         for seed in range(4):
             choice = {"temperature": 1.0, "seed": seed, "grammar": grammar}
-            plain, _ = run(session, choice, 0)
+            plain, saved = run(session, choice, 0)[0], session.snapshot()
+            assert b"ledger" in saved
             for nodes in (20, 6):
                 found, counted = run(session, choice, nodes)
                 assert found == plain
+                assert session.snapshot() == saved
                 proposed += counted.proposed
     assert proposed
 

@@ -53,6 +53,7 @@ GOOD: Row = {
         "max_tokens": 8,
         "modes": {"fast": {"loops": 1}},
         "valve": {"thresholds": [1, 2.5], "loops": [1, 2, 4], "metrics": ["grammar_branching"]},
+        "ledger": {"obligations": ["close_bracket", "finish_list"], "outstanding": 64, "weight": 307},
     },
 }
 
@@ -99,6 +100,14 @@ CALLED_WRONG: dict[tuple[str | int, ...], list[Any]] = {
     ("call_test", "state_hash"): [None, 1, "0", "g" * 16],
 }
 
+_LEDGER = ("generation", "ledger")
+#: Of the ledger: place → values that are wrong there.
+LEDGER_WRONG: dict[tuple[str | int, ...], list[Any]] = {
+    _LEDGER: [1, [], {}, {"obligations": ["finish_list"], "outstanding": 1}],
+    (*_LEDGER, "obligations"): [None, "", {}, [], ["mood"], [1], ["finish_list"] * 2],
+    (*_LEDGER, "outstanding"): [None, "1", -1, 65, 1.5, True],
+    (*_LEDGER, "weight"): [None, "1", -1, 65536, 1.5],
+}
 _VALVE = ("generation", "valve")
 #: Of the valve: place → values that are wrong there.
 VALVE_WRONG: dict[tuple[str | int, ...], list[Any]] = {
@@ -304,7 +313,7 @@ def _called() -> Iterator[Case]:
     for place, values in CALLED_WRONG.items():
         for number, value in enumerate(values):
             yield f"{place} is wrong: {number}", _written(changed(place, value, CALLED)), "CHM410"
-    for place, values in [*CHAT_WRONG.items(), *CHUNKS_WRONG.items(), *VALVE_WRONG.items()]:
+    for place, values in [*CHAT_WRONG.items(), *CHUNKS_WRONG.items(), *VALVE_WRONG.items(), *LEDGER_WRONG.items()]:
         for number, value in enumerate(values):
             yield f"{place} is wrong: {number}", _written(changed(place, value)), "CHM410"
     yield "a test of calls without entries", _written(GOOD | {"call_test": CALLED["call_test"]}), "CHM410"

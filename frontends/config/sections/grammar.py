@@ -70,10 +70,18 @@ class Grammar:
 class DebtLedger:
     """Open obligations of the text: brackets to close, lists to finish."""
 
-    enabled: bool = switch("Keep the ledger.")
-    obligations: tuple[str, ...] = names("Kinds of obligations.")
-    max_outstanding: int = count("Most open obligations.", default=64, maximum=65535)
-    pressure_weight: float = key("Weight of the pressure in the bias of closing tokens.", default=0.3, minimum=0)
+    enabled: bool = switch("Keep the ledger, of texts that follow a grammar (docs/ledger.md).", status="compiled")
+    obligations: tuple[str, ...] = names("Kinds of obligations.", status="compiled")
+    max_outstanding: int = count(
+        "Most open obligations, of which 64 are possible.", default=64, maximum=65535, status="compiled"
+    )
+    pressure_weight: float = key(
+        "Weight of the pressure in the bias of closing tokens.",
+        default=0.3,
+        minimum=0,
+        maximum=63,
+        status="compiled",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

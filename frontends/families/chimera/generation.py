@@ -5,10 +5,11 @@ from __future__ import annotations
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.config.model import ModelConfig
 from chimerac.frontends.families.chimera.shape import ChimeraShape
-from chimerac.runtime.bundle_format import Generation, Valve
-from chimerac.runtime.bundle_format.generation import METRICS, MOST_BITS
+from chimerac.runtime.bundle_format import OBLIGATIONS, Generation, Ledger, Valve
+from chimerac.runtime.bundle_format.generation import METRICS, MOST_BITS, MOST_OUTSTANDING
 
 MODES = ("fast", "balanced", "reasoning")
+_UNITS = 4 * 256  #: of a bias at full pressure and weight 1: four nats, each of 256
 
 
 def generation_defaults(config: ModelConfig, shape: ChimeraShape) -> Generation | None:
@@ -32,6 +33,7 @@ def generation_defaults(config: ModelConfig, shape: ChimeraShape) -> Generation 
         exit_threshold=threshold,
         modes=modes,
         valve=valve_of(config, shape),
+        ledger=ledger_of(config),
     )
     return None if found == Generation() else found
 
@@ -53,6 +55,16 @@ def valve_of(config: ModelConfig, shape: ChimeraShape) -> Valve | None:
     levels = (written.levels.low, written.levels.medium, written.levels.high)
     low, middle, most = (loop.maximum if level is None else level.loops for level in levels)
     return Valve((medium, high), (low, middle, most), tuple(name for name in METRICS if name in written.metrics))
+
+
+def ledger_of(config: ModelConfig) -> Ledger | None:
+    """The ledger of a config that enables one, with those of its obligations that can be told; None without any."""
+    written = config.debt_ledger
+    known = tuple(name for name in OBLIGATIONS if name in written.obligations)
+    if not written.enabled or not known:
+        return None
+    weight = round(written.pressure_weight * _UNITS)
+    return Ledger(known, min(written.max_outstanding, MOST_OUTSTANDING), weight)
 
 
 def loops_in_range(loops: int, shape: ChimeraShape) -> int:

@@ -43,7 +43,6 @@ def test_what_the_document_enables_is_named(document: ModelConfig) -> None:
     assert {
         "entropy_valve.loop_depth_router",
         "entropy_valve.levels.low.audit",
-        "debt_ledger",
         "self_evolution",
         "multimodal",
         "safety",

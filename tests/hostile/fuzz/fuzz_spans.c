@@ -62,7 +62,8 @@ static chm_session *begin(const plan *told, chm_grammar **grammar, course *done)
   if (told->grammar) FUZZ_CHECK(!chm_grammar_open(pack, told->grammar, NULL, grammar));
   FUZZ_CHECK(!chm_session_set_grammar(session, *grammar) && !chm_session_set_loops(session, told->loops));
   FUZZ_CHECK(!chm_session_set_scoring(session, told->scored));
-  if (told->valve) FUZZ_CHECK(!chm_session_set_valve(session, 2.0f, 6.0f, 1, 2, 4, told->seed % 2));
+  if (told->valve) FUZZ_CHECK(!chm_session_set_valve(session, 2.0f, 6.0f, 1, 2, 4, told->seed % 4));
+  FUZZ_CHECK(!chm_session_set_ledger(session, 63, 64, 9999));
   if (told->drawn) FUZZ_CHECK(!chm_session_set_sampling(session, 0.7f, 0.95f, 40, 1.2f, told->seed, 2, 3));
   if (told->home) {
     FUZZ_CHECK(!chm_names_open((const uint8_t *)told->home, strlen(told->home), &fuzz_allocator, &names));

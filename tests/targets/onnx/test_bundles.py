@@ -22,7 +22,15 @@ from click.testing import CliRunner, Result
 import chimerac
 from chimerac.compiler.build.build import build
 from chimerac.compiler.cli.main import main
-from chimerac.runtime.bundle_format import Generation, Valve, file_entry, read_manifest, write_manifest
+from chimerac.runtime.bundle_format import (
+    OBLIGATIONS,
+    Generation,
+    Ledger,
+    Valve,
+    file_entry,
+    read_manifest,
+    write_manifest,
+)
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.sessions.interface import Session
 
@@ -58,21 +66,25 @@ def test_bits_are_those_of_the_native_bundle(
 def test_the_valve_is_the_native_one(onnx_bundles: dict[str, Path], bundles: dict[str, Path]) -> None:
     """A text that goes down where the grammar forces tokens, and up again; and snapshots on the way."""
     with chimerac.load(onnx_bundles["onnx"]) as ours, chimerac.load(bundles["x86_64-avx2"]) as native:
-        grammar = chimerac.compile_grammar(regex="a{30}[b-z ]{60}")
-        valve = Valve((0.5, 1.0), (1, 2, 4), ("grammar_branching",))
+        grammar = chimerac.compile_grammar(lark='start: /a{30}/ open\nopen: "(" open ")" open | /[b-z .]/ open |')
+        valve = Valve((0.5, 1.0), (1, 2, 4), ("grammar_branching", "debt_pressure"))
         for session in (ours, native):
-            session.manifest = replace(session.manifest, generation=Generation(valve=valve))
+            generation = Generation(valve=valve, ledger=Ledger(OBLIGATIONS, 64, 65535))
+            session.manifest = replace(session.manifest, generation=generation)
         options: dict[str, Any] = {"grammar": grammar, "max_tokens": 100, "temperature": 1.0, "seed": 5, "loops": 4}
         texts = zip(ours.generate(PROMPT, **options), native.generate(PROMPT, **options), strict=True)
-        lowered = []
+        lowered, depths = [], set()
         for number, (our, other) in enumerate(texts):
             assert our == other
+            assert ours.diagnostics() == native.diagnostics()
+            depths.add(ours.diagnostics().depth)
             if number % 9 == 0:
                 saved = native.snapshot()
                 assert ours.snapshot() == saved
                 lowered.append(b'"valve":{"dtype":"I32"' in saved)
         assert lowered[0] is lowered[-1] is False
         assert True in lowered
+        assert len(depths) > 1
         assert (ours.state_hash(), ours.logits_hash()) == (native.state_hash(), native.logits_hash())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chimerac.frontends.families.chimera.rules.base import Facts, Findings, Found, Rule, listing, planned
+from chimerac.runtime.bundle_format import OBLIGATIONS
 
 STACK_FRAMES = 64  #: of a grammar in a bundle (passes/grammar_fst)
 
@@ -84,6 +85,14 @@ def language_obligations(facts: Facts) -> Findings:
         )
 
 
+def untold_obligations(facts: Facts) -> Findings:
+    """What counts as an obligation must show in the text."""
+    ledger = facts.config.debt_ledger
+    others = [name for name in ledger.obligations if name not in OBLIGATIONS]
+    if ledger.enabled and others:
+        yield planned(listing(others), "nothing tells when they are open", "they count like the others")
+
+
 def guard_lists(facts: Facts) -> Findings:
     """Guards of the output should be constraints of the grammar."""
     grammar, guards = facts.config.grammar, facts.config.safety.format_guards
@@ -127,6 +136,7 @@ RULES = (
     Rule("R18", "C", "grammar.storage_mb", grammar_storage),
     Rule("R19", "C", "grammar.adaptive_mask_cache", two_mask_caches),
     Rule("R37", "C", "debt_ledger.obligations", language_obligations, settled_by="language_obligations"),
+    Rule("R37b", "B", "debt_ledger.obligations", untold_obligations),
     Rule("R42", "B", "self_evolution.tier2.self_feedback", refined_stream),
     Rule("R61", "C", "generation.repetition_penalty", penalised_structure),
     Rule("R62", "C", "safety.format_guards", guard_lists),

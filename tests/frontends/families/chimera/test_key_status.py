@@ -51,6 +51,8 @@ FLIPS: dict[str, list[str]] = {
     "grammar.schema": [],
     "grammar.refusal": ["grammar.refusal={threshold: 0.5, temperature: 2, answer: no}"],
     "entropy_valve.metrics": ["entropy_valve.metrics=[]"],
+    "debt_ledger.obligations": ['debt_ledger.obligations=["finish_list"]'],
+    "debt_ledger.max_outstanding": ["debt_ledger.max_outstanding=8"],
     "entropy_valve.thresholds_bits": ["entropy_valve.thresholds_bits=[1.5, 2]"],
     "generation.temperature": ["generation.temperature=0.5"],
     "semantic_memory.vector_storage": ["semantic_memory.vector_storage=uint64_x17"],

@@ -107,6 +107,7 @@ MENDED: dict[str, Sequence[str]] = {
     "R40": ["resolutions.ttt_projection=compiled_out"],
     "R41": ["resolutions.ttt_streams=first_only"],
     "R42": ["generation.stream=false"],
+    "R37b": ["debt_ledger.obligations=[close_bracket, close_string, close_fence, end_json_object, finish_list]"],
     "R43": ["diagnostics.thresholds.max_cert_fail=0.04"],
     "R44": ['diagnostics.metrics=["rollback_rate"]'],
     "R45": ["diagnostics.report_interval_tokens=8192"],
