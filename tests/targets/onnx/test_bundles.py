@@ -66,12 +66,14 @@ def test_bits_are_those_of_the_native_bundle(
 def test_the_valve_is_the_native_one(onnx_bundles: dict[str, Path], bundles: dict[str, Path]) -> None:
     """A text that goes down where the grammar forces tokens, and up again; and snapshots on the way."""
     with chimerac.load(onnx_bundles["onnx"]) as ours, chimerac.load(bundles["x86_64-avx2"]) as native:
-        grammar = chimerac.compile_grammar(lark='start: /a{30}/ open\nopen: "(" open ")" open | /[b-z .]/ open |')
+        grammar = chimerac.compile_grammar(
+            lark='start: /a{30}[b-z ]{50}/ open\nopen: "(" open ")" open | /[b-z .]/ open |'
+        )
         valve = Valve((0.5, 1.0), (1, 2, 4), ("grammar_branching", "debt_pressure"))
         for session in (ours, native):
             generation = Generation(valve=valve, ledger=Ledger(OBLIGATIONS, 64, 65535))
             session.manifest = replace(session.manifest, generation=generation)
-        options: dict[str, Any] = {"grammar": grammar, "max_tokens": 100, "temperature": 1.0, "seed": 5, "loops": 4}
+        options: dict[str, Any] = {"grammar": grammar, "max_tokens": 120, "temperature": 1.0, "seed": 5, "loops": 4}
         texts = zip(ours.generate(PROMPT, **options), native.generate(PROMPT, **options), strict=True)
         lowered, depths = [], set()
         for number, (our, other) in enumerate(texts):
@@ -82,8 +84,8 @@ def test_the_valve_is_the_native_one(onnx_bundles: dict[str, Path], bundles: dic
                 saved = native.snapshot()
                 assert ours.snapshot() == saved
                 lowered.append(b'"valve":{"dtype":"I32"' in saved)
-        assert lowered[0] is lowered[-1] is False
-        assert True in lowered
+        assert lowered[0] is False
+        assert False in lowered[lowered.index(True) :]
         assert len(depths) > 1
         assert (ours.state_hash(), ours.logits_hash()) == (native.state_hash(), native.logits_hash())
 
