@@ -61,6 +61,16 @@ def test_limits_themselves_are_accepted(chimerac: Command, bundles: dict[str, Pa
         assert (shown.code, shown.err) == (0, "")
 
 
+def test_statistics_tell_levels_and_what_is_open(chimerac: Command, bundles: dict[str, Path]) -> None:
+    words = ["run", bundles["x86_64-avx2"], "hello", "-n", "40", "--exit-threshold", "0", "--grammar", "python"]
+    shown = chimerac(*words, "--stats", "--temperature", "1")
+    assert shown.code == 0
+    levels = re.search(r"tokens by level: (\d+) low, (\d+) medium, (\d+) high; \d+\.\d\d bits", shown.err)
+    assert levels
+    assert sum(map(int, levels.groups())) == int(re.search(r"(\d+) tokens:", shown.err)[1])  # type: ignore[index]
+    assert "tokens by level" not in chimerac(*words, "--stats", "--no-valve").err
+
+
 PROMPTS = {
     "one letter": "a",
     "a blank": " ",
