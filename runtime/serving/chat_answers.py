@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,6 +18,7 @@ from chimerac.runtime.sessions.interface import Session
 Compile = Callable[[Mapping[str, Any]], bytes]
 #: Seconds that a request waits for those before it.
 TURN_SECONDS: Final = 60.0
+LOOK_SECONDS: Final = 0.25  #: between looks at whether a client that waits for its turn is still there
 MAX_TOKENS: Final = 256  #: of an answer, where neither the request nor the bundle says more
 _ANY_OBJECT: Final = {"type": "object"}
 _CALLING: Final = (
@@ -51,18 +53,34 @@ class Answering:
         self._turn = threading.Lock()
         self.name = session.manifest.name
 
-    def answer(self, request: ChatRequest, made: Made) -> Generator[Delta, None, None]:
+    def answer(
+        self, request: ChatRequest, made: Made, still_there: Callable[[], bool]
+    ) -> Generator[Delta, None, None]:
         """The parts of an answer, as they come; ``made`` is right at the end.
 
-        Raises ApiError, and BundleError for what the session refuses.
+        ``still_there``: whether anybody waits for the answer; it is asked where no part can show that, before the first
+        one. Raises ApiError, BundleError for what the session refuses, and ConnectionAbortedError where nobody waits.
         """
         grammar = self._grammar(request)
-        if not self._turn.acquire(timeout=TURN_SECONDS):
-            raise ApiError("other requests take too long", code="overloaded", status=503)
+
+        def look(done: int = 0, total: int = 0) -> None:
+            if not still_there():
+                raise ConnectionAbortedError
+
+        self._await_turn(look)
         try:
-            yield from self._converse(request, grammar, made) if self._chats else self._command(request, grammar, made)
+            look()
+            options = {**self._options(request, grammar), "on_progress": look}
+            yield from self._converse(request, options, made) if self._chats else self._command(request, options, made)
         finally:
             self._turn.release()
+
+    def _await_turn(self, look: Callable[[], None]) -> None:
+        end = time.monotonic() + TURN_SECONDS
+        while not self._turn.acquire(timeout=min(LOOK_SECONDS, TURN_SECONDS)):
+            look()
+            if time.monotonic() >= end:
+                raise ApiError("other requests take too long", code="overloaded", status=503)
 
     @property
     def _chats(self) -> bool:
@@ -87,7 +105,7 @@ class Answering:
 
     # a model of one request: the last message of the user -----------------------------------------------------------
 
-    def _command(self, request: ChatRequest, grammar: bytes | None, made: Made) -> Generator[Delta, None, None]:
+    def _command(self, request: ChatRequest, options: dict[str, Any], made: Made) -> Generator[Delta, None, None]:
         last = request.turns[-1]
         if last.role == "tool":  # what was asked for is done, or not; such a model has no words for it
             yield Delta(_outcome(last.content))
@@ -96,7 +114,7 @@ class Answering:
         if asked is None:
             raise ApiError("there is no message of the user", "messages", "invalid_value")
         stops, text = StopTexts(request.stop), ""
-        steps = self._session.generate(asked, **self._options(request, grammar))
+        steps = self._session.generate(asked, **options)
         try:
             for piece in steps:
                 self._count(made)
@@ -118,8 +136,8 @@ class Answering:
 
     # a model of conversations ---------------------------------------------------------------------------------------
 
-    def _converse(self, request: ChatRequest, grammar: bytes | None, made: Made) -> Generator[Delta, None, None]:
-        steps = self._session.chat(self._messages(request), **self._options(request, grammar))
+    def _converse(self, request: ChatRequest, options: dict[str, Any], made: Made) -> Generator[Delta, None, None]:
+        steps = self._session.chat(self._messages(request), **options)
         stops, held, calling = StopTexts(request.stop), "", ""
         holds = bool(request.offered)  # content that may be a call, until it cannot be one
         try:

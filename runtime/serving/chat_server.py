@@ -134,7 +134,7 @@ class ChatRequests(BaseHTTPRequestHandler):
         answering = self._server.answering
         request = read_request(body, answering.name)
         made = Made()
-        parts = answering.answer(request, made)
+        parts = answering.answer(request, made, lambda: not self._is_gone())
         head = {"id": f"chatcmpl-{time.time_ns():x}", "created": int(time.time()), "model": answering.name}
         first = next(parts, Delta())  # what is wrong with the request is known before an answer begins
         try:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MAX_CONNECTIONS: Final = 64
 #: Bytes of an event's line, of the JSON after it, and of the bytes after that, which nothing here uses.
 MAX_LINE, MAX_DATA, MAX_PAYLOAD = 1 << 16, 1 << 18, 1 << 20
+#: Characters of a request, which all others wait for.
+MAX_TEXT: Final = 1 << 13
 #: Seconds until a connection's next event, until the rest of one that has begun, and for a client to take an answer.
 IDLE_SECONDS, EVENT_SECONDS, WRITE_SECONDS = 300.0, 10.0, 30.0
 
@@ -146,6 +148,8 @@ class WyomingServer:
         text = event.data.get("text")
         if not isinstance(text, str):
             return [Error(text="the event has no text", code="CHM420")]
+        if len(text) > MAX_TEXT:
+            return [Error(text=f"the text has {len(text):,} characters, over {MAX_TEXT:,}", code="CHM420")]
         assert self._loop is not None
         try:
             answer = await self._loop.run_in_executor(self._model, self._ask, text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from chimerac.runtime import BundleError
 from chimerac.runtime.serving.chat_server import ChatServer
 from chimerac.runtime.sessions.conversation import ChatPiece
 
+Progress = Callable[[int, int], None]
 TURN_ON = {"intent": "HassTurnOn", "slots": {"name": "Küche"}}
 ANSWERS: dict[str, Any] = {
     "on": TURN_ON,
@@ -30,7 +31,10 @@ TOOLS: list[Any] = [
 
 
 class Scripted:
-    """A session that says what is in ANSWERS, else the request, letter by letter; it notes what it was asked."""
+    """A session that says what is in ANSWERS, else the request, letter by letter; it notes what it was asked.
+
+    A request that begins with "slow" takes 10 ms a letter, one with "long" 80 s before the first.
+    """
 
     def __init__(self, manifest: Any, thinks: bool = False) -> None:
         self.manifest, self.thinks = manifest, thinks
@@ -42,20 +46,26 @@ class Scripted:
     def tokens(self) -> list[int]:
         return list(range(len(self._said)))
 
-    def generate(self, text: str, **options: Any) -> Iterator[ChatPiece]:
+    def generate(self, text: str, on_progress: Progress | None = None, **options: Any) -> Iterator[ChatPiece]:
         self.asked.append((text, options))
-        yield from self._say(text)
+        yield from self._say(text, on_progress)
 
-    def chat(self, messages: list[dict[str, str]], **options: Any) -> Iterator[ChatPiece]:
+    def chat(
+        self, messages: list[dict[str, str]], on_progress: Progress | None = None, **options: Any
+    ) -> Iterator[ChatPiece]:
         self.asked.append((messages, options))
         if self.thinks:
             yield ChatPiece("hm", 1, "thinking")
-        yield from self._say(messages[-1]["content"].rpartition("\n")[2])
+        yield from self._say(messages[-1]["content"].rpartition("\n")[2], on_progress)
 
-    def _say(self, text: str) -> Iterator[ChatPiece]:
+    def _say(self, text: str, on_progress: Progress | None = None) -> Iterator[ChatPiece]:
         self.calls += 1
         self.most = max(self.most, self.calls)
         try:
+            if text.startswith("long") and on_progress is not None:
+                for done in range(8000):
+                    time.sleep(0.01)
+                    on_progress(done, 8000)
             if text == "too long":
                 raise BundleError("CHM424", "it does not fit")
             self._said = json.dumps(ANSWERS[text], ensure_ascii=False) if text in ANSWERS else text

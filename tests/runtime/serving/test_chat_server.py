@@ -131,21 +131,31 @@ def test_requests_wait_their_turn(server: ChatServer, commands: Scripted, monkey
         steps.close()
 
 
-def test_who_goes_away_is_not_answered(server: ChatServer, commands: Scripted) -> None:
-    for stream in (False, True):
-        body = json.dumps({"model": "toy", "messages": [{"role": "user", "content": "slow" * 2000}], "stream": stream})
-        with socket.create_connection(("127.0.0.1", server.server_address[1]), 20) as client:
-            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{server.server_address[1]}\r\n"
-            client.sendall(
-                f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
-            )
-            while not commands.calls:
-                time.sleep(0.01)
-        for _ in range(500):
-            if not commands.calls:
-                break
+def asking(server: ChatServer, text: str, *, stream: bool) -> socket.socket:
+    """A connection that has sent a request."""
+    body = json.dumps({"model": "toy", "messages": [{"role": "user", "content": text}], "stream": stream})
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{server.server_address[1]}\r\n"
+    client = socket.create_connection(("127.0.0.1", server.server_address[1]), 20)
+    client.sendall(f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+    return client
+
+
+@pytest.mark.parametrize("text", ["slow" * 2000, "long"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_who_goes_away_is_not_answered(stream: bool, text: str, server: ChatServer, commands: Scripted) -> None:
+    """In the middle of the answer, and of the prompt; nor is who went away before it was their turn."""
+    with asking(server, text, stream=stream):
+        while not commands.calls:
             time.sleep(0.01)
-        assert commands.calls == 0  # 80 s sooner than it would have ended
+        asking(server, "waits", stream=stream).close()
+    for _ in range(500):
+        if not commands.calls:
+            break
+        time.sleep(0.01)
+    assert commands.calls == 0  # 80 s sooner than it would have ended
+    with client_of(server) as client:
+        assert complete(client, "hello").choices[0].message.content == "hello"
+    assert [asked for asked, _ in commands.asked] == [text, "hello"]
 
 
 def test_a_request_must_not_dawdle(server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,11 +140,13 @@ def test_what_is_no_intent_is_a_text(server: WyomingServer, text: str) -> None:
 
 
 def test_errors_of_the_model_and_of_an_event(server: WyomingServer) -> None:
-    wrong, none, pong = ask(
-        server, Transcript("wrong").event(), Event("transcript", {"text": 3}), Ping().event(), answers=3
+    long = Transcript("x" * (service.MAX_TEXT + 1)).event()
+    wrong, none, more, pong = ask(
+        server, Transcript("wrong").event(), Event("transcript", {"text": 3}), long, Ping().event(), answers=4
     )
     assert (Error.from_event(wrong).code, Error.from_event(wrong).text) == ("CHM424", "too long")
-    assert Error.from_event(none).code == "CHM420"
+    assert Error.from_event(none).code == Error.from_event(more).code == "CHM420"
+    assert "over 8,192" in Error.from_event(more).text
     assert Pong.is_type(pong.type)  # the connection goes on
 
 
