@@ -1,6 +1,6 @@
 """How long a prompt goes on after it was told to stop: natively by a signal, on the web by an AbortSignal.
 
-    python benchmarks/stopping.py BUNDLE… [--tokens N] [--stops N] [--within S] [--node_modules FOLDER --chromium PROGRAM]
+    python benchmarks/stopping.py BUNDLE… [--tokens N] [--stops N] [--within S] [--chromium PROGRAM]
 
 Prefills of N tokens (100,000) are stopped at random times within S seconds (1); each goes on where the last was left
 until that many were run, so that stops spread over all of the prompt, and the state is fresh from then on. Printed are
@@ -99,6 +99,7 @@ def main() -> None:
     parser.add_argument("--node_modules", default="tests/browser/node_modules")
     parser.add_argument("--chromium")
     given = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background may have it ignored
     tokens = [int(token) for token in np.random.default_rng(0).integers(0, 256, given.tokens)]
     print(f"{'ms: median, 99 %, longest':52} {'wall':>24} {'processor':>24} {'slice':>24}")
     for folder in given.bundles:

@@ -24,8 +24,11 @@ def read_text(path: str | Path, what: str, code: str, most: int) -> str:
     Raises:
         UserError: ``code``, it cannot be read, is larger, or is not UTF-8.
     """
+    # this needs numpy, which help does without
+    from chimerac.runtime.bundle_format.regular import open_input
+
     try:
-        with open(path, "rb") as file:
+        with open_input(path) as file:
             data = file.read(most + 1)
         if len(data) <= most:
             return data.decode("utf-8-sig")

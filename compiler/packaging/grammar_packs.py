@@ -14,6 +14,7 @@ from typing import Any
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.grammar import Grammar
 from chimerac.compiler.model import GrammarRequest
+from chimerac.compiler.texts import MOST_GRAMMAR, read_text
 from chimerac.frontends.grammar import mode_grammar
 from chimerac.frontends.grammar.request import SOFT_FLAGS, check_request
 from chimerac.passes.grammar_fst import GrammarFst
@@ -100,10 +101,7 @@ def read_grammar(path: str | Path) -> Grammar:
         return read_lark(path)
     from chimerac.frontends.grammar.schema import schema_grammar
 
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError("CHM285", f"cannot read the grammar {path}: {error}") from None
+    text = read_text(path, "the grammar", "CHM285", MOST_GRAMMAR)
     if path.suffix != ".json":
         hint = "name it .lark for Lark's notation, or .json for a JSON Schema"
         raise UserError("CHM285", f"{path} has no ending that says what it is", hint=hint)

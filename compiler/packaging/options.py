@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from chimerac.compiler.errors import UserError, as_user_error, did_you_mean
+from chimerac.compiler.texts import MOST_TEXT, read_text
 from chimerac.compiler.units import parse_size
 
 if TYPE_CHECKING:
@@ -128,10 +129,7 @@ def checked_spans(path: Path) -> Bank:
 
 
 def _prompts(file: Path) -> tuple[str, ...]:
-    try:
-        lines = file.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError("CHM314", f"the examples in {file} cannot be read: {error}") from None
+    lines = read_text(file, "the examples", "CHM314", MOST_TEXT).splitlines()
     found = tuple(line.strip() for line in lines if line.strip())
     if len(found) > MOST_EXAMPLES or any(len(line) > MOST_EXAMPLE for line in found):
         raise UserError(

@@ -55,8 +55,11 @@ def read(path: Path, span: Span | None = None) -> Source:
     Raises:
         UserError: CHM100 when it can't be read, CHM101 or CHM104 as ``make_source``.
     """
+    # this needs numpy, which help does without
+    from chimerac.runtime.bundle_format.regular import open_input
+
     try:
-        with path.open("rb") as file:
+        with open_input(path) as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise UserError("CHM100", f"can't read {path}: {error.strerror}", span=span) from None

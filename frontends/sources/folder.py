@@ -15,6 +15,7 @@ from chimerac.frontends.config.tree import Object, Scalar, kind
 from chimerac.frontends.sources.recognised import CONFIG, is_model_folder
 from chimerac.frontends.sources.safetensors import open_safetensors, unique
 from chimerac.frontends.sources.tensor import StoredTensor
+from chimerac.runtime.bundle_format.regular import open_input
 
 GENERATION: Final = "generation_config.json"
 SINGLE: Final = "model.safetensors"
@@ -104,7 +105,7 @@ def _indexed(index: Path) -> dict[str, StoredTensor]:
 
 def _weight_map(index: Path) -> dict[str, str]:
     try:
-        with index.open("rb") as file:
+        with open_input(index) as file:
             data = file.read(MAX_INDEX + 1)
         if len(data) > MAX_INDEX:
             raise UserError("CHM231", f"{index} has more than {MAX_INDEX} bytes")

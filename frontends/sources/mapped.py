@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from chimerac.compiler.errors import UserError
+from chimerac.runtime.bundle_format.regular import open_input
 
 
 def mapped_part(file: Path, offset: int, size: int) -> np.ndarray:
@@ -20,7 +21,7 @@ def mapped_part(file: Path, offset: int, size: int) -> np.ndarray:
         return np.empty(0, np.uint8)
     begin = offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
     try:
-        with file.open("rb") as stream:
+        with open_input(file) as stream:
             window = mmap.mmap(stream.fileno(), offset - begin + size, access=mmap.ACCESS_READ, offset=begin)
     except (OSError, ValueError) as error:
         raise UserError("CHM230", f"can't read {file}: {error}", hint="it has changed since it was opened") from error
@@ -34,9 +35,7 @@ def mapped_file(file: Path) -> memoryview:
         UserError CHM230: the file can't be read.
     """
     try:
-        with file.open("rb") as stream:
-            if not file.is_file():
-                raise UserError("CHM230", f"{file} is no regular file")
+        with open_input(file) as stream:
             size = stream.seek(0, 2)
             return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if size else b"")
     except (OSError, ValueError) as error:

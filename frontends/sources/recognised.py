@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from chimerac.runtime.bundle_format.regular import open_input
+
 CONFIG: Final = "config.json"
 MAGIC: Final = b"GGUF"
 
@@ -19,7 +21,7 @@ def is_published(path: Path) -> bool:
     if is_model_folder(path):
         return True
     try:
-        with path.open("rb") as file:
-            return path.is_file() and file.read(len(MAGIC)) == MAGIC
+        with open_input(path) as file:
+            return file.read(len(MAGIC)) == MAGIC
     except (OSError, ValueError):
         return False

@@ -10,6 +10,7 @@ from chimerac.compiler.errors import Span, UserError
 from chimerac.frontends.tokenizers import o200k
 from chimerac.frontends.tokenizers.characters import read_characters
 from chimerac.runtime.bundle_format import Chat
+from chimerac.runtime.bundle_format.regular import open_input
 from chimerac.runtime.reference.tokenizer import Tokenizer, read_tokenizer
 
 _RANK_LINE: Final = re.compile(rb"[A-Za-z0-9+/]+={0,2} \d+\r?\n")
@@ -79,7 +80,7 @@ def tokenizer_of(vocabulary: int, token_ids: tuple[int, ...] = (), place: Span |
 
 def _start(path: Path) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with open_input(path) as file:
             return file.read(1024)
     except OSError:
         return b""  # the reader of containers says what is wrong

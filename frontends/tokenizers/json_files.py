@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chimerac.compiler.errors import UserError
+from chimerac.runtime.bundle_format.regular import open_input
 
 MAX_BYTES: Final = 96 << 20  #: a tokenizer of 256,000 tokens has 35 MB
 MAX_BRANCHES: Final = 1 << 22  #: brackets, those in texts among them; each merge of a newer tokenizer.json is a list
@@ -25,7 +26,7 @@ def unsupported(where: str, what: str, hint: str | None = None) -> UserError:
 def read_text(path: Path, most: int = MAX_BYTES) -> str:
     """A file of UTF-8; raises UserError CHM260."""
     try:
-        with open(path, "rb") as file:
+        with open_input(path) as file:
             data = file.read(most + 1)
     except OSError as error:
         raise invalid(str(path), f"it cannot be read: {error.strerror}") from None

@@ -19,6 +19,7 @@ from chimerac.runtime.bundle_format.constants import (
     ROLE_PAD,
     ROLE_RESERVED,
 )
+from chimerac.runtime.bundle_format.regular import open_input
 from chimerac.runtime.reference.tokenizer import Special, Tokenizer
 
 RANKS: Final = 199_998  #: tokens that are text, ids 0 to RANKS - 1
@@ -104,7 +105,7 @@ def read_ranks(path: str | Path) -> tuple[bytes, ...]:
         UserError: CHM245, it is not the published file of o200k_base.
         OSError: the file cannot be read.
     """
-    with open(path, "rb") as file:
+    with open_input(path) as file:
         return parse_ranks(file.read(RANK_FILE_BYTES + 1), str(path))
 
 

@@ -7,7 +7,6 @@ draws for data, depths and noise are keyed by phase and step, so the step is all
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from torch import Tensor, nn
 
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.training.distributed import Processes, fill, whole
+from chimerac.frontends.training.files import write_whole
+from chimerac.runtime.bundle_format.regular import check_input
 
 STATE_FILE = "state.safetensors"
 MODEL, MOMENT, GENERATOR = "model/", "optimizer/", "generator"
@@ -59,19 +60,6 @@ def save_state(
     processes.wait()
 
 
-def write_whole(file: Path, data: bytes) -> None:
-    """Replace ``file`` in one instant, after its new content has reached the disk. Raises UserError CHM256."""
-    temporary = file.with_name(file.name + ".new")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, file)
-    except OSError as error:
-        raise UserError("CHM256", f"can't write {file}: {error.strerror or error}") from error
-
-
 def read_place(folder: Path, digest: str) -> Place:
     """Where the run in ``folder`` stands; the start if there is none.
 
@@ -82,10 +70,12 @@ def read_place(folder: Path, digest: str) -> Place:
     if not file.exists():
         return Place(digest)
     try:
+        check_input(file)
         with safe_open(file, framework="pt") as reader:
             place = Place(**json.loads((reader.metadata() or {})[KEY]))
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError("CHM257", f"{file} is no state of a training run: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise UserError("CHM257", f"{file} is no state of a training run: {why}") from error
     if place.digest != digest:
         raise UserError(
             "CHM257",
@@ -99,6 +89,7 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer 
     """Take over weights, generator and, if given, optimiser state. Raises UserError CHM257."""
     file = folder / STATE_FILE
     try:
+        check_input(file)
         with safe_open(file, framework="pt") as reader:
             names = set(reader.keys())
             torch.set_rng_state(reader.get_tensor(GENERATOR))

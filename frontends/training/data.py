@@ -24,14 +24,19 @@ from torch import Tensor
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.families.phases import Phase
 from chimerac.frontends.training.counter import generator
+from chimerac.frontends.training.files import (
+    Integers,
+    Tokens,
+    read_rows,
+    read_text,
+    read_tokens,
+    read_whole,
+)
 
 ORDER_STREAM = 0x6F72646572  #: "order"
 OFFSET_STREAM = 0x73686966  #: "shif"
 LENGTH_GROUP = 64  #: batches whose rows are sorted by length among each other
 SMALLEST_VALID = 512  #: tokens; a text folder holds back a twentieth, but no less
-
-Tokens = NDArray[np.uint16]
-Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -188,16 +193,16 @@ class DataFolder:
         self.text: Tokens | None = None
         self.valid_text: tuple[Tokens, int] | None = None
         if (path / "pretrain.bin").exists():
-            self.text = np.fromfile(path / "pretrain.bin", "<u2")
+            self.text = read_tokens(path / "pretrain.bin")
             if (path / "valid_text.bin").exists():
-                valid = np.fromfile(path / "valid_text.bin", "<u2")
-                self.valid_text = valid, (path / "valid_text.bytes").stat().st_size
+                valid = read_tokens(path / "valid_text.bin")
+                self.valid_text = valid, read_whole(path / "valid_text.bytes", lambda stream: stream.seek(0, 2))
         elif files := sorted(path.glob("**/*.txt")):
             self._read_texts(files, encode, end)
 
     def _read_texts(self, files: list[Path], encode: Callable[[str], list[int]], end: int | None) -> None:
         """The last twentieth of the files' text is held back."""
-        texts = [file.read_text("utf-8", "replace") for file in files]
+        texts = [read_text(file, "replace") for file in files]
         whole = "".join(texts)
         held = whole[-max(SMALLEST_VALID, len(whole) // 20) :]
         left = len(whole) - len(held)
@@ -242,12 +247,8 @@ class DataFolder:
         file = self.path / f"{phase.kind}.npz"
         if not file.exists():
             raise UserError("CHM254", f"the phase {phase.name!r} needs {file}, which does not exist")
-        with np.load(file, allow_pickle=False) as arrays:
-            missing = {"tokens", "loss_start", "length"} - set(arrays)
-            if missing:
-                raise UserError("CHM252", f"{file} has no {', '.join(sorted(missing))}")
-            tokens = _narrow(arrays["tokens"], file)
-            return tokens, arrays["loss_start"].astype(np.int64), arrays["length"].astype(np.int64)
+        tokens, starts, lengths = read_rows(file)
+        return _narrow(tokens, file), starts, lengths
 
 
 def _narrow(tokens: NDArray[Any], origin: Path) -> Tokens:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from chimerac.frontends.families.trainable import TrainableModule
+from chimerac.frontends.training.files import read_examples
 
 SPLITS = ("seen", "names", "templates")  #: files valid_<split>.jsonl
 EXAMPLES_KEPT = 5  #: wrong answers of each split that the metrics show
@@ -134,7 +135,7 @@ def exact_matches(
     Args:
         file: rows {"text", "json", "intent"}. most: rows to take, evenly spread; None for all.
     """
-    rows = [json.loads(line) for line in file.read_text().splitlines() if line]
+    rows = read_examples(file)
     if most is not None and len(rows) > most:
         rows = [rows[i * len(rows) // most] for i in range(most)]
     answer = [] if codec.answer is None else [codec.answer]

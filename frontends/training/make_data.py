@@ -14,6 +14,7 @@ import numpy as np
 from chimerac.compiler.errors import ChimeracError, UserError
 from chimerac.frontends.tokenizers.byte_pairs import count_pieces, learn
 from chimerac.frontends.training.counter import generator
+from chimerac.frontends.training.files import read_text
 from chimerac.runtime.reference.tokenizer import Special, Tokenizer, write_tokenizer
 
 SPECIALS: Final = (("<|json|>", "answer"), ("<|endoftext|>", "end"), ("<|pad|>", "pad"))
@@ -88,14 +89,6 @@ def read_rows(path: Path) -> list[Row]:
             raise UserError("CHM252", f'{path}:{number} is no row {{"text": …, "json": …}}: {why}') from error
         rows.append((text, json.dumps(answer, ensure_ascii=False, separators=(",", ":"))))
     return rows
-
-
-def read_text(path: Path) -> str:
-    """A file's text. Raises UserError CHM254."""
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError("CHM254", f"can't read {path}: {error}") from error
 
 
 def _split(items: Sequence[Any], seed: int) -> tuple[list[Any], list[Any]]:

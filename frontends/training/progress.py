@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from chimerac.frontends.training.files import read_whole, write_whole
+
 LOG_FILE = "log.jsonl"
 
 
@@ -23,8 +25,8 @@ class Progress:
 
     def __init__(self, folder: Path, start: int, tell: Callable[[str], None], interval: int) -> None:
         self.file, self.tell, self.interval = folder / LOG_FILE, tell, interval
-        kept = self.file.read_bytes()[:start] if self.file.exists() else b""
-        self.file.write_bytes(kept)
+        kept = read_whole(self.file, lambda stream: stream.read(start)) if self.file.exists() else b""
+        write_whole(self.file, kept)
         self.bytes = len(kept)
         self.restart()
 

@@ -19,10 +19,11 @@ from chimerac.frontends.families.registry import find_family
 from chimerac.frontends.families.trainable import TrainableModule
 from chimerac.frontends.layers.moe import imbalance
 from chimerac.frontends.layers.prepared import PreparedWeights
-from chimerac.frontends.training.checkpointing import Place, load_state, read_place, save_state, write_whole
+from chimerac.frontends.training.checkpointing import Place, load_state, read_place, save_state
 from chimerac.frontends.training.data import DataFolder
 from chimerac.frontends.training.distributed import Processes, fill, whole
 from chimerac.frontends.training.evaluation import Codec, Measuring, evaluate
+from chimerac.frontends.training.files import write_whole
 from chimerac.frontends.training.loop import PhaseRunner, compile_blocks, prepare
 from chimerac.frontends.training.module import make_module, tensors_of
 from chimerac.frontends.training.progress import Progress

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from chimerac.compiler.errors import UserError, did_you_mean
+from chimerac.compiler.texts import MOST_TEXT, read_text
 from chimerac.frontends.families.phases import Phase, Precision
 from chimerac.frontends.families.protocol import Shape
 from chimerac.frontends.families.registry import DEFAULT, find_family
+from chimerac.frontends.training.files import write_whole
 
 _T = TypeVar("_T")
 
@@ -96,7 +98,7 @@ def check_plan(plan: Plan) -> None:
 
 def write_plan(plan: Plan, path: Path) -> None:
     """Write ``plan`` as JSON."""
-    path.write_text(json.dumps(dataclasses.asdict(plan), indent=1) + "\n")
+    write_whole(path, (json.dumps(dataclasses.asdict(plan), indent=1) + "\n").encode())
 
 
 def read_plan(path: Path, described: tuple[str, Shape] | None = None) -> Plan:
@@ -106,7 +108,7 @@ def read_plan(path: Path, described: tuple[str, Shape] | None = None) -> Plan:
         UserError CHM117: there is no such family. CHM250: it is no plan; the message names the place.
     """
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(read_text(path, "the plan", "CHM250", MOST_TEXT))
     except (OSError, ValueError) as error:
         raise UserError("CHM250", f"can't read the plan {path}: {error}") from error
     if described is not None and isinstance(document, dict) and "shape" not in document:

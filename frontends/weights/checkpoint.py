@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +16,8 @@ from chimerac.frontends.families.protocol import Format, TensorSpec, TensorTable
 from chimerac.frontends.layers.quantization import weight_codes
 from chimerac.frontends.weights.files import DTYPES, Checkpoint, open_checkpoint, weights_file
 from chimerac.frontends.weights.packed import is_packed, load_packed
+from chimerac.runtime.bundle_format import write_atomically
+from chimerac.runtime.errors import BundleError
 
 MOST_LISTED = 20  #: problems named in one error message
 MOST_SHOWN = 200  #: characters of a name that no model has
@@ -95,25 +96,9 @@ def save_safetensors(model: nn.Module, path: str | os.PathLike[str]) -> None:
     }
     file = Path(path)
     try:
-        _write_atomically(file, save(tensors))
-    except OSError as error:
-        raise UserError("CHM243", f"can't write {file}: {error.strerror or error}") from error
-
-
-def _write_atomically(file: Path, data: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)  # mkstemp gives 0600; a checkpoint is an ordinary file
-        os.replace(temporary, file)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        write_atomically(file, save(tensors))
+    except BundleError as error:
+        raise UserError("CHM243", f"can't write {file}: {error.message}") from error
 
 
 def _problems(specs: Mapping[str, TensorSpec], found: Checkpoint) -> tuple[list[str], int]:

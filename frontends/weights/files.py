@@ -19,6 +19,7 @@ from torch import Tensor
 
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.sources.other_files import known
+from chimerac.runtime.bundle_format.regular import check_input, open_input
 
 MAX_HEADER = 100_000_000  #: bytes; what safetensors itself allows, and more than any index has
 DTYPES = ("F32", "F16", "BF16", "F64")  #: what becomes float32
@@ -115,6 +116,7 @@ def weights_file(path: str | os.PathLike[str]) -> Path:
 def opened(file: Path) -> Iterator[Any]:
     """A safetensors file being read, with PyTorch tensors; what goes wrong is CHM240."""
     try:
+        check_input(file)
         with safe_open(file, framework="pt") as reader:
             yield reader
     except (SafetensorError, OSError, ValueError, OverflowError) as error:
@@ -124,9 +126,9 @@ def opened(file: Path) -> Iterator[Any]:
 def check_frame(file: Path) -> None:
     """Raise CHM240 when the file is missing, something else, truncated, or has an oversized header."""
     try:
-        size = file.stat().st_size
-        with file.open("rb") as stream:
+        with open_input(file) as stream:
             begin = stream.read(32)
+            size = os.fstat(stream.fileno()).st_size
     except OSError as error:
         raise UserError("CHM240", f"can't read {file}: {error.strerror or error}") from error
     if other := known(begin):
@@ -152,9 +154,11 @@ def _entries(file: Path) -> dict[str, Entry]:
 def _indexed(index: Path) -> dict[str, Entry]:
     """The tensors that an index names, each from the file it says."""
     try:
-        if index.stat().st_size > MAX_HEADER:
+        with open_input(index) as stream:
+            data = stream.read(MAX_HEADER + 1)
+        if len(data) > MAX_HEADER:
             raise UserError("CHM240", f"{index} is no index of safetensors files: it has more than {MAX_HEADER} bytes")
-        places = json.loads(index.read_bytes())["weight_map"]
+        places = json.loads(data)["weight_map"]
     except OSError as error:
         raise UserError("CHM240", f"can't read {index}: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:

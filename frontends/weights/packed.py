@@ -28,6 +28,7 @@ from chimerac.compiler.ir.quantised import Kind, Quantised, check_codes, dequant
 from chimerac.compiler.ir.types import TensorType
 from chimerac.frontends.families.protocol import TensorSpec, TensorTable
 from chimerac.frontends.weights.files import weights_file
+from chimerac.runtime.bundle_format.regular import check_input
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,6 +56,7 @@ def packed_bytes(model: nn.Module, table: TensorTable) -> bytes:
 def is_packed(path: str | os.PathLike[str]) -> bool:
     """Whether a readable safetensors file is a packed checkpoint."""
     try:
+        check_input(path)
         with safe_open(path, framework="np") as reader:
             return (reader.metadata() or {}).get("format") == FORMAT
     except (SafetensorError, OSError, ValueError, OverflowError):
@@ -153,6 +155,7 @@ class PackedReader:
     @contextlib.contextmanager
     def _open(self) -> Iterator[Any]:
         try:
+            check_input(self.path)
             with safe_open(self.path, framework="np") as reader:
                 yield reader
         except (SafetensorError, OSError, ValueError, OverflowError) as error:

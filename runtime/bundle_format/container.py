@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.bundle_format.atomic import atomic_file
+from chimerac.runtime.bundle_format.regular import open_input
 from chimerac.runtime.bundle_format.strict_json import (
     StrictJsonError,
     TooManyBranchesError,
@@ -268,11 +269,12 @@ def read_container(path: str | Path, verify: bool = True) -> Container:
     Raises BundleError CHM400 to CHM406.
     """
     try:
-        with open(path, "rb") as file:
+        with open_input(path) as file:
             size = os.fstat(file.fileno()).st_size
             buffer = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) if size else memoryview(b"")
     except (OSError, ValueError) as error:
-        raise BundleError("CHM400", f"cannot read the file: {error}", path=path) from None
+        why = getattr(error, "strerror", None) or error
+        raise BundleError("CHM400", f"cannot read the file: {why}", path=path) from None
     return parse_container(buffer, path=path, verify=verify)
 
 

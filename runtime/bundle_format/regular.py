@@ -1,18 +1,19 @@
-"""Opening the files of a bundle: regular files only, reached without a link and without waiting."""
+"""Opening files: regular ones only, without waiting for what may never come."""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from io import BufferedReader
 from pathlib import Path
 from typing import Final
 
-_FLAGS: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_FLAGS: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """A regular file, open for reading.
+    """A file of a bundle, open for reading.
 
     A bundle's folder may be reached through links; its files may be none, so that a bundle from elsewhere cannot have
     other files read in place of its own, and no pipes or devices, which could be waited for without end.
@@ -20,8 +21,30 @@ def open_regular(path: Path) -> BufferedReader:
     Raises:
         OSError: it cannot be read, or is not a regular file.
     """
-    handle = os.open(path, _FLAGS)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    return _opened(path, _FLAGS | getattr(os, "O_NOFOLLOW", 0))
+
+
+def open_input(path: str | os.PathLike[str]) -> BufferedReader:
+    """A file that somebody names, open for reading. It may be a link to a regular file, no pipe and no device.
+
+    Raises:
+        OSError: it cannot be read, or is not a regular file.
+        ValueError: a path that cannot be one.
+    """
+    return _opened(path, _FLAGS)
+
+
+def check_input(path: str | os.PathLike[str]) -> None:
+    """``open_input`` of a file that a library opens by its name."""
+    open_input(path).close()
+
+
+def _opened(path: str | os.PathLike[str], flags: int) -> BufferedReader:
+    handle = os.open(path, flags)
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
         os.close(handle)
-        raise OSError(None, "not a regular file", os.fspath(path))
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
     return open(handle, "rb")

@@ -53,9 +53,7 @@ class Answering:
         self._turn = threading.Lock()
         self.name = session.manifest.name
 
-    def answer(
-        self, request: ChatRequest, made: Made, still_there: Callable[[], bool]
-    ) -> Generator[Delta, None, None]:
+    def answer(self, request: ChatRequest, made: Made, still_there: Callable[[], bool]) -> Generator[Delta, None, None]:
         """The parts of an answer, as they come; ``made`` is right at the end.
 
         ``still_there``: whether anybody waits for the answer; it is asked where no part can show that, before the first

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.model import GrammarRequest
+from chimerac.compiler.texts import MOST_GRAMMAR, read_text
 from chimerac.frontends.config import ModelConfig, builtin_names
 from chimerac.frontends.config.locate import BUILTIN, SUFFIX
 from chimerac.frontends.grammar.request import HARD, check_request
@@ -31,9 +32,9 @@ def grammar_request(config: ModelConfig) -> GrammarRequest | None:
         place = config.place("grammar.schema")
         path = _beside(place.file if place else "", grammar.schema)
         try:
-            schema = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError("CHM285", f"cannot read the schema {path}: {error}", span=place) from None
+            schema = read_text(path, "the schema", "CHM285", MOST_GRAMMAR)
+        except UserError as error:
+            raise UserError(error.code, error.message, span=place) from None
     request = GrammarRequest(
         grammar.modes,
         schema,

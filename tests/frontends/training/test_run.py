@@ -27,8 +27,9 @@ from chimerac.compiler.errors import UserError
 from chimerac.frontends.families.chimera.family import FAMILY
 from chimerac.frontends.layers.quantization import ternary_codes
 from chimerac.frontends.training import Phase, Plan, read_plan, train_plan, write_plan
-from chimerac.frontends.training.checkpointing import STATE_FILE, write_whole
+from chimerac.frontends.training.checkpointing import STATE_FILE
 from chimerac.frontends.training.data import DataFolder
+from chimerac.frontends.training.files import write_whole
 from chimerac.frontends.training.loop import PhaseRunner
 from chimerac.frontends.training.run import METRICS_FILE, PACKED_FILE, PLAN_FILE, WEIGHTS_FILE
 from chimerac.frontends.weights.checkpoint import load_safetensors

@@ -1,0 +1,138 @@
+"""What somebody names is a regular file, or one error: pipes and devices are waited for by nobody, nor replaced."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import pytest
+from torch import nn
+
+from chimerac.compiler.errors import UserError
+from chimerac.compiler.packaging.grammar_packs import read_grammar
+from chimerac.compiler.packaging.options import checked_spans, packaging_options
+from chimerac.compiler.texts import read_text
+from chimerac.frontends.config.locate import read
+from chimerac.frontends.sources.mapped import mapped_file
+from chimerac.frontends.sources.recognised import is_published
+from chimerac.frontends.tokenizers import o200k
+from chimerac.frontends.tokenizers.json_files import read_value
+from chimerac.frontends.training.checkpointing import STATE_FILE, read_place
+from chimerac.frontends.training.data import DataFolder
+from chimerac.frontends.training.files import read_examples, read_rows, read_tokens, write_whole
+from chimerac.frontends.training.make_data import read_rows as read_requests
+from chimerac.frontends.training.progress import LOG_FILE, Progress
+from chimerac.frontends.training.settings import read_plan
+from chimerac.frontends.weights.checkpoint import save_safetensors
+from chimerac.frontends.weights.files import open_checkpoint
+from chimerac.frontends.weights.packed import is_packed
+from chimerac.runtime.bundle_format import read_container
+from chimerac.runtime.bundle_format.regular import open_input
+from chimerac.runtime.errors import BundleError
+
+#: Name of a file → what reads it.
+READERS: dict[str, Callable[[Path], object]] = {
+    "text": lambda path: read_text(path, "the text", "CHM420", 9),
+    "schema.json": read_grammar,
+    "grammar.lark": read_grammar,
+    "a.chimera": read,
+    "prompts": lambda path: packaging_options(page=None, npm=None, runtime=None, examples=path, max_size=None),
+    "spans": checked_spans,
+    "container": read_container,
+    "ranks": o200k.read_ranks,
+    "tokenizer.json": read_value,
+    "a.safetensors": open_checkpoint,
+    "a.safetensors.index.json": open_checkpoint,
+    "model": mapped_file,
+    "plan": read_plan,
+    "rows": read_requests,
+    "pretrain.bin": lambda path: DataFolder(path.parent, lambda text: [1], None),
+    "a.txt": lambda path: DataFolder(path.parent, lambda text: [1], None),
+    "sft.npz": read_rows,
+    "valid_seen.jsonl": read_examples,
+    STATE_FILE: lambda path: read_place(path.parent, ""),
+    LOG_FILE: lambda path: Progress(path.parent, 9, print, 1),
+}
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "whole": lambda path: write_whole(path, b"x"),
+    "weights": lambda path: save_safetensors(nn.Linear(2, 2), path),
+}
+
+
+@pytest.fixture(autouse=True)
+def _end() -> Iterator[None]:
+    """What waits for a pipe waits for ever."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(120)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"])
+@pytest.mark.parametrize("name", READERS)
+def test_what_is_no_file_is_one_error(name: str, make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / name)
+    with pytest.raises((UserError, BundleError, OSError), match="not a regular file") as error:
+        READERS[name](tmp_path / name)
+    assert isinstance(error.value, UserError | BundleError) or name == "ranks"  # the caller knows where it was named
+    assert "Errno" not in str(error.value) or name == "ranks"
+
+
+def test_what_looks_at_a_file_first(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert not is_published(tmp_path / "pipe")
+    assert not is_packed(tmp_path / "pipe")
+
+
+def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("hello")
+    (tmp_path / "link").symlink_to("text")
+    assert read_text(tmp_path / "link", "the text", "CHM420", 9) == "hello"
+    with pytest.raises(IsADirectoryError):
+        open_input(tmp_path)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/null")], ids=["pipe", "device"])
+@pytest.mark.parametrize("name", WRITERS)
+def test_what_is_no_file_is_not_replaced(name: str, make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "out")
+    before = os.lstat(tmp_path / "out")
+    with pytest.raises(UserError, match="there is something that is no file"):
+        WRITERS[name](tmp_path / "out")
+    assert os.lstat(tmp_path / "out").st_ino == before.st_ino
+
+
+def test_damaged_training_data_is_named(tmp_path: Path) -> None:
+    (tmp_path / "odd.bin").write_bytes(b"abc")
+    (tmp_path / "junk.npz").write_bytes(b"PK\3\4" + b"x" * 100)
+    (tmp_path / "text.npz").write_bytes(b"no archive")
+    good = {"tokens": np.ones((2, 3), np.int32), "loss_start": np.ones(2, np.int32), "length": np.ones(2, np.int32)}
+    np.savez(tmp_path / "good.npz", **good)
+    for name, changes in {
+        "float.npz": {"tokens": np.ones((2, 3))},
+        "flat.npz": {"tokens": np.ones(2, np.int32)},
+        "short.npz": {"length": np.ones(1, np.int32)},
+        "object.npz": {"length": np.array([{}, {}])},
+    }.items():
+        np.savez(tmp_path / name, **good | changes)
+    np.savez(tmp_path / "less.npz", tokens=good["tokens"])
+    assert read_rows(tmp_path / "good.npz")[0].shape == (2, 3)
+    for name in ("junk", "text", "float", "flat", "short", "object", "less"):
+        with pytest.raises(UserError, match=f"{name}.npz is damaged") as error:
+            read_rows(tmp_path / f"{name}.npz")
+        assert error.value.code == "CHM252"
+    with pytest.raises(UserError, match="whole number of tokens"):
+        read_tokens(tmp_path / "odd.bin")
+    for line in ("[]", '{"text": "a"}', '{"text": "a", "json": "{", "intent": "b"}', "[" * 100_000, "\udcff"):
+        (tmp_path / "rows").write_bytes(line.encode("utf-8", "surrogateescape"))
+        with pytest.raises(UserError, match="rows is damaged"):
+            read_examples(tmp_path / "rows")
