@@ -47,6 +47,11 @@ TESTED: Mapping[int, Mapping[str, tuple[str, ...]]] = {
             "test_a_bundle_may_be_reached_through_a_link",
         ),
         "runtime/bundle_format/test_bundle.py": ("test_links_are_not_followed",),
+        "hostile/test_inputs.py": (
+            "test_what_is_no_file_is_one_error",
+            "test_a_link_to_a_file_is_followed",
+            "test_what_is_no_file_is_not_replaced",
+        ),
     },
     6: {
         "runtime/web/test_server.py": (
