@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,7 +116,11 @@ def test_damaged_training_data_is_named(tmp_path: Path) -> None:
     (tmp_path / "odd.bin").write_bytes(b"abc")
     (tmp_path / "junk.npz").write_bytes(b"PK\3\4" + b"x" * 100)
     (tmp_path / "text.npz").write_bytes(b"no archive")
-    good = {"tokens": np.ones((2, 3), np.int32), "loss_start": np.ones(2, np.int32), "length": np.ones(2, np.int32)}
+    good: dict[str, Any] = {
+        "tokens": np.ones((2, 3), np.int32),
+        "loss_start": np.ones(2, np.int32),
+        "length": np.ones(2, np.int32),
+    }
     np.savez(tmp_path / "good.npz", **good)
     for name, changes in {
         "float.npz": {"tokens": np.ones((2, 3))},
