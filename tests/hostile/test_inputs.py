@@ -128,7 +128,7 @@ def test_damaged_training_data_is_named(tmp_path: Path) -> None:
         "short.npz": {"length": np.ones(1, np.int32)},
         "object.npz": {"length": np.array([{}, {}])},
     }.items():
-        np.savez(tmp_path / name, **good | changes)
+        np.savez(tmp_path / name, **{**good, **changes})
     np.savez(tmp_path / "less.npz", tokens=good["tokens"])
     assert read_rows(tmp_path / "good.npz")[0].shape == (2, 3)
     for name in ("junk", "text", "float", "flat", "short", "object", "less"):
