@@ -122,12 +122,13 @@ def test_damaged_training_data_is_named(tmp_path: Path) -> None:
         "length": np.ones(2, np.int32),
     }
     np.savez(tmp_path / "good.npz", **good)
-    for name, changes in {
+    changed: dict[str, dict[str, Any]] = {
         "float.npz": {"tokens": np.ones((2, 3))},
         "flat.npz": {"tokens": np.ones(2, np.int32)},
         "short.npz": {"length": np.ones(1, np.int32)},
         "object.npz": {"length": np.array([{}, {}])},
-    }.items():
+    }
+    for name, changes in changed.items():
         np.savez(tmp_path / name, **{**good, **changes})
     np.savez(tmp_path / "less.npz", tokens=good["tokens"])
     assert read_rows(tmp_path / "good.npz")[0].shape == (2, 3)
