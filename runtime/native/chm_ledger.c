@@ -87,13 +87,13 @@ static void owe(const chm_session *session, chm_debts *debts, uint32_t kind, uin
   debts->pressure += 255 + (age < due[kind] ? 255 * age / due[kind] : 255);
 }
 
-/* What is open. Soft obligations count as long as there is room beside the hard ones. */
+/* What is open in the text of a grammar; nothing without one. Soft obligations count as long as there is room beside the hard ones. */
 static chm_debts debts_of(const chm_session *session) {
   const chm_ledger *ledger = &session->sequence.ledger;
   const chm_configuration *place = &session->sequence.place;
   const uint32_t soft[] = {ledger->sentence, ledger->list};
   chm_debts debts = {{0}, 0};
-  if (!ledger->on || !session->ledger.obligations) return debts;
+  if (!session->grammar || !ledger->on || !session->ledger.obligations) return debts; /* a grammar's place was checked */
   for (uint32_t i = 0; i < place->depth; ++i) owe(session, &debts, obligation_of(place->frames[i].kind), ledger->opened[i]);
   for (uint32_t i = 0; i < 2; ++i) {
     uint32_t open = 0;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from snapshots import changed
 
+from chimerac.compiler.packaging.grammar_packs import compile_grammar
 from chimerac.runtime import BundleError, load
 from chimerac.runtime import bundle_format as bf
 from chimerac.runtime.bundle_format.state import StateForm, parse_state
@@ -21,7 +23,8 @@ ACCEPTED = 0
 @pytest.fixture(scope="module")
 def good(toy: Any) -> bytes:
     with load(toy.folder) as session:
-        list(session.generate([*range(30)], max_tokens=5))
+        session.manifest = replace(session.manifest, generation=bf.Generation(ledger=bf.Ledger(bf.OBLIGATIONS)))
+        list(session.generate([*range(30)], max_tokens=5, grammar=compile_grammar(regex="[a-z]*")))
         return session.snapshot()
 
 
@@ -89,7 +92,7 @@ def test_both_readers_judge_random_numbers_alike(
     """Sections with other numbers and valid checksums: what is accepted is continued under sanitizers."""
     random = np.random.default_rng(3)
     container = bf.parse_container(good)
-    small = ("sequence", "sequence.history", "sequence.pending", "sequence.text", "grammar", "grammar.place")
+    small = ("sequence", "sequence.history", "sequence.pending", "sequence.text", "grammar", "grammar.place", "ledger")
     snapshots = []
     for _ in range(400):
         sections = {}

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from snapshots import changed, with_number
 
 from chimerac.frontends.grammar.lark_files import lark_grammar
 from chimerac.passes.grammar_fst import GrammarFst
@@ -226,8 +226,8 @@ def test_damaged_numbers_are_refused(toy: Any, grammar: bytes) -> None:
     with load(toy.folder) as session:
         with_ledger(session)
         list(session.generate("hello", grammar=grammar, **OPTIONS))
-        container = bf.parse_container(session.snapshot())
-        words = container.array("ledger")
+        good = session.snapshot()
+        words = bf.parse_container(good).array("ledger")
         for place, value in (
             (0, 1 << 31),
             (1, words[0] + 1),
@@ -236,25 +236,13 @@ def test_damaged_numbers_are_refused(toy: Any, grammar: bytes) -> None:
             (4, words[0] + 1),
             (67, 1 << 31),
         ):
-            changed = words.copy()
-            changed[place] = value
             with pytest.raises(BundleError, match="out of range") as error:
-                session.restore(snapshot_with(container, changed))
+                session.restore(with_number(good, "ledger", place, value))
             assert error.value.code == "CHM420"
         with pytest.raises(BundleError, match="ledger") as error:
-            session.restore(snapshot_with(container, words[:67]))
+            session.restore(changed(good, {"ledger": words[:67]}))
         assert error.value.code == "CHM404"
-        session.restore(snapshot_with(container, words))
-
-
-def snapshot_with(container: bf.Container, ledger: NDArray[np.uint32]) -> bytes:
-    sections = [
-        bf.Section(name, view.dtype, view.shape, container.raw(name))
-        for name, view in container.sections.items()
-        if name != "ledger"
-    ]
-    keys = {key: container.metadata[key] for key in (bf.KEY_CONFIG, bf.KEY_MODEL)}
-    return bf.container_bytes(bf.KIND_STATE, [*sections, bf.array_section("ledger", ledger)], keys)
+        session.restore(good)
 
 
 @pytest.mark.parametrize(
