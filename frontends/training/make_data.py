@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from chimerac.compiler.errors import ChimeracError, UserError
+from chimerac.compiler.texts import json_of
 from chimerac.frontends.tokenizers.byte_pairs import count_pieces, learn
 from chimerac.frontends.training.counter import generator
 from chimerac.frontends.training.files import read_text
@@ -80,7 +81,7 @@ def read_rows(path: Path) -> list[Row]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json_of(line)
             text, answer = row["text"], row["json"]
             if not isinstance(text, str) or not text:
                 raise TypeError("text must be a string with something in it")

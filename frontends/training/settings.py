@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from chimerac.compiler.errors import UserError, did_you_mean
-from chimerac.compiler.texts import MOST_TEXT, read_text
+from chimerac.compiler.texts import MOST_TEXT, json_of, read_text
 from chimerac.frontends.families.phases import Phase, Precision
 from chimerac.frontends.families.protocol import Shape
 from chimerac.frontends.families.registry import DEFAULT, find_family
@@ -108,7 +108,7 @@ def read_plan(path: Path, described: tuple[str, Shape] | None = None) -> Plan:
         UserError CHM117: there is no such family. CHM250: it is no plan; the message names the place.
     """
     try:
-        document = json.loads(read_text(path, "the plan", "CHM250", MOST_TEXT))
+        document = json_of(read_text(path, "the plan", "CHM250", MOST_TEXT))
     except (OSError, ValueError) as error:
         raise UserError("CHM250", f"can't read the plan {path}: {error}") from error
     if described is not None and isinstance(document, dict) and "shape" not in document:

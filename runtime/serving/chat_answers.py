@@ -220,7 +220,7 @@ def _call_of(text: str, tools: Sequence[Tool]) -> tuple[str, str] | None:
     """The call of a tool that a text is, as name and text of its arguments."""
     try:
         row = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     name = row.get("name") if isinstance(row, dict) else None
     if name not in [tool.name for tool in tools]:
@@ -245,7 +245,7 @@ def _outcome(result: str) -> str:
     """What is said of the result of a call: an error in its words."""
     try:
         row = json.loads(result)
-    except ValueError:
+    except (ValueError, RecursionError):
         row = None
     wrong = row.get("error_text") or row.get("error") if isinstance(row, dict) else None
     return str(wrong) if wrong else "Done."

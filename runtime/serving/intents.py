@@ -27,7 +27,7 @@ def actions_of(answer: str) -> tuple[Action, ...]:
     """The actions of ``{"intent": …, "slots": {…}}``, or of a list of them; none of any other text."""
     try:
         found = json.loads(answer)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ()
     rows = found if isinstance(found, list) else [found]
     actions = [_action(row) for row in rows]

@@ -34,6 +34,7 @@ from chimerac.frontends.weights.packed import is_packed
 from chimerac.runtime.bundle_format import read_container
 from chimerac.runtime.bundle_format.regular import open_input
 from chimerac.runtime.errors import BundleError
+from chimerac.runtime.serving.intents import actions_of
 
 #: Name of a file → what reads it.
 READERS: dict[str, Callable[[Path], object]] = {
@@ -110,6 +111,15 @@ def test_what_is_no_file_is_not_replaced(name: str, make: Callable[[Path], None]
     with pytest.raises(UserError, match="there is something that is no file"):
         WRITERS[name](tmp_path / "out")
     assert os.lstat(tmp_path / "out").st_ino == before.st_ino
+
+
+def test_deep_json_is_no_plan_no_row_no_intent_and_no_result(tmp_path: Path) -> None:
+    deep = "[" * 100_000
+    (tmp_path / "deep").write_text(deep)
+    for reader in (read_plan, read_requests):
+        with pytest.raises(UserError, match="nested too deep"):
+            reader(tmp_path / "deep")
+    assert actions_of(deep) == ()
 
 
 def test_damaged_training_data_is_named(tmp_path: Path) -> None:

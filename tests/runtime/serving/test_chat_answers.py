@@ -71,6 +71,7 @@ def test_the_last_request_counts(client: openai.OpenAI, commands: Scripted) -> N
         ('{"success": true}', "Done."),
         ('{"error": "E", "error_text": "no"}', "no"),
         ("fine", "Done."),
+        ("[" * 100_000, "Done."),
     ):
         more = [*messages[:3], messages[3] | {"content": result}]
         assert client.chat.completions.create(model="toy", messages=more).choices[0].message.content == said
