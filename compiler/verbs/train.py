@@ -33,6 +33,10 @@ DEFAULT_PHASES = (
     Phase("pretrain", steps=400, sequence_length=128, batch=16, learning_rate=3e-3, warmup_steps=20, bias_rate=1e-2),
     Phase("sft", "sft", epochs=3, sequence_length=96, batch=32, learning_rate=1e-3, warmup_steps=20),
 )
+#: The phases that are asked for by name, when a model is trained.
+OWN_PHASES = {
+    "router": Phase("router", "router", steps=64, sequence_length=128, batch=16, learning_rate=2e-3, warmup_steps=0)
+}
 
 
 def train(
@@ -43,6 +47,7 @@ def train(
     scale: str | None = None,
     overrides: Sequence[str] = (),
     plan: str | Path | None = None,
+    phase: str | None = None,
     settings: dict[str, Any] | None = None,
     steps: int | None = None,
     seconds: float | None = None,
@@ -56,6 +61,7 @@ def train(
 
     Args:
         plan: file that says how to train, in place of the config's phases. With a shape in it, no config is needed.
+        phase: name of one of OWN_PHASES, in place of the config's and the plan's phases.
         settings: fields of the plan to change, for example {"precision": "bfloat16", "ternary": False}.
         steps: steps of every phase, in place of what the config says.
         seconds: train that long; the phases share it in the ratio of their own seconds.
@@ -68,6 +74,8 @@ def train(
     folder = DataFolder(Path(data), codec.encode, codec.end)
     made = _plan(described, plan, folder.path, has_text=folder.text is not None)
     made = dataclasses.replace(made, **(settings or {}))
+    if phase is not None:
+        made = dataclasses.replace(made, phases=(_own_phase(phase),))
     if steps is not None:
         phases = (dataclasses.replace(phase, steps=steps, epochs=0.0, seconds=0.0) for phase in made.phases)
         made = dataclasses.replace(made, phases=tuple(phases))
@@ -85,6 +93,13 @@ def train(
             evaluated_rows=evaluated_rows,
             tell=tell,
         )
+
+
+def _own_phase(name: str) -> Phase:
+    if name not in OWN_PHASES:
+        message = f"there is no phase {name!r} that is asked for by name"
+        raise UserError("CHM250", message, hint=f"there are: {', '.join(OWN_PHASES)}; a plan has the others")
+    return OWN_PHASES[name]
 
 
 def _described(config: str, scale: str | None, overrides: Sequence[str]) -> Described:
@@ -150,6 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m chimerac.compiler.verbs.train", description=train.__doc__)
     parser.add_argument("config", nargs="?", help="config or the name of a built-in one")
     parser.add_argument("--plan", help="how to train; with a shape in it, no config is needed")
+    parser.add_argument("--phase", help="router: train the loop-depth router of --weights")
     parser.add_argument("--write-plan", metavar="FILE", help="write the plan of CONFIG and stop")
     parser.add_argument("--scale")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")

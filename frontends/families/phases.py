@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["pretrain", "sft", "dpo"]
+Kind = Literal["pretrain", "sft", "dpo", "router"]
 Precision = Literal["float32", "tensorfloat32", "bfloat16"]
 Schedule = Literal["cosine", "linear", "wsd", "constant"]
 
@@ -15,7 +15,8 @@ class Phase:
     """One phase. Numbers of sequences are over all processes.
 
     Attributes:
-        kind: pretrain predicts every token of running text, sft the targets of rows, dpo prefers one answer to another.
+        kind: pretrain predicts every token of running text, sft the targets of rows, dpo prefers one answer to another;
+            router trains the loop-depth router of a trained model, and stands alone.
         epochs: in place of ``steps``, which is then 0: passes over the data.
         seconds: in place of both: train that long. The learning rate then follows the clock, so that it has come down
             when the time is up, whatever the machine's speed; such a run is not repeatable bit for bit.
@@ -32,6 +33,7 @@ class Phase:
             rate: the biases of 400 steps of 0.001 reach 0.4 at most.
         epsilon: MeZO's step to both sides.
         beta: strength of the preference loss.
+        gain: nats a token that more iterations must save for the router to take them.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Phase:
     bias_rate: float = 1e-3
     epsilon: float = 1e-3
     beta: float = 0.1
+    gain: float = 0.02
 
     @property
     def descends(self) -> bool:

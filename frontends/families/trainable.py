@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from chimerac.frontends.families.protocol import Shape
+from chimerac.frontends.layers.depth_router import DepthRouter
 from chimerac.frontends.layers.moe import MixtureOfExperts, update_router_bias
 from chimerac.frontends.layers.shapes import LoopShape
 
@@ -49,6 +50,14 @@ class TrainableModule(nn.Module, ABC):
     def loop_counts(self) -> LoopShape | None:
         """How often looped layers may run; None without any."""
         return None
+
+    def depth_router(self) -> DepthRouter | None:
+        """What predicts the loop count of a block of tokens; None without."""
+        return None
+
+    def depth_features(self, tokens: Tensor, table: Tensor) -> Tensor:
+        """What the router reads: [B, T, D] of tokens [B, T]. Of modules that have one."""
+        raise NotImplementedError
 
     def blocks(self) -> Sequence[nn.Module]:
         """What runs one after the other: checkpointing keeps the input of each, and computes its inside again."""

@@ -45,6 +45,14 @@ class LoopShape:
 
 
 @dataclass(frozen=True)
+class RouterShape:
+    """A classifier that says how often a block of tokens loops (docs/valve.md)."""
+
+    width: int  #: hidden channels
+    accuracy_target: float = 0.97  #: least agreement on held-out text; one that is below is not used
+
+
+@dataclass(frozen=True)
 class TitansShape:
     """Neural memory with attention over a bounded window (arXiv 2501.00663)."""
 

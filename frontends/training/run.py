@@ -27,6 +27,7 @@ from chimerac.frontends.training.files import write_whole
 from chimerac.frontends.training.loop import PhaseRunner, compile_blocks, prepare
 from chimerac.frontends.training.module import make_module, tensors_of
 from chimerac.frontends.training.progress import Progress
+from chimerac.frontends.training.router import train_router
 from chimerac.frontends.training.settings import Plan, check_plan, write_plan
 from chimerac.frontends.weights.checkpoint import load_safetensors, save_safetensors
 from chimerac.frontends.weights.packed import packed_bytes
@@ -72,6 +73,8 @@ def train_plan(
     """
     check_plan(plan)
     _make_folder(out)
+    if plan.phases[0].kind == "router":
+        return _with_router(plan, data, out, processes, weights, stop_after, tell)
     place = read_place(out, plan.digest())
     model = make_module(plan)
     RandomWeights(find_family(plan.family), plan.shape, plan.shape.seed).fill(model)
@@ -85,6 +88,38 @@ def train_plan(
         run.tell("stopped; the same command goes on from here")
         return Outcome(False, {})
     return Outcome(True, run.finish(evaluated_rows))
+
+
+def _with_router(
+    plan: Plan,
+    data: DataFolder,
+    out: Path,
+    processes: Processes,
+    weights: Path | None,
+    stop_after: float | None,
+    tell: Callable[[str], None],
+) -> Outcome:
+    """The phase of a router, which leaves what other runs leave but a log and a state."""
+    if stop_after is not None:
+        raise UserError("CHM250", "the phase of a router takes minutes and is not stopped", hint="leave --stop-after")
+    began = time.monotonic()
+    model, found = train_router(plan, data, processes, weights, tell)
+    write_plan(plan, out / PLAN_FILE)
+    _write_results(model, plan, out)
+    metrics = {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "ternary": plan.ternary,
+        "training_seconds": round(time.monotonic() - began, 1),
+        "router": found,
+    }
+    write_whole(out / METRICS_FILE, (json.dumps(metrics, indent=1) + "\n").encode())
+    return Outcome(True, metrics)
+
+
+def _write_results(model: TrainableModule, plan: Plan, out: Path) -> None:
+    save_safetensors(model, out / WEIGHTS_FILE)
+    if plan.ternary:
+        write_whole(out / PACKED_FILE, packed_bytes(model, tensors_of(plan)))
 
 
 def _make_folder(out: Path) -> None:
@@ -216,9 +251,7 @@ class _Run:
         """Write the weights, then measure them."""
         plain = self._gathered()
         if self.processes.leads:
-            save_safetensors(plain, self.out / WEIGHTS_FILE)
-            if self.plan.ternary:
-                write_whole(self.out / PACKED_FILE, packed_bytes(plain, tensors_of(self.plan)))
+            _write_results(plain, self.plan, self.out)
         device = self.processes.device
         plain.to(device)
         if self.plan.compile:

@@ -71,6 +71,10 @@ def check_plan(plan: Plan) -> None:
     rules = [
         (bool(plan.phases), "there are no phases"),
         (plan.seed >= 0, "seed must not be negative"),
+        (
+            len(plan.phases) == 1 or not any(phase.kind == "router" for phase in plan.phases),
+            "a router is trained by a plan of its own, when the other phases are done",
+        ),
         (min(plan.log_interval, plan.save_interval) >= 1, "log_interval and save_interval must be positive"),
     ]
     for phase in plan.phases:
@@ -79,6 +83,7 @@ def check_plan(plan: Plan) -> None:
             (min(*never_negative, phase.weight_decay, phase.bias_rate) >= 0, f"{phase.name}: a number is negative"),
             (phase.sequence_length >= 2, f"{phase.name}: sequence_length must be 2 or more"),
             (phase.batch >= 1, f"{phase.name}: batch must be positive"),
+            (phase.gain >= 0, f"{phase.name}: gain must not be negative"),
             (phase.micro_tokens is None or phase.micro_tokens >= 1, f"{phase.name}: micro_tokens must be positive"),
             (min(phase.clip, phase.epsilon) > 0, f"{phase.name}: clip and epsilon must be above zero"),
             (0 <= phase.final_rate <= 1, f"{phase.name}: final_rate must be between 0 and 1"),

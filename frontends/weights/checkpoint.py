@@ -24,7 +24,7 @@ MOST_SHOWN = 200  #: characters of a name that no model has
 
 
 def load_safetensors(model: nn.Module, table: TensorTable, path: str | os.PathLike[str]) -> None:
-    """Overwrite all weights of ``model``, whose tensors ``table`` lists, in float32.
+    """Overwrite the weights of ``model`` that ``table`` lists, which are all or nearly all, in float32.
 
     A packed checkpoint (packed.py) gives weights that quantise to its codes and scales. The model is
     unchanged when this raises.
@@ -37,7 +37,7 @@ def load_safetensors(model: nn.Module, table: TensorTable, path: str | os.PathLi
     found = open_fitting(table, path)
     if found is None:
         packed = load_packed(path, table)
-        model.load_state_dict({name: torch.from_numpy(array) for name, array in packed.items()})
+        model.load_state_dict(model.state_dict() | {name: torch.from_numpy(a) for name, a in packed.items()})
         return
     tensors = {name: found.whole(name) for name in table.specs}
     problems = [
@@ -47,7 +47,7 @@ def load_safetensors(model: nn.Module, table: TensorTable, path: str | os.PathLi
     ]
     if problems:
         raise _listed("CHM242", Path(path), "has numbers that no model can use", problems)
-    model.load_state_dict(tensors)
+    model.load_state_dict(model.state_dict() | tensors)
 
 
 def open_fitting(table: TensorTable, path: str | os.PathLike[str]) -> Checkpoint | None:

@@ -83,7 +83,12 @@ STATE_SECTIONS: Final[dict[str, tuple[str, int]]] = {
     "grammar": ("U32", 4),
     "grammar.place": ("U8", GRAMMAR_PLACE_BYTES),
 }
-SECTION_VALVE: Final = "valve"  #: I32[1], after all others: how far the level of the valve is below high, if it is
+#: I32[1], after all others, if it is not 0: how far the level of the valve is below the high one, plus LEVELS times
+#: the loop iterations that the router took for the block
+SECTION_VALVE: Final = "valve"
+LEVELS: Final = 3  #: of the valve
+#: F32[1, counts]: the router's scores of the last token that was run, fewest iterations first
+ROUTER_STATE: Final = "router.last"
 SECTION_LEDGER: Final = "ledger"  #: U32[LEDGER_WORDS], the last one: open obligations of a generation that counts them
 LEDGER_WORDS: Final = 68
 SECTION_LOGITS: Final = "logits"  #: F32[vocabulary]

@@ -58,6 +58,7 @@ class Progress:
         history: tokens that the repetition penalty counts, oldest first, at most 256.
         pending: tokens that were chosen but not run yet, at most 16.
         lowered: how many levels of the valve it is below the high one, 0 to 2.
+        routed: most loop iterations of the block, as its router predicts; 0 for all.
     """
 
     position: int = 0
@@ -69,6 +70,7 @@ class Progress:
     pending: tuple[int, ...] = ()
     grammar: GrammarPlace = field(default_factory=GrammarPlace)
     lowered: int = 0
+    routed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +134,7 @@ def state_bytes(form: StateForm, state: SequenceState) -> bytes:
         state.position, state.deepest, state.iterations, int(state.finished), state.remaining,
         len(state.history), len(state.pending), len(state.text),
     )  # fmt: skip
-    ledger = state.grammar.ledger
+    ledger, valve = state.grammar.ledger, state.lowered + c.LEVELS * state.routed
     words = np.array([identity & 0xFFFFFFFF, identity >> 32, *state.grammar.rhythm], np.uint32)
     sections = [
         array_section("sequence", np.array(numbers, np.int32)),
@@ -146,7 +148,7 @@ def state_bytes(form: StateForm, state: SequenceState) -> bytes:
             array_section(c.STATE_PREFIX + name, np.array(array[form.used(name, state.position)], order="C"))
             for name, array in ((name, state.states[name]) for name in form.shapes)
         ),
-        *([array_section(c.SECTION_VALVE, np.array([state.lowered], np.int32))] if state.lowered else []),
+        *([array_section(c.SECTION_VALVE, np.array([valve], np.int32))] if valve else []),
         *([array_section(c.SECTION_LEDGER, np.array(ledger, np.uint32))] if ledger is not None else []),
     ]
     return container_bytes(c.KIND_STATE, sections, {c.KEY_CONFIG: form.config_sha256, c.KEY_MODEL: form.model_sha256})
@@ -210,9 +212,9 @@ def _sequence(form: StateForm, container: Container) -> SequenceState | None:
     history = tuple(container.array("sequence.history")[: numbers["n_history"]].tolist())
     pending = tuple(container.array("sequence.pending")[: numbers["n_pending"]].tolist())
     text = bytes(container.raw("sequence.text")[: numbers["n_text"]])
-    lowered = int(container.array(c.SECTION_VALVE)[0]) if c.SECTION_VALVE in container.sections else 0
+    valve = int(container.array(c.SECTION_VALVE)[0]) if c.SECTION_VALVE in container.sections else 0
     ledger = tuple(container.array(c.SECTION_LEDGER).tolist()) if c.SECTION_LEDGER in container.sections else None
-    if not 0 <= lowered <= 2 or not _may_be_owed(ledger):
+    if not 0 <= valve < c.LEVELS * (form.max_loops + 1) or not _may_be_owed(ledger):
         return None
     started = numbers["position"] > 0
     if numbers["position"] + len(pending) > form.context:
@@ -240,7 +242,8 @@ def _sequence(form: StateForm, container: Container) -> SequenceState | None:
         history=history,
         pending=pending,
         text=text,
-        lowered=lowered,
+        lowered=valve % c.LEVELS,
+        routed=valve // c.LEVELS,
         grammar=GrammarPlace(high << 32 | low, (sentence, paragraph), bytes(container.raw("grammar.place")), ledger),
     )
 

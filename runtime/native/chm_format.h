@@ -50,6 +50,7 @@
 #define CHM_SECTION_LOGITS "logits"
 #define CHM_SECTION_VALVE "valve"
 #define CHM_SECTION_LEDGER "ledger"
+#define CHM_ROUTER_STATE "router.last"
 #define CHM_STATE_PREFIX "state."
 #define CHM_EXTRA_PREFIX "extra."
 #define CHM_ROLE_BEGIN "begin"

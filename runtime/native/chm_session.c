@@ -170,6 +170,7 @@ static void spread_states(chm_session *session, int32_t loops) {
 void chm_session_run(chm_session *session, const chm_entry_desc *entry, chm_call *call) {
   chm_sequence *sequence = &session->sequence;
   bool whole = call->without != CHM_WITHOUT_STATES; /* else a call is completed */
+  if (whole && entry != session->bundle->commit && sequence->position % chm_model.block == 0) chm_valve_route(session);
   int32_t loops = chm_valve_loops(session);
   if (whole) spread_states(session, loops);
   session->unanswered = call->without == CHM_WITHOUT_LOGITS ? call->n : 0;

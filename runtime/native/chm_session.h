@@ -29,6 +29,7 @@ typedef struct chm_sequence {
   int32_t remaining; /* tokens that may still be generated */
   uint32_t seen;     /* tokens put into history */
   int32_t lowered;   /* levels of the valve that it is below the high one */
+  int32_t routed;    /* most iterations of the block, as its router predicts; 0: all, or none was run that began one */
   int32_t history[CHM_HISTORY_TOKENS];
   chm_utf8 utf8;
   int32_t pending[CHM_MAX_PENDING]; /* [n_pending] more than one only where the grammar left no choice */
@@ -138,6 +139,8 @@ chm_closing chm_ledger_closing(const chm_session *session);
 
 /* ---- chm_valve.c ---- */
 
+/* Where a block begins: what the router makes of the token before it. Of a model without one nothing. */
+void chm_valve_route(chm_session *session);
 /* Most loop iterations of what is run now. */
 int32_t chm_valve_loops(const chm_session *session);
 /* Whether the token that is chosen next is the first of a block, where the valve looks. */

@@ -19,7 +19,7 @@ typedef uint32_t chm_type_U32;
 #define CHM_FIELD(name, field, dtype, elements) chm_type_##dtype field[elements];
 typedef struct chm_stored {
   CHM_STATE_SECTIONS(CHM_FIELD)
-  int32_t lowered[1];
+  int32_t valve[1]; /* levels below the high one, and CHM_LEVELS times what the router chose */
   uint32_t ledger[CHM_LEDGER_WORDS];
   bool has_ledger;
 } chm_stored;
@@ -34,7 +34,7 @@ static const struct {
 } fixed[] = {CHM_STATE_SECTIONS(CHM_ROW)};
 #undef CHM_ROW
 #define LOGITS ((uint32_t)(sizeof fixed / sizeof *fixed)) /* number of the section; those of the states come after it */
-#define VALVE (LOGITS + 1 + (uint32_t)chm_model.n_states) /* which is there where the level is not the high one */
+#define VALVE (LOGITS + 1 + (uint32_t)chm_model.n_states) /* which is there where it is not 0 */
 #define LEDGER (VALVE + 1) /* where there is one; ITEMS is after the last */
 #define ITEMS (LEDGER + 1)
 
@@ -58,12 +58,17 @@ typedef struct chm_item {
 
 /* Whether a snapshot has an item. */
 static bool has_item(const chm_stored *stored, uint32_t index) {
-  return index == VALVE ? stored->lowered[0] != 0 : index != LEDGER || stored->has_ledger;
+  return index == VALVE ? stored->valve[0] != 0 : index != LEDGER || stored->has_ledger;
+}
+
+static int32_t valve_of(const chm_sequence *sequence) {
+  int32_t lowered = __atomic_load_n(&sequence->lowered, __ATOMIC_RELAXED);
+  return lowered + CHM_LEVELS * __atomic_load_n(&sequence->routed, __ATOMIC_RELAXED);
 }
 
 /* What the sections depend on; another call may be running. */
 static void load_switches(const chm_session *session, chm_stored *stored) {
-  stored->lowered[0] = __atomic_load_n(&session->sequence.lowered, __ATOMIC_RELAXED);
+  stored->valve[0] = valve_of(&session->sequence);
   stored->has_ledger = __atomic_load_n(&session->sequence.ledger.on, __ATOMIC_RELAXED) != 0;
 }
 
@@ -104,8 +109,8 @@ static void describe(const chm_session *session, chm_stored *stored, int32_t pos
     write_name("", valve ? CHM_SECTION_VALVE : CHM_SECTION_LEDGER, item->name);
     item->dtype = valve ? "I32" : "U32";
     chm_decimal(valve ? 1 : CHM_LEDGER_WORDS, item->shape);
-    item->data = valve ? (uint8_t *)stored->lowered : (uint8_t *)stored->ledger;
-    item->bytes = valve ? sizeof stored->lowered : sizeof stored->ledger;
+    item->data = valve ? (uint8_t *)stored->valve : (uint8_t *)stored->ledger;
+    item->bytes = valve ? sizeof stored->valve : sizeof stored->ledger;
     item->rows = (chm_rows){1, item->bytes, item->bytes};
     return;
   }
@@ -160,7 +165,7 @@ static void store(const chm_sequence *sequence, chm_stored *stored) {
   stored->grammar[2] = sequence->rhythm.sentence;
   stored->grammar[3] = sequence->rhythm.paragraph;
   memcpy(stored->place, &sequence->place, sizeof stored->place);
-  stored->lowered[0] = sequence->lowered;
+  stored->valve[0] = valve_of(sequence);
   stored->has_ledger = sequence->ledger.on != 0;
   memcpy(stored->ledger, &sequence->ledger.tokens, sizeof stored->ledger);
 }
@@ -189,7 +194,7 @@ static bool is_valid(const chm_stored *stored) {
          s[N_HISTORY] <= (int32_t)CHM_HISTORY_TOKENS && are_tokens(stored->history, s[N_HISTORY]) && s[N_PENDING] >= 0 &&
          s[N_PENDING] <= (int32_t)CHM_MAX_PENDING && (s[POSITION] || !s[N_PENDING]) &&
          are_tokens(stored->pending, s[N_PENDING]) && s[N_TEXT] >= 0 && s[N_TEXT] <= 3 &&
-         stored->lowered[0] >= 0 && stored->lowered[0] < CHM_LEVELS && chm_ledger_valid(&ledger) &&
+         stored->valve[0] >= 0 && stored->valve[0] / CHM_LEVELS <= chm_model.max_loops && chm_ledger_valid(&ledger) &&
          (!chm_model.context || s[POSITION] <= chm_model.context - s[N_PENDING]) &&
          chm_utf8_push(&decoder, stored->text, (size_t)s[N_TEXT], text) == 0 && decoder.count == (uint32_t)s[N_TEXT];
 }
@@ -211,7 +216,8 @@ static void load(const chm_stored *stored, chm_sequence *sequence) {
   memcpy(sequence->grammar, stored->grammar, sizeof sequence->grammar);
   sequence->rhythm = (chm_rhythm){stored->grammar[2], stored->grammar[3]};
   memcpy(&sequence->place, stored->place, sizeof sequence->place);
-  sequence->lowered = stored->lowered[0];
+  sequence->lowered = stored->valve[0] % CHM_LEVELS;
+  sequence->routed = stored->valve[0] / CHM_LEVELS;
   sequence->ledger = ledger_of(stored);
 }
 
@@ -473,7 +479,7 @@ static int32_t restore(chm_session *session, const chm_container *container) {
     status = find_item(container, &item, &data);
     if (!status) memcpy(item.data, data, (size_t)item.bytes);
   }
-  stored.lowered[0] = 0;
+  stored.valve[0] = 0;
   stored.has_ledger = chm_container_find(container, CHM_SECTION_LEDGER) != NULL;
   for (uint32_t i = VALVE; i < ITEMS; ++i) {
     describe(session, &stored, 0, i, &item);

@@ -1,4 +1,5 @@
 /* The entropy valve: fewer loop iterations where what comes next is certain; docs/valve.md has the numbers.
+ * Of a model with a router a block takes no more than it predicts from the token before.
  *
  * It looks where a block begins, at the distribution that the block's first token is chosen from: that is known before the token is
  * run, and is a function of the tokens up to there. So the level does not depend on how they were run, guessed or saved.
@@ -11,13 +12,36 @@
 #define BRANCHING CHM_VALVE_BRANCHING
 #define PRESSURE CHM_VALVE_PRESSURE
 
+static int32_t least_loops(void) { return chm_model.min_loops > 1 ? chm_model.min_loops : 1; }
+
 static int32_t level_of(const chm_session *session) { return CHM_LEVEL_HIGH - session->sequence.lowered; }
 
+/* The router's scores after the last token that was run, fewest iterations first; NULL of a model without. */
+static const float *router_scores(const chm_session *session, int32_t counts) {
+  for (int32_t i = 0; i < chm_model.n_states; ++i) {
+    const chm_state_desc *state = &chm_model.states[i];
+    const char *name = state->name, *wanted = CHM_ROUTER_STATE;
+    while (*name && *name == *wanted) ++name, ++wanted;
+    if (*name == *wanted && state->bytes == (uint64_t)counts * sizeof(float))
+      return (const float *)(const void *)(session->state + state->offset);
+  }
+  return NULL;
+}
+
+void chm_valve_route(chm_session *session) {
+  int32_t counts = chm_model.max_loops - least_loops() + 1, best = counts - 1;
+  const float *scores = counts > 1 ? router_scores(session, counts) : NULL;
+  if (!scores) return;
+  for (int32_t i = best - 1; i >= 0; --i)
+    if (scores[i] > scores[best]) best = i;
+  __atomic_store_n(&session->sequence.routed, best < counts - 1 ? least_loops() + best : 0, __ATOMIC_RELAXED);
+}
+
 int32_t chm_valve_loops(const chm_session *session) {
-  int32_t loops = session->loops, most = session->valve.loops[level_of(session)];
-  int32_t least = chm_model.min_loops > 1 ? chm_model.min_loops : 1;
+  int32_t loops = session->loops, most = session->valve.loops[level_of(session)], routed = session->sequence.routed;
+  if (most && routed && routed < most) most = routed;
   if (!most || most >= loops) return loops;
-  return most < least ? least : most;
+  return most < least_loops() ? least_loops() : most;
 }
 
 bool chm_valve_looks(const chm_session *session) {

@@ -65,9 +65,26 @@ def next_level(valve: Valve, level: int, seen: Look, vocabulary: int, pressure: 
     return level - 1 if level > 0 and bits < F(bounds[level] - _CALM) else level
 
 
-def loops_at(valve: Valve, level: int, loops: int, fewest: int) -> int:
-    """The iterations of a level, of a session that takes ``loops`` of them and a model that needs ``fewest``."""
-    most = valve.loops[level]
+def routed_loops(scores: Floats, most: int) -> int:
+    """Most iterations of a block by the router's scores f32[1, counts] after the token before it.
+
+    The last count is ``most``; of equal scores the largest count is taken. 0 where that is ``most``.
+    """
+    row = scores.reshape(-1)
+    best = len(row) - 1
+    for index in range(best - 1, -1, -1):
+        if row[index] > row[best]:
+            best = index
+    return most - (len(row) - 1 - best) if best < len(row) - 1 else 0
+
+
+def loops_at(valve: Valve, level: int, loops: int, fewest: int, routed: int = 0) -> int:
+    """The iterations of a level, of a session that takes ``loops`` of them and a model that needs ``fewest``.
+
+    Args:
+        routed: what ``routed_loops`` said where the block began.
+    """
+    most = min(valve.loops[level], routed or valve.loops[level])
     return loops if most >= loops else max(most, fewest)
 
 

@@ -28,7 +28,7 @@ from chimerac.runtime.reference.grammars import GrammarRun, PythonGrammars
 from chimerac.runtime.reference.ledger import Debts
 from chimerac.runtime.reference.sampler import log_probability, sample
 from chimerac.runtime.reference.tokenizer import StreamDecoder, Tokenizer, read_tokenizer
-from chimerac.runtime.reference.valve import FORCED, HIGH, Look, look, loops_at, next_level
+from chimerac.runtime.reference.valve import FORCED, HIGH, Look, look, loops_at, next_level, routed_loops
 from chimerac.runtime.sessions.checks import NO_TEXT
 from chimerac.runtime.sessions.diagnostics import Diagnostics
 from chimerac.runtime.sessions.onnx_model import (
@@ -137,6 +137,7 @@ class OnnxSession(SteppingSession):
 
     def _call(self, tokens: Sequence[int], *, chosen: bool) -> None:
         value = self._runtime.OrtValue.ortvalue_from_numpy
+        self._route()
         self._spread_states()
         sequence = self._sequence
         feeds = dict(sequence.states)
@@ -162,10 +163,18 @@ class OnnxSession(SteppingSession):
             history=sequence.history if chosen else _remembered(sequence.history, tokens),
         )
 
+    def _route(self) -> None:
+        """Where a block begins: what the router makes of the token before it."""
+        sequence, scores = self._sequence, self._sequence.states.get(f"state.{c.ROUTER_STATE}")
+        if scores is not None and self._interface.chooses_loops and sequence.position % self._interface.block == 0:
+            self._sequence = replace(sequence, routed=routed_loops(scores.numpy(), self._interface.loops[1]))
+
     def _loops_now(self) -> int:
-        """Iterations that tokens are run with at the level of the sequence."""
-        valve, level = self._valve_now, HIGH - self._sequence.lowered
-        return self._loops if valve is None else loops_at(valve, level, self._loops, self._interface.fewest_loops)
+        """Iterations that tokens are run with at the level of the sequence, and as its router predicts."""
+        valve, sequence, fewest = self._valve_now, self._sequence, self._interface.fewest_loops
+        if valve is None:
+            return self._loops
+        return loops_at(valve, HIGH - sequence.lowered, self._loops, fewest, sequence.routed)
 
     def _turn(self, allowed: NDArray[np.bool_] | None) -> None:
         """Where a block begins: its level, from what may come there; None: one token only."""
@@ -403,6 +412,7 @@ class OnnxSession(SteppingSession):
             pending=sequence.pending,
             text=self._decoder.held if self._decoder else b"",
             lowered=sequence.lowered,
+            routed=sequence.routed,
             grammar=sequence.grammar if run is None else run.place(),
         )
         return state_bytes(self._form, state)
@@ -421,6 +431,7 @@ class OnnxSession(SteppingSession):
             history=state.history,
             logits=state.logits if state.position else None,
             lowered=state.lowered,
+            routed=state.routed,
             grammar=state.grammar,
         )
         self._run_of_grammar = None

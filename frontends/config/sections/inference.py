@@ -12,11 +12,18 @@ from chimerac.frontends.config.sections.common import count, fraction, names, pa
 
 @dataclass(frozen=True, kw_only=True)
 class LoopDepthRouter:
-    """A small classifier that predicts how many loop iterations a token needs."""
+    """A small classifier that predicts how many loop iterations the next block of tokens needs (docs/valve.md)."""
 
-    method: str = text("Kind of predictor.", default="causal_predictor")
+    method: str = text("Kind of predictor; it looks back only.", default="causal_predictor", status="checked")
     accuracy_target: float | None = key(
-        "Least agreement on held-out text; 0.97 where it is not written.", default=None, minimum=0, maximum=1
+        "Least agreement on held-out text; 0.97 where it is not written.",
+        default=None,
+        minimum=0,
+        maximum=1,
+        status="compiled",
+    )
+    width: int = key(
+        "Hidden channels of the classifier.", default=192, minimum=1, maximum=65536, own=True, status="compiled"
     )
     papers: tuple[str, ...] = papers()
 
@@ -66,7 +73,7 @@ class EntropyValve:
         status="compiled",
     )
     type: str = text("What the valve allocates.", default="inference_time_compute_allocation", status="described")
-    loop_depth_router: LoopDepthRouter = key("Predictor of the loop count.", factory=LoopDepthRouter, status="not yet")
+    loop_depth_router: LoopDepthRouter | None = key("Predictor of the loop count.", default=None)
     levels: Levels = key("The levels.", factory=Levels)
     papers: tuple[str, ...] = papers()
 

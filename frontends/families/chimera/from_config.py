@@ -14,6 +14,7 @@ from chimerac.frontends.layers.shapes import (
     LoopShape,
     MoeShape,
     QuantizationShape,
+    RouterShape,
     TitansShape,
 )
 
@@ -67,6 +68,7 @@ def shape(config: ModelConfig) -> ChimeraShape:
         conv_size=config.gated_deltanet.conv_size,
         efla=config.efla.enabled,
         seed=config.seed,
+        router=_router(config, loop),
     )
 
 
@@ -174,6 +176,15 @@ def _moe(config: ModelConfig, layers: int, errors: _Errors) -> MoeShape | None:
         experts_per_token=moe.num_experts_per_tok,
         width=moe.moe_intermediate_size,
     )
+
+
+def _router(config: ModelConfig, loop: LoopShape | None) -> RouterShape | None:
+    """The router of a valve that has one; none where there is nothing to choose from."""
+    valve, written = config.entropy_valve, config.entropy_valve.loop_depth_router
+    if not valve.enabled or written is None or loop is None or loop.minimum == loop.maximum:
+        return None
+    target = written.accuracy_target
+    return RouterShape(written.width) if target is None else RouterShape(written.width, target)
 
 
 def _generation(config: ModelConfig, errors: _Errors) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.families.chimera.shape import ChimeraShape, MixerKind
 from chimerac.frontends.families.trainable import TrainableModule
+from chimerac.frontends.layers.depth_router import DepthRouter
 from chimerac.frontends.layers.gated_deltanet import GatedDeltaNet
 from chimerac.frontends.layers.linear import TernaryLinear, TiedEmbedding
 from chimerac.frontends.layers.looping import LoopInjection, first_recorded
@@ -98,6 +99,10 @@ class ChimeraModel(TrainableModule):
         self.loop: LoopInjection | None = None
         if shape.loop is not None:
             self.loop = LoopInjection(shape.hidden, shape.norm_eps, exact_input=shape.loop.exact_input)
+        self.router: DepthRouter | None = None
+        if shape.router is not None and shape.loop is not None:
+            classes = shape.loop.maximum - shape.loop.minimum + 1
+            self.router = DepthRouter(shape.hidden, shape.router, classes, shape.quantization)
         self.norm = RMSNorm(shape.hidden, shape.norm_eps)
         for module in self.modules():
             if isinstance(module, (TernaryLinear, MixtureOfExperts)):
@@ -132,6 +137,18 @@ class ChimeraModel(TrainableModule):
             x, _ = layer_at(self.layers, layer)(x)
         y: Tensor = self.norm(x)
         return y
+
+    def depth_router(self) -> DepthRouter | None:
+        """The shape's."""
+        return self.router
+
+    def depth_features(self, tokens: Tensor, table: Tensor) -> Tensor:
+        """What comes out of the prelude, normed."""
+        assert self.loop is not None
+        x = self.embedding.embed(tokens, table)
+        for layer in loop_ranges(self.shape)[0]:
+            x, _ = layer_at(self.layers, layer)(x)
+        return self.loop.norm(x)  # type: ignore[no-any-return]
 
     def loop_counts(self) -> LoopShape | None:
         """The shape's."""

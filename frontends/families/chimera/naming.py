@@ -27,8 +27,19 @@ def tensor_specs(shape: ChimeraShape) -> dict[str, TensorSpec]:
         specs |= {f"{prefix}ffn.{name}": spec for name, spec in network.items()}
     if shape.loop is not None:
         specs |= {f"loop.{name}": _float(hidden) for name in ("A_log", "dt_bias", "B", "C", "norm.weight")}
+    if shape.router is not None:
+        specs |= {f"router.{name}": spec for name, spec in _router(shape, shape.router.width).items()}
     specs["norm.weight"] = _float(hidden)
     return specs
+
+
+def _router(shape: ChimeraShape, width: int) -> dict[str, TensorSpec]:
+    """Trained by a phase of its own."""
+    assert shape.loop is not None
+    classes = shape.loop.maximum - shape.loop.minimum + 1
+    sizes = {"inner.weight": (width, shape.hidden), "inner.bias": (width,)}
+    sizes |= {"scores.weight": (classes, width), "scores.bias": (classes,)}
+    return {name: TensorSpec(size, "int8" if len(size) > 1 else "float32", False) for name, size in sizes.items()}
 
 
 def _float(*size: int) -> TensorSpec:

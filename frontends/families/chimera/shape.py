@@ -15,6 +15,7 @@ from chimerac.frontends.layers.shapes import (
     LoopShape,
     MoeShape,
     QuantizationShape,
+    RouterShape,
     TitansShape,
 )
 
@@ -42,6 +43,7 @@ class ChimeraShape:
     conv_size: int = 4
     efla: bool = False  #: exact-flow update (arXiv 2512.12602) in the span-knot layers
     seed: int = 0
+    router: RouterShape | None = None  #: of the loop, where its counts differ
 
     @property
     def layers(self) -> int:

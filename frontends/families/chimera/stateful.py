@@ -11,6 +11,7 @@ from chimerac.compiler.errors import UserError
 from chimerac.frontends.families.chimera.model import ChimeraModel, layer_at, loop_ranges
 from chimerac.frontends.layers import ops
 from chimerac.frontends.layers.span_knot import SpanKnot
+from chimerac.runtime.bundle_format.constants import ROUTER_STATE
 
 DEFAULT_BLOCK = 16  #: most tokens of a call
 
@@ -46,6 +47,10 @@ class Stateful(nn.Module):
             for name, value in mixer.initial_state(block).items():
                 mixer.register_buffer(name, value)
                 self.state_names += (f"layers.{number}.mixer.{name}",)
+        self.router = twin.router
+        if self.router is not None:
+            self.router.register_buffer("last", torch.zeros(1, self.router.classes))
+            self.state_names += (ROUTER_STATE,)
         self.register_buffer("one", torch.ones((), dtype=torch.int32), persistent=False)
 
     def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
@@ -55,6 +60,8 @@ class Stateful(nn.Module):
         if self.loop is not None and self.shape.loop is not None:
             loop = self.shape.loop
             e = self.loop.norm.step(x)
+            if self.router is not None:
+                self.router.get_buffer("last").copy_(self.router.step(e)[-1:])
             h, write = ops.loop_begin(
                 torch.zeros_like(e), loop.maximum, loop.default, loop.exit_threshold, loop.minimum
             )

@@ -41,7 +41,6 @@ def test_what_the_document_enables_is_named(document: ModelConfig) -> None:
     names = absent(document)
     assert names[:3] == ("span_inference", "tsp_knot", "semantic_memory")
     assert {
-        "entropy_valve.loop_depth_router",
         "entropy_valve.levels.low.audit",
         "self_evolution",
         "multimodal",

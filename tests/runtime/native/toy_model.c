@@ -1,5 +1,5 @@
 /* A hand-written model.c: a looped recurrence of width 8, one state a loop iteration and one outside of the loop. With
- * TOY_SPECULATES it verifies trees. */
+ * TOY_SPECULATES it verifies trees; with TOY_ROUTED the first numbers of a token's row say how often the next block loops. */
 #include "chm_driver.h"
 #include "chm_math.h"
 
@@ -19,13 +19,25 @@
 enum { EMBEDDING, MIX, HEAD, INITIAL, SECTIONS };
 #define LOOPED_OFFSET 0
 #define TRACE_OFFSET 128
-#define STATE_BYTES (TRACE_OFFSET + WIDTH * 4)
+#define ROUTER_OFFSET (TRACE_OFFSET + WIDTH * 4)
+#if defined(TOY_ROUTED)
+#define STATES 3
+#define STATE_BYTES (ROUTER_OFFSET + MAX_LOOPS * 4)
+#else
+#define STATES 2
+#define STATE_BYTES ROUTER_OFFSET
+#endif
 
 static const chm_section_desc sections[SECTIONS] = {
     {"embedding", VOCAB * WIDTH * 4}, {"mix", WIDTH * WIDTH * 4}, {"head", WIDTH * VOCAB * 4}, {"initial", WIDTH * 4}};
 
-static const chm_state_desc states[2] = {{"looped", LOOPED_OFFSET, MAX_LOOPS * WIDTH * 4, INITIAL, MAX_LOOPS, "F32", "4,8"},
-                                         {"trace", TRACE_OFFSET, WIDTH * 4, CHM_NO_SECTION, 1, "F32", "8"}};
+static const chm_state_desc states[STATES] = {
+    {"looped", LOOPED_OFFSET, MAX_LOOPS * WIDTH * 4, INITIAL, MAX_LOOPS, "F32", "4,8"},
+    {"trace", TRACE_OFFSET, WIDTH * 4, CHM_NO_SECTION, 1, "F32", "8"},
+#if defined(TOY_ROUTED)
+    {CHM_ROUTER_STATE, ROUTER_OFFSET, MAX_LOOPS * 4, CHM_NO_SECTION, 1, "F32", "1,4"},
+#endif
+};
 
 #if CHM_HAS_CLOCK
 static const chm_step_desc steps[2] = {{"cell", "recurrence", 2 * WIDTH * WIDTH * 4}, {"head", "linear", WIDTH * VOCAB * 4}};
@@ -59,6 +71,9 @@ static int32_t step(const chm_call *call, int32_t token) {
     if (call->exit_threshold > 0.0f && moved < call->exit_threshold) break;
   }
   for (int i = 0; i < WIDTH; ++i) trace[i] = trace[i] * 0.75f + x[i];
+#if defined(TOY_ROUTED)
+  memcpy(call->state + ROUTER_OFFSET, section(call, EMBEDDING) + token * WIDTH, MAX_LOOPS * 4);
+#endif
   return iteration;
 }
 
@@ -172,7 +187,7 @@ const chm_model_desc chm_model = {.abi = CHM_MODEL_ABI,
                                   .speculation = &chm_speculation_by_trees,
 #endif
                                   .n_sections = SECTIONS,
-                                  .n_states = 2,
+                                  .n_states = STATES,
                                   .sections = sections,
                                   .states = states,
                                   .n_entries = (int32_t)(sizeof entries / sizeof *entries),

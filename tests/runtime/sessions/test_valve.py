@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from toy_bundles import TOY_C, WARNINGS, make_bundle, toy_defines, toy_weights
 
 from chimerac.compiler.packaging.grammar_packs import compile_grammar
 from chimerac.runtime import BundleError, Session, load
 from chimerac.runtime import bundle_format as bf
 from chimerac.runtime.reference.tokenizer import read_tokenizer
-from chimerac.runtime.reference.valve import FORCED, HIGH, Look, look, loops_at, next_level
+from chimerac.runtime.reference.valve import FORCED, HIGH, Look, look, loops_at, next_level, routed_loops
 from chimerac.runtime.sessions.native import NativeSession
 
 RANDOM = np.random.default_rng()
@@ -50,15 +51,24 @@ def with_valve(session: Session, valve: bf.Valve | None = VALVE) -> Session:
 
 
 def replayed(
-    session: NativeSession, folder: Path, prompt: list[int], tokens: list[int], valve: bf.Valve
+    session: NativeSession, folder: Path, prompt: list[int], tokens: list[int], valve: bf.Valve, *, routed: bool = False
 ) -> tuple[list[int], list[str]]:
-    """The levels of a generation's blocks and the state after each token, by the reference: each is run by itself."""
+    """The levels of a generation's blocks and the state after each token, by the reference: each is run by itself.
+
+    ``routed``: the model has the toy's router, whose scores are in the row of the last token.
+    """
     level, levels, states = HIGH, [], []
     session.reset()
+    scores, chosen = np.zeros(MOST, np.float32), 0
+    rows = np.frombuffer(toy_weights()[0].raw(), np.float32).reshape(VOCABULARY, -1)
 
     def run(token: int) -> None:
-        session.invoke("chm_session_set_loops", loops_at(valve, level, MOST, 1))
+        nonlocal scores, chosen
+        if routed and session.position % BLOCK == 0:
+            chosen = routed_loops(scores, MOST)
+        session.invoke("chm_session_set_loops", loops_at(valve, level, MOST, 1, chosen))
         session.prefill([token])
+        scores = rows[token, :MOST]
 
     session.invoke("chm_session_set_valve", *bf.NO_VALVE)
     for token in prompt:
@@ -124,6 +134,54 @@ def test_each_block_takes_the_loops_of_its_level(toy: Any, seed: int) -> None:
         for _ in session.generate(prompt, max_tokens=150, valve=False, seed=seed, **DRAWN):
             assert session.iterations == MOST
         assert session.tokens() != tokens
+
+
+@pytest.fixture(scope="module")
+def routed_toy(compile_native: Any, native_target: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The toy with a router, that guesses, too."""
+    folder = tmp_path_factory.mktemp("routed")
+    sources = [TOY_C, *(bf.NATIVE_DIRECTORY / name for name in bf.POSIX_SOURCES)]
+    flags = ("-shared", "-fPIC", *WARNINGS, *toy_defines(native_target), "-DTOY_ROUTED", "-DTOY_SPECULATES")
+    return make_bundle(folder / "toy", compile_native(folder / "libchimera.so", sources, *flags), native_target)
+
+
+def test_equal_scores_stand_for_all_iterations() -> None:
+    cases = {(0, 0, 0): 0, (2, 1, 2): 0, (3, 3, 2): 3, (3, 1, 2): 2, (1, 3, 3): 0, (math.nan, 1, 0): 3}
+    for scores, loops in cases.items():
+        assert routed_loops(np.array([scores], np.float32), 4) == loops
+
+
+@pytest.mark.parametrize("valve", [VALVE, bf.Valve((0.0, 0.0), (MOST, MOST, MOST))])
+def test_a_router_chooses_for_each_block(routed_toy: Any, valve: bf.Valve) -> None:
+    """No more than the level, in prompts too, whatever is guessed and wherever the text was saved."""
+    prompt = list(range(40, 78))
+    with load(routed_toy.folder) as opened:
+        session = with_valve(opened, valve)
+        assert isinstance(session, NativeSession)
+        for seed in range(200):
+            options = {**DRAWN, "seed": seed, "max_tokens": 120}
+            plain = [session.state_hash() for _ in session.generate(prompt, speculate=False, **options)]
+            if session.finish_reason == "length":
+                break
+        tokens = session.tokens()
+        _, expected = replayed(session, routed_toy.folder, prompt, tokens, valve, routed=True)
+        assert plain[: len(tokens)] == expected  # an end of the text may follow the last token
+        list(session.generate(prompt, speculate=False, **options))
+        saved, counts = session.snapshot(), set()
+        for _ in session.generate(prompt, speculate=True, **options):
+            counts.add(session.iterations)
+        assert counts >= {1, 2, 3, 4} if valve != VALVE else len(counts) >= 2
+        assert session.tokens() == tokens
+        assert session.snapshot() == saved
+        for cut in (1, 9, 10, 11, 26, 40):
+            list(session.generate(prompt, **options | {"max_tokens": cut}))
+            middle = session.snapshot()
+            session.restore(middle)
+            assert session.snapshot() == middle
+            list(session.generate([], reset=False, **options | {"max_tokens": 120 - cut}))
+            assert session.snapshot() == saved
+        list(session.generate(prompt, valve=False, **options))
+        assert session.iterations == MOST
 
 
 def test_all_runtimes_make_the_same_text(any_session: Session, toy: Any, seed: int) -> None:

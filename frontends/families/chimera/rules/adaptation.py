@@ -96,11 +96,11 @@ def ttt_shared_weights(facts: Facts) -> Findings:
 def depth_predictor(facts: Facts) -> Findings:
     """A method must not be enabled here and listed as missing there."""
     valve, notes = facts.config.entropy_valve, facts.config.ternary_compute.not_implemented
-    method = valve.loop_depth_router.method
+    method = "" if valve.loop_depth_router is None else valve.loop_depth_router.method
     if not valve.enabled or not method.startswith("mod_") or notes.mixture_of_depths is None:
         return
     both = facts.config.self_evolution.tier3.loop_depth_learning.enabled
-    yield planned(
+    yield Found(
         f"loop_depth_router {method}",
         "P3_ternary_compute.not_implemented lists mixture of depths"
         + ("; loop_depth_learning is a second classifier of the same thing" if both else ""),

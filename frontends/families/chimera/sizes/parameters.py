@@ -51,7 +51,7 @@ class LayerCounts:
 
 @dataclass(frozen=True)
 class Counts:
-    """A whole model. ``other`` are the final norm and the loop's injection."""
+    """A whole model. ``other`` are the final norm, the loop's injection and its router."""
 
     layers: tuple[LayerCounts, ...]
     embedding: int
@@ -119,11 +119,18 @@ def count_parameters(shape: ChimeraShape) -> Counts:
         layers=layers,
         embedding=shape.vocabulary * shape.hidden,
         # final norm; the loop's input norm, decay rate, step, injection and read-out, each a vector
-        other=shape.hidden + (5 * shape.hidden if loop else 0),
+        other=shape.hidden + (5 * shape.hidden if loop else 0) + _router(shape),
         looped=sum(layer.total for layer in layers[loop.first : loop.last + 1]) if loop else 0,
         experts=shape.moe.experts if shape.moe else 0,
         experts_per_token=shape.moe.experts_per_token if shape.moe else 0,
     )
+
+
+def _router(shape: ChimeraShape) -> int:
+    if shape.router is None or shape.loop is None:
+        return 0
+    width, classes = shape.router.width, shape.loop.maximum - shape.loop.minimum + 1
+    return (shape.hidden + 1) * width + (width + 1) * classes
 
 
 def _layer(shape: ChimeraShape, index: int) -> LayerCounts:
