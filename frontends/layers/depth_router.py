@@ -52,7 +52,8 @@ class DepthRouter(nn.Module):
 
     def choice(self, features: Tensor) -> Tensor:
         """The index of the count with the best score, of equal ones the largest: int64 [...] of features [..., D]."""
-        return self.classes - 1 - self(features).flip(-1).argmax(-1)
+        best: Tensor = self(features).flip(-1).argmax(-1)
+        return self.classes - 1 - best
 
     @torch.no_grad()
     def close(self) -> None:
