@@ -4,6 +4,9 @@
 //
 // usage: node browser.mjs NODE_MODULES CHROMIUM MODEL.gguf BUNDLE MODULE.wasm…    (see worker.py)
 //
+// MODEL.gguf needs tokens that are ASCII: wllama gives answers as JSON, and where a random model's bytes are no UTF-8 it ends with
+// "Invalid typed array length: 1163217991" (json.exception.type_error.316 in its log, without suppressNativeLog).
+//
 // Everything has one thread: wllama in its worker, ours on the page. The server sends no headers that would let a page
 // share memory, and there is no GPU.
 import { createReadStream, mkdtempSync, readFileSync, statSync } from "node:fs";
