@@ -197,7 +197,14 @@ class RunnerSession(SteppingSession):
             return int(self._request("position")[1])
 
     def _diagnostics(self, speculation: Speculation) -> Diagnostics:
-        level, entropy, *numbers = map(int, self._request("diagnostics"))
+        try:
+            level, entropy, *numbers = map(int, self._request("diagnostics"))
+        except BundleError as error:
+            if error.code != "CHM420":
+                raise
+            return Diagnostics(
+                speculation=speculation
+            )  # the program is of an older chimerac, which knows no such request
         levels, ledger = numbers[: len(LEVELS)], numbers[len(LEVELS) :]
         return Diagnostics.of(level, _float(entropy), levels, ledger, speculation)
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from chimerac.runtime import BundleError, load
+from chimerac.runtime.sessions.diagnostics import Diagnostics
 from chimerac.runtime.sessions.interface import Prompt
 from chimerac.runtime.sessions.native import NativeSession
 from chimerac.runtime.sessions.runner import RUNNER_NAME, RunnerSession, find_emulator
@@ -92,6 +93,17 @@ def test_a_runner_that_dies(session: RunnerSession) -> None:
     assert caught.value.code == "CHM414"
 
 
+def test_a_program_of_before_tells_less(runner: Path, toy: Any, tmp_path: Path) -> None:
+    """One that does not know what is asked for: here the request comes to it under another name."""
+    emulator = tmp_path / "emulator"
+    emulator.write_text("#!/bin/sh\nsed -u 's/^diagnostics/dance/' | exec \"$@\"\n")
+    emulator.chmod(0o755)
+    with RunnerSession(toy.manifest, runner, str(emulator)) as session:
+        list(session.generate([1, 2, 3], max_tokens=4))
+        assert session.diagnostics() == Diagnostics()
+        assert session.position
+
+
 def test_a_damaged_bundle(runner: Path, toy: Any, tmp_path: Path) -> None:
     folder = tmp_path / "toy"
     shutil.copytree(runner, folder)
@@ -108,7 +120,18 @@ def test_a_damaged_bundle(runner: Path, toy: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["", "dance", "prefill x", "prefill 1 99999999999", "encode 0", "encode zz", "prompt 0g", "begin", "settings 1 2"],
+    [
+        "",
+        "dance",
+        "prefill x",
+        "prefill 1 99999999999",
+        "encode 0",
+        "encode zz",
+        "prompt 0g",
+        "begin",
+        "settings 1 2",
+        "ledger 1 2",
+    ],
 )
 def test_requests_that_are_not_valid(runner: Path, line: str) -> None:
     done = run(runner, "--serve", text=f"{line}\nposition\n")
