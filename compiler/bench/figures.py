@@ -17,6 +17,7 @@ _MIXERS = {
     "window_attention": "window attention",
     "cached_attention": "attention",
     "cached_attention_int8": "attention",
+    "cached_attention_int4": "attention",
 }
 
 

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     "--context", type=click.IntRange(min=2), help="Most tokens of a text.  [default: the model's, up to 4096]"
 )
 @click.option(
-    "--cache", type=click.Choice(["f32", "f16", "int8"]), help="How attention holds keys and values.  [default: f32]"
+    "--cache",
+    type=click.Choice(["f32", "f16", "int8", "int4"]),
+    help="How attention holds keys and values.  [default: f32]",
 )
 @click.option(
     "--weights-format",

@@ -1,5 +1,5 @@
 """The type in which caches of keys and values are held: float32 as a module has them, float16, half as large, or codes
-of 8 bits with scales, a quarter."""
+of 8 or 4 bits with scales, a quarter or an eighth."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from dataclasses import replace
 
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.module import Attribute, Module, Op, State, Value, walk
-from chimerac.compiler.ir.ops.cached_attention import scales_of
-from chimerac.compiler.ir.types import TensorType
+from chimerac.compiler.ir.ops.cached_rows import types_like
 
 #: Element types, the module's own first.
-CACHE_TYPES = ("f32", "f16", "int8")
+CACHE_TYPES = ("f32", "f16", "int8", "int4")
 
 
 def with_caches(module: Module, dtype: str) -> Module:
     """An imported module whose caches hold rows of one of ``CACHE_TYPES``. It computes other numbers than before.
 
-    Caches of int8 have scales, which are states of their own: ``<name>.scales``.
+    Caches of int8 and int4 have scales, which are states of their own: ``<name>.scales``.
 
     Raises:
         UserError: CHM223, there is no such type, or a cache is read by something else than attention.
@@ -32,19 +31,11 @@ def with_caches(module: Module, dtype: str) -> Module:
         raise UserError("CHM223", f"caches of {dtype}, and no attention with a cache", hint="leave it out")
     states: dict[str, State] = {}
     for name, state in module.states.items():
-        held = _held(state.type, dtype) if name in names else (state.type,)
+        held = types_like(dtype, state.type) if name in names else (state.type,)
         states[name] = State(held[0], state.iterations) if name in names else state
         states |= {f"{name}.scales": State(scales, state.iterations) for scales in held[1:]}
     convert = _Conversion(names, dtype)
     return replace(module, states=states).map_graphs(lambda graph: replace(graph, ops=convert.ops(graph.ops)))
-
-
-def _held(type_: TensorType, dtype: str) -> tuple[TensorType, ...]:
-    """Types of the rows of a cache, and of their scales if it has some."""
-    if dtype == "int8":
-        codes = TensorType("i8", type_.shape)
-        return codes, scales_of(codes)
-    return (TensorType(dtype, type_.shape),)
 
 
 def _caches(op: Op, ops: tuple[Op, ...]) -> Iterator[str]:
@@ -70,7 +61,9 @@ class _Conversion:
         return tuple(one for op in ops for one in self._converted(op))
 
     def _changed(self, values: tuple[Value, ...], *places: int) -> tuple[Value, ...]:
-        return tuple(replace(v, type=_held(v.type, self.dtype)[0]) if i in places else v for i, v in enumerate(values))
+        return tuple(
+            replace(v, type=types_like(self.dtype, v.type)[0]) if i in places else v for i, v in enumerate(values)
+        )
 
     def _converted(self, op: Op) -> Iterator[Op]:
         if op.name == "cached_attention":
@@ -90,12 +83,12 @@ class _Conversion:
             operands += self._scales(value)
         for value in op.results[1:3]:
             results += self._scales(value)
-        name = "cached_attention_int8" if self.dtype == "int8" else op.name
+        name = op.name if self.dtype == "f16" else f"{op.name}_{self.dtype}"
         return replace(op, name=name, operands=operands, results=results)
 
     def _scales(self, cache: Value) -> tuple[Value, ...]:
         """The scales of a cache, if it has some."""
-        return tuple(Value(f"{cache.name}.scales", type_) for type_ in _held(cache.type, self.dtype)[1:])
+        return tuple(Value(f"{cache.name}.scales", type_) for type_ in types_like(self.dtype, cache.type)[1:])
 
 
 def _scales_state(op: Op) -> dict[str, Attribute]:

@@ -7,7 +7,7 @@ from chimerac.compiler.ir.module import Graph, Module, Op, walk
 from chimerac.compiler.ir.ops import OPS
 
 #: Ops whose results but the first are caches.
-ATTENTION = ("cached_attention", "cached_attention_int8")
+ATTENTION = ("cached_attention", "cached_attention_int8", "cached_attention_int4")
 LEAST = 2  #: rows: a token, and one that follows it
 
 

@@ -23,6 +23,7 @@ SLOTS = 4
 ROW_STATES: Mapping[str, Mapping[int, int]] = {
     "cached_attention": {3: 1, 4: 1},
     "cached_attention_int8": {3: 1, 4: 1, 6: 1, 7: 1},
+    "cached_attention_int4": {3: 1, 4: 1, 6: 1, 7: 1},
     "window_attention": {6: 0, 7: 0},
 }
 

@@ -10,14 +10,15 @@ from chimerac.compiler.ir.context import ATTENTION, cache_axes, context_of
 from chimerac.compiler.ir.costs import decode_costs
 from chimerac.compiler.ir.module import Module, Op, walk
 from chimerac.compiler.ir.ops import OPS
-from chimerac.compiler.ir.ops.cached_attention import INT8_BLOCK
+from chimerac.compiler.ir.ops.cached_rows import CODE_BLOCK
 from chimerac.compiler.model import Model
 from chimerac.runtime.bundle_format import Generation
 
 #: Element type of caches → how far what they hold may be from what was put in.
 _ROUNDED = {
     "f16": "float16, each within 1/2,048 of itself",
-    "i8": f"codes of 8 bits, each within 1/250 of the largest of its {INT8_BLOCK} channels",
+    "i8": f"codes of 8 bits, each within 1/250 of the largest of its {CODE_BLOCK} channels",
+    "u8": f"codes of 4 bits, each within 1/8 of the largest of its {CODE_BLOCK} channels",
 }
 
 

@@ -55,6 +55,7 @@ _STATE_TYPES = {
     "tensor(float16)": ("float16", "F16"),
     "tensor(int32)": ("int32", "I32"),
     "tensor(int8)": ("int8", "I8"),
+    "tensor(uint8)": ("uint8", "U8"),
 }
 
 

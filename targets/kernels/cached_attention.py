@@ -10,11 +10,16 @@ import numpy as np
 from tvm import tirx
 
 from chimerac.compiler.ir import numerics
-from chimerac.compiler.ir.ops.cached_attention import CHUNK, LEAST, edge_of, slopes_of
+from chimerac.compiler.ir.context import ATTENTION
+from chimerac.compiler.ir.ops.cached_attention import CHUNK, GROUP, LEAST, edge_of, slopes_of
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.arithmetic import TirOps
 from chimerac.targets.kernels.cached_rows import CacheRows
+from chimerac.targets.kernels.nibble_keys import NibbleKeys
+from chimerac.targets.kernels.nibble_quads import NibbleQuads
+from chimerac.targets.kernels.nibble_rows import NibbleRows, rotate
+from chimerac.targets.kernels.nibble_values import NibbleValues
 from chimerac.targets.kernels.tensorir import Build, Expr, KernelBuilder, Memory, integer, shuffle, splat, strips
 from chimerac.targets.kernels.vectors import float_lanes, lanes8_tree, panels, place_of_row, row_sums
 
@@ -41,24 +46,35 @@ class _Attention:
         self.out = b.results[0]
         self.tokens = b.extent(spec.operands[0].shape[:1])
         self.heads = int(spec.operands[0].shape[1])
-        self.kept, self.rows, self.key_width = (int(d) for d in spec.operands[3].shape)
-        self.value_width = int(spec.operands[4].shape[2])
+        self.kept, self.rows = (int(d) for d in spec.operands[3].shape[:2])
+        self.key_width, self.value_width = (int(t.shape[2]) for t in spec.operands[1:3])
         self.group = self.heads // self.kept
         self.window = spec.integer("window") or self.rows
         self.scale = float(np.float32(spec.number("scale")))
         self.wide = isa.wide_lanes > 0 and spec.wide
         self.lanes = isa.wide_lanes if self.wide else float_lanes(isa)
-        key_scales, value_scales = scales or (None, None)
-        self.keys = CacheRows(b, keys, key_scales, self.key_width, self.lanes)
-        self.values = CacheRows(b, values, value_scales, self.value_width, self.lanes)
         self.slopes = self._slopes()
         self.edge = edge_of(dict(spec.attributes))  #: what a score may be below the largest of its query
         self.tile = max(1, QUERIES // self.group)  #: tokens that pass by a chunk together
         queries = self.tile * self.group
         self.scores = b.local("float32", queries * CHUNK)
         self.tops, self.totals = (b.local("float32", queries) for _ in range(2))
+        self.decoded: Memory | None = None
+        self.floats: tuple[CacheRows, CacheRows] | None = None
+        self.nibbles: tuple[NibbleKeys, NibbleValues | NibbleQuads] | None = None
+        self.caches: tuple[CacheRows | NibbleRows, CacheRows | NibbleRows]
+        if keys.dtype == "uint8":
+            held = NibbleRows(b, keys, scales[0], self.key_width), NibbleRows(b, values, scales[1], self.value_width)
+            wide = self.wide and NibbleQuads.fits(held[1])
+            mixed = NibbleQuads(held[1]) if wide else NibbleValues(held[1], self.lanes)
+            self.nibbles, self.caches = (NibbleKeys(held[0], queries, self.wide), mixed), held
+            self.lanes = self.nibbles[0].rows
+            return
+        key_scales, value_scales = scales or (None, None)
+        floats = CacheRows(b, keys, key_scales, self.key_width, self.lanes)
+        self.floats = self.caches = floats, CacheRows(b, values, value_scales, self.value_width, self.lanes)
         widest = max(self.lanes * self.key_width, ROWS_PER_VISIT * self.value_width)
-        direct = self.keys.plain and not self.wide and 4 * self.lanes * max(self.key_width, self.value_width) < PAGE
+        direct = floats.plain and not self.wide and 4 * self.lanes * max(self.key_width, self.value_width) < PAGE
         self.decoded = None if direct else b.aligned("float32", widest, 64)
 
     def _slopes(self) -> Memory | None:
@@ -76,7 +92,7 @@ class _Attention:
         with b.units() as head:
             with b.loop(self.tokens) as t:
                 row = b.let(tirx.truncmod(self.position + t, integer(self.rows)))
-                for cache, new in ((self.keys, self.k), (self.values, self.v)):
+                for cache, new in zip(self.caches, (self.k, self.v), strict=True):
                     own = b.let((t * self.kept + head) * cache.width)
                     cache.keep(b.let(head * self.rows + row), new, own)
             tokens = integer(self.tokens)
@@ -95,11 +111,13 @@ class _Attention:
     def products(self, place: Callable[[Expr], Expr]) -> Callable[[Expr, Expr, int], list[Expr]]:
         """Of a query that begins there with the keys at these places: from a channel on so many, for ``row_sums``."""
         b, width = self.b, self.key_width
+        assert self.floats is not None
+        keys, _ = self.floats
         if not self.wide:
             if self.decoded is None:
-                memory, places = self.keys.cache, [b.let(place(integer(r)) * width) for r in range(self.lanes)]
+                memory, places = keys.cache, [b.let(place(integer(r)) * width) for r in range(self.lanes)]
             else:
-                memory = self.unpack(self.keys, self.lanes, place)
+                memory = self.unpack(keys, self.lanes, place)
                 places = [integer(r * width) for r in range(self.lanes)]
 
             def of_rows(own: Expr, first: Expr, lanes: int) -> list[Expr]:
@@ -111,7 +129,7 @@ class _Attention:
         decoded = self.decoded
         with b.loop(self.lanes) as r:
             vector, half = place_of_row(r)
-            self.keys.unpack(place(r), decoded, b.let(vector * (2 * width) + half * 8), spread=True)
+            keys.unpack(place(r), decoded, b.let(vector * (2 * width) + half * 8), spread=True)
 
         def of_pairs(own: Expr, first: Expr, lanes: int) -> list[Expr]:
             q = b.let(shuffle([b.let(self.q.load(own + first, lanes))] * 2, range(16)))
@@ -137,7 +155,10 @@ class _Tile:
         with b.loop(self.queries) as i:
             b.store(whole.tops, i, TirOps(b, 1).f32(LEAST))
             b.store(whole.totals, i, TirOps(b, 1).f32(0.0))
-            out = b.let(self._row(i) * whole.value_width)
+            row = self._row(i)
+            if whole.nibbles is not None:
+                whole.nibbles[0].keep(i, whole.q, b.let(row * whole.key_width))
+            out = b.let(row * whole.value_width)
             strips(b, whole.value_width, lambda s, n: b.store(whole.out, out + s, TirOps(b, n).f32(0.0)), whole.lanes)
         first = b.let(tirx.truncdiv(self.begin, integer(CHUNK)))
         chunks = b.let(tirx.truncdiv(self.last, integer(CHUNK)) - first + 1)
@@ -185,7 +206,7 @@ class _Tile:
         self._scores(base, *bounds)
         with self.b.loop(self.queries) as i:
             self._softmax(i, base)
-        self._mix(base, *bounds)
+        (self._mix if self.whole.nibbles is None else self._mix_nibbles)(base, *bounds)
 
     def _place(self, position: Expr, low: Expr, start: Expr) -> Expr:
         """The row of a position of a chunk in a cache of all heads; ``start`` is that of ``low`` in a head's."""
@@ -201,20 +222,34 @@ class _Tile:
     def _scores(self, base: Expr, low: Expr, high: Expr, start: Expr) -> None:
         """Scaled scores of each query with the rows low to high; what a group has beyond repeats one of them."""
         b, whole = self.b, self.whole
-        lanes, width = whole.lanes, whole.key_width
+        lanes = whole.lanes
         begin = b.let(tirx.truncdiv(low - base, integer(lanes)))
         with b.loop(b.let(tirx.truncdiv(high - base, integer(lanes)) - begin + 1)) as i:
             at = b.let((begin + i) * lanes)
-            products = whole.products(partial(self._inside, b.let(base + at), low, high, start))
+            dots = self._dots(partial(self._inside, b.let(base + at), low, high, start))
             with b.loop(self.queries) as query:
-                terms = partial(products, b.let(self._row(query) * width))
                 ops = TirOps(b, lanes)
-                scaled = ops.mul(row_sums(b, terms, lanes, width, self.steps), ops.f32(whole.scale))
+                scaled = ops.mul(dots(query), ops.f32(whole.scale))
                 if whole.slopes is not None:
                     slope = splat(b.let(whole.slopes.load(self._head(query))), lanes)
                     behind = b.hold(tirx.Ramp(b.let(base + at - self._position(query)), integer(1), lanes))
                     scaled = ops.add(scaled, ops.mul(slope, ops.to_float(behind)))
                 b.store(whole.scores, query * CHUNK + at, scaled)
+
+    def _dots(self, place: Callable[[Expr], Expr]) -> Callable[[Expr], Expr]:
+        """Of a query with the keys at these places, a lane each."""
+        b, whole = self.b, self.whole
+        if whole.nibbles is not None:
+            keys = whole.nibbles[0]
+            keys.take(place)
+            return keys.dots
+        products, width = whole.products(place), whole.key_width
+
+        def dots(query: Expr) -> Expr:
+            terms = partial(products, b.let(self._row(query) * width))
+            return row_sums(b, terms, whole.lanes, width, self.steps)
+
+        return dots
 
     def _seen(self, query: Expr, base: Expr) -> tuple[Expr, Expr]:
         """The first and the last row of a chunk that a query sees, counted from its beginning; last < first: none."""
@@ -281,13 +316,15 @@ class _Tile:
         """Add the weighted value rows of a chunk, in order, to the sums of each query."""
         b, whole = self.b, self.whole
         width = whole.value_width
+        assert whole.floats is not None
+        _, values = whole.floats
         begin = b.let(tirx.truncdiv(low - base, integer(ROWS_PER_VISIT)))
         with b.loop(b.let(tirx.truncdiv(high - base, integer(ROWS_PER_VISIT)) - begin + 1)) as i:
             at = b.let((begin + i) * ROWS_PER_VISIT)
             decoded: Memory | None = None
             if whole.decoded is not None:
                 inside = partial(self._inside, b.let(base + at), low, high, start)
-                decoded = whole.unpack(whole.values, ROWS_PER_VISIT, inside)
+                decoded = whole.unpack(values, ROWS_PER_VISIT, inside)
             with b.loop(self.queries) as query:
                 first, last = self._seen(query, base)
                 first = b.let(tirx.Max(first, at))
@@ -301,7 +338,7 @@ class _Tile:
                             weight = b.let(whole.scores.load(query * CHUNK + place))
                             row = self._place(base + place, low, start) if decoded is None else place - at
                             row = b.let(row * width)
-                            rows = whole.values.cache if decoded is None else decoded
+                            rows = values.cache if decoded is None else decoded
                             for cell, (s, lanes) in zip(cells, panel, strict=True):
                                 ops = TirOps(b, lanes)
                                 product = ops.mul(splat(weight, lanes), rows.load(row + s, lanes))
@@ -309,11 +346,32 @@ class _Tile:
                         for cell, (s, _) in zip(cells, panel, strict=True):
                             b.store(whole.out, out + s, cell.get())
 
+    def _mix_nibbles(self, base: Expr, low: Expr, high: Expr, start: Expr) -> None:
+        """The same of codes of 4 bits, ``GROUP`` rows at a time."""
+        b, whole = self.b, self.whole
+        assert whole.nibbles is not None
+        values = whole.nibbles[1]
+        begin = b.let(tirx.truncdiv(low - base, integer(GROUP)))
+        with b.loop(b.let(tirx.truncdiv(high - base, integer(GROUP)) - begin + 1)) as i:
+            at = b.let((begin + i) * GROUP)
+            values.take(partial(self._inside, b.let(base + at), low, high, start))
+            with b.loop(self.queries) as query:
+                first, last = self._seen(query, base)
+                first = b.let(tirx.Max(first, at) - at)
+                count = b.let(tirx.Min(last - at, integer(GROUP - 1)) - first + 1)
+                with b.when(count > 0):
+                    out = b.let(self._row(query) * whole.value_width)
+                    values.add(whole.scores, b.let(query * CHUNK + at), (first, count), whole.out, out)
+
     def _finish(self, query: Expr) -> None:
-        """Divide the sums of a query by the sum of its weights."""
+        """Divide the sums of a query by the sum of its weights, and turn them back if values were turned."""
         b = self.b
         total = b.let(self.whole.totals.load(query))
         self._each(query, lambda values, lanes: TirOps(b, lanes).div(values, splat(total, lanes)))
+        if self.whole.nibbles is not None:
+            width = self.whole.value_width
+            out = b.let(self._row(query) * width)
+            rotate(b, self.whole.out, out, width, self.whole.out, out)
 
 
-KERNELS: Mapping[str, Build] = {"cached_attention": build, "cached_attention_int8": build}
+KERNELS: Mapping[str, Build] = dict.fromkeys(ATTENTION, build)

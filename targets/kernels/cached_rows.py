@@ -8,7 +8,7 @@ import numpy as np
 from tvm import tirx
 
 from chimerac.compiler.ir import numerics
-from chimerac.compiler.ir.ops.cached_attention import INT8_BLOCK, LARGEST_HALF, LEAST_SCALE
+from chimerac.compiler.ir.ops.cached_rows import CODE_BLOCK, LARGEST_HALF, LEAST_SCALE
 from chimerac.compiler.ir.ops.definition import blocks
 from chimerac.targets.kernels.arithmetic import TirOps
 from chimerac.targets.kernels.halves import decode, encode
@@ -18,6 +18,21 @@ from chimerac.targets.kernels.vectors import pieces
 
 LINE = 64  #: bytes that memory is read in
 AHEAD = 4096  #: bytes from a row that is read to the one that is asked for
+
+
+def ask_ahead(b: KernelBuilder, cache: Memory, place: Expr, width: int) -> None:
+    """For what will be read soon after a row: processors do not read on by themselves where a page ends."""
+    if b.isa.prefetch_bytes:
+        size = np.dtype(cache.dtype).itemsize
+        for at in range(0, width, LINE // size):
+            b.prefetch(cache, b.let(place + (AHEAD // size + at)))
+
+
+def scale_bits(b: KernelBuilder, largest: Expr, codes: float) -> Expr:
+    """The scale that makes the largest magnitude of a block that of the codes, as the bits of fp16."""
+    ops = TirOps(b, 1)
+    found = numerics.maximum(ops, ops.div(largest, ops.f32(codes)), ops.f32(LEAST_SCALE))
+    return encode(b, numerics.minimum(ops, found, ops.f32(LARGEST_HALF)), 1)
 
 
 @dataclass(frozen=True)
@@ -57,29 +72,24 @@ class CacheRows:
         strips(b, self.width, copy, self.lanes)
 
     def _keep_coded(self, row: Expr, new: Memory, start: Expr) -> None:
-        b, scales, ops = self.b, self.scales, TirOps(self.b, 1)
+        b, scales = self.b, self.scales
         assert scales is not None
-        place = b.let(row * blocks(self.width, INT8_BLOCK))
+        place = b.let(row * blocks(self.width, CODE_BLOCK))
 
         def scale(block: Expr, largest: Expr) -> Expr:
-            found = ops.div(largest, ops.f32(127.0))
-            found = numerics.maximum(ops, found, ops.f32(LEAST_SCALE))
-            bits = encode(b, numerics.minimum(ops, found, ops.f32(LARGEST_HALF)), 1)
+            bits = scale_bits(b, largest, 127.0)
             b.store(scales, place + block, bits)
             return decode(b, bits, 1)
 
         def load(at: Expr, lanes: int) -> Expr:
             return new.load(start + at, lanes)
 
-        quantise_blocks(b, load, self.width, INT8_BLOCK, self.cache, b.let(row * self.width), scale)
+        quantise_blocks(b, load, self.width, CODE_BLOCK, self.cache, b.let(row * self.width), scale)
 
     def unpack(self, row: Expr, to: Memory, start: Expr, *, spread: bool = False) -> None:
         """The numbers of a row as float32; ``spread``: in eights that are 16 apart, for another row between them."""
         b, place = self.b, self.b.let(row * self.width)
-        if b.isa.prefetch_bytes:  # processors do not read on by themselves where a page ends
-            size = np.dtype(self.cache.dtype).itemsize
-            for at in range(0, self.width, LINE // size):
-                b.prefetch(self.cache, b.let(place + (AHEAD // size + at)))
+        ask_ahead(b, self.cache, place, self.width)
 
         def put(at: Expr, lanes: int, values: Expr) -> None:
             if not spread:
@@ -97,15 +107,15 @@ class CacheRows:
 
             strips(b, self.width, convert, self.lanes)
             return
-        first = b.let(row * blocks(self.width, INT8_BLOCK))
-        count = blocks(self.width, INT8_BLOCK)
+        first = b.let(row * blocks(self.width, CODE_BLOCK))
+        count = blocks(self.width, CODE_BLOCK)
         scales = b.local("float32", count)  # several are converted at once, and each is read into all lanes
         for block, lanes in pieces(count, self.lanes):
             b.store(scales, block, decode(b, b.let(self.scales.load(first + block, lanes)), lanes))
         for block in range(count):
             scale = b.let(scales.load(block))
-            begin = block * INT8_BLOCK
-            for at, lanes in pieces(min(INT8_BLOCK, self.width - begin), self.lanes):
+            begin = block * CODE_BLOCK
+            for at, lanes in pieces(min(CODE_BLOCK, self.width - begin), self.lanes):
                 ops = TirOps(b, lanes)
                 codes = self.cache.load(place + (begin + at), lanes)
                 number = ops.to_float(tirx.Cast("int32" if lanes == 1 else f"int32x{lanes}", codes))

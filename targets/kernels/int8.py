@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product as product_of
 from typing import Any
 
@@ -14,6 +14,7 @@ from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.arithmetic import TirOps
 from chimerac.targets.kernels.halves import decode
+from chimerac.targets.kernels.int8_sums import across, each
 from chimerac.targets.kernels.tensorir import (
     Build,
     Cell,
@@ -160,7 +161,7 @@ class RowGroup:
         for start in range(0, ROWS, self.dot.rows):
             sums = self._sums(first, extent, range(start, start + self.dot.rows))
             totals += [b.let(finish(total)) for total in sums] if finish else sums
-        return self._across(totals)
+        return across(b, totals, self.dot.lanes)
 
     def _sums(self, first: int | Expr, extent: int, rows: range) -> list[Any]:
         """The sums of some rows of the group over a block, as ``Int8Dot.accumulate`` leaves them."""
@@ -169,12 +170,12 @@ class RowGroup:
         sums: list[Any] = [None for _ in rows]
         if b.isa.step_loops and whole > 1:
             sums = self._step(sums, first, rows, 0)
-            cells = [_each(total, b.cell) for total in sums]
+            cells = [each(total, b.cell) for total in sums]
             with b.loop(b.hidden(whole - 1)) as i:
-                before = [_each(cell, Cell.get) for cell in cells]
+                before = [each(cell, Cell.get) for cell in cells]
                 for cell, total in zip(cells, self._step(before, first + (i + 1) * step, rows, 0), strict=True):
                     _set(cell, total)
-            sums = [_each(cell, Cell.get) for cell in cells]
+            sums = [each(cell, Cell.get) for cell in cells]
         else:
             for i in range(whole):
                 sums = self._step(sums, first + i * step, rows, 0)
@@ -183,11 +184,11 @@ class RowGroup:
     def _step(self, sums: Sequence[Any], first: int | Expr, rows: range, short: int) -> list[Any]:
         """The sums with the products of the columns of a step, or of its first ``short`` ones."""
         dot, let = self.dot, self.b.let
-        codes = _each(dot.prepare(self._some(self.codes, self.code_start + first, short, ROWS)), let)
+        codes = each(dot.prepare(self._some(self.codes, self.code_start + first, short, ROWS)), let)
         found = []
         for r, total in zip(rows, sums, strict=True):
             weights = self._some(self.weights, self.starts[r] + first, short, r)
-            found.append(_each(dot.accumulate(total, codes, (dot.prepare_weights or dot.prepare)(weights)), let))
+            found.append(each(dot.accumulate(total, codes, (dot.prepare_weights or dot.prepare)(weights)), let))
         return found
 
     def _some(self, source: Memory, place: Expr, short: int, slot: int) -> Expr:
@@ -199,26 +200,6 @@ class RowGroup:
         for i in range(short):
             b.store(self.padding, slot * step + i, source.load(place + i))
         return b.let(self.padding.load(slot * step, step))
-
-    def _across(self, totals: list[Expr]) -> Expr:
-        """The sum over the lanes of each of 8 vectors, as one vector: a transposition that adds as it goes."""
-        b = self.b
-
-        def merge(u: Expr, v: Expr, low: list[int], high: list[int]) -> Expr:
-            return b.let(tirx.Add(shuffle([u, v], low), shuffle([u, v], high)))
-
-        if self.dot.lanes == 4:
-            halves = [merge(totals[r], totals[r + 1], [0, 2, 4, 6], [1, 3, 5, 7]) for r in range(0, ROWS, 2)]
-            low, high = (merge(halves[r], halves[r + 1], [0, 2, 4, 6], [1, 3, 5, 7]) for r in (0, 2))
-            return b.let(shuffle([low, high], range(ROWS)))
-        pairs = [
-            merge(totals[r], totals[r + 1], [0, 8, 1, 9, 4, 12, 5, 13], [2, 10, 3, 11, 6, 14, 7, 15])
-            for r in range(0, ROWS, 2)
-        ]
-        fours = [
-            merge(pairs[r], pairs[r + 1], [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]) for r in (0, 2)
-        ]
-        return merge(fours[0], fours[1], [0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15])
 
 
 def build_look_up(spec: KernelSpec, isa: Isa) -> Any:
@@ -247,11 +228,6 @@ def build_look_up(spec: KernelSpec, isa: Isa) -> Any:
         if width % group:
             part(width // group, width % group)
     return b.finish()
-
-
-def _each(value: Any, function: Callable[[Any], Any]) -> Any:
-    """Of a vector or of each of a list of them."""
-    return [function(v) for v in value] if isinstance(value, list) else function(value)
 
 
 def _set(cell: Any, value: Any) -> None:

@@ -23,6 +23,15 @@ def build(spec: KernelSpec, isa: Isa) -> Any:
     return b.finish()
 
 
+def combined(b: KernelBuilder, value: Expr, lanes: int, half: int) -> Expr:
+    """Sums and differences of the elements ``half`` apart of one vector."""
+    ops, places = TirOps(b, lanes), range(lanes)
+    first = b.let(shuffle([value], [i & ~half for i in places]))
+    second = b.let(shuffle([value], [i | half for i in places]))
+    both = [b.let(ops.add(first, second)), b.let(ops.sub(first, second))]
+    return b.let(shuffle(both, [i + lanes if i & half else i for i in places]))
+
+
 class _Transform:
     """The steps of one block, between which it is in a local array."""
 
@@ -40,7 +49,7 @@ class _Transform:
             value = b.let(source.load(start + i * lanes, lanes))
             half = 1
             while half < lanes:
-                value = self._within(value, half)
+                value = combined(b, value, lanes, half)
                 half *= 2
             b.store(self.values, i * lanes, value)
         half = lanes
@@ -51,14 +60,6 @@ class _Transform:
         scale = self.ops.f32(float(scale_of(self.block)))
         with b.loop(self.block // lanes) as i:
             b.store(result, start + i * lanes, self.ops.mul(b.let(self.values.load(i * lanes, lanes)), scale))
-
-    def _within(self, value: Expr, half: int) -> Expr:
-        """A step of elements of one vector."""
-        b, places = self.b, range(self.lanes)
-        first = b.let(shuffle([value], [i & ~half for i in places]))
-        second = b.let(shuffle([value], [i | half for i in places]))
-        both = [b.let(self.ops.add(first, second)), b.let(self.ops.sub(first, second))]
-        return b.let(shuffle(both, [i + self.lanes if i & half else i for i in places]))
 
     def _apart(self, half: int, steps: int) -> None:
         """One or two steps of elements ``half`` apart, and twice that: of two or four vectors at a time."""

@@ -15,12 +15,21 @@ arXiv 2108.12409): slope (-n) is rounded, and then the sum.
 With ``share``, a row whose weight is at most that share of the largest of its query adds nothing to o, though l counts
 it: w is 0 there unless scores - m > ln(share), rounded to float32. m is then that of all rows before they are added up.
 
-Caches of ``cached_attention`` are float32 or float16. Those of ``cached_attention_int8`` are codes of 8 bits with a
-float16 scale for each ``INT8_BLOCK`` channels of a row: a number is its code times the scale, exactly in float32.
+Caches of ``cached_attention`` are float32 or float16, those of ``cached_attention_int8`` and ``cached_attention_int4``
+codes with scales (cached_rows.py). With codes of 8 bits attention computes with the numbers that they stand for. With
+codes of 4 bits it multiplies integers. Queries, keys and values are transformed (``rotated``) before they become codes,
+and the result is transformed back. A query becomes codes of 8 bits, too, and the products of each ``CODE_BLOCK``
+channels are added exactly, multiplied by both scales (whose product is exact), and the blocks added up, ascending. The
+weights of each ``GROUP`` rows of a chunk, times the scales of a block, become codes of 8 bits:
+
+    u = w s;  top = max(LEAST_TOP, |u|);  c = round(u (127 / top));  o = o + (c_0 v_0 + c_1 v_1 + …) (top / 127)
+
+with the products of codes added exactly. The sum of weights is that of those that were not rounded.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,16 +38,26 @@ import numpy as np
 
 from chimerac.compiler.ir import numerics, numpy_math
 from chimerac.compiler.ir.module import Op
+from chimerac.compiler.ir.ops.cached_rows import (
+    CODE_BLOCK,
+    coded,
+    coded4,
+    decoded,
+    rotated,
+    stored,
+    types_of,
+    unpacked4,
+)
 from chimerac.compiler.ir.ops.definition import (
     FLOAT_WORK,
     Attributes,
     OpDef,
+    Reference,
     Shared,
     TypeRuleError,
     Types,
     Work,
     attribute_int,
-    blocks,
     require,
     require_tensor,
     static,
@@ -51,58 +70,81 @@ N = numpy_math.NUMPY
 
 CHUNK = 64  #: positions that enter maximum and sums together
 LEAST = float(np.finfo(np.float32).min)  #: the maximum of no scores, finite: its difference to itself is 0
-LARGEST_HALF = 65504.0  #: caches of fp16 hold what is larger as this
-INT8_BLOCK = 32  #: channels of a row of an int8 cache that share a scale
-LEAST_SCALE = 2.0**-24  #: the smallest fp16 number above 0
+GROUP = 32  #: rows whose weights share a scale: as many as codes of 4 bits times ±127 can be added up in 16 bits
+LEAST_TOP = 2.0**-100  #: of weights times scales: what is so small counts as nothing
 USUAL_ROWS = 512  #: that a token sees, where nothing is known of the text: whether threads share depends on it
 
 
-Held = Callable[[np.ndarray], np.ndarray]  #: rows of a cache, by their places, as f32 [G, rows, d]
+class _Numbers:
+    """Caches as the float32 numbers that they stand for: rows [G, rows, d] by their places."""
+
+    def __init__(self, keys: Callable[[np.ndarray], np.ndarray], values: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.keys, self.values = keys, values
+
+    def dots(self, q: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Of q [H, d] with the keys at these places -> [H, rows]."""
+        return numpy_math.lanes8_sum(q[:, None, :] * _for_heads(self.keys(places), len(q)))
+
+    def added(self, out: np.ndarray, weights: np.ndarray, part: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """out [H, dv] and the values of these positions of a chunk, which lie there, times weights [H, CHUNK]."""
+        chunk = _for_heads(self.values(places), len(out))
+        for row, place in enumerate(part % CHUNK):
+            out = out + weights[:, place, None] * chunk[:, row]
+        return out
 
 
-def stored(rows: np.ndarray, dtype: np.dtype[np.generic]) -> np.ndarray:
-    """Keys or values as a cache of that type holds them."""
-    if dtype == np.float16:
-        bounded = numpy_math.minimum_f32(rows, F32(LARGEST_HALF))
-        return numpy_math.maximum_f32(bounded, F32(-LARGEST_HALF)).astype(np.float16)
-    return rows
+class _Nibbles:
+    """Caches of 4 bits: bytes and scales of keys, and of values."""
+
+    def __init__(self, keys: tuple[np.ndarray, np.ndarray], values: tuple[np.ndarray, np.ndarray]) -> None:
+        self.keys, self.values = keys, values
+
+    def dots(self, q: np.ndarray, places: np.ndarray) -> np.ndarray:
+        codes, own = coded(pad_last(q, CODE_BLOCK))
+        codes = codes.reshape(len(q), 1, -1, CODE_BLOCK)
+        keys, scales = self._found(self.keys, places, len(q))
+        sums = np.einsum("htbc,hrbc->hrb", codes.astype(F32), keys.astype(F32))  # of integers below 2**24
+        terms = sums * (own.astype(F32)[:, None] * scales)
+        return functools.reduce(np.add, np.moveaxis(terms, -1, 0))
+
+    def added(self, out: np.ndarray, weights: np.ndarray, part: np.ndarray, places: np.ndarray) -> np.ndarray:
+        values, scales = self._found(self.values, places, len(out))
+        groups = part % CHUNK // GROUP
+        for group in np.unique(groups):
+            own = groups == group
+            scaled = weights[:, part[own] % CHUNK, None] * scales[:, own]  # [H, rows, blocks]
+            top = np.fmax(np.fmax.reduce(np.abs(scaled), axis=1), F32(LEAST_TOP))
+            rounded = np.rint(scaled * (F32(127) / top)[:, None])
+            codes = np.minimum(np.where(rounded > F32(-127), rounded, F32(-127)), F32(127))
+            sums = np.einsum("hrb,hrbc->hbc", codes, values[:, own].astype(F32))  # of integers below 2**24
+            terms = sums * (top / F32(127))[..., None]
+            out = out + terms.reshape(len(out), -1)[:, : out.shape[-1]]
+        return out
+
+    @staticmethod
+    def _found(cache: tuple[np.ndarray, np.ndarray], places: np.ndarray, heads: int) -> tuple[np.ndarray, np.ndarray]:
+        """Codes [H, rows, blocks, CODE_BLOCK] and scales f32 [H, rows, blocks]."""
+        scales = cache[1][:, places].astype(F32)
+        codes = unpacked4(cache[0][:, places])[..., : scales.shape[-1], :]
+        return _for_heads(codes, heads), _for_heads(scales, heads)
 
 
-def coded(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Keys or values [..., d] as an int8 cache holds them: codes i8 [..., d], scales f16 [..., blocks(d, INT8_BLOCK)].
-
-    A scale is the largest magnitude by 127, rounded to fp16, a code the number by the scale, rounded half to even,
-    within ±127. Total: NaN becomes -127 and is ignored by the maximum.
-    """
-    parts = pad_last(rows, INT8_BLOCK).reshape(*rows.shape[:-1], -1, INT8_BLOCK)
-    magnitude = np.abs(parts)
-    largest = np.where(np.isnan(magnitude), F32(0), magnitude).max(axis=-1) / F32(127)
-    scales = np.clip(largest, F32(LEAST_SCALE), F32(LARGEST_HALF)).astype(np.float16)
-    with np.errstate(invalid="ignore", over="ignore"):
-        rounded = np.rint(parts / scales.astype(F32)[..., None])
-    clamped = np.minimum(np.where(rounded > F32(-127), rounded, F32(-127)), F32(127))
-    codes = clamped.astype(np.int8).reshape(*rows.shape[:-1], -1)[..., : rows.shape[-1]]
-    return np.ascontiguousarray(codes), scales
+_Cache = _Numbers | _Nibbles
 
 
-def _decoded(codes: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    """What ``coded`` rows [..., d] stand for."""
-    wide = np.repeat(scales.astype(F32), INT8_BLOCK, axis=-1)[..., : codes.shape[-1]]
-    return np.asarray(codes.astype(F32) * wide)
+def _for_heads(rows: np.ndarray, heads: int) -> np.ndarray:
+    """[G, ...] -> [H, ...], each for its group of query heads."""
+    return np.repeat(rows, heads // len(rows), axis=0)
 
 
-def _cached_attention(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    return _overwriting(op, _with_copies(op, arrays))
+def _reference(overwriting: Reference) -> Reference:
+    """The same of copies of what is overwritten."""
 
+    def copied(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        caches = (3, 4, *range(6, len(op.operands)))
+        return overwriting(op, [array.copy() if i in caches else array for i, array in enumerate(arrays)])
 
-def _cached_attention_int8(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    return _overwriting_int8(op, _with_copies(op, arrays))
-
-
-def _with_copies(op: Op, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The operands, with copies of those that are overwritten."""
-    caches = (3, 4, *range(6, len(op.operands)))
-    return [array.copy() if i in caches else array for i, array in enumerate(arrays)]
+    return copied
 
 
 def _overwriting(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
@@ -110,18 +152,23 @@ def _overwriting(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]
     for t, row in enumerate(_written(op, q.shape[0], int(position))):
         for cache, new in ((key_cache, k), (value_cache, v)):
             cache[:, row] = stored(new[t], cache.dtype)
-    held = [lambda places, cache=cache: cache[:, places].astype(F32) for cache in (key_cache, value_cache)]
-    return _attended(op, q, held[0], held[1], int(position)), key_cache, value_cache
+    keys, values = (lambda places, cache=cache: cache[:, places].astype(F32) for cache in (key_cache, value_cache))
+    return _attended(op, q, _Numbers(keys, values), int(position)), key_cache, value_cache
 
 
-def _overwriting_int8(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+def _overwriting_codes(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
     q, k, v, key_cache, value_cache, position, key_scales, value_scales = arrays
+    nibbles = key_cache.dtype == np.uint8
     caches = (key_cache, key_scales), (value_cache, value_scales)
     for t, row in enumerate(_written(op, q.shape[0], int(position))):
         for (codes, scales), new in zip(caches, (k, v), strict=True):
-            codes[:, row], scales[:, row] = coded(new[t])
-    held = [lambda places, both=both: _decoded(both[0][:, places], both[1][:, places]) for both in caches]
-    return _attended(op, q, held[0], held[1], int(position)), key_cache, value_cache, key_scales, value_scales
+            codes[:, row], scales[:, row] = coded4(rotated(new[t])) if nibbles else coded(new[t])
+    keys, values = (lambda places, both=both: decoded(both[0][:, places], both[1][:, places]) for both in caches)
+    if nibbles:
+        y = rotated(_attended(op, rotated(q), _Nibbles(*caches), int(position)))
+    else:
+        y = _attended(op, q, _Numbers(keys, values), int(position))
+    return y, key_cache, value_cache, key_scales, value_scales
 
 
 def _written(op: Op, tokens: int, start: int) -> list[int]:
@@ -129,14 +176,13 @@ def _written(op: Op, tokens: int, start: int) -> list[int]:
     return [(start + t) % int(op.operands[3].type.shape[1]) for t in range(tokens)]
 
 
-def _attended(op: Op, q: np.ndarray, keys: Held, values: Held, start: int) -> np.ndarray:
+def _attended(op: Op, q: np.ndarray, cache: _Cache, start: int) -> np.ndarray:
     """q [T, H, d] -> [T, H, dv]."""
-    kept, rows = (int(d) for d in op.operands[3].type.shape[:2])
-    sizes, window = (kept, rows, int(op.operands[4].type.shape[2])), op.integer("window") or rows
-    scale = F32(op.number("scale"))
-    rule = _Rule(scale, slopes_of(op.attributes), edge_of(op.attributes))
+    rows, width = int(op.operands[3].type.shape[1]), int(op.operands[2].type.shape[2])
+    window = op.integer("window") or rows
+    rule = _Rule(F32(op.number("scale")), slopes_of(op.attributes), edge_of(op.attributes))
     seen = [range(max(0, start + t - window + 1), start + t + 1) for t in range(q.shape[0])]
-    return np.stack([_attend(token, keys, values, sizes, rule, own) for token, own in zip(q, seen, strict=True)])
+    return np.stack([_attend(token, cache, (rows, width), rule, own) for token, own in zip(q, seen, strict=True)])
 
 
 def slopes_of(attributes: Attributes) -> np.ndarray | None:
@@ -159,27 +205,24 @@ class _Rule:
     slopes: np.ndarray | None
     edge: np.float32 | None
 
-    def scores(self, q: np.ndarray, keys: np.ndarray, part: np.ndarray, last: int) -> np.ndarray:
-        """q [H, d] with the keys [H, rows, d] of these positions of a chunk, seen from the last -> [H, CHUNK]."""
-        scores = np.full((q.shape[0], CHUNK), -np.inf, F32)
-        found = numpy_math.lanes8_sum(q[:, None, :] * keys) * self.scale
+    def scores(self, dots: np.ndarray, part: np.ndarray, last: int) -> np.ndarray:
+        """Dot products [H, rows] at these positions of a chunk, seen from the last -> [H, CHUNK]."""
+        scores = np.full((len(dots), CHUNK), -np.inf, F32)
+        found = dots * self.scale
         if self.slopes is not None:
             found = found + self.slopes[:, None] * (part - last).astype(F32)
         scores[:, part % CHUNK] = found
         return scores
 
 
-def _attend(
-    q: np.ndarray, keys: Held, values: Held, sizes: tuple[int, int, int], rule: _Rule, seen: range
-) -> np.ndarray:
-    """One token: q [H, d] over the rows at these positions of caches of ``sizes`` [G, R, dv] -> [H, dv]."""
-    (kept, rows, width), heads = sizes, q.shape[0]
-    group = heads // kept
+def _attend(q: np.ndarray, cache: _Cache, sizes: tuple[int, int], rule: _Rule, seen: range) -> np.ndarray:
+    """One token: q [H, d] over the rows at these positions of caches of ``sizes`` R, dv -> [H, dv]."""
+    (rows, width), heads = sizes, q.shape[0]
     begins = range(seen.start // CHUNK * CHUNK, seen.stop, CHUNK)
     parts = [np.arange(max(begin, seen.start), min(begin + CHUNK, seen.stop)) for begin in begins]
 
     def scores_of(part: np.ndarray) -> np.ndarray:
-        return rule.scores(q, np.repeat(keys(part % rows), group, axis=0), part, seen.stop - 1)
+        return rule.scores(cache.dots(q, part % rows), part, seen.stop - 1)
 
     top, total = np.full(heads, LEAST, F32), np.zeros(heads, F32)
     if rule.edge is not None:
@@ -194,52 +237,35 @@ def _attend(
         total = total * fading + numpy_math.lanes8_sum(weights)
         if rule.edge is not None:
             weights = np.where(scores - top[:, None] > rule.edge, weights, F32(0))
-        out = out * fading[:, None]
-        chunk = np.repeat(values(part % rows), group, axis=0)
-        for row, place in enumerate(part % CHUNK):
-            out = out + weights[:, place, None] * chunk[:, row]
+        out = cache.added(out * fading[:, None], weights, part, part % rows)
     return np.asarray(out / total[:, None])
 
 
-def _infer_cached_attention(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
-    key_cache = operands[3]
-    return _infer(operands, attributes, "f16" if key_cache.dtype == "f16" else "f32")
-
-
-def _infer_cached_attention_int8(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
-    results = _infer(operands[:6], attributes, "i8")
-    for cache, scales in zip(operands[3:5], operands[6:], strict=True):
-        wanted = scales_of(cache)
-        require(scales == wanted, f"scales {scales} of the cache {cache}, not {wanted}")
-    return (*results, *operands[6:])
-
-
-def scales_of(cache: TensorType) -> TensorType:
-    """The type of the scales of a cache of codes."""
-    return TensorType("f16", (*cache.shape[:2], blocks(static(cache.shape[2], "a row"), INT8_BLOCK)))
-
-
-def _infer(operands: Types, attributes: Attributes, dtype: str) -> tuple[TensorType, ...]:
-    q, k, v, key_cache, value_cache, position = operands
+def _infer(operands: Types, attributes: Attributes, form: str) -> tuple[TensorType, ...]:
+    q, k, v, key_cache, value_cache, position, *scales = operands
     for value, name in ((q, "q"), (k, "k"), (v, "v")):
         require_tensor(value, "f32", 3, name)
     require(q.shape[0] == k.shape[0] == v.shape[0], f"q {q}, k {k} and v {v} have different tokens")
     heads, kept = (static(t.shape[1], "the heads") for t in (q, k))
     require(v.shape[1] == kept and heads % kept == 0, f"q {q} has heads for k {k}, v {v}")
-    for cache, new in ((key_cache, k), (value_cache, v)):
-        require_tensor(cache, dtype, 3, "cache")
-        require(cache.shape[0] == kept and cache.shape[2] == new.shape[2], f"cache {cache} for {new}")
     require(q.shape[2] == k.shape[2], f"q {q} and k {k}")
-    require(key_cache.dtype == value_cache.dtype and key_cache.shape[1] == value_cache.shape[1], "caches differ")
+    require(len(key_cache.shape) == 3, f"a cache {key_cache}")
+    rows = static(key_cache.shape[1], "a cache")
+    held = [types_of(form, kept, rows, static(new.shape[2], "a row")) for new in (k, v)]
+    found, wanted = (
+        (key_cache, value_cache, *scales),
+        tuple(one for types in zip(*held, strict=True) for one in types),
+    )
+    require(found == wanted, f"caches {', '.join(map(str, found))}, not {', '.join(map(str, wanted))}")
     slopes = _checked_slopes(attributes)
     require(slopes in (0, heads), f"{slopes} slopes for {heads} heads")
     share = attributes.get("share", 0.5)
     require(isinstance(share, float) and 0 < share < 1, f"a share of {share}")
     window = attribute_int(attributes, "window")
-    require(0 <= window <= static(key_cache.shape[1], "a cache"), f"a window of {window} in {key_cache}")
+    require(0 <= window <= rows, f"a window of {window} in {key_cache}")
     require(max(t.elements() for t in (key_cache, value_cache)) < 1 << 31, f"{key_cache} is too large")
     require(position == i32(), "position must be an i32 scalar")
-    return v.with_shape((*q.shape[:2], v.shape[2])), key_cache, value_cache
+    return v.with_shape((*q.shape[:2], v.shape[2])), *found
 
 
 def _checked_slopes(attributes: Attributes) -> int:
@@ -263,7 +289,7 @@ def _context(operands: Types, attributes: Attributes) -> int:
 
 
 def _products(operands: Types, attributes: Attributes) -> int:
-    heads, widths = int(operands[0].shape[1]), int(operands[3].shape[2]) + int(operands[4].shape[2])
+    heads, widths = int(operands[0].shape[1]), int(operands[1].shape[2]) + int(operands[2].shape[2])
     return _rows(operands, attributes) * heads * widths
 
 
@@ -276,35 +302,49 @@ def _work(operands: Types, attributes: Attributes) -> int:
 
 _WORK = Work(_products, Shared(lambda operands, attributes: int(operands[3].shape[0]), _work))
 
+
+def _op(name: str, doc: str, forms: tuple[str, ...], torch: str | None = None) -> OpDef:
+    """Attention over caches of these forms, told apart by their element type."""
+    scales = () if torch else ("key_scales", "value_scales")
+
+    def infer(operands: Types, attributes: Attributes) -> tuple[TensorType, ...]:
+        dtype = operands[3].dtype
+        return _infer(operands, attributes, dtype if dtype in forms else forms[0])
+
+    overwriting = _overwriting_codes if scales else _overwriting
+    return OpDef(
+        name,
+        doc,
+        ("q", "k", "v", "key_cache", "value_cache", "position", *scales),
+        infer,
+        _reference(overwriting),
+        {"scale": float, "window": int, "slopes": str, "share": float},
+        optional=("slopes", "share"),
+        torch=torch,
+        in_place={1: 3, 2: 4} | {3 + i: 6 + i for i in range(len(scales))},
+        wide=True,
+        context=_context,
+        overwriting=overwriting,
+        work=_WORK,
+    )
+
+
 OPS = [
-    OpDef(
+    _op(
         "cached_attention",
         "causal softmax attention over the cache, which takes new keys and values first; `window` 0: over all tokens; "
         "`slopes`: of the heads, by distance (ALiBi); `share` of the largest weight of a query that others must exceed",
-        ("q", "k", "v", "key_cache", "value_cache", "position"),
-        _infer_cached_attention,
-        _cached_attention,
-        {"scale": float, "window": int, "slopes": str, "share": float},
-        optional=("slopes", "share"),
+        ("f32", "f16"),
         torch="chimera.cached_attention.default",
-        in_place={1: 3, 2: 4},
-        wide=True,
-        context=_context,
-        overwriting=_overwriting,
-        work=_WORK,
     ),
-    OpDef(
+    _op(
         "cached_attention_int8",
         "the same over a cache of codes i8 with a scale f16 for 32 channels of a row",
-        ("q", "k", "v", "key_cache", "value_cache", "position", "key_scales", "value_scales"),
-        _infer_cached_attention_int8,
-        _cached_attention_int8,
-        {"scale": float, "window": int, "slopes": str, "share": float},
-        optional=("slopes", "share"),
-        in_place={1: 3, 2: 4, 3: 6, 4: 7},
-        wide=True,
-        context=_context,
-        overwriting=_overwriting_int8,
-        work=_WORK,
+        ("int8",),
+    ),
+    _op(
+        "cached_attention_int4",
+        "the same over a cache of codes of 4 bits, two in a byte u8, in integers",
+        ("int4",),
     ),
 ]

@@ -9,7 +9,7 @@ from ir_tools import assert_same_bits, draw, run_op, scalar
 
 from chimerac.compiler.ir.module import Attribute
 from chimerac.compiler.ir.ops import OPS, TypeRuleError
-from chimerac.compiler.ir.ops.cached_attention import INT8_BLOCK, LARGEST_HALF
+from chimerac.compiler.ir.ops.cached_rows import CODE_BLOCK, LARGEST_HALF
 from chimerac.compiler.ir.types import TensorType, f32, i32
 
 TOKENS = 150  #: more than two chunks
@@ -19,7 +19,7 @@ def caches(kept: int, rows: int, width: int, value_width: int, dtype: type = np.
     """Caches of which nothing may be read that was not written; with their scales where they are of codes."""
     if dtype is np.int8:
         codes = [np.zeros((kept, rows, w), np.int8) for w in (width, value_width)]
-        return [*codes, *(np.full((kept, rows, -(-w // INT8_BLOCK)), np.nan, np.float16) for w in (width, value_width))]
+        return [*codes, *(np.full((kept, rows, -(-w // CODE_BLOCK)), np.nan, np.float16) for w in (width, value_width))]
     return [np.full((kept, rows, w), np.nan, dtype) for w in (width, value_width)]
 
 
@@ -111,7 +111,7 @@ def test_int8_caches_are_codes_times_scales() -> None:
     y, *held = run([TOKENS], [q, k, v], caches(1, TOKENS, 40, 6, np.int8), 0)
     wide = []
     for codes, scales, new in zip(held[:2], held[2:], (k, v), strict=True):
-        steps = np.repeat(scales[0].astype(np.float64), INT8_BLOCK, axis=-1)[:, : codes.shape[-1]]
+        steps = np.repeat(scales[0].astype(np.float64), CODE_BLOCK, axis=-1)[:, : codes.shape[-1]]
         number = codes[0] * steps
         assert np.abs(codes).max() == 127
         finite = np.isfinite(new[:, 0])

@@ -9,10 +9,11 @@ import pytest
 from kernel_harness import IN_TURN, Case, case, check, check_in_turn, native_isas, wide_isas
 
 from chimerac.compiler.ir.module import Attribute
-from chimerac.compiler.ir.ops.cached_attention import coded
+from chimerac.compiler.ir.ops.cached_rows import coded, coded4
 
 RANDOM = np.random.default_rng(31)
 NEW = (0, 1, 2)  #: operands with a token dimension
+CODES = {np.int8: ("int8", coded), np.uint8: ("int4", coded4)}  #: by what a cache has in memory
 
 
 def attention(
@@ -40,10 +41,11 @@ def attention(
     attributes: dict[str, Attribute] = {"window": window, "scale": width**-0.5}
     attributes |= {"slopes": slopes} if slopes else {}
     attributes |= {"share": share} if share else {}
-    if dtype is np.int8:
-        (keys, key_scales), (values, value_scales) = map(coded, arrays[3:])
+    if dtype in CODES:
+        form, code = CODES[dtype]
+        (keys, key_scales), (values, value_scales) = map(code, arrays[3:])
         operands = [*arrays[:3], keys, values, np.array(position, np.int32), key_scales, value_scales]
-        return case("cached_attention_int8", operands, attributes, tokens=NEW)
+        return case(f"cached_attention_{form}", operands, attributes, tokens=NEW)
     operands = [*arrays[:3], *(a.astype(dtype) for a in arrays[3:]), np.array(position, np.int32)]
     return case("cached_attention", operands, attributes, tokens=NEW)
 
@@ -64,6 +66,11 @@ def test_caches(every: int, tmp_path: Path) -> None:
         attention((4, 1), (64, 64), 150, 120, 16, dtype=np.int8),
         attention((4, 2), (96, 40), 70, 60, 4, dtype=np.int8),
         attention((1, 1), (136, 80), 64, 62, 2),
+        attention((2, 1), (20, 12), 130, 127, 2, dtype=np.uint8),
+        attention((3, 3), (37, 7), 200, 195, 3, dtype=np.uint8),
+        attention((4, 1), (64, 64), 150, 120, 16, dtype=np.uint8),
+        attention((4, 2), (96, 40), 70, 60, 4, dtype=np.uint8),
+        attention((2, 2), (128, 136), 66, 30, 9, dtype=np.uint8),
     ]
     check_in_turn(cases, native_isas(), tmp_path, every)
 
@@ -78,6 +85,7 @@ def test_windows(every: int, tmp_path: Path) -> None:
             (100, 115, np.float32),
             (12, 28, np.float16),
             (12, 28, np.int8),
+            (12, 28, np.uint8),
         )
         for position in (0, 5, 55, 63, 120, 2**30 + 41)
         for n in (1, 16)
@@ -86,7 +94,7 @@ def test_windows(every: int, tmp_path: Path) -> None:
 
 
 @IN_TURN
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8, np.uint8])
 def test_more_rows_in_wider_registers(every: int, dtype: type, tmp_path: Path) -> None:
     """Chunks that begin and end within 16 rows, rings, blocks, slopes, and scores that are no numbers."""
     cases = [
@@ -116,6 +124,7 @@ def test_slopes(every: int, tmp_path: Path) -> None:
         attention((4, 2), (8, 8), 130, 58, 16, slopes="0.5,0.25,0.1,0.70710677"),
         attention((3, 3), (20, 12), 200, 195, 3, dtype=np.float16, slopes="1.0,-0.3,0.0"),
         attention((2, 1), (40, 8), 28, 2**30 + 41, 5, 12, np.int8, slopes="0.33333334,1e-30"),
+        attention((2, 1), (40, 8), 28, 2**30 + 41, 5, 12, np.uint8, slopes="0.33333334,1e-30"),
         attention((1, 1), (4, 4), 8, 0, slopes="0.1"),
     ]
     check_in_turn(cases, native_isas(), tmp_path, every)
@@ -128,6 +137,7 @@ def test_shares(every: int, tmp_path: Path) -> None:
         attention((4, 2), (8, 8), 200, 180, 16, share=0.2),
         attention((3, 3), (20, 12), 200, 195, 3, dtype=np.float16, share=1e-7, scale=4.0),
         attention((2, 1), (40, 8), 90, 2**30 + 41, 5, 70, np.int8, slopes="0.33333334,1e-30", share=0.9),
+        attention((2, 1), (40, 8), 90, 2**30 + 41, 5, 70, np.uint8, share=0.2),
         attention((1, 1), (4, 4), 8, 0, share=0.5),
         attention((2, 1), (8, 8), 80, 66, 2, scale=0.0, share=0.999),
         attention((2, 1), (8, 8), 80, 66, 2, scale=1e25, share=0.5),
@@ -150,7 +160,13 @@ def test_special_values(every: int, tmp_path: Path) -> None:
     cases += [attention((2, 1), (40, 8), 80, 66, 2, scale=s, dtype=np.int8) for s in (0.0, 1e-38, 1e-6, 1e-3, 1e7)]
     odd = attention((2, 1), (40, 8), 80, 66, 2, dtype=np.int8)
     odd.arrays[1][0, 0, :4] = np.nan, np.inf, -np.inf, -0.0
-    check_in_turn([*cases, largest, odd], native_isas(), tmp_path, every)
+    cases += [attention((2, 1), (40, 8), 80, 66, 2, scale=s, dtype=np.uint8) for s in (0.0, 1e-38, 1e-6, 1e-3, 1e7)]
+    odd4 = attention((2, 1), (40, 8), 80, 66, 2, dtype=np.uint8)
+    odd4.arrays[1][0, 0, :4] = np.nan, np.inf, -np.inf, -0.0
+    odd4.arrays[2][1, 0, :2] = np.nan, np.inf
+    equal = attention((2, 1), (40, 8), 80, 66, 2, dtype=np.uint8)  # the largest magnitude of both signs
+    equal.arrays[1][0, 0, :4] = 9.0, -9.0, 2.0, -2.0
+    check_in_turn([*cases, largest, odd, odd4, equal], native_isas(), tmp_path, every)
 
 
 @pytest.mark.parametrize("rows", [3, 70])
