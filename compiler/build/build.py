@@ -259,7 +259,7 @@ def compile(
         context: most tokens of a text, prompt and answer together, of a language model with attention to all of it that
             does not say how many there can be. By default the length of its table of positions.
         cache: how attention holds keys and values: "f32" (None), "f16", half as large and a little less exact, or
-            "int8", a quarter as large and less exact than that.
+            "int8", a quarter as large and less exact than that, or "int4", an eighth as large and much less exact.
 
     The other arguments and the result are those of ``build``.
 

@@ -18,7 +18,7 @@ from chimerac.runtime.bundle_format import Generation
 _ROUNDED = {
     "f16": "float16, each within 1/2,048 of itself",
     "i8": f"codes of 8 bits, each within 1/250 of the largest of its {CODE_BLOCK} channels",
-    "u8": f"codes of 4 bits, each within 1/8 of the largest of its {CODE_BLOCK} channels",
+    "u8": f"codes of 4 bits, in blocks of {CODE_BLOCK} channels that are transformed first",
 }
 
 

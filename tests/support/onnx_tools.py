@@ -15,7 +15,13 @@ from chimerac.compiler.ir.module import Module
 from chimerac.targets.onnx.model import emit
 
 DATA = "model.onnx.data"
-STATE_TYPES = {"tensor(float)": "f4", "tensor(int32)": "i4", "tensor(float16)": "f2", "tensor(int8)": "i1"}
+STATE_TYPES = {
+    "tensor(float)": "f4",
+    "tensor(int32)": "i4",
+    "tensor(float16)": "f2",
+    "tensor(int8)": "i1",
+    "tensor(uint8)": "u1",
+}
 
 
 class OnnxModule:

@@ -42,7 +42,7 @@ def test_every_op_of_a_model_can_be_imported() -> None:
     made = {name for handler in HANDLERS.values() for name in handler.ops}
     assert {name for name, op in OPS.items() if not op.legal("lowered")} <= made
     by_passes = {"fused", "quantize", "rms_norm_quantize", "ternary_matmul", "int8_matmul", "look_up"}
-    by_passes |= {"ternary_look_up", "route", "cached_attention_int8"}
+    by_passes |= {"ternary_look_up", "route", "cached_attention_int8", "cached_attention_int4"}
     by_passes |= {"ternary_sparse_matmul", "int8_sparse_matmul", "levels_matmul", "levels_look_up"}
     by_passes |= {"ternary_chosen_matmul", "int8_chosen_matmul"}
     by_passes |= {"grouped_ternary_matmul", "grouped_int8_matmul", "grouped_rms_norm"}

@@ -9,17 +9,19 @@ from ir_tools import assert_same_bits, draw, run_op, scalar
 
 from chimerac.compiler.ir.module import Attribute
 from chimerac.compiler.ir.ops import OPS, TypeRuleError
-from chimerac.compiler.ir.ops.cached_rows import CODE_BLOCK, LARGEST_HALF
+from chimerac.compiler.ir.ops.cached_rows import CODE_BLOCK, LARGEST_HALF, types_of, unpacked4
 from chimerac.compiler.ir.types import TensorType, f32, i32
 
 TOKENS = 150  #: more than two chunks
+CODES: dict[type, str] = {np.int8: "int8", np.uint8: "int4"}  #: by what a cache has in memory
 
 
 def caches(kept: int, rows: int, width: int, value_width: int, dtype: type = np.float32) -> list[np.ndarray]:
     """Caches of which nothing may be read that was not written; with their scales where they are of codes."""
-    if dtype is np.int8:
-        codes = [np.zeros((kept, rows, w), np.int8) for w in (width, value_width)]
-        return [*codes, *(np.full((kept, rows, -(-w // CODE_BLOCK)), np.nan, np.float16) for w in (width, value_width))]
+    if dtype in CODES:
+        both = [types_of(CODES[dtype], kept, rows, w) for w in (width, value_width)]
+        codes = [np.zeros(t.shape, t.numpy) for t, _ in both]
+        return [*codes, *(np.full(t.shape, np.nan, t.numpy) for _, t in both)]
     return [np.full((kept, rows, w), np.nan, dtype) for w in (width, value_width)]
 
 
@@ -30,7 +32,7 @@ def run(
     found, start = [], 0
     for count in parts:
         part = [a[start : start + count] for a in given]
-        name = "cached_attention" if len(held) == 2 else "cached_attention_int8"
+        name = "cached_attention" if len(held) == 2 else f"cached_attention_{CODES[held[0].dtype.type]}"
         y, *held = run_op(name, *part, *held[:2], scalar(start), *held[2:], scale=0.4, window=window, **others)
         found.append(y)
         start += count
@@ -78,7 +80,7 @@ def test_small_shares_add_nothing(window: int, rows: int) -> None:
         np.testing.assert_allclose(found[t], torch.einsum("hn,nhd->hd", weights, v[seen]).numpy(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8, np.uint8])
 @pytest.mark.parametrize(("window", "rows"), [(0, TOKENS), (70, 90)])
 def test_blocks_are_single_tokens(window: int, rows: int, dtype: type) -> None:
     given = drawn(4, 2, 8, 8)
@@ -123,6 +125,42 @@ def test_int8_caches_are_codes_times_scales() -> None:
     assert_same_bits(y, run([TOKENS], [q, *wide], caches(1, TOKENS, 40, 6), 0)[0])
 
 
+def hadamard(width: int) -> np.ndarray:
+    """The transform of rows of 32, 8 and 2 channels after one another, in float64."""
+    whole, start = np.zeros((width, width)), 0
+    for size in (32, 8, 2):
+        signs = [[(-1) ** (i & j).bit_count() for j in range(size)] for i in range(size)]
+        whole[start : start + size, start : start + size] = np.array(signs) / size**0.5
+        start += size
+    return whole
+
+
+def test_int4_caches_are_codes_times_scales_of_what_is_transformed() -> None:
+    """Within half a scale of it but at the end that has no code, and attention is that of these numbers, but for what
+    rounding queries and weights to 8 bits does."""
+    given = drawn(4, 2, 42, 42)
+    given[1][3, 0], given[1][4, 0, 5] = 0.0, np.nan
+    y, *held = run(blocks(TOKENS, 16), given, caches(2, TOKENS, 42, 42, np.uint8), 0)
+    turn, numbers = hadamard(42), []
+    for packed, scales, new in zip(held[:2], held[2:], given[1:], strict=True):
+        parts = unpacked4(packed)[..., :2, :] * scales.astype(np.float64)[..., None]
+        number = parts.reshape(2, TOKENS, 64)[..., :42].transpose(1, 0, 2)
+        steps = np.repeat(np.abs(scales.astype(np.float64)), CODE_BLOCK, axis=-1)[..., :42].transpose(1, 0, 2)
+        wanted = new.astype(np.float64) @ turn
+        finite = np.isfinite(wanted)
+        assert (np.abs(number - wanted) <= 1.01 * steps)[finite].all()
+        assert np.mean((np.abs(number - wanted) <= 0.51 * steps)[finite]) > 0.95
+        assert set(np.unique(unpacked4(packed))) == set(range(-8, 8))
+        numbers.append(number)
+    for t in range(5, TOKENS):
+        k, v = (x[: t + 1].repeat(2, axis=1) for x in numbers)
+        weights = torch.softmax(torch.from_numpy(0.4 * np.einsum("hd,nhd->hn", given[0][t] @ turn, k)), -1).numpy()
+        truth = np.einsum("hn,nhd->hd", weights, v) @ turn
+        assert np.abs(y[t] - truth).max() < 0.03 * np.abs(v).max()
+    assert not unpacked4(held[0])[0, 3].any()
+    assert not unpacked4(held[0])[..., 1, 10:].any()
+
+
 def test_large_scores_do_not_overflow() -> None:
     """Of the tokens before, the one with the same key gets all the weight."""
     k = np.eye(8, dtype=np.float32)[:, None, :] * np.float32(1e4)
@@ -138,7 +176,11 @@ def test_type_rule() -> None:
     halves = [TensorType("f16", t.shape) for t in (keys, values)]
     assert infer((q, k, v, *halves, i32()), every) == (f32("T", 4, 6), *halves)
     codes, scales = [TensorType("i8", t.shape) for t in (keys, values)], [TensorType("f16", (2, 32, 1))] * 2
-    int8 = OPS["cached_attention_int8"].infer
+    int8, int4 = (OPS[f"cached_attention_{form}"].infer for form in ("int8", "int4"))
+    nibbles = [TensorType("u8", (2, 32, 32))] * 2
+    assert int4((q, k, v, *nibbles, i32(), *scales), every) == (f32("T", 4, 6), *nibbles, *scales)
+    with pytest.raises(TypeRuleError):
+        int4((q, k, v, *codes, i32(), *scales), every)
     assert int8((q, k, v, *codes, i32(), *scales), every) == (f32("T", 4, 6), *codes, *scales)
     for wrong in (
         (q, k, v, *halves, i32(), *scales),

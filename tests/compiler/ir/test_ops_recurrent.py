@@ -12,6 +12,7 @@ import pytest
 import torch
 from ir_tools import assert_same_bits, draw, run_op, scalar
 
+from chimerac.compiler.ir.context import ATTENTION
 from chimerac.compiler.ir.module import Attribute
 from chimerac.compiler.ir.ops import OPS
 
@@ -83,7 +84,7 @@ SPLITS = [(1,) * 16, (16,), (3, 1, 12), (15, 1), (7, 9)]
 
 def test_the_cases_are_all_ops_with_a_state() -> None:
     stateful = {name for name, entry in OPS.items() if entry.in_place}
-    of_their_own = {"titans_anchor", "cached_attention", "cached_attention_int8"}  # tested elsewhere
+    of_their_own = {"titans_anchor", *ATTENTION}  # tested elsewhere
     assert stateful == {case[0] for case in CASES} | of_their_own
 
 
