@@ -20,8 +20,8 @@ def caches(kept: int, rows: int, width: int, value_width: int, dtype: type = np.
     """Caches of which nothing may be read that was not written; with their scales where they are of codes."""
     if dtype in CODES:
         both = [types_of(CODES[dtype], kept, rows, w) for w in (width, value_width)]
-        codes = [np.zeros(t.shape, t.numpy) for t, _ in both]
-        return [*codes, *(np.full(t.shape, np.nan, t.numpy) for _, t in both)]
+        codes = [np.zeros([int(d) for d in t.shape], t.numpy) for t, _ in both]
+        return [*codes, *(np.full([int(d) for d in t.shape], np.nan, t.numpy) for _, t in both)]
     return [np.full((kept, rows, w), np.nan, dtype) for w in (width, value_width)]
 
 
