@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from chimerac.runtime.arguments import checked_lists, checked_names, kind, shown
+from chimerac.runtime.arguments import MOST_NAME_BYTES, checked_lists, checked_names, kind, shown
 from chimerac.runtime.errors import BundleError
 
 #: Signs that part names in the prefix; in a name they are a space there.
@@ -26,7 +26,7 @@ class Names:
             light,switch kettle;:vacuum robot;|``, floors, areas in their order with what is in them, then what is in
             none. Aliases follow their name.
         lists: ``names``, ``areas`` and ``floors``, where there are some, each once, as ``GenerateOptions.lists`` has
-            them: what answers call things.
+            them: what answers call things, and after tabs what requests call them, too.
     """
 
     prefix: str
@@ -57,10 +57,25 @@ def names_of(home: Any) -> Names:
     ]
     if floors:
         parts.insert(0, f"^{','.join(map(_said, floors))};")
-    lists = {"names": [row["name"] for row in entities], "areas": [area for area in groups if area]}
-    lists["floors"] = [row["name"] for row in floors]
-    unique = {what: tuple(dict.fromkeys(names)) for what, names in lists.items() if names}
-    return Names("".join(parts) + "|" if parts else "", checked_lists(unique))
+    others = {row["name"]: row.get("aliases", ()) for row in areas}
+    named = [{"name": area, "aliases": others.get(area, ())} for area in groups if area]
+    rows = {what: own for what, own in (("names", entities), ("areas", named), ("floors", floors)) if own}
+    checked_lists({what: [row["name"] for row in own] for what, own in rows.items()})
+    return Names("".join(parts) + "|" if parts else "", {what: _lines(own) for what, own in rows.items()})
+
+
+def _lines(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Each name once, with the other names of all that have it."""
+    called: dict[str, list[str]] = {}
+    for row in rows:
+        called.setdefault(row["name"], []).extend(filter(_can_be_said, row.get("aliases", ())))
+    return tuple("\t".join((name, *others)) for name, others in called.items())
+
+
+def _can_be_said(alias: str) -> bool:
+    """Whether a list can have it: of 1 to 255 bytes, no control characters, no space before it."""
+    signs = not any(ord(sign) < 0x20 or ord(sign) == 0x7F for sign in alias)
+    return signs and not alias.startswith(" ") and 1 <= len(alias.encode(errors="replace")) <= MOST_NAME_BYTES
 
 
 def _listed(what: str, given: Any) -> Sequence[Any]:

@@ -34,6 +34,7 @@ _CORE = (
     "chm_grammar_vocabulary.c",
     "chm_grammar_walk.c",
     "chm_grammar_words.c",
+    "chm_heard.c",
     "chm_ledger.c",
     "chm_merges.c",
     "chm_normal.c",

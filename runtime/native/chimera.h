@@ -361,7 +361,8 @@ CHM_API int32_t chm_grammar_close(chm_grammar *grammar);
 CHM_API int32_t chm_grammar_set_whitespace(chm_grammar *grammar, int32_t most);
 
 /* Say what may stand in a grammar's slots (docs/grammar.md): kind 0, the request, whose words may be copied; kinds 1 to 3,
- * the lists of names, areas and floors, one a line. UTF-8; nothing is kept of text. NULL: no list, and the request's words
+ * the lists of names, areas and floors, one a line, each perhaps with other names of it after tabs; where the request says
+ * some of them, only these may stand there. UTF-8; nothing is kept of text. NULL: no list, and the request's words
  * in its place. The grammar, and a generation that follows it, start anew. Without effect on a grammar without slots.
  * CHM_ERROR_ARGUMENT, and nothing done: too long, or no list of names. */
 CHM_API int32_t chm_grammar_set_words(chm_grammar *grammar, int32_t kind, const uint8_t *text, size_t bytes);

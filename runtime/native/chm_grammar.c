@@ -90,12 +90,21 @@ int32_t chm_grammar_open(chm_pack *pack, const char *name, const chm_allocator *
   return CHM_OK;
 }
 
+static void close_all(chm_words *words, const chm_allocator *allocator) {
+  for (uint32_t kind = 0; kind < CHM_SLOTS; ++kind) chm_words_close(&words[kind], allocator);
+}
+
+static void release_text(const chm_grammar *grammar, chm_text text) {
+  if (text.text) chm_release(&grammar->allocator, (void *)(uintptr_t)text.text, (uint64_t)text.bytes + 1);
+}
+
 int32_t chm_grammar_close(chm_grammar *grammar) {
   int32_t status = grammar ? enter(grammar) : CHM_OK;
   if (status || !grammar) return status;
   chm_allocator allocator = grammar->allocator;
   __atomic_fetch_sub(&grammar->pack->uses, 1, __ATOMIC_ACQ_REL);
-  for (uint32_t kind = 0; kind < CHM_SLOTS; ++kind) chm_words_close(&grammar->slots[kind], &allocator);
+  for (uint32_t kind = 0; kind < CHM_SLOTS; ++kind) release_text(grammar, grammar->given[kind]);
+  close_all(grammar->slots, &allocator);
   chm_release(&allocator, grammar, grammar->allocated);
   return CHM_OK;
 }
@@ -131,37 +140,76 @@ static int32_t changed_text(const chm_grammar *grammar, const uint8_t *text, siz
   return CHM_OK;
 }
 
-static int32_t make_words(const chm_grammar *grammar, uint32_t kind, const uint8_t *text, size_t bytes, chm_words *made) {
+static int32_t make_words(const chm_grammar *grammar, uint32_t kind, chm_text text, chm_words *made) {
   bool json = grammar->automaton.flags & CHM_GRAMMAR_JSON_SLOTS;
-  if (kind) return chm_words_of_list(made, text, bytes, json, &grammar->allocator);
-  uint8_t *copy;
-  uint64_t size;
-  size_t used;
-  int32_t status = changed_text(grammar, text, bytes, &copy, &size, &used);
-  if (!status) status = chm_words_of_request(made, copy, used, json, &grammar->allocator);
-  chm_release(&grammar->allocator, copy, size);
+  int32_t status = kind ? chm_words_of_list(made, text.text, text.bytes, json, &grammar->allocator)
+                        : chm_words_of_request(made, text.text, text.bytes, json, &grammar->allocator);
+  if (status) return status;
+  made->given = true;
+  made->hash = chm_hash_words(made->text, made->bytes);
+  return CHM_OK;
+}
+
+/* What slots may be after the request and the lists; where the request says names of a list, these. */
+static int32_t make_all(const chm_grammar *grammar, chm_words *made) {
+  uint64_t room = 0;
+  for (uint32_t kind = 1; kind < CHM_SLOTS; ++kind) room += grammar->given[kind].bytes + 1;
+  uint8_t *to = chm_allocate(&grammar->allocator, room);
+  if (!to) return CHM_ERROR_MEMORY;
+  chm_text heard[CHM_SLOTS];
+  int32_t status = chm_heard(grammar->given, heard, to, &grammar->allocator);
+  for (uint32_t kind = 0; kind < CHM_SLOTS && !status; ++kind)
+    if (heard[kind].text) status = make_words(grammar, kind, heard[kind], &made[kind]);
+  if (status) close_all(made, &grammar->allocator);
+  chm_release(&grammar->allocator, to, room);
+  return status;
+}
+
+/* A text in memory of the grammar's own, with room for a byte more: a list that is one, or what the tokenizer makes of a request. */
+static int32_t keep_text(const chm_grammar *grammar, uint32_t kind, const uint8_t *text, size_t bytes, chm_text *kept) {
+  const chm_allocator *allocator = &grammar->allocator;
+  uint8_t *changed = NULL;
+  uint64_t size = 0;
+  size_t used = bytes;
+  int32_t status = CHM_OK;
+  if (kind) {
+    chm_words checked = {0};
+    status = make_words(grammar, kind, (chm_text){text, bytes}, &checked);
+    chm_words_close(&checked, allocator);
+  } else {
+    status = changed_text(grammar, text, bytes, &changed, &size, &used);
+  }
+  uint8_t *copy = status ? NULL : chm_allocate(allocator, (uint64_t)used + 1);
+  if (!status && !copy) status = CHM_ERROR_MEMORY;
+  if (copy && used) memcpy(copy, changed ? changed : text, used);
+  chm_release(allocator, changed, size);
+  *kept = (chm_text){copy, used};
   return status;
 }
 
 static int32_t set_words(chm_grammar *grammar, int32_t kind, const uint8_t *text, size_t bytes) {
-  chm_words made = {0};
   if (kind < 0 || kind >= (int32_t)CHM_SLOTS)
     return chm_fail(CHM_ERROR_ARGUMENT, "there is no kind %d of slots", (int64_t)kind);
-  if (text) {
-    int32_t status = make_words(grammar, (uint32_t)kind, text, bytes, &made);
-    if (status) return status;
-    made.given = true;
-    made.hash = chm_hash_words(made.text, made.bytes);
+  chm_text before = grammar->given[kind], kept = {NULL, 0};
+  int32_t status = text ? keep_text(grammar, (uint32_t)kind, text, bytes, &kept) : CHM_OK;
+  if (status) return status;
+  chm_words made[CHM_SLOTS] = {{0}}, last[CHM_SLOTS];
+  memcpy(last, grammar->slots, sizeof last);
+  grammar->given[kind] = kept;
+  status = make_all(grammar, made);
+  if (!status) {
+    memcpy(grammar->slots, made, sizeof made);
+    status = place_slots(grammar);
   }
-  chm_words before = grammar->slots[kind];
-  grammar->slots[kind] = made;
-  int32_t status = place_slots(grammar);
   if (status) { /* go back */
-    grammar->slots[kind] = before;
-    before = made;
+    memcpy(grammar->slots, last, sizeof last);
+    memcpy(last, made, sizeof made);
+    grammar->given[kind] = before;
+    before = kept;
     (void)place_slots(grammar);
   }
-  chm_words_close(&before, &grammar->allocator);
+  close_all(last, &grammar->allocator);
+  release_text(grammar, before);
   chm_configuration_start(grammar, &grammar->now);
   return status;
 }

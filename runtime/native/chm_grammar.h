@@ -80,6 +80,12 @@ typedef struct chm_words {
   uint64_t allocated;
 } chm_words;
 
+/* A text that stays where it is; NULL: none was given. */
+typedef struct chm_text {
+  const uint8_t *text;
+  size_t bytes;
+} chm_text;
+
 #define CHM_SHORT_SLICES 16u /* slices by number of characters: 1, 2 … 15, all */
 
 /* A tokenizer as grammars see it. */
@@ -194,6 +200,7 @@ struct chm_grammar {
   uint64_t identity; /* of the tables, and of what the slots may be */
   uint64_t tables;   /* identity of the tables */
   chm_words slots[CHM_SLOTS];
+  chm_text given[CHM_SLOTS]; /* the request as the tokenizer has it, and the lists */
   bool has_slots;
   uint32_t cap;      /* most optional whitespace in a row */
   chm_configuration now;
@@ -206,8 +213,9 @@ struct chm_grammar {
 
 /* ---- chm_grammar_words.c ---- */
 
-/* The runs of words of a text, and the names of a list, one a line. json: they stand in strings of JSON. Nothing is there
+/* The runs of words of a text, and the names of a list, one a line, without other names of it after tabs. json: they stand in strings of JSON. Nothing is there
  * after a failure. */
+bool chm_word_character(uint32_t code, uint32_t class); /* that goes on with one before it */
 int32_t chm_words_of_request(chm_words *words, const uint8_t *text, size_t bytes, bool json, const chm_allocator *allocator);
 int32_t chm_words_of_list(chm_words *words, const uint8_t *text, size_t bytes, bool json, const chm_allocator *allocator);
 void chm_words_close(chm_words *words, const chm_allocator *allocator);
@@ -215,6 +223,12 @@ void chm_words_close(chm_words *words, const chm_allocator *allocator);
 uint32_t chm_words_step(const chm_words *words, uint32_t entry, uint32_t n, uint8_t byte);
 /* Fewest bytes to a place where an entry may end. */
 uint32_t chm_words_closing(const chm_words *words, uint32_t entry, uint32_t n);
+
+/* ---- chm_heard.c ---- */
+
+/* The lines of lists whose names a request says, all of a list where it says none of them. to: room for the lists, and for a byte
+ * more of each; heard points there, or to what was given. */
+int32_t chm_heard(const chm_text *given, chm_text *heard, uint8_t *to, const chm_allocator *allocator);
 
 /* ---- chm_grammar_walk.c ---- */
 

@@ -29,6 +29,10 @@ static bool is_single(uint32_t code) {
   return false;
 }
 
+bool chm_word_character(uint32_t code, uint32_t class) {
+  return class != CHM_CLASS_SPACE && (class != CHM_CLASS_OTHER || code == '_') && !is_single(code);
+}
+
 static chm_unit unit_of(uint32_t code, uint32_t class) {
   if (code < 0x20 || code == 0x7f) return BARRIER;
   if (class == CHM_CLASS_SPACE) return SPACE;
@@ -196,6 +200,19 @@ static int32_t refuse_list(chm_words *words, const chm_allocator *allocator, con
   return chm_fail(CHM_ERROR_ARGUMENT, "the list of names: %s", why);
 }
 
+/* What is wrong with a name, NULL for nothing; *end: where a tab or the end of its line is. */
+static const char *check_name(const uint8_t *text, size_t at, size_t bytes, size_t *end) {
+  uint32_t code;
+  size_t to = at;
+  for (size_t size; to < bytes && text[to] != '\n' && text[to] != '\t'; to += size) {
+    if (text[to] < 0x20 || text[to] == 0x7f) return "a control character in a name";
+    if (!(size = chm_utf8_character(text, to, bytes, &code))) return "a name is not UTF-8";
+  }
+  *end = to;
+  if (to == at || text[at] == ' ') return "a name is empty, or begins with a space";
+  return to - at > MOST_NAME ? "a name has over 255 bytes" : NULL;
+}
+
 int32_t chm_words_of_list(chm_words *words, const uint8_t *text, size_t bytes, bool json, const chm_allocator *allocator) {
   size_t lines = 0;
   for (size_t i = 0; i < bytes; ++i) lines += text[i] == '\n';
@@ -203,14 +220,10 @@ int32_t chm_words_of_list(chm_words *words, const uint8_t *text, size_t bytes, b
   int32_t status = allocate(words, allocator, bytes, lines + 1);
   if (status) return status;
   words->bytes = 0;
-  for (size_t at = 0, end; at < bytes; at = end + 1) {
-    for (end = at; end < bytes && text[end] != '\n'; ++end)
-      if (text[end] < 0x20 || text[end] == 0x7f) return refuse_list(words, allocator, "a control character in a name");
-    uint32_t code;
-    for (size_t i = at, size; i < end; i += size)
-      if (!(size = chm_utf8_character(text, i, end, &code))) return refuse_list(words, allocator, "a name is not UTF-8");
-    if (end == at || text[at] == ' ') return refuse_list(words, allocator, "a name is empty, or begins with a space");
-    if (end - at > MOST_NAME) return refuse_list(words, allocator, "a name has over 255 bytes");
+  for (size_t at = 0, end, other; at < bytes; at = end + 1) {
+    const char *wrong = check_name(text, at, bytes, &end);
+    for (other = end; !wrong && other < bytes && text[other] == '\t';) wrong = check_name(text, other + 1, bytes, &other);
+    if (wrong) return refuse_list(words, allocator, wrong);
     uint32_t begin = words->bytes;
     words->bytes += (uint32_t)put(text + at, end - at, json, words->text + begin);
     memset(words->marks + begin, 0, words->bytes - begin);
@@ -219,6 +232,7 @@ int32_t chm_words_of_list(chm_words *words, const uint8_t *text, size_t bytes, b
     words->stop[words->count++] = words->bytes;
     if (words->bytes - begin < words->shortest) words->shortest = words->bytes - begin;
     words->text[words->bytes++] = '\n';
+    end = other;
   }
   if (words->count && words->shortest > CHM_SLOT_BYTES)
     return refuse_list(words, allocator, "every name has over 64 bytes");

@@ -103,13 +103,33 @@ static uint8_t *put_floors(const chm_reader *reader, uint8_t *to) {
   return to;
 }
 
-/* Names of things or floors, one a line; those that have the name of one before are in the list once. */
+/* Whether a list can have an alias: no control characters, no space before it. */
+static bool can_be_said(chm_span alias) {
+  for (uint32_t i = 0; i < alias.bytes; ++i)
+    if (alias.at[i] < 0x20 || alias.at[i] == 0x7f) return false;
+  return alias.bytes && alias.bytes <= CHM_MOST_NAME && alias.at[0] != ' ';
+}
+
+/* Other names of a row after its name. */
+static uint8_t *put_others(const chm_reader *reader, uint8_t *to, const chm_row *row) {
+  for (uint32_t i = 0; i < row->n_aliases; ++i) {
+    chm_span alias = reader->aliases[row->first + i];
+    if (!can_be_said(alias)) continue;
+    *to++ = '\t';
+    to = put(to, alias);
+  }
+  return to;
+}
+
+/* Names of things or floors, one a line; rows that have the name of one before are in its line. */
 static uint8_t *put_list(const chm_reader *reader, uint8_t *to, int table) {
   const chm_row *rows = reader->rows[table];
   for (uint32_t i = 0, k; i < reader->n_rows[table]; ++i) {
     for (k = 0; k < i && !same(rows[k].name, rows[i].name);) ++k;
     if (k < i) continue;
     to = put(to, rows[i].name);
+    for (; k < reader->n_rows[table]; ++k)
+      if (same(rows[k].name, rows[i].name)) to = put_others(reader, to, &rows[k]);
     *to++ = '\n';
   }
   return to;
@@ -127,6 +147,7 @@ static void fill(const chm_reader *reader, chm_group *groups, uint8_t *to, chm_n
   for (uint32_t i = 0; i < n; ++i) {
     if (!groups[i].area.bytes) continue;
     to = put(to, groups[i].area);
+    if (groups[i].head) to = put_others(reader, to, groups[i].head);
     *to++ = '\n';
   }
   names->bytes[1] = (size_t)(to - begin);

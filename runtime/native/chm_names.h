@@ -5,6 +5,7 @@
 
 #include "chm_session.h"
 
+#define CHM_MOST_NAME 255u /* bytes */
 #define CHM_MOST_ROWS 4096u /* things, areas, floors, and aliases of one */
 
 enum { CHM_AREAS, CHM_ENTITIES, CHM_FLOORS, CHM_TABLES };

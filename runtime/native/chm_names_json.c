@@ -4,8 +4,6 @@
  * Python (runtime/names.py) and of JavaScript (web/names.mjs). */
 #include "chm_names.h"
 
-#define MOST_NAME 255u
-
 static const char *const table_names[CHM_TABLES] = {"areas", "entities", "floors"};
 
 /* ---- JSON ---- */
@@ -153,8 +151,8 @@ static int32_t check_name(chm_span name) {
   for (uint32_t i = 0; i < name.bytes; ++i)
     if (name.at[i] < 0x20 || name.at[i] == 0x7f)
       return chm_fail(CHM_ERROR_ARGUMENT, "the name %q has a control character", name.at, (size_t)name.bytes);
-  if (name.bytes <= MOST_NAME) return CHM_OK;
-  return chm_fail(CHM_ERROR_ARGUMENT, "%q is not a name of at most %u bytes", name.at, (size_t)name.bytes, (uint64_t)MOST_NAME);
+  if (name.bytes <= CHM_MOST_NAME) return CHM_OK;
+  return chm_fail(CHM_ERROR_ARGUMENT, "%q is not a name of at most %u bytes", name.at, (size_t)name.bytes, (uint64_t)CHM_MOST_NAME);
 }
 
 /* ---- rows ---- */

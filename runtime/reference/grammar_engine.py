@@ -36,6 +36,7 @@ from chimerac.runtime.bundle_format.fstpack import (
 from chimerac.runtime.bundle_format.grammar_trie import TrieShape
 from chimerac.runtime.bundle_format.hashing import hash_words
 from chimerac.runtime.errors import BundleError
+from chimerac.runtime.reference.heard import heard
 from chimerac.runtime.reference.slots import Words, of_list, of_request
 
 MAX_FORCED_BYTES: Final = 256
@@ -83,6 +84,7 @@ class GrammarEngine:
     _cap: int = field(init=False, repr=False)
     _trie: TrieShape | None = field(init=False, repr=False, default=None)
     _slots: dict[str, Words] = field(init=False, repr=False, default_factory=dict)
+    _given: dict[str, bytes] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._rows = self.automaton.delta.tolist()
@@ -113,16 +115,23 @@ class GrammarEngine:
     def set_words(self, kind: str, text: bytes | None) -> None:
         """Say what may stand in slots of a kind: the request, or a list of names, one a line; None: no list.
 
+        The request is to be as the tokenizer has it; where it says names of a list, only these may stand there.
         Raises BundleError CHM420 for what is too long, or no list.
         """
         json = bool(self.automaton.flags & FLAG_JSON_SLOTS)
-        made = dict(self._slots)
-        made.pop(kind, None)
+        given = {one: said for one, said in self._given.items() if one != kind}
         if text is not None:
-            made[kind] = of_list(text, json=json) if kind != "request" else of_request(text, json=json)
+            if kind != "request":
+                of_list(text, json=json)
+            given[kind] = text
+        lists = {one: said for one, said in given.items() if one != "request"}
+        said = heard(given["request"], lists) if "request" in given else lists
+        made = {one: of_list(names, json=json) for one, names in said.items()}
+        if "request" in given:
+            made["request"] = of_request(given["request"], json=json)
         if self.automaton.states + sum(len(words.entries) for words in made.values()) > UNLIMITED:
             raise BundleError("CHM420", "the grammar, the request and the lists are too large together")
-        self._slots = made
+        self._slots, self._given = made, given
 
     def check_slots(self) -> None:
         """Raise BundleError CHM421 or CHM420 where it is not known what may stand in a slot, or nothing may."""

@@ -132,6 +132,11 @@ def _joins(sign: str, before: int, after: int) -> bool:
     return sign in ".,:" and before == after == NUMBER
 
 
+def goes_on(sign: str) -> bool:
+    """Whether a character belongs to the word of one before it."""
+    return _kind(sign) == _WORD
+
+
 def _kind(one: str) -> int:
     code = ord(one)
     if code < 0x20 or code == 0x7F or 0xDC80 <= code <= 0xDCFF:
@@ -145,11 +150,11 @@ def _kind(one: str) -> int:
 
 
 def of_list(text: bytes, *, json: bool) -> Words:
-    """The names of a list, one a line; raises BundleError CHM420 for what is none."""
+    """The names of a list, one a line, without others after tabs; BundleError CHM420 for what is none."""
     lines = text.split(b"\n")[: -1 if text.endswith(b"\n") else None] if text else []
     if len(text) > MOST_BYTES or text.count(b"\n") > MOST_ENTRIES:
         raise _not_a_list("too many")
-    for name in lines:
+    for name in (name for line in lines for name in line.split(b"\t")):
         if any(byte < 0x20 or byte == 0x7F for byte in name):
             raise _not_a_list("a control character in a name")
         try:
@@ -160,7 +165,8 @@ def of_list(text: bytes, *, json: bool) -> Words:
             raise _not_a_list("a name is empty, or begins with a space")
         if len(name) > MOST_NAME:
             raise _not_a_list("a name has over 255 bytes")
-    written = [name.replace(b"\\", b"\\\\").replace(b'"', b'\\"') if json else name for name in lines]
+    own = [line.split(b"\t")[0] for line in lines]
+    written = [name.replace(b"\\", b"\\\\").replace(b'"', b'\\"') if json else name for name in own]
     if written and min(map(len, written)) > SLOT_BYTES:
         raise _not_a_list("every name has over 64 bytes")
     made = b"".join(name + b"\n" for name in written)

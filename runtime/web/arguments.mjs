@@ -109,7 +109,7 @@ function checkRequest(name, value) {
 }
 
 const LISTS = ["names", "areas", "floors"]; // as SLOT_KINDS of the pack's format has them, after the request
-const MOST_NAME_BYTES = 255;
+export const MOST_NAME_BYTES = 255;
 
 export function checkName(list, name) {
   if (typeof name !== "string" || !name.trim() || new TextEncoder().encode(name).length > MOST_NAME_BYTES) {

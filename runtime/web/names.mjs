@@ -1,5 +1,5 @@
 // The names of a home: what a prompt begins with, and the lists that grammars copy from. Python's runtime/names.py has the same.
-import { checkName, checkNames, kind, refuse } from "./arguments.mjs";
+import { checkName, checkNames, kind, MOST_NAME_BYTES, refuse } from "./arguments.mjs";
 
 const ENTITY = ["name", "aliases", "domain", "area"];
 const PLACE = ["name", "aliases"];
@@ -8,6 +8,16 @@ const MOST_NAMES = 4096;
 const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 const words = (name) => name.replace(/[=:,;|^]/g, " ").split(/\s+/u).filter(Boolean).join(" ");
 const said = ({ name, aliases = [] }) => [name, ...aliases].map(words).join("=");
+
+/** Whether a list can have an alias: of 1 to 255 bytes, no control characters, no space before it. */
+const canBeSaid = (alias) => !/[\u0000-\u001f\u007f]|^ |^$/.test(alias) && new TextEncoder().encode(alias).length <= MOST_NAME_BYTES;
+
+/** Each name once, with the other names of all that have it after tabs. */
+function lines(rows) {
+  const called = new Map();
+  for (const { name, aliases = [] } of rows) called.set(name, [...(called.get(name) ?? [name]), ...aliases.filter(canBeSaid)]);
+  return [...called.values()].map((names) => names.join("\t"));
+}
 
 function listed(what, given) {
   if (!Array.isArray(given)) refuse(`${what} is ${kind(given)}, not a list`);
@@ -47,11 +57,12 @@ export function namesOf(home) {
   const order = [...groups.keys()].filter(Boolean).concat(groups.has("") ? [""] : []);
   const parts = order.map((area) => `${heads.get(area) ?? words(area)}:${groups.get(area).join(",")};`);
   if (floors.length) parts.unshift(`^${floors.map(said).join(",")};`);
-  const once = (rows) => [...new Set(rows.map((row) => row.name))];
-  const lists = { names: once(entities), areas: order.filter(Boolean), floors: once(floors) };
-  for (const [list, names] of Object.entries(lists)) {
-    names.forEach((name) => checkName(list, name));
-    if (!names.length) delete lists[list];
+  const others = new Map(areas.map(({ name, aliases }) => [name, aliases]));
+  const named = order.filter(Boolean).map((name) => ({ name, aliases: others.get(name) }));
+  const lists = {};
+  for (const [list, rows] of Object.entries({ names: entities, areas: named, floors })) {
+    rows.forEach(({ name }) => checkName(list, name));
+    if (rows.length) lists[list] = lines(rows);
   }
   return { prefix: parts.length ? `${parts.join("")}|` : "", lists };
 }

@@ -48,13 +48,13 @@ def test_the_text_of_names() -> None:
         ":vacuum Robo the cleaner;|"
     )
     assert names.lists == {
-        "names": ("Ceiling lamp", "Kettle", "Robo: the, cleaner"),
-        "areas": ("Küche", "bath", "attic"),
+        "names": ("Ceiling lamp\tbig light\tsun", "Kettle", "Robo: the, cleaner"),
+        "areas": ("Küche\tkitchen", "bath", "attic"),
     }
     assert names_of({}).prefix == ""
     floors = names_of({"floors": ["cellar", {"name": "first^ floor", "aliases": ["upstairs"]}, "cellar"]})
     assert floors.prefix == "^cellar,first floor=upstairs,cellar;|"
-    assert floors.lists == {"floors": ("cellar", "first^ floor")}
+    assert floors.lists == {"floors": ("cellar", "first^ floor\tupstairs")}
 
 
 def answers(session: Session, **options: Any) -> list[str]:
@@ -66,7 +66,7 @@ def answers(session: Session, **options: Any) -> list[str]:
 
 def test_each_sequence_starts_after_the_names(session: Session) -> None:
     prefix = names_of(HOME).prefix
-    lists = {"names": names_of(HOME).lists["names"]}
+    lists = {"names": [line.split("\t")[0] for line in names_of(HOME).lists["names"]]}
     session.reset()
     session.prefill(session.encode(prefix))
     before = session.snapshot()

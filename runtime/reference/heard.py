@@ -1,0 +1,112 @@
+"""Which names of lists a request says, so that an answer cannot name another thing; as ``chm_heard.c``.
+
+A name is heard where it, or another name of it, stands in the request as whole words, whatever case, and no longer one
+of the same list around it; or where what is said is like it: has two of its runs of three characters, and half of them.
+Runs in names that are said count neither way: who says a longer name with an ending does not mean the one in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from chimerac.runtime.reference.slots import goes_on
+from chimerac.runtime.reference.unicode_classes import MARK, class_table
+
+MOST_SAID: Final = 2048  #: characters of a request in which names are looked for
+#: First and last capital, and how far its small letter is.
+_FOLDED: Final = (
+    *((0x41, 0x5A, 32), (0xC0, 0xD6, 32), (0xD8, 0xDE, 32), (0x178, 0x178, -121), (0x386, 0x386, 38)),
+    *((0x388, 0x38A, 37), (0x38C, 0x38C, 64), (0x38E, 0x38F, 63), (0x391, 0x3A1, 32), (0x3A3, 0x3AB, 32)),
+    *((0x400, 0x40F, 80), (0x410, 0x42F, 32), (0x3C2, 0x3C2, 1)),
+)
+#: Where a capital is an even code, or an odd one, and its small letter the next.
+_EVEN: Final = (
+    *((0x100, 0x12F), (0x132, 0x137), (0x14A, 0x177), (0x460, 0x481), (0x48A, 0x4BF), (0x4D0, 0x52F)),
+    *((0x1E00, 0x1E95), (0x1EA0, 0x1EFF)),
+)
+_ODD: Final = ((0x139, 0x148), (0x179, 0x17E), (0x4C1, 0x4CE))
+
+Match = tuple[int, int]
+
+
+def folded(sign: str) -> str:
+    """A letter of Latin, Greek or Cyrillic without its case."""
+    code = ord(sign)
+    for first, last, step in _FOLDED:
+        if first <= code <= last:
+            return chr(code + step)
+    pairs = _ODD if code % 2 else _EVEN
+    return chr(code + 1) if any(first <= code <= last for first, last in pairs) else sign
+
+
+def heard(request: bytes, lists: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The lines of each list whose names the request says; all lines of a list where it says none of its names.
+
+    Args:
+        request: as the tokenizer has it.
+        lists: names, one a line, each with other names after tabs.
+    """
+    said = request.decode("utf-8", "surrogateescape")
+    if len(said) > MOST_SAID:
+        return dict(lists)
+    codes, inner = "".join(map(folded, said)), _inner(said)
+    names = {kind: [_names(line) for line in text.split(b"\n")[:-1]] for kind, text in lists.items()}
+    found = {
+        kind: {match for row in rows for name in row for match in _matches(codes, inner, name)}
+        for kind, rows in names.items()
+    }
+    inside, others = _runs(codes, {match for matches in found.values() for match in matches})
+    kept = {}
+    for kind, text in lists.items():
+        longest = {one for one in found[kind] if not any(_is_inside(one, other) for other in found[kind])}
+        lines = [
+            line
+            for line, row in zip(text.split(b"\n")[:-1], names[kind], strict=True)
+            if any(
+                not longest.isdisjoint(_matches(codes, inner, name)) or _is_like(inside, others, name) for name in row
+            )
+        ]
+        kept[kind] = b"".join(line + b"\n" for line in lines) or text
+    return kept
+
+
+def _names(line: bytes) -> list[str]:
+    return ["".join(map(folded, name.decode())) for name in line.split(b"\t")]
+
+
+def _inner(said: str) -> list[bool]:
+    """Of each place of a text, and its end, whether it is in a word."""
+    found, word = [], False
+    for sign in said:
+        is_mark = int(class_table()[ord(sign)]) == MARK
+        found.append(is_mark or (word and goes_on(sign)))
+        word = word if is_mark else goes_on(sign)
+    return [*found, False]
+
+
+def _matches(codes: str, inner: Sequence[bool], name: str) -> Iterator[Match]:
+    """Where a name stands as whole words."""
+    first = codes.find(name)
+    while first >= 0:
+        end = first + len(name)
+        if not inner[first] and not inner[end]:
+            yield first, end
+        first = codes.find(name, first + 1)
+
+
+def _is_inside(one: Match, other: Match) -> bool:
+    return one != other and other[0] <= one[0] and one[1] <= other[1]
+
+
+def _runs(codes: str, names: set[Match]) -> tuple[set[str], set[str]]:
+    """Runs of three characters of what is said: those inside of names, and the others."""
+    inside = {k for first, end in names for k in range(first, end - 2)}
+    places = range(len(codes) - 2)
+    return {codes[k : k + 3] for k in inside}, {codes[k : k + 3] for k in places if k not in inside}
+
+
+def _is_like(inside: set[str], others: set[str], name: str) -> bool:
+    own = [run for k in range(len(name) - 2) if (run := name[k : k + 3]) not in inside]
+    count = sum(run in others for run in own)
+    return count > 1 and 2 * count >= len(own)
