@@ -305,7 +305,7 @@ export interface GenerateOptions extends RunOptions {
    * conversation.
    */
   request?: string | Uint8Array;
-  /** Names that a grammar may copy; words of the request stand in for a list that is not given. */
+  /** Names that a grammar may copy: those that the request says, or any where it says none; words of the request stand in for no list. */
   lists?: { names?: string[]; areas?: string[]; floors?: string[] };
   /** Count `score`, which takes an exponential for each token that may come; where the bundle refuses, it is counted anyway. */
   score?: boolean;
