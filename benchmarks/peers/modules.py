@@ -19,20 +19,20 @@ OURS = "chimerac"
 def long_context_rows(folder: Path) -> tuple[list[str], list[list[str]]]:
     """Heads and rows: speed after a text and its ratio to that at the beginning, medians, by form of caches."""
     heads: dict[str, None] = {}
-    rows = []
+    rows: list[tuple[str, dict[str, str]]] = []
     for path in sorted(folder.glob("long-context-*.json")):
         file = json.loads(path.read_text("utf-8"))
         where = f"{file['machine']['processor']} ({file['machine']['family']})"
         for run in file["results"]:
             threads = f"{run['threads']} thread{'s' * (run['threads'] > 1)}"
             threads += ", processor time" * run.get("processor_time", False)
-            row = [f"{NAMES[run['model']]}, {run['layers']} layers, {threads}, {where}"]
+            cells: dict[str, str] = {}
             for cache, times in run["seconds"].items():
                 heads[cache] = None
                 ratio = statistics.median(a / b for a, b in zip(times["begin"], times["after"], strict=True))
-                row.append(f"{1 / statistics.median(times['after']):.0f} tokens/s, {ratio:.2f}")
-            rows.append(row)
-    return ["", *heads], rows
+                cells[cache] = f"{1 / statistics.median(times['after']):.0f} tokens/s, {ratio:.2f}"
+            rows.append((f"{NAMES[run['model']]}, {run['layers']} layers, {threads}, {where}", cells))
+    return ["", *heads], [[name, *(cells.get(head, "-") for head in heads)] for name, cells in rows]
 
 
 def decode_rows(folder: Path) -> tuple[list[str], list[list[str]]]:
