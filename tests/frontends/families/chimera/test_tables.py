@@ -29,7 +29,7 @@ def test_check_text() -> None:
     text = render_check(check(load("chimera51")))
     assert text.startswith("A: can't be built or run as written\n\n  I1    backbone.moe.total_params")
     assert "\n        says  350.0M expert parameters\n        found " in text
-    assert "\n\n89 findings: A 7, B 45, C 37\n\n" in text
+    assert "\n\n90 findings: A 7, B 46, C 37\n\n" in text
     assert "\n        plan  not compiled yet; when it is: exact by default; " in text
     absent = " ".join(text[text.index("\nenabled, ") :].split())
     assert absent.startswith("enabled, not compiled yet: span_inference, tsp_knot, semantic_memory, ")
