@@ -67,7 +67,7 @@ def fusing(backend: str = "inductor") -> Iterator[None]:
     torch._dynamo.config.recompile_limit = FORMS
     torch._dynamo.config.accumulated_recompile_limit = 16 * FORMS
     if backend == "inductor":
-        _divide_exactly()
+        _set_up_inductor()
     token = _backend.set(backend)
     try:
         yield
@@ -76,9 +76,15 @@ def fusing(backend: str = "inductor") -> Iterator[None]:
 
 
 @functools.cache
-def _divide_exactly() -> None:
-    """Rounds quotients as PyTorch does: a rounded activation must be the one that a runtime computes."""
+def _set_up_inductor() -> None:
+    """Rounds quotients as PyTorch does: a rounded activation must be the one that a runtime computes.
+
+    And looks for no tiles: PyTorch 2.11 fails on chains over sizes that are not known (``get_pw_red_splits``).
+    """
     from torch._inductor import config
+
+    triton: Any = config.triton
+    triton.coalesce_tiling_analysis = False
 
     numerics: Any = getattr(config, "eager_numerics", None)  # older ones always divide so, or never do
     if numerics is not None:
