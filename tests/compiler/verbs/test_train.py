@@ -161,7 +161,7 @@ def test_the_program_writes_a_plan_and_trains_it_without_a_config(
     [
         (["--out", "OUT", "--data", "DATA"], "CHM250", "a config or a plan"),
         (["CONFIG", "--out", "OUT", "--data", "EMPTY"], "CHM254", "nothing to train on"),
-        (["CONFIG", "--plan", "GONE", "--out", "OUT", "--data", "DATA"], "CHM250", "can't read the plan"),
+        (["CONFIG", "--plan", "GONE", "--out", "OUT", "--data", "DATA"], "CHM250", "cannot read the plan"),
         (["CONFIG", "--set", "vocab_size=270", "--out", "OUT", "--data", "DATA"], "CHM255", "ends at 269"),
     ],
 )

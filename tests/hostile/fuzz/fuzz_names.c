@@ -7,15 +7,17 @@ static void prepare(void) {
   if (!session) FUZZ_CHECK(!chm_session_open(fuzz_bundle(), NULL, &session));
 }
 
-/* UTF-8, and of a list whole lines of 1 to 255 bytes. */
+/* UTF-8, and of a list whole lines of names of 1 to 255 bytes, with tabs between. */
 static void check_text(const uint8_t *text, size_t bytes, bool list) {
   uint32_t code;
   size_t line = 0;
   for (size_t at = 0, size; at < bytes; at += size) {
     size = chm_utf8_character(text, at, bytes, &code);
     FUZZ_CHECK(size);
-    line = code == '\n' ? 0 : line + size;
-    if (list) FUZZ_CHECK(line <= 255 && (code == '\n' || code >= 0x20));
+    bool ends = code == '\n' || (list && code == '\t');
+    if (list) FUZZ_CHECK(ends ? line > 0 : code >= 0x20);
+    line = ends ? 0 : line + size;
+    if (list) FUZZ_CHECK(line <= 255);
   }
   FUZZ_CHECK(!list || !line);
 }
