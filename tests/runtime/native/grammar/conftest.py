@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -198,3 +199,14 @@ def walk(grammar: Compiled, seed: int, steps: int) -> list[tuple[Any, np.ndarray
         at = after
         left = None if left is None else left - 1
     return found
+
+
+@pytest.fixture(params=["native", "node"], scope="module")
+def native_or_node(request: pytest.FixtureRequest) -> Path:
+    """The folder of a model's bundle, for this machine and then for Node.js."""
+    if request.param == "node" and shutil.which("node") is None:
+        pytest.skip("needs Node.js")
+    make: Callable[[Tokenizer], Any] = request.getfixturevalue("make_wasm_toy")
+    tokenizer = request.getfixturevalue("tokenizer")
+    folder: Path = request.getfixturevalue("model").folder if request.param == "native" else make(tokenizer).folder
+    return folder

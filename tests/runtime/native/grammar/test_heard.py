@@ -6,9 +6,8 @@ import itertools
 import json
 import random
 import re
-import shutil
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import pytest
 from chimerac.compiler.packaging.grammar_packs import compile_grammar
 from chimerac.runtime import Session, load
 from chimerac.runtime.reference.heard import folded, heard
-from chimerac.runtime.reference.tokenizer import Tokenizer
 
 HOME: dict[str, Any] = {
     "entities": [
@@ -52,14 +50,9 @@ SAID = [
 ]
 
 
-@pytest.fixture(params=["native", "node"], scope="module")
-def session(request: pytest.FixtureRequest) -> Iterator[Session]:
-    if request.param == "node" and shutil.which("node") is None:
-        pytest.skip("needs Node.js")
-    make: Callable[[Tokenizer], Any] = request.getfixturevalue("make_wasm_toy")
-    tokenizer = request.getfixturevalue("tokenizer")
-    folder: Path = request.getfixturevalue("model").folder if request.param == "native" else make(tokenizer).folder
-    with load(folder) as opened:
+@pytest.fixture(scope="module")
+def session(native_or_node: Path) -> Iterator[Session]:
+    with load(native_or_node) as opened:
         opened.set_names(HOME)
         yield opened
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from chimerac.compiler.packaging.grammar_packs import compile_grammar
 from chimerac.compiler.verbs.run import run
 from chimerac.runtime import BundleError, Session, load
 from chimerac.runtime.names import names_of
-from chimerac.runtime.reference.tokenizer import Tokenizer
 
 HOME: dict[str, Any] = {
     "entities": [
@@ -30,14 +28,9 @@ NAME = {"type": "string", "x-copy": "names"}
 ANSWERS = compile_grammar(schema={"type": "array", "items": NAME, "minItems": 1, "maxItems": 1}, whitespace=0)
 
 
-@pytest.fixture(params=["native", "node"])
-def session(request: pytest.FixtureRequest) -> Iterator[Session]:
-    if request.param == "node" and shutil.which("node") is None:
-        pytest.skip("needs Node.js")
-    make: Callable[[Tokenizer], Any] = request.getfixturevalue("make_wasm_toy")
-    tokenizer = request.getfixturevalue("tokenizer")
-    folder: Path = request.getfixturevalue("model").folder if request.param == "native" else make(tokenizer).folder
-    with load(folder) as opened:
+@pytest.fixture
+def session(native_or_node: Path) -> Iterator[Session]:
+    with load(native_or_node) as opened:
         yield opened
 
 
