@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from chimerac.compiler.build.importing import Described
 
 TOKENIZER_FILE = "tokenizer.model"
-ROLE_END, ROLE_ANSWER = "end", "answer"
+ROLE_END, ROLE_ANSWER, ROLE_HEARD = "end", "answer", "heard"
 ANSWER_NAME = "<|json|>"  #: marks the place of the answer when no token has the role
 
 #: Phases of a description that names none; one is taken when the data folder has what it needs.
@@ -157,7 +157,9 @@ def _codec(tokenizer: Tokenizer) -> Codec:
     answer = tokenizer.special_id(ROLE_ANSWER)
     if answer is None:
         answer = next((special.id for special in tokenizer.specials if special.name == ANSWER_NAME), None)
-    return Codec(tokenizer.encode, tokenizer.decode, answer, tokenizer.special_id(ROLE_END))
+    return Codec(
+        tokenizer.encode, tokenizer.decode, answer, tokenizer.special_id(ROLE_END), tokenizer.special_id(ROLE_HEARD)
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,20 @@ EXAMPLES_KEPT = 5  #: wrong answers of each split that the metrics show
 
 @dataclass(frozen=True)
 class Codec:
-    """Text to token numbers and back, and the tokens between request, answer and what follows."""
+    """Text to token numbers and back, and the tokens between request, what is heard in it, answer and what follows."""
 
     encode: Callable[[str], list[int]]
     decode: Callable[[list[int]], str]
     answer: int | None
     end: int | None
+    heard: int | None = None
+
+    def prompt(self, row: Mapping[str, Any]) -> list[int]:
+        """Tokens of a row's "text", of what is "heard" in it, and of the answer token."""
+        tokens = self.encode(row["text"])
+        if self.heard is not None and "heard" in row:
+            tokens = [*tokens, self.heard, *self.encode(row["heard"])]
+        return tokens if self.answer is None else [*tokens, self.answer]
 
 
 @dataclass(frozen=True)
@@ -138,8 +146,7 @@ def exact_matches(
     rows = read_examples(file)
     if most is not None and len(rows) > most:
         rows = [rows[i * len(rows) // most] for i in range(most)]
-    answer = [] if codec.answer is None else [codec.answer]
-    prompts = [codec.encode(row["text"]) + answer for row in rows]
+    prompts = [codec.prompt(row) for row in rows]
     found = [codec.decode(tokens) for tokens in greedy(model, prompts, width, codec.end, measuring)]
     right = [_value(text) == json.loads(row["json"]) for text, row in zip(found, rows, strict=True)]
     intents: dict[str, list[bool]] = {}

@@ -145,7 +145,8 @@ ROLE_CONTROL: Final = "control"  #: may be generated, decodes to nothing
 ROLE_PAD: Final = "pad"  #: never generated
 ROLE_RESERVED: Final = "reserved"  #: never generated
 ROLE_ANSWER: Final = "answer"  #: put after a prompt that asks for an answer; never generated
-ROLES: Final = (ROLE_BEGIN, ROLE_END, ROLE_CONTROL, ROLE_PAD, ROLE_RESERVED, ROLE_ANSWER)
+ROLE_HEARD: Final = "heard"  #: put between a request and the names of lists that it says; never generated
+ROLES: Final = (ROLE_BEGIN, ROLE_END, ROLE_CONTROL, ROLE_PAD, ROLE_RESERVED, ROLE_ANSWER, ROLE_HEARD)
 
 
 @dataclass(frozen=True)

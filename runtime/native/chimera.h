@@ -166,6 +166,11 @@ CHM_API int32_t chm_session_decode(chm_session *session, int32_t token);
  * answer token after it if the tokenizer has one, and run it. It is the request of the session's grammar. To continue a text without an answer token, encode it and
  * use chm_session_prefill. */
 CHM_API int32_t chm_session_prompt(chm_session *session, const uint8_t *text, size_t text_bytes);
+/* What chm_session_prompt puts between a request and the answer token where the tokenizer has a token of the role heard and the
+ * session's grammar knows a request and lists: this token, and the names that the request says; else none. CHM_ERROR_LIMIT: they do not
+ * fit. For those who run the tokens of a prompt themselves. */
+#define CHM_HINT_BYTES 6192 /* most bytes of the text of these tokens but the first */
+CHM_API int32_t chm_session_hint(chm_session *session, int32_t *tokens, size_t capacity, size_t *count);
 
 /* Allow max_tokens more tokens to be generated, 0..2^31-1, and forget that a generation has finished. At the end of the
  * context a generation finishes as at max_tokens. CHM_ERROR_CONTEXT, and nothing done: what is left of it may not do for the

@@ -134,6 +134,33 @@ int32_t chm_session_prefill_part(chm_session *session, const int32_t *tokens, si
 
 int32_t chm_session_decode(chm_session *session, int32_t token) { return chm_session_prefill(session, &token, 1); }
 
+/* The special token of the role heard and what the request says of the lists, if the tokenizer has such a token and the session's
+ * grammar was told both; room for chm_hint_room(bundle) tokens. */
+static int32_t hint(chm_session *session, int32_t *tokens, size_t room, size_t *count) {
+  chm_bundle *bundle = session->bundle;
+  const chm_grammar *grammar = session->grammar;
+  int32_t heard = chm_tokenizer_special(bundle, CHM_ROLE_HEARD);
+  *count = 0;
+  if (heard < 0 || !grammar || !grammar->given[0].text) return CHM_OK;
+  if (!grammar->given[1].text && !grammar->given[2].text && !grammar->given[3].text) return CHM_OK;
+  if (!room) return chm_fail(CHM_ERROR_LIMIT, "there is no room for a hint");
+  uint8_t *text = chm_allocate(&bundle->allocator, CHM_HINT_BYTES);
+  if (!text) return CHM_ERROR_MEMORY;
+  size_t bytes;
+  int32_t status = chm_hint(grammar->given, text, &bytes, &bundle->allocator);
+  if (!status) status = chm_tokenizer_encode_more(bundle, text, bytes, tokens + 1, room - 1, count);
+  tokens[0] = heard;
+  *count += !status;
+  chm_release(&bundle->allocator, text, CHM_HINT_BYTES);
+  return status;
+}
+
+int32_t chm_session_hint(chm_session *session, int32_t *tokens, size_t capacity, size_t *count) {
+  if (!count || (!tokens && capacity)) return chm_fail(CHM_ERROR_ARGUMENT, "chm_session_hint: a pointer is NULL");
+  int32_t status = chm_session_enter(session);
+  return status ? status : chm_session_leave(session, hint(session, tokens, capacity, count));
+}
+
 static int32_t prompt(chm_session *session, const uint8_t *text, size_t text_bytes) {
   chm_bundle *bundle = session->bundle;
   bool at_start = session->sequence.position == 0 && !session->sequence.n_pending;
@@ -146,7 +173,8 @@ static int32_t prompt(chm_session *session, const uint8_t *text, size_t text_byt
   int32_t known = session->grammar ? chm_grammar_set_words(session->grammar, 0, text, text_bytes) : CHM_OK;
   if (known) return known;
   size_t room = chm_tokenizer_room(bundle, text_bytes);
-  uint64_t scratch_bytes = ((uint64_t)room + 2) * sizeof(int32_t);
+  size_t more = chm_tokenizer_special(bundle, CHM_ROLE_HEARD) < 0 ? 0 : 1 + chm_tokenizer_room(bundle, CHM_HINT_BYTES);
+  uint64_t scratch_bytes = ((uint64_t)room + more + 2) * sizeof(int32_t);
   int32_t *tokens = chm_allocate(&bundle->allocator, scratch_bytes);
   if (!tokens) return CHM_ERROR_MEMORY;
   tokens[0] = begin;
@@ -154,7 +182,12 @@ static int32_t prompt(chm_session *session, const uint8_t *text, size_t text_byt
                                                                                  room, &count);
   if (!status && !count && at_start && !first) status = chm_fail(CHM_ERROR_ARGUMENT, "the prompt is empty");
   if (!status) {
+    size_t hinted;
     count += first;
+    status = hint(session, tokens + count, more, &hinted);
+    count += hinted;
+  }
+  if (!status) {
     if (answer >= 0) tokens[count++] = answer;
     status = prefill(session, tokens, count, true);
   }

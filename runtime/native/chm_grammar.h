@@ -230,6 +230,12 @@ uint32_t chm_words_closing(const chm_words *words, uint32_t entry, uint32_t n);
  * more of each; heard points there, or to what was given. */
 int32_t chm_heard(const chm_text *given, chm_text *heard, uint8_t *to, const chm_allocator *allocator);
 
+#define CHM_MOST_HINTED 8u /* names of a list in a hint */
+_Static_assert(CHM_HINT_BYTES >= (CHM_SLOTS - 1) * CHM_MOST_HINTED * 258, "names have up to 255 bytes");
+
+/* What a model is told of the names that a request says: reference/heard.py, hint. to: room for CHM_HINT_BYTES. */
+int32_t chm_hint(const chm_text *given, uint8_t *to, size_t *used, const chm_allocator *allocator);
+
 /* ---- chm_grammar_walk.c ---- */
 
 /* The words of a state that stands for an entry; *entry is its number. NULL for other states. */

@@ -142,22 +142,33 @@ static bool is_like(const chm_said *said, const uint32_t *name, uint32_t count) 
 
 /* ---- lines ---- */
 
-static bool is_heard(const chm_said *said, uint32_t kind, const uint8_t *line, size_t bytes) {
+enum { NOT, LIKE, SAID };
+
+/* Whether a name of a line is said, or only something like it. */
+static int how(const chm_said *said, uint32_t kind, const uint8_t *line, size_t bytes) {
   uint32_t name[MOST_NAME];
-  for (size_t at = 0, end; at < bytes; at = end + 1) {
+  int found = NOT;
+  for (size_t at = 0, end; at < bytes && found < SAID; at = end + 1) {
     end = part_of(line, at, bytes);
     uint32_t count = read(line + at, end - at, name, NULL, MOST_NAME);
-    if (count && (is_said(said, kind, name, count) || is_like(said, name, count))) return true;
+    if (!count) continue;
+    if (is_said(said, kind, name, count)) found = SAID;
+    else if (is_like(said, name, count)) found = LIKE;
   }
-  return false;
+  return found;
+}
+
+static size_t line_end(chm_text list, size_t at) {
+  while (at < list.bytes && list.text[at] != '\n') ++at;
+  return at;
 }
 
 /* The heard lines of a list; all, if none is. */
 static void keep(const chm_said *said, uint32_t kind, chm_text list, chm_text *kept, uint8_t *to) {
   size_t used = 0;
   for (size_t at = 0, end; at < list.bytes; at = end + 1) {
-    for (end = at; end < list.bytes && list.text[end] != '\n';) ++end;
-    if (!is_heard(said, kind, list.text + at, end - at)) continue;
+    end = line_end(list, at);
+    if (how(said, kind, list.text + at, end - at) == NOT) continue;
     memcpy(to + used, list.text + at, end - at);
     used += end - at;
     to[used++] = '\n';
@@ -165,19 +176,57 @@ static void keep(const chm_said *said, uint32_t kind, chm_text list, chm_text *k
   *kept = used ? (chm_text){to, used} : list;
 }
 
-int32_t chm_heard(const chm_text *given, chm_text *heard, uint8_t *to, const chm_allocator *allocator) {
-  memcpy(heard, given, CHM_SLOTS * sizeof *given);
+/* What the request says; its count is 0 where names are not looked for in it. NULL without memory. */
+static chm_said *listen(const chm_text *given, const chm_allocator *allocator) {
   chm_said *said = chm_allocate(allocator, sizeof *said);
-  if (!said) return CHM_ERROR_MEMORY;
+  if (!said) return NULL;
   memset(said, 0, sizeof *said);
   if (given[0].text) said->count = read(given[0].text, given[0].bytes, said->codes, said->inner, MOST_SAID);
-  if (said->count && said->count <= MOST_SAID) {
+  if (said->count > MOST_SAID) said->count = 0;
+  if (said->count) {
     for (uint32_t kind = 1; kind < CHM_SLOTS; ++kind) find(said, kind, given[kind]);
     find_runs(said);
-    for (uint32_t kind = 1; kind < CHM_SLOTS; ++kind) {
-      keep(said, kind, given[kind], &heard[kind], to);
-      to += given[kind].bytes + 1;
-    }
+  }
+  return said;
+}
+
+int32_t chm_heard(const chm_text *given, chm_text *heard, uint8_t *to, const chm_allocator *allocator) {
+  memcpy(heard, given, CHM_SLOTS * sizeof *given);
+  chm_said *said = listen(given, allocator);
+  if (!said) return CHM_ERROR_MEMORY;
+  for (uint32_t kind = 1; kind < CHM_SLOTS && said->count; ++kind) {
+    keep(said, kind, given[kind], &heard[kind], to);
+    to += given[kind].bytes + 1;
+  }
+  chm_release(allocator, said, sizeof *said);
+  return CHM_OK;
+}
+
+/* ---- hints ---- */
+
+/* Names of a list that were heard so, up to a number; how many there are then. */
+static uint32_t name_all(const chm_said *said, uint32_t kind, chm_text list, int wanted, uint32_t count, uint8_t *to, size_t *used) {
+  for (size_t at = 0, end; at < list.bytes && count < CHM_MOST_HINTED; at = end + 1) {
+    end = line_end(list, at);
+    if (how(said, kind, list.text + at, end - at) != wanted) continue;
+    if (count++) to[(*used)++] = ',';
+    if (wanted == LIKE) to[(*used)++] = '~';
+    size_t bytes = part_of(list.text, at, end) - at;
+    memcpy(to + *used, list.text + at, bytes);
+    *used += bytes;
+  }
+  return count;
+}
+
+int32_t chm_hint(const chm_text *given, uint8_t *to, size_t *used, const chm_allocator *allocator) {
+  chm_said *said = listen(given, allocator);
+  if (!said) return CHM_ERROR_MEMORY;
+  *used = 0;
+  for (uint32_t kind = 1; kind < CHM_SLOTS; ++kind) {
+    if (kind > 1) to[(*used)++] = ';';
+    if (!said->count) continue;
+    uint32_t count = name_all(said, kind, given[kind], SAID, 0, to, used);
+    name_all(said, kind, given[kind], LIKE, count, to, used);
   }
   chm_release(allocator, said, sizeof *said);
   return CHM_OK;

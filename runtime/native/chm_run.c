@@ -597,6 +597,19 @@ static int32_t serve_special(char *line) {
   return CHM_OK;
 }
 
+static int32_t serve_hint(void) {
+  size_t room = 1 + chm_tokenizer_room(bundle, CHM_HINT_BYTES), count;
+  int32_t *tokens = malloc(room * sizeof *tokens);
+  if (!tokens) return NO_MEMORY;
+  int32_t status = chm_session_hint(session, tokens, room, &count);
+  if (!status) {
+    printf("ok");
+    for (size_t i = 0; i < count; ++i) printf(" %d", (int)tokens[i]);
+  }
+  free(tokens);
+  return status;
+}
+
 /* For who has lost count of the answers. */
 static int32_t serve_echo(char *line) {
   const char *word = next_word(&line);
@@ -684,6 +697,7 @@ static int32_t serve_one(char *line) {
   else if (!strcmp(request, "encode_more")) status = serve_encode(line, chm_tokenizer_encode_more);
   else if (!strcmp(request, "encode_with_specials")) status = serve_encode(line, chm_tokenizer_encode_with_specials);
   else if (!strcmp(request, "special")) status = serve_special(line);
+  else if (!strcmp(request, "hint")) status = serve_hint();
   else if (!strcmp(request, "echo")) status = serve_echo(line);
   else if (!strcmp(request, "settings")) status = serve_settings(line);
   else if (!strcmp(request, "grammar")) status = serve_grammar(line);

@@ -94,7 +94,7 @@ static int32_t fill_table(chm_tokenizer *tokenizer, uint64_t section_bytes) {
 }
 
 static const char *const role_names[] = {CHM_ROLE_BEGIN, CHM_ROLE_END,      CHM_ROLE_CONTROL,
-                                         CHM_ROLE_PAD,   CHM_ROLE_RESERVED, CHM_ROLE_ANSWER};
+                                         CHM_ROLE_PAD,   CHM_ROLE_RESERVED, CHM_ROLE_ANSWER, CHM_ROLE_HEARD};
 #define CHM_N_ROLES (sizeof role_names / sizeof role_names[0])
 
 static int parse_role(chm_text text) {

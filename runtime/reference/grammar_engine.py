@@ -36,7 +36,7 @@ from chimerac.runtime.bundle_format.fstpack import (
 from chimerac.runtime.bundle_format.grammar_trie import TrieShape
 from chimerac.runtime.bundle_format.hashing import hash_words
 from chimerac.runtime.errors import BundleError
-from chimerac.runtime.reference.heard import heard
+from chimerac.runtime.reference.heard import heard, hint
 from chimerac.runtime.reference.slots import Words, of_list, of_request
 
 MAX_FORCED_BYTES: Final = 256
@@ -141,6 +141,12 @@ class GrammarEngine:
                 raise BundleError("CHM421", "the grammar copies words of the request, and none was given")
             if not words.entries and not self.automaton.flags & FLAG_JSON_SLOTS:
                 raise BundleError("CHM420", "the grammar copies words of the request, and it has none")
+
+    @property
+    def hint(self) -> bytes | None:
+        """What a prompt is told of the names that the request says; None without a request or without lists."""
+        lists = {kind: text for kind, text in self._given.items() if kind != "request"}
+        return hint(self._given["request"], lists) if lists and "request" in self._given else None
 
     @property
     def identity(self) -> int:

@@ -7,13 +7,18 @@ Runs in names that are said count neither way: who says a longer name with an en
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from chimerac.runtime.bundle_format.fstpack import SLOT_KINDS
 from chimerac.runtime.reference.slots import goes_on
 from chimerac.runtime.reference.unicode_classes import MARK, class_table
 
 MOST_SAID: Final = 2048  #: characters of a request in which names are looked for
+MOST_HINTED: Final = 8  #: names of a list in a hint
+_NOT, _LIKE, _SAID = range(3)
+_MARKS: Final = ((b"", _SAID), (b"~", _LIKE))
 #: First and last capital, and how far its small letter is.
 _FOLDED: Final = (
     *((0x41, 0x5A, 32), (0xC0, 0xD6, 32), (0xD8, 0xDE, 32), (0x178, 0x178, -121), (0x386, 0x386, 38)),
@@ -47,32 +52,54 @@ def heard(request: bytes, lists: Mapping[str, bytes]) -> dict[str, bytes]:
         request: as the tokenizer has it.
         lists: names, one a line, each with other names after tabs.
     """
+    return {
+        kind: b"".join(line + b"\n" for line, how in found if how) or lists[kind]
+        for kind, found in _listened(request, lists).items()
+    }
+
+
+def hint(request: bytes, lists: Mapping[str, bytes]) -> bytes:
+    """What a model is told of the names that a request says, after the special token of the role ``heard``.
+
+    The first names of each line, at most MOST_HINTED of each list, those that stand in the request before those that
+    something in it is like, which have ``~`` before them: ``Kettle,~Kitchen Lamp;Kitchen;``.
+    """
+    found = _listened(request, lists)
+    parts = []
+    for kind in SLOT_KINDS[1:]:
+        heard_of = found.get(kind, [])
+        called = [mark + line.split(b"\t")[0] for mark, way in _MARKS for line, how in heard_of if how == way]
+        parts.append(b",".join(called[:MOST_HINTED]))
+    return b";".join(parts)
+
+
+def _listened(request: bytes, lists: Mapping[str, bytes]) -> dict[str, list[tuple[bytes, int]]]:
+    """Each line of the lists, and whether a name of it is said, or only something like it, or nothing of it."""
     said = request.decode("utf-8", "surrogateescape")
+    lines = {kind: text.split(b"\n")[:-1] for kind, text in lists.items()}
     if len(said) > MOST_SAID:
-        return dict(lists)
+        return {kind: [(line, _NOT) for line in own] for kind, own in lines.items()}
     codes, inner = "".join(map(folded, said)), _inner(said)
-    names = {kind: [_names(line) for line in text.split(b"\n")[:-1]] for kind, text in lists.items()}
+    names = {kind: [_names(line) for line in own] for kind, own in lines.items()}
     found = {
         kind: {match for row in rows for name in row for match in _matches(codes, inner, name)}
         for kind, rows in names.items()
     }
     inside, others = _runs(codes, {match for matches in found.values() for match in matches})
-    kept = {}
-    for kind, text in lists.items():
+    listened = {}
+    for kind, own in lines.items():
         longest = {one for one in found[kind] if not any(_is_inside(one, other) for other in found[kind])}
-        lines = [
-            line
-            for line, row in zip(text.split(b"\n")[:-1], names[kind], strict=True)
-            if any(
-                not longest.isdisjoint(_matches(codes, inner, name)) or _is_like(inside, others, name) for name in row
-            )
-        ]
-        kept[kind] = b"".join(line + b"\n" for line in lines) or text
-    return kept
+        hows = []
+        for row in names[kind]:
+            is_said = any(not longest.isdisjoint(_matches(codes, inner, name)) for name in row)
+            hows.append(_SAID if is_said else _LIKE if any(_is_like(inside, others, name) for name in row) else _NOT)
+        listened[kind] = list(zip(own, hows, strict=True))
+    return listened
 
 
-def _names(line: bytes) -> list[str]:
-    return ["".join(map(folded, name.decode())) for name in line.split(b"\t")]
+@functools.lru_cache(1 << 14)
+def _names(line: bytes) -> tuple[str, ...]:
+    return tuple("".join(map(folded, name.decode())) for name in line.split(b"\t"))
 
 
 def _inner(said: str) -> list[bool]:
@@ -108,5 +135,5 @@ def _runs(codes: str, names: set[Match]) -> tuple[set[str], set[str]]:
 
 def _is_like(inside: set[str], others: set[str], name: str) -> bool:
     own = [run for k in range(len(name) - 2) if (run := name[k : k + 3]) not in inside]
-    count = sum(run in others for run in own)
+    count = sum(map(others.__contains__, own))
     return count > 1 and 2 * count >= len(own)

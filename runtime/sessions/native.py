@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chimerac.runtime.bundle_format import Entry, Manifest, Port
+from chimerac.runtime.bundle_format.constants import ROLE_HEARD
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import GenerateOptions
 from chimerac.runtime.sessions.diagnostics import LEDGER_NUMBERS, LEVELS, Diagnostics
@@ -29,6 +30,9 @@ def _tensors(ports: Sequence[Port], arrays: Sequence[NDArray[Any]]) -> ct.Array[
     """What C calls ``chm_tensor``; the arrays must outlive them."""
     rows = [Tensor(p.name.encode(), a.ctypes.data, a.nbytes) for p, a in zip(ports, arrays, strict=True)]
     return (Tensor * len(rows))(*rows)
+
+
+_MOST_HINT: Final = 1 << 15  #: tokens
 
 
 class NativeSession(SteppingSession):
@@ -127,6 +131,13 @@ class NativeSession(SteppingSession):
 
     def _special(self, role: str) -> int:
         return int(self._library.get("chm_tokenizer_special", self._bundle, role.encode()))
+
+    def _hint(self) -> list[int]:
+        if not self._library.has_hints or self._special(ROLE_HEARD) < 0:
+            return []
+        tokens, count = np.zeros(_MOST_HINT, np.int32), ct.c_size_t()
+        self._library.call("chm_session_hint", self._session, tokens.ctypes.data, len(tokens), ct.byref(count))
+        return [int(token) for token in tokens[: count.value]]
 
     def _encode(self, text: bytes, specials: bool, begins: bool) -> list[int]:
         library = self._library

@@ -86,6 +86,10 @@ _SLOT_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "chm_grammar_set_words": (_I32, (_PTR, _I32, _STR, _SIZE)),
     "chm_grammar_slots": (_I32, (_PTR,)),
 }
+#: The same, for what a prompt is told of heard names.
+_HINT_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "chm_session_hint": (_I32, (_PTR, _PTR, _SIZE, _PTR)),
+}
 #: The same, for functions that measure.
 _MEASURING_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "chm_profile_steps": (_I32, ()),
@@ -209,6 +213,8 @@ class NativeLibrary:
             self.prefills_parts = hasattr(self._library, "chm_session_prefill_part")
             signatures |= _PROMPT_SIGNATURES if self.prefills_parts else {}
             signatures |= _SPAN_SIGNATURES if hasattr(self._library, "chm_speculates") else {}
+            self.has_hints = hasattr(self._library, "chm_session_hint")
+            signatures |= _HINT_SIGNATURES if self.has_hints else {}
             self.scores = hasattr(self._library, "chm_session_score")
             signatures |= _SCORE_SIGNATURES if self.scores else {}
             self.has_valve = hasattr(self._library, "chm_session_set_valve")

@@ -210,6 +210,11 @@ class OnnxSession(SteppingSession):
         self._settle()
         self._run(tokens.tolist())
 
+    def _hint(self) -> list[int]:
+        engine, heard = self._chosen and self._chosen.engine, self._special(c.ROLE_HEARD)
+        said = engine.hint if engine and heard >= 0 else None
+        return [] if said is None else [heard, *self._encode(said, False, False)]
+
     def _special(self, role: str) -> int:
         found = self._text_tokenizer().special_id(role)
         return -1 if found is None else found

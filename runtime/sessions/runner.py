@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from chimerac.runtime.arguments import shown
 from chimerac.runtime.bundle_format import NO_LEDGER, NO_VALVE, Entry, Manifest
+from chimerac.runtime.bundle_format.constants import ROLE_HEARD
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import NO_GRAMMAR, GenerateOptions
 from chimerac.runtime.sessions.child_process import Child
@@ -158,6 +159,9 @@ class RunnerSession(SteppingSession):
 
     def _special(self, role: str) -> int:
         return int(self._request("special", role)[0])
+
+    def _hint(self) -> list[int]:
+        return [] if self._special(ROLE_HEARD) < 0 else [int(token) for token in self._request("hint") if token]
 
     def _encode(self, text: bytes, specials: bool, begins: bool) -> list[int]:
         request = "encode_with_specials" if specials else "encode" if begins else "encode_more"

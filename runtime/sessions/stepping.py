@@ -80,12 +80,16 @@ class SteppingSession(Session):
         return self.context - self._position()
 
     def _prompt_tokens(self, text: bytes, at_start: bool) -> NDArray[np.int32]:
-        """As ``chm_session_prompt``: a begin token before the text that starts a sequence, an answer token after it."""
+        """As ``chm_session_prompt``: a begin token before the text that starts a sequence, an answer token after it.
+
+        Between the two stands what of the names it says, if the tokenizer has a token for that.
+        """
         begin = self._special(c.ROLE_BEGIN) if at_start else -1
         answer = self._special(c.ROLE_ANSWER)
         tokens = self._encode(text, False, at_start)
         if not tokens and at_start and begin < 0:
             raise BundleError("CHM420", "the prompt is empty")
+        tokens += self._hint()
         return np.array([*([begin] if begin >= 0 else []), *tokens, *([answer] if answer >= 0 else [])], np.int32)
 
     def _prefill(self, tokens: NDArray[np.int32], tell: Progress) -> None:
@@ -126,6 +130,10 @@ class SteppingSession(Session):
     @abstractmethod
     def _special(self, role: str) -> int:
         """The first special token of a role, or -1."""
+
+    @abstractmethod
+    def _hint(self) -> list[int]:
+        """As ``chm_session_hint``: tokens that say which names of the grammar's lists its request says."""
 
     @abstractmethod
     def _run_slice(self, tokens: NDArray[np.int32], *, more: bool) -> None:

@@ -120,6 +120,19 @@ export class Engine {
     }
   }
 
+  /** Tokens that say which names of the grammar's lists its request says. */
+  #hint() {
+    const module = this.#live();
+    const room = 1 << 15;
+    const pointer = module.allocate(4 * room);
+    try {
+      module.call("chm_session_hint", this.#session, pointer, room, this.#scratch);
+      return new Int32Array(module.bytes(pointer, 4 * module.number(this.#scratch)).slice().buffer);
+    } finally {
+      module.release(pointer, 4 * room);
+    }
+  }
+
   /** Tokens of a prompt: with the begin token before a text that starts a sequence, and the answer token after it. */
   async #promptTokens(text, atStart, signal) {
     const module = this.#live();
@@ -127,12 +140,8 @@ export class Engine {
     const [begin, answer] = [atStart ? special("begin") : -1, special("answer")];
     const tokens = await encodeInParts(() => this.#live(), this.#bundle, this.#scratch, text, { begins: atStart, signal });
     if (!tokens.length && atStart && begin < 0) throw errorOf("CHM420", "the prompt is empty");
-    const first = begin < 0 ? 0 : 1;
-    const whole = new Int32Array(first + tokens.length + (answer < 0 ? 0 : 1));
-    if (first) whole[0] = begin;
-    whole.set(tokens, first);
-    if (answer >= 0) whole[whole.length - 1] = answer;
-    return whole;
+    const one = (token) => (token < 0 ? [] : [token]);
+    return Int32Array.from([...one(begin), ...tokens, ...(special("heard") < 0 ? [] : this.#hint()), ...one(answer)]);
   }
 
   /**

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from chimerac.frontends.training.recipes.home.templates import Package, Template, parse_template
@@ -196,15 +196,15 @@ unlock (my|the) (phone|car|bike|account|next level)
 """.strip().splitlines()  # fmt: skip
 
 
-def out_of_domain() -> Package:
-    """Templates of requests to refuse, each its own group, and their lists."""
+def out_of_domain(more: Sequence[str] = ()) -> Package:
+    """Templates of requests to refuse, each its own group, and their lists; ``more``: others with the same lists."""
     lists: Mapping[str, Mapping[str, Any]] = {
         name: {"values": [{"in": _escape(word), "out": word} for word in words.split()]}
         for name, words in _LISTS.items()
     }
     templates = tuple(
         Template(f"{INTENT}/{k}", INTENT, INTENT, text, parse_template(text, {}), {}, ())
-        for k, text in enumerate(_TEMPLATES)
+        for k, text in enumerate((*_TEMPLATES, *more))
     )
     return Package(templates, lists)
 

@@ -44,30 +44,32 @@ def train_tokenizer(
     vocabulary: int = VOCABULARY,
     *,
     fewest: float = _FEWEST_MERGED,
+    more_specials: Sequence[tuple[str, str]] = (),
 ) -> Tokenizer:
     """Tokens: the 256 bytes, learnt merges, parts of answers, " word" for common words; three specials at the end.
 
     A token with a space is made last, of a word that is hardly ever in a value or the first part of another word. So a
     name has the same tokens after a space as after the quotation mark of the answer, and a model can copy a name it has
-    never seen. ``fewest``: times per request that a learnt token is there at least.
+    never seen. ``fewest``: times per request that a learnt token is there at least. ``more_specials``: names and roles.
     """
+    specials = (*_SPECIALS, *more_specials)
     pieces = count_pieces(prose) + count_pieces(requests) + count_pieces(answers)
     chains = _chains(answers)
-    room = vocabulary - 256 - len(_SPECIALS)
+    room = vocabulary - 256 - len(specials)
     spaced_room = min(_SPACED_WORDS, room // 4)
     times = max(1, int(fewest * len(requests)))
     learnt = learn(pieces, room - spaced_room - len(chains), fewest=times)
     known = {*learnt, *(bytes([byte]) for byte in range(256))}
     chains = [chain for chain in chains if _reachable(chain, known)]
-    spaced = _spaced_words(requests, answers, _tokenizer([*learnt, *chains], vocabulary))[:spaced_room]
-    return _tokenizer([*learnt, *chains, *spaced], vocabulary)
+    spaced = _spaced_words(requests, answers, _tokenizer([*learnt, *chains], vocabulary, specials))[:spaced_room]
+    return _tokenizer([*learnt, *chains, *spaced], vocabulary, specials)
 
 
-def _tokenizer(tokens: Sequence[bytes], vocabulary: int) -> Tokenizer:
+def _tokenizer(tokens: Sequence[bytes], vocabulary: int, specials: Sequence[tuple[str, str]]) -> Tokenizer:
     every = [*(bytes([byte]) for byte in range(256)), *tokens]
     every += [b""] * (vocabulary - len(every))
-    first = vocabulary - len(_SPECIALS)
-    return Tokenizer(tuple(every), tuple(Special(name, first + k, role) for k, (name, role) in enumerate(_SPECIALS)))
+    first = vocabulary - len(specials)
+    return Tokenizer(tuple(every), tuple(Special(name, first + k, role) for k, (name, role) in enumerate(specials)))
 
 
 def _chains(answers: Sequence[str]) -> list[bytes]:

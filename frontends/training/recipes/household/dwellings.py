@@ -94,10 +94,15 @@ class Dwelling:
         )
         return {"entities": rows, "areas": areas} | ({"floors": floors} if floors else {})
 
-    @property
+    @functools.cached_property
     def names(self) -> Names:
         """The text before requests, and the lists."""
         return names_of(self.described)
+
+    @functools.cached_property
+    def lists(self) -> dict[str, bytes]:
+        """The lists as grammars take them: names, one a line."""
+        return {kind: "".join(f"{line}\n" for line in lines).encode() for kind, lines in self.names.lists.items()}
 
 
 class NameSource:
@@ -162,9 +167,16 @@ class NameSource:
         source, lexicon = self._random, self._lexicon
         head = source.choice(lexicon.rooms if kind == "area" else lexicon.heads[kind] if kind else lexicon.others)
         if self._english:
-            before = f"{source.choice((*w.ADJECTIVES, *w.NOUNS))} " if source.random() < 0.7 else ""
-            before = f"{source.choice(w.PEOPLE)}'s " if source.random() < 0.15 else before
-            return f"{before}{head}"
+            chosen = source.random()
+            if chosen < 0.35:
+                return head
+            if chosen < 0.6 and kind != "area":
+                return f"{source.choice(lexicon.rooms)} {head}"
+            return (
+                f"{source.choice(w.PEOPLE)}'s {head}"
+                if chosen < 0.7
+                else f"{source.choice((*w.ADJECTIVES, *w.NOUNS))} {head}"
+            )
         match source.randrange(6):
             case 0:
                 name = head
@@ -238,8 +250,8 @@ def _aliases(names: NameSource, kind: str, source: random.Random, called: set[st
 
 
 def sizes(source: random.Random) -> int:
-    """How many things a home has: half have one to three, a quarter 8 or more, a tenth 50 or more, up to MOST."""
-    return min(MOST, int(2 ** (source.random() ** 3 * 7.7)))
+    """How many things a home has: half have one to four, a quarter 21 or more, a tenth 70 or more, up to MOST."""
+    return min(MOST, int(2 ** (0.5 + source.random() ** 2 * 7.2)))
 
 
 def of_domain(home: Dwelling, domains: Sequence[str]) -> list[Thing]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import multiprocessing
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +31,7 @@ from chimerac.frontends.training.recipes.household.dwellings import NameSource
 from chimerac.frontends.training.recipes.household.phrases import LANGUAGES
 from chimerac.frontends.training.recipes.household.readings import Readings
 from chimerac.frontends.training.recipes.household.requests import HOMES, RULES, Requests, Row, draw, tidied
+from chimerac.runtime.bundle_format.constants import ROLE_HEARD
 from chimerac.runtime.reference.tokenizer import Tokenizer, write_tokenizer
 
 VOCABULARY: Final = 8192
@@ -43,7 +46,7 @@ _FEWEST: Final = 0.0002  #: times per request that a learnt token is there
 _LETTER_TIMES: Final = 60  #: each letter of all languages counts as if it was there so often
 
 Tokens = npt.NDArray[np.uint16]
-Prefixes = Mapping[tuple[str, int], str]  #: language, number of a home → the text of its names
+HEARD: Final = "<|heard|>"
 
 
 def make_data(
@@ -54,37 +57,38 @@ def make_data(
     validation: int = 1500,
     seed: int = 0,
     vocabulary: int = VOCABULARY,
+    jobs: int = 1,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Write the data folder; returns what its ``data.json`` says. The same arguments and packages give the same bytes.
+    """Write the data folder; returns what its ``data.json`` says. The same arguments and packages give the same bytes,
+    whatever the number of ``jobs``, processes that draw.
 
     Files:
-        tokenizer.model     with the rules nfc and tidy; special tokens answer, end, pad.
-        short/, middle/, long/sft.npz   rows by their length: names of the home, request, answer token, JSON, end token.
+        tokenizer.model     with the rules nfc and tidy; special tokens answer, end, pad, heard.
+        short/, middle/, long/sft.npz   rows by their length: names of the home, request, the token heard and the names
+            that the request says (with a home), answer token, JSON, end token.
         pretrain.bin        the same tokens of some rows, one after the other.
-        valid_*.jsonl       rows {"text", "json", "intent"} as training has them, the names before the request; and for
-                            ``benchmarks/home_quality.py`` {"request", "home", "language", "kind", "noise", "template"}.
+        valid_*.jsonl       rows {"text", "heard", "json", "intent"} as training has them, the names before the request;
+                            and for ``benchmarks/home_quality.py`` {"request", "home", "language", "kind", "noise",
+                            "template"}.
         homes.json          the homes of validation by number, as ``Session.set_names`` takes them.
         answer.schema.json  the grammar of answers.
     """
     out.mkdir(parents=True, exist_ok=True)
     packages = {language: load_package(language) for language in languages}
     progress(f"read the templates of {len(packages)} languages")
-    readings = {language: _readings(package, language, seed) for language, package in packages.items()}
-    progress("found what the templates of each language have in common")
-    valid, homes, taken = _validation(packages, readings, validation, seed)
-    progress("drew validation rows")
-    train, prefixes = _training(packages, readings, rows, seed, taken)
+    drawn = _drawn(languages, rows, validation, seed, jobs, progress)
+    valid, train, homes = _gathered(drawn, seed)
     progress(f"drew {len(train)} training rows")
-    plain = _tokenizer(train, prefixes, letters(packages.values()), vocabulary)
+    plain = _tokenizer(train, letters(packages.values()), vocabulary)
     write_tokenizer(out / "tokenizer.model", replace(plain, rules=RULES))
     progress("trained the tokenizer")
     encoder = _Encoder(plain)
-    sizes = _write_training(out, train, prefixes, encoder, seed)
+    sizes = _write_training(out, train, encoder, seed)
     progress(f"encoded rows: {sizes}")
     for name, found in valid.items():
-        _write_validation(out / f"valid_{name}.jsonl", found, homes, encoder)
-    (out / "homes.json").write_text(json.dumps([home for _, home in homes.values()], ensure_ascii=False), "utf-8")
+        _write_validation(out / f"valid_{name}.jsonl", found, encoder)
+    (out / "homes.json").write_text(json.dumps(homes, ensure_ascii=False), "utf-8")
     schema = answer_schema(packages.values())
     (out / "answer.schema.json").write_text(json.dumps(schema, ensure_ascii=False, indent=1) + "\n", "utf-8")
     described = {
@@ -94,8 +98,8 @@ def make_data(
         "held_out": "templates: recipes/home/split.py; names: a word whose CRC-32 is 0 modulo 8; the last of "
         f"Phrases.never and Phrases.past; noise: {', '.join(noise.HELD_OUT)}",
         "rows": sizes,
-        "kinds": dict(sorted(Counter(row.kind for row in train).items())),
-        "noises": dict(sorted(Counter(row.noise for row in train).items())),
+        "kinds": dict(sorted(Counter(one.row.kind for one in train).items())),
+        "noises": dict(sorted(Counter(one.row.noise for one in train).items())),
         "files": {str(file.relative_to(out)): _digest(file) for file in sorted(out.rglob("*")) if file.is_file()},
     }
     (out / "data.json").write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", "utf-8")
@@ -113,7 +117,66 @@ def _shares(languages: Sequence[str], count: int) -> dict[str, int]:
     return {one: round(count * (english if one == "en" else (1 - english) / others)) for one in languages}
 
 
-Homes = dict[tuple[str, str, int], tuple[int, dict[str, Any]]]
+@dataclass(frozen=True)
+class _Told:
+    """A row, the text of its home's names before it, and of a row of validation its home."""
+
+    row: Row
+    prefix: str
+    home: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Rows of a language."""
+
+    valid: dict[str, list[_Told]]
+    train: list[_Told]
+
+
+def _draw_language(language: str, rows: int, validation: int, seed: int) -> _Drawn:
+    """Validation and training rows of a language."""
+    forms = {  # file → whether templates and names are held out, and the noises
+        "seen": (False, False, noise.KINDS),
+        "names": (False, True, ()),
+        "templates": (True, False, ()),
+        "noise": (False, False, noise.HELD_OUT),
+    }
+    package, taken = load_package(language), set[str]()
+    readings, valid = _readings(package, language, seed), dict[str, list[_Told]]()
+    for name, (templates, names, noises) in forms.items():
+        source = Requests(
+            package,
+            language,
+            f"{seed} {name}",
+            held_templates=templates,
+            held_names=names,
+            homes=2 + validation // 3,
+            readings=readings,
+        )
+        found = draw(source, validation, taken, _any, noises=noises, share=1.0 if name == "noise" else 0.35)
+        valid[name] = [_told(row, source, judged=True) for row in found]
+    source = Requests(
+        package,
+        language,
+        f"{seed} train",
+        held_templates=False,
+        held_names=False,
+        homes=max(HOMES, rows // _PER_HOME),
+        readings=readings,
+    )
+    return _Drawn(valid, [_told(row, source) for row in draw(source, rows, taken, _any, most=_MOST_TIMES)])
+
+
+def _any(row: Row) -> bool:
+    return True
+
+
+def _told(row: Row, source: Requests, *, judged: bool = False) -> _Told:
+    if row.home < 0:
+        return _Told(row, "")
+    home = source.homes[row.home]
+    return _Told(row, home.names.prefix, home.described if judged else None)
 
 
 def _readings(package: Package, language: str, seed: int) -> Readings:
@@ -121,70 +184,64 @@ def _readings(package: Package, language: str, seed: int) -> Readings:
     return Readings(package, language, NameSource(sources(package), language, source, held_out=False), source)
 
 
-def _validation(
-    packages: Mapping[str, Package], readings: Mapping[str, Readings], count: int, seed: int
-) -> tuple[dict[str, list[tuple[str, Row]]], Homes, set[str]]:
-    """Rows by the name of their file, each with the name of its source; the homes that they need; all texts."""
-    forms = {
-        "seen": (False, False, noise.KINDS),
-        "names": (False, True, ()),
-        "templates": (True, False, ()),
-        "noise": (False, False, noise.HELD_OUT),
-    }
-    valid: dict[str, list[tuple[str, Row]]] = {name: [] for name in forms}
-    homes: Homes = {}
-    taken: set[str] = set()
-    for language, share in _shares(list(packages), count).items():
-        for name, (templates, names, noises) in forms.items():
-            source = Requests(
-                packages[language],
-                language,
-                f"{seed} {name}",
-                held_templates=templates,
-                held_names=names,
-                homes=2 + share // 3,
-                readings=readings[language],
-            )
-            drawn = draw(source, share, taken, _any, noises=noises, share=1.0 if name == "noise" else 0.35)
-            for row in drawn:
-                if row.home >= 0:
-                    homes.setdefault((language, name, row.home), (len(homes), source.homes[row.home].described))
-            valid[name] += [(name, row) for row in drawn]
-    return valid, homes, taken
+def _drawn(
+    languages: Sequence[str], rows: int, validation: int, seed: int, jobs: int, progress: Callable[[str], None]
+) -> list[_Drawn]:
+    """Rows of all languages, each drawn by itself."""
+    counts, judged = _shares(languages, rows), _shares(languages, validation)
+    found: dict[str, _Drawn] = {}
+    if jobs == 1:
+        for language in languages:
+            found[language] = _draw_language(language, counts[language], judged[language], seed)
+            progress(f"drew {len(found[language].train)} rows of {language}")
+        return list(found.values())
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        largest = sorted(languages, key=lambda language: -counts[language])
+        running = {pool.submit(_draw_language, one, counts[one], judged[one], seed): one for one in largest}
+        for done in as_completed(running):
+            found[running[done]] = done.result()
+            progress(f"drew {len(found[running[done]].train)} rows of {running[done]}")
+    return [found[language] for language in languages]
 
 
-def _any(row: Row) -> bool:
-    return True
+def _gathered(
+    drawn: Sequence[_Drawn], seed: int
+) -> tuple[dict[str, list[tuple[_Told, int]]], list[_Told], list[dict[str, Any]]]:
+    """Rows of validation with numbers of homes, rows of training whose texts no language judges; the homes."""
+    valid: dict[str, list[tuple[_Told, int]]] = {}
+    homes: dict[str, int] = {}
+    listed: list[dict[str, Any]] = []
+    texts: set[str] = set()
+    for one in drawn:
+        for name, rows in one.valid.items():
+            for told in rows:
+                if (said := tidied(told.row.text)) in texts:
+                    continue
+                texts.add(said)
+                if told.home is not None and (key := json.dumps(told.home)) not in homes:
+                    homes[key] = len(listed)
+                    listed.append(told.home)
+                number = -1 if told.home is None else homes[json.dumps(told.home)]
+                valid.setdefault(name, []).append((told, number))
+    train = [told for one in drawn for told in one.train if tidied(told.row.text) not in texts]
+    random.Random(f"{seed} order").shuffle(train)
+    return valid, train, listed
 
 
-def _training(
-    packages: Mapping[str, Package], readings: Mapping[str, Readings], count: int, seed: int, taken: set[str]
-) -> tuple[list[Row], dict[tuple[str, int], str]]:
-    rows: list[Row] = []
-    prefixes: dict[tuple[str, int], str] = {}
-    for language, share in _shares(list(packages), count).items():
-        source = Requests(
-            packages[language],
-            language,
-            f"{seed} train",
-            held_templates=False,
-            held_names=False,
-            homes=max(HOMES, share // _PER_HOME),
-            readings=readings[language],
-        )
-        rows += draw(source, share, set(taken), _any, most=_MOST_TIMES)
-        prefixes |= {(language, number): home.names.prefix for number, home in enumerate(source.homes)}
-    random.Random(f"{seed} order").shuffle(rows)
-    return rows, prefixes
-
-
-def _tokenizer(rows: Sequence[Row], prefixes: Prefixes, signs: str, vocabulary: int) -> Tokenizer:
+def _tokenizer(told: Sequence[_Told], signs: str, vocabulary: int) -> Tokenizer:
     """Of requests, answers and names; every letter that a language's package has counts some times more."""
-    sample = rows[:150_000]
+    rows = [one.row for one in told[:150_000]]
     alphabet = [" ".join(signs)] * _LETTER_TIMES
-    told = list(prefixes.values())[::8]
-    texts = [tidied(row.text) for row in sample]
-    return train_tokenizer([*alphabet, *told], texts, [row.json for row in sample], vocabulary, fewest=_FEWEST)
+    prefixes = list(dict.fromkeys(one.prefix for one in told))[::8]
+    texts = [tidied(row.text) for row in rows]
+    return train_tokenizer(
+        [*alphabet, *prefixes],
+        texts,
+        [row.json for row in rows],
+        vocabulary,
+        fewest=_FEWEST,
+        more_specials=[(HEARD, ROLE_HEARD)],
+    )
 
 
 class _Encoder:
@@ -192,7 +249,7 @@ class _Encoder:
 
     def __init__(self, plain: Tokenizer) -> None:
         self._encoder = FastEncoder(plain)
-        self.answer, self.end, self.pad = (special.id for special in plain.specials)
+        self.answer, self.end, self.pad, self.heard = (special.id for special in plain.specials)
         self._prefixes: dict[str, Tokens] = {"": np.zeros(0, np.uint16)}
 
     def encode(self, text: str) -> Tokens:
@@ -203,18 +260,19 @@ class _Encoder:
         """The tokens of a row, and where its answer begins."""
         if prefix not in self._prefixes:
             self._prefixes[prefix] = self.encode(prefix)
-        asked = self._prefixes[prefix], self.encode(tidied(row.text)), np.array([self.answer], np.uint16)
+        asked = [self._prefixes[prefix], self.encode(tidied(row.text))]
+        if row.hint is not None:
+            asked += [np.array([self.heard], np.uint16), self.encode(tidied(row.hint))]
+        asked.append(np.array([self.answer], np.uint16))
         tokens = np.concatenate([*asked, self.encode(row.json), np.array([self.end], np.uint16)])
         return tokens, sum(map(len, asked))
 
 
-def _write_training(
-    out: Path, rows: Sequence[Row], prefixes: Prefixes, encoder: _Encoder, seed: int
-) -> dict[str, dict[str, int]]:
+def _write_training(out: Path, rows: Sequence[_Told], encoder: _Encoder, seed: int) -> dict[str, dict[str, int]]:
     held: dict[str, list[tuple[Tokens, int]]] = {name: [] for name in SETS}
     left_out, running, count = 0, list[Tokens](), 0
-    for row in rows:
-        tokens, start = encoder.row(prefixes.get((row.language, row.home), ""), row)
+    for told in rows:
+        tokens, start = encoder.row(told.prefix, told.row)
         name = next((name for name, most in SETS.items() if len(tokens) <= most), None)
         if name is None:
             left_out += 1
@@ -241,18 +299,17 @@ def _write_rows(path: Path, rows: Sequence[tuple[Tokens, int]], pad: int) -> dic
     return {"rows": len(rows), "tokens": int(lengths.sum()), "width": table.shape[1]}
 
 
-def _write_validation(path: Path, rows: Sequence[tuple[str, Row]], homes: Homes, encoder: _Encoder) -> None:
+def _write_validation(path: Path, rows: Sequence[tuple[_Told, int]], encoder: _Encoder) -> None:
     """Rows short enough to be generated in batches; the names of a home stand before the request."""
-    from chimerac.runtime.names import names_of
-
     lines = []
-    for name, row in rows:
-        number, home = homes.get((row.language, name, row.home), (-1, {}))
-        prefix = names_of(home).prefix if home else ""
+    for told, number in rows:
+        row, prefix = told.row, told.prefix
         if len(encoder.row(prefix, row)[0]) > LONGEST_VALID:
             continue
         line = {"text": prefix + tidied(row.text), "json": row.json, "intent": row.intent}
-        line |= {"request": row.text} | {k: v for k, v in asdict(row).items() if k not in ("text", "json", "home")}
+        line |= {} if row.hint is None else {"heard": tidied(row.hint)}
+        line |= {"request": row.text}
+        line |= {key: value for key, value in asdict(row).items() if key not in ("text", "json", "home", "hint")}
         lines.append(json.dumps({**line, "home": number}, ensure_ascii=False) + "\n")
     random.Random(str(path.name)).shuffle(lines)
     path.write_text("".join(lines), "utf-8")
@@ -262,15 +319,16 @@ def _write_validation(path: Path, rows: Sequence[tuple[str, Row]], homes: Homes,
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the data.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--rows", default=420_000, show_default=True, help="Training rows.")
+@click.option("--jobs", default=1, show_default=True, help="Processes that draw rows.")
 @click.option("--languages", default=",".join(LANGUAGES), help="Languages of the package.  [default: 31]")
-def main(out: Path, seed: int, rows: int, languages: str) -> None:
+def main(out: Path, seed: int, rows: int, jobs: int, languages: str) -> None:
     """Make the training and validation data of a household model."""
     start = time.monotonic()
 
     def progress(message: str) -> None:
         print(f"{time.monotonic() - start:6.1f} s  {message}", flush=True)
 
-    described = make_data(out, languages=languages.split(","), rows=rows, seed=seed, progress=progress)
+    described = make_data(out, languages=languages.split(","), rows=rows, seed=seed, jobs=jobs, progress=progress)
     size = sum(file["bytes"] for file in described["files"].values())
     progress(f"wrote {out}: {size / 1e6:.1f} MB")
 

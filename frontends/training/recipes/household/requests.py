@@ -22,7 +22,8 @@ from chimerac.frontends.training.recipes.household.drawing import NO_DEVICE, OPE
 from chimerac.frontends.training.recipes.household.dwellings import Dwelling, NameSource, dwelling, sizes
 from chimerac.frontends.training.recipes.household.phrases import PHRASES, UNSPACED, WAKE
 from chimerac.frontends.training.recipes.household.readings import Readings
-from chimerac.frontends.training.recipes.household.talk import TALK
+from chimerac.frontends.training.recipes.household.talk import ABOUT, HELD_ABOUT, TALK, VAGUE
+from chimerac.runtime.reference.heard import hint
 from chimerac.runtime.reference.slots import of_request
 from chimerac.runtime.reference.tokenizer import Tokenizer
 
@@ -31,6 +32,7 @@ _KINDS: Final = {
     "command": 64, "never": 8, "past": 5, "talk": 8, "unknown": 4, "both": 6, "rather": 3, "hostile": 2,
 }  # fmt: skip
 _NOISY: Final = 0.4
+_NAMELESS: Final = 0.65  #: share of English talk that names nothing of the home
 _WORDS: Final = re.compile(r"[^\W\d_]+")
 _TRIES: Final = 8  #: draws of a command that is to be told apart from others, and to do something
 #: Intents that look something up, or do nothing: what is asked for is not done to anything.
@@ -63,6 +65,7 @@ class Row:
     Attributes:
         text: as it is said. json: what is to be answered. home: number of the home of its language, -1 for none.
         kind: one of _KINDS. noise: "" or a kind of noise. template: id of the template, of the first command of two.
+        hint: what is heard of the home's names; None without a home.
     """
 
     text: str
@@ -72,6 +75,7 @@ class Row:
     kind: str
     noise: str
     template: str
+    hint: str | None = None
 
     @property
     def intent(self) -> str:
@@ -109,8 +113,8 @@ class Requests:
         self._drawer = Drawer(package, language, names, self._random)
         self.homes = [dwelling(names, self._random, sizes(self._random)) for _ in range(homes)]
         self._names = names
-        self._talk = Drawer(negatives.out_of_domain(), language, names, self._random)
-        self._talks = negatives.out_of_domain().templates
+        self._talk = Drawer(negatives.out_of_domain(VAGUE), language, names, self._random)
+        self._talks = negatives.out_of_domain(VAGUE).templates
 
     def row(self, noises: Sequence[str] = noise.KINDS, share: float = _NOISY) -> Row | None:
         """One row, with one of some kinds of noise in a share of them; None where nothing fitted."""
@@ -126,7 +130,9 @@ class Requests:
             chosen = ""
         text = noise.noisy(made.text, chosen, self.language, source, behind=not made.free) if chosen else made.text
         row = Row(text, made.json, self.language, number, kind, chosen, made.template)
-        return row if is_copied(row, home) else None
+        if not is_copied(row, home):
+            return None
+        return row if number < 0 else replace(row, hint=hint(tidied(text).encode(), home.lists).decode())
 
     def _command(self, home: Dwelling, *, deed: bool = False, joined: bool = False) -> Command | None:
         """A command that no other template means something else by.
@@ -196,11 +202,16 @@ class Requests:
 
     def _talked(self, home: Dwelling) -> Command | None:
         source = self._random
-        if self.language == "en":
+        if self.language == "en" and source.random() < _NAMELESS:
             found = self._talk.command(source.choice(self._talks), Dwelling((), ()))
             return found and Command(found.text, REFUSED, {}, "talk")
         names = [one.name for one in home.things] + [name for name, _ in home.areas]
         chosen = source.random()
+        if self.language == "en":
+            name = source.choice(names) if names and chosen < 0.7 else self._topic()
+            about = ABOUT[-HELD_ABOUT:] if self._held else ABOUT[:-HELD_ABOUT]
+            name = name.lower() if source.random() < 0.6 else name
+            return Command(source.choice(about).format(name), REFUSED, {}, "talk")
         if chosen < 0.35 and not self._held:
             return Command(source.choice(CHAT[self.language]), REFUSED, {}, "talk")
         name = source.choice(names) if names and chosen < 0.55 else self._topic()

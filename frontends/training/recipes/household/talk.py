@@ -9,6 +9,63 @@ from __future__ import annotations
 
 from typing import Final
 
+#: English templates of what is said to a home and names no action that there is, with the lists of ``recipes/home/negatives``.
+VAGUE: Final = tuple(
+    """
+(make|get) it (a bit|a little|much|) (warmer|cooler|colder|hotter|brighter|darker|quieter|louder|nicer|cozier) [in here]
+(it's|it is) (too|really|very|a bit|so) (cold|hot|warm|dark|bright|loud|quiet|stuffy) [in here|in this room|today]
+i (am|feel) (cold|hot|freezing|sweating)
+turn (on|off) everything
+turn everything (on|off) [in the house]
+(switch|shut) (off|down) everything
+(do|fix|change|start|stop|open|close|set) (it|that|this|something|them|those)
+(turn|switch|put) (it|that|them) (on|off)
+set (it|that) to {number} [degrees|percent]
+(a bit|a little) (more|less)
+(the same|again|once more|do it again|undo that|undo)
+what should i do [now]
+(i'm|i am|we're) (leaving|home|going out|going to bed|back)
+(good bye|bye|see you|see you {day})
+(the movie|dinner|the party|school) (starts|begins) [at {time}]
+(prepare|get ready) for (the night|the party|dinner|a movie)
+(save|use less) (energy|power|water)
+(is|are) (everything|all) (okay|alright|fine|in order) [at home]
+(anything|something) (wrong|new|going on) [at home]
+(who|someone) is at the door
+(somebody|someone|who) (left|forgot) (it|that|this) (open|on)
+(the door|the window|the power|the internet) (is|seems) (stuck|broken|gone|jammed)
+(alarm|wake up) at {time} [{day}]
+(set|make|create) (a|an|the) (reminder|appointment|event|note) [for {time}] [{day}]
+remind me [about {noun}|at {time}|to {verb}] [{day}]
+(call|text|ring) (mom|dad|{person}|the police|an ambulance|the office)
+(order|buy|get) (a|some|more) ({goods}|{food}|{noun}s)
+(find|where is|where are) my (keys|phone|glasses|wallet|{animal})
+show (something|anything) [else|nice|good]
+(read|tell) (me|us) (a|the) (book|story|news|{noun})
+({adjective} {noun}|{noun} {noun}|{noun})
+({noun} {verb} {noun}|{adjective} {verb})
+(uh|um|test|testing|one two three|okay|yes|no|maybe|what|huh|wow|great)
+""".strip().split("\n")
+)
+#: English sentences about a thing that ask for nothing; the last HELD_ABOUT are held out for validation.
+ABOUT: Final = tuple(
+    """
+the {} is broken / the {} does not work / the {} is too loud / I bought a new {} / I like the {} / I love the {} / I hate the {}
+where is the {} / where did I put the {} / how does the {} work / how old is the {} / how much was the {} / what color is the {}
+who broke the {} / who used the {} / who left the {} on / clean the {} / fix the {} / move the {} / paint the {} / buy a {}
+tell me about the {} / tell me a story about the {} / write a poem about the {} / what do you think of the {} / is the {} expensive
+the {} was expensive / the {} looks nice / the {} needs a new battery / we need a {} / my sister has a {} too / sell the {}
+the {} makes a strange noise / why is the {} so slow / why is it called {} / can you see the {} / do we have a {} / throw away the {}
+I dreamt of the {} / my mother was in the {} / there is a cat in the {} / we had dinner in the {} / let us meet in the {}
+someone is in the {} / the {} is dirty / the {} is my favorite / {} is a funny name / {} and so on / the {} again / about the {}
+a picture of the {} / draw the {} / call the {} / email the {} / the {} is from my uncle / I will clean the {} tomorrow
+order a {} / who made the {} / when did we buy the {} / I was told that the {} is new / the {} stopped working yesterday
+""".replace("\n", " / ")
+    .strip(" /")
+    .split(" / ")
+)
+HELD_ABOUT: Final = 6
+
 _TABLE: Final = """
 ar | كم عمر {} / احك لي عن {} / اكتب قصيدة عن {} / أنا أحب {} / كم سعر {} / من هو {} / ترجم {} إلى الإنجليزية / {} معطل منذ أمس / كيف يعمل {} / اشتريت {} جديدا / ما رأيك في {} / ما هي عاصمة {}
 bg | на колко години е {} / разкажи ми за {} / напиши стихотворение за {} / харесвам {} / колко струва {} / кой е {} / преведи {} на английски / {} се развали вчера / как работи {} / купих нов {} / какво мислиш за {} / коя е столицата на {}
