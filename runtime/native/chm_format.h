@@ -59,6 +59,7 @@
 #define CHM_ROLE_PAD "pad"
 #define CHM_ROLE_RESERVED "reserved"
 #define CHM_ROLE_ANSWER "answer"
+#define CHM_ROLE_HEARD "heard"
 
 /* X(name, text): what a tokenizer may cut text by, and what it may do with text before and after */
 #define CHM_PATTERNS(X) \

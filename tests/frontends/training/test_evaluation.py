@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +88,12 @@ def test_answers_are_compared_as_values(model: ChimeraModel, tmp_path: Path, mon
     assert found["intents"] == {"x": {"rows": 2, "exact": 0.5}, "y": {"rows": 2, "exact": 0.5}}
     assert [row["text"] for row in found["wrong"]] == ["b", "d"]
     assert exact_matches(model, file, CODEC, 64, CPU, most=2)["rows"] == 2
+
+
+def test_a_prompt_says_what_is_heard() -> None:
+    row = {"text": "ab", "heard": "c"}
+    codec = replace(CODEC, encode=lambda text: list(text.encode()), answer=300, heard=301)
+    assert codec.prompt(row) == [97, 98, 301, 99, 300]
+    assert codec.prompt({"text": "ab"}) == [97, 98, 300]
+    assert replace(codec, heard=None).prompt(row) == [97, 98, 300]
+    assert replace(codec, answer=None).prompt(row) == [97, 98, 301, 99]

@@ -75,12 +75,12 @@ def make_tokens() -> tuple[bytes, ...]:
 
 
 def make_tokenizer() -> Tokenizer:
-    """The tokens, two that end a text, one to begin it, a hole."""
+    """The tokens, two that end a text, one to begin it, a hole, one before what is heard."""
     tokens = make_tokens()
     first = len(tokens)
-    roles = (("<end>", "end"), ("<begin>", "begin"), ("<stop>", "end"), ("<pad>", "pad"))
+    roles = (("<end>", "end"), ("<begin>", "begin"), ("<stop>", "end"), ("<pad>", "pad"), ("<heard>", "heard"))
     specials = tuple(Special(name, first + i, role) for i, (name, role) in enumerate(roles))
-    return Tokenizer((*tokens, *[b""] * 5), specials)
+    return Tokenizer((*tokens, *[b""] * 6), specials)
 
 
 @dataclass(frozen=True)

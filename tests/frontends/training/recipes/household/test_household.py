@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -253,29 +254,41 @@ def test_the_files(tmp_path: Path, packages: dict[str, Package]) -> None:
     assert tokenizer.rules == ("nfc", "tidy")
     for sign in letters(packages.values()):
         assert tokenizer.decode(tokenizer.encode(f"a{sign}b")) == tidied(f"a{sign}b")
-    answer, end, pad = (special.id for special in tokenizer.specials)
-    texts = set()
+    answer, end, pad, heard = (special.id for special in tokenizer.specials)
+    texts, hints = set(), 0
     for name in ("short", "middle", "long"):
         with np.load(tmp_path / name / "sft.npz") as rows:
             for tokens, start, length in zip(rows["tokens"], rows["loss_start"], rows["length"], strict=True):
                 assert tokens[start - 1] == answer
                 assert tokens[length - 1] == end
                 assert (tokens[length:] == pad).all()
-                asked = tokenizer.decode(tokens[: start - 1].tolist())
+                hinted = np.flatnonzero(tokens == heard)
+                prompt = tokens[: hinted[0] if len(hinted) else start - 1]
+                asked = tokenizer.decode(prompt.tolist())
+                assert (";|" in asked) == bool(len(hinted))
+                hints += len(hinted)
                 texts.add(asked[asked.rfind(";|") + 2 * (";|" in asked) :])
                 json.loads(tokenizer.decode(tokens[start : length - 1].tolist()))
     homes: list[Any] = json.loads((tmp_path / "homes.json").read_text("utf-8"))
     held = {language: held_out_templates(package.templates, 0) for language, package in packages.items()}
+    heard_well = names = 0
     for name in ("seen", "names", "templates", "noise"):
         rows_of = [json.loads(line) for line in (tmp_path / f"valid_{name}.jsonl").read_text("utf-8").splitlines()]
         assert len(rows_of) > 20
         for row in rows_of:
             prefix = names_of(homes[row["home"]]).prefix if row["home"] >= 0 else ""
             assert row["text"] == prefix + tidied(row["request"])
+            assert ("heard" in row) == (row["home"] >= 0)
+            own = {one["name"] for one in homes[row["home"]]["entities"]} if row["home"] >= 0 else set()
+            named = own.intersection(re.findall(r'"name":"([^"]+)"', row["json"]))
+            heard_well += sum(value in row["heard"] for value in named)
+            names += len(named)
             assert tidied(row["request"]) not in texts
             assert row["noise"] in ("", *(noise.HELD_OUT if name == "noise" else noise.KINDS))
             if row["template"] != "talk":
                 assert (row["template"] in held[row["language"]]) == (name == "templates")
             if name == "names" and row["home"] >= 0:
                 assert all(is_held_out(one["name"]) for one in homes[row["home"]]["entities"])
-    assert described["rows"]["short"]["rows"] > 300
+    assert heard_well >= 0.8 * names > 0
+    assert hints > 100
+    assert described["rows"]["short"]["rows"] > 200
