@@ -64,7 +64,7 @@ def session(native_or_node: Path) -> Iterator[Session]:
         yield opened
 
 
-def _answer(session: Session, prompt: Any, **options: Any) -> tuple[str, int]:
+def _answer(session: Session, prompt: Any, **options: Any) -> tuple[str, str]:
     made = session.generate(prompt, grammar=ANSWERS, max_tokens=90, temperature=3.0, seed=5, **options)
     return "".join(map(str, made)), session.state_hash()
 
