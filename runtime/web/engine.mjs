@@ -13,7 +13,7 @@ import { selfTest } from "./self-test.mjs";
 import { speculationOf } from "./speculation.mjs";
 import { StopTexts } from "./stops.mjs";
 import { nextTask, pauses, Slices } from "./slices.mjs";
-import { encodeInParts, encodeText } from "./texts.mjs";
+import { encodeInParts, encodeText, hintOf } from "./texts.mjs";
 import { useValve } from "./valve.mjs";
 
 const MAX_TOKENS = 256; // where neither the caller nor the bundle says how many
@@ -120,19 +120,6 @@ export class Engine {
     }
   }
 
-  /** Tokens that say which names of the grammar's lists its request says. */
-  #hint() {
-    const module = this.#live();
-    const room = 1 << 15;
-    const pointer = module.allocate(4 * room);
-    try {
-      module.call("chm_session_hint", this.#session, pointer, room, this.#scratch);
-      return new Int32Array(module.bytes(pointer, 4 * module.number(this.#scratch)).slice().buffer);
-    } finally {
-      module.release(pointer, 4 * room);
-    }
-  }
-
   /** Tokens of a prompt: with the begin token before a text that starts a sequence, and the answer token after it. */
   async #promptTokens(text, atStart, signal) {
     const module = this.#live();
@@ -141,7 +128,7 @@ export class Engine {
     const tokens = await encodeInParts(() => this.#live(), this.#bundle, this.#scratch, text, { begins: atStart, signal });
     if (!tokens.length && atStart && begin < 0) throw errorOf("CHM420", "the prompt is empty");
     const one = (token) => (token < 0 ? [] : [token]);
-    return Int32Array.from([...one(begin), ...tokens, ...(special("heard") < 0 ? [] : this.#hint()), ...one(answer)]);
+    return Int32Array.from([...one(begin), ...tokens, ...(special("heard") < 0 ? [] : hintOf(module, this.#session, this.#scratch)), ...one(answer)]);
   }
 
   /**

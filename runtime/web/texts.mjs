@@ -51,3 +51,16 @@ export async function encodeInParts(live, bundle, scratch, bytes, { begins, sign
     module.release(source, bytes.length);
   }
 }
+
+const HINT_TOKENS = 1 << 15;
+
+/** Tokens that say which names of the grammar's lists its request says. */
+export function hintOf(module, session, scratch) {
+  const pointer = module.allocate(4 * HINT_TOKENS);
+  try {
+    module.call("chm_session_hint", session, pointer, HINT_TOKENS, scratch);
+    return new Int32Array(module.bytes(pointer, 4 * module.number(scratch)).slice().buffer);
+  } finally {
+    module.release(pointer, 4 * HINT_TOKENS);
+  }
+}
