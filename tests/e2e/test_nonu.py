@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ SIZES: dict[str, Any] = {
     "vocab_size": 256,
     "embedding_dim": 20,
     "intermediate_size": 320,
-    "max_position": 96,
+    "max_position": 128,
 }
 CONFIG = {"model_type": "nonu", "name": "small", **SIZES}
 
@@ -63,6 +64,24 @@ def test_a_config_on_every_target(options: dict[str, Any], tmp_path: Path) -> No
     found = [logits_of(folder, b"turn off the lights") for folder in sorted((tmp_path / "dist").iterdir())]
     assert len(found) == len(TARGETS)
     assert all(other.tobytes() == found[0].tobytes() for other in found)
+
+
+def test_answers_follow_the_grammar_of_the_config(tmp_path: Path) -> None:
+    """Random weights, so that only the grammar can make objects of known names."""
+    name = {"type": "string", "x-copy": "names"}
+    schema = {"type": "object", "properties": {"name": name}, "required": ["name"], "additionalProperties": False}
+    (tmp_path / "a.json").write_text(json.dumps(schema))
+    path = tmp_path / "small.chimera"
+    path.write_text(
+        json.dumps({**CONFIG, "grammar": {"schema": "a.json", "schema_whitespace": 0, "default": "schema"}})
+    )
+    build(path, targets=TARGETS[:1], out=tmp_path / "dist")
+    (bundle,) = (tmp_path / "dist").iterdir()
+    with chimerac.load(bundle) as session:
+        session.set_names({"entities": [{"name": "Lamp"}, {"name": "Fan"}]})
+        answers = ["".join(map(str, session.generate(text, max_tokens=80))) for text in ("lamp on", "Fan!", "hello")]
+    assert [json.loads(answer)["name"] for answer in answers[:2]] == ["Lamp", "Fan"]
+    assert json.loads(answers[2])["name"] in ("Lamp", "Fan")
 
 
 @pytest.mark.parametrize(
@@ -171,6 +190,8 @@ def test_the_household_example_is_as_large_as_home_and_its_plan_runs(tmp_path: P
     config, data, plan = EXAMPLES / "household_nonu.chimera", tmp_path / "data", tmp_path / "plan.json"
     shape = read_description(config).description.shape
     assert shape.matrix_params == pytest.approx(22e6, rel=0.01)
+    config = Path(shutil.copy(config, tmp_path))
+    (tmp_path / "household.schema.json").write_text(json.dumps({"type": "object"}))
     made = json.loads((EXAMPLES / "household_nonu_training.json").read_text())
     for phase in made["phases"]:
         phase.update(batch=4, micro_tokens=256, warmup_steps=1)
@@ -184,7 +205,7 @@ def test_the_household_example_is_as_large_as_home_and_its_plan_runs(tmp_path: P
         starts, lengths = np.full(12, 20, np.int32), np.full(12, 60, np.int32)
         np.savez(data / folder / "sft.npz", tokens=rows, loss_start=starts, length=lengths)
     random.integers(0, 256, 4096).astype(np.uint16).tofile(data / "pretrain.bin")
-    small = ("hidden_size=48", "num_layers=2", "num_heads=2", "total_params=60000", "vocab_size=256")
+    small = ("hidden_size=48", "num_layers=2", "num_heads=2", "intermediate_size=120", "vocab_size=256")
     train(str(config), data=data, out=tmp_path / "run", plan=plan, overrides=small, steps=2, tell=print)
     names = [json.loads(line)["phase"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert set(names) == {"pretrain", "short", "all"}

@@ -12,6 +12,7 @@ import numpy as np
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.model import ReferenceSession, Remark
 from chimerac.frontends.config.document import Document
+from chimerac.frontends.families.grammars import refused
 from chimerac.frontends.families.n4.keys import N4Keys, TrainingKeys
 from chimerac.frontends.families.n4.shape import QUANTIZATION, Counter, N4Config, contradictions
 from chimerac.frontends.families.phases import Phase, Precision, Schedule, Training
@@ -57,6 +58,8 @@ class N4Family:
             f"{shape.layers} layers of N4, {shape.hidden_size} channels",
             quantization=((QUANTIZATION.block_size, QUANTIZATION.group_size),) if ternary else (),
             training=partial(training_of, keys.training, keys.seed),
+            grammars=partial(keys.grammar.request, reading.place),
+            refusal=refused(keys.grammar.refusal),
             remarks=partial(remarks_of, keys),
             place=reading.place,
         )

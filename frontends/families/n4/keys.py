@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chimerac.frontends.config.fields import key
+from chimerac.frontends.families.grammars import GrammarKeys
 
 
 def _size(doc: str, maximum: int, **details: Any) -> Any:
@@ -58,5 +59,6 @@ class N4Keys:
         default="none",
         choices=("none", "ternary"),
     )
+    grammar: GrammarKeys = key("What answers of its bundles follow.", factory=GrammarKeys)
     training: TrainingKeys | None = key("How it is trained; without it, the usual short phases.", default=None)
     seed: int = key("Of random weights, and of the order of the data.", default=0, minimum=0)

@@ -14,6 +14,7 @@ from chimerac.compiler.errors import UserError
 from chimerac.compiler.model import ReferenceSession
 from chimerac.frontends.config.document import Document
 from chimerac.frontends.families.drawing import generator_of, normal_parts, uniform_parts
+from chimerac.frontends.families.grammars import refused
 from chimerac.frontends.families.nonu.claims import remarks_of
 from chimerac.frontends.families.nonu.keys import NonuKeys
 from chimerac.frontends.families.nonu.shape import BLOCK as ACTIVATIONS
@@ -50,6 +51,8 @@ class NonuFamily:
             quantization=()
             if shape.weights == "f32" and not (shape.predictor_rank or shape.predictor_exact)
             else (QUANTIZATION,),
+            grammars=partial(reading.keys.grammar.request, reading.place),
+            refusal=refused(reading.keys.grammar.refusal),
             remarks=partial(remarks_of, shape),
             place=reading.place,
         )

@@ -1,11 +1,14 @@
 """The keys of a config with ``model_type: "nonu"``."""
 
+# ruff: noqa: RUF009  (key() makes a dataclasses.field)
+
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from typing import Any
 
 from chimerac.frontends.config.fields import key
+from chimerac.frontends.families.grammars import GrammarKeys
 from chimerac.frontends.families.nonu.shape import CHOICES, NONU, OPEN, NonuConfig
 
 
@@ -43,6 +46,7 @@ class NonuKeys:
     initial_open: float = key("Share of the neurons that are open at first.", default=OPEN, above=0)
     predictor_rank: int = key("Rank of the guess of open neurons; 0: none.", default=0, minimum=0, maximum=1 << 16)
     predictor_exact: bool = key("Rows that a bound shuts are not read.", default=False)
+    grammar: GrammarKeys = key("What answers of its bundles follow.", factory=GrammarKeys)
     seed: int = key("Of random weights.", default=0, minimum=0)
 
     def numbers(self) -> dict[str, Any]:
