@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,8 +122,13 @@ def _diagnosed(found: Diagnostics) -> Iterator[str]:
 
 def _stats(found: Speculation, tokens: int) -> str:
     by = "".join(f", {right} of {guessed} by {name}" for name, (guessed, right) in found.sources.items())
-    passes = f"{found.passes} passes, {found.rollbacks} of them with guesses that were wrong"
-    return f"{tokens} tokens: {found.accepted} of {found.proposed} guesses taken{by}; {passes}"
+    passes = f"{found.passes} passes, {found.rollbacks} of them with guesses that were wrong{_counts(found.wrong)}"
+    rejected = f"; spans not guessed from{_counts(found.rejected)}" if found.rejected else ""
+    return f"{tokens} tokens: {found.accepted} of {found.proposed} guesses taken{by}; {passes}{rejected}"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ": " + ", ".join(f"{count} {name}" for name, count in counts.items()) if counts else ""
 
 
 def _converse(conversation: Conversation, bundle: Path) -> None:

@@ -19,6 +19,7 @@ _CORE = (
     "chm_bank_find.c",
     "chm_bundle.c",
     "chm_call.c",
+    "chm_certificate.c",
     "chm_container.c",
     "chm_cpu.c",
     "chm_crc32.c",

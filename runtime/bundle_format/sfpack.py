@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from chimerac.runtime.bundle_format.container import (
     read_container,
     write_container,
 )
-from chimerac.runtime.bundle_format.span_hashes import Words, context_hash, xxh64
+from chimerac.runtime.bundle_format.span_hashes import Words, context_hash, majority, token_words, xxh64
 from chimerac.runtime.errors import BundleError
 
 RECORD: Final = np.dtype(
@@ -42,11 +43,24 @@ RECORD: Final = np.dtype(
         ("accepts", "<u4"),
         ("last_used_epoch", "<u4"),
         ("corrections", "<u4"),
-        ("reserved", "<u8"),
+        ("certificate", "<u8"),
     ]
 )  #: of a span; 64 bytes
 DERIVED: Final = 0xFFFFFFFF  #: as ``sem_row``: the semantic row is made of the tokens
 ALL_MODES: Final = 0x1FF
+CERTIFICATE: Final = np.dtype(
+    [
+        ("span_id", "<u4"),
+        ("semantic_delta", "<u8", (128,)),
+        ("grammar_delta", "u1", (16,)),
+        ("entity_delta", "u1", (64,)),
+        ("debt_delta", "i1", (8,)),
+        ("boundary_logprob", "<i2"),
+        ("interior_risk", "u1"),
+    ]
+)  #: what a span claims; 1,119 bytes
+REPLAYED: Final = (0, 0, 0xFF, 1, 0xFF, 0xFF, 0xFF, 0xFF, *[0] * 8)  #: as ``grammar_delta``: run its tokens to know
+_AT_A_TIME: Final = 1 << 15  #: tokens whose words are in memory
 TABLES: Final = 16  #: of the index of keys, each by 16 bits of them
 
 
@@ -73,6 +87,39 @@ class Bank:
         record = self.records[span]
         start = int(record["tok_off"])
         return tuple(self.pool[start : start + int(record["n_tok"])].tolist())
+
+
+# ---- certificates ---------------------------------------------------------------------------------------------------
+
+
+def certificates(bank: Bank, spans: NDArray[np.int64]) -> NDArray[Any]:
+    """CERTIFICATE[m] of spans of the bank; those with as many tokens should stand together."""
+    found = np.zeros(len(spans), CERTIFICATE)
+    records = bank.records[spans]
+    found["span_id"] = spans
+    found["grammar_delta"] = REPLAYED
+    for name in ("boundary_logprob", "interior_risk"):
+        found[name] = records[name]
+    lengths = records["n_tok"].astype(np.int64)
+    for length in np.unique(lengths):
+        alike = np.flatnonzero(lengths == length)
+        places = records["tok_off"][alike].astype(np.int64)[:, None] + np.arange(length)
+        words = token_words(bank.pool[places].reshape(-1), 128).reshape(len(alike), int(length), 128)
+        found["semantic_delta"][alike] = majority(words)
+    return found
+
+
+def digests(bank: Bank) -> Words:
+    """uint64[n]: the first 8 bytes of the SHA-256 of each span's certificate, 1 in place of 0."""
+    lengths = bank.records["n_tok"].astype(np.int64)
+    order = np.argsort(lengths, kind="stable")
+    found = np.zeros(len(lengths), np.uint64)
+    parts = np.cumsum(lengths[order]) // _AT_A_TIME
+    for part in np.split(order, np.flatnonzero(np.diff(parts)) + 1):
+        for span, certificate in zip(part, certificates(bank, part), strict=True):
+            value = int.from_bytes(hashlib.sha256(certificate.tobytes()).digest()[:8], "little")
+            found[span] = value or 1
+    return found
 
 
 # ---- making ----------------------------------------------------------------------------------------------------------
@@ -123,7 +170,9 @@ def make_bank(spans: Spans, tokenizer_sha256: str) -> Bank:
     following = np.stack([records["ctx2"][ids], ids.astype(np.uint32)], axis=1)
     following = following[np.lexsort((following[:, 1], following[:, 0]))]
     pool = np.array([token for one in tokens for token in one], np.uint32)
-    return Bank(records, pool, following.astype(np.uint32), spans.keys[order], tokenizer_sha256)
+    bank = Bank(records, pool, following.astype(np.uint32), spans.keys[order], tokenizer_sha256)
+    records["certificate"] = digests(bank)
+    return bank
 
 
 def _index(keys: Words) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
@@ -221,6 +270,9 @@ def _wrong_contents(bank: Bank, container: Container) -> str | None:
     wide = bank.following[:, 0].astype(np.uint64) << np.uint64(32) | bank.following[:, 1]
     if (bank.following[:, 1] >= n).any() or (wide[1:] <= wide[:-1]).any():
         return "what follows what is not in order"
+    given = records["certificate"]
+    if given.any() and ((given != 0) & (given != digests(bank))).any():
+        return "a certificate is not that of its span"
     if n <= c.SPAN_SCAN:
         return None
     firsts, ids = container.array("spans.dir").reshape(TABLES, 65537), container.array("spans.ids")

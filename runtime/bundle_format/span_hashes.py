@@ -49,6 +49,30 @@ def words_of(votes: NDArray[Any], ties: Words) -> Words:
     return words
 
 
+def majority(words: Words) -> Words:
+    """The bits that most of words [n, k, w] have → [n, w]; those of the first one where as many have them as not."""
+    count = words.shape[1]
+    places = count.bit_length()
+    planes = [np.zeros((len(words), words.shape[2]), np.uint64) for _ in range(places)]  # of a counter of each bit
+    for i in range(count):
+        carry = words[:, i]
+        for plane in planes:
+            both = plane & carry
+            plane ^= carry
+            carry = both
+    half = _reached(planes, (count + 1) // 2)
+    return half if count % 2 else _reached(planes, count // 2 + 1) | (half & words[:, 0])
+
+
+def _reached(planes: Sequence[Words], least: int) -> Words:
+    """Where counters are no less: where they and the rest to a power of two have a carry."""
+    rest = (1 << len(planes)) - least
+    carry = np.zeros_like(planes[0])
+    for i, plane in enumerate(planes):
+        carry = (plane | carry) if rest >> i & 1 else (plane & carry)
+    return carry
+
+
 def context_key(tokens: Sequence[int]) -> Words:
     """uint64[4]: the key of a place after some tokens, of which the last eight count; there is at least one."""
     words = token_words(np.array(tokens[-KEY_TOKENS:]))

@@ -239,6 +239,15 @@ enum {
 };
 #define CHM_COUNTERS 18
 CHM_API int32_t chm_session_counters(chm_session *session, uint64_t *counters, size_t count);
+/* The passes of them of which not all guesses were taken, by who made the first one in the place where that was found, in the
+ * order of the counters; where none was in that place it was nobody. */
+#define CHM_ROLLBACKS ((CHM_COUNTERS - 4) / 2)
+CHM_API int32_t chm_session_rollbacks(chm_session *session, uint64_t *rollbacks, size_t count);
+/* Spans of the bank that were not guessed from when it was their turn, since then: their certificate is not that of their tokens; or
+ * they go on otherwise too often for the level of the valve; or a grammar forbids them from their first token on. */
+enum { CHM_REJECTED_DAMAGED, CHM_REJECTED_RISK, CHM_REJECTED_GRAMMAR };
+#define CHM_REJECTED 3
+CHM_API int32_t chm_session_rejected(chm_session *session, uint64_t *spans, size_t count);
 /* What passes of 1 to count nodes, 20 at most, take as far as this session knows, in passes of one: it measures them as it
  * goes, and guesses what was not measured yet. */
 CHM_API int32_t chm_session_costs(chm_session *session, float *costs, size_t count);
@@ -260,6 +269,10 @@ CHM_POSIX_API int32_t chm_bank_open_file(chm_bundle *bundle, const char *path, u
 CHM_API int32_t chm_bank_close(chm_bank *bank);
 /* Its spans. */
 CHM_API int32_t chm_bank_count(const chm_bank *bank);
+/* The certificate of a span, docs/sfpack.md, made of its record and its tokens. count: CHM_CERTIFICATE_BYTES. CHM_ERROR_SPANS: the
+ * record keeps the digest of another one, or is out of range. */
+#define CHM_CERTIFICATE_BYTES 1119
+CHM_POSIX_API int32_t chm_bank_certificate(const chm_bank *bank, int32_t span, uint8_t *bytes, size_t count);
 /* Guess from a bank of the same bundle too, until the session is closed or told another one; NULL: from none. */
 CHM_API int32_t chm_session_set_bank(chm_session *session, chm_bank *bank);
 

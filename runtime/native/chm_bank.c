@@ -2,7 +2,6 @@
  * is checked then: a bank can make a text slower, never another. */
 #include "chm_spans.h"
 
-#define RECORD 64u
 #define TABLES 16u
 #define STARTS 65537u
 #define TOMBSTONE 8u /* of the flags */
@@ -10,7 +9,7 @@
 static int32_t invalid(const char *why) { return chm_fail(CHM_ERROR_SPANS, "spans: %s", why); }
 
 chm_span chm_bank_span(const chm_bank *bank, uint32_t span) {
-  const uint8_t *record = bank->records + (size_t)span * RECORD;
+  const uint8_t *record = bank->records + (size_t)span * CHM_SPAN_RECORD;
   chm_span found = {.count = record[4], .risk = record[30]};
   int16_t boundary;
   memcpy(&found.at, record, 4);
@@ -67,12 +66,12 @@ static int32_t find_sections(chm_bank *bank, const chm_container *container) {
                   *starts = chm_container_find(container, "spans.dir"), *ids = chm_container_find(container, "spans.ids");
   if (!container->tokenizer) return invalid("they do not tell their tokenizer");
   if (!same_tokenizer(container, &bank->bundle->tokenizer)) return invalid("they are of another tokenizer");
-  uint64_t count = records ? records->bytes / RECORD : 0;
+  uint64_t count = records ? records->bytes / CHM_SPAN_RECORD : 0;
   bool indexed = count > CHM_SPAN_SCAN;
   if (count > CHM_MAX_SPANS)
     return chm_fail(CHM_ERROR_SPANS, "spans: %u are over the limit of %u", count, (uint64_t)CHM_MAX_SPANS);
   if (!records || !tokens || !following || !keys || (indexed && (!starts || !ids))) return invalid("a section is missing");
-  if (!count || records->bytes % RECORD || records->element_bytes != 1 || tokens->element_bytes != 1 ||
+  if (!count || records->bytes % CHM_SPAN_RECORD || records->element_bytes != 1 || tokens->element_bytes != 1 ||
       tokens->bytes % 3 || tokens->bytes / 3 > UINT32_MAX || following->element_bytes != 4 || following->bytes % 8 ||
       following->bytes / 8 > UINT32_MAX || keys->element_bytes != 1 || keys->bytes != count * 32)
     return invalid("a section has the wrong size");
@@ -117,10 +116,15 @@ int32_t chm_bank_open(chm_bundle *bundle, const void *data, size_t bytes, uint32
   if (!bank) return CHM_ERROR_MEMORY;
   *bank = (chm_bank){.allocator = *allocator, .bundle = bundle};
   int32_t status = chm_model.speculation->read_bank(bank, data, bytes, flags);
+  if (!status) {
+    bank->seen = chm_allocate(allocator, chm_bank_seen_bytes(bank));
+    status = bank->seen ? CHM_OK : CHM_ERROR_MEMORY;
+  }
   if (status) {
     chm_release(allocator, bank, sizeof *bank);
     return status;
   }
+  memset(bank->seen, 0, (size_t)chm_bank_seen_bytes(bank));
   __atomic_fetch_add(&bundle->sessions, 1, __ATOMIC_ACQ_REL);
   *bank_out = bank;
   return CHM_OK;
@@ -132,6 +136,7 @@ int32_t chm_bank_close(chm_bank *bank) {
   chm_allocator allocator = bank->allocator;
   if (bank->unmap) bank->unmap(bank->mapping, bank->mapping_bytes);
   __atomic_fetch_sub(&bank->bundle->sessions, 1, __ATOMIC_ACQ_REL);
+  chm_release(&allocator, bank->seen, chm_bank_seen_bytes(bank));
   chm_release(&allocator, bank, sizeof *bank);
   return CHM_OK;
 }

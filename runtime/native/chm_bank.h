@@ -19,6 +19,7 @@ struct chm_bank {
   const uint64_t *keys;      /* [count][4] */
   const uint32_t *starts;    /* [16][65537] where spans begin in ids; NULL: keys are compared one by one */
   const uint32_t *ids;       /* [16][count] */
+  uint32_t *seen;            /* [chm_bank_seen_bytes] a bit of each span whose certificate was compared; or NULL */
   const void *mapping;       /* owned; NULL of memory of the caller */
   size_t mapping_bytes;
   void (*unmap)(const void *start, size_t bytes);
@@ -41,6 +42,9 @@ typedef struct chm_candidate {
 
 /* ---- chm_bank.c ---- */
 
+#define CHM_SPAN_RECORD 64u /* bytes */
+static inline uint64_t chm_bank_seen_bytes(const chm_bank *bank) { return ((uint64_t)bank->count + 31) / 32 * 4; }
+
 /* The span of a number below the count; nothing of its record is used that was not checked. */
 chm_span chm_bank_span(const chm_bank *bank, uint32_t span);
 static inline int32_t chm_bank_token(const chm_bank *bank, uint32_t at) {
@@ -53,7 +57,17 @@ int chm_bank_read(chm_bank *bank, const void *data, size_t bytes, uint32_t flags
 /* Guess from another bank, or from none: counts who uses it. */
 void chm_bank_use(chm_bank **place, chm_bank *bank);
 
+/* ---- chm_certificate.c ---- */
+
+/* Whether the record of a span is valid and its certificate, if it has one, that of its tokens; computed once for each span. */
+bool chm_bank_certified(const chm_bank *bank, uint32_t span);
+/* Why a candidate is not to be guessed from at a level of the valve, a CHM_REJECTED; -1: it is. */
+int32_t chm_bank_reject(const chm_bank *bank, const chm_candidate *candidate, int32_t level);
+
 /* ---- chm_bank_find.c ---- */
+
+/* A word of what a token stands for. */
+uint64_t chm_token_word(int32_t token, uint32_t word);
 
 /* Spans that may follow a text, of which the last tokens are given, the last one first, with scores; their number. */
 uint32_t chm_bank_find(const chm_bank *bank, const int32_t *last, uint32_t known, chm_candidate *found);

@@ -30,6 +30,11 @@ static uint64_t mix(uint64_t value) {
   return value ^ value >> 31;
 }
 
+uint64_t chm_token_word(int32_t token, uint32_t word) {
+  uint64_t start = SEED ^ (uint64_t)(uint32_t)token * GOLDEN;
+  return mix(start + (uint64_t)(word + 1) * GOLDEN);
+}
+
 static uint32_t context_hash(int32_t before, int32_t last) {
   uint32_t low = (uint32_t)mix((uint64_t)(uint32_t)before << 32 | (uint32_t)last);
   return low ? low : 1;
@@ -40,8 +45,7 @@ static void context_key(const int32_t *last, uint32_t count, uint64_t *key) {
   for (int w = 0; w < KEY_WORDS; ++w) {
     uint64_t planes[4] = {0}, word = 0, first = 0; /* the bits of 64 counters, from 0 to 8 */
     for (uint32_t i = 0; i < count; ++i) {
-      uint64_t start = SEED ^ (uint64_t)(uint32_t)last[i] * GOLDEN;
-      uint64_t carry = word = mix(start + (uint64_t)(w + 1) * GOLDEN);
+      uint64_t carry = word = chm_token_word(last[i], (uint32_t)w);
       if (!i) first = word;
       for (int p = 0; p < 4; ++p) {
         uint64_t both = planes[p] & carry;

@@ -100,15 +100,16 @@ static int32_t add(chm_guesses *guesses, int32_t above, int32_t token, uint8_t g
   return tree->n++;
 }
 
-/* Guess tokens one after the other, as far as the grammar allows them. */
-static void add_chain(chm_guesses *guesses, const int32_t *tokens, uint32_t count, uint8_t guesser) {
+/* Guess tokens one after the other, as far as the grammar allows them; false where it allows none. */
+static bool add_chain(chm_guesses *guesses, const int32_t *tokens, uint32_t count, uint8_t guesser) {
   chm_grammar *grammar = guesses->session->grammar;
   chm_configuration place = guesses->session->sequence.place;
   int32_t node = guesses->end;
   for (uint32_t i = 0; i < count && node >= 0; ++i) {
-    if (grammar && !chm_configuration_accept(grammar, &place, tokens[i])) return;
+    if (grammar && !chm_configuration_accept(grammar, &place, tokens[i])) return i > 0;
     node = add(guesses, node, tokens[i], guesser);
   }
+  return true;
 }
 
 /* The token k before the end of the text; tokens are counted on for ever, and the last CHM_PAST are there. */
@@ -138,14 +139,14 @@ static void look_up(chm_guesses *guesses, uint32_t most, uint32_t least) {
   }
 }
 
-/* The rest of a span from the bank. */
-static void add_candidate(chm_guesses *guesses, const chm_bank *bank, const chm_candidate *candidate) {
+/* The rest of a span from the bank; false where the grammar allows none of it. */
+static bool add_candidate(chm_guesses *guesses, const chm_bank *bank, const chm_candidate *candidate) {
   chm_span span = chm_bank_span(bank, candidate->span);
   int32_t tokens[CHM_MOST_NODES];
   uint32_t count = 0;
   for (uint32_t i = candidate->known; i < span.count && count < CHM_MOST_NODES; ++i)
     tokens[count++] = chm_bank_token(bank, span.at + i);
-  add_chain(guesses, tokens, count, candidate->source);
+  return add_chain(guesses, tokens, count, candidate->source);
 }
 
 /* Spans of the bank, the best first; the text may go on in the first one. */
@@ -164,8 +165,13 @@ static void ask_bank(chm_guesses *guesses) {
   }
   inside->span.count = 0;
   for (int tried = 0; tried < MOST_TRIED && guesses->tree->n < guesses->most && chm_bank_best(found, &count, &best); ++tried) {
-    if (!tried) *inside = (chm_inside){best, chm_bank_span(spans->bank, best.span)};
-    add_candidate(guesses, spans->bank, &best);
+    int32_t why = chm_bank_reject(spans->bank, &best, CHM_LEVEL_HIGH - guesses->session->sequence.lowered);
+    if (why >= 0) {
+      ++spans->rejected[why];
+      continue;
+    }
+    if (!inside->span.count) *inside = (chm_inside){best, chm_bank_span(spans->bank, best.span)};
+    spans->rejected[CHM_REJECTED_GRAMMAR] += !add_candidate(guesses, spans->bank, &best);
   }
 }
 

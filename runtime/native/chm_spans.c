@@ -22,7 +22,10 @@ void chm_spans_start(chm_spans *spans) {
 }
 
 void chm_spans_forget_counts(chm_spans *spans) {
-  if (spans) memset(spans->counters, 0, sizeof spans->counters);
+  if (!spans) return;
+  memset(spans->counters, 0, sizeof spans->counters);
+  memset(spans->rollbacks, 0, sizeof spans->rollbacks);
+  memset(spans->rejected, 0, sizeof spans->rejected);
 }
 
 void chm_spans_remember(chm_session *session, int32_t token) {
@@ -61,6 +64,7 @@ bool chm_spans_take(chm_session *session, int32_t token) {
     if (tree->parents[node] != above) continue;
     if (!tree->later[node]) chm_gain_judged(&spans->gain, tree->guessers[node], tree->tokens[node] == token);
     tree->missed = true;
+    if (!tree->later[node]) tree->wrong = tree->guessers[node];
   }
   for (int32_t node = above + 1; node < tree->n; ++node) {
     if (tree->parents[node] != above || tree->tokens[node] != token) continue;
@@ -104,6 +108,7 @@ static void commit(chm_session *session) {
   for (int32_t i = 0; i < tree->n_path; ++i) taken += tree->guessers[tree->path[i]] != CHM_CHOSEN;
   chm_gain_ended(&spans->gain, taken, tree->missed);
   if (tree->n_path < tree->n) ++spans->counters[CHM_COUNTER_ROLLBACKS];
+  if (tree->missed) ++spans->rollbacks[tree->wrong];
   chm_call call = {.paths = runs, .n_paths = runs_of(tree, runs), .n = tree->n_path, .position = tree->base,
                    .span = tree->span, .kept = spans->kept};
   int64_t begun = chm_thread_nanoseconds();
@@ -233,6 +238,24 @@ int32_t chm_session_counters(chm_session *session, uint64_t *counters, size_t co
   if (status) return status;
   for (size_t i = 0; i < count; ++i) counters[i] = session->spans ? session->spans->counters[i] : 0;
   return chm_session_leave(session, CHM_OK);
+}
+
+static int32_t tell(chm_session *session, const uint64_t *counted, uint64_t *numbers, size_t count, size_t most) {
+  if (!numbers || !count || count > most)
+    return chm_fail(CHM_ERROR_ARGUMENT, "there are %u numbers", (uint64_t)most);
+  int32_t status = chm_session_enter(session);
+  if (status) return status;
+  for (size_t i = 0; i < count; ++i) numbers[i] = session->spans ? counted[i] : 0;
+  return chm_session_leave(session, CHM_OK);
+}
+
+int32_t chm_session_rollbacks(chm_session *session, uint64_t *rollbacks, size_t count) {
+  const uint64_t *counted = session && session->spans ? session->spans->rollbacks + 1 : NULL; /* the first is nobody's */
+  return tell(session, counted, rollbacks, count, CHM_ROLLBACKS);
+}
+
+int32_t chm_session_rejected(chm_session *session, uint64_t *spans, size_t count) {
+  return tell(session, session && session->spans ? session->spans->rejected : NULL, spans, count, CHM_REJECTED);
 }
 
 int32_t chm_session_costs(chm_session *session, float *costs, size_t count) {

@@ -20,6 +20,7 @@ typedef struct chm_tree {
   int32_t base; /* position of node 0 */
   int32_t span; /* levels */
   int32_t n_path, path[CHM_MOST_NODES]; /* nodes that were taken, from node 0 on */
+  uint8_t wrong; /* who guessed first in the last place where that was so */
   bool missed; /* a token was chosen in whose place there were guesses */
 } chm_tree;
 
@@ -42,6 +43,8 @@ struct chm_spans {
   int32_t past[CHM_PAST];
   chm_gain gain;
   uint64_t counters[CHM_COUNTERS];
+  uint64_t rollbacks[CHM_GUESSERS]; /* by who guessed what was wrong */
+  uint64_t rejected[CHM_REJECTED];
 };
 
 /* ---- chm_spans.c ---- */

@@ -20,7 +20,14 @@ from chimerac.runtime.sessions.native_bundle import NativeBundle, NativeFiles, c
 from chimerac.runtime.sessions.native_grammar import NativeGrammar, SessionGrammars
 from chimerac.runtime.sessions.native_library import NativeLibrary, Tensor
 from chimerac.runtime.sessions.profile import Profile
-from chimerac.runtime.sessions.speculation import COUNTERS, COUNTERS_WITHOUT_BANK, OLD_COUNTERS, Speculation
+from chimerac.runtime.sessions.speculation import (
+    COUNTERS,
+    COUNTERS_WITHOUT_BANK,
+    OLD_COUNTERS,
+    REJECTED,
+    ROLLBACKS,
+    Speculation,
+)
 from chimerac.runtime.sessions.stepping import SteppingSession
 
 _PART_BYTES: Final = 1 << 16  #: of a text, which take some milliseconds to encode
@@ -205,10 +212,14 @@ class NativeSession(SteppingSession):
         old = OLD_COUNTERS if self._library.has_banks else COUNTERS_WITHOUT_BANK
         count = COUNTERS if self._library.has_costs else old
         counters = (ct.c_uint64 * count)()
+        rollbacks, rejected = (ct.c_uint64 * ROLLBACKS)(), (ct.c_uint64 * len(REJECTED))()
         if self._library.speculates:
             with self._guard.call():
                 self._library.call("chm_session_counters", self._session, counters, count)
-        return Speculation.of(list(counters))
+                if self._library.has_certificates:
+                    self._library.call("chm_session_rollbacks", self._session, rollbacks, len(rollbacks))
+                    self._library.call("chm_session_rejected", self._session, rejected, len(rejected))
+        return Speculation.of(list(counters), list(rollbacks), list(rejected))
 
     def _diagnostics(self, speculation: Speculation) -> Diagnostics:
         library, session = self._library, self._session

@@ -179,6 +179,14 @@ _BANK_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
 }
 
 
+#: The same, for certificates of spans, and what came of guesses that were not taken.
+_CERTIFICATE_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "chm_bank_certificate": (_I32, (_PTR, _I32, _PTR, _SIZE)),
+    "chm_session_rollbacks": (_I32, (_PTR, _PTR, _SIZE)),
+    "chm_session_rejected": (_I32, (_PTR, _PTR, _SIZE)),
+}
+
+
 #: The same, for what passes cost.
 _COST_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "chm_session_costs": (_I32, (_PTR, _PTR, _SIZE)),
@@ -223,6 +231,8 @@ class NativeLibrary:
             signatures |= _LEDGER_SIGNATURES if self.has_ledger else {}
             self.has_banks = hasattr(self._library, "chm_bank_open")
             signatures |= _BANK_SIGNATURES if self.has_banks else {}
+            self.has_certificates = hasattr(self._library, "chm_bank_certificate")
+            signatures |= _CERTIFICATE_SIGNATURES if self.has_certificates else {}
             self.has_costs = hasattr(self._library, "chm_session_costs")
             signatures |= _COST_SIGNATURES if self.has_costs else {}
             signatures |= _CALL_SIGNATURES if hasattr(self._library, "chm_session_call") else {}

@@ -338,6 +338,8 @@ export interface Usage {
   totalTokens: number;
 }
 
+export type GuessSource = "text" | "loose" | "grammar" | "begun" | "following" | "near" | "drafter" | "bank";
+
 /** Tokens that were guessed, and those of them that were right; docs/spans.md. */
 export interface Speculation {
   /** Passes that ran guesses, and those of them of which not all were right. */
@@ -347,7 +349,11 @@ export interface Speculation {
   /** Each saved a pass. */
   accepted: number;
   /** The same by who guessed: text after the same 4 or 5 tokens, or 2 or 3; the grammar; spans of the bank. */
-  sources: Partial<Record<"text" | "loose" | "grammar" | "begun" | "following" | "near" | "drafter" | "bank", { proposed: number; accepted: number }>>;
+  sources: Partial<Record<GuessSource, { proposed: number; accepted: number }>>;
+  /** Of `rollbacks`, by who guessed the token in whose place another one was chosen. */
+  wrong: Partial<Record<GuessSource, number>>;
+  /** Spans of the bank that were not guessed from when it was their turn: their certificate is not that of their tokens, they go on otherwise too often for the level of the valve, or the grammar forbids them. */
+  rejected: Partial<Record<"damaged" | "risk" | "grammar", number>>;
 }
 
 /** What a text has to close; docs/ledger.md. */

@@ -12,16 +12,32 @@ export function useSpans(module, bundle, session, scratch, file) {
   return bank;
 }
 
-/** { passes, rollbacks, proposed, accepted, sources } of the last generation; null of a bundle that guesses nothing. */
+const REJECTED = ["damaged", "risk", "grammar"]; // as CHM_REJECTED
+
+function countsOf(module, session, name, count) {
+  return module.withBytes(new Uint8Array(8 * count), (pointer) => {
+    module.call(name, session, pointer, count);
+    const view = new DataView(module.memory.buffer, pointer, 8 * count);
+    return Array.from({ length: count }, (_, i) => Number(view.getBigUint64(8 * i, true)));
+  });
+}
+
+/** Those of the names that something was counted of; a module of before counts nothing. */
+function countedOf(module, session, name, names) {
+  if (!module.exports[name]) return {};
+  const counts = countsOf(module, session, name, names.length);
+  return Object.fromEntries(names.map((one, i) => [one, counts[i]]).filter(([, count]) => count));
+}
+
+/** { passes, rollbacks, proposed, accepted, sources, wrong, rejected } of the last generation; null of a bundle that guesses nothing. */
 export function speculationOf(module, session) {
   if (module.exports.chm_speculates?.() !== 1) return null;
   const sources = module.exports.chm_session_costs ? SOURCES : OLD_SOURCES;
   const count = 4 + 2 * sources.length; // as CHM_COUNTERS of chimera.h
-  const [passes, rollbacks, proposed, accepted, ...pairs] = module.withBytes(new Uint8Array(8 * count), (pointer) => {
-    module.call("chm_session_counters", session, pointer, count);
-    const view = new DataView(module.memory.buffer, pointer, 8 * count);
-    return Array.from({ length: count }, (_, i) => Number(view.getBigUint64(8 * i, true)));
-  });
+  const [passes, rollbacks, proposed, accepted, ...pairs] = countsOf(module, session, "chm_session_counters", count);
   const rows = sources.map((name, i) => [name, { proposed: pairs[2 * i], accepted: pairs[2 * i + 1] }]);
-  return { passes, rollbacks, proposed, accepted, sources: Object.fromEntries(rows.filter(([, row]) => row.proposed)) };
+  const guessed = Object.fromEntries(rows.filter(([, row]) => row.proposed));
+  const wrong = countedOf(module, session, "chm_session_rollbacks", SOURCES);
+  const rejected = countedOf(module, session, "chm_session_rejected", REJECTED);
+  return { passes, rollbacks, proposed, accepted, sources: guessed, wrong, rejected };
 }

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from span_banks import random_bank
+from span_banks import changed, put, random_bank
 
 import chimerac
 from chimerac.compiler.build.build import build
@@ -28,6 +28,7 @@ from chimerac.runtime.errors import BundleError
 from chimerac.runtime.reference.tokenizer import read_tokenizer
 from chimerac.runtime.sessions.interface import Session
 from chimerac.runtime.sessions.native import NativeSession
+from chimerac.runtime.sessions.native_bank import CERTIFICATE_BYTES
 
 PROMPTS = [[random.Random(i).randrange(200) for _ in range(9)] for i in range(6)]
 BANK = {"begun", "following", "near"}  #: sources of guesses
@@ -90,6 +91,34 @@ def test_no_bank_changes_the_text(native: Path, digest: str, tmp_path: Path) -> 
                     assert texts(session, nodes, **choice) == wanted
                     counted = session.speculation()
                     assert nodes or not counted.proposed
+
+
+def test_certificates_decide_what_is_guessed_from(native: Path, digest: str, tmp_path: Path) -> None:
+    """A span whose certificate is not its own is left out, one without is not."""
+    good = told(native, digest, tmp_path)
+    spans = len(read_bank(good).records)
+    for name, value in (("bad", 5), ("old", 0)):
+        for i in range(spans):
+            source = tmp_path / name if i else good
+            (tmp_path / name).write_bytes(changed(source, "spans.rec", put("certificate", i, value)))
+    with chimerac.load(native) as session:
+        plain = texts(session, 0)
+    found = {}
+    for name in ("told.sfpack", "bad", "old"):
+        with chimerac.load(native, spans=tmp_path / name) as session:
+            assert texts(session, 20) == plain
+            found[name] = session.speculation()
+            certified = found[name].rejected.keys() & {"damaged"}
+            assert isinstance(session, NativeSession)
+            assert session._shared.bank is not None
+            if name == "bad":
+                with pytest.raises(BundleError, match="not that of its span"):
+                    session._shared.bank.certificate(0)
+            else:
+                assert len(session._shared.bank.certificate(0)) == CERTIFICATE_BYTES
+        assert bool(certified) == (name == "bad") != bool(BANK & found[name].sources.keys())
+        assert sum(found[name].wrong.values()) <= found[name].rollbacks
+    assert found["old"] == found["told.sfpack"]
 
 
 def test_what_is_in_the_bank_comes_in_few_passes(native: Path, digest: str, tmp_path: Path) -> None:

@@ -52,7 +52,9 @@ def changed(path: Path, name: str, change: Callable[[np.ndarray], np.ndarray]) -
     return container_bytes(c.KIND_SPANS, sections, {c.KEY_TOKENIZER: container.metadata[c.KEY_TOKENIZER]})
 
 
-def _set(field: str, index: int, value: int) -> Callable[[np.ndarray], np.ndarray]:
+def put(field: str, index: int, value: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A change of a field of a record."""
+
     def change(array: np.ndarray) -> np.ndarray:
         records = array.view(RECORD).reshape(-1).copy()
         records[field][index] = value
@@ -71,9 +73,10 @@ def _put(at: int, value: int) -> Callable[[np.ndarray], np.ndarray]:
 
 #: What is wrong with a bank → the section, how it is changed, and what is said.
 WRONG: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray], str]] = {
-    "no tokens": ("spans.rec", _set("n_tok", 1, 0), "a record is out of range"),
-    "too many tokens": ("spans.rec", _set("n_tok", 1, 65), "a record is out of range"),
-    "tokens beyond the pool": ("spans.rec", _set("tok_off", 1, 0xFFFFFFFF), "a record is out of range"),
+    "a certificate of another span": ("spans.rec", put("certificate", 7, 5), "a certificate is not that of its span"),
+    "no tokens": ("spans.rec", put("n_tok", 1, 0), "a record is out of range"),
+    "too many tokens": ("spans.rec", put("n_tok", 1, 65), "a record is out of range"),
+    "tokens beyond the pool": ("spans.rec", put("tok_off", 1, 0xFFFFFFFF), "a record is out of range"),
     "records in another order": ("spans.rec", lambda a: a[::-1].copy(), "the records are not in order"),
     "half a record": ("spans.rec", lambda a: a[:, :63].copy(), "a section has the wrong size"),
     "no records": ("spans.rec", lambda a: a[:0].copy(), "a section has the wrong size"),

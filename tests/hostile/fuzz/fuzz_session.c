@@ -269,7 +269,10 @@ static void guess(fuzz_input *in, uint32_t i) {
       nodes = number(in);
       fuzz_status(chm_session_set_drafter(session, choice / 4u % 4u ? draft : NULL, &nodes));
       break;
-    default: fuzz_status(chm_session_counters(session, counters, choice / 4u % (CHM_COUNTERS + 2u)));
+    default:
+      fuzz_status(chm_session_counters(session, counters, choice / 4u % (CHM_COUNTERS + 2u)));
+      fuzz_status(chm_session_rollbacks(session, counters, choice / 4u % (CHM_ROLLBACKS + 2u)));
+      fuzz_status(chm_session_rejected(session, counters, choice / 4u % (CHM_REJECTED + 2u)));
   }
 }
 

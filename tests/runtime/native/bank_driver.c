@@ -1,6 +1,7 @@
 /* Reads banks of spans and looks up what may follow; built with sanitizers.
  *
  * bank_driver TOKENIZER BANK find FLAGS       a text of token ids on each line of standard input: prints span:known:score …
+ * bank_driver TOKENIZER BANK certificates      prints each span's in hexadecimal and its rejections at each level, or why
  * bank_driver TOKENIZER BANK damage SEED N    random damage with checksums off; prints how many were opened
  * bank_driver TOKENIZER BANK cuts             every prefix, or a sample of them; prints the same
  */
@@ -34,7 +35,21 @@ static void print_lines(const chm_bank *bank) {
   }
 }
 
+static void print_certificates(const chm_bank *bank) {
+  uint8_t bytes[CHM_CERTIFICATE_BYTES];
+  for (int32_t span = 0; span < chm_bank_count(bank); ++span) {
+    int32_t status = chm_bank_certificate(bank, span, bytes, sizeof bytes);
+    for (size_t i = 0; !status && i < sizeof bytes; ++i) printf("%02x", bytes[i]);
+    if (status) puts(chm_last_error());
+    for (int32_t level = 0; !status && level < CHM_LEVELS; ++level)
+      printf("%s%d", level ? " " : "\n", chm_bank_reject(bank, &(chm_candidate){.span = (uint32_t)span}, level));
+    if (!status) puts("");
+  }
+}
+
 /* Open a copy that is exactly as large as the data, and use it. */
+static long rejected;
+
 static int try_bank(const uint8_t *data, size_t size) {
   void *copy = NULL;
   if (posix_memalign(&copy, 64, size ? size : 1)) exit(3);
@@ -51,6 +66,7 @@ static int try_bank(const uint8_t *data, size_t size) {
     if (count > CHM_CANDIDATES) exit(6);
     while (chm_bank_best(found, &count, &best)) {
       chm_span span = chm_bank_span(&bank, best.span);
+      if (chm_bank_reject(&bank, &best, CHM_LEVEL_LOW) == CHM_REJECTED_DAMAGED) ++rejected;
       for (uint32_t i = best.known; i < span.count; ++i) used ^= (uint32_t)chm_bank_token(&bank, span.at + i);
     }
     if (used >> 24) exit(7);
@@ -77,6 +93,9 @@ int main(int count, char **arguments) {
   if (!strcmp(arguments[3], "find")) {
     if (read_bank(&bank, file.data, file.size, (uint32_t)atoi(arguments[4]))) puts(chm_last_error());
     else print_lines(&bank);
+  } else if (!strcmp(arguments[3], "certificates")) {
+    if (read_bank(&bank, file.data, file.size, CHM_OPEN_SKIP_CHECKSUMS)) puts(chm_last_error());
+    else print_certificates(&bank);
   } else if (!strcmp(arguments[3], "cuts")) {
     for (size_t size = 0; size < file.size; size += size < 64 ? 1 : 997) opened += try_bank(file.data, size);
     printf("%ld\n", opened);
@@ -92,7 +111,7 @@ int main(int count, char **arguments) {
       opened += try_bank(copy, file.size);
     }
     free(copy);
-    printf("%ld\n", opened);
+    printf("%ld %ld\n", opened, rejected);
   }
   chm_tokenizer_close(&bundle.tokenizer, &chm_default_allocator);
   free(tokenizer.data);
