@@ -110,12 +110,13 @@ def test_certificates_decide_what_is_guessed_from(native: Path, digest: str, tmp
             found[name] = session.speculation()
             certified = found[name].rejected.keys() & {"damaged"}
             assert isinstance(session, NativeSession)
-            assert session._shared.bank is not None
+            bank = session._shared.bank  # type: ignore[union-attr]
+            assert bank is not None
             if name == "bad":
                 with pytest.raises(BundleError, match="not that of its span"):
-                    session._shared.bank.certificate(0)
+                    bank.certificate(0)
             else:
-                assert len(session._shared.bank.certificate(0)) == CERTIFICATE_BYTES
+                assert len(bank.certificate(0)) == CERTIFICATE_BYTES
         assert bool(certified) == (name == "bad") != bool(BANK & found[name].sources.keys())
         assert sum(found[name].wrong.values()) <= found[name].rollbacks
     assert found["old"] == found["told.sfpack"]
