@@ -124,13 +124,13 @@ def _text(opened: Opened, path: str | Path | None, tell: Progress) -> Text:
 
 
 def import_of_bundle(path: str | Path, manifest: Manifest) -> Model:
-    """The model of a source as a bundle has it, without its tokenizer; errors as of ``build``."""
+    """The model of a source as a bundle has it, but with caches of float32 and no tokenizer; errors as of ``build``."""
     weights_format = manifest.provenance.get("weights_format", DEFAULT_RULES.default).split(", ")
     activations = manifest.provenance.get("activations", "blocks")
     opened = open_published(
         path, context=manifest.context or None, weights_format=weights_format, activations=activations
     )
-    return _import(opened, Text(), manifest.provenance.get("cache", CACHE_TYPES[0]), silent)
+    return _import(opened, Text(), CACHE_TYPES[0], silent)
 
 
 def _import(opened: Opened, text: Text, cache: str, tell: Progress) -> Model:

@@ -5,7 +5,9 @@ them, so now and then an activation lands on the other side of an int8 rounding 
 apart by about a quantisation step. *With floats*: likewise, but PyTorch rounds no activations, so this is what their 8
 bits change. *Aligned*: wherever PyTorch quantises a vector of activations, it continues with the compiled model's
 vector after its own was found equal within ``INPUT_TOLERANCE``. So every layer is compared on equal inputs. The head
-quantises PyTorch's own vector, and its logits must agree within ``LOGIT_TOLERANCE`` of their range.
+quantises PyTorch's own vector, and its logits must agree within ``LOGIT_TOLERANCE`` of their range. PyTorch keeps keys
+and values in float32, and so does the compiled model in all three; what a bundle's smaller caches change is measured
+beside it, by ``compare_caches``.
 """
 
 from __future__ import annotations
@@ -18,14 +20,39 @@ import torch
 from torch import Tensor
 
 from chimerac.compiler.build import pipeline
+from chimerac.compiler.ir.caches import CACHE_TYPES, with_caches
 from chimerac.compiler.ir.interpreter import Session
-from chimerac.compiler.ir.module import Module, Op
+from chimerac.compiler.ir.module import Module, Op, walk
 from chimerac.compiler.model import Reference
 
 #: Largest difference of logits, as a part of their range.
 LOGIT_TOLERANCE = 1e-3
 #: Largest difference of two vectors to be quantised, as a part of the larger's largest element.
 INPUT_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class CacheDifference:
+    """What rounded keys and values change: the compiled model beside itself with caches of float32.
+
+    Attributes:
+        cache: one of ``ir.caches.CACHE_TYPES``.
+        logits: largest difference of logits over their range; 0 for f32, whose caches hold what is computed.
+        choice: share of positions with the same likeliest token.
+    """
+
+    cache: str
+    logits: float = 0.0
+    choice: float = 1.0
+
+    def line(self) -> str:
+        """What ``verify`` says of it."""
+        if self.cache == CACHE_TYPES[0]:
+            return "cache of f32: keys and values are kept as they are computed"
+        return (
+            f"cache of {self.cache}: logits within {self.logits:.1e} of those with caches of f32, likeliest token the"
+            f" same at {self.choice:.0%} of the positions"
+        )
 
 
 @dataclass(frozen=True)
@@ -41,6 +68,7 @@ class Agreement:
         free_choice: share of positions of the free run with the same likeliest token.
         floats: largest difference of logits over their range where PyTorch rounds no activations.
         floats_choice: share of positions where it then has the same likeliest token.
+        cache: what its caches change; None for a model without.
     """
 
     tokens: int
@@ -51,6 +79,7 @@ class Agreement:
     free_choice: float
     floats: float
     floats_choice: float
+    cache: CacheDifference | None = None
 
     @property
     def holds(self) -> bool:
@@ -71,6 +100,8 @@ class Agreement:
             f"PyTorch with activations of 32 bits: logits within {self.floats:.1e}, likeliest token the same at"
             f" {self.floats_choice:.0%} of the positions"
         )
+        if self.cache is not None:
+            yield self.cache.line()
 
 
 class _Aligner:
@@ -105,8 +136,7 @@ def compare(reference: Reference, module: Module, tokens: Sequence[int], *, loop
         reference: the model in PyTorch.
         module: its imported IR (graph ``main``), before any pass.
     """
-    everything = sorted(pipeline.OPTIONAL)
-    plain, _ = pipeline.run(module, pipeline.passes(without=everything))  # one quantiser per product, as in PyTorch
+    plain = _plain(module)
     vocabulary = int(module.entry("main").results[0].type.shape[-1])
     aligner = _Aligner(vocabulary)
     compiled = Session(plain, loops=loops, observe=aligner.record)
@@ -135,3 +165,27 @@ def compare(reference: Reference, module: Module, tokens: Sequence[int], *, loop
         worst["floats"],
         equal["floats"] / count,
     )
+
+
+def compare_caches(module: Module, cache: str, tokens: Sequence[int]) -> CacheDifference | None:
+    """Run ``tokens`` through the interpreter with caches of float32 and of ``cache``; None without caches.
+
+    Args:
+        module: the model's imported IR with its own caches, before any pass.
+    """
+    if not any(op.name == "cached_attention" for graph in module.graphs.values() for op in walk(graph.ops)):
+        return None
+    if cache == CACHE_TYPES[0]:
+        return CacheDifference(cache)
+    own, rounded = Session(_plain(module)), Session(_plain(with_caches(module, cache)))
+    worst, equal = 0.0, 0
+    for token in tokens:
+        expected, found = own.forward([token]), rounded.forward([token])
+        worst = max(worst, float(np.abs(found - expected).max()) / (float(np.ptp(expected)) or 1.0))
+        equal += int(np.argmax(found) == np.argmax(expected))
+    return CacheDifference(cache, worst, equal / len(tokens))
+
+
+def _plain(module: Module) -> Module:
+    """Without optional passes there is one quantiser per product, as in PyTorch."""
+    return pipeline.run(module, pipeline.passes(without=sorted(pipeline.OPTIONAL)))[0]

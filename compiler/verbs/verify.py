@@ -143,18 +143,21 @@ def _compare(
 ) -> Agreement:
     """How closely the bundle's model and PyTorch agree; raises UserError unless closely enough."""
     from chimerac.compiler.build.lowering import lower
+    from chimerac.compiler.ir.caches import CACHE_TYPES, with_caches
     from chimerac.compiler.packaging.registry import package_of
-    from chimerac.compiler.verbs.agreement import compare
+    from chimerac.compiler.verbs.agreement import compare, compare_caches
     from chimerac.targets.registry import TARGETS
 
     model = _model(manifest, config, scale, overrides, weights, seed)
     target = next(target for target in TARGETS.values() if target.isa == manifest.target)
-    lowered, _ = lower(model.module, target)
+    cache = manifest.provenance.get("cache", CACHE_TYPES[0])
+    lowered, _ = lower(with_caches(model.module, cache), target)
     package_of(target).check_weights(bundle, manifest, lowered, model.weights)
     if model.reference is None:
         message = "the model is too large to be compared with PyTorch, which would need all of it in memory"
         raise UserError("CHM332", message, hint="compare a smaller scale of the same config")
-    found = compare(model.reference, model.module, prompt[: manifest.context or None])
+    tokens = prompt[: manifest.context or None]
+    found = compare(model.reference, model.module, tokens)
     if not found.holds:
         raise UserError(
             "CHM331",
@@ -162,4 +165,4 @@ def _compare(
             f" layer inputs by {found.inputs:.1e}",
             hint="if the weights are the bundle's, this is a bug of chimerac",
         )
-    return found
+    return replace(found, cache=compare_caches(model.module, cache, tokens))

@@ -233,6 +233,23 @@ def test_another_file_than_that_of_the_bundle(tmp_path: Path, table: Path) -> No
     assert caught.value.code == "CHM330"
 
 
+def test_what_a_smaller_cache_changes_is_measured_beside_pytorch(tmp_path: Path, table: Path) -> None:
+    """PyTorch keeps float32 and agrees as before; 4 bits change more than 8, and both more than nothing."""
+    path, found = ternary_file(tmp_path), {}
+    for cache in ("f32", "int8", "int4"):
+        out = tmp_path / cache
+        bundle = build(path, targets=["onnx"], out=out, tokenizer=table, context=96, cache=cache).bundles[0].path
+        told: list[str] = []
+        agreement = verify(bundle, config=path, tell=told.append).agreement
+        assert agreement is not None
+        assert agreement.holds
+        assert agreement.cache is not None
+        assert told[-1].startswith(f"cache of {cache}: ")
+        found[cache] = agreement.cache.logits
+    assert found["f32"] == 0
+    assert 1e-5 < found["int8"] < found["int4"] < 1
+
+
 #: Arguments of ``build`` → the error's code, words of its message.
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"context": 1}, "CHM236", "a context of 1 tokens"),
