@@ -18,7 +18,6 @@ LONG = {
     "runtime/bundle_format/container.py": "what is written and what is refused when it is read, side by side",
     "runtime/native/chimera.h": "the C interface, which is one header for who embeds it",
     "runtime/native/chm_normal_tables.h": "tables",
-    "runtime/native/chm_run.c": "one program",
     "runtime/native/chm_state.c": "snapshots: writing and reading share one description of the sections",
     "runtime/native/chm_unicode.h": "tables",
     "runtime/sessions/onnx.py": "one session",

@@ -63,7 +63,7 @@ POSIX_SOURCES: Final = (
     "chm_threads_posix.c",
 )
 #: The program ``chimera-run``, on top of ``POSIX_SOURCES``.
-RUNNER_SOURCES: Final = ("chm_run.c",)
+RUNNER_SOURCES: Final = ("chm_run.c", "chm_run_bundle.c", "chm_run_serve.c")
 #: wasm32-freestanding: needs nothing
 WASM_SOURCES: Final = (*_CORE, "chm_host_wasm.c", "chm_threads_wasm.c", "chm_freestanding.c")
 

@@ -18,6 +18,7 @@ from chimerac.runtime import bundle_format as bf
 from chimerac.targets.code.library import runner_files
 
 HERE = TESTS / "hostile" / "faults"
+RUNNER = tuple(bf.NATIVE_DIRECTORY / name for name in bf.RUNNER_SOURCES)
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1", "-g")
 #: What the runtime calls; each of these may fail.
 CALLS = ("open", "close", "fstat", "mmap", "munmap", "read", "pthread_create")
@@ -112,7 +113,7 @@ def runner(
     for file in files:
         shutil.copy(file, folder)
     (folder / "files.c").write_text("#include <stdint.h>\n" + runner_files("weights", "tokenizer", "pack"))
-    sources = [bf.NATIVE_DIRECTORY / "chm_run.c", folder / "files.c", HERE / "wrapped.c", runtime]
+    sources = [*RUNNER, folder / "files.c", HERE / "wrapped.c", runtime]
     flags = [*SANITIZERS, "-pthread", "-DWRAP_RUNNER", *wraps(*CALLS, *RUNNER_CALLS)]
     program = compile_native(folder / "chimera-run", sources, *flags)
 
@@ -167,7 +168,7 @@ def test_output_that_cannot_be_written_is_an_error(
     for file in files:
         shutil.copy(file, tmp_path)
     (tmp_path / "files.c").write_text("#include <stdint.h>\n" + runner_files("weights", "tokenizer", "pack"))
-    sources = [bf.NATIVE_DIRECTORY / "chm_run.c", tmp_path / "files.c", runtime]
+    sources = [*RUNNER, tmp_path / "files.c", runtime]
     program = compile_native(tmp_path / "chimera-run", sources, *SANITIZERS, "-pthread")
     for words in (["hello"], [], ["--info"], ["--serve"]):
         with open("/dev/full", "w") as full:
