@@ -191,6 +191,10 @@ static int32_t set_words(chm_grammar *grammar, int32_t kind, const uint8_t *text
   if (kind < 0 || kind >= (int32_t)CHM_SLOTS)
     return chm_fail(CHM_ERROR_ARGUMENT, "there is no kind %d of slots", (int64_t)kind);
   chm_text before = grammar->given[kind], kept = {NULL, 0};
+  if (kind && text && before.text && bytes == before.bytes && !memcmp(text, before.text, bytes)) { /* as it was */
+    chm_configuration_start(grammar, &grammar->now);
+    return CHM_OK;
+  }
   int32_t status = text ? keep_text(grammar, (uint32_t)kind, text, bytes, &kept) : CHM_OK;
   if (status) return status;
   chm_words made[CHM_SLOTS] = {{0}}, last[CHM_SLOTS];

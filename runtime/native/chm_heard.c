@@ -1,6 +1,9 @@
 /* Which names of lists a request says: whole words of it, whatever case, the longest where some overlap; and names that what is
  * said is like: it has two of their runs of three characters, and half of them. Runs in names that are said count neither way:
- * who says a longer name with an ending does not mean the shorter one in it. runtime/reference/heard.py is the same. */
+ * who says a longer name with an ending does not mean the shorter one in it. runtime/reference/heard.py is the same.
+ *
+ * Lists may have hundreds of thousands of names: each is looked up in what is said, whose words are in the order of their text,
+ * and each that is there is noted at its places once. */
 #include "chm_grammar.h"
 
 CHM_COLD_BEGIN
@@ -9,20 +12,21 @@ CHM_COLD_BEGIN
 #define MOST_NAME 255u
 
 typedef struct chm_said {
-  uint32_t count, n_inside, n_others;
+  uint32_t count, n_words, n_inside, n_others;
   uint32_t codes[MOST_SAID];
   bool inner[MOST_SAID + 1];              /* a place in a word */
+  uint16_t words[MOST_SAID];              /* where words begin, in the order of what stands from there on */
+  uint64_t known[MOST_SAID][4];           /* names: the first of words that is one, with a bit for its length */
   uint16_t longest[CHM_SLOTS][MOST_SAID]; /* the end of the longest name of a kind that begins here; 0: none does */
-  uint16_t before[CHM_SLOTS][MOST_SAID];  /* the last end of those that begin before */
-  uint64_t inside[MOST_SAID], others[MOST_SAID]; /* runs in names, and all others; in order */
+  uint64_t runs[MOST_SAID];               /* those in names from the start on, and all others up to the end; in order */
 } chm_said;
 
 /* A letter without its case, of Latin, Greek and Cyrillic. */
 static uint32_t fold(uint32_t code) {
+  if (code < 0x80) return code >= 'A' && code <= 'Z' ? code + 32 : code;
   static const uint16_t ranges[][3] = { /* the first and the last capital, and how far its small letter is */
-      {'A', 'Z', 32},         {0xc0, 0xd6, 32},       {0xd8, 0xde, 32},       {0x178, 0x178, 0xff87}, {0x386, 0x386, 38},
-      {0x388, 0x38a, 37},     {0x38c, 0x38c, 64},     {0x38e, 0x38f, 63},     {0x391, 0x3a1, 32},     {0x3a3, 0x3ab, 32},
-      {0x400, 0x40f, 80},     {0x410, 0x42f, 32},
+      {0xc0, 0xd6, 32},   {0xd8, 0xde, 32},   {0x178, 0x178, 0xff87}, {0x386, 0x386, 38}, {0x388, 0x38a, 37}, {0x38c, 0x38c, 64},
+      {0x38e, 0x38f, 63}, {0x391, 0x3a1, 32}, {0x3a3, 0x3ab, 32},     {0x400, 0x40f, 80}, {0x410, 0x42f, 32},
   };
   for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; ++i)
     if (code >= ranges[i][0] && code <= ranges[i][1]) return (code + ranges[i][2]) & 0xffff;
@@ -34,29 +38,76 @@ static uint32_t fold(uint32_t code) {
   return (even && !(code & 1)) || (odd && (code & 1)) ? code + 1 : code;
 }
 
-/* The characters of a text without case; more than `most` for one that has too many. inner may be NULL. */
-static uint32_t read(const uint8_t *text, size_t bytes, uint32_t *codes, bool *inner, uint32_t most) {
-  uint32_t count = 0, code, class;
+/* The characters of a request without case, and which are inside of words. */
+static void read_request(chm_said *said, chm_text text) {
+  uint32_t code, class;
   bool word = false;
-  for (size_t at = 0; at < bytes; ++count) {
-    if (count == most) return most + 1;
-    at += chm_character_class(text, at, bytes, &code, &class);
+  for (size_t at = 0; at < text.bytes; ++said->count) {
+    at += chm_character_class(text.text, at, text.bytes, &code, &class);
     bool goes_on = chm_word_character(code, class);
-    if (inner) inner[count] = class == CHM_CLASS_MARK || (word && goes_on);
+    if (said->count == MOST_SAID) {
+      said->count = 0; /* nothing is heard */
+      return;
+    }
+    said->inner[said->count] = class == CHM_CLASS_MARK || (word && goes_on);
     if (class != CHM_CLASS_MARK) word = goes_on;
+    said->codes[said->count] = fold(code);
+  }
+  said->inner[said->count] = false;
+}
+
+/* The characters of a name without case. */
+static uint32_t read_name(const uint8_t *text, size_t bytes, uint32_t *codes) {
+  uint32_t count = 0, code;
+  for (size_t at = 0; at < bytes && count < MOST_NAME; ++count) {
+    at += chm_utf8_character(text, at, bytes, &code);
     codes[count] = fold(code);
   }
-  if (inner) inner[count] = false;
   return count;
 }
 
 /* ---- names that are said ---- */
 
-/* Whether the characters of a name stand at a place, as whole words. */
-static bool stands(const chm_said *said, uint32_t place, const uint32_t *name, uint32_t count) {
-  if (place + count > said->count || said->inner[place] || said->inner[place + count]) return false;
-  return !memcmp(said->codes + place, name, count * sizeof *name);
+/* The order of what stands from a place on, as far as a name is long, and the name. */
+static int32_t order(const chm_said *said, uint32_t place, const uint32_t *name, uint32_t count) {
+  for (uint32_t i = 0; i < count; ++i) {
+    if (place + i == said->count) return -1;
+    if (said->codes[place + i] != name[i]) return said->codes[place + i] < name[i] ? -1 : 1;
+  }
+  return 0;
 }
+
+/* The first of the words that is a name, or comes after it. */
+static uint32_t first_of(const chm_said *said, const uint32_t *name, uint32_t count) {
+  uint32_t low = 0, high = said->n_words;
+  while (low < high) {
+    uint32_t middle = (low + high) / 2;
+    if (order(said, said->words[middle], name, count) < 0) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+static bool is_there(const chm_said *said, uint32_t word, const uint32_t *name, uint32_t count) {
+  return word < said->n_words && !order(said, said->words[word], name, count);
+}
+
+static void find_words(chm_said *said) {
+  for (uint32_t place = 0; place < said->count; ++place) {
+    if (said->inner[place]) continue;
+    uint32_t left = said->count - place, at = first_of(said, said->codes + place, left < MOST_NAME ? left : MOST_NAME);
+    memmove(said->words + at + 1, said->words + at, (said->n_words++ - at) * sizeof *said->words);
+    said->words[at] = (uint16_t)place;
+  }
+}
+
+static void forget(chm_said *said) { memset(said->known, 0, said->n_words * sizeof *said->known); }
+
+static bool is_known(const chm_said *said, uint32_t word, uint32_t count) {
+  return said->known[word][count / 64] >> count % 64 & 1;
+}
+
+static void know(chm_said *said, uint32_t word, uint32_t count) { said->known[word][count / 64] |= 1ull << count % 64; }
 
 /* Part of a line up to a tab or its end. */
 static size_t part_of(const uint8_t *text, size_t at, size_t bytes) {
@@ -65,30 +116,42 @@ static size_t part_of(const uint8_t *text, size_t at, size_t bytes) {
 }
 
 static void note(chm_said *said, uint32_t kind, const uint32_t *name, uint32_t count) {
-  for (uint32_t i = 0; i + count <= said->count; ++i)
-    if (stands(said, i, name, count) && said->longest[kind][i] < i + count) said->longest[kind][i] = (uint16_t)(i + count);
+  uint32_t word = first_of(said, name, count);
+  if (!is_there(said, word, name, count) || is_known(said, word, count)) return;
+  know(said, word, count);
+  for (; is_there(said, word, name, count); ++word) {
+    uint32_t place = said->words[word], end = place + count;
+    if (!said->inner[end] && said->longest[kind][place] < end) said->longest[kind][place] = (uint16_t)end;
+  }
 }
 
-/* Find the names of a list, and what else begins or ends where. */
+/* Find the names of a list. */
 static void find(chm_said *said, uint32_t kind, chm_text list) {
   uint32_t name[MOST_NAME];
+  memset(said->longest[kind], 0, said->count * sizeof *said->longest[kind]);
+  forget(said);
   for (size_t at = 0, end; at < list.bytes; at = end + 1) {
     end = part_of(list.text, at, list.bytes);
-    uint32_t count = read(list.text + at, end - at, name, NULL, MOST_NAME);
+    uint32_t count = read_name(list.text + at, end - at, name);
     if (count) note(said, kind, name, count);
-  }
-  uint16_t last = 0;
-  for (uint32_t i = 0; i < said->count; ++i) {
-    said->before[kind][i] = last;
-    if (said->longest[kind][i] > last) last = said->longest[kind][i];
   }
 }
 
-/* Whether a name is said where no longer one is. */
-static bool is_said(const chm_said *said, uint32_t kind, const uint32_t *name, uint32_t count) {
-  for (uint32_t i = 0; i + count <= said->count; ++i)
-    if (stands(said, i, name, count) && said->longest[kind][i] == i + count && said->before[kind][i] < i + count) return true;
-  return false;
+/* Know the names of a kind that are said where no longer one is. */
+static void know_said(chm_said *said, uint32_t kind) {
+  uint32_t last = 0; /* the end of the names that begin before */
+  forget(said);
+  for (uint32_t place = 0; place < said->count; ++place) {
+    uint32_t end = said->longest[kind][place], count = end - place;
+    if (end <= last) continue;
+    know(said, first_of(said, said->codes + place, count), count);
+    last = end;
+  }
+}
+
+static bool is_said(const chm_said *said, const uint32_t *name, uint32_t count) {
+  uint32_t word = first_of(said, name, count);
+  return is_there(said, word, name, count) && is_known(said, word, count);
 }
 
 /* ---- names that something is like ---- */
@@ -112,11 +175,11 @@ static void find_runs(chm_said *said) {
     for (uint32_t kind = 1; kind < CHM_SLOTS; ++kind)
       if (said->longest[kind][i] > last) last = said->longest[kind][i];
     uint64_t run = run_of(said->codes + i);
-    if (i + 3 <= last) said->inside[said->n_inside++] = run;
-    else said->others[said->n_others++] = run;
+    if (i + 3 <= last) said->runs[said->n_inside++] = run;
+    else said->runs[MOST_SAID - ++said->n_others] = run;
   }
-  sort(said->inside, said->n_inside);
-  sort(said->others, said->n_others);
+  sort(said->runs, said->n_inside);
+  sort(said->runs + MOST_SAID - said->n_others, said->n_others);
 }
 
 static bool has(const uint64_t *runs, uint32_t count, uint64_t run) {
@@ -130,12 +193,13 @@ static bool has(const uint64_t *runs, uint32_t count, uint64_t run) {
 }
 
 static bool is_like(const chm_said *said, const uint32_t *name, uint32_t count) {
+  const uint64_t *others = said->runs + MOST_SAID - said->n_others;
   uint32_t own = 0, found = 0;
   for (uint32_t i = 0; i + 2 < count; ++i) {
     uint64_t run = run_of(name + i);
-    if (has(said->inside, said->n_inside, run)) continue;
+    if (has(said->runs, said->n_inside, run)) continue;
     ++own;
-    found += has(said->others, said->n_others, run);
+    found += has(others, said->n_others, run);
   }
   return found > 1 && 2 * found >= own;
 }
@@ -145,14 +209,14 @@ static bool is_like(const chm_said *said, const uint32_t *name, uint32_t count) 
 enum { NOT, LIKE, SAID };
 
 /* Whether a name of a line is said, or only something like it. */
-static int how(const chm_said *said, uint32_t kind, const uint8_t *line, size_t bytes) {
+static int how(const chm_said *said, const uint8_t *line, size_t bytes) {
   uint32_t name[MOST_NAME];
   int found = NOT;
   for (size_t at = 0, end; at < bytes && found < SAID; at = end + 1) {
     end = part_of(line, at, bytes);
-    uint32_t count = read(line + at, end - at, name, NULL, MOST_NAME);
+    uint32_t count = read_name(line + at, end - at, name);
     if (!count) continue;
-    if (is_said(said, kind, name, count)) found = SAID;
+    if (is_said(said, name, count)) found = SAID;
     else if (is_like(said, name, count)) found = LIKE;
   }
   return found;
@@ -164,11 +228,11 @@ static size_t line_end(chm_text list, size_t at) {
 }
 
 /* The heard lines of a list; all, if none is. */
-static void keep(const chm_said *said, uint32_t kind, chm_text list, chm_text *kept, uint8_t *to) {
+static void keep(const chm_said *said, chm_text list, chm_text *kept, uint8_t *to) {
   size_t used = 0;
   for (size_t at = 0, end; at < list.bytes; at = end + 1) {
     end = line_end(list, at);
-    if (how(said, kind, list.text + at, end - at) == NOT) continue;
+    if (how(said, list.text + at, end - at) == NOT) continue;
     memcpy(to + used, list.text + at, end - at);
     used += end - at;
     to[used++] = '\n';
@@ -180,10 +244,10 @@ static void keep(const chm_said *said, uint32_t kind, chm_text list, chm_text *k
 static chm_said *listen(const chm_text *given, const chm_allocator *allocator) {
   chm_said *said = chm_allocate(allocator, sizeof *said);
   if (!said) return NULL;
-  memset(said, 0, sizeof *said);
-  if (given[0].text) said->count = read(given[0].text, given[0].bytes, said->codes, said->inner, MOST_SAID);
-  if (said->count > MOST_SAID) said->count = 0;
+  said->count = said->n_words = said->n_inside = said->n_others = 0;
+  if (given[0].text) read_request(said, given[0]);
   if (said->count) {
+    find_words(said);
     for (uint32_t kind = 1; kind < CHM_SLOTS; ++kind) find(said, kind, given[kind]);
     find_runs(said);
   }
@@ -195,7 +259,8 @@ int32_t chm_heard(const chm_text *given, chm_text *heard, uint8_t *to, const chm
   chm_said *said = listen(given, allocator);
   if (!said) return CHM_ERROR_MEMORY;
   for (uint32_t kind = 1; kind < CHM_SLOTS && said->count; ++kind) {
-    keep(said, kind, given[kind], &heard[kind], to);
+    know_said(said, kind);
+    keep(said, given[kind], &heard[kind], to);
     to += given[kind].bytes + 1;
   }
   chm_release(allocator, said, sizeof *said);
@@ -205,10 +270,10 @@ int32_t chm_heard(const chm_text *given, chm_text *heard, uint8_t *to, const chm
 /* ---- hints ---- */
 
 /* Names of a list that were heard so, up to a number; how many there are then. */
-static uint32_t name_all(const chm_said *said, uint32_t kind, chm_text list, int wanted, uint32_t count, uint8_t *to, size_t *used) {
+static uint32_t name_all(const chm_said *said, chm_text list, int wanted, uint32_t count, uint8_t *to, size_t *used) {
   for (size_t at = 0, end; at < list.bytes && count < CHM_MOST_HINTED; at = end + 1) {
     end = line_end(list, at);
-    if (how(said, kind, list.text + at, end - at) != wanted) continue;
+    if (how(said, list.text + at, end - at) != wanted) continue;
     if (count++) to[(*used)++] = ',';
     if (wanted == LIKE) to[(*used)++] = '~';
     size_t bytes = part_of(list.text, at, end) - at;
@@ -225,8 +290,9 @@ int32_t chm_hint(const chm_text *given, uint8_t *to, size_t *used, const chm_all
   for (uint32_t kind = 1; kind < CHM_SLOTS; ++kind) {
     if (kind > 1) to[(*used)++] = ';';
     if (!said->count) continue;
-    uint32_t count = name_all(said, kind, given[kind], SAID, 0, to, used);
-    name_all(said, kind, given[kind], LIKE, count, to, used);
+    know_said(said, kind);
+    uint32_t count = name_all(said, given[kind], SAID, 0, to, used);
+    name_all(said, given[kind], LIKE, count, to, used);
   }
   chm_release(allocator, said, sizeof *said);
   return CHM_OK;

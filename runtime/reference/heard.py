@@ -3,6 +3,7 @@
 A name is heard where it, or another name of it, stands in the request as whole words, whatever case, and no longer one
 of the same list around it; or where what is said is like it: has two of its runs of three characters, and half of them.
 Runs in names that are said count neither way: who says a longer name with an ending does not mean the one in it.
+Lists may have hundreds of thousands of names: what stands between the ends of words is looked up among them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from chimerac.runtime.reference.slots import goes_on
 from chimerac.runtime.reference.unicode_classes import MARK, class_table
 
 MOST_SAID: Final = 2048  #: characters of a request in which names are looked for
+MOST_NAME: Final = 255  #: characters of a name
 MOST_HINTED: Final = 8  #: names of a list in a hint
 _NOT, _LIKE, _SAID = range(3)
 _MARKS: Final = ((b"", _SAID), (b"~", _LIKE))
@@ -43,6 +45,9 @@ def folded(sign: str) -> str:
             return chr(code + step)
     pairs = _ODD if code % 2 else _EVEN
     return chr(code + 1) if any(first <= code <= last for first, last in pairs) else sign
+
+
+_SMALL: Final = str.maketrans({sign: small for sign in map(chr, range(0x1F00)) if (small := folded(sign)) != sign})
 
 
 def heard(request: bytes, lists: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -79,19 +84,16 @@ def _listened(request: bytes, lists: Mapping[str, bytes]) -> dict[str, list[tupl
     lines = {kind: text.split(b"\n")[:-1] for kind, text in lists.items()}
     if len(said) > MOST_SAID:
         return {kind: [(line, _NOT) for line in own] for kind, own in lines.items()}
-    codes, inner = "".join(map(folded, said)), _inner(said)
+    codes, places = said.translate(_SMALL), _places(said)
     names = {kind: [_names(line) for line in own] for kind, own in lines.items()}
-    found = {
-        kind: {match for row in rows for name in row for match in _matches(codes, inner, name)}
-        for kind, rows in names.items()
-    }
+    found = {kind: _matches(codes, places, {name for row in rows for name in row}) for kind, rows in names.items()}
     inside, others = _runs(codes, {match for matches in found.values() for match in matches})
     listened = {}
     for kind, own in lines.items():
-        longest = {one for one in found[kind] if not any(_is_inside(one, other) for other in found[kind])}
+        longest = {codes[first:end] for first, end in _outermost(found[kind])}
         hows = []
         for row in names[kind]:
-            is_said = any(not longest.isdisjoint(_matches(codes, inner, name)) for name in row)
+            is_said = not longest.isdisjoint(row)
             hows.append(_SAID if is_said else _LIKE if any(_is_like(inside, others, name) for name in row) else _NOT)
         listened[kind] = list(zip(own, hows, strict=True))
     return listened
@@ -99,31 +101,39 @@ def _listened(request: bytes, lists: Mapping[str, bytes]) -> dict[str, list[tupl
 
 @functools.lru_cache(1 << 14)
 def _names(line: bytes) -> tuple[str, ...]:
-    return tuple("".join(map(folded, name.decode())) for name in line.split(b"\t"))
+    return tuple(line.decode().translate(_SMALL).split("\t"))
 
 
-def _inner(said: str) -> list[bool]:
-    """Of each place of a text, and its end, whether it is in a word."""
+def _places(said: str) -> list[int]:
+    """Places of a text that are not in a word, and its end: where words begin, and where they end."""
     found, word = [], False
-    for sign in said:
+    for place, sign in enumerate(said):
         is_mark = int(class_table()[ord(sign)]) == MARK
-        found.append(is_mark or (word and goes_on(sign)))
+        if not is_mark and not (word and goes_on(sign)):
+            found.append(place)
         word = word if is_mark else goes_on(sign)
-    return [*found, False]
+    return [*found, len(said)]
 
 
-def _matches(codes: str, inner: Sequence[bool], name: str) -> Iterator[Match]:
-    """Where a name stands as whole words."""
-    first = codes.find(name)
-    while first >= 0:
-        end = first + len(name)
-        if not inner[first] and not inner[end]:
+def _matches(codes: str, places: Sequence[int], names: set[str]) -> set[Match]:
+    """Where names stand as whole words."""
+    found = set()
+    for number, first in enumerate(places):
+        for end in places[number + 1 :]:
+            if end - first > MOST_NAME:
+                break
+            if codes[first:end] in names:
+                found.add((first, end))
+    return found
+
+
+def _outermost(matches: set[Match]) -> Iterator[Match]:
+    """Those that are in no other one."""
+    last = 0  # the end of those that begin before, or here and are longer
+    for first, end in sorted(matches, key=lambda match: (match[0], -match[1])):
+        if end > last:
             yield first, end
-        first = codes.find(name, first + 1)
-
-
-def _is_inside(one: Match, other: Match) -> bool:
-    return one != other and other[0] <= one[0] and one[1] <= other[1]
+        last = max(last, end)
 
 
 def _runs(codes: str, names: set[Match]) -> tuple[set[str], set[str]]:

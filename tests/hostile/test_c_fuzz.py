@@ -23,6 +23,7 @@ MANY = {
     "runner": 130_000,
     "calls": 100_000,
     "names": 300_000,
+    "heard": 100_000,
     "spans": 20_000,
 }
 #: Blocks of the code that the seeds alone reach and fuzzing has to pass; well under what it finds.
@@ -35,6 +36,7 @@ LEAST = {
     "runner": 2000,
     "calls": 1050,
     "names": 1200,
+    "heard": 600,
     "spans": 3000,
 }
 

@@ -25,7 +25,9 @@ from chimerac.runtime import bundle_format as bf
 
 SOURCES: Final = TESTS / "hostile" / "fuzz"
 CORPUS: Final = TESTS / "hostile" / "corpus"  #: a folder a target: every input that found something
-TARGETS: Final = ("container", "tokenizer", "pack", "snapshot", "session", "runner", "calls", "names", "spans")
+TARGETS: Final = (
+    *("container", "tokenizer", "pack", "snapshot", "session", "runner", "calls", "names", "heard", "spans"),
+)
 #: Targets with a model in their file, in place of the toy model.
 OWN_MODEL: Final = frozenset({"calls"})
 #: In whose place ``fuzz.c`` has something that mutated inputs get past.
@@ -70,7 +72,7 @@ def build(
     make_seeds().write(folder)
     files = [f'-DFUZZ_{name.upper()}="{folder / name}.bin"' for name in ("weights", "tokenizer", "pack", "bank")]
     common = [tools.compiler, *bf.C_FLAGS, "-Wall", "-Wextra", f"-I{bf.NATIVE_DIRECTORY}", f"-I{SOURCES}"]
-    common += [*toy_defines("test"), "-DTOY_SPECULATES", *files]
+    common += [*toy_defines("test"), "-DTOY_SPECULATES", "-DTOY_ROUTED", *files]
     flags = {bf.NATIVE_DIRECTORY / name: (*_SANITIZERS, *tools.coverage, _CLOCK) for name in bf.POSIX_SOURCES}
     for name in CHECKSUMS:
         del flags[bf.NATIVE_DIRECTORY / name]

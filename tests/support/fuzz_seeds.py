@@ -35,7 +35,7 @@ from chimerac.runtime.bundle_format.fstpack import (
 )
 from chimerac.runtime.bundle_format.grammar_trie import vocabulary_of
 from chimerac.runtime.bundle_format.sfpack import bank_bytes
-from chimerac.runtime.bundle_format.state import SequenceState, StateForm, state_bytes
+from chimerac.runtime.bundle_format.state import GrammarPlace, SequenceState, StateForm, state_bytes
 from chimerac.runtime.reference.merging import Merges
 from chimerac.runtime.reference.tokenizer import Special, Tokenizer, tokenizer_sections
 
@@ -174,6 +174,7 @@ def make_seeds() -> Seeds:
             "session": SESSIONS,
             "calls": CALLS,
             "names": NAMES,
+            "heard": HEARD,
             "runner": tuple(_requests(inputs["snapshot"][0], packs[0])),
         },
     )
@@ -234,8 +235,11 @@ def _small_container() -> bytes:
 
 def _snapshots() -> Iterator[bytes]:
     """Of the toy model: at its start, in the middle of a text, of a character, and in a grammar."""
-    form = StateForm("", bf.contents_sha256(toy_weights()), VOCAB, 4, {"looped": (4, 8), "trace": (8,)})
-    states = {"looped": np.full((4, 8), 0.5, np.float32), "trace": np.linspace(-1, 1, 8, dtype=np.float32)}
+    shapes = {"looped": (4, 8), "trace": (8,), "router.last": (1, 4)}
+    form = StateForm("", bf.contents_sha256(toy_weights()), VOCAB, 4, shapes)
+    states = {
+        name: np.linspace(-1, 1, np.prod(shape), dtype=np.float32).reshape(shape) for name, shape in shapes.items()
+    }
     logits = np.linspace(-9, 9, VOCAB, dtype=np.float32)
     start = SequenceState(states=states, logits=logits, text=b"")
     at = replace(start, position=3, deepest=2, iterations=2)
@@ -244,6 +248,7 @@ def _snapshots() -> Iterator[bytes]:
         at,
         replace(at, history=(1, 2, 3), pending=(4, 5), text=b"\xf0\x9f\x98", remaining=7),
         replace(at, position=2**31 - 20, history=tuple(range(256)), finished=True),
+        replace(at, grammar=GrammarPlace(ledger=(9, 3, 2, 1, *(0,) * 64)), lowered=1, routed=3),
     ):
         yield state_bytes(form, sequence)
 
@@ -276,6 +281,12 @@ NAMES = (
     b' {"areas":["a=b:c,d;e|f \\"\\\\\\/\\b\\f\\n\\r\\t"],"entities":[{"area":"x","name":"y","domain":""}]}\n',
     b'{"floors": ["top", {"aliases": ["attic", "loft"], "name": "upper floor"}], "areas": ["a", "a"], "floors": []}',
     b'{"entities": [{"name": 1.5e3}, null, true, {}, []]}',
+)
+#: A request and lists of names, with zero bytes between: fuzz_heard.c.
+HEARD = (
+    b"turn off the floor lmap in the Bath, please\0Lamp\tlight\nFloor lamp\nTV\n\0bath\tbathroom\nHall\n\0top\n",
+    "die TÉLÉ im Кухня\0télé\nて\n\0кухня\n\0ǰ\u0301\n".encode(),
+    b"lamp lamps lampslight\0lamp\nlamps\nlamp lamps\namp\n\0lamp\tlamp\n\0a\tb\n",
 )
 
 

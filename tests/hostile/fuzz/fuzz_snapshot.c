@@ -53,6 +53,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   FUZZ_CHECK(!chm_session_set_grammar(session, NULL));
   FUZZ_CHECK(!chm_session_set_loops(session, (int32_t)fuzz_next(&random, 5)));
   FUZZ_CHECK(!chm_session_set_sampling(session, drawn ? 0.7f : 0.0f, drawn ? 0.5f : 1.0f, drawn ? 9 : 0, 1.5f, 1, 2, 3));
+  bool valve = fuzz_next(&random, 2);
+  FUZZ_CHECK(!chm_session_set_valve(session, 1.0f, 4.0f, valve, 2 * valve, 4 * valve, fuzz_next(&random, 4)));
+  FUZZ_CHECK(!chm_session_set_ledger(session, fuzz_next(&random, 64), fuzz_next(&random, 65), fuzz_next(&random, 65536)));
   FUZZ_CHECK(!chm_session_reset(session));
   if (!fuzz_status(chm_session_restore(session, file, size))) {
     FUZZ_CHECK(!chm_session_set_grammar(session, fuzz_next(&random, 2) ? grammar : NULL));

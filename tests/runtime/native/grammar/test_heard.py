@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import random
 import re
+import subprocess
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ import pytest
 
 from chimerac.compiler.packaging.grammar_packs import compile_grammar
 from chimerac.runtime import Session, load
-from chimerac.runtime.reference.heard import folded, heard
+from chimerac.runtime import bundle_format as bf
+from chimerac.runtime.reference.heard import folded, heard, hint
 
 HOME: dict[str, Any] = {
     "entities": [
@@ -119,6 +122,58 @@ def test_what_is_said_as_regular_expressions_find_it() -> None:
 def test_what_is_like_a_name(name: str, said: str, like: bool) -> None:
     lines = f"{name}\nwxyz\n".encode()
     assert heard(said.encode(), {"names": lines})["names"] == (f"{name}\n".encode() if like else lines)
+
+
+Case = tuple[bytes, dict[str, bytes]]
+KINDS = ("names", "areas", "floors")
+SIGNS = ["a", "b", "A", " ", " ", "-", "é", "É", "\u0301", "テ", "'", "c", "Л", "Σ", "ς", "1"]
+
+
+def _drawn(source: random.Random, most: int) -> str:
+    return "".join(source.choices(SIGNS, k=source.randint(1, most)))
+
+
+def _drawn_cases(source: random.Random, count: int) -> Iterator[Case]:
+    """Requests, and lists of what they say and of other names."""
+    for number in range(count):
+        most = source.randint(1, 30)
+        said = "".join(_drawn(source, most) for _ in range(400 if number % 100 == 0 else source.randint(0, 12)))
+        lists = {}
+        for kind in KINDS:
+            names = []
+            for _ in range(source.randint(0, 20)):
+                at = source.randrange(len(said) + 1)
+                part = said[at : at + source.randint(1, 20)]
+                names.append(part if part and source.random() < 0.4 else _drawn(source, most))
+            ends = [*source.choices("\t\n", k=len(names) - 1), "\n"] if names else []
+            lists[kind] = "".join(itertools.chain(*zip(names, ends, strict=True))).encode()
+        yield said.encode(), lists
+
+
+def _large_cases() -> Iterator[Case]:
+    """Long lists of what a request says as often as may be, is one word of, and is too long to say."""
+    aliases = b"\n".join([b"\t".join([b"a"] * 8)] * 16_383) + b"\n"
+    lengths = b"".join(b"a " * n + b"a\n" for n in range(128)) * 20
+    for said in (b"a " * 1024, b"a" * 2048, b"a " * 1025):
+        yield said, {"names": aliases, "areas": lengths, "floors": b"b\nc\n"}
+
+
+def test_c_hears_as_the_interpreter(compile_native: Callable[..., Path], tmp_path: Path) -> None:
+    files = ("heard", "utf8", "error", "pretokenizer", "grammar_words")
+    sources = [Path(__file__).parent / "heard_driver.c", *(bf.NATIVE_DIRECTORY / f"chm_{name}.c" for name in files)]
+    program = compile_native(tmp_path / "heard", sources)
+    cases = [*_drawn_cases(random.Random(7), 500), *_large_cases()]
+    texts = itertools.chain(*([said, *(lists[kind] for kind in KINDS)] for said, lists in cases))
+    given = b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+    told = io.BytesIO(subprocess.run([program], input=given, capture_output=True, check=True).stdout)
+    fewer = 0
+    for said, lists in cases:
+        found = {kind: told.read(int.from_bytes(told.read(4), "little")) for kind in KINDS}
+        assert found == heard(said, lists), (said[:500], lists if len(said) < 500 else "")
+        assert told.read(int.from_bytes(told.read(4), "little")) == hint(said, lists), said[:500]
+        fewer += found != lists
+    assert not told.read()
+    assert fewer > 300
 
 
 def test_what_one_list_has_said_is_no_likeness_for_another() -> None:
