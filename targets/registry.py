@@ -17,11 +17,13 @@ class WebModule:
         file: ``chimera.<feature>….wasm``, with features that runtime/web/variants.mjs knows.
         isa: key of ``targets.isa.ISAS``; its packed weights are those of the target.
         threads: whether several threads share its memory.
+        kernels: name of the only kernel set that it holds; all of the instruction set's if empty.
     """
 
     file: str
     isa: str
     threads: bool = False
+    kernels: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,9 +119,11 @@ TARGETS: dict[str, Target] = {
             "in Node, wasmtime and Chromium",
             ("wasm_simd128", "wasm-simd128", "wasm32", "web"),
             modules=(
-                WebModule("chimera.relaxed.wasm", "wasm32-relaxed"),
+                WebModule("chimera.relaxed.wasm", "wasm32-relaxed", kernels="relaxed"),
+                WebModule("chimera.dot4.wasm", "wasm32-relaxed", kernels="dot4"),
                 WebModule("chimera.threads.wasm", "wasm32-simd128", threads=True),
-                WebModule("chimera.relaxed.threads.wasm", "wasm32-relaxed", threads=True),
+                WebModule("chimera.relaxed.threads.wasm", "wasm32-relaxed", True, "relaxed"),
+                WebModule("chimera.dot4.threads.wasm", "wasm32-relaxed", True, "dot4"),
                 WebModule("chimera.scalar.wasm", "wasm32-scalar"),
             ),
         ),

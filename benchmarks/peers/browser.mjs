@@ -80,7 +80,7 @@ await page.evaluate(async (variants) => {
   const { Chimera } = await import("/bundle/chimera.mjs");
   const models = {};
   for (const variant of variants) {
-    models[variant] = await Chimera.load("/bundle/", { variant, worker: false, cache: "memory" });
+    models[variant] = await Chimera.load("/bundle/", { variant: variant || undefined, worker: false, cache: "memory" });
     // sets the iterations of calls that follow
     for await (const piece of models[variant].generate([1], { maxTokens: 1, loops: 1 })) void piece;
   }

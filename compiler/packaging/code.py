@@ -148,11 +148,11 @@ class _Writer:
     def _code(self, contents: str, shared: str, kernels: Mapping[str, Sequence[KernelObject]]) -> dict[str, str]:
         """Link the library, the runner and the other modules; their names and roles."""
         target, drivers, roles = self.target, {}, {}
-        for file in {target.library: target.isa, **{m.file: m.isa for m in target.modules}}.items():
-            name, isa = file[0], load_isa(file[1])
-            identity = Identity(isa.name, self.model.digest, contents, shared, kernel_sets(isa), self.model.entries)
-            drivers[name] = driver.write_driver(self.module, self.plan, identity)
-            roles[name] = "code" if name == target.library else "variant"
+        for file in (file for file in code_files(target) if not file.is_runner):
+            sets = kernel_sets(file.isa, file.kernels)
+            identity = Identity(file.isa.name, self.model.digest, contents, shared, sets, self.model.entries)
+            drivers[file.name] = driver.write_driver(self.module, self.plan, identity)
+            roles[file.name] = "code" if file.name == target.library else "variant"
         if target.runner:
             grammar = self.names["grammar"] if self.model.grammars else ""
             defaults = generation_of(self.model, self.module)

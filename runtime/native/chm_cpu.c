@@ -125,7 +125,9 @@ int32_t chm_cpu_select(const char *name) {
     __atomic_store_n(&chosen, 1, __ATOMIC_RELEASE);
     return CHM_OK;
   }
-  return name ? chm_fail(CHM_ERROR_ARGUMENT, "the library has no kernels %s", name) : CHM_OK;
+  if (name) return chm_fail(CHM_ERROR_ARGUMENT, "the library has no kernels %s", name);
+  if (!chm_model.n_kernel_sets) return CHM_OK;
+  return chm_fail(CHM_ERROR_ARGUMENT, "this processor cannot run the kernels %s", chm_model.kernel_sets[0].name);
 }
 
 const char *chm_cpu_selected(void) {

@@ -5,6 +5,8 @@
  */
 #include "chm_session.h"
 
+CHM_COLD_BEGIN
+
 #define MOST_NUMBER 65535u /* of tokens that are counted, and of settings */
 #define PROSE_TEXT(grammar) ((grammar)->automaton.flags & CHM_GRAMMAR_PROSE && (grammar)->vocabulary->soft)
 
@@ -140,3 +142,5 @@ int32_t chm_session_ledger(chm_session *session, uint32_t *numbers, size_t count
   }
   return chm_session_leave(session, CHM_OK);
 }
+
+CHM_COLD_END

@@ -7,6 +7,8 @@
 #include "chm_math.h"
 #include "chm_spans.h"
 
+CHM_COLD_BEGIN
+
 #define CALM 0.1f        /* bits below the bound of a level that it is kept */
 #define WEIGHT 0.5f      /* of the metrics */
 #define BRANCHING CHM_VALVE_BRANCHING
@@ -119,3 +121,5 @@ int32_t chm_session_level(const chm_session *session) {
 }
 
 float chm_session_entropy(const chm_session *session) { return session ? session->valve.entropy : 0.0f; }
+
+CHM_COLD_END

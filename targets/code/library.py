@@ -28,12 +28,13 @@ from chimerac.targets.registry import Target
 
 @dataclass(frozen=True)
 class CodeFile:
-    """A file of code of a target's bundles; ``threads`` as of ``WebModule``."""
+    """A file of code of a target's bundles; ``threads`` and ``kernels`` as of ``WebModule``."""
 
     name: str
     target: Target
     isa: Isa
     threads: bool = False
+    kernels: str = ""
 
     @property
     def is_runner(self) -> bool:
@@ -48,7 +49,7 @@ def code_files(target: Target) -> list[CodeFile]:
     names = [target.library, *([target.runner] if target.runner else [])]
     return [
         *(CodeFile(name, target, load_isa(target.isa)) for name in names),
-        *(CodeFile(m.file, target, load_isa(m.isa), m.threads) for m in target.modules),
+        *(CodeFile(m.file, target, load_isa(m.isa), m.threads, m.kernels) for m in target.modules),
     ]
 
 

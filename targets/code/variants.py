@@ -22,18 +22,21 @@ from chimerac.targets.kernel_spec import KernelSpec
 class KernelSet:
     """A variant as the runtime sees it: its name, and the features of ``chm_cpu.h`` that a processor must have.
 
-    ``c_kernels`` if it has C functions in place of generated kernels; ``wide`` if it has kernels that take more rows.
+    ``c_kernels`` if it has C functions in place of generated kernels; ``wide`` if it has kernels that take more rows;
+    ``alone`` if the library has none of the others of its instruction set.
     """
 
     name: str
     needs: tuple[str, ...] = ()
     c_kernels: CKernels | None = None
     wide: bool = False
+    alone: bool = False
 
 
-def kernel_sets(isa: Isa) -> tuple[KernelSet, ...]:
-    """The variants of a library, from plain to best."""
-    return tuple(KernelSet(i.kernels, i.needs, i.c_kernels, i.wide_lanes > 0) for i in (isa, *isa.variants))
+def kernel_sets(isa: Isa, only: str = "") -> tuple[KernelSet, ...]:
+    """The variants of a library, from plain to best; of one that is made for a single set, this one."""
+    found = tuple(KernelSet(i.kernels, i.needs, i.c_kernels, i.wide_lanes > 0) for i in (isa, *isa.variants))
+    return tuple(replace(one, alone=True) for one in found if one.name == only) if only else found
 
 
 def kernels_of(specs: Iterable[KernelSpec], isa: Isa) -> list[tuple[list[KernelSpec], Isa]]:
@@ -77,7 +80,8 @@ def compile_variants(
 def declaration(spec: KernelSpec, sets: Sequence[KernelSet]) -> Iterator[str]:
     """C declaration of a kernel; one that variants have becomes a function that calls the chosen one's."""
     types = spec.c_parameters
-    if len(sets) < 2 or not _varies(spec, any(one.wide for one in sets)):
+    dispatched = len(sets) > 1 or any(one.alone for one in sets)
+    if not dispatched or not _varies(spec, any(one.wide for one in sets)):
         yield f"extern void {spec.symbol}({', '.join(types)});"
         return
     declared = ", ".join(f"{t}a{i}" if t.endswith("*") else f"{t} a{i}" for i, t in enumerate(types))
@@ -93,6 +97,9 @@ def declaration(spec: KernelSpec, sets: Sequence[KernelSet]) -> Iterator[str]:
             symbol = symbols[-1]
         symbols.append(symbol)
     yield f"static void {spec.symbol}({declared}) {{"
+    if len(sets) == 1:
+        yield from (f"  {symbols[0]}({passed});", "}")
+        return
     yield "  switch (__atomic_load_n(&kernel_set, __ATOMIC_RELAXED)) {"
     for index, symbol in enumerate(symbols[1:], start=1):
         yield f"    case {index}: {symbol}({passed}); break;"

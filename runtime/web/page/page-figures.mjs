@@ -10,7 +10,7 @@ export const size = (bytes) => (bytes < 999_500 ? `${Math.max(bytes && 1, Math.r
 /** How the model computes: the instructions of its module. */
 export function instructions(variant) {
   const features = featuresOf(variant).filter((feature) => feature !== "threads");
-  return features.includes("scalar") ? "WebAssembly without SIMD" : FEATURES[features.includes("relaxed") ? "relaxed" : "simd"];
+  return features.includes("scalar") ? "WebAssembly without SIMD" : FEATURES[features.length > 1 ? "relaxed" : "simd"];
 }
 
 /** The number of threads, and why there are no more of them (docs/web.md). */
