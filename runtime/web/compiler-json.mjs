@@ -86,18 +86,31 @@ export function fixedValue(value, place) {
 
 // ---- keys ----
 
-/** Whether otherKey can tell names apart: ASCII without control characters. */
-export const simpleNames = (names) => names.every((name) => /^[ -~]*$/.test(name));
+/** A key that is none of some names; up to where it differs from all of them it is in its shortest spelling, or all of it where
+ * names are not plain ASCII. */
+export function otherKey(names) {
+  const simple = names.every((name) => /^[ -~]*$/.test(name));
+  return sequence(QUOTE, (simple ? differing : differingPoints)(names.map((name) => [...name].map((one) => one.codePointAt(0))), 0));
+}
 
-/** A key that is none of some names; up to where it differs from all of them it is in its shortest spelling. */
-export const otherKey = (names) => sequence(QUOTE, differing(names, 0));
+/** Names, lists of code points, by the one at a depth; those that end before it are left out. */
+function grouped(names, depth) {
+  const found = new Map();
+  for (const name of names.filter((one) => one.length > depth)) found.set(name[depth], [...(found.get(name[depth]) ?? []), name]);
+  return found;
+}
+
+/** The end of a key after what it shares with names, which have any characters. */
+function differingPoints(names, depth) {
+  const taken = grouped(names, depth);
+  const options = names.some((name) => name.length === depth) ? [] : [QUOTE];
+  options.push(sequence(encode(inverted(single(...taken.keys()))), star(encode(ALL)), QUOTE));
+  for (const [point, members] of taken) options.push(sequence(encode(single(point)), differingPoints(members, depth + 1)));
+  return choice(options);
+}
 
 function differing(names, depth) {
-  const taken = new Map();
-  for (const name of names.filter((one) => one.length > depth)) {
-    const byte = name.charCodeAt(depth);
-    taken.set(byte, [...(taken.get(byte) ?? []), name]);
-  }
+  const taken = grouped(names, depth);
   const options = names.some((name) => name.length === depth) ? [] : [QUOTE];
   options.push(sequence(byteIn(intersection(PLAIN_ASCII, inverted(single(...taken.keys())))), STRING_REST), WIDE_REST);
   // an escape is another character than a name's next one, unless that needs an escape itself

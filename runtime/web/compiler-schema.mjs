@@ -4,7 +4,7 @@ import { boundedExpression } from "./compiler-bounded.mjs";
 import { EMPTY, NOTHING, choice, counted, literal, optional, refuse, repeat, ruleOf, sequence, star } from "./compiler-characters.mjs";
 import { FORMATS } from "./compiler-formats.mjs";
 import {
-  ANY, ANY_ARRAY, ANY_OBJECT, ANY_STRING, BOOLEAN, COLON, COMMA, INTEGER, NULL, NUMBER, QUOTE, SPACES, countedString, encode, fixedValue, otherKey, simpleNames,
+  ANY, ANY_ARRAY, ANY_OBJECT, ANY_STRING, BOOLEAN, COLON, COMMA, INTEGER, NULL, NUMBER, QUOTE, SPACES, countedString, encode, fixedValue, otherKey,
 } from "./compiler-json.mjs";
 import { boundedNumber } from "./compiler-numbers.mjs";
 import { expressionOf, regexTree } from "./compiler-regex.mjs";
@@ -242,7 +242,7 @@ class Schemas {
       return { name, needed: required.includes(name), value: own ? this.value(properties[name], `${place}/properties/${escaped(name)}`) : others };
     });
     if (held.some(({ needed, value }) => needed && value === NOTHING)) return NOTHING;
-    if (more !== false && !simpleNames(names)) this.no(`${place}/properties`, "names beyond ASCII beside properties that are not named");
+    if (names.some((name) => /\p{Surrogate}/u.test(name))) this.no(`${place}/properties`, "a name with a surrogate that stands alone");
     const key = names.length ? otherKey(names) : ANY_STRING;
     return this.#chain(held.filter(({ value }) => value !== NOTHING), others === NOTHING ? null : sequence(key, COLON, others, SPACES));
   }
