@@ -1,11 +1,12 @@
 """Write a model with random weights, of an architecture that llama.cpp knows: good for timing and for comparing.
 
-    python llama_file.py mid|full|bonsai|tiny-llama|tiny-qwen2|tiny-qwen3|tiny-bitnet FORMAT OUT.gguf
+    python llama_file.py mid|full|bonsai|bitnet|tiny-llama|tiny-qwen2|tiny-qwen3|tiny-bitnet FORMAT OUT.gguf
 
-needs ``gguf==0.19.0`` and numpy. FORMAT is one of tq2_0, tq1_0 and q2_0, whose weights are ternary, and f32, f16 and
-q8_0. All matrices and the embedding, which is the output matrix too, are of it. Large matrices repeat some rows.
-The vocabulary is of whole ASCII words, because wllama stops at bytes that are not UTF-8; those of bonsai and of the
-small models have bytes, without which ``chimerac build`` does not take them.
+needs ``gguf==0.19.0`` and numpy. FORMAT is one of tq2_0, tq1_0, q2_0 and i2_s, whose weights are ternary, and f32, f16
+and q8_0. All matrices and the embedding, which is the output matrix too, are of it; beside i2_s, which is of BitNet's
+fork of llama.cpp alone, the embedding is f16 as there. Large matrices repeat some rows.
+The vocabulary is of whole ASCII words, because wllama stops at bytes that are not UTF-8; those of bonsai, bitnet and
+the small models have bytes, without which ``chimerac build`` does not take them.
 """
 
 from __future__ import annotations
@@ -72,11 +73,13 @@ class Shape:
         return self.layers * body + self.vocabulary * self.hidden
 
 
-#: As many weights per token as our models of the same name, to one or two percent less.
+#: Of mid and full as many weights per token as our models of the same name, to one or two percent less; bonsai is
+#: Ternary-Bonsai-1.7B, bitnet BitNet-b1.58-2B-4T.
 SHAPES = {
     "mid": Shape(26, 1024, 2816, 16, 4, 32768),
     "full": Shape(34, 2560, 6912, 20, 5, 200073),
     "bonsai": Shape(28, 2048, 6144, 16, 8, 151936, "qwen3", 128, bytes=True),
+    "bitnet": Shape(30, 2560, 6912, 20, 5, 128256, "bitnet", bytes=True),
     **{
         f"tiny-{name}": Shape(2, 256, 512, 8, 4, 1024, name, bytes=True)
         for name in ("llama", "qwen2", "qwen3", "bitnet")
@@ -87,6 +90,7 @@ SHAPES = {
 class Newer(IntEnum):
     """Types that the package gguf does not know yet."""
 
+    I2_S = 36
     Q2_0 = 42
 
 
@@ -95,11 +99,12 @@ FORMATS: dict[str, gguf.GGMLQuantizationType | Newer] = {
     "tq2_0": _KINDS.TQ2_0,
     "tq1_0": _KINDS.TQ1_0,
     "q2_0": Newer.Q2_0,
+    "i2_s": Newer.I2_S,
     "f32": _KINDS.F32,
     "f16": _KINDS.F16,
     "q8_0": _KINDS.Q8_0,
 }
-TERNARY = ("tq2_0", "tq1_0", "q2_0")
+TERNARY = ("tq2_0", "tq1_0", "q2_0", "i2_s")
 Q2_0_GROUP = 64  #: weights that share a scale
 
 
@@ -125,6 +130,13 @@ def quantized_q2_0(values: np.ndarray) -> np.ndarray:
     return np.concatenate([scales[..., None].view(np.uint8), packed], axis=2).reshape(len(values), -1)
 
 
+def quantized_i2_s(values: np.ndarray) -> np.ndarray:
+    """Ternary rows f32[rows, columns] in I2_S without its scale: 32 bytes hold weights i, i + 32, i + 64 and i + 96."""
+    codes = (np.sign(values).astype(np.int8) + 1).astype(np.uint8).reshape(len(values), -1, 4, 32)
+    packed = (codes << np.array([6, 4, 2, 0], np.uint8)[:, None]).sum(axis=2, dtype=np.uint8)
+    return packed.reshape(len(values), -1)
+
+
 def matrix(name: str, rows: int, columns: int, format_name: str) -> np.ndarray:
     """Random weights of a matrix, seeded by its name: trits times one scale, or normal numbers, in the format."""
     source = np.random.default_rng(zlib.crc32(name.encode()))
@@ -132,6 +144,11 @@ def matrix(name: str, rows: int, columns: int, format_name: str) -> np.ndarray:
     numbers = source.integers(-1, 2, size) if format_name in TERNARY else source.standard_normal(size)
     values = numbers.astype(np.float32) / np.float32(columns) ** 0.5
     kind = FORMATS[format_name]
+    if kind == Newer.I2_S:
+        tile = quantized_i2_s(values)
+        tail = np.zeros(8, "<f4")  # of which the first is the scale
+        tail[0] = np.abs(values).max()
+        return np.concatenate([np.resize(tile, (rows, tile.shape[1])).ravel(), tail.view(np.uint8)])
     tile = quantized_q2_0(values) if kind == Newer.Q2_0 else quantize(values, _KINDS(kind))
     return np.resize(tile, (rows, tile.shape[1]))
 
@@ -181,7 +198,8 @@ def vectors(shape: Shape) -> dict[str, np.ndarray]:
 
 
 def write(shape: Shape, format_name: str, path: Path) -> None:
-    writer = _Writer(str(path), shape.architecture)
+    of_fork = format_name == "i2_s"
+    writer = _Writer(str(path), "bitnet-b1.58" if of_fork else shape.architecture)
     writer.add_name("random weights")
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(shape.hidden)
@@ -195,13 +213,14 @@ def write(shape: Shape, format_name: str, path: Path) -> None:
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_vocab_size(shape.vocabulary)
     add_vocabulary(writer, shape)
-    writer.add_matrix("token_embd.weight", shape.vocabulary, shape.hidden, format_name)
+    writer.add_matrix("token_embd.weight", shape.vocabulary, shape.hidden, "f16" if of_fork else format_name)
     writer.add_tensor("output_norm.weight", np.ones(shape.hidden, np.float32))
     for layer in range(shape.layers):
         for name, (rows, columns) in shape.matrices().items():
             writer.add_matrix(f"blk.{layer}.{name}.weight", rows, columns, format_name)
         for name, numbers in vectors(shape).items():
-            writer.add_tensor(f"blk.{layer}.{name}", numbers)
+            if not (of_fork and name.endswith(".scale")):  # which I2_S has within
+                writer.add_tensor(f"blk.{layer}.{name}", numbers)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

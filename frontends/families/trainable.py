@@ -47,6 +47,10 @@ class TrainableModule(nn.Module, ABC):
         table = self.table()
         return self.head(self.hidden(tokens, table, loops, truncate=truncate), table)
 
+    def same_work(self) -> bool:
+        """Whether a pass in training may stand for the next one, as a CUDA graph of it does: nothing is drawn in it."""
+        return True
+
     def loop_counts(self) -> LoopShape | None:
         """How often looped layers may run; None without any."""
         return None

@@ -162,7 +162,7 @@ class PhaseRunner:
     def _graphs(self, tell: Callable[[str], None]) -> Graphs | None:
         """CUDA graphs where every pass is the same work: nothing sharded, all sequences equally deep."""
         plan, phase = self.plan, self.phase
-        eager = not plan.graphs or plan.compile or plan.checkpointing or self.sharded
+        eager = not plan.graphs or plan.compile or plan.checkpointing or self.sharded or not self.model.same_work()
         mixed = phase.depth == "sequence" and self.model.loop_counts() is not None
         if eager or mixed or phase.kind == "dpo" or not phase.descends or self.processes.device.type != "cuda":
             return None

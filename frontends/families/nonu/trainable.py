@@ -13,6 +13,8 @@ from chimerac.frontends.families.nonu.shape import NonuConfig
 from chimerac.frontends.families.nonu.steps import NonuSteps
 from chimerac.frontends.families.trainable import TrainableModule
 
+RARE = 1e-6  #: probability of a layer's being left out that may be taken for 0 where passes are recorded
+
 
 class NonuTrainable(TrainableModule):
     """Has the parameters of a ``NonuModel``, under its names."""
@@ -35,6 +37,9 @@ class NonuTrainable(TrainableModule):
     def model(self) -> NonuModel:
         """The model, with this module's parameters."""
         return self._made[0]
+
+    def same_work(self) -> bool:
+        return self.shape.nonu_drop <= RARE
 
     def table(self) -> Tensor:
         return self.model.table()

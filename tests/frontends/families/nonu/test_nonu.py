@@ -20,6 +20,7 @@ from chimerac.frontends.families.nonu.gate import gate, hidden, trained_hidden
 from chimerac.frontends.families.nonu.layers import NonuLayer, gated_attention, linear_attention
 from chimerac.frontends.families.nonu.predictor import LEAST
 from chimerac.frontends.families.nonu.shape import NONU, logit
+from chimerac.frontends.families.nonu.trainable import NonuTrainable
 from chimerac.frontends.families.stepwise import StepSession
 from chimerac.frontends.weights.sources import RandomWeights
 from chimerac.models.nonu import NonuAdam, NonuConfig, NonuModel
@@ -135,6 +136,11 @@ def test_layers_are_left_out_as_often_as_is_said(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch, "rand", lambda *shape, dtype: drawn)
     layer.config = NonuConfig(**SIZES)
     assert bool((layer.train()(x) == 0).all())
+
+
+@pytest.mark.parametrize(("drop", "same"), [(1e-7, True), (0.1, False)])
+def test_passes_are_recorded_where_layers_are_hardly_ever_left_out(drop: float, same: bool) -> None:
+    assert NonuTrainable(NonuConfig(**{**SIZES, "nonu_drop": drop})).same_work() == same
 
 
 @pytest.mark.parametrize("layers", [100, 10_000])
