@@ -1,12 +1,14 @@
 """Matrix-vector products with ternary weights out of cache: this compiler, llama.cpp and ONNX Runtime, in turns.
 
     PYTHONPATH=src python benchmarks/peers/matvec.py --rows 6912 --columns 2560 --out matvec-6912x2560.json \\
-        --llama native=ENVIRONMENT --llama avx2=ENVIRONMENT --onnx ENVIRONMENT [--ours avx2:t2 --ours avx512vnni:t2]
+        --llama native=ENVIRONMENT --llama avx2=ENVIRONMENT --onnx ENVIRONMENT --litespark ENVIRONMENT \\
+        [--ours avx2:t2 --ours avx512vnni:t2]
 
-ENVIRONMENT is the folder of a virtual environment with the peer; matvec_llama.py and matvec_onnx.py say how to make
-it. All systems get float32 activations and give float32 results, so quantising the activations is part of the time, and
-all multiply the same matrix, which every worker checks. Each cycles through copies of it that together are many times
-larger than the last cache. A round is a turn of each system; the speed of reading memory is measured as one of them.
+ENVIRONMENT is the folder of a virtual environment with the peer; matvec_llama.py, matvec_onnx.py and
+matvec_litespark.py say how to make it. All systems get float32 activations and give float32 results, so quantising the
+activations is part of the time, and all multiply the same matrix, which every worker checks. Each cycles through copies
+of it that together are many times larger than the last cache. A round is a turn of each system; the speed of reading
+memory is measured as one of them.
 """
 
 from __future__ import annotations
@@ -36,9 +38,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--memory", type=int, default=MEMORY, help="bytes of copies at least")
     parser.add_argument("--llama", action="append", default=[], metavar="NAME=ENVIRONMENT")
     parser.add_argument("--onnx", metavar="ENVIRONMENT")
+    parser.add_argument("--litespark", metavar="ENVIRONMENT")
     parser.add_argument("--ours", action="append", default=[], metavar="SET:FORM")
+    parser.add_argument("--processor-time", action="store_true", help="in place of the clock's: for a busy machine")
     parser.add_argument("--out", type=Path, required=True)
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.processor_time and (given.threads != [1] or given.onnx):
+        parser.error("--processor-time is for --threads 1, without --onnx")
+    return given
 
 
 def systems_of(workers: Mapping[str, Worker]) -> dict[str, tuple[Worker, dict[str, Any]]]:
@@ -52,11 +59,12 @@ def systems_of(workers: Mapping[str, Worker]) -> dict[str, tuple[Worker, dict[st
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """The content of the result file."""
+    clock = {"PEERS_CLOCK": "processor"} if given.processor_time else {}
     sizes = (str(given.rows), str(given.columns), str(given.memory))
     with ExitStack() as stack:
 
         def start(python: str | Path, script: str, *more: str) -> Worker:
-            return stack.enter_context(Worker([python, HERE / script, *sizes, *more]))
+            return stack.enter_context(Worker([python, HERE / script, *sizes, *more], clock))
 
         workers = {"chimerac": start(sys.executable, "matvec_ours.py", *given.ours)}
         for item in given.llama:
@@ -64,6 +72,8 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
             workers[f"llama.cpp ({name})"] = start(Path(environment, "bin/python"), "matvec_llama.py")
         if given.onnx:
             workers["onnxruntime"] = start(Path(given.onnx, "bin/python"), "matvec_onnx.py")
+        if given.litespark:
+            workers["litespark"] = start(Path(given.litespark, "bin/python"), "matvec_litespark.py")
         systems = systems_of(workers)
         times: list[dict[str, Any]] = []
         for threads in given.threads:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import ctypes as ct
 import sys
-import time
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +26,7 @@ import gguf
 import numpy as np
 from gguf.quants import quantize
 from matrices import SCALE, activations, check, copies_of, trits
-from worker import serve
+from worker import CLOCK, serve
 
 FORMATS = {"tq2_0": gguf.GGMLQuantizationType.TQ2_0, "tq1_0": gguf.GGMLQuantizationType.TQ1_0}
 F32 = 0
@@ -102,9 +101,9 @@ class Products:
     def sweep(self, threads: int) -> float:
         """Seconds of one product, the mean over all copies."""
         self.cpu.ggml_backend_cpu_set_n_threads(self.backend, threads)
-        begun = time.perf_counter()
+        begun = CLOCK()
         status = self.base.ggml_backend_graph_compute(self.backend, self.graph)
-        seconds = time.perf_counter() - begun
+        seconds = CLOCK() - begun
         if status:
             raise RuntimeError(f"ggml_backend_graph_compute: {status}")
         return seconds / self.copies
