@@ -38,10 +38,10 @@ def used():
         pages = int(file.read().split()[1])
     return pages * resource.getpagesize(), len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
 
-for number in range(1000):  # and caches are full
+for number in range(3000):  # and the heap is as large as it gets
     one(number)
 found = [used()]
-for number in range(1000, 6000):  # two sessions each
+for number in range(3000, 8000):  # two sessions each
     one(number)
 found.append(used())
 with chimerac.load(folder) as session:
