@@ -36,7 +36,7 @@ LEAST = {
     "runner": 2000,
     "calls": 1050,
     "names": 1200,
-    "heard": 600,
+    "heard": 1500,
     "spans": 3000,
 }
 

@@ -2,6 +2,8 @@
 #define main chm_run_main
 #include "chm_run.c"
 #undef main
+#include "chm_run_bundle.c"
+#include "chm_run_serve.c"
 
 #include "fuzz.h"
 
@@ -16,14 +18,14 @@ const chm_run_mode chm_run_modes[] = {{"fast", 1}, {NULL, 0}};
 const char *const chm_run_refusal = NULL;
 const float chm_run_refusal_threshold = 0.0f, chm_run_refusal_temperature = 1.0f;
 
-static const settings defaults = {.top_p = 1, .repetition_penalty = 1, .max_tokens = 16, .threads = 1};
+static const chm_run_settings defaults = {.top_p = 1, .repetition_penalty = 1, .max_tokens = 16, .threads = 1};
 
 static void prepare(void) {
-  if (bundle) return;
-  bundle = fuzz_bundle();
+  if (chm_run.bundle) return;
+  chm_run.bundle = fuzz_bundle();
   grammar_bytes = (size_t)(fuzz_pack_end - fuzz_pack);
   grammar_file = fuzz_copy(fuzz_pack, grammar_bytes);
-  FUZZ_CHECK(!chm_session_open(bundle, NULL, &session));
+  FUZZ_CHECK(!chm_session_open(chm_run.bundle, NULL, &chm_run.session));
   FUZZ_CHECK(!open_grammars());
   stdout = stderr = fopen("/dev/null", "w"); /* what is asked for is written there */
   FUZZ_CHECK(stdout);
@@ -31,7 +33,7 @@ static void prepare(void) {
 
 static void read_options(char *text) {
   char *words[32] = {text};
-  settings s = defaults;
+  chm_run_settings s = defaults;
   int count = 1;
   for (char *at = text; *at && count < 32; ++at)
     if (*at == '\n') {
@@ -40,7 +42,7 @@ static void read_options(char *text) {
     }
   for (int i = 0; i < count; ++i)
     if (!strcmp(words[i], "-h") || !strcmp(words[i], "--help")) return; /* they end the program */
-  if (!read_arguments(count, words, &s) && !use_mode(&s) && !apply(&s)) FUZZ_CHECK(s.max_tokens >= 0);
+  if (!read_arguments(count, words, &s) && !use_mode(&s) && !chm_run_apply(&s)) FUZZ_CHECK(s.max_tokens >= 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -64,15 +66,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
       memcpy(copy, line, bytes);
       copy[bytes] = 0;
       int32_t status = serve_one(copy);
-      if (status != BAD_REQUEST) fuzz_status(status);
+      if (status != CHM_RUN_BAD_REQUEST) fuzz_status(status);
       if (status) print_error(status);
       free(copy);
       line = next + 1;
     }
   }
-  FUZZ_CHECK(!chm_session_reset(session) && !apply(&defaults) && error == stderr);
+  FUZZ_CHECK(!chm_session_reset(chm_run.session) && !chm_run_apply(&defaults) && error == stderr);
   drop_grammar();
-  FUZZ_CHECK(!chm_session_begin_generation(session, INT32_MAX));
+  FUZZ_CHECK(!chm_session_begin_generation(chm_run.session, INT32_MAX));
   FUZZ_CHECK(fuzz_blocks() == blocks);
   free(text);
   return 0;

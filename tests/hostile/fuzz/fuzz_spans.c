@@ -2,6 +2,8 @@
  * text, no score and no bit of a state. An input is a container; everything else is decided by its bytes. */
 #include "fuzz.h"
 
+#include "chm_bank.h"
+
 FUZZ_CONTAINERS
 
 #define MOST_STEPS 40
