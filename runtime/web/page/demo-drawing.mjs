@@ -46,7 +46,7 @@ function furnish(name) {
   const cover = drawCover(`cover-of-${name.replace(" ", "-")}`, opening, name === "garage" ? 4 : 8, "blind");
   const [x, y, width, height] = opening;
   const glass = rect(x, y, width, height, name === "garage" ? "inside" : "glass");
-  if (name === "garage") return { parts: [glass, drawCar(x + 36, y + 16), cover.group], set: ({ blind }) => cover.open(blind) };
+  if (name === "garage") return { parts: [glass, drawCar(x + 36, y + height - 44), cover.group], set: ({ blind }) => cover.open(blind) };
   const radiator = Array.from({ length: 5 }, (_, i) => rect(WIDTH - 58 + 7 * i, HEIGHT - 44, 5, 18, "radiator"));
   const heat = text(WIDTH - 10, HEIGHT - 12, "small", "", { "text-anchor": "end" });
   const [fan, blades] = drawFan(WIDTH - 24, 44);
@@ -82,8 +82,8 @@ function drawRoom(name, x, y) {
 /** The front door with its lock, at the left wall. */
 function drawDoor() {
   const shackle = draw("path", { class: "shackle", d: "M-4 0 V-5 A4 4 0 0 1 4 -5 V0" });
-  const lock = draw("g", { class: "lock", transform: `translate(${LEFT + 120} ${TOP + 2 * HEIGHT - 46})` }, shackle, rect(-6, 0, 12, 10, "body"));
-  return [draw("g", {}, rect(LEFT + 104, TOP + 2 * HEIGHT - 84, 32, 62, "door"), lock), (locked) => shackle.setAttribute("transform", locked ? "" : "translate(0 -4) rotate(-25 -4 0)")];
+  const lock = draw("g", { class: "lock", transform: `translate(${LEFT + 113} ${TOP + 2 * HEIGHT - 46})` }, shackle, rect(-6, 0, 12, 10, "body"));
+  return [draw("g", {}, rect(LEFT + 97, TOP + 2 * HEIGHT - 84, 32, 62, "door"), lock), (locked) => shackle.setAttribute("transform", locked ? "" : "translate(0 -4) rotate(-25 -4 0)")];
 }
 
 /** What is lit, covered and playing, in words. */

@@ -33,7 +33,7 @@ function enter(state) {
 }
 
 function fail(error) {
-  find("error").textContent = `${error.code ? `${error.code}: ` : ""}${error.message}`;
+  find("error").textContent = `${error.message}${error.code ? ` (${error.code})` : ""}`;
   find("failure").hidden = false;
   find("retry").hidden = model !== null;
   say(`That did not work. ${find("error").textContent}`);
