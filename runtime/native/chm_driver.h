@@ -17,6 +17,13 @@ void *memcpy(void *target, const void *source, size_t size);
     _Static_assert(sizeof arguments_ <= CHM_MOST_ARGUMENTS * sizeof *arguments_, "too many arguments"); \
     chm_share(call->pool, part, arguments_, sizeof arguments_ / sizeof *arguments_, n, units, work);    \
   } while (0)
+/* The same of a kernel that follows others: chm_follow. */
+#define CHM_FOLLOW(back, part, n, units, work, ...)                                                         \
+  do {                                                                                                      \
+    const void *const arguments_[] = {__VA_ARGS__};                                                         \
+    _Static_assert(sizeof arguments_ <= CHM_MOST_ARGUMENTS * sizeof *arguments_, "too many arguments");     \
+    chm_follow(call->pool, back, part, arguments_, sizeof arguments_ / sizeof *arguments_, n, units, work); \
+  } while (0)
 /* What follows needs results of kernels that are shared, or overwrites what they read. */
 #define CHM_JOIN() chm_join(call->pool)
 /* A graph is written once, as name_kernels, and compiled twice: measured is 0 or 1, so that steps cost nothing in name. */

@@ -13,7 +13,7 @@
 #include "chimera.h"
 #include "chm_cpu.h"
 
-#define CHM_MODEL_ABI 10u
+#define CHM_MODEL_ABI 11u
 #define CHM_NO_SECTION (-1)
 
 /* Whether a driver can be told to measure its steps: a wasm module has no clock. */
@@ -35,6 +35,11 @@ typedef void (*chm_part)(const void *const *arguments, int32_t n, int32_t begin,
  * count: of the arguments, at most CHM_MOST_ARGUMENTS, which are copied. pool may be NULL. */
 void chm_share(chm_pool *pool, chm_part part, const void *const *arguments, size_t count, int32_t n, int32_t units,
                int32_t work);
+/* The same of a kernel that needs of kernels before it, for each part of its units, the same part of theirs only: it is
+ * computed with them, part by part. Numbers of units are multiples of the least one. Bit i of back: the kernel i + 1
+ * before it. */
+void chm_follow(chm_pool *pool, uint32_t back, chm_part part, const void *const *arguments, size_t count, int32_t n,
+                int32_t units, int32_t work);
 /* Have the kernels computed that were shared since the last time. */
 void chm_join(chm_pool *pool);
 

@@ -7,29 +7,62 @@
 /* Multiply-adds for which workers that fell asleep in a call are woken. */
 #define WORTH_WAKING 524288
 
-/* Take a chunk; returns its number or -1. Who has taken one may read the batch, for the calling thread changes it only
- * after all chunks are done. */
-static int32_t take_chunk(chm_pool *pool) {
-  uint64_t ticket = __atomic_load_n(&pool->ticket, __ATOMIC_ACQUIRE);
-  while ((uint32_t)ticket)
-    if (__atomic_compare_exchange_n(&pool->ticket, &ticket, ticket - 1, true, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-      return pool->chunks - (int32_t)(uint32_t)ticket;
+static uint64_t number_of(uint64_t word) { return word >> CHM_BATCH_SHIFT; }
+static int32_t chunks_of(uint64_t offered) { return (int32_t)(offered & 0xffff); }
+static int32_t width_of(uint64_t offered) { return (int32_t)(offered >> 16 & 127); }
+
+/* Where a thread's share of the chunks begins; the calling thread has one of the first. */
+static int32_t share_begin(uint64_t offered, int32_t thread) {
+  return (chunks_of(offered) * thread + width_of(offered) - 1) / width_of(offered);
+}
+
+/* Take a chunk of a share; returns its number or -1. Who has taken one may read the batch, for the calling thread changes
+ * it only after all chunks are done. A share that nobody has begun has the number of an older batch, and as all chunks of
+ * a batch are taken, who comes too late for one finds its number or a newer one. */
+static int32_t take_chunk(chm_pool *pool, uint64_t offered, int32_t thread) {
+  uint64_t *share = &pool->shares[thread].taken, seen = __atomic_load_n(share, __ATOMIC_RELAXED);
+  int32_t begin = share_begin(offered, thread), count = share_begin(offered, thread + 1) - begin;
+  while (number_of(seen) <= number_of(offered)) {
+    int32_t taken = number_of(seen) == number_of(offered) ? chunks_of(seen) : 0;
+    if (taken >= count) break;
+    uint64_t next = number_of(offered) << CHM_BATCH_SHIFT | (uint32_t)(taken + 1);
+    if (__atomic_compare_exchange_n(share, &seen, next, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) return begin + taken;
+  }
   return -1;
 }
+
+static int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
 
 static void compute_chunk(const chm_pool *pool, int32_t number) {
   const chm_shared *kernel = pool->batch + pool->kernels - 1;
   while (kernel->begin > number) --kernel;
-  int32_t begin = (number - kernel->begin) * kernel->chunk, rest = kernel->units - begin;
-  kernel->part(kernel->arguments, kernel->n, begin, begin + (rest < kernel->chunk ? rest : kernel->chunk));
+  int32_t begin = (number - kernel->begin) * kernel->chunk, end = least(begin + kernel->chunk, kernel->whole);
+  for (;; kernel = pool->batch + kernel->next) {
+    kernel->part(kernel->arguments, kernel->n, begin * kernel->times, least(end * kernel->times, kernel->units));
+    if (kernel->next < 0) return;
+  }
 }
 
-/* Compute chunks until none is left; whether there was one. */
-static bool compute_chunks(chm_pool *pool) {
-  uint32_t computed = 0;
-  for (int32_t number; (number = take_chunk(pool)) >= 0; ++computed) compute_chunk(pool, number);
-  if (computed) __atomic_fetch_add(&pool->done, computed, __ATOMIC_RELEASE);
+/* Compute chunks of what is offered until none is left, those of the thread's own share first; how many. */
+static int32_t compute_chunks(chm_pool *pool, uint64_t offered, int32_t thread) {
+  int32_t computed = 0, width = width_of(offered);
+  for (int32_t i = 0; i < width; ++i) {
+    int32_t owner = thread + i < width ? thread + i : thread + i - width;
+    for (int32_t chunk; (chunk = take_chunk(pool, offered, owner)) >= 0; ++computed) compute_chunk(pool, chunk);
+  }
   return computed;
+}
+
+/* What a worker does with what is offered. */
+static void help(chm_pool *pool, int32_t worker) {
+  chm_share_of *share = &pool->shares[worker];
+  uint64_t offered = __atomic_load_n(&pool->offered, __ATOMIC_ACQUIRE);
+  if (worker < width_of(offered)) {
+    int32_t computed = compute_chunks(pool, offered, worker);
+    if (computed)
+      __atomic_store_n(&share->done, number_of(offered) << CHM_BATCH_SHIFT | (uint32_t)computed, __ATOMIC_RELEASE);
+  }
+  share->seen = offered;
 }
 
 int chm_pool_expects(const chm_pool *pool, int32_t worker) {
@@ -37,15 +70,18 @@ int chm_pool_expects(const chm_pool *pool, int32_t worker) {
 }
 
 int chm_pool_has_news(const chm_pool *pool, int32_t worker) {
-  return ((uint32_t)__atomic_load_n(&pool->ticket, __ATOMIC_SEQ_CST) && chm_pool_expects(pool, worker)) ||
-         __atomic_load_n(&pool->stop, __ATOMIC_SEQ_CST);
+  bool offered = __atomic_load_n(&pool->offered, __ATOMIC_SEQ_CST) != pool->shares[worker].seen;
+  return (offered && chm_pool_expects(pool, worker)) || __atomic_load_n(&pool->stop, __ATOMIC_SEQ_CST);
 }
 
 void chm_pool_work(chm_pool *pool) {
   int32_t worker = __atomic_add_fetch(&pool->joined, 1, __ATOMIC_RELAXED);
   if (worker >= (int32_t)CHM_MAX_THREADS) return; /* an embedder's one too many */
   while (!__atomic_load_n(&pool->stop, __ATOMIC_SEQ_CST))
-    if (!chm_pool_expects(pool, worker) || !compute_chunks(pool)) chm_pool_wait(pool, worker);
+    if (chm_pool_has_news(pool, worker))
+      help(pool, worker);
+    else
+      chm_pool_wait(pool, worker);
 }
 
 /* Wake the sleepers that take part in the call. */
@@ -56,35 +92,41 @@ static void wake(chm_pool *pool) {
   chm_pool_wake(pool);
 }
 
-static bool all_done(const chm_pool *pool) {
-  return __atomic_load_n(&pool->done, __ATOMIC_ACQUIRE) == (uint32_t)pool->chunks;
+/* Whether workers have computed so many chunks. */
+static bool have_computed(const chm_pool *pool, uint64_t offered, int32_t chunks) {
+  for (int32_t i = 1; i < width_of(offered); ++i) {
+    uint64_t done = __atomic_load_n(&pool->shares[i].done, __ATOMIC_ACQUIRE);
+    if (number_of(done) == number_of(offered)) chunks -= chunks_of(done);
+  }
+  return !chunks;
 }
 
 /* Cut the kernels of the batch into chunks of about the same work, and offer them. */
-static void offer(chm_pool *pool, int64_t work) {
-  pool->chunks = 0;
+static uint64_t offer(chm_pool *pool, int64_t work) {
+  int32_t all = 0;
   for (int32_t i = 0; i < pool->kernels; ++i) {
     chm_shared *kernel = &pool->batch[i];
+    if (kernel->first != i) continue;
     int64_t chunks = kernel->work / work;
-    if (chunks > kernel->units) chunks = kernel->units;
+    if (chunks > kernel->whole) chunks = kernel->whole;
     if (chunks < 1) chunks = 1;
-    kernel->chunk = (kernel->units - 1) / (int32_t)chunks + 1;
-    kernel->begin = pool->chunks;
-    pool->chunks += (kernel->units - 1) / kernel->chunk + 1;
+    kernel->chunk = (kernel->whole - 1) / (int32_t)chunks + 1;
+    kernel->begin = all;
+    all += (kernel->whole - 1) / kernel->chunk + 1;
   }
-  __atomic_store_n(&pool->done, 0, __ATOMIC_RELAXED);
-  uint64_t number = (__atomic_load_n(&pool->ticket, __ATOMIC_RELAXED) >> 32) + 1;
-  /* in one order with what a worker does before it sleeps: it sees the ticket, or is seen in wake */
-  __atomic_store_n(&pool->ticket, number << 32 | (uint32_t)pool->chunks, __ATOMIC_SEQ_CST);
+  uint64_t number = number_of(pool->offered) + 1, offered = number << CHM_BATCH_SHIFT | (uint32_t)(pool->width << 16 | all);
+  /* in one order with what a worker does before it sleeps: it sees what is offered, or is seen in wake */
+  __atomic_store_n(&pool->offered, offered, __ATOMIC_SEQ_CST);
+  return offered;
 }
 
 /* Compute the batch with the workers. */
 static void compute_together(chm_pool *pool) {
   int64_t work = pool->work / ((int64_t)pool->width * CHM_CHUNKS_PER_THREAD);
-  offer(pool, work > LEAST_WORK ? work : LEAST_WORK);
+  uint64_t offered = offer(pool, work > LEAST_WORK ? work : LEAST_WORK);
   if (pool->work >= WORTH_WAKING) wake(pool);
-  compute_chunks(pool);
-  for (uint32_t round = 0; !all_done(pool); ++round) chm_pool_pause(round);
+  int32_t others = chunks_of(offered) - compute_chunks(pool, offered, 0);
+  for (uint32_t round = 0; !have_computed(pool, offered, others); ++round) chm_pool_pause(round);
 }
 
 void chm_join(chm_pool *pool) {
@@ -105,13 +147,49 @@ void chm_share(chm_pool *pool, chm_part part, const void *const *arguments, size
     return;
   }
   if (pool->kernels == CHM_BATCH) chm_join(pool);
-  chm_shared *kernel = &pool->batch[pool->kernels++];
+  chm_shared *kernel = &pool->batch[pool->kernels];
   kernel->part = part;
   memcpy(kernel->arguments, arguments, count * sizeof *arguments);
   kernel->work = (int64_t)units * work * n;
   kernel->n = n;
-  kernel->units = units;
+  kernel->units = kernel->whole = units;
+  kernel->first = pool->kernels++;
+  kernel->next = -1;
+  kernel->times = 1;
   pool->work += kernel->work;
+}
+
+/* Put a chain behind another one. */
+static void append(chm_pool *pool, int32_t chain, int32_t other) {
+  chm_shared *batch = pool->batch;
+  int32_t last = chain;
+  while (batch[last].next >= 0) last = batch[last].next;
+  batch[last].next = other;
+  batch[chain].work += batch[other].work;
+  batch[other].begin = INT32_MAX;
+  for (int32_t i = other; i >= 0; i = batch[i].next) batch[i].first = chain;
+}
+
+_Static_assert(CHM_BATCH <= 32, "a bit for each kernel");
+
+void chm_follow(chm_pool *pool, uint32_t back, chm_part part, const void *const *arguments, size_t count, int32_t n,
+                int32_t units, int32_t work) {
+  if (n > 1) chm_join(pool); /* units of element-wise kernels are parts of all rows together, not of each */
+  chm_share(pool, part, arguments, count, n, units, work);
+  if (!pool) return;
+  chm_shared *batch = pool->batch;
+  int32_t own = pool->kernels - 1, chain = -1;
+  for (int32_t i = own - 1; i >= 0; --i) { /* those that were joined meanwhile are done */
+    if (!(back >> (own - i - 1) & 1) || batch[i].first == chain) continue;
+    if (chain >= 0) append(pool, batch[i].first, chain);
+    chain = batch[i].first;
+  }
+  if (chain < 0) return;
+  append(pool, chain, own);
+  int32_t whole = units;
+  for (int32_t i = chain; i >= 0; i = batch[i].next) whole = least(whole, batch[i].units);
+  for (int32_t i = chain; i >= 0; i = batch[i].next) batch[i].times = batch[i].units / whole;
+  batch[chain].whole = whole;
 }
 
 chm_turn chm_pool_begin(chm_pool *pool, int32_t index, bool usual) {

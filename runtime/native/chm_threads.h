@@ -1,9 +1,10 @@
 /* A pool of threads that share the outputs of some kernels at a time.
  *
  * The calling thread collects kernels that do not depend on one another in a batch, and cuts their units (independent
- * outputs) into chunks; it and the pool's workers take chunks until none is left. Who computes a chunk does not change its
- * bits, and a worker that comes late, or never, costs nothing but its help. A pool serves one call at a time: a session
- * that finds it taken computes alone.
+ * outputs) into chunks. Each thread has a share of the chunks, the same one of the same batch in every call, and then takes
+ * from the shares of others until none is left. Who computes a chunk does not change its bits, and a worker that comes
+ * late, or never, costs nothing but its help. A pool serves one call at a time: a session that finds it taken computes
+ * alone.
  */
 #ifndef CHM_THREADS_H
 #define CHM_THREADS_H
@@ -16,21 +17,34 @@
 
 #define CHM_CHUNKS_PER_THREAD 4
 #define CHM_BATCH 16 /* most kernels of a batch */
+#define CHM_BATCH_SHIFT 23 /* bits below a batch's number: of threads, and 16 of chunks */
 #define CHM_PACES 4 /* entries whose calls are timed: the first ones */
 
 /* A kernel of a batch. */
 typedef struct chm_shared {
   chm_part part;
   const void *arguments[CHM_MOST_ARGUMENTS];
-  int64_t work; /* multiply-adds of all units */
-  int32_t n, units, chunk; /* chunk: units of one */
-  int32_t begin; /* number of its first chunk in the batch */
+  int64_t work; /* multiply-adds of all units, of a chain's first kernel those of all in the chain */
+  int32_t n, units;
+  int32_t first, next; /* kernels of the batch: the first one of its chain, and what follows it; -1: nothing */
+  int32_t times;       /* units of it in one of the chain */
+  int32_t whole, chunk; /* of a chain's first kernel: units of the chain, and those of one chunk */
+  int32_t begin; /* number of the chain's first chunk in the batch; INT32_MAX of what follows another */
 } chm_shared;
 
-/* What all threads write to is on lines of its own. */
+/* A thread's share of the chunks. Others write to the first line only when they have none left, and to the second one
+ * never; both are apart, for processors fetch lines in pairs. Words are a batch's number << CHM_BATCH_SHIFT | chunks of it. */
+typedef struct chm_share_of {
+  _Alignas(64) uint64_t taken; /* chunks that somebody has taken */
+  uint8_t apart[128];
+  _Alignas(64) uint64_t done;  /* chunks of any share that the thread computed, which are all that it could get */
+  uint64_t seen;               /* what was offered when it found nothing more to take */
+  uint8_t behind[64];
+} chm_share_of;
+
+/* What other threads wait for is on lines that are written once a batch. */
 struct chm_pool {
-  _Alignas(64) uint64_t ticket; /* number of the batch << 32 | chunks that nobody has taken yet */
-  _Alignas(64) uint32_t done;   /* chunks that were computed */
+  _Alignas(64) uint64_t offered; /* number of the batch << CHM_BATCH_SHIFT | threads << 16 | chunks */
   _Alignas(64) uint64_t asleep; /* bit per worker that has to be woken */
   uint32_t taken;               /* 1 while a session has the pool */
   uint32_t stop;                /* workers end */
@@ -39,9 +53,9 @@ struct chm_pool {
   int32_t threads;              /* calling thread and workers */
   void *workers;                /* of the host */
   chm_pace paces[CHM_PACES];
+  chm_share_of shares[CHM_MAX_THREADS];
   /* the batch; written while no chunk is left */
-  _Alignas(64) int32_t chunks;
-  int32_t kernels;
+  _Alignas(64) int32_t kernels;
   int64_t work; /* multiply-adds of all kernels */
   chm_shared batch[CHM_BATCH];
 };

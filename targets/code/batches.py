@@ -6,9 +6,11 @@ anything that reads what the batch writes, or overwrites what it reads or writes
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from chimerac.compiler.ir.module import Op
+from chimerac.targets.code.chains import follows
 from chimerac.targets.code.places import Arena, LastRow, Logits, Place, Result, Row, StateSlot
 
 
@@ -46,34 +48,59 @@ def region_of(place: Place) -> Region | None:
             return None
 
 
+@dataclass(frozen=True)
+class _Kernel:
+    op: Op
+    reads: tuple[Region, ...]
+    writes: tuple[Region, ...]
+
+
 @dataclass
 class Batch:
-    """The kernels since the last join: what they read and write."""
+    """The kernels since the last join."""
 
-    reads: list[Region] = field(default_factory=list)
-    writes: list[Region] = field(default_factory=list)
+    kernels: list[_Kernel] = field(default_factory=list)
 
     def must_end(self, reads: Iterable[Place], writes: Iterable[Place]) -> bool:
         """Whether something that reads and writes these places has to wait for the batch."""
-        read, written = _regions(reads), _regions(writes)
-        return _meet(read + written, self.writes) or _meet(written, self.reads)
+        return any(self._conflicts(_regions(reads), _regions(writes)))
 
-    def add(self, reads: Iterable[Place], writes: Iterable[Place]) -> None:
+    def followed(self, op: Op, reads: Sequence[Place], writes: Iterable[Place]) -> list[int] | None:
+        """How far back in the batch the kernels are that a shared one follows; None if it has to wait for the batch."""
+        found = []
+        written = _regions(writes)
+        for back, kernel in enumerate(reversed(self.kernels), start=1):
+            if not _conflict(kernel, _regions(reads), written):
+                continue
+            needed = [p for p in reads if _meet(_regions([p]), kernel.writes)]
+            first = kernel.writes[:1]
+            alike = all(tuple(_regions([p])) == first for p in needed)
+            if not alike or _meet(written, (*kernel.reads, *kernel.writes)) or not follows(op, kernel.op):
+                return None
+            found.append(back)
+        return found
+
+    def add(self, op: Op, reads: Iterable[Place], writes: Iterable[Place]) -> None:
         """One more kernel."""
-        self.reads += _regions(reads)
-        self.writes += _regions(writes)
+        self.kernels.append(_Kernel(op, _regions(reads), _regions(writes)))
 
     def end(self) -> bool:
         """Forget all kernels; whether there was one."""
-        found = bool(self.writes)
-        self.reads.clear()
-        self.writes.clear()
+        found = bool(self.kernels)
+        self.kernels.clear()
         return found
 
+    def _conflicts(self, reads: tuple[Region, ...], writes: tuple[Region, ...]) -> Iterator[bool]:
+        return (_conflict(kernel, reads, writes) for kernel in self.kernels)
 
-def _regions(places: Iterable[Place]) -> list[Region]:
-    return [region for place in places if (region := region_of(place)) is not None]
+
+def _conflict(kernel: _Kernel, reads: tuple[Region, ...], writes: tuple[Region, ...]) -> bool:
+    return _meet((*reads, *writes), kernel.writes) or _meet(writes, kernel.reads)
 
 
-def _meet(some: list[Region], others: list[Region]) -> bool:
+def _regions(places: Iterable[Place]) -> tuple[Region, ...]:
+    return tuple(region for place in places if (region := region_of(place)) is not None)
+
+
+def _meet(some: Iterable[Region], others: Sequence[Region]) -> bool:
     return any(a.overlaps(b) for a in some for b in others)

@@ -31,6 +31,8 @@ from chimerac.targets.code.places import (
 )
 from chimerac.targets.kernel_spec import KernelSpec
 
+MOST_BACK = 16  #: kernels of a batch: CHM_BATCH of chm_threads.h
+
 
 def is_scalar(kind: TensorType) -> bool:
     """Whether kernels get a value of the type as a number."""
@@ -166,12 +168,15 @@ class GraphWriter:
 
     def _kernel(self, op: Op, indent: str) -> Iterator[str]:
         reads, writes = [[self._place(v) for v in values] for values in (op.operands, op.results)]
-        yield from self._wait(reads, writes, indent)
-        if KernelSpec.of(op).sharing is not None:
-            self.batch.add(reads, writes)
-        yield f"{indent}{self._call(op)}"
+        shared = KernelSpec.of(op).sharing is not None
+        followed = self.batch.followed(op, reads, writes) if shared else None
+        if followed is None:
+            yield from self._wait(reads, writes, indent)
+        if shared:
+            self.batch.add(op, reads, writes)
+        yield f"{indent}{self._call(op, followed or ())}"
 
-    def _call(self, op: Op) -> str:
+    def _call(self, op: Op, followed: Iterable[int]) -> str:
         spec = KernelSpec.of(op)
         result_of = {operand: result for result, operand in OPS[op.name].in_place.items()}
         arguments = [
@@ -189,7 +194,9 @@ class GraphWriter:
             if is_scalar(operand.type):
                 arguments[i] = f"CHM_PASS({arguments[i]})"
         counts = ("n" if spec.dynamic else "1", str(spec.sharing.units), str(spec.sharing.work))
-        return f"CHM_SHARE({spec.symbol}_part, {', '.join((*counts, *arguments))}); /* {comment} */"
+        back = sum(1 << far - 1 for far in followed if far <= MOST_BACK)  # others were joined already
+        shared = f"CHM_FOLLOW({back:#x}, " if back else "CHM_SHARE("
+        return f"{shared}{spec.symbol}_part, {', '.join((*counts, *arguments))}); /* {comment} */"
 
     def _tree(self, op: Op, here: int, indent: str) -> Iterator[str]:
         """A ``walk`` or ``replay``."""

@@ -16,6 +16,7 @@ from chimerac.compiler.ir.module import Graph, Module, Op, Region, Value, walk
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.scans import Scan
 from chimerac.compiler.ir.trees import SLOTS
+from chimerac.targets.code.chains import held_until
 from chimerac.targets.code.places import (
     Arena,
     Argument,
@@ -125,6 +126,8 @@ class _Planner:
 
     def _visit(self, ops: tuple[Op, ...], start: int, *, in_loop: bool) -> None:
         """Note the accesses and last uses of some ops, the first of which has the number ``start``."""
+        numbers = [here for here, _ in numbered(ops, start)]
+        held = {numbers[place]: numbers[last] for place, last in held_until(ops).items()}
         for here, op in numbered(ops, start):
             if OPS[op.name].relabels is not None:
                 self.origin[op.results[0].name] = self._origin(op.operands[0])
@@ -132,9 +135,10 @@ class _Planner:
                 self.reads.append(_Access(here, self._state(op, in_loop), op.results[0]))
             elif op.name == "state.write":
                 self.writes.append(_Access(here, self._state(op, in_loop), op.operands[0]))
-            used_at = self._visit_regions(op, here, in_loop=in_loop) if op.regions else here
-            for value in op.operands:
-                self.last_use[value.name] = max(self.last_use.get(value.name, 0), used_at)
+            used_at = self._visit_regions(op, here, in_loop=in_loop) if op.regions else held.get(here, here)
+            for index, value in enumerate(op.operands):
+                until = here if index in OPS[op.name].in_place.values() else used_at
+                self.last_use[value.name] = max(self.last_use.get(value.name, 0), until)
 
     def _visit_regions(self, op: Op, here: int, *, in_loop: bool) -> int:
         """The same for the loop bodies of the op numbered ``here``; the number of its end."""

@@ -24,6 +24,12 @@ void chm_share(chm_pool *pool, chm_part part, const void *const *arguments, size
   if (cut) part(arguments, n, 0, cut);
 }
 
+void chm_follow(chm_pool *pool, uint32_t back, chm_part part, const void *const *arguments, size_t count, int32_t n,
+                int32_t units, int32_t work) {
+  (void)back;
+  chm_share(pool, part, arguments, count, n, units, work);
+}
+
 void chm_join(chm_pool *pool) { (void)pool; }
 
 void chm_profile_step(chm_profile *profile, int32_t step) {

@@ -116,7 +116,7 @@ ELEMENTWISE: dict[str, Elementwise] = {
 }
 
 
-ELEMENTS_TOGETHER = 64  #: of the innermost axis, that one thread computes: four cache lines
+ELEMENTS_TOGETHER = 32  #: of the innermost axis, that one thread computes: two cache lines
 LEAST_WORK = 1 << 14  #: of a token, from which on threads share it
 CHEAP, DEAR = 8, 64  #: work of an element: of a simple op, and of one that takes a polynomial
 _DEAR = frozenset(
@@ -135,7 +135,7 @@ def _shared(steps: Callable[[Attributes], Sequence[str]]) -> Shared:
         inner = _axes(operands)[-1].static
         return inner if inner > ELEMENTS_TOGETHER and inner * each(operands, attributes) >= LEAST_WORK else 0
 
-    return Shared(units, each, lambda operands, attributes: ELEMENTS_TOGETHER)
+    return Shared(units, each, lambda operands, attributes: ELEMENTS_TOGETHER, elements=True)
 
 
 def _axes(operands: Types) -> list[Axis]:

@@ -309,7 +309,7 @@ OPS = [
         PRODUCT,
         integer_product=True,
         packed=Packed("weights", "weight_scales"),
-        work=Work(_products, Shared(product_rows, product_columns, panels_of(2))),
+        work=Work(_products, Shared(product_rows, product_columns, panels_of(2), elements=True)),
     ),
     OpDef(
         "int8_matmul",

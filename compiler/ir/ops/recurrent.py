@@ -228,6 +228,7 @@ _CHANNELS = Shared(
     units=lambda operands, attributes: int(operands[1].shape[0]),
     work=lambda operands, attributes: FLOAT_WORK * (3 * int(operands[1].shape[1]) - 2),
     together=lambda operands, attributes: CHANNELS_TOGETHER,
+    elements=True,
 )
 
 

@@ -1,7 +1,8 @@
-/* Threads of the runtime, for a sanitizer: threads_driver WEIGHTS TOKENIZER [crowd]
+/* Threads of the runtime, for a sanitizer: threads_driver WEIGHTS TOKENIZER [crowd|within|chains]
  *
  * Two sessions of one bundle, each in a thread of its own, share a pool; prints the logits' hashes. With "crowd" several
- * threads call one session at the same time: prints how many calls were done and how many refused.
+ * threads call one session at the same time: prints how many calls were done and how many refused. With "chains" kernels that follow others are computed by pools of
+ * several sizes: prints how many results were wrong.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -9,6 +10,8 @@
 #include <string.h>
 
 #include "chimera.h"
+#include "chm_internal.h"
+#include "chm_threads.h"
 
 #define TOKENS 300
 
@@ -121,11 +124,56 @@ static int call_within(char **words) {
   return chm_bundle_close(bundle);
 }
 
+/* ---- chains: two products, an element-wise kernel of the first, and one of that and of the second ---- */
+
+#define ELEMENTS 96
+
+static int32_t made[4][ELEMENTS], computed[4][ELEMENTS]; /* by kernel: the last one is of all */
+
+static void step(const void *const *arguments, int32_t each, int32_t begin, int32_t end) {
+  int32_t kernel = (int32_t)(intptr_t)arguments[0], round = (int32_t)(intptr_t)arguments[1];
+  for (int32_t i = begin * each; i < end * each; ++i) {
+    int32_t *to = &made[kernel][i];
+    *to = kernel == 0 ? 3 * i + round : kernel == 1 ? 5 * i : kernel == 2 ? made[0][i] + 1 : made[2][i] + made[1][i];
+    ++computed[kernel][i];
+  }
+}
+
+static void step1(const void *const *a, int32_t n, int32_t begin, int32_t end) { (void)n, step(a, 1, begin, end); }
+static void step2(const void *const *a, int32_t n, int32_t begin, int32_t end) { (void)n, step(a, 2, begin, end); }
+static void step4(const void *const *a, int32_t n, int32_t begin, int32_t end) { (void)n, step(a, 4, begin, end); }
+
+#define FROM(kernel, round) (const void *[]){(const void *)(intptr_t)(kernel), (const void *)(intptr_t)(round)}, 2
+
+static int run_chains(void) {
+  int32_t rounds = 0, wrong = 0;
+  for (int32_t threads = 1; threads <= 9; threads += 2) {
+    need(chm_bundle_set_threads(bundle, threads));
+    for (int32_t i = 0; i < 200; ++i) {
+      int32_t round = ++rounds, work = i % 3 ? 20000 : 100; /* the latter is for the calling thread alone */
+      chm_turn turn = chm_pool_begin(chm_pool_of(bundle), CHM_PACES, false);
+      chm_pool *pool = chm_turn_pool(&turn);
+      chm_share(pool, step1, FROM(0, round), 1, ELEMENTS, work);
+      chm_share(pool, step4, FROM(1, round), 1, ELEMENTS / 4, 4 * work);
+      chm_follow(pool, 2, step2, FROM(2, round), 1, ELEMENTS / 2, 50);
+      chm_follow(pool, 3, step1, FROM(3, round), 1, ELEMENTS, 50);
+      chm_pool_end(&turn);
+      for (int32_t k = 0; k < ELEMENTS; ++k) {
+        wrong += made[3][k] != 8 * k + round + 1;
+        for (int32_t kernel = 0; kernel < 4; ++kernel) wrong += computed[kernel][k] != round;
+      }
+    }
+  }
+  printf("%d of %d\n", (int)wrong, (int)rounds);
+  return chm_bundle_close(bundle);
+}
+
 int main(int count, char **words) {
   if (count < 3) return 2;
   if (count == 4 && !strcmp(words[3], "within")) return call_within(words);
   need(chm_bundle_open_files(words[1], words[2], 0, NULL, &bundle));
   if (count == 4 && !strcmp(words[3], "crowd")) return run_crowd();
+  if (count == 4 && !strcmp(words[3], "chains")) return run_chains();
   const int32_t threads[] = {1, 3, 2, 0, 5, 1};
   for (unsigned i = 0; i < sizeof threads / sizeof *threads; ++i) {
     need(chm_bundle_set_threads(bundle, threads[i]));

@@ -235,3 +235,8 @@ def test_one_session_called_by_several_threads(sanitized: Callable[..., list[str
 
 def test_calls_from_within_a_call_are_refused(sanitized: Callable[..., list[str]]) -> None:
     assert sanitized("within") == [f"421 421 421 {len('hello') + 1}"]
+
+
+def test_kernels_that_follow_others(sanitized: Callable[..., list[str]]) -> None:
+    """In C: parts of chains are computed once, after what they need, whoever computes them."""
+    assert sanitized("chains") == ["0 of 1000"]

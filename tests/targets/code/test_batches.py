@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from chimerac.compiler.ir.module import Op
 from chimerac.targets.code.batches import Batch
 from chimerac.targets.code.places import Arena, Argument, Input, LastRow, Logits, Place, Result, Row, StateSlot, Weight
 
@@ -32,7 +33,7 @@ def test_what_ends_a_batch(reads: tuple[Place, ...], writes: tuple[Place, ...], 
     batch = Batch()
     assert not batch.must_end(reads, writes)
     assert not batch.end()
-    batch.add(READ, WRITTEN)
+    batch.add(Op("other", (), ()), READ, WRITTEN)
     assert batch.must_end(reads, writes) == ends
     assert batch.end()
     assert not batch.must_end(reads, writes)

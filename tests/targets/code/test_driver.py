@@ -182,7 +182,7 @@ def test_calls_match_their_prototypes(loops: int | None, without: tuple[str, ...
     text = driver_text(module)
     prototypes = dict(re.findall(r"extern void (chk_\w+)\((.*)\);", text))
     shared = dict(re.findall(r"^static void (chk_\w+)_part\(.*\n  chk_\w+\((.*)\);", text, re.MULTILINE))
-    pattern = r"^ +(?:CHM_SHARE\()?(chk_\w+?)(?:_part, (n|1), (\d+), (\d+), |\()(.*)\); /\*"
+    pattern = r"^ +(?:CHM_SHARE\(|CHM_FOLLOW\(\w+, )?(chk_\w+?)(?:_part, (n|1), (\d+), (\d+), |\()(.*)\); /\*"
     calls = re.findall(pattern, text, re.MULTILINE)
     assert {symbol for symbol, *_ in calls} == prototypes.keys()
     assert len(prototypes) == len(kernel_specs(module)) == len(re.findall("extern", text))
