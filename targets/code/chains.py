@@ -34,17 +34,20 @@ def _elements(op: Op) -> int:
     return shared.together(types, op.attributes) if shared.units(types, op.attributes) == shape[1] else 0
 
 
-def held_until(ops: Sequence[Op]) -> dict[int, int]:
-    """Place of a kernel that others follow, or that does → that of the last one of its batch that follows others: until
-    then its operands must stay, for nothing that runs at the same time may be written over them."""
-    makers = {op.results[0].name: place for place, op in enumerate(ops) if op.results}
+def held_until(ops: Sequence[tuple[int, Op]]) -> dict[int, int]:
+    """Of numbered ops: a kernel that others follow, or that does → the last one of its batch that follows others.
+
+    Until then its operands must stay, for nothing that runs at the same time may be written over them.
+    """
+    makers = {op.results[0].name: (number, op) for number, op in ops if op.results}
     found: dict[int, int] = {}
     run: list[int] = []  # followers that are next to one another, and what they follow
-    for place, op in enumerate(ops):
-        followed = {makers[v.name] for v in op.operands if v.name in makers and follows(op, ops[makers[v.name]])}
+    for here, op in ops:
+        made = [makers[v.name] for v in op.operands if v.name in makers]
+        followed = {number for number, maker in made if follows(op, maker)}
         if followed:
-            run += [*followed, place]
-            found.update(dict.fromkeys(run, place))
+            run += [*followed, here]
+            found.update(dict.fromkeys(run, here))
         elif OPS[op.name].has_kernel:
             run = []
     return found
