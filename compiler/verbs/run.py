@@ -225,9 +225,12 @@ def check_text(text: str, what: str) -> None:
 
 
 def read_names(path: str | Path) -> Any:
-    """What a file with the names of a home holds; raises UserError CHM420 if it cannot be read or is no JSON."""
+    """What a file with the names of a home holds; raises UserError CHM420 if it cannot be read, is no JSON or null."""
     text = read_text(path, "the names", "CHM420", MOST_NAMES)
     try:
-        return json_of(text)
+        names = json_of(text)
     except ValueError as error:
         raise UserError("CHM420", f"cannot read the names {path}: it is no JSON: {error}") from None
+    if names is None:  # which would be no home at all
+        raise UserError("CHM420", f"cannot read the names {path}: it holds null", hint="{} is a home without names")
+    return names

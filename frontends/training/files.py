@@ -38,7 +38,9 @@ def read_whole(file: Path, load: Callable[[BinaryIO], T]) -> T:
             return load(stream)
     except OSError as error:
         raise UserError("CHM254", f"can't read {file}: {error.strerror or error}") from error
-    except (ValueError, TypeError, KeyError, EOFError, RecursionError, MemoryError, zipfile.BadZipFile) as error:
+    except MemoryError as error:
+        raise UserError("CHM254", f"can't read {file}: it needs more memory than there is") from error
+    except (ValueError, TypeError, KeyError, EOFError, RecursionError, zipfile.BadZipFile) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
         raise UserError("CHM252", f"{file} is damaged: {why}") from error
 

@@ -69,6 +69,14 @@ def test_deep_json_is_none(tmp_path: Path) -> None:
         read_names(tmp_path / "names")
 
 
+def test_null_is_no_home(tmp_path: Path) -> None:
+    (tmp_path / "names").write_text("null")
+    with pytest.raises(UserError, match="it holds null"):
+        read_names(tmp_path / "names")
+    (tmp_path / "names").write_text("{}")
+    assert read_names(tmp_path / "names") == {}
+
+
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/null")])
 def test_nothing_but_a_file_is_replaced(make: Callable[[Path], object], tmp_path: Path) -> None:
     """As root, `-o /dev/null` would end that device for everybody."""

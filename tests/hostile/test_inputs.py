@@ -24,7 +24,7 @@ from chimerac.frontends.tokenizers import o200k
 from chimerac.frontends.tokenizers.json_files import read_value
 from chimerac.frontends.training.checkpointing import STATE_FILE, read_place
 from chimerac.frontends.training.data import DataFolder
-from chimerac.frontends.training.files import read_examples, read_rows, read_tokens, write_whole
+from chimerac.frontends.training.files import read_examples, read_rows, read_tokens, read_whole, write_whole
 from chimerac.frontends.training.make_data import read_rows as read_requests
 from chimerac.frontends.training.progress import LOG_FILE, Progress
 from chimerac.frontends.training.settings import read_plan
@@ -146,6 +146,9 @@ def test_damaged_training_data_is_named(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=f"{name}.npz is damaged") as error:
             read_rows(tmp_path / f"{name}.npz")
         assert error.value.code == "CHM252"
+    with pytest.raises(UserError, match="it needs more memory than there is") as error:
+        read_whole(tmp_path / "good.npz", lambda stream: bytes(1 << 62))
+    assert error.value.code == "CHM254"
     with pytest.raises(UserError, match="whole number of tokens"):
         read_tokens(tmp_path / "odd.bin")
     for line in ("[]", '{"text": "a"}', '{"text": "a", "json": "{", "intent": "b"}', "[" * 100_000, "\udcff"):
