@@ -23,7 +23,8 @@ class EntryPoints:
     """Replaces the graph of the role main; a module without one has its entries already.
 
     Attributes:
-        speculate: make ``verify``, too: up to ``MOST_NODES`` tokens and the logits of each.
+        speculate: make ``verify``, too: up to ``MOST_NODES`` tokens and the logits of each, and keep ``draft``, which takes
+            one token; else there is none.
     """
 
     speculate: bool = False
@@ -39,6 +40,7 @@ class EntryPoints:
         graphs = {"decode": decode, "prefill": prefill}
         if self.speculate:
             graphs["verify"] = _verify(module.entry("main"))
+            graphs |= {n: replace(g, tokens=1) for n, g in module.graphs.items() if g.role == "draft"}
         return Rewritten(replace(module, graphs=graphs), (note,))
 
 

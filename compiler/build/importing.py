@@ -118,6 +118,7 @@ def import_described(
     begun = time.perf_counter()
     import torch
 
+    from chimerac.frontends.export.drafted import with_draft
     from chimerac.frontends.export.importer import import_module
     from chimerac.frontends.layers.quantization import float_inputs, product_inputs
     from chimerac.frontends.weights.sources import filled_module
@@ -130,9 +131,9 @@ def import_described(
     begun = time.perf_counter()
     with torch.no_grad():
         exported = family.export_form(filled.module)
-        module = import_module(
-            exported, name=description.name, block=family.block(shape), computed={**filled.computed, **filled.integers}
-        )
+        computed = {**filled.computed, **filled.integers}
+        module = import_module(exported, name=description.name, block=family.block(shape), computed=computed)
+        module = with_draft(module, exported, computed)
     verify(module)
     tell("export", f"{len(module.entry('main').ops)} ops", time.perf_counter() - begun)
     reference = Reference(partial(family.reference_session, filled.module), product_inputs, float_inputs)

@@ -134,6 +134,24 @@ class Session:
         self.position += len(tokens)
         return environment[graph.results[0].name].reshape(-1)
 
+    def draft(self, tokens: Sequence[int]) -> np.ndarray:
+        """Scores f32[S] of the token after the last of those given, of which the first comes after the last that was run:
+        the state, of which a copy is used, stays as it is.
+        """
+        graph, states = self.module.entry("draft"), self.states
+        self.states = {name: copies.copy() for name, copies in states.items()}
+        try:
+            for token in tokens:
+                environment: Environment = {
+                    graph.inputs[0].name: np.asarray([token], np.int32),
+                    graph.inputs[1].name: np.array(self.position, np.int32),
+                }
+                with np.errstate(all="ignore"):
+                    self._run(graph, environment, 0)
+        finally:
+            self.states = states
+        return environment[graph.results[0].name].reshape(-1)
+
     def run(self, name: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """One call of a graph of the role call.
 

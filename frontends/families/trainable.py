@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from chimerac.frontends.families.protocol import Shape
 from chimerac.frontends.layers.depth_router import DepthRouter
+from chimerac.frontends.layers.draft_head import DraftHead
 from chimerac.frontends.layers.moe import MixtureOfExperts, update_router_bias
 from chimerac.frontends.layers.shapes import LoopShape
 
@@ -61,6 +62,14 @@ class TrainableModule(nn.Module, ABC):
 
     def depth_features(self, tokens: Tensor, table: Tensor) -> Tensor:
         """What the router reads: [B, T, D] of tokens [B, T]. Of modules that have one."""
+        raise NotImplementedError
+
+    def draft_head(self) -> DraftHead | None:
+        """What guesses the tokens after the next one; None without."""
+        return None
+
+    def embedded(self, tokens: Tensor, table: Tensor) -> Tensor:
+        """What the draft head reads of tokens [B, T]: [B, T, D]. Of modules that have one."""
         raise NotImplementedError
 
     def blocks(self) -> Sequence[nn.Module]:

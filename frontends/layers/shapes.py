@@ -53,6 +53,14 @@ class RouterShape:
 
 
 @dataclass(frozen=True)
+class DraftShape:
+    """A head that guesses tokens (docs/spans.md)."""
+
+    width: int  #: hidden channels
+    tokens: int  #: of the vocabulary's first ones that it may guess
+
+
+@dataclass(frozen=True)
 class TitansShape:
     """Neural memory with attention over a bounded window (arXiv 2501.00663)."""
 

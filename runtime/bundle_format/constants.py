@@ -89,6 +89,7 @@ SECTION_VALVE: Final = "valve"
 LEVELS: Final = 3  #: of the valve
 #: F32[1, counts]: the router's scores of the last token that was run, fewest iterations first
 ROUTER_STATE: Final = "router.last"
+DRAFT_STATE: Final = "draft.last"
 SECTION_LEDGER: Final = "ledger"  #: U32[LEDGER_WORDS], the last one: open obligations of a generation that counts them
 LEDGER_WORDS: Final = 68
 SECTION_LOGITS: Final = "logits"  #: F32[vocabulary]

@@ -221,23 +221,26 @@ CHM_API int32_t chm_session_ledger(chm_session *session, uint32_t *numbers, size
 
 /* Speculation: several tokens are guessed and run in one pass, and those that would have been chosen anyway are taken, so
  * that tokens, logits and states are the same as without it, to the bit; docs/spans.md. Guesses are what followed the same
- * last tokens before, and what a grammar leaves. With an exit threshold each token is run by itself. */
+ * last tokens before, what a draft head says, and what a grammar leaves. With an exit threshold each token is run by itself. */
 
 /* 1 if the bundle was built with speculation, else 0. */
 CHM_API int32_t chm_speculates(void);
+/* 1 if the model has a draft head that guesses, else 0. */
+CHM_API int32_t chm_has_draft_head(void);
 /* nodes: 0 no speculation; 1 as much as pays, which sessions begin with; 2 to 20: guess as much as there is room for in
  * passes of so many tokens, whether it pays or not. CHM_ERROR_STATE: the bundle was built without. */
 CHM_API int32_t chm_session_set_speculation(chm_session *session, int32_t nodes);
 /* Numbers since the last chm_session_begin_generation: passes; guesses; those that were taken; passes of which not all were
  * taken; guesses and taken ones by who guessed: text after the same 4 or 5 tokens, the grammar, a drafter, spans of the bank
- * that the text is in, those that follow its last two tokens, those with near keys, and text after the same 2 or 3 tokens. */
+ * that the text is in, those that follow its last two tokens, those with near keys, text after the same 2 or 3 tokens, and
+ * the model's draft head. */
 enum {
   CHM_COUNTER_PASSES = 0,
   CHM_COUNTER_ROLLBACKS = 1,
-  CHM_COUNTER_PROPOSED = 2, /* and 4, 6, 8, 10, 12, 14, 16 by who guessed */
-  CHM_COUNTER_ACCEPTED = 3  /* and 5, 7, 9, 11, 13, 15, 17 */
+  CHM_COUNTER_PROPOSED = 2, /* and 4, 6, …, 18 by who guessed */
+  CHM_COUNTER_ACCEPTED = 3  /* and 5, 7, …, 19 */
 };
-#define CHM_COUNTERS 18
+#define CHM_COUNTERS 20
 CHM_API int32_t chm_session_counters(chm_session *session, uint64_t *counters, size_t count);
 /* The passes of them of which not all guesses were taken, by who made the first one in the place where that was found, in the
  * order of the counters; where none was in that place it was nobody. */

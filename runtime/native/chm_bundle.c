@@ -34,6 +34,10 @@ static int32_t check_model(void) {
   if (speaks && !find_entry(CHM_ROLE_PREFILL, chm_model.block)) return wrong_model("it has no entry for a block of tokens");
   bool verifies = find_entry(CHM_ROLE_VERIFY, CHM_MOST_NODES), commits = find_entry(CHM_ROLE_COMMIT, CHM_MOST_NODES);
   if (verifies != commits || (bool)chm_speculates() != verifies) return wrong_model("its entries for trees");
+  if (find_entry(CHM_ROLE_DRAFT, 1) &&
+      (chm_model.draft_scores < 1 || chm_model.draft_scores > chm_model.vocab || chm_model.draft_state < 0 ||
+       chm_model.draft_state >= chm_model.n_states))
+    return wrong_model("its draft head");
   for (int32_t i = 0; i < chm_model.n_entries; ++i)
     if (!chm_entry_valid(&chm_model.entries[i])) return wrong_model(chm_model.entries[i].name);
   for (int32_t i = 0; i < chm_model.n_states; ++i) {
@@ -108,6 +112,7 @@ int32_t chm_bundle_open(const void *weights, size_t weights_bytes, const void *t
   bundle->prefill = find_entry(CHM_ROLE_PREFILL, chm_model.block);
   bundle->verify = find_entry(CHM_ROLE_VERIFY, CHM_MOST_NODES);
   bundle->commit = find_entry(CHM_ROLE_COMMIT, CHM_MOST_NODES);
+  bundle->draft = find_entry(CHM_ROLE_DRAFT, 1);
   bundle->weights = (const uint8_t **)(void *)(bundle + 1);
   bundle->excluded = (uint8_t *)(bundle + 1) + pointer_bytes;
 

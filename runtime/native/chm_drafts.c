@@ -1,4 +1,5 @@
-/* Guesses of the tokens that follow: what followed the same tokens before, what the grammar leaves, what the caller says. */
+/* Guesses of the tokens that follow: what followed the same tokens before, what the model's draft head and a bank say, what the
+ * grammar leaves, what the caller says. */
 #include "chm_spans.h"
 
 #define MOST_SUFFIX 5 /* tokens that a place in the past has in common with the end of the text, */
@@ -6,6 +7,7 @@
 #define SURE_SUFFIX 4 /* and that says more than a bank of spans */
 #define WIDTH 4       /* different guesses of the token after the text */
 #define MOST_TRIED 16 /* spans of a bank */
+#define MOST_OF_HEAD 4 /* tokens that the draft head guesses */
 
 /* ---- trees ---- */
 
@@ -175,6 +177,67 @@ static void ask_bank(chm_guesses *guesses) {
   }
 }
 
+/* ---- the draft head ---- */
+
+/* The token with the best of some scores that may come, the first of equal ones; -1 where there is none, or where all scores
+ * are equal, as those of a head that is not trained. */
+static int32_t best_of(const chm_session *session, const float *scores, const uint32_t *allowed, uint32_t words) {
+  const uint8_t *excluded = session->bundle->has_tokenizer ? session->bundle->excluded : NULL;
+  int32_t best = -1;
+  bool differ = false;
+  for (int32_t i = 0; i < chm_model.draft_scores; ++i) {
+    differ |= scores[i] < scores[0] || scores[i] > scores[0];
+    if (best >= 0 && !(scores[i] > scores[best])) continue;
+    bool may = allowed ? (uint32_t)i / 32 < words && allowed[i / 32] >> (i & 31) & 1
+                       : !excluded || !(excluded[i >> 3] >> (i & 7) & 1);
+    if (may && scores[i] == scores[i]) best = i;
+  }
+  return differ ? best : -1;
+}
+
+/* What the head guesses at a place in the grammar, of which `left` tokens are left. */
+static int32_t guess_of_head(const chm_session *session, const chm_configuration *place, int64_t left) {
+  const float *scores = session->spans->logits;
+  if (!session->grammar) return best_of(session, scores, NULL, 0);
+  if (left <= 0 || place->finished) return -1;
+  chm_allowed allowed = chm_grammar_allowed(session->grammar, place, left);
+  if (!allowed.amount) return -1;
+  return allowed.amount == 1 ? allowed.single : best_of(session, scores, allowed.bits, session->grammar->vocabulary->words);
+}
+
+static void run_head(chm_session *session, int32_t token) {
+  chm_call call = {.tokens = &token, .logits = session->spans->logits, .n = 1, .position = session->sequence.position};
+  chm_session_run_beside(session, session->bundle->draft, &call);
+}
+
+/* The head reads what the last token that was run left in its state, and the tokens after it, one by one. */
+static void ask_head(chm_guesses *guesses) {
+  chm_session *session = guesses->session;
+  chm_spans *spans = session->spans;
+  chm_tree *tree = guesses->tree;
+  int32_t chosen = guesses->end + 1, most = guesses->most - chosen;
+  if (!session->bundle->draft || tree->n > chosen) return;
+  if (most > MOST_OF_HEAD) most = MOST_OF_HEAD;
+  if (spans->most == 1) most = chm_gain_head(&spans->gain, chosen, most);
+  if (most <= 0) return;
+  const chm_state_desc *state = &chm_model.states[chm_model.draft_state];
+  uint8_t *last = session->state + state->offset;
+  chm_configuration place = session->sequence.place;
+  int64_t begun = chm_thread_nanoseconds(), left = session->sequence.remaining;
+  int32_t runs = chosen, node = guesses->end;
+  memcpy(spans->kept, last, (size_t)state->bytes);
+  for (int32_t i = 0; i < chosen; ++i) run_head(session, tree->tokens[i]);
+  for (; node >= 0; --most, --left) {
+    int32_t token = guess_of_head(session, &place, left);
+    if (token < 0 || (node = add(guesses, node, token, CHM_HEAD)) < 0 || most == 1) break;
+    if (session->grammar && !chm_configuration_accept(session->grammar, &place, token)) break;
+    run_head(session, token);
+    ++runs;
+  }
+  memcpy(last, spans->kept, (size_t)state->bytes);
+  chm_gain_headed(&spans->gain, runs, spans->headed = chm_thread_nanoseconds() - begun);
+}
+
 /* Where the grammar leaves one token after the end of a path of guesses, it is one. */
 static void add_forced(chm_guesses *guesses) {
   chm_session *session = guesses->session;
@@ -211,7 +274,7 @@ static void ask_drafter(chm_guesses *guesses) {
 uint32_t chm_drafts_guessers(const chm_session *session) {
   const uint32_t text = 1u << CHM_LOOKED_UP | 1u << CHM_LOOSE, bank = 1u << CHM_BEGUN | 1u << CHM_FOLLOWING | 1u << CHM_NEAR;
   if (session->spans->drafter) return 1u << CHM_GIVEN;
-  return text | (session->spans->bank ? bank : 0) | (session->grammar ? 1u << CHM_FORCED : 0);
+  return text | (session->spans->bank ? bank : 0) | (session->bundle->draft ? 1u << CHM_HEAD : 0) | (session->grammar ? 1u << CHM_FORCED : 0);
 }
 
 void chm_drafts_add(chm_session *session, int32_t most, int32_t levels) {
@@ -221,8 +284,10 @@ void chm_drafts_add(chm_session *session, int32_t most, int32_t levels) {
     ask_drafter(&guesses);
     return;
   }
-  look_up(&guesses, MOST_SUFFIX, spans->bank ? SURE_SUFFIX : LEAST_SUFFIX);
+  bool others = spans->bank || session->bundle->draft;
+  look_up(&guesses, MOST_SUFFIX, others ? SURE_SUFFIX : LEAST_SUFFIX);
   ask_bank(&guesses);
-  if (spans->bank) look_up(&guesses, SURE_SUFFIX - 1, LEAST_SUFFIX);
+  ask_head(&guesses);
+  if (others) look_up(&guesses, SURE_SUFFIX - 1, LEAST_SUFFIX);
   add_forced(&guesses);
 }

@@ -20,6 +20,7 @@
 #define FIRST_WIDTH 2     /* of a text's first tree, and of one after too much was lost */
 #define WORTH 1.05f       /* times as fast at least: what is measured is not exact */
 #define COST_OF_NODE 0.125f /* of a pass of one node, where no time is known */
+#define COST_OF_HEAD 0.0625f /* and of a run of the draft head */
 
 #define FIRST_TIMES 3 /* touch memory for the first time: the least of them counts */
 #define KNOWN 2       /* times that something was measured, and what was thought before no longer counts */
@@ -160,6 +161,31 @@ int32_t chm_gain_guesses(chm_gain *gain, int32_t most, uint32_t guessers) {
   return gain->probes || may_pay(gain, wanted, guessers) ? wanted : 0;
 }
 
+static float head_of(const chm_gain *gain) {
+  return gain->head.count >= KNOWN ? in_runs(gain, &gain->head) : COST_OF_HEAD;
+}
+
+int32_t chm_gain_head(chm_gain *gain, int32_t chosen, int32_t most) {
+  if (gain->probes) return most < PROBE ? most : PROBE;
+  chm_rate *rate = &gain->rates[CHM_HEAD];
+  float best = WORTH, right = 0.0f, power = 1.0f;
+  int32_t found = 0;
+  for (int32_t n = 1; n <= most; ++n) {
+    float runs = (float)(chosen + n - 1) * head_of(gain);
+    float gained = faster(gain, chosen, chosen + n, right += power *= share(rate), runs);
+    if (gained > best) {
+      best = gained;
+      found = n;
+    }
+  }
+  if (!found) { /* it may be better at another text, and cost less */
+    rate->taken += (unknown.taken - rate->taken) * FORGOTTEN;
+    rate->judged += (unknown.judged - rate->judged) * FORGOTTEN;
+    gain->head.mean *= CHEAPER;
+  }
+  return found;
+}
+
 void chm_gain_start(chm_gain *gain) {
   if (!gain->patience) { /* a session begins */
     gain->worth = gain->balance = FIRST_BALANCE;
@@ -199,6 +225,11 @@ void chm_gain_guessed(chm_gain *gain, int64_t nanoseconds) {
   gain->guess.mean += (runs * unit_of(gain) - gain->guess.mean) / GUESSES; /* a mean: most take no time, some much */
   gain->guess.count = KNOWN;
   count(gain, -runs);
+}
+
+void chm_gain_headed(chm_gain *gain, int32_t runs, int64_t nanoseconds) {
+  note(&gain->head, (float)nanoseconds / (float)runs);
+  count(gain, -spent(gain, nanoseconds, (float)runs * head_of(gain), runs));
 }
 
 void chm_gain_ran(chm_gain *gain, int32_t tokens, int64_t nanoseconds) {

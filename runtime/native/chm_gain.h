@@ -29,6 +29,7 @@ enum {
   CHM_FOLLOWING, /* one that comes after the last two tokens, */
   CHM_NEAR,      /* one with a near key */
   CHM_LOOSE,     /* what followed the same 2 or 3 tokens before */
+  CHM_HEAD,      /* the model's draft head */
   CHM_GUESSERS
 };
 
@@ -51,7 +52,8 @@ typedef struct chm_gain {
   chm_cost runs[CHM_MAX_PENDING + 1];  /* of so many tokens without a tree */
   chm_cost passes[CHM_MOST_NODES + 1]; /* of so many nodes */
   chm_cost replay;                     /* of a token that was taken, beyond its pass */
-  chm_cost guess;                      /* of making guesses */
+  chm_cost guess;                      /* of making guesses, but for */
+  chm_cost head;                       /* a run of the draft head */
 } chm_gain;
 
 /* A text begins: nothing is known of its guesses. What was measured stays. */
@@ -64,13 +66,18 @@ float chm_gain_chance(const chm_gain *gain, uint8_t guesser, bool first);
 /* How many of the nodes are worth a pass, of which the first ones are chosen and the others right with these chances, none
  * before its parent; as many as are chosen: no tree is. */
 int32_t chm_gain_nodes(chm_gain *gain, int32_t chosen, const float *chances, int32_t nodes);
+/* How many tokens the draft head may guess, at most so many, where its first run comes after as many as are chosen; 0: what it
+ * guesses would not pay. */
+int32_t chm_gain_head(chm_gain *gain, int32_t chosen, int32_t most);
 /* What c(N) is thought to be: a pass of so many nodes, in runs of one token. */
 float chm_gain_pass(const chm_gain *gain, int32_t nodes);
 
-/* What happened, and the nanoseconds that it took, 0 where there is no clock: guesses were made; tokens were run without a
+/* What happened, and the nanoseconds that it took, 0 where there is no clock: guesses were made; the draft head was run so
+ * often for it, which is told before and is part of that time; tokens were run without a
  * tree; a tree was run, and these tokens with it; a run of so many pending tokens was saved but for the last `left`; the path
  * of a tree came into the states. */
 void chm_gain_guessed(chm_gain *gain, int64_t nanoseconds);
+void chm_gain_headed(chm_gain *gain, int32_t runs, int64_t nanoseconds);
 void chm_gain_ran(chm_gain *gain, int32_t tokens, int64_t nanoseconds);
 void chm_gain_passed(chm_gain *gain, int32_t chosen, int32_t nodes, int64_t nanoseconds);
 void chm_gain_saved(chm_gain *gain, int32_t pending, int32_t left);

@@ -303,6 +303,7 @@ struct chm_bundle {
   int32_t calls; /* with sessions, that run; -1 while the number of threads is being changed */
   const chm_entry_desc *decode, *prefill; /* NULL of a model without tokens */
   const chm_entry_desc *verify, *commit;  /* NULL of one that verifies no trees */
+  const chm_entry_desc *draft;            /* NULL of one without a head that guesses */
   chm_pool pool;
   struct {
     const void *start;

@@ -132,13 +132,14 @@ typedef enum chm_role {
   CHM_ROLE_PREFILL = 2, /* some tokens, the logits of the last */
   CHM_ROLE_VERIFY = 3,  /* a tree of tokens, the logits of each; states stay as they are, but for rows of caches */
   CHM_ROLE_CALL = 4,    /* tensors to tensors; several entries may have this role, their names tell them apart */
-  CHM_ROLE_COMMIT = 5   /* after verify: the states after one of the paths */
+  CHM_ROLE_COMMIT = 5,  /* after verify: the states after one of the paths */
+  CHM_ROLE_DRAFT = 6    /* one token, scores of what may follow it; goes on from draft_state, and changes nothing else */
 } chm_role;
 
 typedef struct chm_entry_desc {
   const char *name;
   int32_t role;   /* chm_role */
-  int32_t tokens; /* most of a call; decode: 1, prefill: the model's block, verify and commit: CHM_MOST_NODES */
+  int32_t tokens; /* most of a call; decode and draft: 1, prefill: the model's block, verify and commit: CHM_MOST_NODES */
   void (*run)(chm_call *call);
   void (*measured)(chm_call *call); /* as run, tells profile where its steps begin; NULL without CHM_HAS_CLOCK */
   /* of entries of the role call */
@@ -169,6 +170,7 @@ typedef struct chm_model_desc {
   uint64_t state_bytes, arena_bytes;
   uint64_t kept_bytes;                /* from verify to commit */
   const chm_speculation *speculation; /* NULL of a model without these */
+  int32_t draft_state, draft_scores;  /* of an entry of the role draft: the number of its state, and of its scores */
   int32_t n_sections, n_states;
   const chm_section_desc *sections;
   const chm_state_desc *states;

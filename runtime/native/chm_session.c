@@ -167,22 +167,12 @@ static void spread_states(chm_session *session, int32_t loops) {
   }
 }
 
-void chm_session_run(chm_session *session, const chm_entry_desc *entry, chm_call *call) {
-  chm_sequence *sequence = &session->sequence;
-  bool whole = call->without != CHM_WITHOUT_STATES; /* else a call is completed */
-  if (whole && entry != session->bundle->commit && sequence->position % chm_model.block == 0) chm_valve_route(session);
-  int32_t loops = chm_valve_loops(session);
-  if (whole) spread_states(session, loops);
-  session->unanswered = call->without == CHM_WITHOUT_LOGITS ? call->n : 0;
+/* Run an entry; usual: its calls take about as long as one another, which the number of threads is chosen by. */
+static void run_entry(chm_session *session, const chm_entry_desc *entry, chm_call *call, bool usual) {
   call->weights = session->bundle->weights;
   call->state = session->state;
   call->arena = session->arena;
-  if (entry != session->bundle->commit) call->position = sequence->position - (whole ? 0 : call->n);
-  call->loops = loops;
-  call->exit_threshold = session->exit_threshold;
-  call->iterations = whole ? loops : sequence->iterations;
-  chm_turn turn = chm_pool_begin(chm_pool_of(session->bundle), (int32_t)(entry - chm_model.entries),
-                                 call->n == entry->tokens && whole);
+  chm_turn turn = chm_pool_begin(chm_pool_of(session->bundle), (int32_t)(entry - chm_model.entries), usual);
   call->pool = chm_turn_pool(&turn);
   call->profile = &session->profile;
 #if CHM_HAS_CLOCK
@@ -194,6 +184,26 @@ void chm_session_run(chm_session *session, const chm_entry_desc *entry, chm_call
 #endif
     entry->run(call);
   chm_pool_end(&turn);
+}
+
+void chm_session_run_beside(chm_session *session, const chm_entry_desc *entry, chm_call *call) {
+  session->unanswered = 0; /* what its logits would be computed of may be overwritten */
+  call->loops = 1;
+  run_entry(session, entry, call, true);
+}
+
+void chm_session_run(chm_session *session, const chm_entry_desc *entry, chm_call *call) {
+  chm_sequence *sequence = &session->sequence;
+  bool whole = call->without != CHM_WITHOUT_STATES; /* else a call is completed */
+  if (whole && entry != session->bundle->commit && sequence->position % chm_model.block == 0) chm_valve_route(session);
+  int32_t loops = chm_valve_loops(session);
+  if (whole) spread_states(session, loops);
+  session->unanswered = call->without == CHM_WITHOUT_LOGITS ? call->n : 0;
+  if (entry != session->bundle->commit) call->position = sequence->position - (whole ? 0 : call->n);
+  call->loops = loops;
+  call->exit_threshold = session->exit_threshold;
+  call->iterations = whole ? loops : sequence->iterations;
+  run_entry(session, entry, call, call->n == entry->tokens && whole);
   int32_t iterations = call->iterations < 1 ? 1 : call->iterations > loops ? loops : call->iterations;
   __atomic_store_n(&sequence->iterations, iterations, __ATOMIC_RELAXED); /* other threads may ask for it */
   if (iterations > sequence->deepest) sequence->deepest = iterations;

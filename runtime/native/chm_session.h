@@ -108,6 +108,8 @@ void chm_session_start(chm_session *session);
 
 /* Run an entry of the model in a call; the caller counts what was run in the position. A commit begins at the call's. */
 void chm_session_run(chm_session *session, const chm_entry_desc *entry, chm_call *call);
+/* Run one that is not part of the sequence: the draft head. */
+void chm_session_run_beside(chm_session *session, const chm_entry_desc *entry, chm_call *call);
 
 /* ---- chm_call.c ---- */
 

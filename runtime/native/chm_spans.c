@@ -5,7 +5,8 @@
 
 bool chm_spans_lay_out(uint64_t *spans, uint64_t *kept, uint64_t *logits, uint64_t *end) {
   uint64_t row = (uint64_t)chm_model.vocab * 4 * CHM_MOST_NODES;
-  const uint64_t parts[] = {sizeof(chm_spans), chm_model.kept_bytes, row};
+  uint64_t kept_bytes = chm_model.kept_bytes, head = chm_model.draft_scores ? chm_model.states[chm_model.draft_state].bytes : 0;
+  const uint64_t parts[] = {sizeof(chm_spans), kept_bytes > head ? kept_bytes : head, row};
   uint64_t *const starts[] = {spans, kept, logits};
   for (int i = 0; i < 3; ++i) {
     *starts[i] = *end;
@@ -164,8 +165,9 @@ static bool guess(chm_session *session, int32_t chosen, int32_t most, int32_t le
   chm_tree *tree = &spans->tree;
   int64_t begun = chm_thread_nanoseconds();
   begin_tree(session, tree);
+  spans->headed = 0;
   chm_drafts_add(session, most, levels);
-  chm_gain_guessed(&spans->gain, chm_thread_nanoseconds() - begun);
+  chm_gain_guessed(&spans->gain, chm_thread_nanoseconds() - begun - spans->headed);
   if (spans->most == 1) tree->n = worth_of(&spans->gain, tree, chosen);
   if (tree->n == chosen) {
     tree->n = 0;
@@ -203,6 +205,8 @@ bool chm_spans_verify(chm_session *session) { return session->spans && chm_model
 /* ---- settings ---- */
 
 int32_t chm_speculates(void) { return chm_model.speculation != NULL; }
+
+int32_t chm_has_draft_head(void) { return chm_model.draft_scores > 0; }
 
 int32_t chm_session_set_speculation(chm_session *session, int32_t nodes) {
   int32_t status = chm_session_enter(session);

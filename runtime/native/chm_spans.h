@@ -36,7 +36,8 @@ struct chm_spans {
   void *context;
   chm_bank *bank;       /* or NULL */
   chm_inside inside;
-  uint8_t *kept; /* [kept_bytes] */
+  uint8_t *kept; /* [kept_bytes], at least those of the draft head's state, which is here while the head guesses */
+  int64_t headed; /* nanoseconds of that, of the last guesses */
   float *logits; /* [CHM_MOST_NODES, vocab] */
   chm_tree tree;
   uint32_t seen; /* tokens put into past */

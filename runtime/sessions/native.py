@@ -23,9 +23,9 @@ from chimerac.runtime.sessions.profile import Profile
 from chimerac.runtime.sessions.speculation import (
     COUNTERS,
     COUNTERS_WITHOUT_BANK,
+    COUNTERS_WITHOUT_HEAD,
     OLD_COUNTERS,
     REJECTED,
-    ROLLBACKS,
     Speculation,
 )
 from chimerac.runtime.sessions.stepping import SteppingSession
@@ -210,9 +210,10 @@ class NativeSession(SteppingSession):
     def speculation(self) -> Speculation:
         """As of ``Session``."""
         old = OLD_COUNTERS if self._library.has_banks else COUNTERS_WITHOUT_BANK
-        count = COUNTERS if self._library.has_costs else old
+        known = COUNTERS if self._library.has_heads else COUNTERS_WITHOUT_HEAD
+        count = known if self._library.has_costs else old
         counters = (ct.c_uint64 * count)()
-        rollbacks, rejected = (ct.c_uint64 * ROLLBACKS)(), (ct.c_uint64 * len(REJECTED))()
+        rollbacks, rejected = (ct.c_uint64 * (known // 2 - 2))(), (ct.c_uint64 * len(REJECTED))()
         if self._library.speculates:
             with self._guard.call():
                 self._library.call("chm_session_counters", self._session, counters, count)

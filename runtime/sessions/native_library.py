@@ -235,6 +235,7 @@ class NativeLibrary:
             signatures |= _CERTIFICATE_SIGNATURES if self.has_certificates else {}
             self.has_costs = hasattr(self._library, "chm_session_costs")
             signatures |= _COST_SIGNATURES if self.has_costs else {}
+            self.has_heads = hasattr(self._library, "chm_has_draft_head")
             signatures |= _CALL_SIGNATURES if hasattr(self._library, "chm_session_call") else {}
             for name, (result, arguments) in signatures.items():
                 function = getattr(self._library, name)

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-_SOURCES: Final = ("text", "grammar", "drafter", "begun", "following", "near", "loose")
+_SOURCES: Final = ("text", "grammar", "drafter", "begun", "following", "near", "loose", "head")
 _OLD_SOURCES: Final = ("text", "grammar", "drafter", "bank")  #: of bundles of before
 COUNTERS: Final = 4 + 2 * len(_SOURCES)  #: as CHM_COUNTERS of chimera.h
+COUNTERS_WITHOUT_HEAD: Final = COUNTERS - 2
 OLD_COUNTERS: Final = 4 + 2 * len(_OLD_SOURCES)
 REJECTED: Final = ("damaged", "risk", "grammar")  #: as CHM_REJECTED of chimera.h
-ROLLBACKS: Final = len(_SOURCES)  #: as CHM_ROLLBACKS
 COUNTERS_WITHOUT_BANK: Final = OLD_COUNTERS - 2
 
 
@@ -26,7 +26,8 @@ class Speculation:
         accepted: guesses that were right; each saved a call of the model.
         sources: who guessed → proposed and accepted, of those who did: ``text``, what followed the same 4 or 5 tokens
             before, ``loose``, 2 or 3 of them; ``grammar``; ``drafter``, a function of the caller; spans of a bank:
-            those that the text is in, ``begun``, ``following`` its last two tokens, and with ``near`` keys.
+            those that the text is in, ``begun``, ``following`` its last two tokens, and with ``near`` keys;
+            ``head``, the model's draft head.
         wrong: of ``rollbacks``, by who guessed the token in whose place another one was chosen.
         rejected: spans of a bank that were not guessed from when it was their turn: ``damaged``, their certificate is
             not that of their tokens; ``risk``, they go on otherwise too often for the level of the valve; ``grammar``,
@@ -53,7 +54,7 @@ class Speculation:
     @classmethod
     def of(cls, counters: Sequence[int], wrong: Sequence[int] = (), rejected: Sequence[int] = ()) -> Speculation:
         """From the counters of the C runtime, its rollbacks by source and its rejected spans."""
-        sources = _SOURCES if len(counters) == COUNTERS else _OLD_SOURCES
+        sources = _SOURCES if len(counters) >= COUNTERS_WITHOUT_HEAD else _OLD_SOURCES
         pairs = dict(zip(sources, zip(counters[4::2], counters[5::2], strict=True), strict=False))
         passes, rollbacks, proposed, accepted = counters[:4]
         guessed = {name: pair for name, pair in pairs.items() if any(pair)}

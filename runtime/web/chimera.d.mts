@@ -338,7 +338,7 @@ export interface Usage {
   totalTokens: number;
 }
 
-export type GuessSource = "text" | "loose" | "grammar" | "begun" | "following" | "near" | "drafter" | "bank";
+export type GuessSource = "text" | "loose" | "grammar" | "begun" | "following" | "near" | "head" | "drafter" | "bank";
 
 /** Tokens that were guessed, and those of them that were right; docs/spans.md. */
 export interface Speculation {

@@ -1,5 +1,5 @@
 // Guessed tokens: the bank of spans that they come from, and what guessing did for a generation.
-const SOURCES = ["text", "grammar", "drafter", "begun", "following", "near", "loose"];
+const SOURCES = ["text", "grammar", "drafter", "begun", "following", "near", "loose", "head"];
 const OLD_SOURCES = ["text", "grammar", "drafter", "bank"]; // of modules that cannot tell more
 const SKIP_CHECKSUMS = 1; // the SHA-256 of the bundle's file was compared
 
@@ -32,12 +32,13 @@ function countedOf(module, session, name, names) {
 /** { passes, rollbacks, proposed, accepted, sources, wrong, rejected } of the last generation; null of a bundle that guesses nothing. */
 export function speculationOf(module, session) {
   if (module.exports.chm_speculates?.() !== 1) return null;
-  const sources = module.exports.chm_session_costs ? SOURCES : OLD_SOURCES;
+  const known = module.exports.chm_has_draft_head ? SOURCES : SOURCES.slice(0, -1);
+  const sources = module.exports.chm_session_costs ? known : OLD_SOURCES;
   const count = 4 + 2 * sources.length; // as CHM_COUNTERS of chimera.h
   const [passes, rollbacks, proposed, accepted, ...pairs] = countsOf(module, session, "chm_session_counters", count);
   const rows = sources.map((name, i) => [name, { proposed: pairs[2 * i], accepted: pairs[2 * i + 1] }]);
   const guessed = Object.fromEntries(rows.filter(([, row]) => row.proposed));
-  const wrong = countedOf(module, session, "chm_session_rollbacks", SOURCES);
+  const wrong = countedOf(module, session, "chm_session_rollbacks", known);
   const rejected = countedOf(module, session, "chm_session_rejected", REJECTED);
   return { passes, rollbacks, proposed, accepted, sources: guessed, wrong, rejected };
 }

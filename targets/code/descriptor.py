@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from chimerac.compiler.ir.context import cache_axes, context_of
 from chimerac.compiler.ir.module import Module
 from chimerac.runtime.bundle_format import Entry
+from chimerac.runtime.bundle_format.constants import DRAFT_STATE
 from chimerac.targets.code.descriptions import c_string, described_entry, tensor_array
 from chimerac.targets.code.places import MemoryPlan
 from chimerac.targets.code.variants import KernelSet
@@ -100,6 +101,7 @@ def descriptor(
         "states": "states" if module.states else "0",
         **({"n_caches": len(caches), "caches": "caches"} if caches else {}),
         **({"kept_bytes": plan.trees.kept_bytes, "speculation": "&chm_speculation_by_trees"} if speculates else {}),
+        **_draft(module),
         "n_entries": len(module.graphs),
         "entries": "entries",
     }
@@ -113,6 +115,17 @@ def descriptor(
     yield from (f"  .n_steps = {len(steps)},", f"  .steps = {'steps' if steps else '0'},")
     yield "#endif"
     yield "};"
+
+
+def _draft(module: Module) -> dict[str, object]:
+    """What the runtime has to know of the head that guesses tokens."""
+    graph = next((g for g in module.graphs.values() if g.role == "draft"), None)
+    if graph is None:
+        return {}
+    return {
+        "draft_state": list(module.states).index(DRAFT_STATE),
+        "draft_scores": graph.results[0].type.shape[-1],
+    }
 
 
 def _caches(module: Module) -> Iterator[str]:

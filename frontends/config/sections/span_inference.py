@@ -29,6 +29,23 @@ class TreeVerify:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DraftHead:
+    """A small head that guesses the tokens after the next one (docs/spans.md)."""
+
+    width: int = key(
+        "Hidden channels of its network.", default=512, minimum=1, maximum=65536, own=True, status="compiled"
+    )
+    tokens: int = key(
+        "Tokens that it may guess, the first ones of the vocabulary.",
+        default=4096,
+        minimum=2,
+        maximum=262144,
+        own=True,
+        status="compiled",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class SpanInference:
     """Speculative decoding by spans."""
 
@@ -49,6 +66,9 @@ class SpanInference:
     lsh_tables: int | None = count("Hash tables of the bank's context keys.", maximum=1024, own=True)
     lsh_bits_per_table: int | None = count("Key bits of each hash table.", maximum=64, own=True)
     tree_verify: TreeVerify = key("Checking of token trees.", factory=TreeVerify)
+    draft_head: DraftHead | None = key(
+        "Source of the candidates `neural_novel`; there is none unless it is written.", default=None, own=True
+    )
     certificate_fields: tuple[str, ...] = names(
         "Fields of a span's certificate; the end of a name is its width: u32, 8192b (bits), i16, u8.",
         pattern=r"[a-z][a-z0-9_]*_(?:[ui](?:8|16|32|64)|f(?:16|32)|[1-9]\d{0,6}b)",

@@ -9,6 +9,7 @@ from chimerac.compiler.errors import UserError, UserErrors, did_you_mean
 from chimerac.frontends.config.model import ModelConfig
 from chimerac.frontends.families.chimera.shape import ChimeraShape, MixerKind
 from chimerac.frontends.layers.shapes import (
+    DraftShape,
     EmbeddingFormat,
     KnotShape,
     LoopShape,
@@ -69,6 +70,7 @@ def shape(config: ModelConfig) -> ChimeraShape:
         efla=config.efla.enabled,
         seed=config.seed,
         router=_router(config, loop),
+        draft=_draft(config),
     )
 
 
@@ -185,6 +187,12 @@ def _router(config: ModelConfig, loop: LoopShape | None) -> RouterShape | None:
         return None
     target = written.accuracy_target
     return RouterShape(written.width) if target is None else RouterShape(written.width, target)
+
+
+def _draft(config: ModelConfig) -> DraftShape | None:
+    """The head of a description that has one, of no more tokens than there are."""
+    written = config.span_inference.draft_head
+    return None if written is None else DraftShape(written.width, min(written.tokens, config.vocab_size))
 
 
 def _generation(config: ModelConfig, errors: _Errors) -> None:

@@ -12,6 +12,7 @@ from chimerac.compiler.errors import UserError
 from chimerac.frontends.families.chimera.shape import ChimeraShape, MixerKind
 from chimerac.frontends.families.trainable import TrainableModule
 from chimerac.frontends.layers.depth_router import DepthRouter
+from chimerac.frontends.layers.draft_head import DraftHead
 from chimerac.frontends.layers.gated_deltanet import GatedDeltaNet
 from chimerac.frontends.layers.linear import TernaryLinear, TiedEmbedding
 from chimerac.frontends.layers.looping import LoopInjection, first_recorded
@@ -103,6 +104,9 @@ class ChimeraModel(TrainableModule):
         if shape.router is not None and shape.loop is not None:
             classes = shape.loop.maximum - shape.loop.minimum + 1
             self.router = DepthRouter(shape.hidden, shape.router, classes, shape.quantization)
+        self.draft: DraftHead | None = None
+        if shape.draft is not None:
+            self.draft = DraftHead(shape.hidden, shape.draft, shape.quantization, shape.norm_eps)
         self.norm = RMSNorm(shape.hidden, shape.norm_eps)
         for module in self.modules():
             if isinstance(module, (TernaryLinear, MixtureOfExperts)):
@@ -149,6 +153,14 @@ class ChimeraModel(TrainableModule):
         for layer in loop_ranges(self.shape)[0]:
             x, _ = layer_at(self.layers, layer)(x)
         return self.loop.norm(x)  # type: ignore[no-any-return]
+
+    def draft_head(self) -> DraftHead | None:
+        """The shape's."""
+        return self.draft
+
+    def embedded(self, tokens: Tensor, table: Tensor) -> Tensor:
+        """Rows of the table."""
+        return self.embedding.embed(tokens, table)
 
     def loop_counts(self) -> LoopShape | None:
         """The shape's."""

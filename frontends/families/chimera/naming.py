@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from chimerac.frontends.families.chimera.shape import ChimeraShape
 from chimerac.frontends.families.protocol import TensorSpec
+from chimerac.frontends.layers.shapes import DraftShape
 
 
 def tensor_specs(shape: ChimeraShape) -> dict[str, TensorSpec]:
@@ -29,8 +30,20 @@ def tensor_specs(shape: ChimeraShape) -> dict[str, TensorSpec]:
         specs |= {f"loop.{name}": _float(hidden) for name in ("A_log", "dt_bias", "B", "C", "norm.weight")}
     if shape.router is not None:
         specs |= {f"router.{name}": spec for name, spec in _router(shape, shape.router.width).items()}
+    if shape.draft is not None:
+        specs |= {f"draft.{name}": spec for name, spec in _draft(hidden, shape.draft).items()}
     specs["norm.weight"] = _float(hidden)
     return specs
+
+
+def _draft(hidden: int, draft: DraftShape) -> dict[str, TensorSpec]:
+    """Trained by a phase of its own."""
+    sizes: dict[str, tuple[int, ...]] = {"norm.weight": (hidden,)}
+    linears = {"before": (draft.width, hidden), "token": (draft.width, hidden)}
+    linears |= {"after": (hidden, draft.width), "scores": (draft.tokens, hidden)}
+    for name, (outputs, inputs) in linears.items():
+        sizes |= {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
+    return {name: TensorSpec(size, "int8" if len(size) > 1 else "float32", False) for name, size in sizes.items()}
 
 
 def _router(shape: ChimeraShape, width: int) -> dict[str, TensorSpec]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from chimerac.frontends.layers.shapes import (
+    DraftShape,
     EmbeddingFormat,
     KnotShape,
     LoopShape,
@@ -44,6 +45,7 @@ class ChimeraShape:
     efla: bool = False  #: exact-flow update (arXiv 2512.12602) in the span-knot layers
     seed: int = 0
     router: RouterShape | None = None  #: of the loop, where its counts differ
+    draft: DraftShape | None = None  #: the head that guesses tokens
 
     @property
     def layers(self) -> int:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.families.chimera.model import ChimeraModel, layer_at, loop_ranges
 from chimerac.frontends.layers import ops
+from chimerac.frontends.layers.draft_head import DraftStep
 from chimerac.frontends.layers.span_knot import SpanKnot
-from chimerac.runtime.bundle_format.constants import ROUTER_STATE
+from chimerac.runtime.bundle_format.constants import DRAFT_STATE, ROUTER_STATE
 
 DEFAULT_BLOCK = 16  #: most tokens of a call
 
@@ -51,6 +52,10 @@ class Stateful(nn.Module):
         if self.router is not None:
             self.router.register_buffer("last", torch.zeros(1, self.router.classes))
             self.state_names += (ROUTER_STATE,)
+        self.draft = twin.draft
+        if self.draft is not None:
+            self.draft.register_buffer("last", torch.zeros(1, model.shape.hidden))
+            self.state_names += (DRAFT_STATE,)
         self.register_buffer("one", torch.ones((), dtype=torch.int32), persistent=False)
 
     def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
@@ -68,7 +73,14 @@ class Stateful(nn.Module):
             h = self._run(self.loop.inject(h, e), looped, position, write)
             x = self.loop.read_out(ops.loop_end(h))
             x = self._run(x, coda, position, self.one)
-        return self.embedding.head_step(self.norm.step(x))
+        y = self.norm.step(x)
+        if self.draft is not None:
+            self.draft.get_buffer("last").copy_(y[-1:])
+        return self.embedding.head_step(y)
+
+    def draft_form(self) -> DraftStep | None:
+        """The export form of the draft head, sharing weights and state; None without one."""
+        return None if self.draft is None else DraftStep(self.embedding, self.draft)
 
     def _run(self, x: Tensor, layers: range, position: Tensor, write: Tensor) -> Tensor:
         for number in layers:

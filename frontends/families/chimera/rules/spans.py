@@ -125,7 +125,7 @@ def draft_head(facts: Facts) -> Findings:
     """A source of neural candidates needs a draft head."""
     bank = facts.config.span_inference
     shares = dict(zip(bank.candidate_source_keys, bank.candidate_sources, strict=False))
-    if bank.enabled and shares.get("neural_novel"):
+    if bank.enabled and shares.get("neural_novel") and bank.draft_head is None:
         yield planned(
             f"{shares['neural_novel']} candidates from neural_novel",
             "no file, parameters or training phase of a draft head",

@@ -51,7 +51,7 @@ class LayerCounts:
 
 @dataclass(frozen=True)
 class Counts:
-    """A whole model. ``other`` are the final norm, the loop's injection and its router."""
+    """A whole model. ``other`` are the final norm, the loop's injection and its router, and the draft head."""
 
     layers: tuple[LayerCounts, ...]
     embedding: int
@@ -119,7 +119,7 @@ def count_parameters(shape: ChimeraShape) -> Counts:
         layers=layers,
         embedding=shape.vocabulary * shape.hidden,
         # final norm; the loop's input norm, decay rate, step, injection and read-out, each a vector
-        other=shape.hidden + (5 * shape.hidden if loop else 0) + _router(shape),
+        other=shape.hidden + (5 * shape.hidden if loop else 0) + _router(shape) + _draft(shape),
         looped=sum(layer.total for layer in layers[loop.first : loop.last + 1]) if loop else 0,
         experts=shape.moe.experts if shape.moe else 0,
         experts_per_token=shape.moe.experts_per_token if shape.moe else 0,
@@ -131,6 +131,13 @@ def _router(shape: ChimeraShape) -> int:
         return 0
     width, classes = shape.router.width, shape.loop.maximum - shape.loop.minimum + 1
     return (shape.hidden + 1) * width + (width + 1) * classes
+
+
+def _draft(shape: ChimeraShape) -> int:
+    if shape.draft is None:
+        return 0
+    width, tokens = shape.draft.width, shape.draft.tokens
+    return shape.hidden + 2 * (shape.hidden + 1) * width + (width + 1) * shape.hidden + (shape.hidden + 1) * tokens
 
 
 def _layer(shape: ChimeraShape, index: int) -> LayerCounts:
