@@ -23,8 +23,8 @@ class EntryPoints:
     """Replaces the graph of the role main; a module without one has its entries already.
 
     Attributes:
-        speculate: make ``verify``, too: up to ``MOST_NODES`` tokens and the logits of each, and keep ``draft``, which takes
-            one token; else there is none.
+        speculate: make ``verify``, too: up to ``MOST_NODES`` tokens and the logits of each, and keep ``draft``, which
+            takes one token; else there is none.
     """
 
     speculate: bool = False

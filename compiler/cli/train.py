@@ -16,7 +16,7 @@ from chimerac.compiler.cli.output import say
 @click.option("-o", "--out", required=True, type=click.Path(file_okay=False), help="Folder for weights, log and state.")
 @config_options
 @click.option("--plan", type=click.Path(dir_okay=False), help="How to train (JSON), in place of the config's phases.")
-@click.option("--phase", help="router: train the loop-depth router of the model in --weights.")
+@click.option("--phase", help="router, draft: train that part of the model in --weights.")
 @click.option("--weights", type=click.Path(dir_okay=False), help="Start from these weights (safetensors).")
 @click.option("--steps", type=int, help="Steps of every phase, in place of what the config says.")
 @click.option("--seconds", type=float, help="Train that long; phases share it in the ratio of the plan's seconds.")

@@ -135,8 +135,8 @@ class Session:
         return environment[graph.results[0].name].reshape(-1)
 
     def draft(self, tokens: Sequence[int]) -> np.ndarray:
-        """Scores f32[S] of the token after the last of those given, of which the first comes after the last that was run:
-        the state, of which a copy is used, stays as it is.
+        """Scores f32[S] of the token after those given, which come after the last that was run; a copy of the state is
+        used, which stays as it is.
         """
         graph, states = self.module.entry("draft"), self.states
         self.states = {name: copies.copy() for name, copies in states.items()}

@@ -77,8 +77,9 @@ class Op:
 
 
 #: What a graph is for: the whole model as it was imported, with logits of every token; one token and its logits; some
-#: tokens and the logits of the last; a tree of tokens and the logits of each; the states after a path of that tree;
-#: a token and scores of what may follow the one after it, of a state that decode leaves; anything else, which is called by its name.
+#: tokens and the logits of the last; a tree of tokens and the logits of each; the states after a path of that tree; a
+#: token and scores of what may follow it, from a state that the others leave; anything else, which is called by its
+#: name.
 Role = Literal["main", "decode", "prefill", "verify", "commit", "draft", "call"]
 
 

@@ -35,7 +35,8 @@ DEFAULT_PHASES = (
 )
 #: The phases that are asked for by name, when a model is trained.
 OWN_PHASES = {
-    "router": Phase("router", "router", steps=64, sequence_length=128, batch=16, learning_rate=2e-3, warmup_steps=0)
+    "router": Phase("router", "router", steps=64, sequence_length=128, batch=16, learning_rate=2e-3, warmup_steps=0),
+    "draft": Phase("draft", "draft", steps=600, sequence_length=128, batch=16, learning_rate=2e-3, warmup_steps=0),
 }
 
 
@@ -167,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m chimerac.compiler.verbs.train", description=train.__doc__)
     parser.add_argument("config", nargs="?", help="config or the name of a built-in one")
     parser.add_argument("--plan", help="how to train; with a shape in it, no config is needed")
-    parser.add_argument("--phase", help="router: train the loop-depth router of --weights")
+    parser.add_argument("--phase", help="router or draft: train the loop-depth router or the draft head of --weights")
     parser.add_argument("--write-plan", metavar="FILE", help="write the plan of CONFIG and stop")
     parser.add_argument("--scale")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")

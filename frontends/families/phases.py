@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-Kind = Literal["pretrain", "sft", "dpo", "router"]
+Kind = Literal["pretrain", "sft", "dpo", "router", "draft"]
+#: Kinds that train a part of a model that is trained, and stand alone.
+BESIDE: Final = ("router", "draft")
 Precision = Literal["float32", "tensorfloat32", "bfloat16"]
 Schedule = Literal["cosine", "linear", "wsd", "constant"]
 
@@ -16,7 +18,7 @@ class Phase:
 
     Attributes:
         kind: pretrain predicts every token of running text, sft the targets of rows, dpo prefers one answer to another;
-            router trains the loop-depth router of a trained model, and stands alone.
+            router trains the loop-depth router and draft the draft head of a trained model; each stands alone.
         epochs: in place of ``steps``, which is then 0: passes over the data.
         seconds: in place of both: train that long. The learning rate then follows the clock, so that it has come down
             when the time is up, whatever the machine's speed; such a run is not repeatable bit for bit.

@@ -12,11 +12,11 @@ from chimerac.frontends.layers.shapes import DraftShape, QuantizationShape
 
 
 class DraftHead(nn.Module):
-    """What the model's head will read after a token, h', from what it read before, h, and the token's embedding e:
-    h' = h + W_o relu(W_h h + W_e norm(e) + b) + b_o; the scores of the token after it are W_s h' + b_s.
+    """What the model's head will read after a token, h', of what it read before, h, and the token's embedding e.
 
-    h' takes the place of h for the token after that, as features do in EAGLE (arXiv 2401.15077) and EAGLE-3 (2503.01840);
-    in place of a layer with a memory of its own there is a network of one hidden layer. Scores are of the first ids of the
+    h' = h + W_o relu(W_h h + W_e norm(e) + b) + b_o; the scores of the token after it are W_s h' + b_s. h' takes the
+    place of h for the token after that, as features do in EAGLE (arXiv 2401.15077) and EAGLE-3 (2503.01840); in place
+    of a layer with a memory of its own there is a network of one hidden layer. Scores are of the first ids of the
     vocabulary, which tokenizers give to what is most frequent. While all of them are equal, nothing is guessed.
     """
 

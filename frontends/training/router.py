@@ -5,7 +5,6 @@ docs/training.md says what it learns; docs/valve.md what it is for.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,19 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from chimerac.compiler.errors import UserError
-from chimerac.frontends.families.phases import Kind
-from chimerac.frontends.families.protocol import TensorTable
 from chimerac.frontends.families.registry import find_family
 from chimerac.frontends.families.trainable import TrainableModule
 from chimerac.frontends.layers.depth_router import DepthRouter
 from chimerac.frontends.layers.prepared import PreparedWeights
+from chimerac.frontends.training.beside import check_beside, load_beside, source_of
 from chimerac.frontends.training.data import Batch, DataFolder
 from chimerac.frontends.training.distributed import Processes
-from chimerac.frontends.training.module import make_module, tensors_of
+from chimerac.frontends.training.module import make_module
 from chimerac.frontends.training.settings import Plan
-from chimerac.frontends.weights.checkpoint import load_safetensors
-from chimerac.frontends.weights.files import open_checkpoint
-from chimerac.frontends.weights.sources import RandomWeights
 
 STRIDE: Final = 4  #: of the places that are looked at; any place may come before a block
 LEAST_TARGETS: Final = 4  #: of a block that is looked at
@@ -60,21 +55,16 @@ def train_router(
         UserError: CHM250, the model has none, or there are no weights; CHM251, too few sequences; CHM258, several
             processes. CHM240 to CHM242 of the weights, CHM25x of the data.
     """
-    if processes.world > 1:
-        raise UserError("CHM258", "a router is trained by one process")
+    given = check_beside("a router", processes, weights)
     model = make_module(plan)
     router, loop = model.depth_router(), model.loop_counts()
     if router is None or loop is None:
         message = "this model has no loop-depth router to train"
         raise UserError("CHM250", message, hint="enable entropy_valve with a loop_depth_router, and looping")
-    if weights is None:
-        raise UserError("CHM250", "a router is trained for a model that is trained", hint="give its --weights")
-    RandomWeights(find_family(plan.family), plan.shape, plan.shape.seed).fill(model)
-    _load(model, router, tensors_of(plan), weights)
+    load_beside(model, router, plan, given)
     model.to(processes.device).requires_grad_(False)
     (phase,) = plan.phases
-    kind: Kind = "sft" if (data.path / "sft.npz").exists() else "pretrain"
-    source = data.source(dataclasses.replace(phase, kind=kind), plan.shape.vocabulary, plan.seed * 1000)
+    source = source_of(plan, data)
     block, counts = find_family(plan.family).block(plan.shape), range(loop.minimum, loop.maximum + 1)
     parts: tuple[list[Examples], list[Examples]] = ([], [])
     with PreparedWeights(model, torch.float32):
@@ -98,14 +88,6 @@ def train_router(
         tell(f"router: below accuracy_target {router.accuracy_target:g}; it is left closed: levels alone choose")
         router.close()
     return model, metrics
-
-
-def _load(model: TrainableModule, router: DepthRouter, table: TensorTable, weights: Path) -> None:
-    prefix = next(name for name, module in model.named_modules() if module is router) + "."
-    if not any(name.startswith(prefix) for name in open_checkpoint(weights).entries):
-        kept = {name: spec for name, spec in table.specs.items() if not name.startswith(prefix)}
-        table = dataclasses.replace(table, specs=kept)
-    load_safetensors(model, table, weights)
 
 
 @torch.no_grad()

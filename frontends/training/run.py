@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from chimerac.compiler.errors import UserError
+from chimerac.frontends.families.phases import BESIDE
 from chimerac.frontends.families.registry import find_family
 from chimerac.frontends.families.trainable import TrainableModule
 from chimerac.frontends.layers.moe import imbalance
@@ -22,6 +23,7 @@ from chimerac.frontends.layers.prepared import PreparedWeights
 from chimerac.frontends.training.checkpointing import Place, load_state, read_place, save_state
 from chimerac.frontends.training.data import DataFolder
 from chimerac.frontends.training.distributed import Processes, fill, whole
+from chimerac.frontends.training.draft import train_draft
 from chimerac.frontends.training.evaluation import Codec, Measuring, evaluate
 from chimerac.frontends.training.files import write_whole
 from chimerac.frontends.training.loop import PhaseRunner, compile_blocks, prepare
@@ -73,8 +75,8 @@ def train_plan(
     """
     check_plan(plan)
     _make_folder(out)
-    if plan.phases[0].kind == "router":
-        return _with_router(plan, data, out, processes, weights, stop_after, tell)
+    if plan.phases[0].kind in BESIDE:
+        return _beside(plan, data, out, processes, weights, stop_after, tell)
     place = read_place(out, plan.digest())
     model = make_module(plan)
     RandomWeights(find_family(plan.family), plan.shape, plan.shape.seed).fill(model)
@@ -90,7 +92,7 @@ def train_plan(
     return Outcome(True, run.finish(evaluated_rows))
 
 
-def _with_router(
+def _beside(
     plan: Plan,
     data: DataFolder,
     out: Path,
@@ -99,18 +101,20 @@ def _with_router(
     stop_after: float | None,
     tell: Callable[[str], None],
 ) -> Outcome:
-    """The phase of a router, which leaves what other runs leave but a log and a state."""
+    """The phase of a part on its own, which leaves what other runs leave but a log and a state."""
+    kind = plan.phases[0].kind
+    train, what = (train_router, "a router") if kind == "router" else (train_draft, "a draft head")
     if stop_after is not None:
-        raise UserError("CHM250", "the phase of a router takes minutes and is not stopped", hint="leave --stop-after")
+        raise UserError("CHM250", f"the phase of {what} takes minutes and is not stopped", hint="leave --stop-after")
     began = time.monotonic()
-    model, found = train_router(plan, data, processes, weights, tell)
+    model, found = train(plan, data, processes, weights, tell)
     write_plan(plan, out / PLAN_FILE)
     _write_results(model, plan, out)
     metrics = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "ternary": plan.ternary,
         "training_seconds": round(time.monotonic() - began, 1),
-        "router": found,
+        kind: found,
     }
     write_whole(out / METRICS_FILE, (json.dumps(metrics, indent=1) + "\n").encode())
     return Outcome(True, metrics)

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from chimerac.compiler.errors import UserError, did_you_mean
 from chimerac.compiler.texts import MOST_TEXT, json_of, read_text
-from chimerac.frontends.families.phases import Phase, Precision
+from chimerac.frontends.families.phases import BESIDE, Phase, Precision
 from chimerac.frontends.families.protocol import Shape
 from chimerac.frontends.families.registry import DEFAULT, find_family
 from chimerac.frontends.training.files import write_whole
@@ -72,8 +72,8 @@ def check_plan(plan: Plan) -> None:
         (bool(plan.phases), "there are no phases"),
         (plan.seed >= 0, "seed must not be negative"),
         (
-            len(plan.phases) == 1 or not any(phase.kind == "router" for phase in plan.phases),
-            "a router is trained by a plan of its own, when the other phases are done",
+            len(plan.phases) == 1 or not any(phase.kind in BESIDE for phase in plan.phases),
+            "a router or draft head is trained by a plan of its own, when the other phases are done",
         ),
         (min(plan.log_interval, plan.save_interval) >= 1, "log_interval and save_interval must be positive"),
     ]

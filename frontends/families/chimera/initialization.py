@@ -48,7 +48,11 @@ def _values(name: str, size: tuple[int, ...], shape: ChimeraShape, generator: np
     owner = parent.rpartition(".")[2]
     if leaf == "down_norm" or owner.endswith("norm") or (parent == "loop" and leaf in ("B", "C")):
         values = np.ones(size)
-    elif parent.startswith(("router.", "draft.")) or leaf in ("kappa", "router_bias") or (parent == "loop" and leaf == "A_log"):
+    elif (
+        parent.startswith(("router.", "draft."))
+        or leaf in ("kappa", "router_bias")
+        or (parent == "loop" and leaf == "A_log")
+    ):
         values = np.zeros(size)
     elif leaf == "A_log":
         values = np.log(generator.uniform(*RATE_RANGE, size))
@@ -72,7 +76,12 @@ def _deviation(name: str, size: tuple[int, ...], shape: ChimeraShape) -> float |
     owner = owner.rpartition(".")[2]
     if leaf == "memory_init":
         return 1 / math.sqrt(shape.head_width)  # its inputs have unit length, so its hidden units see O(1/sqrt d)
-    if len(size) < 2 or leaf == "down_norm" or owner.endswith("conv") or name in ("router.scores.weight", "draft.scores.weight"):
+    if (
+        len(size) < 2
+        or leaf == "down_norm"
+        or owner.endswith("conv")
+        or name in ("router.scores.weight", "draft.scores.weight")
+    ):
         return None
     written = owner in ("o_proj", "down_proj") or leaf == "down_proj"
     return shape.init_std * residual_scale(shape) if written else shape.init_std

@@ -128,8 +128,8 @@ def draft_head(facts: Facts) -> Findings:
     if bank.enabled and shares.get("neural_novel") and bank.draft_head is None:
         yield planned(
             f"{shares['neural_novel']} candidates from neural_novel",
-            "no file, parameters or training phase of a draft head",
-            "without its weights the share goes to cache_hits",
+            "no span_inference.draft_head is written",
+            "without one the share goes to cache_hits",
             "span_inference.candidate_sources",
         )
 

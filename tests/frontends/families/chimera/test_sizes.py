@@ -98,10 +98,11 @@ def test_state(
     assert state.built == state.recurrent + 4 * 2 * 40 * 64 * 64 * 4 + 4 * 2 * (1024 + 16) * 2560 * 4
 
 
+@pytest.mark.parametrize("head", [[], ["span_inference.draft_head.width=48"]])
 @pytest.mark.parametrize(("name", "scale"), [("home", None), ("chimera51", "tiny"), ("chimera51", "full")])
-def test_the_model_weighs_what_the_audit_says(name: str, scale: str | None) -> None:
+def test_the_model_weighs_what_the_audit_says(name: str, scale: str | None, head: list[str]) -> None:
     """The PyTorch modules themselves, made without memory, have as many parameters and as much state."""
-    config = load(name, scale=scale)
+    config = load(name, scale=scale, overrides=head)
     with torch.device("meta"):
         model = ChimeraModel(shape(config))
         states = [layer.mixer.initial_state(16) for layer in model.layers]  # type: ignore[union-attr,operator]

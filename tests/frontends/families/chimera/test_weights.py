@@ -22,7 +22,7 @@ from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.families.chimera.naming import tensor_specs
 from chimerac.frontends.families.chimera.shape import ChimeraShape
 from chimerac.frontends.families.protocol import TensorSpec
-from chimerac.frontends.layers.shapes import RouterShape
+from chimerac.frontends.layers.shapes import DraftShape, RouterShape
 from chimerac.frontends.weights.checkpoint import load_safetensors, save_safetensors
 
 Make = Callable[[ChimeraShape], ChimeraModel]
@@ -30,14 +30,14 @@ DOCUMENT = ROOT / "docs" / "weights.md"
 
 
 def test_specs_are_the_state_dict(shape: ChimeraShape) -> None:
-    shape = replace(shape, router=None if shape.loop is None else RouterShape(24))
+    shape = replace(shape, router=None if shape.loop is None else RouterShape(24), draft=DraftShape(40, 90))
     model = ChimeraModel(shape)
     specs = tensor_specs(shape)
     assert {name: spec.shape for name, spec in specs.items()} == {
         name: tuple(value.shape) for name, value in model.state_dict().items()
     }
     parameters = {name for name, _ in model.named_parameters()}
-    left_alone = {name for name in parameters if name.endswith("kappa") or name.startswith("router.")}
+    left_alone = {name for name in parameters if name.endswith("kappa") or name.startswith(("router.", "draft."))}
     assert {name for name, spec in specs.items() if spec.trained} == parameters - left_alone
 
 
@@ -54,9 +54,8 @@ def test_formats_and_weight_decay(nano: ChimeraShape) -> None:
 
 def test_the_document_lists_every_name(nano: ChimeraShape) -> None:
     documented = set(re.findall(r"^\| `([^`]+)`", DOCUMENT.read_text(), re.MULTILINE))
-    found = {
-        re.sub(r"layers\.\d+\.", "layers.{i}.", name) for name in tensor_specs(replace(nano, router=RouterShape(24)))
-    }
+    shape = replace(nano, router=RouterShape(24), draft=DraftShape(40, 90))
+    found = {re.sub(r"layers\.\d+\.", "layers.{i}.", name) for name in tensor_specs(shape)}
     assert documented == found
 
 
