@@ -16,7 +16,7 @@ from chimerac.compiler.build.formats import formatted
 from chimerac.compiler.build.timings import Progress, silent
 from chimerac.compiler.errors import UserError, as_user_error
 from chimerac.compiler.ir.caches import CACHE_TYPES, with_caches
-from chimerac.compiler.ir.module import Module
+from chimerac.compiler.ir.module import Module, Parts
 from chimerac.compiler.ir.text import print_module
 from chimerac.compiler.ir.verify import verify
 from chimerac.compiler.model import GrammarRequest, Model, Reference, Remark
@@ -131,7 +131,7 @@ def import_described(
     begun = time.perf_counter()
     with torch.no_grad():
         exported = family.export_form(filled.module)
-        computed = {**filled.computed, **filled.integers}
+        computed: dict[str, Parts] = {**filled.computed, **filled.integers}
         module = import_module(exported, name=description.name, block=family.block(shape), computed=computed)
         module = with_draft(module, exported, computed)
     verify(module)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from torch import nn
@@ -18,7 +18,8 @@ def with_draft(module: Module, exported: nn.Module, computed: Mapping[str, Parts
     Args:
         computed: as of ``import_module``.
     """
-    form = exported.draft_form() if hasattr(exported, "draft_form") else None
+    draft_form: Callable[[], nn.Module | None] | None = getattr(exported, "draft_form", None)
+    form = None if draft_form is None else draft_form()
     if form is None:
         return module
     head = import_module(form.eval(), name=module.name, block=module.block, computed=computed)

@@ -30,6 +30,7 @@ from chimerac.frontends.training.settings import Plan
 AHEAD: Final = 4  #: tokens that the runtime lets the head guess one after the other
 HELD_OUT: Final = 8  #: one sequence of so many is only judged by,
 MOST_HELD: Final = 8  #: in at most so many batches
+MOST_KEPT: Final = 1 << 28  #: numbers that the model gave, kept in memory
 ORDER_STREAM: Final = 0x6472616674  #: "draft"
 
 
@@ -52,10 +53,10 @@ class Lesson:
 
 
 @torch.no_grad()
-def look(model: TrainableModule, head: DraftHead, batch: Batch) -> Lesson:
-    """The lesson of some sequences."""
+def look(model: TrainableModule, head: DraftHead, batch: Batch, hidden: Tensor | None = None) -> Lesson:
+    """The lesson of some sequences, of which what the model's head reads may be known."""
     table = model.table()
-    hidden = model.hidden(batch.tokens, table)
+    hidden = model.hidden(batch.tokens, table) if hidden is None else hidden
     logits = model.head(hidden, table)
     wanted = torch.ones_like(batch.tokens, dtype=torch.bool)
     if batch.positions is not None:
@@ -136,23 +137,45 @@ def train_draft(
     return model, {"held_out": int(counts[1, 0]), "right": shares, "loss": loss}
 
 
+class _Lessons:
+    """Lessons of batches by number. The model is run once for each as far as what it gives has room in memory."""
+
+    def __init__(self, model: TrainableModule, head: DraftHead, source: Source, batch: int) -> None:
+        self.model, self.head, self.source, self.batch = model, head, source, batch
+        self.device = next(head.parameters()).device
+        self.kept: dict[int, tuple[Batch, Tensor]] = {}
+        self.room = MOST_KEPT
+
+    def lesson(self, number: int) -> Lesson:
+        if number in self.kept:
+            batch, hidden = self.kept[number]
+            return look(self.model, self.head, batch, hidden)
+        numbers = np.arange(number * self.batch, (number + 1) * self.batch)
+        batch = self.source.batch(numbers, 0, 1).to(self.device)
+        lesson = look(self.model, self.head, batch)
+        self.room -= lesson.hidden.numel()
+        if self.room >= 0:
+            self.kept[number] = batch, lesson.hidden
+        return lesson
+
+
 def fit(
     model: TrainableModule, head: DraftHead, source: Source, known: int, plan: Plan, tell: Callable[[str], None]
 ) -> float:
-    """AdamW on the first ``known`` sequences, the rate a half cosine; the last step's loss."""
+    """AdamW on the first ``known`` sequences, in batches that are drawn again and again, the rate a half cosine; the
+    last step's loss."""
     head.requires_grad_(True)
     (phase,) = plan.phases
-    device = next(head.parameters()).device
+    lessons, batches = _Lessons(model, head, source, min(phase.batch, known)), max(1, known // phase.batch)
     optimizer = torch.optim.AdamW(head.parameters(), lr=phase.learning_rate, weight_decay=0.01)
     model.eval()
     value = math.nan
     for step in range(phase.steps):
         for group in optimizer.param_groups:
             group["lr"] = phase.learning_rate * 0.5 * (1 + math.cos(math.pi * step / phase.steps))
-        numbers = np.sort(generator(plan.seed, ORDER_STREAM, step).integers(known, size=phase.batch))
-        lesson = look(model, head, source.batch(numbers, 0, 1).to(device))
+        number = int(generator(plan.seed, ORDER_STREAM, step).integers(batches))
         optimizer.zero_grad()
-        loss = loss_of(head, lesson)
+        loss = loss_of(head, lessons.lesson(number))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(head.parameters(), phase.clip)
         optimizer.step()
