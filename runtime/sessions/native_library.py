@@ -187,6 +187,10 @@ _CERTIFICATE_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
 }
 
 
+#: The same, for draft heads.
+_HEAD_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {"chm_has_draft_head": (_I32, ())}
+
+
 #: The same, for what passes cost.
 _COST_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "chm_session_costs": (_I32, (_PTR, _PTR, _SIZE)),
@@ -236,6 +240,7 @@ class NativeLibrary:
             self.has_costs = hasattr(self._library, "chm_session_costs")
             signatures |= _COST_SIGNATURES if self.has_costs else {}
             self.has_heads = hasattr(self._library, "chm_has_draft_head")
+            signatures |= _HEAD_SIGNATURES if self.has_heads else {}
             signatures |= _CALL_SIGNATURES if hasattr(self._library, "chm_session_call") else {}
             for name, (result, arguments) in signatures.items():
                 function = getattr(self._library, name)
