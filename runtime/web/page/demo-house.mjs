@@ -116,22 +116,37 @@ const EFFECTS = {
   HassClimateGetTemperature: (house, slots) => asks(house, `the temperature${place(slots)}`),
   HassNevermind: (house) => [house, "Never mind: nothing changes."],
   OutOfDomain: (house) => [house, "Nothing that a home can do."],
+  NoSuchDevice: (house) => [house, "There is no such thing in this home."],
+  AmbiguousDevice: (house, { name }) => [house, `Several things are called ${simple(name) || "so"}: say where.`],
 };
 
-/** The answer in a text, { intent, slots }; null where it is none. */
+const isAction = (found) => typeof found?.intent === "string" && typeof found.slots === "object";
+
+/** The answer in a text, { intent, slots } or several of them; null where it is none. */
 export function readAnswer(text) {
   try {
     const found = JSON.parse(text);
-    return typeof found?.intent === "string" && typeof found.slots === "object" ? found : null;
+    return isAction(found) || (Array.isArray(found) && found.length && found.every(isAction)) ? found : null;
   } catch {
     return null;
   }
 }
 
-/** The house after an answer, and what happened in words. */
-export function applied(house, { intent, slots }) {
+/** The house after one action, and what happened in words. */
+function done(house, { intent, slots }) {
   const effect = Object.hasOwn(EFFECTS, intent) ? EFFECTS[intent] : () => [house, `${intent}: not drawn.`];
   const [next, text] = effect(house, slots ?? {});
   const missing = slots?.area && roomsOf(slots).length === 0 ? ` There is no ${simple(slots.area)} in the drawing.` : "";
   return [next, text.charAt(0).toUpperCase() + text.slice(1) + missing];
+}
+
+/** The house after an answer, and what happened in words. */
+export function applied(house, answer) {
+  const said = [];
+  for (const action of Array.isArray(answer) ? answer : [answer]) {
+    const [next, text] = done(house, action);
+    house = next;
+    said.push(text);
+  }
+  return [house, said.join(" ")];
 }

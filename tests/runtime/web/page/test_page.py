@@ -127,6 +127,15 @@ def test_doors_timers_lists_and_things_that_are_not_drawn() -> None:
     assert said[9] == "The lights in the attic are on. There is no attic in the drawing."
 
 
+def test_several_actions_happen_one_after_the_other() -> None:
+    both: Any = [answer("HassTurnOn", area="Kitchen", domain="light"), answer("NoSuchDevice")]
+    house, said = follow([both])
+    assert house["rooms"]["kitchen"]["light"] == 100
+    assert said == ["The lights in the kitchen are on. There is no such thing in this home."]
+    texts = [json.dumps(both), json.dumps([both]), json.dumps([*both, 5])]
+    assert run("result(given.map((text) => readAnswer(text) !== null));", texts) == [True, False, False]
+
+
 def test_every_intent_of_the_home_model_has_a_meaning_and_no_answer_breaks_the_page() -> None:
     schema = PAGE_DIRECTORY.parents[2] / "frontends" / "config" / "builtin" / "home.schema.json"
     intents = [one["properties"]["intent"]["const"] for one in json.loads(schema.read_text("utf-8"))["anyOf"]]
