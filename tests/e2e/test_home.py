@@ -44,7 +44,7 @@ def home(once: Once) -> Callable[[str], Path]:
 def test_requests_are_answered(home: Callable[[str], Path], target: str) -> None:
     with chimerac.load(home(target)) as session:
         for request, (intent, slots) in REQUESTS.items():
-            answer = "".join(map(str, session.generate(request, max_tokens=64)))
+            answer = "".join(map(str, session.generate(request)))
             assert json.loads(answer) == {"intent": intent, "slots": slots}
             assert session.finish_reason == "stop"
 

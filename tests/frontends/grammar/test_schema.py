@@ -299,6 +299,10 @@ def test_the_home_models_own_schema() -> None:
     from chimerac.frontends.config.locate import BUILTIN
 
     engine = byte_engine(schema_grammar((BUILTIN / "home.schema.json").read_text()), minimise=False, space_cap=0)
+    engine.set_words("request", b"turn the left blind in Anna's room on and warm the hall")
+    both = '[{"intent":"HassTurnOn","slots":{"area":"hall"}},{"intent":"NoSuchDevice","slots":{}}]'
+    assert accepts(engine, both)
+    assert not accepts(engine, '{"intent":"HassTurnOn","slots":{"area":"attic"}}')  # not in the request
     assert accepts(engine, '{"intent":"HassTurnOn","slots":{"area":"Anna\'s room","name":"left blind"}}')
     assert accepts(engine, '{"intent":"OutOfDomain","slots":{}}')
     assert accepts(engine, '{"intent":"HassLightSet","slots":{"area":"hall","temperature":2700}}')
