@@ -150,6 +150,16 @@ def _drawn_cases(source: random.Random, count: int) -> Iterator[Case]:
         yield said.encode(), lists
 
 
+def _letters() -> Iterator[Case]:
+    """Letters of alphabets whose case is known and of others, among names that are letters, too, of either case."""
+    for first in range(0x80, 0x2000, 32):
+        letters = [letter for letter in map(chr, range(first, first + 32)) if letter.isalpha()]
+        others = sorted({other for letter in letters for other in (letter, letter.lower(), letter.upper())})
+        names = "".join(f"{other}\n" for other in others).encode()
+        for said in (" ".join(letters[::2]), " ".join(letters[1::2])):
+            yield said.encode(), {"names": names, "areas": names, "floors": b""}
+
+
 def _large_cases() -> Iterator[Case]:
     """Long lists of what a request says as often as may be, is one word of, and is too long to say."""
     aliases = b"\n".join([b"\t".join([b"a"] * 8)] * 16_383) + b"\n"
@@ -162,7 +172,7 @@ def test_c_hears_as_the_interpreter(compile_native: Callable[..., Path], tmp_pat
     files = ("heard", "utf8", "error", "pretokenizer", "grammar_words")
     sources = [Path(__file__).parent / "heard_driver.c", *(bf.NATIVE_DIRECTORY / f"chm_{name}.c" for name in files)]
     program = compile_native(tmp_path / "heard", sources)
-    cases = [*_drawn_cases(random.Random(7), 500), *_large_cases()]
+    cases = [*_drawn_cases(random.Random(7), 500), *_letters(), *_large_cases()]
     texts = itertools.chain(*([said, *(lists[kind] for kind in KINDS)] for said, lists in cases))
     given = b"".join(len(text).to_bytes(4, "little") + text for text in texts)
     told = io.BytesIO(subprocess.run([program], input=given, capture_output=True, check=True).stdout)
