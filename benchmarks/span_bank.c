@@ -42,8 +42,9 @@ int main(int count, char **arguments) {
     random = random * 6364136223846793005u + 1442695040888963407u;
     uint32_t start = (uint32_t)(random >> 33) % (bank.pool - CHM_LAST_TOKENS);
     for (uint32_t k = 0; k < CHM_LAST_TOKENS; ++k) last[k] = chm_bank_token(&bank, start + CHM_LAST_TOKENS - 1 - k);
+    const chm_shares shares = {48, 128, 64, 65536, 22938};
     double begun = now();
-    found_all += chm_bank_find(&bank, last, CHM_LAST_TOKENS, found);
+    found_all += chm_bank_find(&bank, last, CHM_LAST_TOKENS, &shares, found);
     double took = now() - begun;
     total += took;
     if (took > longest) longest = took;

@@ -34,7 +34,15 @@ from chimerac.runtime.bundle_format.container import (
     write_container,
 )
 from chimerac.runtime.bundle_format.entries import AXIS, CallRecord, CallTest, Entry, Port
-from chimerac.runtime.bundle_format.generation import NO_LEDGER, NO_VALVE, OBLIGATIONS, Generation, Ledger, Valve
+from chimerac.runtime.bundle_format.generation import (
+    NO_LEDGER,
+    NO_VALVE,
+    OBLIGATIONS,
+    Generation,
+    Ledger,
+    Shares,
+    Valve,
+)
 from chimerac.runtime.bundle_format.manifest import (
     ACTIVE,
     FILE_ROLES,
@@ -124,6 +132,7 @@ __all__ = [
     "Section",
     "SectionView",
     "SelfTest",
+    "Shares",
     "Status",
     "Valve",
     "array_section",

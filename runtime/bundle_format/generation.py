@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, TypeGuard
 
 from chimerac.runtime.bundle_format.checked import count_of, list_of, need, object_of, text_of
@@ -63,6 +63,35 @@ class Ledger:
         return sum(1 << OBLIGATIONS.index(name) for name in self.obligations), self.outstanding, self.weight
 
 
+MOST_SHARE: Final = 256
+MOST_RANKING: Final = 1 << 20  #: of a weight of scores
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How many candidates sources of guesses give at most, and what ranks spans of a bank (docs/sfpack.md).
+
+    Attributes:
+        near: spans with near keys.
+        grammar: tokens that the grammar leaves.
+        text: what followed the same tokens before, spans that the text is in and spans that follow.
+        head: a draft head; spans that follow have it where there is none.
+        nearness, boundary: weights of how near a key is, and of how likely a span begins; 65536 is 1.
+    """
+
+    near: int = 64
+    grammar: int = 48
+    text: int = 48
+    head: int = 32
+    nearness: int = 65536
+    boundary: int = 22938
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """What ``chm_session_set_shares`` takes."""
+        return (self.near, self.grammar, self.text, self.head, self.nearness, self.boundary)
+
+
 #: In place of a ledger's numbers: there is none.
 NO_LEDGER: Final = (0, 0, 0)
 #: In place of a valve's numbers: there is none.
@@ -84,6 +113,7 @@ class Generation:
     modes: Mapping[str, int] = field(default_factory=dict)
     valve: Valve | None = None
     ledger: Ledger | None = None
+    shares: Shares | None = None
 
     def options(self) -> dict[str, Any]:
         """The defaults that are there, by the name of the option."""
@@ -102,18 +132,20 @@ _RANGES: Final = {
 
 def generation_fields(generation: Generation) -> dict[str, Any]:
     """What the manifest says of it."""
-    fields = generation.options()
+    found = generation.options()
     if generation.modes:
-        fields["modes"] = {name: {"loops": loops} for name, loops in generation.modes.items()}
+        found["modes"] = {name: {"loops": loops} for name, loops in generation.modes.items()}
     valve = generation.valve
     if valve is not None:
         lists = {"thresholds": valve.thresholds, "loops": valve.loops, "metrics": valve.metrics}
-        fields["valve"] = {name: list(values) for name, values in lists.items()}
+        found["valve"] = {name: list(values) for name, values in lists.items()}
     ledger = generation.ledger
     if ledger is not None:
         numbers = {"outstanding": ledger.outstanding, "weight": ledger.weight}
-        fields["ledger"] = {"obligations": list(ledger.obligations), **numbers}
-    return fields
+        found["ledger"] = {"obligations": list(ledger.obligations), **numbers}
+    if generation.shares is not None:
+        found["shares"] = asdict(generation.shares)
+    return found
 
 
 def read_generation(value: object) -> Generation | None:
@@ -134,8 +166,8 @@ def read_generation(value: object) -> Generation | None:
     for name, mode in modes.items():
         text_of(name, "the name of a mode", _MODE)
         loops[name] = _loops(object_of(mode, f"the mode {name}", {"loops"})["loops"], name)
-    valve, ledger = _valve(row.get("valve")), _ledger(row.get("ledger"))
-    return Generation(max_tokens=most, modes=loops, valve=valve, ledger=ledger, **numbers)
+    valve, ledger, shares = _valve(row.get("valve")), _ledger(row.get("ledger")), _shares(row.get("shares"))
+    return Generation(max_tokens=most, modes=loops, valve=valve, ledger=ledger, shares=shares, **numbers)
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
@@ -177,3 +209,15 @@ def _ledger(value: object) -> Ledger | None:
     weight = count_of(row["weight"], "ledger.weight")
     need(weight <= MOST_WEIGHT, f"ledger.weight is more than {MOST_WEIGHT}")
     return Ledger(names, outstanding, weight)
+
+
+def _shares(value: object) -> Shares | None:
+    if value is None:
+        return None
+    names = [item.name for item in fields(Shares)]
+    row = object_of(value, "generation.shares", set(names))
+    numbers = {name: count_of(row[name], f"shares.{name}") for name in names}
+    for name, number in numbers.items():
+        most = MOST_RANKING if name in ("nearness", "boundary") else MOST_SHARE
+        need(number <= most, f"shares.{name} is more than {most}")
+    return Shares(**numbers)

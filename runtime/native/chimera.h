@@ -251,6 +251,13 @@ CHM_API int32_t chm_session_rollbacks(chm_session *session, uint64_t *rollbacks,
 enum { CHM_REJECTED_DAMAGED, CHM_REJECTED_RISK, CHM_REJECTED_GRAMMAR };
 #define CHM_REJECTED 3
 CHM_API int32_t chm_session_rejected(chm_session *session, uint64_t *spans, size_t count);
+/* How many candidates the sources give at most where a tree is made: spans with near keys; tokens that the grammar leaves; what followed
+ * the same tokens before, and spans of the bank that the text is in or that follow its last two tokens; a draft head. The share of a head, and
+ * of a grammar where there is none, is added to that of spans that follow. 0: the source is not asked. Each up to 256. Then what counts where spans are
+ * ranked, up to 2^20, 65536 for 1: how near their keys are, and how likely they begin. numbers NULL: as sessions begin with. */
+enum { CHM_SHARE_NEAR, CHM_SHARE_GRAMMAR, CHM_SHARE_TEXT, CHM_SHARE_HEAD, CHM_WEIGHT_NEARNESS, CHM_WEIGHT_BOUNDARY };
+#define CHM_SHARES 6
+CHM_API int32_t chm_session_set_shares(chm_session *session, const uint32_t *numbers, size_t count);
 /* What passes of 1 to count nodes, 20 at most, take as far as this session knows, in passes of one: it measures them as it
  * goes, and guesses what was not measured yet. */
 CHM_API int32_t chm_session_costs(chm_session *session, float *costs, size_t count);

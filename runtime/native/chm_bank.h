@@ -5,7 +5,8 @@
 #include "chm_gain.h"
 #include "chm_session.h"
 
-#define CHM_CANDIDATES 256 /* spans at most that one tree is made of */
+#define CHM_MOST_SHARE 256u
+#define CHM_CANDIDATES (5 * CHM_MOST_SHARE + 1) /* spans at most that one tree is made of */
 #define CHM_LAST_TOKENS 8  /* of the text that they depend on */
 
 struct chm_bank {
@@ -69,8 +70,14 @@ int32_t chm_bank_reject(const chm_bank *bank, const chm_candidate *candidate, in
 /* A word of what a token stands for. */
 uint64_t chm_token_word(int32_t token, uint32_t word);
 
+/* How many spans each source gives at most, and what counts in their scores, 65536 for 1. */
+typedef struct chm_shares {
+  uint32_t begun, following, near, nearness, boundary;
+} chm_shares;
+
 /* Spans that may follow a text, of which the last tokens are given, the last one first, with scores; their number. */
-uint32_t chm_bank_find(const chm_bank *bank, const int32_t *last, uint32_t known, chm_candidate *found);
+uint32_t chm_bank_find(const chm_bank *bank, const int32_t *last, uint32_t known, const chm_shares *shares,
+                       chm_candidate *found);
 /* Take the best candidate out; false where none is left. Of equal ones the lowest number, then the one that is furthest. */
 bool chm_bank_best(chm_candidate *found, uint32_t *count, chm_candidate *best);
 

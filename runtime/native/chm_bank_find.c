@@ -8,19 +8,12 @@
 #define SEED 0x5CA1AB1E0DDBA11u
 #define GOLDEN 0x9E3779B97F4A7C15u
 
-/* Candidates of a source: shares of sources that there are not yet are those of spans that follow. */
-#define MOST_INSIDE 48u
-#define MOST_FOLLOWING 128u
-#define MOST_NEAR 64u
-_Static_assert(1 + MOST_INSIDE + MOST_FOLLOWING + MOST_NEAR <= CHM_CANDIDATES, "room for all candidates");
-
 #define MOST_LOOKED_AT 256u /* spans that begin alike */
 #define MOST_COMPARED 4096u /* keys by the index */
 #define BUCKET 24u          /* spans of one value of 16 bits */
 #define MOST_DISTANCE 64u   /* bits of a near key that differ */
 #define EVEN_CHANCE (-177)  /* logarithm of a half, in 256ths: a guess less likely than that rarely pays */
 #define EVEN_RISK 128u
-#define BOUNDARY_WEIGHT 22938 /* 0.35, where 65536 is 1; the weight of nearness is 1 */
 
 /* ---- hashes ---- */
 
@@ -77,6 +70,7 @@ static uint32_t exponential(int32_t x) {
 
 typedef struct chm_finding {
   const chm_bank *bank;
+  const chm_shares *shares;
   const int32_t *last; /* the last token first */
   uint32_t known, count;
   uint32_t hash;       /* of the last two tokens, 0 where there are none */
@@ -93,8 +87,8 @@ static uint32_t distance(const chm_finding *finding, uint32_t span) {
 
 static void add(chm_finding *finding, uint8_t source, uint32_t span, uint32_t known, uint32_t nearness,
                 uint32_t boundary) {
-  int32_t score = (int32_t)(nearness + (boundary * BOUNDARY_WEIGHT >> 16));
-  finding->found[finding->count++] = (chm_candidate){span, known, score, source};
+  uint64_t near = (uint64_t)nearness * finding->shares->nearness, begins = (uint64_t)boundary * finding->shares->boundary;
+  finding->found[finding->count++] = (chm_candidate){span, known, (int32_t)((near >> 16) + (begins >> 16)), source};
 }
 
 static uint32_t nearness(uint32_t bits) { return bits < 128 ? 65536 - 512 * bits : 0; }
@@ -114,14 +108,14 @@ static int compare_start(const chm_finding *finding, uint32_t span, uint32_t tok
 
 static void find_begun(chm_finding *finding) {
   const chm_bank *bank = finding->bank;
-  for (uint32_t tokens = finding->known; tokens >= 2; --tokens) {
+  for (uint32_t tokens = finding->shares->begun ? finding->known : 0; tokens >= 2; --tokens) {
     uint32_t low = 0, high = bank->count, before = finding->count;
     while (low < high) {
       uint32_t middle = low + (high - low) / 2;
       if (compare_start(finding, middle, tokens) < 0) low = middle + 1;
       else high = middle;
     }
-    for (uint32_t i = 0; i < MOST_LOOKED_AT && low < bank->count && finding->count - before < MOST_INSIDE; ++i, ++low) {
+    for (uint32_t i = 0; i < MOST_LOOKED_AT && low < bank->count && finding->count - before < finding->shares->begun; ++i, ++low) {
       if (compare_start(finding, low, tokens)) break;
       chm_span span = chm_bank_span(bank, low);
       if (span.count > tokens && span.risk <= EVEN_RISK) add(finding, CHM_BEGUN, low, tokens, 65536, (255 - span.risk) * 257);
@@ -141,7 +135,7 @@ static void find_following(chm_finding *finding) {
     if (bank->following[2 * (size_t)middle] < finding->hash) low = middle + 1;
     else high = middle;
   }
-  for (; low < bank->pairs && finding->count - first < MOST_FOLLOWING; ++low) {
+  for (; low < bank->pairs && finding->count - first < finding->shares->following; ++low) {
     const uint32_t *pair = bank->following + 2 * (size_t)low;
     if (pair[0] != finding->hash) return;
     if (pair[1] >= bank->count) continue;
@@ -155,15 +149,15 @@ static void find_following(chm_finding *finding) {
 
 typedef struct chm_nearest {
   uint32_t count;
-  uint32_t bits[MOST_NEAR], spans[MOST_NEAR]; /* the nearest first, of equal ones the lowest number */
+  uint32_t bits[CHM_MOST_SHARE], spans[CHM_MOST_SHARE]; /* the nearest first, of equal ones the lowest number */
 } chm_nearest;
 
 static void note(const chm_finding *finding, chm_nearest *nearest, uint32_t span) {
   uint32_t bits = distance(finding, span), at = nearest->count;
   if (bits > MOST_DISTANCE) return;
   while (at && (nearest->bits[at - 1] > bits || (nearest->bits[at - 1] == bits && nearest->spans[at - 1] > span))) --at;
-  if (at == MOST_NEAR || (at && nearest->bits[at - 1] == bits && nearest->spans[at - 1] == span)) return;
-  if (nearest->count < MOST_NEAR) ++nearest->count;
+  if (at == finding->shares->near || (at && nearest->bits[at - 1] == bits && nearest->spans[at - 1] == span)) return;
+  if (nearest->count < finding->shares->near) ++nearest->count;
   for (uint32_t i = nearest->count - 1; i > at; --i) {
     nearest->bits[i] = nearest->bits[i - 1];
     nearest->spans[i] = nearest->spans[i - 1];
@@ -186,7 +180,9 @@ static void look_into(const chm_finding *finding, chm_nearest *nearest, uint32_t
 
 static void find_near(chm_finding *finding) {
   const chm_bank *bank = finding->bank;
-  chm_nearest nearest = {.count = 0};
+  chm_nearest nearest;
+  nearest.count = 0; /* the rest is large, and written before it is read */
+  if (!finding->shares->near) return;
   uint32_t compared = 0;
   for (uint32_t i = 0; !bank->starts && i < bank->count && i < CHM_SPAN_SCAN; ++i) note(finding, &nearest, i);
   for (uint32_t flip = 0; bank->starts && flip <= 16; ++flip) /* the value itself first, then those with one other bit */
@@ -202,8 +198,9 @@ static void find_near(chm_finding *finding) {
   }
 }
 
-uint32_t chm_bank_find(const chm_bank *bank, const int32_t *last, uint32_t known, chm_candidate *found) {
-  chm_finding finding = {.bank = bank, .last = last, .known = known, .found = found};
+uint32_t chm_bank_find(const chm_bank *bank, const int32_t *last, uint32_t known, const chm_shares *shares,
+                       chm_candidate *found) {
+  chm_finding finding = {.bank = bank, .shares = shares, .last = last, .known = known, .found = found};
   if (!known) return 0;
   finding.hash = known > 1 ? context_hash(last[1], last[0]) : 0;
   context_key(last, known, finding.key);

@@ -120,6 +120,7 @@ static int32_t before_end(const chm_spans *spans, uint32_t end, uint32_t k) { re
 /* What followed the same last tokens before, at least so many: long suffixes first, then the latest. */
 static void look_up(chm_guesses *guesses, uint32_t most, uint32_t least) {
   const chm_spans *spans = guesses->session->spans;
+  if (!spans->shares[CHM_SHARE_TEXT]) return;
   uint32_t end = spans->seen, known = end < CHM_PAST ? end : CHM_PAST;
   uint32_t oldest = end - known;
   for (uint32_t suffix = most; suffix >= least; --suffix) {
@@ -151,6 +152,13 @@ static bool add_candidate(chm_guesses *guesses, const chm_bank *bank, const chm_
   return add_chain(guesses, tokens, count, candidate->source);
 }
 
+static chm_shares shares_of(const chm_session *session) {
+  const uint32_t *given = session->spans->shares;
+  uint32_t others = (session->bundle->draft ? 0 : given[CHM_SHARE_HEAD]) + (session->grammar ? 0 : given[CHM_SHARE_GRAMMAR]);
+  return (chm_shares){.begun = given[CHM_SHARE_TEXT], .following = given[CHM_SHARE_TEXT] + others, .near = given[CHM_SHARE_NEAR],
+                      .nearness = given[CHM_WEIGHT_NEARNESS], .boundary = given[CHM_WEIGHT_BOUNDARY]};
+}
+
 /* Spans of the bank, the best first; the text may go on in the first one. */
 static void ask_bank(chm_guesses *guesses) {
   chm_spans *spans = guesses->session->spans;
@@ -160,7 +168,8 @@ static void ask_bank(chm_guesses *guesses) {
   int32_t last[CHM_LAST_TOKENS];
   uint32_t known = spans->seen < CHM_LAST_TOKENS ? spans->seen : CHM_LAST_TOKENS;
   for (uint32_t i = 0; i < known; ++i) last[i] = before_end(spans, spans->seen, i);
-  uint32_t count = chm_bank_find(spans->bank, last, known, found);
+  chm_shares shares = shares_of(guesses->session);
+  uint32_t count = chm_bank_find(spans->bank, last, known, &shares, found);
   if (inside->span.count && inside->candidate.known < inside->span.count) {
     inside->candidate.source = CHM_BEGUN;
     found[count++] = inside->candidate;
@@ -250,7 +259,8 @@ static void add_forced(chm_guesses *guesses) {
     node = children[0];
     if (!chm_configuration_accept(session->grammar, &place, tree->tokens[node])) return;
   }
-  while (node >= 0 && tree->n < guesses->most && left > 0 && !place.finished) {
+  uint32_t share = session->spans->shares[CHM_SHARE_GRAMMAR];
+  for (; share && node >= 0 && tree->n < guesses->most && left > 0 && !place.finished; --share) {
     chm_allowed allowed = chm_grammar_allowed(session->grammar, &place, left--);
     if (allowed.amount != 1 || !chm_configuration_accept(session->grammar, &place, allowed.single)) return;
     node = add(guesses, node, allowed.single, CHM_FORCED);
@@ -272,9 +282,11 @@ static void ask_drafter(chm_guesses *guesses) {
 }
 
 uint32_t chm_drafts_guessers(const chm_session *session) {
-  const uint32_t text = 1u << CHM_LOOKED_UP | 1u << CHM_LOOSE, bank = 1u << CHM_BEGUN | 1u << CHM_FOLLOWING | 1u << CHM_NEAR;
+  const uint32_t looked_up = 1u << CHM_LOOKED_UP | 1u << CHM_LOOSE, bank = 1u << CHM_BEGUN | 1u << CHM_FOLLOWING | 1u << CHM_NEAR;
+  const uint32_t *shares = session->spans->shares, text = shares[CHM_SHARE_TEXT] ? looked_up : 0;
   if (session->spans->drafter) return 1u << CHM_GIVEN;
-  return text | (session->spans->bank ? bank : 0) | (session->bundle->draft ? 1u << CHM_HEAD : 0) | (session->grammar ? 1u << CHM_FORCED : 0);
+  return text | (session->spans->bank ? bank : 0) | (session->bundle->draft && shares[CHM_SHARE_HEAD] ? 1u << CHM_HEAD : 0) |
+         (session->grammar && shares[CHM_SHARE_GRAMMAR] ? 1u << CHM_FORCED : 0);
 }
 
 void chm_drafts_add(chm_session *session, int32_t most, int32_t levels) {
@@ -287,7 +299,7 @@ void chm_drafts_add(chm_session *session, int32_t most, int32_t levels) {
   bool others = spans->bank || session->bundle->draft;
   look_up(&guesses, MOST_SUFFIX, others ? SURE_SUFFIX : LEAST_SUFFIX);
   ask_bank(&guesses);
-  ask_head(&guesses);
+  if (spans->shares[CHM_SHARE_HEAD]) ask_head(&guesses);
   if (others) look_up(&guesses, SURE_SUFFIX - 1, LEAST_SUFFIX);
   add_forced(&guesses);
 }

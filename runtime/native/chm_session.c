@@ -124,6 +124,7 @@ int32_t chm_session_open(chm_bundle *bundle, const chm_allocator *allocator, chm
     session->spans->kept = block + layout.kept;
     session->spans->logits = (float *)(void *)(block + layout.rows);
     session->spans->most = 1;
+    chm_spans_open(session->spans);
   }
   session->loops = chm_model.default_loops;
   session->sampling = (chm_sampling){.top_p = 1.0f, .repetition_penalty = 1.0f};

@@ -15,6 +15,10 @@ bool chm_spans_lay_out(uint64_t *spans, uint64_t *kept, uint64_t *logits, uint64
   return true;
 }
 
+static const uint32_t first_shares[CHM_SHARES] = {64, 48, 48, 32, 65536, 22938}; /* docs/sfpack.md */
+
+void chm_spans_open(chm_spans *spans) { memcpy(spans->shares, first_shares, sizeof first_shares); }
+
 void chm_spans_start(chm_spans *spans) {
   if (!spans) return;
   spans->seen = 0;
@@ -220,6 +224,20 @@ int32_t chm_session_set_speculation(chm_session *session, int32_t nodes) {
     chm_spans_commit(session);
     session->spans->most = nodes;
   }
+  return chm_session_leave(session, status);
+}
+
+int32_t chm_session_set_shares(chm_session *session, const uint32_t *numbers, size_t count) {
+  if (numbers && count != CHM_SHARES)
+    return chm_fail(CHM_ERROR_ARGUMENT, "there are %u numbers", (uint64_t)CHM_SHARES);
+  const uint32_t *given = numbers ? numbers : first_shares;
+  for (uint32_t i = 0; i < CHM_SHARES; ++i)
+    if (given[i] > (i < CHM_WEIGHT_NEARNESS ? CHM_MOST_SHARE : 1u << 20))
+      return chm_fail(CHM_ERROR_ARGUMENT, "a share is at most %u, and a weight 2^20", (uint64_t)CHM_MOST_SHARE);
+  int32_t status = chm_session_enter(session);
+  if (status) return status;
+  if (!session->spans) status = chm_fail(CHM_ERROR_STATE, "the bundle was built without speculation");
+  else memcpy(session->spans->shares, given, sizeof first_shares);
   return chm_session_leave(session, status);
 }
 

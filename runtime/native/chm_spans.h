@@ -36,6 +36,7 @@ struct chm_spans {
   void *context;
   chm_bank *bank;       /* or NULL */
   chm_inside inside;
+  uint32_t shares[CHM_SHARES];
   uint8_t *kept; /* [kept_bytes], at least those of the draft head's state, which is here while the head guesses */
   int64_t headed; /* nanoseconds of that, of the last guesses */
   float *logits; /* [CHM_MOST_NODES, vocab] */
@@ -59,6 +60,8 @@ bool chm_spans_verify(chm_session *session);
 /* Note a token of the text, which may go on in a span. */
 void chm_spans_remember(chm_session *session, int32_t token);
 /* What a sequence, and a generation begins with: no text and nothing known of guesses, and no counts. */
+/* Once, where a session is opened. */
+void chm_spans_open(chm_spans *spans);
 void chm_spans_start(chm_spans *spans);
 void chm_spans_forget_counts(chm_spans *spans);
 /* A time, 0 if it is not wanted; that so many tokens were run since then without a tree; and that so many pending ones need

@@ -10,19 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chimerac.runtime.bundle_format import constants as c
+from chimerac.runtime.bundle_format.generation import Shares
 from chimerac.runtime.bundle_format.sfpack import TABLES, Bank
 from chimerac.runtime.bundle_format.span_hashes import KEY_TOKENS, context_hash, context_key
 
-MOST_BEGUN: Final = 48
-MOST_FOLLOWING: Final = 128
-MOST_NEAR: Final = 64
 _MOST_LOOKED_AT: Final = 256
 _MOST_COMPARED: Final = 4096
 _BUCKET: Final = 24
 _MOST_DISTANCE: Final = 64
 _EVEN_CHANCE: Final = -177
 _EVEN_RISK: Final = 128
-_BOUNDARY_WEIGHT: Final = 22938
 _POWERS: Final = (
     4278222805, 4261543595, 4228380000, 4162825044, 4034748382, 3790295335, 3344923893, 2605029347,
 )  # fmt: skip
@@ -46,10 +43,11 @@ def exponential(x: int) -> int:
 
 
 class BankFinder:
-    """A bank, with what is looked up in it."""
+    """A bank, with what is looked up in it; ``grammar``: whether the text follows one."""
 
-    def __init__(self, bank: Bank) -> None:
-        self._bank = bank
+    def __init__(self, bank: Bank, shares: Shares | None = None, *, grammar: bool = False) -> None:
+        self._bank, self._shares = bank, shares or Shares()
+        self._most_following = self._shares.text + self._shares.head + (0 if grammar else self._shares.grammar)
         self._tokens = [bank.tokens(span) for span in range(len(bank.records))]
         self._hashes = bank.following[:, 0]
         pieces = np.ascontiguousarray(bank.keys, "<u8").view("<u2")
@@ -70,16 +68,16 @@ class BankFinder:
         return sorted(found, key=lambda one: (-one.score, one.span, -one.known))
 
     def _begun(self, last: list[int]) -> list[Candidate]:
-        for known in range(len(last), 1, -1):
+        for known in range(len(last), 1, -1) if self._shares.text else ():
             start = tuple(last[-known:])
             first = bisect.bisect_left(self._tokens, start)
             found: list[Candidate] = []
             for span in range(first, min(first + _MOST_LOOKED_AT, len(self._tokens))):
-                if self._tokens[span][:known] != start or len(found) == MOST_BEGUN:
+                if self._tokens[span][:known] != start or len(found) == self._shares.text:
                     break
                 risk = int(self._bank.records["interior_risk"][span])
                 if len(self._tokens[span]) > known and risk <= _EVEN_RISK:
-                    found.append(Candidate(span, known, _score(65536, (255 - risk) * 257)))
+                    found.append(Candidate(span, known, self._score(65536, (255 - risk) * 257)))
             if found:
                 return found
         return []
@@ -93,20 +91,23 @@ class BankFinder:
         found: list[Candidate] = []
         for span in map(int, self._bank.following[begin:end, 1]):
             boundary = self._boundary(span)
-            if boundary is not None and len(found) < MOST_FOLLOWING:
-                found.append(Candidate(span, 0, _score(_nearness(int(distances[span])), boundary)))
+            if boundary is not None and len(found) < self._most_following:
+                found.append(Candidate(span, 0, self._score(_nearness(int(distances[span])), boundary)))
         return found
 
     def _near(self, wanted: int, last: list[int], distances: NDArray[np.int64]) -> list[Candidate]:
         compared = range(len(self._tokens)) if len(self._tokens) <= c.SPAN_SCAN else self._compared(last)
         ranked = sorted({(int(distances[span]), span) for span in compared if distances[span] <= _MOST_DISTANCE})
         found: list[Candidate] = []
-        for distance, span in ranked[:MOST_NEAR]:
+        for distance, span in ranked[: self._shares.near]:
             boundary = self._boundary(span)
             before = int(self._bank.records["ctx2"][span])
             if boundary is not None and (not before or before != wanted):
-                found.append(Candidate(span, 0, _score(_nearness(distance), boundary)))
+                found.append(Candidate(span, 0, self._score(_nearness(distance), boundary)))
         return found
+
+    def _score(self, nearness: int, boundary: int) -> int:
+        return (nearness * self._shares.nearness >> 16) + (boundary * self._shares.boundary >> 16)
 
     def _compared(self, last: list[int]) -> list[int]:
         """Spans whose keys the index leads to."""
@@ -122,7 +123,3 @@ class BankFinder:
 
 def _nearness(distance: int) -> int:
     return max(0, 65536 - 512 * distance)
-
-
-def _score(nearness: int, boundary: int) -> int:
-    return nearness + (boundary * _BOUNDARY_WEIGHT >> 16)

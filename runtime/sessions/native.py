@@ -98,6 +98,9 @@ class NativeSession(SteppingSession):
             call("chm_session_set_valve", session, *self._valve(options))
         if self._library.has_ledger:
             call("chm_session_set_ledger", session, *self._ledger())
+        if self._library.has_shares and self._library.speculates:
+            shares = self._shares()
+            call("chm_session_set_shares", session, (ct.c_uint32 * len(shares))(*shares), len(shares))
         options.check_speculation(self._library.speculates)
         if self._library.speculates:
             call("chm_session_set_speculation", session, int(options.speculate is not False))

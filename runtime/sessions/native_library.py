@@ -191,6 +191,12 @@ _CERTIFICATE_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
 _HEAD_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {"chm_has_draft_head": (_I32, ())}
 
 
+#: The same, for shares of the sources of guesses.
+_SHARE_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "chm_session_set_shares": (_I32, (_PTR, _PTR, _SIZE)),
+}
+
+
 #: The same, for what passes cost.
 _COST_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "chm_session_costs": (_I32, (_PTR, _PTR, _SIZE)),
@@ -237,6 +243,8 @@ class NativeLibrary:
             signatures |= _BANK_SIGNATURES if self.has_banks else {}
             self.has_certificates = hasattr(self._library, "chm_bank_certificate")
             signatures |= _CERTIFICATE_SIGNATURES if self.has_certificates else {}
+            self.has_shares = hasattr(self._library, "chm_session_set_shares")
+            signatures |= _SHARE_SIGNATURES if self.has_shares else {}
             self.has_costs = hasattr(self._library, "chm_session_costs")
             signatures |= _COST_SIGNATURES if self.has_costs else {}
             self.has_heads = hasattr(self._library, "chm_has_draft_head")

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from chimerac.runtime.bundle_format import NO_LEDGER, NO_VALVE, Manifest, Refusal
+from chimerac.runtime.bundle_format import NO_LEDGER, NO_VALVE, Manifest, Refusal, Shares
 from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import GenerateOptions
@@ -115,6 +115,11 @@ class SteppingSession(Session):
         """What ``chm_session_set_ledger`` takes."""
         generation = self.manifest.generation
         return generation.ledger.numbers if generation and generation.ledger else NO_LEDGER
+
+    def _shares(self) -> tuple[int, ...]:
+        """What ``chm_session_set_shares`` takes."""
+        generation = self.manifest.generation
+        return (generation.shares if generation and generation.shares else Shares()).numbers
 
     def _score(self) -> float | None:
         return self._score_now() if self._scored else None

@@ -10,7 +10,7 @@ import { diagnosticsOf, useLedger } from "./ledger.mjs";
 import { namesOf } from "./names.mjs";
 import { refusalFor, unlessRefused } from "./refusing.mjs";
 import { selfTest } from "./self-test.mjs";
-import { speculationOf } from "./speculation.mjs";
+import { speculationOf, useShares } from "./speculation.mjs";
 import { StopTexts } from "./stops.mjs";
 import { nextTask, pauses, Slices } from "./slices.mjs";
 import { encodeInParts, encodeText, hintOf } from "./texts.mjs";
@@ -263,6 +263,7 @@ export class Engine {
     );
     useValve(module, this.#session, options.valve === false ? null : this.manifest.generation?.valve);
     useLedger(module, this.#session, this.manifest.generation?.ledger);
+    useShares(module, this.#session, this.manifest.generation?.shares);
     const speculates = module.exports.chm_speculates?.() === 1; // a module of before cannot
     if (options.speculate && !speculates) throw errorOf("CHM421", "the bundle was built without speculation");
     if (options.speculate && options.exitThreshold > 0) throw errorOf("CHM420", "speculation needs a fixed number of loops for all tokens");

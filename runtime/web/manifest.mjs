@@ -1,6 +1,7 @@
 // The manifest of a bundle, read as the Python runtime reads it: the same rules, the same codes.
 import { errorOf } from "./errors.mjs";
 import { ledgerProblem } from "./ledger.mjs";
+import { sharesProblem } from "./speculation.mjs";
 import { valveProblem } from "./valve.mjs";
 
 export const MAX_MANIFEST_BYTES = 1 << 20;
@@ -232,7 +233,7 @@ function checkGeneration(value) {
     const loops = count(object(mode, `the mode ${name}`, ["loops"]).loops, `the loops of ${name}`);
     if (!(loops >= 1 && loops <= MAX_INT32)) refuse(`the loops of ${name} are not a number in range`);
   }
-  for (const [part, problemOf] of [[generation.valve, valveProblem], [generation.ledger, ledgerProblem]]) {
+  for (const [part, problemOf] of [[generation.valve, valveProblem], [generation.ledger, ledgerProblem], [generation.shares, sharesProblem]]) {
     const problem = (part ?? null) === null ? null : problemOf(part);
     if (problem !== null) refuse(`generation.${problem}`);
   }

@@ -3,6 +3,22 @@ const SOURCES = ["text", "grammar", "drafter", "begun", "following", "near", "lo
 const OLD_SOURCES = ["text", "grammar", "drafter", "bank"]; // of modules that cannot tell more
 const SKIP_CHECKSUMS = 1; // the SHA-256 of the bundle's file was compared
 
+const SHARES = { near: 256, grammar: 256, text: 256, head: 256, nearness: 2 ** 20, boundary: 2 ** 20 }; // the most of each, in the order of chm_session_set_shares
+
+/** What is wrong with the manifest's shares of sources, or null. */
+export function sharesProblem(shares) {
+  const wrong = ([name, most]) => !Number.isInteger(shares?.[name]) || shares[name] < 0 || shares[name] > most;
+  const [name, most] = Object.entries(SHARES).find(wrong) ?? [];
+  return name ? `shares.${name} is no number up to ${most}` : null;
+}
+
+/** Let a session ask the sources of guesses for as many as the manifest says, if it does. A module of before has fixed numbers. */
+export function useShares(module, session, shares) {
+  if (!shares || !module.exports.chm_session_set_shares || module.exports.chm_speculates?.() !== 1) return;
+  const names = Object.keys(SHARES);
+  module.withBytes(new Uint8Array(Uint32Array.from(names, (name) => shares[name]).buffer), (pointer) => module.call("chm_session_set_shares", session, pointer, names.length));
+}
+
 /** Let a session guess from the bundle's bank, { pointer, bytes } or null, too; its handle, or 0. */
 export function useSpans(module, bundle, session, scratch, file) {
   if (!file) return 0;

@@ -18,6 +18,7 @@ from chimerac.runtime.bundle_format import (
     WASM_SOURCES,
     Generation,
     Refusal,
+    Shares,
     exported_functions,
 )
 from chimerac.runtime.bundle_format.constants import RULES
@@ -146,6 +147,8 @@ def _runner_defaults(generation: Generation) -> str:
     lines.append(f"const uint32_t chm_run_valve_metrics = {metrics};")
     ledger = generation.ledger.numbers if generation.ledger else NO_LEDGER
     lines.append(f"const uint32_t chm_run_ledger[3] = {{{', '.join(map(str, ledger))}}};")
+    shares = (generation.shares or Shares()).numbers
+    lines.append(f"const uint32_t chm_run_shares[{len(shares)}] = {{{', '.join(map(str, shares))}}};")
     modes = "".join(f'{{"{name}", {loops}}}, ' for name, loops in generation.modes.items())
     lines.append(f"const struct {{ const char *name; int32_t loops; }} chm_run_modes[] = {{{modes}{{0, 0}}}};")
     return "\n".join(lines) + "\n"

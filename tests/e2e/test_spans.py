@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes as ct
 import random
 import shutil
 from dataclasses import replace
@@ -22,7 +23,14 @@ from chimerac.compiler.verbs.guessed import Guessed
 from chimerac.compiler.verbs.run import run
 from chimerac.compiler.verbs.spans import mine_spans
 from chimerac.frontends.spans.mining import Text, mine
-from chimerac.runtime.bundle_format import file_entry, read_container, read_manifest, write_manifest
+from chimerac.runtime.bundle_format import (
+    Generation,
+    Shares,
+    file_entry,
+    read_container,
+    read_manifest,
+    write_manifest,
+)
 from chimerac.runtime.bundle_format.sfpack import make_bank, read_bank, write_bank
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.reference.tokenizer import read_tokenizer
@@ -283,3 +291,50 @@ def test_guessed_tokens_are_told(native: Path, digest: str, tmp_path: Path) -> N
     heard: list[str] = []
     answer = run(native, PROMPTS[0], spans=bank, hear_guessed=lambda part, _: heard.append(part), max_tokens=9)
     assert "".join(heard) == answer.text
+
+
+@pytest.mark.parametrize("target", ["x86_64-avx2", "wasm"])
+def test_shares_decide_who_is_asked(
+    target: str, speculating: dict[str, Path], native: Path, digest: str, tmp_path: Path
+) -> None:
+    """Of a manifest that has them; the text is the same."""
+    bundle = tmp_path / "bundle"
+    shutil.copytree(speculating[target], bundle)
+    told(native, digest, bundle)
+    manifest = read_manifest(bundle)
+    files = (*manifest.files, file_entry(bundle / "told.sfpack", "spans"))
+    texts_of = {"text", "loose", "begun", "following"}
+    said = set()
+    for shares, asked in (
+        (Shares(near=0, text=0, head=0, grammar=0), set()),
+        (Shares(text=0, head=0, grammar=0), {"near"}),
+        (Shares(near=0, head=0, grammar=0), texts_of),
+        (Shares(near=0, text=0, head=0, grammar=5), {"following"}),
+    ):
+        generation = replace(manifest.generation or Generation(), shares=shares)
+        write_manifest(bundle, replace(manifest, files=files, generation=generation))
+        with chimerac.load(bundle) as session:
+            pieces = session.generate(PROMPTS[0], **FIXED)
+            next(pieces)
+            if isinstance(session, NativeSession):  # whether it pays here or not
+                session._library.call("chm_session_set_speculation", session._session, 20)
+            for _ in pieces:
+                pass
+            assert session.speculation().sources.keys() <= asked
+            assert asked in ({"near"}, set()) or session.speculation().proposed
+            said.add((*session.tokens(), session.state_hash()))
+    assert len(said) == 1
+
+
+def test_wrong_shares_are_refused(native: Path) -> None:
+    with chimerac.load(native) as session:
+        assert isinstance(session, NativeSession)
+        session.invoke("chm_session_set_shares", None, 0)
+        for numbers, message in (
+            ([1] * 5, "6 numbers"),
+            ([257, *[0] * 5], "at most 256"),
+            ([0] * 5 + [1 << 21], "at most 256"),
+        ):
+            with pytest.raises(BundleError, match=message) as found:
+                session.invoke("chm_session_set_shares", (ct.c_uint32 * len(numbers))(*numbers), len(numbers))
+            assert found.value.code == "CHM420"

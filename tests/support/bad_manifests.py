@@ -54,6 +54,7 @@ GOOD: Row = {
         "modes": {"fast": {"loops": 1}},
         "valve": {"thresholds": [1, 2.5], "loops": [1, 2, 4], "metrics": ["grammar_branching"]},
         "ledger": {"obligations": ["close_bracket", "finish_list"], "outstanding": 64, "weight": 307},
+        "shares": {"near": 64, "grammar": 48, "text": 48, "head": 32, "nearness": 65536, "boundary": 22938},
     },
 }
 
@@ -107,6 +108,13 @@ LEDGER_WRONG: dict[tuple[str | int, ...], list[Any]] = {
     (*_LEDGER, "obligations"): [None, "", {}, [], ["mood"], [1], ["finish_list"] * 2],
     (*_LEDGER, "outstanding"): [None, "1", -1, 65, 1.5, True],
     (*_LEDGER, "weight"): [None, "1", -1, 65536, 1.5],
+}
+_SHARES = ("generation", "shares")
+#: Of the shares of sources: place → values that are wrong there.
+SHARES_WRONG: dict[tuple[str | int, ...], list[Any]] = {
+    _SHARES: [1, [], {}, {"near": 1, "grammar": 1, "text": 1, "head": 1, "nearness": 1}],
+    (*_SHARES, "near"): [None, "1", -1, 257, 1.5, True],
+    (*_SHARES, "boundary"): [None, -1, (1 << 20) + 1],
 }
 _VALVE = ("generation", "valve")
 #: Of the valve: place → values that are wrong there.
@@ -313,7 +321,7 @@ def _called() -> Iterator[Case]:
     for place, values in CALLED_WRONG.items():
         for number, value in enumerate(values):
             yield f"{place} is wrong: {number}", _written(changed(place, value, CALLED)), "CHM410"
-    for place, values in [*CHAT_WRONG.items(), *CHUNKS_WRONG.items(), *VALVE_WRONG.items(), *LEDGER_WRONG.items()]:
+    for place, values in (CHAT_WRONG | CHUNKS_WRONG | VALVE_WRONG | LEDGER_WRONG | SHARES_WRONG).items():
         for number, value in enumerate(values):
             yield f"{place} is wrong: {number}", _written(changed(place, value)), "CHM410"
     yield "a test of calls without entries", _written(GOOD | {"call_test": CALLED["call_test"]}), "CHM410"

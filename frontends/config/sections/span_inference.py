@@ -49,15 +49,22 @@ class DraftHead:
 class SpanInference:
     """Speculative decoding by spans."""
 
-    enabled: bool = switch("Propose spans from the bank.")
+    enabled: bool = switch("Guess by the shares and weights below in bundles that speculate.", status="compiled")
     bank_entries: int = count("Spans in the bank.", default=32768)
     bank_avg_tokens: float = key("Mean length of a span, in tokens.", default=5.0, above=0)
     bank_max_tokens: int = size("Longest span, in tokens.", default=64, maximum=65536)
     bank_memory_mb: float | None = key("Memory of the bank, in MiB.", default=None, minimum=0, claim=True)
     candidate_sources: tuple[int, ...] = key(
-        "Candidates taken from each source, in the order of `candidate_source_keys`.", default=(), minimum=0
+        "Candidates taken from each source at most, in the order of `candidate_source_keys`.",
+        default=(),
+        minimum=0,
+        maximum=256,
+        status="compiled",
     )
-    candidate_source_keys: tuple[str, ...] = names("Names of the candidate sources.")
+    candidate_source_keys: tuple[str, ...] = names(
+        "Names of the candidate sources: `semantic_lsh`, `grammar_allowed`, `cache_hits`, `neural_novel`.",
+        status="compiled",
+    )
     candidates_fast: int | None = count("Candidates per knot in fast mode: the sum of `candidate_sources`.")
     candidates_reason: int | None = count("Candidates per knot in reasoning mode.")
     candidate_sources_reason: tuple[int, ...] | None = count(
@@ -73,13 +80,17 @@ class SpanInference:
         "Fields of a span's certificate; the end of a name is its width: u32, 8192b (bits), i16, u8.",
         pattern=r"[a-z][a-z0-9_]*_(?:[ui](?:8|16|32|64)|f(?:16|32)|[1-9]\d{0,6}b)",
     )
-    certificate_verify_max_us: int | None = count("Longest check of a certificate, in microseconds.")
+    certificate_verify_max_us: int | None = count("Longest check of a certificate, in microseconds.", status="checked")
     adaptive_mask_cache: bool | None = switch("Cache token masks; the same cache as the grammar's.", default=None)
     render_queue_target: int = count("Tokens to hold ready for display.", default=256)
     render_queue_max: int = count("Most tokens waiting for display.", default=2048)
     fallback_below_acceptance: float = fraction("Acceptance rate under which speculation is switched off.", default=0.5)
-    scoring_keys: tuple[str, ...] = names("Criteria that rank candidates.")
-    scoring_weights_fast: tuple[float, ...] = key("Weight of each criterion in fast mode.", default=())
+    scoring_keys: tuple[str, ...] = names(
+        "Criteria that rank candidates, of which `semantic` and `boundary` differ between them.", status="compiled"
+    )
+    scoring_weights_fast: tuple[float, ...] = key(
+        "Weight of each criterion, in every mode.", default=(), minimum=0, maximum=16, status="compiled"
+    )
     scoring_weights_reason: tuple[float, ...] | None = key(
         "Weight of each criterion in reasoning mode.", default=None, own=True
     )

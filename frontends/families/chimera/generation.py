@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.config.model import ModelConfig
 from chimerac.frontends.families.chimera.shape import ChimeraShape
-from chimerac.runtime.bundle_format import OBLIGATIONS, Generation, Ledger, Valve
+from chimerac.runtime.bundle_format import OBLIGATIONS, Generation, Ledger, Shares, Valve
 from chimerac.runtime.bundle_format.generation import METRICS, MOST_BITS, MOST_OUTSTANDING
 
 MODES = ("fast", "balanced", "reasoning")
+#: Names of a config → those of ``Shares``; criteria that are the same for all candidates have none.
+_SOURCES = {"semantic_lsh": "near", "grammar_allowed": "grammar", "cache_hits": "text", "neural_novel": "head"}
+_CRITERIA = {"semantic": "nearness", "boundary": "boundary", "grammar": "", "memory": "", "debt": ""}
 _UNITS = 4 * 256  #: of a bias at full pressure and weight 1: four nats, each of 256
 
 
@@ -34,6 +39,7 @@ def generation_defaults(config: ModelConfig, shape: ChimeraShape) -> Generation 
         modes=modes,
         valve=valve_of(config, shape),
         ledger=ledger_of(config),
+        shares=shares_of(config),
     )
     return None if found == Generation() else found
 
@@ -65,6 +71,29 @@ def ledger_of(config: ModelConfig) -> Ledger | None:
         return None
     weight = round(written.pressure_weight * _UNITS)
     return Ledger(known, min(written.max_outstanding, MOST_OUTSTANDING), weight)
+
+
+def shares_of(config: ModelConfig) -> Shares | None:
+    """What a config with spans says of the sources of guesses; None where it says nothing.
+
+    Raises UserError CHM120 for a source or a criterion that there is not.
+    """
+    written = config.span_inference
+    if not written.enabled or not (written.candidate_sources or written.scoring_weights_fast):
+        return None
+    found = asdict(Shares())
+    for names, numbers, known, unit in (
+        ("candidate_source_keys", written.candidate_sources, _SOURCES, 1),
+        ("scoring_keys", written.scoring_weights_fast, _CRITERIA, 65536),
+    ):
+        for name, number in zip(getattr(written, names), numbers, strict=False):
+            if name not in known:
+                place = config.place(f"span_inference.{names}")
+                hint = f"there are {', '.join(known)}"
+                raise UserError("CHM120", f"spans have no {name!r}", span=place, hint=hint)
+            if known[name]:
+                found[known[name]] = round(unit * number)
+    return Shares(**found)
 
 
 def loops_in_range(loops: int, shape: ChimeraShape) -> int:

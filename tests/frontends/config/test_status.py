@@ -19,6 +19,7 @@ def test_every_key_has_a_status() -> None:
     assert known["hidden_size"] == "compiled"
     assert known["training.phases.lr"] == "training"
     assert known["span_inference.tree_verify.method"] == "not yet"
+    assert known["span_inference.enabled"] == known["span_inference.candidate_sources"] == "compiled"
     assert known["span_inference.§"] == "checked"
     assert known["params.base"] == "checked"
 

@@ -1,6 +1,6 @@
 /* Reads banks of spans and looks up what may follow; built with sanitizers.
  *
- * bank_driver TOKENIZER BANK find FLAGS       a text of token ids on each line of standard input: prints span:known:score …
+ * bank_driver TOKENIZER BANK find FLAGS [SHARES …] a text of token ids on each line of standard input: prints span:known:score …
  * bank_driver TOKENIZER BANK certificates      prints each span's in hexadecimal and its rejections at each level, or why
  * bank_driver TOKENIZER BANK damage SEED N    random damage with checksums off; prints how many were opened
  * bank_driver TOKENIZER BANK cuts             every prefix, or a sample of them; prints the same
@@ -17,9 +17,11 @@ static int32_t read_bank(chm_bank *bank, const void *data, size_t size, uint32_t
   return chm_bank_read(bank, data, size, flags);
 }
 
+static chm_shares shares = {48, 128, 64, 65536, 22938};
+
 static void print_candidates(const chm_bank *bank, const int32_t *last, uint32_t known) {
   chm_candidate found[CHM_CANDIDATES], best;
-  uint32_t count = chm_bank_find(bank, last, known, found);
+  uint32_t count = chm_bank_find(bank, last, known, &shares, found);
   while (chm_bank_best(found, &count, &best)) printf("%u:%u:%d ", best.span, best.known, best.score);
   puts("");
 }
@@ -62,7 +64,7 @@ static int try_bank(const uint8_t *data, size_t size) {
     uint32_t known = 1 + next_random(CHM_LAST_TOKENS);
     uint32_t start = next_random(bank.pool), used = 0;
     for (uint32_t i = 0; i < known; ++i) last[i] = chm_bank_token(&bank, (start + known - i) % bank.pool);
-    uint32_t count = chm_bank_find(&bank, last, known, found);
+    uint32_t count = chm_bank_find(&bank, last, known, &shares, found);
     if (count > CHM_CANDIDATES) exit(6);
     while (chm_bank_best(found, &count, &best)) {
       chm_span span = chm_bank_span(&bank, best.span);
@@ -91,6 +93,8 @@ int main(int count, char **arguments) {
   long opened = 0;
   chm_bank bank;
   if (!strcmp(arguments[3], "find")) {
+    uint32_t *const places[] = {&shares.begun, &shares.following, &shares.near, &shares.nearness, &shares.boundary};
+    for (int i = 5; i < count && i < 10; ++i) *places[i - 5] = (uint32_t)atoi(arguments[i]);
     if (read_bank(&bank, file.data, file.size, (uint32_t)atoi(arguments[4]))) puts(chm_last_error());
     else print_lines(&bank);
   } else if (!strcmp(arguments[3], "certificates")) {

@@ -14,6 +14,7 @@ import pytest
 from span_banks import WRONG, WRONG_INDEX, changed, of_tokenizer, put, random_bank
 
 from chimerac.runtime import bundle_format as bf
+from chimerac.runtime.bundle_format.generation import Shares
 from chimerac.runtime.bundle_format.sfpack import CERTIFICATE, Spans, certificates, make_bank, read_bank, write_bank
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.reference.span_bank import BankFinder, exponential
@@ -61,6 +62,27 @@ def test_candidates_are_those_of_the_reference(
         wanted = [" ".join(f"{one.span}:{one.known}:{one.score}" for one in finder.find(text)) for text in texts]
         assert [line.strip() for line in found] == wanted
     assert sum(map(bool, wanted)) > len(wanted) / 3 or count == 1
+
+
+@pytest.mark.parametrize(
+    ("shares", "given"),
+    [
+        (Shares(near=171, text=128, grammar=128, head=85), (128, 341, 171, 65536, 22938)),
+        (Shares(near=0, text=2, grammar=1, head=0), (2, 3, 0, 65536, 22938)),
+        (Shares(text=0, grammar=0, head=0), (0, 0, 64, 65536, 22938)),
+        (Shares(near=256, nearness=0, boundary=1 << 20), (48, 128, 256, 0, 1 << 20)),
+    ],
+)
+def test_shares_and_weights(
+    shares: Shares, given: tuple[int, ...], driver: Path, tokenizer: Path, tmp_path: Path
+) -> None:
+    bank, texts = random_bank(3000, 4, 12, _DIGEST)
+    write_bank(tmp_path / "bank", bank)
+    finder = BankFinder(bank, shares)
+    found = run(driver, tokenizer, tmp_path / "bank", "find", 1, *given, texts=texts)
+    wanted = [" ".join(f"{one.span}:{one.known}:{one.score}" for one in finder.find(text)) for text in texts]
+    assert [line.strip() for line in found] == wanted
+    assert any(wanted)
 
 
 def test_the_exponential() -> None:

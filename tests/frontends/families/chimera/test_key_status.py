@@ -57,6 +57,13 @@ FLIPS: dict[str, list[str]] = {
     "generation.temperature": ["generation.temperature=0.5"],
     "semantic_memory.vector_storage": ["semantic_memory.vector_storage=uint64_x17"],
     "semantic_memory.vector_bits": ["semantic_memory.vector_bits=2048"],
+    "span_inference.candidate_sources": ["span_inference.candidate_sources=[64, 48, 48, 0]"],
+    "span_inference.candidate_source_keys": [
+        "span_inference.candidate_source_keys=[semantic_lsh, cache_hits, grammar_allowed, neural_novel]",
+        "span_inference.candidate_sources=[64, 40, 56, 32]",
+    ],
+    "span_inference.scoring_keys": ["span_inference.scoring_keys=[boundary, grammar, memory, debt, semantic]"],
+    "span_inference.scoring_weights_fast": ["span_inference.scoring_weights_fast=[1, 0.8, 0.5, 0.7, 0.5]"],
     "span_inference.certificate_fields": ['span_inference.certificate_fields=["a_u8"]'],
     "training.phases.0.name": ["training.phases.0.name=ctx_extend"],
     "training.phases.0.stages": ["training.phases.0.stages=[[64, 10, 1e-5]]"],
