@@ -26,6 +26,7 @@ extern const chm_run_mode chm_run_modes[];
 extern const float chm_run_valve_bits[2];
 extern const int32_t chm_run_valve_loops[3];
 extern const uint32_t chm_run_valve_metrics;
+extern const uint32_t chm_run_shares[CHM_SHARES]; /* as of chm_session_set_shares */
 extern const uint32_t chm_run_ledger[3]; /* as of chm_session_set_ledger; zeros: it has none */
 
 /* The text in place of an answer of the default grammar whose probability e^(score / temperature) is below the threshold; NULL:
