@@ -59,9 +59,9 @@ void chm_spans_commit(chm_session *session);
 bool chm_spans_verify(chm_session *session);
 /* Note a token of the text, which may go on in a span. */
 void chm_spans_remember(chm_session *session, int32_t token);
-/* What a sequence, and a generation begins with: no text and nothing known of guesses, and no counts. */
 /* Once, where a session is opened. */
 void chm_spans_open(chm_spans *spans);
+/* What a sequence, and a generation begins with: no text and nothing known of guesses, and no counts. */
 void chm_spans_start(chm_spans *spans);
 void chm_spans_forget_counts(chm_spans *spans);
 /* A time, 0 if it is not wanted; that so many tokens were run since then without a tree; and that so many pending ones need
