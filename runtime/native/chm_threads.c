@@ -76,7 +76,7 @@ int chm_pool_has_news(const chm_pool *pool, int32_t worker) {
 
 void chm_pool_work(chm_pool *pool) {
   int32_t worker = __atomic_add_fetch(&pool->joined, 1, __ATOMIC_RELAXED);
-  if (worker >= (int32_t)CHM_MAX_THREADS) return; /* an embedder's one too many */
+  if (worker >= (int32_t)CHM_POOL_THREADS) return; /* an embedder's one too many */
   while (!__atomic_load_n(&pool->stop, __ATOMIC_SEQ_CST))
     if (chm_pool_has_news(pool, worker))
       help(pool, worker);

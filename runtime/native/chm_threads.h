@@ -19,6 +19,11 @@
 #define CHM_BATCH 16 /* most kernels of a batch */
 #define CHM_BATCH_SHIFT 23 /* bits below a batch's number: of threads, and 16 of chunks */
 #define CHM_PACES 4 /* entries whose calls are timed: the first ones */
+#if defined(__wasm__) && !defined(__wasm_atomics__)
+#define CHM_POOL_THREADS 1 /* a module without threads keeps no room for shares of others */
+#else
+#define CHM_POOL_THREADS CHM_MAX_THREADS
+#endif
 
 /* A kernel of a batch. */
 typedef struct chm_shared {
@@ -53,7 +58,7 @@ struct chm_pool {
   int32_t threads;              /* calling thread and workers */
   void *workers;                /* of the host */
   chm_pace paces[CHM_PACES];
-  chm_share_of shares[CHM_MAX_THREADS];
+  chm_share_of shares[CHM_POOL_THREADS];
   /* the batch; written while no chunk is left */
   _Alignas(64) int32_t kernels;
   int64_t work; /* multiply-adds of all kernels */

@@ -17,7 +17,7 @@ from chimerac.compiler.build.importing import import_model
 from chimerac.compiler.build.lowering import lower
 from chimerac.compiler.build.self_test import self_test
 from chimerac.compiler.model import Model
-from chimerac.runtime.bundle_format import OBLIGATIONS, Generation, Ledger, Valve, read_manifest
+from chimerac.runtime.bundle_format import OBLIGATIONS, Generation, Ledger, Shares, Valve, read_manifest
 from chimerac.runtime.options import PLAIN
 from chimerac.targets.registry import find_target
 
@@ -141,6 +141,7 @@ def test_report_and_card_say_what_the_bundle_is(bundles: dict[str, Path]) -> Non
     modes = {"fast": 1, "balanced": 2, "reasoning": 4}
     valve = Valve((1.0, 2.0), (1, 2, 4), ("grammar_branching", "debt_pressure"))
     ledger = Ledger(OBLIGATIONS, 64, 307)
-    assert manifest.generation == Generation(0.7, 0.92, 1.08, 4096, 0.01, modes, valve, ledger), (
+    shares = Shares(near=64, grammar=48, text=48, head=32, nearness=65536, boundary=22938)
+    assert manifest.generation == Generation(0.7, 0.92, 1.08, 4096, 0.01, modes, valve, ledger, shares), (
         "what the document says"
     )

@@ -48,7 +48,7 @@ export async function aborts(Chimera, base, options) {
     found[wanted] = [aborted, await outcome(() => load({}))];
   }
   const model = await Chimera.load(`${base}plain/`, options);
-  const long = Array.from({ length: 20000 }, (_, i) => i % 288);
+  const long = Array.from({ length: 200000 }, (_, i) => i % 288);
   for (const wanted of ["prompt", "generate"]) {
     const stop = new AbortController();
     const onProgress = ({ phase, loaded }) => { if (phase === wanted && loaded) stop.abort(); };

@@ -89,7 +89,7 @@ def test_names_that_python_does_not_find(tokenizer: Tokenizer, model_with_gramma
     with pytest.raises(BundleError, match="the bundle has none"):
         bare.choose("json")
     assert bare.choose(compiled("regex").data) is not None
-    other = Tokenizer(tokenizer.tokens[:-6] + (b"",) * 6, tokenizer.specials)
+    other = Tokenizer(tokenizer.tokens[:-7] + (b"",) * 7, tokenizer.specials)
     with pytest.raises(BundleError, match="another tokenizer") as caught:
         PythonGrammars(other, None).choose(compiled("choices").stored)
     assert caught.value.code == "CHM431"
