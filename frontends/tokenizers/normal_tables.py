@@ -21,7 +21,6 @@ from chimerac.runtime.bundle_format import NATIVE_DIRECTORY
 
 HEADER: Final = NATIVE_DIRECTORY / "chm_normal_tables.h"
 _HANGUL: Final = range(0xAC00, 0xD7A4)
-_PLANE: Final = 0x10000
 
 
 class Known:
@@ -56,9 +55,8 @@ def header_text(database: Any) -> str:
     """The text of the header, made of a module like ``unicodedata``."""
     known = Known(database)
     parts = {code: pair for code in range(0x110000) if (pair := known.decomposition(code))}
-    small = {code: pair for code, pair in parts.items() if max(code, *pair) < _PLANE}
-    large = {code: pair for code, pair in parts.items() if code not in small}
-    numbers = {code: number for number, code in enumerate((*small, *large))}
+    numbers = {code: number for number, code in enumerate(parts)}
+    starts = [code for code in parts if code - 1 not in parts]
     composed = [code for code in parts if known.is_composed(code)]
     composed.sort(key=parts.__getitem__)
     runs = _class_runs([known.combining(code) for code in range(0x110000)])
@@ -72,10 +70,14 @@ def header_text(database: Any) -> str:
         "",
         "/* code << 8 | combining class, of the code and those after it, up to the next entry */",
         *c_array("uint32_t", "chm_classes", runs, 20),
-        "/* character, and the two that it is made of, the second 0 where it is one; in order */",
-        *c_array("uint16_t", "chm_small", [n for code, pair in small.items() for n in (code, *pair)], 20),
-        *c_array("uint32_t", "chm_large", [n for code, pair in large.items() for n in (code, *pair)], 20),
-        "/* places in the two tables, one after the other, of characters that two become, in the order of the two */",
+        "/* first characters of runs that are made of others, how many are before each, and how many there are */",
+        *c_array("uint32_t", "chm_starts", starts, 20),
+        *c_array("uint16_t", "chm_numbers", [*(numbers[code] for code in starts), len(parts)], 20),
+        "/* the two that each is made of, the second 0 where it is one: 16 bits of both, and what is above */",
+        *c_array("uint16_t", "chm_firsts", [first & 0xFFFF for first, _ in parts.values()], 20),
+        *c_array("uint16_t", "chm_seconds", [second & 0xFFFF for _, second in parts.values()], 20),
+        *c_array("uint8_t", "chm_highs", [first >> 16 | second >> 16 << 4 for first, second in parts.values()], 20),
+        "/* numbers of characters that two become, in the order of the two */",
         *c_array("uint16_t", "chm_composed", [numbers[code] for code in composed], 20),
         "",
         "#endif",

@@ -3,8 +3,8 @@
 #include "chm_normal_tables.h"
 
 #define COUNT(table) (sizeof(table) / sizeof *(table))
-#define SMALL (COUNT(chm_small) / 3)
-#define LARGE (COUNT(chm_large) / 3)
+#define RUNS COUNT(chm_starts)
+#define NONE COUNT(chm_firsts)
 #define SIMPLE 0x300u /* characters below are as they are, and nothing before them changes with them */
 
 enum { HANGUL = 0xac00, HANGUL_L = 0x1100, HANGUL_V = 0x1161, HANGUL_T = 0x11a7, N_L = 19, N_V = 21, N_T = 28 };
@@ -25,26 +25,32 @@ static uint32_t class_of(uint32_t code) {
   return chm_classes[low] & 0xffu;
 }
 
-/* Number k of the two tables together: the character and its two. */
-static uint32_t part(size_t k, size_t which) {
-  return k < SMALL ? chm_small[3 * k + which] : chm_large[3 * (k - SMALL) + which];
+static uint32_t first_of(size_t k) { return chm_firsts[k] | (uint32_t)(chm_highs[k] & 15) << 16; }
+
+static uint32_t second_of(size_t k) { return chm_seconds[k] | (uint32_t)(chm_highs[k] >> 4) << 16; }
+
+/* The character of a number. */
+static uint32_t code_of(size_t k) {
+  size_t low = 0, high = RUNS;
+  while (high - low > 1) {
+    size_t middle = (low + high) / 2;
+    if (chm_numbers[middle] <= k) low = middle;
+    else high = middle;
+  }
+  return chm_starts[low] + (uint32_t)(k - chm_numbers[low]);
 }
 
-/* The place of a character in the tables, or SMALL + LARGE. */
+/* The number of a character, or NONE. */
 static size_t place_of(uint32_t code) {
-  size_t low = 0, high = SMALL;
-  while (low < high) {
+  size_t low = 0, high = RUNS;
+  if (code < chm_starts[0]) return NONE;
+  while (high - low > 1) {
     size_t middle = (low + high) / 2;
-    if (chm_small[3 * middle] < code) low = middle + 1;
+    if (chm_starts[middle] <= code) low = middle;
     else high = middle;
   }
-  if (low < SMALL && chm_small[3 * low] == code) return low;
-  for (low = 0, high = LARGE; low < high;) {
-    size_t middle = (low + high) / 2;
-    if (chm_large[3 * middle] < code) low = middle + 1;
-    else high = middle;
-  }
-  return low < LARGE && chm_large[3 * low] == code ? SMALL + low : SMALL + LARGE;
+  uint32_t behind = code - chm_starts[low];
+  return behind < (uint32_t)(chm_numbers[low + 1] - chm_numbers[low]) ? chm_numbers[low] + behind : NONE;
 }
 
 /* Append what a character is made of: four characters at most. */
@@ -59,9 +65,9 @@ static size_t decompose(uint32_t code, uint32_t *out) {
     return count;
   }
   /* the first of the two may be made of others, the second never */
-  while (code < BROKEN && (k = place_of(code)) < SMALL + LARGE) {
-    if (part(k, 2)) rest[n_rest++] = part(k, 2);
-    code = part(k, 1);
+  while (code < BROKEN && (k = place_of(code)) != NONE) {
+    if (second_of(k)) rest[n_rest++] = second_of(k);
+    code = first_of(k);
   }
   out[count++] = code | class_of(code) << 24;
   while (n_rest) {
@@ -82,8 +88,8 @@ static uint32_t pair(uint32_t first, uint32_t second) {
   size_t low = 0, high = COUNT(chm_composed);
   while (low < high) {
     size_t middle = (low + high) / 2, k = chm_composed[middle];
-    uint64_t found = (uint64_t)part(k, 1) << 32 | part(k, 2);
-    if (found == wanted) return part(k, 0);
+    uint64_t found = (uint64_t)first_of(k) << 32 | second_of(k);
+    if (found == wanted) return code_of(k);
     if (found < wanted) low = middle + 1;
     else high = middle;
   }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from itertools import pairwise
 from typing import Final
 
 from chimerac.runtime.bundle_format import NATIVE_DIRECTORY
@@ -56,8 +57,11 @@ def _classes() -> dict[int, int]:
 
 @cache
 def _decompositions() -> dict[int, tuple[int, int]]:
-    numbers = [*_array("chm_small"), *_array("chm_large")]
-    return {numbers[k]: (numbers[k + 1], numbers[k + 2]) for k in range(0, len(numbers), 3)}
+    starts, numbers = _array("chm_starts"), _array("chm_numbers")
+    lengths = [after - before for before, after in pairwise(numbers)]
+    codes = [start + k for start, length in zip(starts, lengths, strict=True) for k in range(length)]
+    rows = zip(codes, _array("chm_firsts"), _array("chm_seconds"), _array("chm_highs"), strict=True)
+    return {code: (first | (high & 15) << 16, second | high >> 4 << 16) for code, first, second, high in rows}
 
 
 @cache

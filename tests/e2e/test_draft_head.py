@@ -123,7 +123,10 @@ def test_no_target_says_another_text(target: str, drafted: dict[str, Path]) -> N
                 options = {"max_tokens": TOKENS, "grammar": grammar, **choice}
                 list(native.generate(PROMPT, speculate=False, **options))
                 list(session.generate(PROMPT, **options))
-                assert (session.tokens(), session.snapshot()) == (native.tokens(), native.snapshot())
+                assert (session.tokens(), session.state_hash()) == (native.tokens(), native.state_hash())
+                assert session.logits_hash() == native.logits_hash()
+                if target != "onnx":  # whose weights have no head, so that its snapshots are of another model
+                    assert session.snapshot() == native.snapshot()
 
 
 @pytest.mark.slow
