@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import chimerac
 from chimerac.compiler.cli import run as cli
+from chimerac.compiler.cli.main import main
 from chimerac.compiler.errors import UserError
 from chimerac.compiler.verbs.run import Conversation
 from chimerac.runtime import bundle_format as bf
@@ -72,7 +73,8 @@ def test_a_chat_of_another_tokenizer_is_refused(tmp_path: Path) -> None:
 
 
 def run(*arguments: object, input: str = "") -> Any:
-    return CliRunner().invoke(cli.run, [*map(str, arguments)], input=input)
+    # through the program: click keeps the help option of who asks a command first, and only the program has -h
+    return CliRunner().invoke(main, ["run", *map(str, arguments)], input=input)
 
 
 def test_the_command_line_answers_messages(bundle: Path) -> None:
