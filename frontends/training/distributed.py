@@ -167,6 +167,12 @@ def whole(tensor: Tensor) -> Tensor:
     return full.detach()
 
 
+def own_part(tensor: Tensor) -> Tensor:
+    """What this process holds of a sharded tensor, as a view; any other tensor as it is."""
+    local: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return local
+
+
 @torch.no_grad()
 def fill(tensor: Tensor, value: Tensor) -> None:
     """Overwrite a tensor, sharded or not, with the whole ``value``."""

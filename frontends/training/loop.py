@@ -19,7 +19,14 @@ from chimerac.frontends.layers.fusing import fusing, why_not
 from chimerac.frontends.layers.looping import sample_depths
 from chimerac.frontends.layers.prepared import PreparedWeights
 from chimerac.frontends.training.data import Batch, Source, share
-from chimerac.frontends.training.distributed import Processes, add_gradients, gradients_synchronised, spread, whole
+from chimerac.frontends.training.distributed import (
+    Processes,
+    add_gradients,
+    gradients_synchronised,
+    own_part,
+    spread,
+    whole,
+)
 from chimerac.frontends.training.dpo import preference_loss, row_sums
 from chimerac.frontends.training.graphs import IGNORED, Graphs, Inputs
 from chimerac.frontends.training.mezo import Mezo
@@ -107,6 +114,7 @@ class PhaseRunner:
         steps: how many there are; 0 when the clock ends the phase.
         optimizer: its state is saved with the run; None for MeZO, which has none.
         norm: length of the last gradient before clipping; None for MeZO.
+        without_gradient: int64 [], the steps so far whose gradient was not finite and was taken as zero.
     """
 
     def __init__(
@@ -129,6 +137,7 @@ class PhaseRunner:
         self.optimizer: torch.optim.Optimizer | None = None
         self.mezo: Mezo | None = None
         self.norm: Tensor | None = None
+        self.without_gradient = torch.zeros((), dtype=torch.int64, device=processes.device)
         self.reference: nn.Module | None = None
         self.sharded = plan.parallel == "fsdp" and processes.world > 1
         if self.sharded:
@@ -223,10 +232,21 @@ class PhaseRunner:
             add_gradients(self.trained.parameters(), self.processes)
         norm = nn.utils.clip_grad_norm_(self.trained.parameters(), self.phase.clip)
         self.norm = whole(norm)
+        self._forget_unless(self.norm.isfinite())
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         return loss
+
+    def _forget_unless(self, finite: Tensor) -> None:
+        """Zero every gradient unless their length is finite: clipping by infinity would make each weight NaN for good.
+
+        Nothing here waits for the device.
+        """
+        self.without_gradient += ~finite
+        for parameter in self.trained.parameters():
+            if parameter.grad is not None:
+                own_part(parameter.grad).masked_fill_(~finite, 0.0)
 
     def _losses(self, batch: Batch, depths: Tensor | None, *, backward: bool = False) -> Tensor:
         """This process's part of the step's mean loss, micro-batch by micro-batch, with gradients if asked for."""

@@ -40,8 +40,14 @@ class Progress:
         self.losses.append(loss.detach())
         self.tokens += tokens
 
-    def report(self, phase: str, step: int, steps: int, rate: float, norm: Tensor | None, balance: float) -> float:
-        """Tell about the interval that ends with step ``step`` (from 1) and return its mean loss."""
+    def report(
+        self, phase: str, step: int, steps: int, rate: float, norm: Tensor | None, balance: float, without: int = 0
+    ) -> float:
+        """Tell about the interval that ends with step ``step`` (from 1) and return its mean loss.
+
+        Args:
+            without: steps of the phase so far whose gradient was not finite.
+        """
         loss = float(torch.stack(self.losses).mean())
         seconds = time.monotonic() - self.began
         per_second = self.tokens / max(seconds, 1e-9)
@@ -49,9 +55,12 @@ class Progress:
         row["imbalance"] = round(balance, 4)
         if norm is not None:
             row["gradient"] = float(norm)
+        if without:
+            row["without_gradient"] = without
         left = (steps - step) * seconds / len(self.losses)
         line = f"{phase} {step}/{steps}  loss {loss:.4f}  rate {rate:.2e}  {per_second:,.0f} tokens/s"
         line += f"  experts +{100 * balance:.0f} %" if balance else ""
+        line += f"  {without} without gradient" if without else ""
         self.tell(line + f"  {int(left) // 60}:{int(left) % 60:02d} left")
         self.write(row)
         self.restart()

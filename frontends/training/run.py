@@ -204,6 +204,7 @@ class _Run:
                 self._report(runner, done, elapsed, loss)
             late = limit is not None and self.processes.agree(time.monotonic() > limit)
             if not last and (late or done % self.plan.save_interval == 0):
+                self._check_loss(runner, done, loss)
                 self._save(index, done, runner.optimizer, time.monotonic() - began)
             if late and not last:
                 return False
@@ -214,20 +215,25 @@ class _Run:
         own = torch.tensor(seconds if self.processes.leads else 0.0, dtype=torch.float64)
         return float(self.processes.total(own.to(self.processes.device))) if self.processes.world > 1 else seconds
 
-    def _report(self, runner: PhaseRunner, done: int, elapsed: float, loss: torch.Tensor) -> None:
+    @staticmethod
+    def _check_loss(runner: PhaseRunner, done: int, loss: torch.Tensor) -> None:
         if not bool(loss.isfinite()):
             raise UserError(
                 "CHM259",
                 f"the loss is not finite any more at step {done} of {runner.phase.name!r}",
                 hint="lower the learning rate; the last save is from before",
             )
+
+    def _report(self, runner: PhaseRunner, done: int, elapsed: float, loss: torch.Tensor) -> None:
+        self._check_loss(runner, done, loss)
         if self.progress is not None:
             balance = max(map(imbalance, runner.loads), default=0.0)
             timed = runner.phase.seconds
             left = (runner.steps - done) if not timed else (timed - elapsed) * done / max(elapsed, 1e-9)
             steps = runner.steps or done + max(0, round(left))
             rate = runner.rate(done - 1, elapsed)
-            self.progress.report(runner.phase.name, done, steps, rate, runner.norm, balance)
+            without = int(runner.without_gradient)
+            self.progress.report(runner.phase.name, done, steps, rate, runner.norm, balance, without)
 
     def _save(self, phase: int, step: int, optimizer: torch.optim.Optimizer | None, phase_seconds: float = 0.0) -> None:
         written = self.progress.bytes if self.progress is not None else 0

@@ -12,7 +12,7 @@ from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.families.chimera.shape import ChimeraShape
 from chimerac.frontends.layers import ops
 from chimerac.frontends.layers.norm import l2_norm
-from chimerac.frontends.layers.titans import TitansMac, bounded_gates
+from chimerac.frontends.layers.titans import BACKWARD_CHUNKS, TitansMac, bounded_gates
 from chimerac.frontends.layers.titans_memory import (
     add_slot,
     anchor_spans,
@@ -171,6 +171,25 @@ def test_a_repeated_token_stays_finite(nano: ChimeraShape, make_model: Callable[
         y, state = mixer(torch.randn(1, 1, nano.hidden).expand(1, 2000, -1))
     assert y.isfinite().all()
     assert state["memory"].abs().max() < 5
+
+
+def test_gradients_go_back_through_so_many_chunks_of_memory(
+    nano: ChimeraShape, make_model: Callable[[ChimeraShape], ChimeraModel]
+) -> None:
+    """The window is shorter than a run of chunks, so that beyond it the memory alone tells of a token."""
+    mixer = make_model(nano).layers[3].mixer
+    assert isinstance(mixer, TitansMac)
+    run = BACKWARD_CHUNKS * mixer.chunk
+    assert mixer.window < run
+    tokens = run + mixer.window + 1
+    x = torch.randn(1, tokens, nano.hidden, requires_grad=True)
+    y, _ = mixer(x)
+    for place, known in ((run - 1, True), (tokens - 1, False)):
+        (gradient,) = torch.autograd.grad(y[0, place].sum(), x, retain_graph=True)
+        assert bool((gradient[0, 0] != 0).any()) == known
+    changed = x.detach().clone()
+    changed[0, 0] += 1
+    assert not torch.equal(mixer(changed)[0][0, -1], y[0, -1])  # the value still depends on it
 
 
 def test_memory_learns_an_association() -> None:
