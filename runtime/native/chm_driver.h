@@ -54,6 +54,8 @@ void *memcpy(void *target, const void *source, size_t size);
 #define CHM_PASS(number) ((const void *)(intptr_t)(number))
 #define CHM_SCALAR(argument) ((int32_t)(intptr_t)(argument))
 #define CHM_RESULT(argument) ((void *)(uintptr_t)(argument))
+/* Where a token's bytes of it begin. */
+#define CHM_TOKEN(argument, token, bytes) ((void *)((uint8_t *)CHM_RESULT(argument) + (size_t)(token) * (bytes)))
 
 /* The state that a path begins with, in its slot; slots are so many bytes apart. */
 static inline void chm_branch(const chm_path *path, uint8_t *slots, size_t apart, const void *committed, size_t bytes) {

@@ -43,26 +43,25 @@ static void compute_chunk(const chm_pool *pool, int32_t number) {
   }
 }
 
-/* Compute chunks of what is offered until none is left, those of the thread's own share first; how many. */
-static int32_t compute_chunks(chm_pool *pool, uint64_t offered, int32_t thread) {
-  int32_t computed = 0, width = width_of(offered);
-  for (int32_t i = 0; i < width; ++i) {
-    int32_t owner = thread + i < width ? thread + i : thread + i - width;
-    for (int32_t chunk; (chunk = take_chunk(pool, offered, owner)) >= 0; ++computed) compute_chunk(pool, chunk);
-  }
+/* Compute chunks of a thread's share until none is left; how many. */
+static int32_t compute_share(chm_pool *pool, uint64_t offered, int32_t thread) {
+  int32_t computed = 0;
+  for (int32_t chunk; (chunk = take_chunk(pool, offered, thread)) >= 0; ++computed) compute_chunk(pool, chunk);
   return computed;
 }
 
-/* What a worker does with what is offered. */
+/* What a worker does with what is offered: its own share, and then, until there is something new, what others have not
+ * come to. It says what it has done before it looks at their lines, which other cores have. */
 static void help(chm_pool *pool, int32_t worker) {
-  chm_share_of *share = &pool->shares[worker];
-  uint64_t offered = __atomic_load_n(&pool->offered, __ATOMIC_ACQUIRE);
-  if (worker < width_of(offered)) {
-    int32_t computed = compute_chunks(pool, offered, worker);
-    if (computed)
-      __atomic_store_n(&share->done, number_of(offered) << CHM_BATCH_SHIFT | (uint32_t)computed, __ATOMIC_RELEASE);
+  chm_share_of *own = &pool->shares[worker];
+  uint64_t offered = __atomic_load_n(&pool->offered, __ATOMIC_ACQUIRE), done = number_of(offered) << CHM_BATCH_SHIFT;
+  int32_t width = width_of(offered);
+  for (int32_t i = 0; worker < width && i < width; ++i) {
+    int32_t computed = compute_share(pool, offered, worker + i < width ? worker + i : worker + i - width);
+    if (computed) __atomic_store_n(&own->done, done += (uint32_t)computed, __ATOMIC_RELEASE);
+    if (__atomic_load_n(&pool->offered, __ATOMIC_RELAXED) != offered) break;
   }
-  share->seen = offered;
+  own->seen = offered;
 }
 
 int chm_pool_expects(const chm_pool *pool, int32_t worker) {
@@ -92,13 +91,18 @@ static void wake(chm_pool *pool) {
   chm_pool_wake(pool);
 }
 
-/* Whether workers have computed so many chunks. */
-static bool have_computed(const chm_pool *pool, uint64_t offered, int32_t chunks) {
+/* Chunks that workers say they have computed. Of those that say nothing yet, the calling thread computes what is left,
+ * and adds it to its own. */
+static int32_t computed_by_workers(chm_pool *pool, uint64_t offered, int32_t *own) {
+  int32_t computed = 0;
   for (int32_t i = 1; i < width_of(offered); ++i) {
     uint64_t done = __atomic_load_n(&pool->shares[i].done, __ATOMIC_ACQUIRE);
-    if (number_of(done) == number_of(offered)) chunks -= chunks_of(done);
+    if (number_of(done) == number_of(offered))
+      computed += chunks_of(done);
+    else
+      *own += compute_share(pool, offered, i);
   }
-  return !chunks;
+  return computed;
 }
 
 /* Cut the kernels of the batch into chunks of about the same work, and offer them. */
@@ -125,8 +129,12 @@ static void compute_together(chm_pool *pool) {
   int64_t work = pool->work / ((int64_t)pool->width * CHM_CHUNKS_PER_THREAD);
   uint64_t offered = offer(pool, work > LEAST_WORK ? work : LEAST_WORK);
   if (pool->work >= WORTH_WAKING) wake(pool);
-  int32_t others = chunks_of(offered) - compute_chunks(pool, offered, 0);
-  for (uint32_t round = 0; !have_computed(pool, offered, others); ++round) chm_pool_pause(round);
+  int32_t own = compute_share(pool, offered, 0);
+  for (uint32_t round = 0;; ++round) {
+    int32_t theirs = computed_by_workers(pool, offered, &own);
+    if (own + theirs == chunks_of(offered)) return;
+    chm_pool_pause(round);
+  }
 }
 
 void chm_join(chm_pool *pool) {

@@ -25,16 +25,16 @@
 #define CHM_POOL_THREADS CHM_MAX_THREADS
 #endif
 
-/* A kernel of a batch. */
+/* A kernel of a batch: its numbers first, so that workers fetch few lines. */
 typedef struct chm_shared {
-  chm_part part;
-  const void *arguments[CHM_MOST_ARGUMENTS];
-  int64_t work; /* multiply-adds of all units, of a chain's first kernel those of all in the chain */
+  _Alignas(64) chm_part part;
+  int32_t begin; /* number of the chain's first chunk in the batch; INT32_MAX of what follows another */
   int32_t n, units;
   int32_t first, next; /* kernels of the batch: the first one of its chain, and what follows it; -1: nothing */
   int32_t times;       /* units of it in one of the chain */
   int32_t whole, chunk; /* of a chain's first kernel: units of the chain, and those of one chunk */
-  int32_t begin; /* number of the chain's first chunk in the batch; INT32_MAX of what follows another */
+  int64_t work; /* multiply-adds of all units, of a chain's first kernel those of all in the chain */
+  const void *arguments[CHM_MOST_ARGUMENTS];
 } chm_shared;
 
 /* A thread's share of the chunks. Others write to the first line only when they have none left, and to the second one
@@ -42,7 +42,7 @@ typedef struct chm_shared {
 typedef struct chm_share_of {
   _Alignas(64) uint64_t taken; /* chunks that somebody has taken */
   uint8_t apart[128];
-  _Alignas(64) uint64_t done;  /* chunks of any share that the thread computed, which are all that it could get */
+  _Alignas(64) uint64_t done;  /* chunks of any share that the thread computed */
   uint64_t seen;               /* what was offered when it found nothing more to take */
   uint8_t behind[64];
 } chm_share_of;

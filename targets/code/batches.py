@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from chimerac.compiler.ir.module import Op
+from chimerac.compiler.ir.types import TensorType
 from chimerac.targets.code.chains import follows
 from chimerac.targets.code.places import Arena, LastRow, Logits, Place, Result, Row, StateSlot
 
@@ -53,6 +54,7 @@ class _Kernel:
     op: Op
     reads: tuple[Region, ...]
     writes: tuple[Region, ...]
+    by_tokens: bool
 
 
 @dataclass
@@ -65,24 +67,33 @@ class Batch:
         """Whether something that reads and writes these places has to wait for the batch."""
         return any(self._conflicts(_regions(reads), _regions(writes)))
 
-    def followed(self, op: Op, reads: Sequence[Place], writes: Iterable[Place]) -> list[int] | None:
-        """How far back in the batch the kernels are that a shared one follows; None if it has to wait for the batch."""
+    def followed(
+        self, op: Op, reads: Sequence[Place], writes: Iterable[Place], *, by_tokens: bool = False
+    ) -> list[int] | None:
+        """How far back in the batch the kernels are that a shared one follows; None if it has to wait for the batch.
+
+        ``by_tokens``: its units are tokens, and so are those of whatever it may follow.
+        """
         found = []
         written = _regions(writes)
         for back, kernel in enumerate(reversed(self.kernels), start=1):
             if not _conflict(kernel, _regions(reads), written):
                 continue
-            needed = [p for p in reads if _meet(_regions([p]), kernel.writes)]
-            first = kernel.writes[:1]
-            alike = all(tuple(_regions([p])) == first for p in needed)
-            if not alike or _meet(written, (*kernel.reads, *kernel.writes)) or not follows(op, kernel.op):
+            if kernel.by_tokens != by_tokens or _meet(written, (*kernel.reads, *kernel.writes)):
+                return None
+            needed = [i for i, place in enumerate(reads) if _meet(_regions([place]), kernel.writes)]
+            if by_tokens:
+                fits = all(_is_made_by(kernel, op.operands[i].type, reads[i]) for i in needed)
+            else:
+                fits = all(_regions([reads[i]]) == kernel.writes[:1] for i in needed) and follows(op, kernel.op)
+            if not fits:
                 return None
             found.append(back)
         return found
 
-    def add(self, op: Op, reads: Iterable[Place], writes: Iterable[Place]) -> None:
+    def add(self, op: Op, reads: Iterable[Place], writes: Iterable[Place], *, by_tokens: bool = False) -> None:
         """One more kernel."""
-        self.kernels.append(_Kernel(op, _regions(reads), _regions(writes)))
+        self.kernels.append(_Kernel(op, _regions(reads), _regions(writes), by_tokens))
 
     def end(self) -> bool:
         """Forget all kernels; whether there was one."""
@@ -92,6 +103,15 @@ class Batch:
 
     def _conflicts(self, reads: tuple[Region, ...], writes: tuple[Region, ...]) -> Iterator[bool]:
         return (_conflict(kernel, reads, writes) for kernel in self.kernels)
+
+
+def _is_made_by(kernel: _Kernel, kind: TensorType, place: Place) -> bool:
+    """Whether the tokens of an operand are those of a result of a kernel, where it puts them."""
+    made = zip(kernel.writes, kernel.op.results, strict=True)
+    region = region_of(place)
+    return isinstance(place, Arena) and any(
+        region == written and kind.is_dynamic and kind.bytes(1) == result.type.bytes(1) for written, result in made
+    )
 
 
 def _conflict(kernel: _Kernel, reads: tuple[Region, ...], writes: tuple[Region, ...]) -> bool:

@@ -2,15 +2,36 @@
 
 An element-wise kernel needs no more of a product's row than the elements that it computes itself. So who has computed a
 part of the product's rows can go on with the same part of what follows, which is in its cache: no join lies between.
+In prompts the same is true of norms, quantisation and element-wise kernels token by token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from chimerac.compiler.ir.module import Op
 from chimerac.compiler.ir.ops import OPS
-from chimerac.compiler.ir.types import TOKENS
+from chimerac.compiler.ir.types import TOKENS, TensorType
+
+LEAST_WORK = 1 << 12  #: of a token, from which on threads share the tokens of a prompt
+
+
+def token_work(op: Op) -> int:
+    """What a token costs an op that threads may share token by token, counted as ``Sharing.work``; 0 if they do not.
+
+    Operands have tokens as their first axis, and nowhere else, or are the same for all of them; results have tokens.
+    """
+    operands, results = [v.type for v in op.operands], [v.type for v in op.results]
+    each = OPS[op.name].work.element(operands, op.attributes)
+    by_tokens = [t for t in (*operands, *results) if t.is_dynamic]
+    if not each or not all(map(_is_of_tokens, by_tokens)) or not all(t.is_dynamic for t in results):
+        return 0
+    work = each * max(t.elements(1) for t in by_tokens)
+    return work if work >= LEAST_WORK else 0
+
+
+def _is_of_tokens(kind: TensorType) -> bool:
+    return kind.shape[0] == TOKENS and kind.shape.count(TOKENS) == 1
 
 
 def follows(op: Op, maker: Op) -> bool:
@@ -34,20 +55,48 @@ def _elements(op: Op) -> int:
     return shared.together(types, op.attributes) if shared.units(types, op.attributes) == shape[1] else 0
 
 
-def held_until(ops: Sequence[tuple[int, Op]]) -> dict[int, int]:
-    """Of numbered ops: a kernel that others follow, or that does → the last one of its batch that follows others.
+def held_until(ops: Sequence[tuple[int, Op]], *, by_tokens: bool = False) -> dict[int, int]:
+    """Of numbered ops: a kernel of a batch with others → the last one of its batch.
 
-    Until then its operands must stay, for nothing that runs at the same time may be written over them.
+    Until then its operands must stay, for nothing that runs at the same time may be written over them. ``by_tokens``:
+    whether threads share tokens, as in prompts.
     """
-    makers = {op.results[0].name: (number, op) for number, op in ops if op.results}
     found: dict[int, int] = {}
-    run: list[int] = []  # followers that are next to one another, and what they follow
+    for batch in _neighbours(ops) if by_tokens else _followers(ops):
+        found.update(dict.fromkeys(batch, batch[-1]))
+    return found
+
+
+def _followers(ops: Sequence[tuple[int, Op]]) -> Iterator[list[int]]:
+    """Kernels next to one another that follow others, with what they follow."""
+    makers = {op.results[0].name: (number, op) for number, op in ops if op.results}
+    run: list[int] = []
     for here, op in ops:
         made = [makers[v.name] for v in op.operands if v.name in makers]
         followed = {number for number, maker in made if follows(op, maker)}
         if followed:
             run += [*followed, here]
-            found.update(dict.fromkeys(run, here))
         elif OPS[op.name].has_kernel:
+            yield from [run] if run else []
             run = []
-    return found
+    yield from [run] if run else []
+
+
+def _neighbours(ops: Sequence[tuple[int, Op]]) -> Iterator[list[int]]:
+    """Kernels next to one another whose tokens threads share, or whose parts where none needs another one."""
+    run: list[int] = []
+    made: set[str] = set()  # by the run, under any name
+    shared_before = None
+    for here, op in ops:
+        uses = any(v.name in made for v in op.operands)
+        if not OPS[op.name].has_kernel:
+            made.update(v.name for v in op.results if uses)
+            continue
+        shared = "tokens" if token_work(op) else "parts" if OPS[op.name].work.shared is not None else None
+        if shared != shared_before or (uses and shared == "parts"):
+            yield from [run] if len(run) > 1 else []
+            run, made, shared_before = [], set(), shared
+        if shared is not None:
+            run.append(here)
+            made.update(v.name for v in op.results)
+    yield from [run] if len(run) > 1 else []

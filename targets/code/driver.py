@@ -5,6 +5,7 @@ One line per op, with the value and the layer it comes from in a comment, so tha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from chimerac.compiler.ir.costs import decode_steps
@@ -16,6 +17,9 @@ from chimerac.targets.code.places import MemoryPlan
 from chimerac.targets.code.tree_writer import TreeWriter
 from chimerac.targets.code.variants import KernelSet, choice, declaration
 from chimerac.targets.kernel_spec import KernelSpec
+
+#: A kernel and how its parts are counted, where a graph shares it.
+_PART = re.compile(r"CHM_(?:SHARE\(|FOLLOW\(\w+, )(chk_\w+)_(part|tokens),")
 
 
 def kernel_specs(module: Module) -> list[KernelSpec]:
@@ -52,25 +56,41 @@ def write_driver(module: Module, plan: MemoryPlan, identity: Identity) -> str:
         '#include "chm_driver.h"',
         '#include "chm_model.h"',
         "",
-        *_prototypes(module, identity.kernel_sets),
-        "",
     ]
+    graphs: list[str] = []
     for name, graph in module.graphs.items():
         writer = TreeWriter if graph.role in ("verify", "commit") else GraphWriter
-        lines += writer(module, graph, plan, plan.graphs[name], sections, list(steps)).function()
+        graphs += writer(module, graph, plan, plan.graphs[name], sections, list(steps)).function()
+    lines += [*_prototypes(module, identity.kernel_sets, set(_PART.findall("\n".join(graphs)))), "", *graphs]
     lines += descriptor(module, plan, identity, sections, steps)
     return "\n".join(lines) + "\n"
 
 
-def _prototypes(module: Module, sets: tuple[KernelSet, ...]) -> Iterator[str]:
+def _prototypes(module: Module, sets: tuple[KernelSet, ...], parts: set[tuple[str, str]]) -> Iterator[str]:
+    """Kernels, and what computes the parts of those that threads share: (kernel, "part" or "tokens")."""
     if sets:
         yield from choice(sets)
     for spec in kernel_specs(module):
         yield from declaration(spec, sets)
-        if spec.sharing is not None:
-            values = [f"CHM_SCALAR(a[{i}])" if is_scalar(t) else f"a[{i}]" for i, t in enumerate(spec.operands)]
-            values += [f"CHM_RESULT(a[{len(values) + i}])" for i in range(len(spec.separate_results))]
-            yield f"static void {spec.symbol}_part(const void *const *a, int32_t n, int32_t begin, int32_t end) {{"
-            yield f"  {spec.symbol}({', '.join((*values, *['n'] * spec.dynamic, 'begin', 'end'))});"
-            yield "  (void)n;"
-            yield "}"
+        if (spec.symbol, "part") in parts:
+            yield from _function(spec, "part", ("n",) * spec.dynamic + ("begin", "end"))
+        if (spec.symbol, "tokens") in parts:
+            units = () if spec.sharing is None else ("0", str(spec.sharing.units))
+            yield from _function(spec, "tokens", ("end - begin", *units))
+
+
+def _function(spec: KernelSpec, part: str, counts: tuple[str, ...]) -> Iterator[str]:
+    """A kernel's arguments from an array; for some tokens, pointers to the first of them."""
+    kinds = (*spec.operands, *(spec.results[i] for i in spec.separate_results))
+    values = []
+    for i, kind in enumerate(kinds):
+        if part == "tokens" and kind.is_dynamic:
+            values.append(f"CHM_TOKEN(a[{i}], begin, {kind.bytes(1)})")
+        elif is_scalar(kind):
+            values.append(f"CHM_SCALAR(a[{i}])")
+        else:
+            values.append(f"a[{i}]" if i < len(spec.operands) else f"CHM_RESULT(a[{i}])")
+    yield f"static void {spec.symbol}_{part}(const void *const *a, int32_t n, int32_t begin, int32_t end) {{"
+    yield f"  {spec.symbol}({', '.join((*values, *counts))});"
+    yield "  (void)n;"
+    yield "}"

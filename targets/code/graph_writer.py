@@ -10,6 +10,7 @@ from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.scans import Scan
 from chimerac.compiler.ir.types import TOKENS, TensorType
 from chimerac.targets.code.batches import Batch
+from chimerac.targets.code.chains import token_work
 from chimerac.targets.code.places import (
     Arena,
     Argument,
@@ -168,15 +169,16 @@ class GraphWriter:
 
     def _kernel(self, op: Op, indent: str) -> Iterator[str]:
         reads, writes = [[self._place(v) for v in values] for values in (op.operands, op.results)]
-        shared = KernelSpec.of(op).sharing is not None
-        followed = self.batch.followed(op, reads, writes) if shared else None
+        by_tokens = self.graph.role == "prefill" and token_work(op) > 0
+        shared = by_tokens or KernelSpec.of(op).sharing is not None
+        followed = self.batch.followed(op, reads, writes, by_tokens=by_tokens) if shared else None
         if followed is None:
             yield from self._wait(reads, writes, indent)
         if shared:
-            self.batch.add(op, reads, writes)
-        yield f"{indent}{self._call(op, followed or ())}"
+            self.batch.add(op, reads, writes, by_tokens=by_tokens)
+        yield f"{indent}{self._call(op, followed or (), by_tokens=by_tokens)}"
 
-    def _call(self, op: Op, followed: Iterable[int]) -> str:
+    def _call(self, op: Op, followed: Iterable[int], *, by_tokens: bool) -> str:
         spec = KernelSpec.of(op)
         result_of = {operand: result for result, operand in OPS[op.name].in_place.items()}
         arguments = [
@@ -187,16 +189,19 @@ class GraphWriter:
         arguments += [self._pointer(self._place(op.results[i])) for i in spec.separate_results]
         values = " ".join(str(r) for r in op.results)
         comment = f"{values} {op.location}".strip().replace("*", "")  # neither ends the comment nor begins another
-        if spec.sharing is None:
+        if by_tokens:
+            counts, part = ("1", "n", str(token_work(op))), "tokens"
+        elif spec.sharing is not None:
+            counts, part = ("n" if spec.dynamic else "1", str(spec.sharing.units), str(spec.sharing.work)), "part"
+        else:
             arguments += ["n"] if spec.dynamic else []
             return f"{spec.symbol}({', '.join(arguments)}); /* {comment} */"
         for i, operand in enumerate(op.operands):
             if is_scalar(operand.type):
                 arguments[i] = f"CHM_PASS({arguments[i]})"
-        counts = ("n" if spec.dynamic else "1", str(spec.sharing.units), str(spec.sharing.work))
         back = sum(1 << far - 1 for far in followed if far <= MOST_BACK)  # others were joined already
         shared = f"CHM_FOLLOW({back:#x}, " if back else "CHM_SHARE("
-        return f"{shared}{spec.symbol}_part, {', '.join((*counts, *arguments))}); /* {comment} */"
+        return f"{shared}{spec.symbol}_{part}, {', '.join((*counts, *arguments))}); /* {comment} */"
 
     def _tree(self, op: Op, here: int, indent: str) -> Iterator[str]:
         """A ``walk`` or ``replay``."""

@@ -126,7 +126,7 @@ class _Planner:
 
     def _visit(self, ops: tuple[Op, ...], start: int, *, in_loop: bool) -> None:
         """Note the accesses and last uses of some ops, the first of which has the number ``start``."""
-        held = held_until(list(numbered(ops, start)))
+        held = held_until(list(numbered(ops, start)), by_tokens=self.graph.role == "prefill")
         for here, op in numbered(ops, start):
             if OPS[op.name].relabels is not None:
                 self.origin[op.results[0].name] = self._origin(op.operands[0])

@@ -94,3 +94,14 @@ def test_choosing_through_the_library(bundles: dict[str, Path]) -> None:
         finally:
             library.call("chm_cpu_select", None)
         assert session.kernels == before
+
+
+def test_prompts_do_not_depend_on_threads(bundles: dict[str, Path]) -> None:
+    """Products are shared by rows, norms and gates by tokens: of whole blocks, and of a few tokens that are left."""
+    found = set()
+    for threads in (1, 2, 3, 7):
+        with chimerac.load(bundles[TARGET], threads=threads) as session:
+            for count in (39, 5, 2):
+                session.prefill(range(count))
+            found.add((session.logits_hash(), session.state_hash()))
+    assert len(found) == 1

@@ -74,12 +74,15 @@ class Work:
         experts: name of the operand that says where each expert's rows begin, i32[E + 1], of an op that reads the
             weights of the chosen experts only; its first operand is [T, k, ...] with k rows of each token.
         one_row: whether it reads one row of a table.
+        element: work of an element of a token's largest operand or result, of an op that is computed token by token
+            whatever the other tokens are; 0: threads do not share its tokens.
     """
 
     multiply_adds: Count | None = None
     shared: Shared | None = None
     experts: str | None = None
     one_row: bool = False
+    element: Count = lambda operands, attributes: 0
 
     def sharing(self, operands: Types, attributes: Attributes) -> tuple[int, int] | None:
         """Units that threads share, each of as many as are computed together, and the work of one; None if one thread

@@ -124,18 +124,22 @@ _DEAR = frozenset(
 )
 
 
-def _shared(steps: Callable[[Attributes], Sequence[str]]) -> Shared:
-    """How threads share a chain of ops: elements of the innermost axis, once neighbouring axes are one."""
+def _work(steps: Callable[[Attributes], Sequence[str]]) -> Work:
+    """How threads share a chain of ops: elements of the innermost axis, once neighbouring axes are one, or tokens."""
+
+    def element(operands: Types, attributes: Attributes) -> int:
+        return sum(DEAR if name in _DEAR else CHEAP for name in steps(attributes))
 
     def each(operands: Types, attributes: Attributes) -> int:
         outer = [axis.static for axis in _axes(operands)[:-1]]
-        return math.prod(outer) * sum(DEAR if name in _DEAR else CHEAP for name in steps(attributes))
+        return math.prod(outer) * element(operands, attributes)
 
     def units(operands: Types, attributes: Attributes) -> int:
         inner = _axes(operands)[-1].static
         return inner if inner > ELEMENTS_TOGETHER and inner * each(operands, attributes) >= LEAST_WORK else 0
 
-    return Shared(units, each, lambda operands, attributes: ELEMENTS_TOGETHER, elements=True)
+    shared = Shared(units, each, lambda operands, attributes: ELEMENTS_TOGETHER, elements=True)
+    return Work(shared=shared, element=element)
 
 
 def _axes(operands: Types) -> list[Axis]:
@@ -168,7 +172,7 @@ def _elementwise(name: str) -> OpDef:
 
     count = len(entry.takes)
     operands = ("a", "b")[:count] if count < 3 else ("condition", "a", "b")
-    work = Work(shared=_shared(lambda attributes: (name,)))
+    work = _work(lambda attributes: (name,))
     infer = _infer_of(name)
     return OpDef(name, entry.doc, operands, infer, reference, elementwise=True, row_wise=True, folds=True, work=work)
 
@@ -227,8 +231,6 @@ OPS = [
         elementwise=True,
         row_wise=True,
         folds=True,
-        work=Work(
-            shared=_shared(lambda attributes: [step for step, _ in parse_expression(str(attributes["expression"]))])
-        ),
+        work=_work(lambda attributes: [step for step, _ in parse_expression(str(attributes["expression"]))]),
     ),
 ]

@@ -12,6 +12,7 @@ from chimerac.compiler.ir.ops.definition import (
     Attributes,
     OpDef,
     Types,
+    Work,
     attribute_int,
     blocks,
     require,
@@ -108,6 +109,11 @@ def _l2_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...
     return (x * scale[..., None],)
 
 
+#: By their time on x86-64, in multiply-adds of a product there.
+_NORM = Work(element=lambda operands, attributes: 32)
+_QUANTIZE = Work(element=lambda operands, attributes: 48)
+_NORM_QUANTIZE = Work(element=lambda operands, attributes: 80)
+
 OPS = [
     OpDef(
         "rms_norm",
@@ -118,6 +124,7 @@ OPS = [
         {"eps": float},
         torch="chimera.rms_norm.default",
         row_wise=True,
+        work=_NORM,
     ),
     OpDef(
         "l2_norm",
@@ -128,6 +135,7 @@ OPS = [
         {"eps": float},
         torch="chimera.l2_norm.default",
         row_wise=True,
+        work=_NORM,
     ),
     OpDef(
         "quantize",
@@ -138,6 +146,7 @@ OPS = [
         {"block": int, "row": int},
         ("row",),
         row_wise=True,
+        work=_QUANTIZE,
     ),
     OpDef(
         "rms_norm_quantize",
@@ -147,5 +156,6 @@ OPS = [
         lambda op, arrays: _quantised(op, rms_normalise(arrays[0], arrays[1], op.number("eps"))),
         {"eps": float, "block": int, "row": int},
         ("row",),
+        work=_NORM_QUANTIZE,
     ),
 ]

@@ -9,8 +9,8 @@ import pytest
 from chimerac.compiler.ir.module import Op, Value
 from chimerac.compiler.ir.types import TOKENS, TensorType, f32
 from chimerac.targets.code.batches import Batch
-from chimerac.targets.code.chains import follows, held_until
-from chimerac.targets.code.places import Arena
+from chimerac.targets.code.chains import LEAST_WORK, follows, held_until, token_work
+from chimerac.targets.code.places import Arena, LastRow, Place
 
 WIDTH = 2304
 ROW = f32(TOKENS, WIDTH)
@@ -73,3 +73,72 @@ def test_operands_stay_until_the_last_one() -> None:
     norm = op("rms_norm", "n", ROW, ("hidden", ROW), ("nw", f32(WIDTH)))
     assert held_until(list(enumerate([GATE, UP, SILU, MUL, norm], start=5))) == dict.fromkeys((5, 6, 7, 8), 8)
     assert held_until(list(enumerate([GATE, norm, UP]))) == {}
+
+
+NORM = replace(op("rms_norm", "norm", ROW, ("hidden", ROW), ("nw", f32(WIDTH))), attributes={"eps": 1e-5})
+
+
+def quantised(x: tuple[str, TensorType]) -> Op:
+    results = (Value("q", TensorType("i8", (TOKENS, WIDTH))), Value("qs", f32(TOKENS, WIDTH // 64)))
+    return Op("quantize", (Value(*x),), results, {"block": 64})
+
+
+def test_what_threads_share_by_tokens() -> None:
+    assert token_work(NORM) == 4 * token_work(op("add", "sum", ROW, ("hidden", ROW), ("x", ROW))) > LEAST_WORK
+    assert token_work(SILU) > token_work(NORM)
+    assert token_work(quantised(("norm", ROW)))
+    assert not token_work(GATE), "parts of a product are rows of the matrix"
+    assert not token_work(op("silu", "y", f32(TOKENS, 32), ("x", f32(TOKENS, 32)))), "not worth sharing"
+    column, row = f32(WIDTH, TOKENS), f32(WIDTH)
+    assert not token_work(op("silu", "y", column, ("x", column))), "tokens are no neighbours there"
+    assert not token_work(op("silu", "y", row, ("x", row))), "no tokens"
+    square = f32(TOKENS, TOKENS)
+    assert not token_work(op("silu", "y", square, ("x", square))), "a row for each token has another width in each call"
+
+
+X, Y, Z, W, V = (Arena(i * 200_000, 16 * 4 * WIDTH) for i in range(5))
+
+
+@pytest.mark.parametrize(
+    ("read", "kind", "writes", "expected"),
+    [
+        (Z, ROW, (V,), [1]),  # of the norm
+        (Y, ROW, (V,), [2]),  # of the sum
+        (X, ROW, (V,), []),  # not made here
+        (X, ROW, (X,), None),  # over what the sum reads of other tokens
+        (Z, ROW, (Z,), None),
+        (LastRow(Z, 4 * WIDTH), f32(1, WIDTH), (V,), None),  # of one token
+        (Arena(Z.offset, 64), ROW, (V,), None),
+        (Z, f32(TOKENS, 2 * WIDTH), (V,), None),  # other bytes of a token
+    ],
+)
+def test_how_far_back_by_tokens(
+    read: Place, kind: TensorType, writes: tuple[Place, ...], expected: list[int] | None
+) -> None:
+    """Of a sum from X and W to Y, and its norm, at Z."""
+    batch = Batch()
+    batch.add(op("add", "hidden", ROW, ("x", ROW), ("w", ROW)), (X, W), (Y,), by_tokens=True)
+    assert batch.followed(NORM, (Y,), (Z,), by_tokens=True) == [1]
+    batch.add(NORM, (Y,), (Z,), by_tokens=True)
+    assert batch.followed(quantised(("norm", kind)), (read,), writes, by_tokens=True) == expected
+    assert batch.followed(GATE, (Z,), (V,)) is None, "a product needs all of it"
+
+
+def test_second_results_are_followed_by_tokens() -> None:
+    batch = Batch()
+    batch.add(quantised(("x", ROW)), (X,), (Y, Arena(Z.offset, 16 * 4 * WIDTH // 64)), by_tokens=True)
+    scales = f32(TOKENS, WIDTH // 64)
+    double = op("add", "d", scales, ("qs", scales), ("qs", scales))
+    assert batch.followed(double, [Arena(Z.offset, 16 * 4 * WIDTH // 64)] * 2, (W,), by_tokens=True) == [1]
+
+
+def test_neighbours_in_prompts_keep_their_operands() -> None:
+    """Gates are shared by tokens there; both products run at the same time, and a third one after them."""
+    down = op(
+        "ternary_matmul", "down", ROW, ("q", TensorType("i8", (TOKENS, WIDTH))), ("w", TensorType("i8", (WIDTH, WIDTH)))
+    )
+    down = replace(down, attributes={"rows": WIDTH, "columns": WIDTH, "group": 128, "block": 64})
+    ops = list(enumerate([GATE, UP, SILU, MUL, NORM, quantised(("norm", ROW)), down], start=3))
+    assert held_until(ops, by_tokens=True) == {3: 4, 4: 4, 5: 8, 6: 8, 7: 8, 8: 8}
+    needs = replace(down, operands=(Value("gate", ROW), *down.operands[1:]))
+    assert held_until(list(enumerate([GATE, needs])), by_tokens=True) == {}, "one after the other"

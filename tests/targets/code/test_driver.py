@@ -21,6 +21,7 @@ from chimerac.compiler.ir.module import Module, walk
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.text import parse, print_module
 from chimerac.compiler.ir.types import f32, i32
+from chimerac.targets.code.chains import token_work
 from chimerac.targets.code.driver import kernel_specs, used_sections, write_driver
 from chimerac.targets.code.memory_planning import plan_memory
 from chimerac.targets.kernel_spec import KernelSpec
@@ -181,21 +182,34 @@ def test_calls_match_their_prototypes(loops: int | None, without: tuple[str, ...
     module = lowered_nano(loops, without)
     text = driver_text(module)
     prototypes = dict(re.findall(r"extern void (chk_\w+)\((.*)\);", text))
-    shared = dict(re.findall(r"^static void (chk_\w+)_part\(.*\n  chk_\w+\((.*)\);", text, re.MULTILINE))
-    pattern = r"^ +(?:CHM_SHARE\(|CHM_FOLLOW\(\w+, )?(chk_\w+?)(?:_part, (n|1), (\d+), (\d+), |\()(.*)\); /\*"
+    shared = dict(re.findall(r"^static void (chk_\w+_(?:part|tokens))\(.*\n  chk_\w+\((.*)\);", text, re.MULTILINE))
+    pattern = (
+        r"^ +(?:CHM_SHARE\(|CHM_FOLLOW\(\w+, )?(chk_\w+?)(?:_(part|tokens), (n|1), (n|\d+), (\d+), |\()(.*)\); /\*"
+    )
     calls = re.findall(pattern, text, re.MULTILINE)
     assert {symbol for symbol, *_ in calls} == prototypes.keys()
     assert len(prototypes) == len(kernel_specs(module)) == len(re.findall("extern", text))
     ops = [op for g in module.graphs.values() for op in walk(g.ops) if OPS[op.name].has_kernel]
     assert len(calls) == len(ops)
-    for (symbol, tokens, units, work, arguments), op in zip(calls, ops, strict=True):
+    prefilled = {id(op) for op in walk(module.graphs["prefill"].ops) if token_work(op)}
+    for (symbol, part, tokens, units, work, arguments), op in zip(calls, ops, strict=True):
         spec = KernelSpec.of(op)
         assert symbol == spec.symbol
+        assert (part == "tokens") == (id(op) in prefilled)
+        if part == "tokens":
+            assert (tokens, units, int(work)) == ("1", "n", token_work(op))
+            passed = split_arguments(shared[f"{symbol}_{part}"])
+            whole = [] if spec.sharing is None else ["0", str(spec.sharing.units)]
+            assert passed[len(spec.operands) + len(spec.separate_results) :] == ["end - begin", *whole]
+            for i, kind in enumerate((*spec.operands, *(spec.results[k] for k in spec.separate_results))):
+                assert passed[i] == (f"CHM_TOKEN(a[{i}], begin, {kind.bytes(1)})" if kind.is_dynamic else f"a[{i}]")
+            assert len(split_arguments(arguments)) == len(spec.operands) + len(spec.separate_results)
+            continue
         if spec.sharing is not None:
             assert (int(units), int(work)) == (spec.sharing.units, spec.sharing.work)
             counts = (["n"] if spec.dynamic else []) + ["begin", "end"]
             assert tokens == ("n" if spec.dynamic else "1")
-            passed = split_arguments(shared[symbol])
+            passed = split_arguments(shared[f"{symbol}_{part}"])
             assert passed[len(passed) - len(counts) :] == counts
             parameters = prototypes[symbol].split(", ")
             assert len(passed) == len(parameters) == len(split_arguments(arguments)) + len(counts)
