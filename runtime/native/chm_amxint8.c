@@ -24,6 +24,7 @@ enum {
   BATCH = SUMS * BLOCK,        /* columns that are multiplied at a time */
   PARTS = 4,                   /* most times 16 tokens that pass by unpacked weights */
   AHEAD = 2048,                /* bytes of weights that are asked for before they are needed */
+  FEW = 64,                    /* panels for which codes are read where they are */
 };
 
 typedef struct scratch {
@@ -41,6 +42,8 @@ typedef struct work {
   const uint8_t *panels[2];
   const uint16_t *panel_scales[2];
   int32_t tiles, parts, tokens; /* tiles of a row, parts of the tokens, tokens of a part */
+  const int8_t *codes;
+  size_t next_tile, next_token, next_part; /* bytes between those of codes */
 } work;
 
 /* A batch whose sums are not scaled yet: `sums` tiles of part `part` from tile `tile` of a row on. */
@@ -85,13 +88,14 @@ WITH_TILES static UNROLLED void unpack(uint8_t weights[SUMS][16][LINE], const wo
 /* ---- integers ---- */
 
 /* The products of a batch; `goes_on`: are added to what the tiles have. */
-WITH_TILES static UNROLLED void multiply(const int8_t codes[][TOKENS][LINE], uint8_t weights[SUMS][16][LINE],
-                                         int32_t tiles, bool goes_on) {
+WITH_TILES static UNROLLED void multiply(const work *w, const int8_t *codes, uint8_t weights[SUMS][16][LINE], int32_t tiles,
+                                         bool goes_on) {
+  const size_t tile = w->next_tile, token = w->next_token;
   if (!goes_on) _tile_zero(0), _tile_zero(1), _tile_zero(2), _tile_zero(3);
-  _tile_loadd(4, codes[0], LINE), _tile_loadd(5, weights[0], LINE), _tile_dpbssd(0, 4, 5);
-  if (tiles > 1) _tile_loadd(6, codes[1], LINE), _tile_loadd(7, weights[1], LINE), _tile_dpbssd(1, 6, 7);
-  if (tiles > 2) _tile_loadd(4, codes[2], LINE), _tile_loadd(5, weights[2], LINE), _tile_dpbssd(2, 4, 5);
-  if (tiles > 3) _tile_loadd(6, codes[3], LINE), _tile_loadd(7, weights[3], LINE), _tile_dpbssd(3, 6, 7);
+  _tile_loadd(4, codes, token), _tile_loadd(5, weights[0], LINE), _tile_dpbssd(0, 4, 5);
+  if (tiles > 1) _tile_loadd(6, codes + tile, token), _tile_loadd(7, weights[1], LINE), _tile_dpbssd(1, 6, 7);
+  if (tiles > 2) _tile_loadd(4, codes + 2 * tile, token), _tile_loadd(5, weights[2], LINE), _tile_dpbssd(2, 4, 5);
+  if (tiles > 3) _tile_loadd(6, codes + 3 * tile, token), _tile_loadd(7, weights[3], LINE), _tile_dpbssd(3, 6, 7);
 }
 
 WITH_TILES static UNROLLED void store(int32_t sums[SUMS][TOKENS][ROWS], int32_t tiles) {
@@ -183,11 +187,11 @@ WITH_TILES static void run(scratch *s, const work *w, float *result, int32_t row
   for (int32_t tile = 0, side = 0; tile < w->tiles; tile += SUMS, side ^= 1) {
     const int32_t tiles = least(w->tiles - tile, SUMS), next = least(w->tiles - tile - tiles, SUMS);
     for (int32_t part = 0; part < w->parts; ++part) {
-      const int8_t(*codes)[TOKENS][LINE] = (const int8_t(*)[TOKENS][LINE]) & s->codes[part * w->tiles + tile];
+      const int8_t *codes = w->codes + (size_t)part * w->next_part + (size_t)tile * w->next_tile;
       if (tiles == SUMS)
-        multiply(codes, s->weights[side], SUMS, whole && tile);
+        multiply(w, codes, s->weights[side], SUMS, whole && tile);
       else
-        multiply(codes, s->weights[side], tiles, whole && tile);
+        multiply(w, codes, s->weights[side], tiles, whole && tile);
       if (part == 0 && next == SUMS)
         unpack(s->weights[side ^ 1], w, tile + tiles, SUMS);
       else if (part == 0)
@@ -227,11 +231,18 @@ WITH_TILES static void configure(int32_t tokens) {
   _tile_loadconfig(&shape);
 }
 
-static void load_codes(scratch *s, const work *w, const int8_t *codes) {
+/* Say where codes are, which for many panels are copied: tokens are often a power of two apart, and share few lines of a
+ * cache there. */
+static void find_codes(scratch *s, work *w, const int8_t *codes, int32_t panels) {
+  const size_t columns = (size_t)w->m->columns;
+  w->codes = codes, w->next_tile = BLOCK, w->next_token = columns, w->next_part = TOKENS * columns;
+  if (panels <= FEW) return;
   for (int32_t token = 0; token < w->parts * w->tokens; ++token)
     for (int32_t tile = 0; tile < w->tiles; ++tile)
       memcpy(s->codes[token / TOKENS * w->tiles + tile][token % TOKENS],
-             codes + (size_t)token * (size_t)w->m->columns + (size_t)tile * BLOCK, LINE);
+             codes + (size_t)token * columns + (size_t)tile * BLOCK, LINE);
+  w->codes = s->codes[0][0], w->next_tile = TOKENS * LINE, w->next_token = LINE;
+  w->next_part = (size_t)w->tiles * w->next_tile;
 }
 
 static void all_panels(scratch *s, work *w, const uint8_t *weights, const uint16_t *weight_scales, float *result,
@@ -263,7 +274,7 @@ void chm_amxint8_product(const chm_amxint8_matrix *matrix, const int8_t *codes, 
     const int32_t left = count - done, tokens = least(left, TOKENS), parts = least(left / tokens, most);
     work w = {.m = matrix, .tiles = tiles, .parts = parts, .tokens = tokens};
     w.scales = scales + (size_t)done * (size_t)blocks;
-    load_codes(&s, &w, codes + (size_t)done * (size_t)matrix->columns);
+    find_codes(&s, &w, codes + (size_t)done * (size_t)matrix->columns, end - begin);
     all_panels(&s, &w, weights, weight_scales, result + (size_t)done * (size_t)matrix->rows, begin, end);
     now = parts * tokens;
   }

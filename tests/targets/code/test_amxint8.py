@@ -68,6 +68,8 @@ CASES = {
     "few columns": product(3, 3, 64, 64),
     "all parts and more": product(83, 17, 320, 128),
     "as many columns as may be": product(19, 8, 8192, 256),
+    "rows enough to copy codes": product(39, 803, 320, 128),
+    "the same with one scale a row and a token": product(19, 803, 192, 192, 192),
     "extremes": extremes(),
 }
 
