@@ -121,19 +121,24 @@ def words(count: int, bytes_: int = 0) -> list[str]:
     return found + [f"▁w{number}" for number in range(count - len(found))]
 
 
+def trit_codes(values: np.ndarray) -> np.ndarray:
+    """0, 1 and 2 for numbers below, at and above zero."""
+    return (values > 0).astype(np.uint8) + (values >= 0)
+
+
 def quantized_q2_0(values: np.ndarray) -> np.ndarray:
     """Ternary rows f32[rows, columns] in Q2_0: a float16 scale, then four weights a byte, lowest bits first."""
     runs = values.reshape(len(values), -1, Q2_0_GROUP)
     scales = np.abs(runs).max(axis=2).astype("<f2")
-    codes = (np.sign(runs).astype(np.int8) + 1).astype(np.uint8).reshape(*runs.shape[:2], -1, 4)
-    packed = (codes << np.array([0, 2, 4, 6], np.uint8)).sum(axis=3, dtype=np.uint8)
+    codes = trit_codes(runs).reshape(*runs.shape[:2], -1, 4)
+    packed = codes[..., 0] | codes[..., 1] << 2 | codes[..., 2] << 4 | codes[..., 3] << 6
     return np.concatenate([scales[..., None].view(np.uint8), packed], axis=2).reshape(len(values), -1)
 
 
 def quantized_i2_s(values: np.ndarray) -> np.ndarray:
     """Ternary rows f32[rows, columns] in I2_S without its scale: 32 bytes hold weights i, i + 32, i + 64 and i + 96."""
-    codes = (np.sign(values).astype(np.int8) + 1).astype(np.uint8).reshape(len(values), -1, 4, 32)
-    packed = (codes << np.array([6, 4, 2, 0], np.uint8)[:, None]).sum(axis=2, dtype=np.uint8)
+    codes = trit_codes(values).reshape(len(values), -1, 4, 32)
+    packed: np.ndarray = codes[..., 0, :] << 6 | codes[..., 1, :] << 4 | codes[..., 2, :] << 2 | codes[..., 3, :]
     return packed.reshape(len(values), -1)
 
 

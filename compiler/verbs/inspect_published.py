@@ -41,25 +41,36 @@ class PublishedDescription:
 
     def _lines(self) -> Iterator[str]:
         source = self.source
-        gguf = isinstance(source, GgufFile)
-        name = source.architecture if isinstance(source, GgufFile) else source.model_type
-        kind = f"GGUF file of version {source.version}" if isinstance(source, GgufFile) else "Hugging Face folder"
-        yield f"{source.path.resolve().name}: {name}, a {kind}"
-        if self.shape is not None:
-            yield from _of_shape(self.shape)
+        yield from self._head()
         yield f"tokenizer: {_tokenizer(source)}"
-        if not gguf and self.shape is not None:
+        if not isinstance(source, GgufFile) and self.shape is not None:
             yield f"quantisation: {_quantisation(source)}"
         yield ""
         yield from columns(_types(source), ("type", "tensors", "bytes"))
         yield ""
         if self.refusal is not None:
             yield f"not supported: {self.refusal.code} {self.refusal.message}"
-        yield from (f"becomes {line}" for line in self.becomes)
-        yield from self.remarks
+        yield from self._becomes()
         yield ""
         rows = [(t.name, f"{t.type_name}{list(t.shape)}", f"{t.size:,}") for t in source.tensors.values()]
         yield from columns(rows, ("tensor", "type", "bytes"))
+
+    def summary(self) -> Iterator[str]:
+        """Lines of what it is, and of what becomes of it."""
+        yield from self._head()
+        yield from self._becomes()
+
+    def _head(self) -> Iterator[str]:
+        source = self.source
+        name = source.architecture if isinstance(source, GgufFile) else source.model_type
+        kind = f"GGUF file of version {source.version}" if isinstance(source, GgufFile) else "Hugging Face folder"
+        yield f"{source.path.resolve().name}: {name}, a {kind}"
+        if self.shape is not None:
+            yield from _of_shape(self.shape)
+
+    def _becomes(self) -> Iterator[str]:
+        yield from (f"becomes {line}" for line in self.becomes)
+        yield from self.remarks
 
 
 def inspect_published(path: str | Path) -> PublishedDescription:

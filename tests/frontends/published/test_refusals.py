@@ -245,3 +245,15 @@ def test_what_is_taken_for_a_model(saved: Path, tmp_path: Path) -> None:
     assert not is_published(tmp_path / "config.chimera")
     assert not is_published(tmp_path)
     assert not is_published(tmp_path / "none")
+
+
+@pytest.mark.parametrize("part", [0.001, 0.5, 0.999])
+def test_files_that_are_cut_short_leave_nothing(part: float, saved: Path, tmp_path: Path) -> None:
+    path = write_gguf(CASES["llama"].make(), tmp_path / "model.gguf", "llama")
+    folder = tmp_path / "folder"
+    shutil.copytree(saved, folder)
+    for file in (path, folder / "model.safetensors"):
+        with file.open("r+b") as opened:
+            opened.truncate(int(file.stat().st_size * part))
+    assert refused(path).code in ("CHM231", "CHM232")
+    assert refused(folder).code in ("CHM232", "CHM240")
