@@ -185,9 +185,7 @@ def tokenizer(count: int) -> dict[str, Any]:
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [
-            {"id": count - len(SPECIALS) + i, "content": name} | plain for i, name in enumerate(SPECIALS)
-        ],
+        "added_tokens": [{"id": count - len(SPECIALS) + i, "content": name} | plain for i, name in enumerate(SPECIALS)],
         "normalizer": None,
         "pre_tokenizer": level,
         "post_processor": None,

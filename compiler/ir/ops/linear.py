@@ -56,7 +56,7 @@ def quantised_product(
         f32[..., N].
     """
     # a piece of rows at a time: as floats a whole matrix would leave the cache, and a large one fill the memory
-    step = max(1, _PIECE // max(1, weights.shape[1]) // _TOGETHER * _TOGETHER)
+    step = max(1, _PIECE // max(1, weights.shape[1]) // _TOGETHER) * _TOGETHER
     pieces = [
         _product_rows(codes, scales, weights[i : i + step], weight_scales[i : i + step], group // block, block)
         for i in range(0, weights.shape[0], step)
@@ -64,7 +64,7 @@ def quantised_product(
     return np.concatenate(pieces, axis=-1)
 
 
-_PIECE = 1 << 20  #: weights of a piece
+_PIECE = 1 << 18  #: weights of a piece: 1 MB as float32, which stay near the processor
 _TOGETHER = 64  #: a piece has a multiple of so many rows, hence whole panels of a packed matrix
 
 
@@ -73,7 +73,7 @@ def _product_rows(
 ) -> np.ndarray:
     # Whatever the order of its additions, fused or not, a sum of a block's integer products is exact as long as the sum
     # of their magnitudes is a whole number that the float type has: numpy may use its fastest product.
-    exact = F32 if 128 * 128 * block <= 1 << 24 else np.float64
+    exact = F32 if 128 * _largest(weights, block) * block <= 1 << 24 else np.float64
     lead, count = codes.shape[:-1], weights.shape[0]
     q = pad_last(codes, block).reshape(math.prod(lead), -1, block).astype(exact)
     w = pad_last(weights, block).astype(exact).reshape(count, -1, block)
@@ -87,6 +87,13 @@ def _product_rows(
             partial = partial + scales[..., b, None] * sums[b]
         y = y + s[:, g] * partial
     return y
+
+
+def _largest(weights: np.ndarray, block: int) -> int:
+    """What no magnitude exceeds; looked for where blocks are so long that it matters, as trits are smaller than int8."""
+    if 128 * 128 * block <= 1 << 24 or not weights.size:
+        return 128
+    return max(int(weights.max()), -int(weights.min()))
 
 
 def to_bfloat16(x: np.ndarray) -> np.ndarray:

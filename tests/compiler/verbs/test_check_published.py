@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from published_models import CASES, change_config, save
 from public_tokenizers import library_of
+from published_models import CASES, change_config, save
 
 from chimerac.compiler.build.build import build
 from chimerac.compiler.cli.main import main
