@@ -158,7 +158,7 @@ def matrix(name: str, rows: int, columns: int, format_name: str) -> np.ndarray:
     return np.resize(tile, (rows, tile.shape[1]))
 
 
-class _Writer(gguf.GGUFWriter):
+class Writer(gguf.GGUFWriter):
     """One that takes matrices of types that the package does not know."""
 
     def add_matrix(self, name: str, rows: int, columns: int, format_name: str) -> None:
@@ -204,7 +204,7 @@ def vectors(shape: Shape) -> dict[str, np.ndarray]:
 
 def write(shape: Shape, format_name: str, path: Path) -> None:
     of_fork = format_name == "i2_s"
-    writer = _Writer(str(path), "bitnet-b1.58" if of_fork else shape.architecture)
+    writer = Writer(str(path), "bitnet-b1.58" if of_fork else shape.architecture)
     writer.add_name("random weights")
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(shape.hidden)

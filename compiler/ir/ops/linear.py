@@ -90,7 +90,7 @@ def _product_rows(
 
 
 def _largest(weights: np.ndarray, block: int) -> int:
-    """What no magnitude exceeds; looked for where blocks are so long that it matters, as trits are smaller than int8."""
+    """What no magnitude exceeds; looked for where blocks are so long that it matters: trits are less than int8."""
     if 128 * 128 * block <= 1 << 24 or not weights.size:
         return 128
     return max(int(weights.max()), -int(weights.min()))
