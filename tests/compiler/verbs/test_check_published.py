@@ -56,7 +56,7 @@ def test_a_folder_without_a_tokenizer(folder: Path) -> None:
 def test_arguments_of_configs(folder: Path) -> None:
     for arguments, said in ({"scale": "nano"}, "takes no scale"), ({"overrides": ("a=1",)}, "takes no --set"):
         with pytest.raises(UserError, match=said) as caught:
-            check(folder, **arguments)  # type: ignore[arg-type]
+            check(folder, **arguments)
         assert caught.value.code == "CHM219"
     result = CliRunner().invoke(main, ["check", "--json", str(folder)])
     assert result.exit_code == 2
