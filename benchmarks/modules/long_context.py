@@ -1,12 +1,12 @@
 """Decode after a long text, by the speed at its beginning: bundles of one Llama-like model with each form of caches.
 
-    python benchmarks/modules/long_context.py [smollm2 bonsai] [--layers N] [--vocabulary N] [--after N] [--threads N]
-        [--processor-time] [--out FILE]
+    python benchmarks/modules/long_context.py [smollm2 bonsai bitnet] [--layers N] [--vocabulary N] [--after N]
+        [--threads N] [--processor-time] [--out FILE]
 
-The models have the sizes of SmolLM2-135M and of Ternary-Bonsai-1.7B, random weights (int8, and ternary), and fewer
-layers and tokens of a vocabulary where these are asked for. All bundles take turns, at the beginning and after the
-text, to which a snapshot goes back; ratios are medians of the ratios of rounds. ``--processor-time`` counts what the
-one thread has used of the processor, which is what a busy machine changes least.
+The models have the sizes of SmolLM2-135M, Ternary-Bonsai-1.7B and BitNet-b1.58-2B-4T, random weights (int8, ternary,
+ternary), and fewer layers and tokens of a vocabulary where these are asked for. All bundles take turns, at the
+beginning and after the text, to which a snapshot goes back; ratios are medians of the ratios of rounds.
+``--processor-time`` counts what the one thread has used of the processor, which is what a busy machine changes least.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class Shape:
 SHAPES: Mapping[str, Shape] = {
     "smollm2": Shape(30, 576, 9, 3, 64, 1536, 49_152, "int8"),
     "bonsai": Shape(28, 2048, 16, 8, 128, 6144, 151_936, "ternary"),
+    "bitnet": Shape(30, 2560, 20, 5, 128, 6912, 128_256, "ternary"),
 }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 NAMES = {
     "smollm2": "sizes of SmolLM2-135M",
     "bonsai": "sizes of Ternary-Bonsai-1.7B",
+    "bitnet": "sizes of BitNet-b1.58-2B-4T",
     "lstm": "LSTM, 2 layers of 512",
     "gpt": "GPT of 100 M weights",
 }

@@ -5,7 +5,8 @@
 
 The bundle is built of the file (``chimerac build FILE.gguf --target x86_64-avx2``) and runs with the best kernel set of
 this machine and with the plain one. Decoding and prefill are those of model.py. ``--processor-time`` counts what the
-thread has used of the processor. llama_file.py writes files in the shape of models that people have.
+thread has used of the processor. llama_file.py and hybrid_file.py write files in the shape of models that people have;
+of a hybrid the bundle may be of the file in a rotated basis, and llama.cpp, which does not know that, reads the other.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--gguf", required=True, metavar="FORMAT=FILE")
     parser.add_argument("--name", required=True, help="what the page calls it")
     parser.add_argument("--llama", required=True, metavar="NAME=ENVIRONMENT")
+    parser.add_argument("--weights", type=int, help="that a token is multiplied with, where a table is no head as well")
     parser.add_argument("--what", nargs="+", choices=tuple(TOKENS), default=list(TOKENS))
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=5)
@@ -58,6 +60,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         command = [Path(environment, "bin/python"), HERE / "model_llama.py", f"{format_name}={Path(file).resolve()}"]
         peer = stack.enter_context(Worker(command, clock))
         theirs = peer.info["cases"][format_name]
+        theirs["weights"] = given.weights or theirs["weights"]
         systems, cases = {}, {}
         for worker in ours:
             ((case, facts),) = worker.info["cases"].items()
