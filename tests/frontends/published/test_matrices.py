@@ -86,13 +86,17 @@ def test_floats_that_are_ternary_keep_their_numbers(name: str, tmp_path: Path) -
     assert ("as it is" in found.told) == (form.kind == "ternary")
 
 
-def bit_model(folder: Path, case: Case, **quantization: Any) -> nn.Module:
+def bit_model(folder: Path, case: Case, pack: bool = False, **quantization: Any) -> nn.Module:
     """A folder of a model whose projections are BitNet's, and the same model of transformers, which has its weights.
 
     The packed trits and scales are drawn here; what they mean is said by the layers of transformers.
     """
     model = save_and_replace(case, folder, quantization)
     tensors = {name: t.contiguous() for name, t in model.state_dict().items() if "lm_head" not in name}
+    if pack:
+        names = [f"{name}.weight" for name, m in model.named_modules() if isinstance(m, bitnet.AutoBitLinear)]
+        assert names
+        tensors |= {name: bitnet.pack_weights(tensors[name].clone()) for name in names}
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     return model
 
@@ -123,6 +127,7 @@ RULES: dict[str, tuple[Case, dict[str, Any]]] = {
     "divided": (CASES["bitnet"], {"linear_class": "bitlinear"}),
     "divided, with norms": (LLAMA, {"linear_class": "bitlinear", "use_rms_norm": True, "rms_norm_eps": 1e-5}),
     "multiplied": (CASES["bitnet"], {"linear_class": "autobitlinear", "quantization_mode": "offline"}),
+    "multiplied, packed": (CASES["bitnet"], {"linear_class": "autobitlinear", "pack": True}),  # as BitNet-b1.58-2B-4T
     "online": (CASES["bitnet"], {"linear_class": "autobitlinear", "quantization_mode": "online"}),
 }
 
