@@ -66,16 +66,16 @@ CHM_API size_t chm_session_bytes(void);
 /* Use the kernels of this name, or with NULL the best that this processor runs; opening a bundle does the latter, or
  * takes those that the environment variable CHIMERA_CPU names. No session may be in a call.
  * CHM_ERROR_ARGUMENT: there are none of that name, or the processor cannot run them. */
-CHM_API int32_t chm_cpu_select(const char *name);
+CHM_POSIX_API int32_t chm_cpu_select(const char *name);
 /* Name of the kernels in use. */
-CHM_API const char *chm_cpu_selected(void);
+CHM_POSIX_API const char *chm_cpu_selected(void);
 /* Names of all kernels by index, from plain to best; NULL from the first index on that has none. */
-CHM_API const char *chm_cpu_kernels(int32_t index);
+CHM_POSIX_API const char *chm_cpu_kernels(int32_t index);
 
 /* ---- Errors. ---- */
 
 /* The meaning of a status; never NULL. */
-CHM_API const char *chm_status_text(int32_t status);
+CHM_POSIX_API const char *chm_status_text(int32_t status);
 /* What went wrong in the last failed call of this thread; never NULL. */
 CHM_API const char *chm_last_error(void);
 
@@ -278,7 +278,7 @@ CHM_POSIX_API int32_t chm_bank_open_file(chm_bundle *bundle, const char *path, u
 /* CHM_ERROR_STATE, and nothing done, while sessions guess from it. */
 CHM_API int32_t chm_bank_close(chm_bank *bank);
 /* Its spans. */
-CHM_API int32_t chm_bank_count(const chm_bank *bank);
+CHM_POSIX_API int32_t chm_bank_count(const chm_bank *bank);
 /* The certificate of a span, docs/sfpack.md, made of its record and its tokens. count: CHM_CERTIFICATE_BYTES. CHM_ERROR_SPANS: the
  * record keeps the digest of another one, or is out of range. */
 #define CHM_CERTIFICATE_BYTES 1119
@@ -386,7 +386,7 @@ CHM_API int32_t chm_grammar_open(chm_pack *pack, const char *name, const chm_all
 /* As of chm_session_close. */
 CHM_API int32_t chm_grammar_close(chm_grammar *grammar);
 /* Most optional whitespace in a row, 0..255; -1: the grammar's own. */
-CHM_API int32_t chm_grammar_set_whitespace(chm_grammar *grammar, int32_t most);
+CHM_POSIX_API int32_t chm_grammar_set_whitespace(chm_grammar *grammar, int32_t most);
 
 /* Say what may stand in a grammar's slots (docs/grammar.md): kind 0, the request, whose words may be copied; kinds 1 to 3,
  * the lists of names, areas and floors, one a line, each perhaps with other names of it after tabs; where the request says
@@ -400,24 +400,24 @@ CHM_API int32_t chm_grammar_slots(const chm_grammar *grammar);
 /* The following work with the grammar's own place in a text; a session keeps a place of its own. */
 
 /* Back to the start of a text. */
-CHM_API int32_t chm_grammar_start(chm_grammar *grammar);
+CHM_POSIX_API int32_t chm_grammar_start(chm_grammar *grammar);
 /* Go on by a token. CHM_FINISHED: it was an end token. CHM_ERROR_GRAMMAR_TOKEN, and nothing done: it is not allowed. */
-CHM_API int32_t chm_grammar_accept(chm_grammar *grammar, int32_t token);
+CHM_POSIX_API int32_t chm_grammar_accept(chm_grammar *grammar, int32_t token);
 /* Number of words of a mask: one bit for each token of the tokenizer. */
-CHM_API size_t chm_grammar_mask_words(const chm_grammar *grammar);
+CHM_POSIX_API size_t chm_grammar_mask_words(const chm_grammar *grammar);
 /* Set the bits of the tokens that chm_grammar_accept would take: token t is bit t % 32 of word t / 32. left: tokens that
  * may still be made, end token not counted; then only those that allow an end in time. Negative: no limit. */
-CHM_API int32_t chm_grammar_mask(chm_grammar *grammar, int32_t left, uint32_t *mask, size_t words);
+CHM_POSIX_API int32_t chm_grammar_mask(chm_grammar *grammar, int32_t left, uint32_t *mask, size_t words);
 /* 1 if the text may end here, else 0. */
-CHM_API int32_t chm_grammar_complete(const chm_grammar *grammar);
+CHM_POSIX_API int32_t chm_grammar_complete(const chm_grammar *grammar);
 /* No more tokens than this are needed to the end. */
 CHM_API int32_t chm_grammar_closing(const chm_grammar *grammar);
 /* The bytes that must come next, at most capacity and 256: a hint, to be tokenised together with what is around. */
-CHM_API int32_t chm_grammar_forced(chm_grammar *grammar, uint8_t *text, size_t capacity, size_t *bytes);
+CHM_POSIX_API int32_t chm_grammar_forced(chm_grammar *grammar, uint8_t *text, size_t capacity, size_t *bytes);
 /* Copy the place, and go back to a copy; the cost does not depend on the text. */
-CHM_API size_t chm_grammar_state_bytes(void);
-CHM_API int32_t chm_grammar_save(const chm_grammar *grammar, void *state, size_t bytes);
-CHM_API int32_t chm_grammar_restore(chm_grammar *grammar, const void *state, size_t bytes);
+CHM_POSIX_API size_t chm_grammar_state_bytes(void);
+CHM_POSIX_API int32_t chm_grammar_save(const chm_grammar *grammar, void *state, size_t bytes);
+CHM_POSIX_API int32_t chm_grammar_restore(chm_grammar *grammar, const void *state, size_t bytes);
 
 /* Make every generation that begins from now on follow a grammar of the same bundle, from its start; NULL: none. The
  * grammar stays open as long, and may serve one session at a time. Tokens that are not allowed are never chosen, the
@@ -425,7 +425,7 @@ CHM_API int32_t chm_grammar_restore(chm_grammar *grammar, const void *state, siz
  * chm_session_begin_generation fails where max_tokens is less than chm_grammar_closing at the start. */
 CHM_API int32_t chm_session_set_grammar(chm_session *session, chm_grammar *grammar);
 /* 1 if the text of the generation may end here, or has no grammar; else 0. */
-CHM_API int32_t chm_session_complete(const chm_session *session);
+CHM_POSIX_API int32_t chm_session_complete(const chm_session *session);
 
 /* Read the names of a home, JSON as docs/grammar.md has it, "Copying": {"entities": [{"name", "aliases", "domain", "area"}],
  * "areas": [{"name", "aliases"}], "floors": [{"name", "aliases"}]}. At most 1 MiB; nothing is kept of it. CHM_ERROR_ARGUMENT for anything else, with the

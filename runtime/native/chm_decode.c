@@ -2,6 +2,8 @@
 #include "chm_math.h"
 #include "chm_spans.h"
 
+CHM_COLD_BEGIN
+
 _Static_assert(CHM_MAX_TEXT_BYTES >= 3 * (255 + 4), "the text of a token of 255 bytes, all replaced");
 
 /* ---- grammars ---- */
@@ -335,3 +337,5 @@ int32_t chm_session_generate(chm_session *session, int32_t *token) {
   if (grammar) chm_give(&grammar->busy);
   return chm_session_leave(session, status);
 }
+
+CHM_COLD_END

@@ -2,6 +2,8 @@
  * equals. Parts are bytes to begin with, or characters that are tokens. Or the longest token at each place of a piece. */
 #include "chm_internal.h"
 
+CHM_COLD_BEGIN
+
 #define CHM_SHORT 48 /* pieces up to this size merge without a heap */
 
 typedef struct chm_encoder {
@@ -361,3 +363,5 @@ int32_t chm_tokenizer_encode_part(chm_bundle *bundle, const uint8_t *text, size_
   chm_release(&bundle->allocator, encoder.heap, encoder.room * (2 * sizeof(uint64_t) + 2));
   return status;
 }
+
+CHM_COLD_END

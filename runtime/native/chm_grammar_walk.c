@@ -14,6 +14,8 @@ static inline uint32_t extra_of(const chm_automaton *a, uint32_t state, uint32_t
   return loop[0] > count ? (uint32_t)loop[2] * (loop[0] - count) : 0;
 }
 
+CHM_COLD_BEGIN
+
 const chm_words *chm_words_of_state(const chm_grammar *grammar, uint32_t state, uint32_t *entry) {
   if (state < grammar->automaton.n_states) return NULL;
   for (uint32_t kind = 0; kind < CHM_SLOTS; ++kind) {
@@ -32,6 +34,8 @@ static uint32_t rest_of(const chm_grammar *grammar, uint32_t state, uint32_t cou
   if (words) return chm_words_closing(words, entry, count);
   return close_of(&grammar->automaton, state) + extra_of(&grammar->automaton, state, count);
 }
+
+CHM_COLD_END
 
 /* The same for a count that may be any, if it comes from before the walk. */
 static inline uint32_t extra_bound(const chm_automaton *a, uint32_t state, uint32_t count, uint32_t origin) {
@@ -293,6 +297,8 @@ void chm_walk_trie(chm_grammar *grammar, const uint32_t *nodes, uint32_t count, 
   }
 }
 
+CHM_COLD_BEGIN
+
 void chm_walk_store(chm_grammar *grammar, const chm_cursor *at, chm_configuration *to) {
   memset(to, 0, sizeof *to);
   to->state = at->state;
@@ -379,3 +385,5 @@ bool chm_configuration_accept(chm_grammar *grammar, chm_configuration *it, int32
   if (at) chm_walk_store(grammar, at, it);
   return at != NULL;
 }
+
+CHM_COLD_END

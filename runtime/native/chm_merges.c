@@ -1,6 +1,8 @@
 /* Which two parts of a piece may merge, and which of several first: by a list of merges, or by the tokens themselves. */
 #include "chm_internal.h"
 
+CHM_COLD_BEGIN
+
 static int32_t invalid(const char *why) { return chm_fail(CHM_ERROR_TOKENIZER, "tokenizer: %s", why); }
 
 static uint32_t number_at(const uint8_t *numbers, uint64_t k) {
@@ -89,3 +91,5 @@ int32_t chm_merges_rank(const chm_tokenizer *tokenizer, const uint8_t *data, uin
 int32_t chm_merges_token(const chm_tokenizer *tokenizer, int32_t rank) {
   return tokenizer->has_merges ? (int32_t)number_at(tokenizer->merges, (uint64_t)rank) : rank;
 }
+
+CHM_COLD_END

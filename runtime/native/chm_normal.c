@@ -2,6 +2,8 @@
 #include "chm_internal.h"
 #include "chm_normal_tables.h"
 
+CHM_COLD_BEGIN
+
 #define COUNT(table) (sizeof(table) / sizeof *(table))
 #define RUNS COUNT(chm_starts)
 #define NONE COUNT(chm_firsts)
@@ -190,3 +192,5 @@ int32_t chm_normalize(const uint8_t *text, size_t bytes, const chm_allocator *al
   chm_release(allocator, room, allocated);
   return CHM_OK;
 }
+
+CHM_COLD_END

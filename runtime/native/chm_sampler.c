@@ -246,6 +246,8 @@ static uint32_t filter(const chm_sampling *sampling, int32_t vocab, const float 
   return 0;
 }
 
+CHM_COLD_BEGIN
+
 int32_t chm_sample(const chm_sampling *sampling, const float *logits, int32_t vocab, const uint8_t *excluded,
                    const int32_t *history, uint32_t n_history, int32_t position, float *scores, float *mass,
                    uint32_t *order) {
@@ -273,3 +275,5 @@ int32_t chm_sample(const chm_sampling *sampling, const float *logits, int32_t vo
   }
   return (int32_t)best;
 }
+
+CHM_COLD_END

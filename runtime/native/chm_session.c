@@ -1,6 +1,8 @@
 /* A session: one sequence of tokens and its recurrent state; its life, one call at a time, and its settings. */
 #include "chm_spans.h"
 
+CHM_COLD_BEGIN
+
 /* ---- one call at a time ---- */
 
 /* Calls with sessions of the bundle count themselves; below zero the number of its threads is being changed. */
@@ -387,3 +389,5 @@ int32_t chm_session_logits_hash(chm_session *session, uint64_t *found) {
   if (!session || !found) return chm_fail(CHM_ERROR_ARGUMENT, "chm_session_logits_hash: a pointer is NULL");
   return hash(session, session->logits, (uint64_t)chm_model.vocab * 4, found);
 }
+
+CHM_COLD_END

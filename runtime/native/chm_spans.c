@@ -1,6 +1,8 @@
 /* Trees of guessed tokens: verifying, moving along and committing. */
 #include "chm_spans.h"
 
+CHM_COLD_BEGIN
+
 /* ---- memory ---- */
 
 bool chm_spans_lay_out(uint64_t *spans, uint64_t *kept, uint64_t *logits, uint64_t *end) {
@@ -289,3 +291,5 @@ int32_t chm_session_costs(chm_session *session, float *costs, size_t count) {
   for (size_t i = 0; i < count && !status; ++i) costs[i] = chm_gain_pass(&session->spans->gain, (int32_t)i + 1);
   return chm_session_leave(session, status);
 }
+
+CHM_COLD_END

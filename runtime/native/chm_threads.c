@@ -2,6 +2,8 @@
 #include "chm_internal.h"
 #include "chm_threads.h"
 
+CHM_COLD_BEGIN
+
 /* Multiply-adds of a chunk: a microsecond or two of one thread. Handing over costs a fifth of that. */
 #define LEAST_WORK 131072
 /* Multiply-adds for which workers that fell asleep in a call are woken. */
@@ -250,3 +252,5 @@ int32_t chm_bundle_set_threads(chm_bundle *bundle, int32_t threads) {
 int32_t chm_bundle_threads(const chm_bundle *bundle) {
   return bundle ? bundle->pool.threads : 0;
 }
+
+CHM_COLD_END

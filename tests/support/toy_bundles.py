@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pytest
@@ -113,11 +114,16 @@ def toy_library(compile_native: Callable[..., Path], native_target: str, once: O
     return once("native", lambda folder: compile_native(folder / name, sources, *flags)) / name
 
 
+#: Functions that no loader calls, so that modules of bundles have them not: the toy's masks are compared with native ones.
+GRAMMAR_STEPS: Final = ("chm_grammar_start", "chm_grammar_accept", "chm_grammar_mask_words", "chm_grammar_mask")
+
+
 def link_wasm(output: Path, vocab: int = VOCAB, *more: str) -> Path:
     sources = [bf.NATIVE_DIRECTORY / name for name in bf.WASM_SOURCES]
     compiler = (sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-freestanding")
     warnings = ("-Wall", "-Wextra", "-Werror")
-    flags = (*warnings, *bf.WASM_C_FLAGS, *bf.wasm_link_flags(), *toy_defines("wasm32-test", vocab), *more)
+    steps = (f"-Wl,--export={name}" for name in GRAMMAR_STEPS)
+    flags = (*warnings, *bf.WASM_C_FLAGS, *bf.wasm_link_flags(), *steps, *toy_defines("wasm32-test", vocab), *more)
     return compile_c(output, [TOY_C, *sources], *flags, compiler=compiler)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy_bundles import VOCAB, link_wasm, toy_tokenizer
+from toy_bundles import GRAMMAR_STEPS, VOCAB, link_wasm, toy_tokenizer
 from wasm_module import Module
 
 from chimerac.runtime import BundleError, load
@@ -55,7 +55,11 @@ def in_session(session: Any, prompt: str, options: dict[str, Any]) -> tuple[list
 def test_the_module_imports_nothing_and_exports_the_interface(toy_wasm: Path) -> None:
     module = Module(toy_wasm).module
     assert not module.imports
-    assert {export.name for export in module.exports} == {"memory", *bf.exported_functions(wasm=True)}
+    assert {export.name for export in module.exports} == {
+        "memory",
+        *bf.exported_functions(wasm=True),
+        *GRAMMAR_STEPS,
+    }
 
 
 def test_the_module_is_small(toy_wasm: Path) -> None:
