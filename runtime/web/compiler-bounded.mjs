@@ -1,10 +1,12 @@
 // Strings that are held to several things at once: regular expressions, and how many characters they have. The automata of the
 // expressions, over characters, run side by side with a count, and what they take together is written as rules that go on in each other.
-import { EMPTY, NOTHING, choice, intersection, refuse, ruleOf, sequence, setOf } from "./compiler-characters.mjs";
+import { EMPTY, NOTHING, choice, counted, intersection, refuse, ruleOf, sequence, setOf } from "./compiler-characters.mjs";
+import { QUOTE, encode } from "./compiler-json.mjs";
 
 const MOST_NODES = 20_000;
 const MOST_PLACES = 6000; // sets of nodes
-const MOST_COPIES = 32; // of places with a count: as many as Python writes out
+const FEW_COPIES = 32; // of places with a count: as many as Python writes out
+const MOST_COPIES = 20_000; // of those without a minimum, whose shortest ends are the same where Python counts
 
 /** The automaton of a tree (compiler-regex.mjs): nodes with moves [set of characters, target], and those that need none. */
 class Automaton {
@@ -128,18 +130,29 @@ function measured({ moves, ends }) {
   return { need, most };
 }
 
+/** The set of characters of which all texts are made, and 1 where the empty one is none; null where more counts than how many there are. */
+function charactersOf({ moves, ends }) {
+  const last = moves.length - 1;
+  const [[set, target] = []] = moves[last];
+  const alike = moves.every((row) => row.length === 1 && row[0][1] === target && String(row[0][0]) === String(set));
+  return last <= 1 && alike && target === last && ends[last] ? { set, least: ends[0] ? 0 : 1 } : null;
+}
+
 /**
- * The expression of texts of `minimum` to `maximum` characters that all trees match as a whole; `encode` spells one character of a set.
- * Places are told apart by how many characters came before: where that would be many, Python's compiler counts.
+ * The JSON strings of `minimum` to `maximum` characters that all trees match as a whole. Places are told apart by how many characters came
+ * before; a frame counts where characters of one set are all there is.
  */
-export function boundedExpression(trees, minimum, maximum, encode) {
+export function boundedString(trees, minimum, maximum) {
   const automaton = joined(trees);
   const { need, most } = measured(automaton);
   if (need[0] === Infinity || need[0] > maximum || most[0] < minimum) return NOTHING;
   const least = minimum > need[0] ? minimum : 0;
   const largest = maximum < most[0] ? maximum : Infinity;
   const top = largest === Infinity ? least : largest;
-  if (top && (top + 1) * automaton.moves.length > MOST_COPIES) refuse("a string with an expression and so large bounds");
+  const copies = top ? (top + 1) * automaton.moves.length : 0;
+  const plain = copies > FEW_COPIES ? charactersOf(automaton) : null;
+  if (plain) return counted(QUOTE, encode(plain.set), EMPTY, QUOTE, Math.max(minimum, plain.least), maximum);
+  if (copies > (least ? FEW_COPIES : MOST_COPIES)) refuse("a string with an expression and so large bounds");
   const rules = new Map();
   const pending = [];
   const ruleAt = (place, count) => {
@@ -156,5 +169,5 @@ export function boundedExpression(trees, minimum, maximum, encode) {
     const goesOn = row.map(([set, target]) => sequence(encode(set), ruleAt(target, Math.min(top, count + 1))));
     rule.expression = choice([...goesOn, ...(automaton.ends[place] && count >= least ? [EMPTY] : [])]);
   }
-  return first;
+  return sequence(QUOTE, first, QUOTE);
 }

@@ -1,6 +1,6 @@
 // JSON Schemas as expressions over bytes: the keywords that most schemas need, of which docs/grammar.md has the list. Others are refused. As
 // Python's frontends/grammar/schema*.py.
-import { boundedExpression } from "./compiler-bounded.mjs";
+import { boundedString } from "./compiler-bounded.mjs";
 import { EMPTY, NOTHING, choice, counted, literal, optional, refuse, repeat, ruleOf, sequence, star } from "./compiler-characters.mjs";
 import { FORMATS } from "./compiler-formats.mjs";
 import {
@@ -53,7 +53,8 @@ function typeOf(value) {
 
 class Schemas {
   #root;
-  #references = new Map(); // $ref → { rule, open }
+  #references = new Map(); // $ref → { rule, open, within: references that it leads back to }
+  #open = []; // references and parts { called } around what is looked at, outermost first
   #alternatives = 0;
 
   constructor(root) {
@@ -107,19 +108,39 @@ class Schemas {
     return found;
   }
 
-  /** The rule of what a reference names: one with a frame of its own where it is in itself. */
+  /** The rule of what a reference names. */
   #reference(reference, place) {
     let known = this.#references.get(reference);
     if (!known) {
-      known = { rule: ruleOf(), open: true };
+      known = { rule: ruleOf(), open: true, within: new Set() };
       this.#references.set(reference, known);
+      this.#open.push(known);
       known.rule.expression = this.value(this.#target(reference, place), reference.slice(1));
+      this.#open.pop();
       known.open = false;
-      if (known.rule.called && known.rule.expression === NOTHING) this.no(place, "a reference to what no value can be");
-    } else if (known.open) {
-      known.rule.called = true;
+    } else {
+      for (const one of known.open ? [known] : known.within) if (one.open) this.#again(one, place);
     }
     return known.rule.expression === NOTHING ? NOTHING : known.rule;
+  }
+
+  /** Here is a reference that is being looked at: an object or array between gets a frame of its own, as it ends with a byte of its own. */
+  #again(known, place) {
+    const between = this.#open.slice(this.#open.indexOf(known) + 1);
+    const parts = between.filter(({ rule }) => !rule);
+    if (!parts.length) this.no(place, "a reference that leads to itself");
+    const part = parts.length === between.length ? parts[0] : parts.pop(); // the whole of what is in itself, where no other reference needs the last one
+    part.called = true;
+    for (const { within } of between.slice(between.indexOf(part) + 1)) within?.add(known);
+  }
+
+  /** What `make` gives, the texts of an object or an array, in a frame where it is in itself. */
+  #framed(make) {
+    const part = { called: false };
+    this.#open.push(part);
+    const found = make();
+    this.#open.pop();
+    return part.called && found !== NOTHING && found.kind !== "counted" ? ruleOf(found, true) : found;
   }
 
   /** Whether alternatives cannot hold together: their types differ, or a required property's const. */
@@ -148,8 +169,8 @@ class Schemas {
     if (Object.hasOwn(schema, "enum") || Object.hasOwn(schema, "const")) return this.#fixed(schema, place);
     const types = typesOf(schema);
     const options = [];
-    if (types.has("object")) options.push(this.#object(schema, place));
-    if (types.has("array")) options.push(this.#array(schema, place));
+    if (types.has("object")) options.push(this.#framed(() => this.#object(schema, place)));
+    if (types.has("array")) options.push(this.#framed(() => this.#array(schema, place)));
     if (types.has("string")) options.push(this.#string(schema, place));
     if (types.has("integer")) options.push(this.#number(schema, !types.has("number"), place));
     if (types.has("boolean")) options.push(BOOLEAN);
@@ -182,10 +203,10 @@ class Schemas {
     if (!restricting.length) return bounded ? countedString(minimum, maximum) : ANY_STRING;
     if (Object.hasOwn(schema, "format") && !Object.hasOwn(FORMATS, schema.format)) this.no(`${place}/format`, `the format ${JSON.stringify(schema.format.slice(0, 40))}`);
     const trees = restricting.map((key) => regexTree(key === "pattern" ? schema.pattern : FORMATS[schema.format], "ecma", key === "pattern"));
-    const text = bounded || trees.length > 1 ? boundedExpression(trees, minimum, maximum, encode) : expressionOf(trees[0], encode);
+    if (bounded || trees.length > 1) return boundedString(trees, minimum, maximum);
+    const text = expressionOf(trees[0], encode);
     return text === NOTHING ? NOTHING : sequence(QUOTE, text, QUOTE);
   }
-
   #number(schema, integer, place) {
     const { minimum = null, maximum = null, exclusiveMinimum: above = null, exclusiveMaximum: below = null } = schema;
     const { multipleOf = null } = schema;
