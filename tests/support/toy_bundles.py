@@ -114,7 +114,7 @@ def toy_library(compile_native: Callable[..., Path], native_target: str, once: O
     return once("native", lambda folder: compile_native(folder / name, sources, *flags)) / name
 
 
-#: Functions that no loader calls, so that modules of bundles have them not: the toy's masks are compared with native ones.
+#: Functions that no loader calls, so that modules of bundles lack them: the toy's masks are compared with native ones.
 GRAMMAR_STEPS: Final = ("chm_grammar_start", "chm_grammar_accept", "chm_grammar_mask_words", "chm_grammar_mask")
 
 
