@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-
-from hassil.numbers import get_rbnf_engine
 
 from chimerac.frontends.training.recipes.home import words as w
 from chimerac.frontends.training.recipes.home.surface import json_text
@@ -25,6 +22,7 @@ from chimerac.frontends.training.recipes.home.templates import (
     parse_template,
     slots_of,
 )
+from chimerac.frontends.training.recipes.household.clarity import says_more, touch
 from chimerac.frontends.training.recipes.household.dwellings import (
     Dwelling,
     NameSource,
@@ -34,6 +32,7 @@ from chimerac.frontends.training.recipes.household.dwellings import (
     of_domain,
 )
 from chimerac.frontends.training.recipes.household.items import ITEMS
+from chimerac.frontends.training.recipes.household.spoken import number_words
 
 #: What is answered where a request is no command, names nothing that there is, or more than one thing.
 REFUSED: Final = "OutOfDomain"
@@ -42,11 +41,12 @@ AMBIGUOUS: Final = "AmbiguousDevice"
 #: Slots that hold names and other words, whatever a language has listed.
 OPEN: Final = frozenset({"name", "area", "floor", "message", "item", "search_query", "conversation_command", "zone"})
 _COPIES: Final = {"name": "names", "area": "areas", "floor": "floors"}
+_NUMBER: Final = re.compile(r"\d[\d.]*")
 _LIGHT: Final = (
     "light_name"  #: of templates where "light" follows the name: the name is a light's (recipes/home/templates.py)
 )
 _OPTIONAL: Final = 0.4
-_NUMBER_WORDS: Final = 0.2
+_NUMBER_WORDS: Final = 0.3
 _TELLING: Final = 0.9  #: of the names of things without a home; those of areas always tell what they are
 _LISTED: Final = {
     "message": w.MESSAGES,
@@ -62,6 +62,8 @@ _LISTED: Final = {
     "adjective": w.ADJECTIVES,
 }
 _OUTSIDE: Final = 0.16  #: share of commands to a home that name a thing or an area which it has not
+_TELLING_TEXT: Final = 0.3  #: of the open words
+_LONGER: Final = 0.35  #: of names like one of the home: that with another word behind it, "garage door light"
 _NEAR: Final = 0.35  #: of these names: one of the home with another word in the place of one of its words
 
 
@@ -74,6 +76,8 @@ class Command:
         parts: the request in pieces, and whether each is a value rather than words of the template.
         form: the request with marks in place of names, numbers and open words; meaning: its answer with such marks.
             Two commands of one form and different meanings can't be told apart.
+        told: without a home, the request with marks in place of rooms and numbers only: "{areas} fan" is a fan's name,
+            or that of a room and a word for its fans.
     """
 
     text: str
@@ -84,21 +88,12 @@ class Command:
     parts: tuple[tuple[str, bool], ...] = ()
     form: str = ""
     meaning: str = ""
+    told: str = ""
 
     @property
     def json(self) -> str:
         """The answer."""
         return json_text(self.intent, self.slots)
-
-
-@functools.cache
-def number_words(language: str) -> Mapping[int, str]:
-    """0 to 100 as words; none for a language without rules for them."""
-    try:
-        engine = get_rbnf_engine(language.split("-")[0])
-        return {n: engine.format_number(n).text.replace("\u00ad", "").replace("-", " ") for n in range(101)}
-    except Exception:  # of a library that has no error of its own for an unknown language
-        return {}
 
 
 class Drawer:
@@ -115,7 +110,9 @@ class Drawer:
         draft = _Draft(self, template, home)
         draft.walk(template.tree)
         text = _spaced(draft.texts)
-        if not text or draft.failed or len(text.encode()) > 300:
+        if not text or draft.failed or len(text.encode()) > 300 or touch(draft.texts, draft.marks, home):
+            return None
+        if says_more(text, draft.said, home, self._language):
             return None
         parts = tuple(zip(draft.texts, (bool(mark) for mark in draft.marks), strict=True))
         if draft.outside:
@@ -126,7 +123,8 @@ class Drawer:
             return Command(text, AMBIGUOUS, {"name": thing.name}, template.id, parts=parts)
         form = _spaced([mark or said for said, mark in zip(draft.texts, draft.marks, strict=True)]).lower()
         meaning = json_text(template.intent, {**slots, **dict.fromkeys(draft.marked, "")})
-        return Command(text, template.intent, slots, template.id, draft.free, parts, form, meaning)
+        told = self._names.unplaced(_NUMBER.sub("{number}", text.lower())) if not home.things else ""
+        return Command(text, template.intent, slots, template.id, draft.free, parts, form, meaning, told)
 
     def closed(self, name: str) -> list[tuple[Node, Any]]:
         """The values of a list of the package."""
@@ -144,10 +142,42 @@ class Drawer:
         number: int | float = low + step * self._random.randrange((high - low) // step + 1)
         said = str(number)
         if limits.get("fractions") and self._random.random() < 0.15 and number < high:
-            number, said = number + 0.5, f"{number}.5"
+            number, said = number + 0.5, self._half(int(number))
         elif number in self._numbers and self._random.random() < _NUMBER_WORDS:
             said = self._numbers[int(number)]
         return said, number * limits.get("multiplier", 1)
+
+    def _half(self, number: int) -> str:
+        if self._language != "en" or self._random.random() < 0.6:
+            return f"{number}.5"
+        said = self._numbers.get(number, str(number))
+        return f"{said} {self._random.choice(('point five', 'and a half'))}"
+
+    def instead(self, command: Command, home: Dwelling) -> tuple[str, Mapping[str, Any]] | None:
+        """Another thing or area of the home for a command's own, as it is said, and the slots with it, if one fits."""
+        slots = command.slots
+        said: str | None = None
+        if "name" in slots and "area" not in slots and "floor" not in slots:
+            own = next((one for one in home.things if one.name == slots["name"]), None)
+            others = [one for one in home.things if own and one.domain == own.domain and one.name != own.name]
+            others = [one for one in others if area_counts(home)[one.name] == 1]
+            if others:
+                thing = self._random.choice(others)
+                said, slots = self.said(thing.name, thing.aliases), {**slots, "name": thing.name}
+        elif "area" in slots and "name" not in slots:
+            places = [place for place in home.areas if place[0] != slots["area"]]
+            if places:
+                area, aliases = self._random.choice(places)
+                said, slots = self.said(area, aliases), {**slots, "area": area}
+        if said is None or said.lower() in command.text.lower():
+            return None
+        article = "the " if self._language == "en" and "'" not in said and self._random.random() < 0.6 else ""
+        return article + said, slots
+
+    def said(self, name: str, aliases: Sequence[str]) -> str:
+        """A name or another one of the same, in small letters mostly."""
+        said = self._random.choice(aliases) if aliases and self._random.random() < 0.35 else name
+        return said.lower() if self._random.random() < 0.65 else said
 
     def limits(self, name: str) -> Mapping[str, Any] | None:
         """The range of a list, if it is one."""
@@ -191,6 +221,7 @@ class _Draft:
         self.marks: list[str] = []  #: of each text; "" for words of the template and of fixed values
         self.marked: set[str] = set()  #: slots whose values are no fixed ones
         self.slots: dict[str, Any] = {}
+        self.said: list[str] = []  #: names and other words that are copied
         self.thing: Thing | None = None
         self.failed = self.outside = self.free = False
 
@@ -233,6 +264,8 @@ class _Draft:
         self.slots[slot] = value
         if mark:
             self.marked.add(slot)
+        if copied:
+            self.said.append(said.lower())
 
     def _listed(self, list_name: str) -> tuple[str, Any]:
         """A fixed value of a list, as it is said and as it is meant."""
@@ -259,7 +292,7 @@ class _Draft:
             self.failed |= self._random.random() > _OUTSIDE and not fitting
             return self._outside(self._random.choice(domains or ("",))), "", "{names}"
         self.thing = self._random.choice(fitting)
-        return self._said(self.thing.name, self.thing.aliases), self.thing.name, f"{{{self.thing.domain}}}"
+        return self._drawer.said(self.thing.name, self.thing.aliases), self.thing.name, f"{{{self.thing.domain}}}"
 
     def _outside(self, kind: str) -> str:
         """A name of nothing in the home; often like one of something there."""
@@ -270,7 +303,10 @@ class _Draft:
             own = [one.name for one in self._home.things] if kind != "area" else [name for name, _ in self._home.areas]
             words = self._random.choice(own).split(" ") if own else []
             other = self._drawer.names.word()
-            if len(words) > 1 and not any(other in name for name in known):
+            ends = [one.name for one in self._home.things if one.domain != "light"] if kind != "area" else []
+            if ends and self._random.random() < _LONGER:
+                said = f"{self._random.choice(ends)} {self._drawer.names.head(kind)}"
+            elif len(words) > 1 and not any(other in name for name in known):
                 words[self._random.randrange(len(words))] = other
                 said = " ".join(words)
         self.failed |= said.lower() in known
@@ -281,15 +317,15 @@ class _Draft:
             self.free = True
             said = self._drawer.names.name("area", telling=1.0)
             return said, said
-        if self.thing is None and self._random.random() < _OUTSIDE:
-            return self._outside("area"), ""
+        if self.thing is None and "Timer" not in self._template.intent and self._random.random() < _OUTSIDE:
+            return self._outside("area"), ""  # what is said of a timer and is no area is the timer's name
         if self.thing is not None and self.thing.area:
             name = self.thing.area
             aliases = dict(self._home.areas).get(name, ())
         else:
             name, aliases = self._random.choice(self._home.areas)
             self.failed |= self.thing is not None
-        return self._said(name, aliases), name
+        return self._drawer.said(name, aliases), name
 
     def _floor(self) -> tuple[str, str]:
         word = self._drawer.names.floor()
@@ -300,11 +336,7 @@ class _Draft:
             self.outside = True
             return word, ""
         name, aliases = self._random.choice(self._home.floors)
-        return self._said(name, aliases), name
-
-    def _said(self, name: str, aliases: Sequence[str]) -> str:
-        said = self._random.choice(aliases) if aliases and self._random.random() < 0.35 else name
-        return said.lower() if self._random.random() < 0.65 else said
+        return self._drawer.said(name, aliases), name
 
     def _free_text(self, list_name: str) -> str:
         self.free = True
@@ -320,7 +352,8 @@ class _Draft:
             found = names.listed(ITEMS.get(self._drawer.language, w.GOODS))
             if found is not None:
                 return found
-        return " ".join(names.name() for _ in range(source.choice((1, 1, 2, 3))))
+        telling = 0.0 if list_name == "timer_name" else _TELLING_TEXT  # "the kitchen timer" is that of an area
+        return " ".join(names.name(telling=telling) for _ in range(source.choice((1, 1, 2, 3))))
 
 
 def _spaced(texts: Iterable[str]) -> str:

@@ -1,18 +1,20 @@
 """Random homes: areas, and named things in them, in any language and script.
 
-A name is held out from training if one of its words is: words whose CRC-32 leaves 0 when divided by 8. Most names
+A name is held out from training if one of its words is: words whose CRC-32 leaves 0 when divided by 8, but for those
+that say what a thing is. Without these nobody could tell an unknown room from an unknown lamp. Most names
 say what a thing is ("Anna's lamp", "Küche Rollo": the lists of ``lexicon``); the others are words of the package's
 sentences of the language, and words made of pairs of letters as they stand in these.
 """
 
 from __future__ import annotations
 
+import bisect
 import functools
 import itertools
 import random
 import re
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -56,9 +58,9 @@ _HOSTILE: Final = (
 )  # fmt: skip
 
 
-def is_held_out(name: str) -> bool:
-    """Whether a word of a name is kept from training."""
-    return any(zlib.crc32(word.encode()) % 8 == 0 for word in _WORD.findall(name.lower()))
+def is_held_out(name: str, telling: Collection[str] = ()) -> bool:
+    """Whether a word of a name is kept from training. ``telling``: words that say what a thing is, which never are."""
+    return any(word not in telling and zlib.crc32(word.encode()) % 8 == 0 for word in _WORD.findall(name.lower()))
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,10 @@ class NameSource:
         self._random, self._held_out, self._english = source, held_out, language == "en"
         self._gap = "" if language in UNSPACED else " "
         self._lexicon = LEXICONS[language]
+        telling = " ".join((*self._lexicon.rooms, *self._lexicon.others)).lower()
+        rooms = "|".join(sorted((re.escape(room.lower()) for room in self._lexicon.rooms), key=len, reverse=True))
+        self._rooms = re.compile(rooms if language in UNSPACED else rf"\b(?:{rooms})\b")
+        self._heads = frozenset(_WORD.findall(telling))
         words: list[str] = sorted({word.lower() for text in texts for word in _WORD.findall(text)})
         self._words = words or ["x"]
         self._pairs: dict[str, list[str]] = {}
@@ -130,7 +136,7 @@ class NameSource:
             told = tried < _TRIES and self._random.random() < telling and (kind in ("", "area") or self.tells(kind))
             found = self._telling(kind) if told else self._any()
             found = self._random.choice(_STYLES if style is None or self._random.random() < _ODD else (style,))(found)
-            if 1 < len(found.encode()) <= 60 and is_held_out(found) == self._held_out:
+            if 1 < len(found.encode()) <= 60 and self._is_of_these(found):
                 return found
         raise AssertionError  # there is no last count
 
@@ -142,8 +148,24 @@ class NameSource:
         """One lower-case word of training or held out, as the names are."""
         while True:
             found = self._word()
-            if is_held_out(found) == self._held_out:
+            if self._is_of_these(found):
                 return found
+
+    def knows(self, word: str) -> bool:
+        """Whether a lower-case word is one of the package's sentences."""
+        place = bisect.bisect_left(self._words, word)
+        return place < len(self._words) and self._words[place] == word
+
+    def unplaced(self, text: str) -> str:
+        """A lower-case text with a mark in place of its rooms."""
+        return self._rooms.sub("{areas}", text)
+
+    def head(self, kind: str) -> str:
+        """What things of a kind are called, or any where there is no word for them."""
+        return self._random.choice(self._lexicon.heads.get(kind) or self._lexicon.others)
+
+    def _is_of_these(self, name: str) -> bool:
+        return is_held_out(name, self._heads) == self._held_out
 
     def invented(self) -> str:
         """A word that means nothing."""
@@ -161,7 +183,7 @@ class NameSource:
     def listed(self, words: Sequence[str]) -> str | None:
         """One of some words, if it may be drawn here."""
         found = self._random.choice(words)
-        return found if is_held_out(found) == self._held_out else None
+        return found if self._is_of_these(found) else None
 
     def _telling(self, kind: str) -> str:
         source, lexicon = self._random, self._lexicon

@@ -32,13 +32,14 @@ from chimerac.frontends.training.recipes.household.phrases import LANGUAGES
 from chimerac.frontends.training.recipes.household.readings import Readings
 from chimerac.frontends.training.recipes.household.requests import HOMES, RULES, Requests, Row, draw, tidied
 from chimerac.runtime.bundle_format.constants import ROLE_HEARD
-from chimerac.runtime.reference.tokenizer import Tokenizer, write_tokenizer
+from chimerac.runtime.reference.tokenizer import Tokenizer, read_tokenizer, write_tokenizer
 
 VOCABULARY: Final = 8192
 #: Folders of training rows, and the most tokens of one in them.
 SETS: Final = {"short": 96, "middle": 384, "long": 2048}
+_SURELY_LONG: Final = 1500  #: characters of names that a row of the longest set has mostly
 LONGEST_VALID: Final = 640  #: tokens of a request with the names before it, in validation
-_ENGLISH_SHARE: Final = 0.4
+_ENGLISH_SHARE: Final = 0.35
 _PER_HOME: Final = 12  #: training rows to a home, where a language has many: names are to be read, not learnt
 _MOST_TIMES: Final = 20  #: that training has a text: what has no names can only be said in a few ways
 _PRETRAIN_TOKENS: Final = 5_000_000
@@ -58,10 +59,13 @@ def make_data(
     seed: int = 0,
     vocabulary: int = VOCABULARY,
     jobs: int = 1,
+    long: float = 1.0,
+    tokenizer: Path | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Write the data folder; returns what its ``data.json`` says. The same arguments and packages give the same bytes,
-    whatever the number of ``jobs``, processes that draw.
+    whatever the number of ``jobs``, processes that draw. Of the rows of the longest set only a share ``long`` is kept;
+    with a ``tokenizer`` of another run none is trained.
 
     Files:
         tokenizer.model     with the rules nfc and tidy; special tokens answer, end, pad, heard.
@@ -80,11 +84,15 @@ def make_data(
     drawn = _drawn(languages, rows, validation, seed, jobs, progress)
     valid, train, homes = _gathered(drawn, seed)
     progress(f"drew {len(train)} training rows")
-    plain = _tokenizer(train, letters(packages.values()), vocabulary)
-    write_tokenizer(out / "tokenizer.model", replace(plain, rules=RULES))
-    progress("trained the tokenizer")
+    if tokenizer is None:
+        plain = _tokenizer(train, letters(packages.values()), vocabulary)
+        write_tokenizer(out / "tokenizer.model", replace(plain, rules=RULES))
+        progress("trained the tokenizer")
+    else:
+        plain = replace(read_tokenizer(tokenizer), rules=())
+        (out / "tokenizer.model").write_bytes(tokenizer.read_bytes())
     encoder = _Encoder(plain)
-    sizes = _write_training(out, train, encoder, seed)
+    sizes = _write_training(out, train, encoder, seed, long)
     progress(f"encoded rows: {sizes}")
     for name, found in valid.items():
         _write_validation(out / f"valid_{name}.jsonl", found, encoder)
@@ -268,10 +276,16 @@ class _Encoder:
         return tokens, sum(map(len, asked))
 
 
-def _write_training(out: Path, rows: Sequence[_Told], encoder: _Encoder, seed: int) -> dict[str, dict[str, int]]:
+def _write_training(
+    out: Path, rows: Sequence[_Told], encoder: _Encoder, seed: int, long: float
+) -> dict[str, dict[str, int]]:
     held: dict[str, list[tuple[Tokens, int]]] = {name: [] for name in SETS}
     left_out, running, count = 0, list[Tokens](), 0
+    source = random.Random(f"{seed} long")
     for told in rows:
+        if len(told.prefix) > _SURELY_LONG and source.random() >= long:
+            left_out += 1
+            continue
         tokens, start = encoder.row(told.prefix, told.row)
         name = next((name for name, most in SETS.items() if len(tokens) <= most), None)
         if name is None:
@@ -319,16 +333,27 @@ def _write_validation(path: Path, rows: Sequence[tuple[_Told, int]], encoder: _E
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the data.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--rows", default=420_000, show_default=True, help="Training rows.")
+@click.option("--long", default=1.0, show_default=True, help="Share of the longest rows that is kept.")
+@click.option("--tokenizer", type=click.Path(path_type=Path, exists=True), help="A tokenizer instead of a new one.")
 @click.option("--jobs", default=1, show_default=True, help="Processes that draw rows.")
 @click.option("--languages", default=",".join(LANGUAGES), help="Languages of the package.  [default: 31]")
-def main(out: Path, seed: int, rows: int, jobs: int, languages: str) -> None:
+def main(out: Path, seed: int, rows: int, long: float, tokenizer: Path | None, jobs: int, languages: str) -> None:
     """Make the training and validation data of a household model."""
     start = time.monotonic()
 
     def progress(message: str) -> None:
         print(f"{time.monotonic() - start:6.1f} s  {message}", flush=True)
 
-    described = make_data(out, languages=languages.split(","), rows=rows, seed=seed, jobs=jobs, progress=progress)
+    described = make_data(
+        out,
+        languages=languages.split(","),
+        rows=rows,
+        seed=seed,
+        jobs=jobs,
+        long=long,
+        tokenizer=tokenizer,
+        progress=progress,
+    )
     size = sum(file["bytes"] for file in described["files"].values())
     progress(f"wrote {out}: {size / 1e6:.1f} MB")
 

@@ -23,6 +23,7 @@ class Phrases:
         rather: between a command that is taken back and the one that is meant.
         please: before a command.
         noises: hesitations and the like, anywhere.
+        also: between two things.
     """
 
     never: tuple[str, ...]
@@ -31,6 +32,15 @@ class Phrases:
     rather: tuple[str, ...]
     please: tuple[str, ...]
     noises: tuple[str, ...]
+    also: str = ""
+
+
+#: "and", where words are apart and the word is one of its own.
+_AND: Final = {
+    "ar": "و", "bg": "и", "ca": "i", "cs": "a", "da": "og", "de": "und", "el": "και", "en": "and", "es": "y",
+    "eu": "eta", "fi": "ja", "fr": "et", "gl": "e", "hr": "i", "hu": "és", "it": "e", "nb": "og", "nl": "en", "pl": "i",
+    "pt": "e", "pt-BR": "e", "ro": "și", "ru": "и", "sk": "a", "sl": "in", "sr": "и", "sv": "och",
+}  # fmt: skip
 
 
 def _rows(table: str) -> dict[str, Phrases]:
@@ -40,7 +50,7 @@ def _rows(table: str) -> dict[str, Phrases]:
         never, past, both, rather, please, noises = (
             tuple(one.strip() for one in cell.split("/") if one.strip()) for cell in cells
         )
-        found[language] = Phrases(never, past, both, rather, please, noises)
+        found[language] = Phrases(never, past, both, rather, please, noises, _AND.get(language, ""))
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Iterator
 from typing import Final
 
 from chimerac.frontends.training.recipes.home.templates import Package, Template
@@ -40,10 +41,19 @@ class Readings:
         for own in source.choices(templates, weights, k=draws):
             home = Dwelling((), ()) if source.random() < 0.5 else source.choice(homes)
             command = drawer.command(source.choice(own), home)
-            if command is not None and command.form:
-                found.setdefault(command.form, Counter())[command.meaning] += 1
+            if command is None:
+                continue
+            for form in _forms(command):
+                found.setdefault(form, Counter())[command.meaning] += 1
         self._of_form = {form: max(sorted(meant), key=meant.__getitem__) for form, meant in found.items()}
 
     def agree(self, command: Command) -> bool:
         """Whether a command means what others of its form do."""
-        return self._of_form.get(command.form, command.meaning) == command.meaning
+        return all(self._of_form.get(form, command.meaning) == command.meaning for form in _forms(command))
+
+
+def _forms(command: Command) -> Iterator[str]:
+    if command.form:
+        yield command.form
+    if command.told and command.told != command.form:
+        yield command.told

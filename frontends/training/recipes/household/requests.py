@@ -29,9 +29,13 @@ from chimerac.runtime.reference.tokenizer import Tokenizer
 
 HOMES: Final = 240  #: of a language; each is told to many requests
 _KINDS: Final = {
-    "command": 64, "never": 8, "past": 5, "talk": 8, "unknown": 4, "both": 6, "rather": 3, "hostile": 2,
+    "command": 59, "never": 8, "past": 5, "talk": 8, "unknown": 4, "both": 10, "rather": 4, "hostile": 2,
 }  # fmt: skip
-_NOISY: Final = 0.4
+_NOISY: Final = 0.45
+_SHORTENED: Final = 0.4  #: of corrections and of two commands: those that say another thing only, not all again
+_PLAIN: Final = 0.4  #: of two commands: those that turn something on or off
+_OF_KIND: Final = 0.15  #: of requests to a home: those about a kind of thing that few homes have
+_FEW: Final = 6  #: things
 _NAMELESS: Final = 0.65  #: share of English talk that names nothing of the home
 _WORDS: Final = re.compile(r"[^\W\d_]+")
 _TRIES: Final = 8  #: draws of a command that is to be told apart from others, and to do something
@@ -113,6 +117,18 @@ class Requests:
         self._drawer = Drawer(package, language, names, self._random)
         self.homes = [dwelling(names, self._random, sizes(self._random)) for _ in range(homes)]
         self._names = names
+        self._words = tuple(word for word in CHATTED[language] if not names.knows(word.lower()))
+        self._with: dict[str, list[int]] = {}
+        for number, home in enumerate(self.homes):
+            for domain in {one.domain for one in home.things} if len(home.things) <= _FEW else ():
+                self._with.setdefault(domain, []).append(number)
+        self._about: dict[str, list[Template]] = {}
+        for template in (one for several in self._templates for one in several):
+            for domain in template.domains:
+                self._about.setdefault(domain, []).append(template)
+        self._kinds = sorted(self._with.keys() & self._about.keys())
+        plain = ("HassTurnOn", "HassTurnOff")
+        self._switched = [one for several in self._templates for one in several if one.intent in plain]
         self._talk = Drawer(negatives.out_of_domain(VAGUE), language, names, self._random)
         self._talks = negatives.out_of_domain(VAGUE).templates
 
@@ -122,26 +138,41 @@ class Requests:
         number = -1 if source.random() < 0.34 else source.randrange(len(self.homes))
         home = Dwelling((), ()) if number < 0 else self.homes[number]
         kind = source.choices(list(_KINDS), list(_KINDS.values()))[0]
-        made = self._made(kind, home)
+        if kind == "command" and number >= 0 and self._kinds and source.random() < _OF_KIND:
+            domain = source.choice(self._kinds)
+            number = source.choice(self._with[domain])
+            home = self.homes[number]
+            made = self._command(home, among=self._about[domain])
+        else:
+            made = self._made(kind, home)
         if made is None or len(made.text.encode()) > 300:
             return None
-        chosen = source.choice(noises) if noises and source.random() < share else ""
+        weights = [noise.WEIGHTS.get(one, 1) for one in noises]
+        chosen = source.choices(noises, weights)[0] if noises and source.random() < share else ""
         if made.free and chosen in noise.CHANGES_WORDS:
             chosen = ""
-        text = noise.noisy(made.text, chosen, self.language, source, behind=not made.free) if chosen else made.text
+        text = made.text
+        if chosen:
+            copied = frozenset(word for said, value in made.parts if value for word in said.split(" ")) - {""}
+            copied = copied if made.free else frozenset()
+            text = noise.noisy(text, chosen, self.language, source, behind=not made.free, copied=copied)
         row = Row(text, made.json, self.language, number, kind, chosen, made.template)
         if not is_copied(row, home):
             return None
         return row if number < 0 else replace(row, hint=hint(tidied(text).encode(), home.lists).decode())
 
-    def _command(self, home: Dwelling, *, deed: bool = False, joined: bool = False) -> Command | None:
+    def _command(
+        self, home: Dwelling, *, deed: bool = False, joined: bool = False, among: Sequence[Template] = ()
+    ) -> Command | None:
         """A command that no other template means something else by.
 
         Args:
-            deed: one that does more than tell what is. joined: one to stand beside another.
+            deed: one that does more than tell what is. joined: one to stand beside another. among: of these templates.
         """
+        if joined and self._switched and self._random.random() < _PLAIN:
+            among = self._switched
         for _ in range(_TRIES):
-            own = self._random.choices(self._templates, self._weights)[0]
+            own: Sequence[Template] = among or self._random.choices(self._templates, self._weights)[0]
             if deed and (own[0].intent.startswith("HassGet") or own[0].intent in _LOOKED_UP):
                 continue
             found = self._drawer.command(self._random.choice(own), home)
@@ -168,7 +199,25 @@ class Requests:
                 return replace(refused, text=self._around(self._random.choice(said), command.text))
             case "hostile":
                 return replace(refused, text=self._random.choice(_ORDERS).format(command.json))
+        if self._random.random() < _SHORTENED and (found := self._shortened(kind, command, home)):
+            return found
         return self._joined(kind, command, self._command(home, joined=True))
+
+    def _shortened(self, kind: str, command: Command, home: Dwelling) -> Command | None:
+        """A command and the name of another thing: that is meant, or is meant too."""
+        if command.free or self.language in UNSPACED or not (found := self._drawer.instead(command, home)):
+            return None
+        said, slots = found
+        if kind == "rather":
+            return replace(
+                command, text=f"{command.text}, {self._random.choice(self._phrases.rather)} {said}", slots=slots
+            )
+        if not command.parts or not command.parts[-1][1] or not self._phrases.also:
+            return None  # "turn the lamp on and the fan": the name is to stand last
+        text = f"{command.text} {self._phrases.also} {said}"
+        return _Several(
+            text, command.intent, slots, command.template, answer=f"[{command.json},{json_text(command.intent, slots)}]"
+        )
 
     def _joined(self, kind: str, command: Command, other: Command | None) -> Command | None:
         """Two commands, or one in the place of another."""
@@ -183,14 +232,14 @@ class Requests:
 
     def _unknown(self, command: Command) -> str:
         """What a command names, among words of no command: invented ones, or of talk."""
-        words = CHATTED[self.language]
+        words = self._words
         said = []
         for text, is_value in command.parts:
             said.append(text if is_value else _WORDS.sub(lambda _: self._senseless(words), text))
         return " ".join("".join(said).split())
 
     def _senseless(self, words: Sequence[str]) -> str:
-        return self._names.invented() if self._random.random() < 0.5 else self._random.choice(words)
+        return self._random.choice(words) if words and self._random.random() < 0.5 else self._names.invented()
 
     def _around(self, said: str, command: str) -> str:
         """A phrase with the command in its gap, or in its two gaps."""
@@ -224,7 +273,7 @@ class Requests:
     def _topic(self) -> str:
         """What people talk about: a place, a person, or anything with a name."""
         found = self._names.listed((*w.PLACES, *w.PEOPLE)) if self._random.random() < 0.4 else None
-        return found or self._names.name(telling=0.3)
+        return found or self._names.name(telling=0.7)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,13 @@ show (something|anything) [else|nice|good]
 (read|tell) (me|us) (a|the) (book|story|news|{noun})
 ({adjective} {noun}|{noun} {noun}|{noun})
 ({noun} {verb} {noun}|{adjective} {verb})
+(what is|what's|is there anything) [still] (on|in) (my|the|our) [shopping|grocery|to do|todo] list
+(read|show|tell|list|display|give) (me|us) (my|the|our) [shopping|grocery|to do|todo] list
+(read|show|open|print) (my|the|our) [shopping|grocery|to do|todo] list [please]
+(is|are) {goods} on (my|the|our) [shopping|grocery|todo] list
+(do we|do i) have {goods} on (my|the|our) (shopping|grocery|todo) list
+how many (things|items) are (on|in) (my|the|our) [shopping|grocery|to do|todo] list
+(clear|empty|throw away|start) (my|the|our|a new) (shopping|grocery|to do|todo) list
 (uh|um|test|testing|one two three|okay|yes|no|maybe|what|huh|wow|great)
 """.strip().split("\n")
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from chimerac.frontends.training.recipes.home.templates import Package, Template
 from chimerac.frontends.training.recipes.household import noise
 from chimerac.frontends.training.recipes.household.answers import answer_schema
 from chimerac.frontends.training.recipes.household.chat import CHAT
-from chimerac.frontends.training.recipes.household.drawing import Drawer, letters, sources
+from chimerac.frontends.training.recipes.household.clarity import says_more, touch
+from chimerac.frontends.training.recipes.household.drawing import Command, Drawer, letters, sources
 from chimerac.frontends.training.recipes.household.dwellings import Dwelling, NameSource, Thing, dwelling, is_held_out
 from chimerac.frontends.training.recipes.household.items import ITEMS
 from chimerac.frontends.training.recipes.household.lexicon import LEXICONS
@@ -117,8 +119,10 @@ def test_names_are_of_training_or_held_out(packages: dict[str, Package]) -> None
             names = NameSource(sources(package), language, random.Random(2), held_out=held_out)
             home = dwelling(names, random.Random(3), 40)
             assert len(home.things) > 30
+            words = " ".join((*LEXICONS[language].rooms, *LEXICONS[language].others)).lower()
+            telling = set(re.findall(r"[^\W\d_]{2,}", words))
             for name in (*(one.name for one in home.things), *(area for area, _ in home.areas)):
-                assert is_held_out(name) == held_out
+                assert is_held_out(name, telling) == held_out
             listed = {line.split("\t")[0] for line in home.names.lists["names"]}
             assert listed == {one.name for one in home.things}
 
@@ -246,6 +250,52 @@ def test_a_stutter_says_a_word_twice() -> None:
     said = {noise.noisy("turn the lamp on", "stutter", "en", source) for _ in range(60)}
     assert said == {"turn turn the lamp on", "turn the the lamp on", "turn the lamp lamp on", "turn the lamp on on"}
     assert noise.noisy("打开灯", "stutter", CHINESE, source) == "打开打开灯"
+    copied = frozenset({"turn", "the", "lamp"})
+    assert noise.noisy("turn the lamp on", "stutter", "en", source, copied=copied) == "turn the lamp on on"
+    assert noise.noisy("turn the lamp", "stutter", "en", source, copied=copied) == "turn the lamp"
+    assert noise.noisy("打开灯", "stutter", CHINESE, source, copied=frozenset({"打开灯"})) == "打开灯"
+
+
+def test_noise_leaves_numbers_and_short_words() -> None:
+    source = random.Random(2)
+    assert noise.noisy("Set it, to 20.5.", "unmarked", "en", source) == "set it to 20.5"
+    made = {noise.noisy("fan on at 5", "typo", "en", source) for _ in range(60)}
+    assert made == {"fan on at 5"}
+    longer = {noise.noisy("lamps off", "typo", "en", source) for _ in range(200)}
+    assert len(longer) > 8
+    assert all(one.endswith(" off") for one in longer)
+    shifted = {noise.noisy("turn on 26 lamps", "shifted", "en", source) for _ in range(60)}
+    assert shifted == {"tur non 26 lamps", "turno n 26 lamps", "turn o n26 lamps", "turn on 26l amps"}
+
+
+def test_rows_tell_what_is_meant() -> None:
+    lamp, room = Thing("Kitchen Light", ("big one",), "light", "Kitchen"), ("Kitchen", ())
+    home = Dwelling((lamp,), (room,))
+    assert says_more("turn on kitchen light", ["kitchen"], home, "en")
+    assert not says_more("turn on kitchen light", ["kitchen light"], home, "en")
+    assert not says_more("turn on the light in the kitchen", ["kitchen"], home, "en")
+    assert says_more("announce supper to the big one", ["supper"], home, "en")
+    assert says_more("打开kitchen light", ["kitchen"], home, CHINESE)
+    side_by_side = (["turn on ", "hall", " ", "lamp"], ["", "{areas}", "", "{names}"])
+    assert touch(*side_by_side, Dwelling((), ()))
+    assert not touch(*side_by_side, home)
+    assert touch(["say ", "a", " ", "b"], ["", "{request}", "", "{request}"], home)
+    assert not touch(["dim ", "hall", " ", "5"], ["", "{areas}", "", "{number}"], Dwelling((), ()))
+    assert not touch(["in ", "hall", " the ", "lamp"], ["", "{areas}", "", "{names}"], Dwelling((), ()))
+
+
+def test_another_thing_is_said_for_one(packages: dict[str, Package]) -> None:
+    package = packages[SWEDISH]
+    drawer = Drawer(package, SWEDISH, names_for(package, SWEDISH), random.Random(5))
+    lamps = tuple(Thing(name, (), "light", "") for name in ("Stora Lampan", "Lilla Lampan"))
+    home = Dwelling((*lamps, Thing("Fläkt", (), "fan", "")), (("Kök", ()), ("Hall", ())))
+    first = Command("tänd stora lampan", "HassTurnOn", {"name": "Stora Lampan"}, "x")
+    said, slots = drawer.instead(first, home) or ("", {})
+    assert (said.lower(), slots) == ("lilla lampan", {"name": "Lilla Lampan"})
+    said, slots = drawer.instead(replace(first, text="tänd i köket", slots={"area": "Kök"}), home) or ("", {})
+    assert (said.lower(), slots) == ("hall", {"area": "Hall"})
+    assert drawer.instead(replace(first, slots={"name": "Fläkt"}), home) is None
+    assert drawer.instead(replace(first, slots={"domain": "light"}), home) is None
 
 
 def test_the_files(tmp_path: Path, packages: dict[str, Package]) -> None:
@@ -292,3 +342,13 @@ def test_the_files(tmp_path: Path, packages: dict[str, Package]) -> None:
     assert heard_well >= 0.8 * names > 0
     assert hints > 100
     assert described["rows"]["short"]["rows"] > 200
+
+
+def test_a_tokenizer_is_kept_and_long_rows_left_out(tmp_path: Path) -> None:
+    first = make_data(tmp_path / "one", languages=(SWEDISH,), rows=300, validation=8, vocabulary=1024)
+    file = tmp_path / "one" / "tokenizer.model"
+    second = make_data(tmp_path / "two", languages=(SWEDISH,), rows=300, validation=8, tokenizer=file, long=0.0)
+    assert (tmp_path / "two" / "tokenizer.model").read_bytes() == file.read_bytes()
+    assert second["rows"]["short"] == first["rows"]["short"]
+    assert second["rows"]["long"]["rows"] < first["rows"]["long"]["rows"]
+    assert second["rows"]["left out"]["rows"] > first["rows"]["left out"]["rows"]
