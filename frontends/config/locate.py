@@ -35,12 +35,12 @@ def locate(reference: str, folder: Path, span: Span | None = None) -> Path:
         path = (folder / reference).expanduser()
         if path.is_file():
             return path
-        special = path.exists()
+        special, beside = path.exists(), _nearby(path)
     except (OSError, ValueError, RuntimeError):
         raise UserError("CHM100", f"{reference!r} is not a path", span=span) from None
     if special:
         raise UserError("CHM100", f"{reference!r} is not a file", span=span, hint="name a config file")
-    hint = did_you_mean(reference, [*builtin_names(), *_nearby(path)])
+    hint = did_you_mean(reference, [*builtin_names(), *beside])
     raise UserError(
         "CHM100",
         f"there is no config {reference!r}",
