@@ -77,7 +77,9 @@ def test_circles_and_long_chains(tmp_path: Path) -> None:
     assert caught.value.code == "CHM114"
 
 
-@pytest.mark.parametrize("reference", ["nowhere", "../none.chimera", "\\u0000", "a\\u0000b/*", "a" * 5000, "~nobody-here/x", "", "."])
+@pytest.mark.parametrize(
+    "reference", ["nowhere", "../none.chimera", "\\u0000", "a\\u0000b/*", "a" * 5000, "~nobody-here/x", "", "."]
+)
 def test_missing_bases(reference: str) -> None:
     error = _error(f'{{extends: "{reference}"}}')
     assert error.code == "CHM100"
