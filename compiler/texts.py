@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,8 +30,9 @@ def read_text(path: str | Path, what: str, code: str, most: int) -> str:
 
     try:
         with open_input(path) as file:
-            data = file.read(most + 1)
-        if len(data) <= most:
+            small = os.fstat(file.fileno()).st_size <= most
+            data = file.read(most + 1) if small else b""
+        if small and len(data) <= most:
             return data.decode("utf-8-sig")
         why = f"it has over {most:,} bytes"
     except UnicodeDecodeError:

@@ -53,11 +53,17 @@ def workspace(bundle: Path) -> Iterator[Path]:
 def _clear(left: Path, bundle: Path) -> None:
     """Remove a folder that a killed build left, if it is one; its lock is held meanwhile."""
     try:
+        others = any(name != LOCK_NAME for name in os.listdir(left))
         handle = os.open(left / LOCK_NAME, os.O_RDWR)
-    except OSError:
+    except FileNotFoundError:
         # killed before it made its lock; if it is about to, it finds its folder gone and makes another one
         with contextlib.suppress(OSError):
             left.rmdir()
+            return
+        if others:  # the lock comes first: what is left here is of one that was killed while it cleared this away
+            shutil.rmtree(left, ignore_errors=True)
+        return
+    except OSError:
         return
     try:
         if _take(handle) is _Lock.OWN:

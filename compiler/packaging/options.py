@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
@@ -131,6 +132,8 @@ def checked_spans(path: Path) -> Bank:
 def _prompts(file: Path) -> tuple[str, ...]:
     lines = read_text(file, "the examples", "CHM314", MOST_TEXT).splitlines()
     found = tuple(line.strip() for line in lines if line.strip())
+    if any(unicodedata.category(sign) == "Cc" for line in found for sign in line if sign != "\t"):
+        raise UserError("CHM314", f"{file} has control characters, which no prompt has")
     if len(found) > MOST_EXAMPLES or any(len(line) > MOST_EXAMPLE for line in found):
         raise UserError(
             "CHM314", f"{file} has more than {MOST_EXAMPLES} examples, or one of over {MOST_EXAMPLE} characters"

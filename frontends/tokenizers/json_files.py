@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,10 +28,11 @@ def read_text(path: Path, most: int = MAX_BYTES) -> str:
     """A file of UTF-8; raises UserError CHM260."""
     try:
         with open_input(path) as file:
-            data = file.read(most + 1)
+            small = os.fstat(file.fileno()).st_size <= most
+            data = file.read(most + 1) if small else b""
     except OSError as error:
         raise invalid(str(path), f"it cannot be read: {error.strerror}") from None
-    if len(data) > most:
+    if not small or len(data) > most:
         raise invalid(str(path), f"it has more than {most} bytes")
     try:
         return data.decode()

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from chimerac.compiler.errors import UserError
+from chimerac.compiler.texts import MOST_TEXT
 from chimerac.frontends.families.phases import Phase
 from chimerac.frontends.training.counter import generator
 from chimerac.frontends.training.files import (
@@ -202,7 +203,13 @@ class DataFolder:
 
     def _read_texts(self, files: list[Path], encode: Callable[[str], list[int]], end: int | None) -> None:
         """The last twentieth of the files' text is held back."""
-        texts = [read_text(file, "replace") for file in files]
+        texts, size = [], 0
+        for file in files:
+            texts.append(read_text(file, "replace"))
+            size += len(texts[-1])
+            if size > MOST_TEXT:
+                message = f"the .txt files in {self.path} have over {MOST_TEXT:,} characters together"
+                raise UserError("CHM254", message, hint="make pretrain.bin of them")
         whole = "".join(texts)
         held = whole[-max(SMALLEST_VALID, len(whole) // 20) :]
         left = len(whole) - len(held)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import zipfile
 from collections.abc import Callable
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Final, TypeVar
 
 import numpy as np
+from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 from numpy.typing import NDArray
 
 from chimerac.compiler.errors import UserError
+from chimerac.compiler.texts import MOST_TEXT
 from chimerac.runtime.bundle_format import write_atomically
 from chimerac.runtime.bundle_format.regular import open_input
 from chimerac.runtime.errors import BundleError
@@ -21,6 +24,10 @@ from chimerac.runtime.errors import BundleError
 Tokens = NDArray[np.uint16]
 Integers = NDArray[np.int64]
 T = TypeVar("T")
+
+#: Bytes of a file of token numbers, and of the arrays in a file of rows.
+MOST_TOKENS, MOST_ROWS = 1 << 34, 1 << 32
+_HEADERS: Final = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}
 
 
 def write_whole(file: Path, data: bytes) -> None:
@@ -31,10 +38,16 @@ def write_whole(file: Path, data: bytes) -> None:
         raise UserError("CHM256", f"can't write {file}: {error.message}") from error
 
 
-def read_whole(file: Path, load: Callable[[BinaryIO], T]) -> T:
-    """What ``load`` makes of a file. Raises UserError CHM254: it can't be read; CHM252: it is not what it should be."""
+def read_whole(file: Path, load: Callable[[BinaryIO], T], most: int = MOST_TOKENS) -> T:
+    """What ``load`` makes of a file of at most so many bytes.
+
+    Raises:
+        UserError: CHM254, it can't be read, or is larger; CHM252, it is not what it should be.
+    """
     try:
         with open_input(file) as stream:
+            if os.fstat(stream.fileno()).st_size > most:
+                raise UserError("CHM254", f"can't read {file}: it has over {most:,} bytes")
             return load(stream)
     except OSError as error:
         raise UserError("CHM254", f"can't read {file}: {error.strerror or error}") from error
@@ -48,7 +61,7 @@ def read_whole(file: Path, load: Callable[[BinaryIO], T]) -> T:
 def read_text(file: Path, errors: str = "strict") -> str:
     """The text of a file of UTF-8; errors as of ``read_whole``, CHM254 for what is not UTF-8, too."""
     try:
-        return read_whole(file, lambda stream: TextIOWrapper(stream, "utf-8", errors).read())
+        return read_whole(file, lambda stream: TextIOWrapper(stream, "utf-8", errors).read(), MOST_TEXT)
     except UserError as error:
         raise UserError("CHM254", error.message) from error
 
@@ -66,12 +79,14 @@ def read_tokens(file: Path) -> Tokens:
 
 def read_rows(file: Path) -> tuple[NDArray[Any], Integers, Integers]:
     """Padded rows of tokens, and where the targets of each start and end; errors as of ``read_whole``."""
+    names = ("tokens", "loss_start", "length")
 
     def load(stream: BinaryIO) -> tuple[NDArray[Any], Integers, Integers]:
         with np.load(stream, allow_pickle=False) as arrays:
-            if missing := {"tokens", "loss_start", "length"} - set(arrays):
+            if missing := set(names) - set(arrays):
                 raise ValueError(f"it has no {', '.join(sorted(missing))}")
-            tokens, starts, lengths = (arrays[name] for name in ("tokens", "loss_start", "length"))
+            _check_sizes(arrays.zip, names)
+            tokens, starts, lengths = (arrays[name] for name in names)
         if any(array.dtype.kind not in "iu" for array in (tokens, starts, lengths)):
             raise TypeError("its arrays are no integers")
         if tokens.ndim != 2 or not starts.shape == lengths.shape == tokens.shape[:1]:
@@ -79,6 +94,21 @@ def read_rows(file: Path) -> tuple[NDArray[Any], Integers, Integers]:
         return tokens, starts.astype(np.int64), lengths.astype(np.int64)
 
     return read_whole(file, load)
+
+
+def _check_sizes(archive: zipfile.ZipFile, names: tuple[str, ...]) -> None:
+    """Raise ValueError for arrays that take more than MOST_ROWS, or other bytes than the archive has of them."""
+    infos = [archive.getinfo(f"{name}.npy") for name in names]
+    if sum(info.file_size for info in infos) > MOST_ROWS:
+        raise ValueError(f"its arrays take over {MOST_ROWS:,} bytes")
+    for name, info in zip(names, infos, strict=True):
+        with archive.open(info) as member:
+            read_header = _HEADERS.get(read_magic(member))
+            if read_header is None:
+                raise ValueError(f"the array {name} is of another version")
+            shape, _, dtype = read_header(member)
+            if member.tell() + math.prod(shape) * dtype.itemsize != info.file_size:
+                raise ValueError(f"the array {name} has other bytes than its shape {shape} takes")
 
 
 def read_examples(file: Path) -> list[dict[str, Any]]:
@@ -92,4 +122,4 @@ def read_examples(file: Path) -> list[dict[str, Any]]:
             json.loads(row["json"])
         return rows
 
-    return read_whole(file, load)
+    return read_whole(file, load, MOST_TEXT)

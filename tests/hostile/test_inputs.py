@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
+import zipfile
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -79,6 +82,21 @@ def _end() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.parametrize("name", [name for name in READERS if name != "model"])  # which is mapped only
+def test_a_file_of_a_terabyte_is_one_error(name: str, tmp_path: Path) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(1 << 40)
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (6 << 30, before[1]))  # what reads it whole fails here, too
+    try:
+        with pytest.raises((UserError, BundleError, ValueError)) as error:
+            READERS[name](tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+    assert "memory" not in str(error.value)
+    assert isinstance(error.value, UserError | BundleError) or name == "ranks"
+
+
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"])
 @pytest.mark.parametrize("name", READERS)
 def test_what_is_no_file_is_one_error(name: str, make: Callable[[Path], None], tmp_path: Path) -> None:
@@ -122,7 +140,7 @@ def test_deep_json_is_no_plan_no_row_no_intent_and_no_result(tmp_path: Path) -> 
     assert actions_of(deep) == ()
 
 
-def test_damaged_training_data_is_named(tmp_path: Path) -> None:
+def test_damaged_training_data_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "odd.bin").write_bytes(b"abc")
     (tmp_path / "junk.npz").write_bytes(b"PK\3\4" + b"x" * 100)
     (tmp_path / "text.npz").write_bytes(b"no archive")
@@ -146,12 +164,45 @@ def test_damaged_training_data_is_named(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=f"{name}.npz is damaged") as error:
             read_rows(tmp_path / f"{name}.npz")
         assert error.value.code == "CHM252"
+    lies = {"more": (3, 1 << 20), "vast": (1 << 50, 1 << 50), "less": (1, 1)}
+    for name, shape in lies.items():  # an array whose header claims another size than the archive has of it
+        header = BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "<i4", "fortran_order": False, "shape": shape})
+        with zipfile.ZipFile(tmp_path / f"{name}.npz", "w") as archive:
+            archive.writestr("tokens.npy", header.getvalue() + bytes(24))
+            for other in ("loss_start", "length"):
+                array = BytesIO()
+                np.save(array, good[other])
+                archive.writestr(f"{other}.npy", array.getvalue())
+        with pytest.raises(UserError, match="the array tokens has other bytes than its shape") as error:
+            read_rows(tmp_path / f"{name}.npz")
+        assert error.value.code == "CHM252"
     with pytest.raises(UserError, match="it needs more memory than there is") as error:
         read_whole(tmp_path / "good.npz", lambda stream: bytes(1 << 62))
     assert error.value.code == "CHM254"
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_bytes(b"x" * 7)
+    monkeypatch.setattr("chimerac.frontends.training.data.MOST_TEXT", 13)
+    with pytest.raises(UserError, match="have over 13 characters together") as error:
+        DataFolder(tmp_path, lambda text: [1], None)
+    assert error.value.code == "CHM254"
+    monkeypatch.setattr("chimerac.frontends.training.files.MOST_ROWS", 24)
+    with pytest.raises(UserError, match="its arrays take over 24 bytes"):
+        read_rows(tmp_path / "good.npz")
     with pytest.raises(UserError, match="whole number of tokens"):
         read_tokens(tmp_path / "odd.bin")
     for line in ("[]", '{"text": "a"}', '{"text": "a", "json": "{", "intent": "b"}', "[" * 100_000, "\udcff"):
         (tmp_path / "rows").write_bytes(line.encode("utf-8", "surrogateescape"))
         with pytest.raises(UserError, match="rows is damaged"):
             read_examples(tmp_path / "rows")
+
+
+@pytest.mark.parametrize("sign", ["\0", "\x1b", "\x7f", "\x9b"])
+def test_prompts_of_a_page_have_no_control_characters(sign: str, tmp_path: Path) -> None:
+    (tmp_path / "prompts").write_text(f"turn\ton\nturn{sign}off\n")
+    with pytest.raises(UserError, match="has control characters") as error:
+        READERS["prompts"](tmp_path / "prompts")
+    assert error.value.code == "CHM314"
+    (tmp_path / "prompts").write_text("turn\ton\n\n é \n")
+    found = packaging_options(page=None, npm=None, runtime=None, examples=tmp_path / "prompts", max_size=None)
+    assert found.examples == ("turn\ton", "é")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import random
 import re
 import resource
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import obstructed
 import pytest
+import torch
 from cli_tools import NOISE, Command, Outcome, start
 from faults import Faults
 
@@ -166,6 +171,17 @@ def test_a_bundle_that_fails_its_self_test_is_not_put_in_place(
     assert list(dist.iterdir()) == []
 
 
+def test_what_a_killed_build_had_begun_to_clear_away_is_cleared(tmp_path: Path) -> None:
+    """Its lock is gone, other files are not; a folder with neither may be of a build that is about to make its lock."""
+    for name, files in ((".a.wasm.half", ["old", "weights"]), (".a.wasm.begun", []), (".a.wasm.b.wasm.x", ["theirs"])):
+        (tmp_path / name).mkdir()
+        for file in files:
+            (tmp_path / name / file).write_text("")
+    with workspace(tmp_path / "a.wasm") as running, workspace(tmp_path / "a.wasm") as beside:
+        assert sorted(tmp_path.iterdir()) == sorted([tmp_path / ".a.wasm.b.wasm.x", running, beside])
+    assert list(tmp_path.iterdir()) == [tmp_path / ".a.wasm.b.wasm.x"]
+
+
 def test_a_linker_that_fails_shows_what_it_said(build: Build, dist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_driver = "chimerac.targets.code.driver.write_driver"
     monkeypatch.setattr(write_driver, lambda *_: "#error the driver is broken\n")
@@ -199,6 +215,58 @@ def test_killed_builds_leave_nothing_under_the_name(build: Build, bundles: dict[
         assert build().code == 0
         assert list(dist.iterdir()) in ([running, dist / name], [dist / name, running]), "killed builds left a folder"
     assert contents(dist / name) == contents(bundles["wasm"])
+
+
+@pytest.mark.slow
+def test_a_hundred_kills_at_any_time_lose_nothing(chimerac: Command, dist: Path) -> None:
+    """Builds over an older bundle and first ones end after a random time: of the clock, alone or with their compilers,
+    or of their processor, which finds their own steps on a busy machine, too."""
+    torch.set_num_threads(1)  # children have no other threads
+    place = dist / "fine.x86_64-avx2"
+
+    def small() -> Outcome:
+        return chimerac("build", f"{obstructed.__file__}:Fine", "-t", "x86_64-avx2", "-o", dist, "-q")
+
+    assert small().code == 0
+    newer = contents(place)
+    older = {**newer, "notes.txt": b"of the older bundle"}
+    began, spent = time.monotonic(), time.process_time()
+    assert small().code == 0
+    longest, most = 1.2 * (time.monotonic() - began), 1.05 * (time.process_time() - spent)
+    left: Counter[str] = Counter()
+    while left.total() < 100:
+        over, how = random.random() < 0.7, left.total() % 3
+        if over:
+            place.mkdir(exist_ok=True)
+            (place / "notes.txt").write_bytes(older["notes.txt"])
+        else:
+            shutil.rmtree(place)
+        child = os.fork()
+        if child == 0:
+            try:
+                os.setsid()
+                if how == 2:
+                    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # the end of the process, like SIGKILL
+                    signal.setitimer(signal.ITIMER_PROF, random.uniform(0.001, most))
+                small()
+            finally:
+                os._exit(0)
+        if how < 2:
+            time.sleep(random.uniform(0, longest))
+            with contextlib.suppress(ProcessLookupError):
+                (os.kill, os.killpg)[how](child, signal.SIGKILL)
+        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) in (-signal.SIGKILL, -signal.SIGPROF):
+            now = contents(place)
+            left["newer" if now == newer else "older" if over and now == older else "nothing"] += 1
+            assert now in (newer, older if over else {}), left
+        else:
+            assert contents(place) == newer
+        if not place.exists():
+            assert small().code == 0  # finds what the killed ones left
+            assert contents(place) == newer
+    assert small().code == 0
+    assert (contents(place), list(dist.iterdir())) == (newer, [place])
+    print(dict(left))
 
 
 @pytest.mark.slow
