@@ -7,7 +7,7 @@ import dataclasses
 import gc
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,22 +74,22 @@ def train_plan(
         UserError CHM250 to CHM259.
     """
     check_plan(plan)
-    _make_folder(out)
-    if plan.phases[0].kind in BESIDE:
-        return _beside(plan, data, out, processes, weights, stop_after, tell)
-    place = read_place(out, plan.digest())
-    model = make_module(plan)
-    RandomWeights(find_family(plan.family), plan.shape, plan.shape.seed).fill(model)
-    if weights is not None:
-        load_safetensors(model, tensors_of(plan), weights)
-    trained = prepare(model, plan, processes)
-    run = _Run(plan, data, out, codec, processes, model, trained, place, tell if processes.leads else _silent)
-    if processes.leads:
-        write_plan(plan, out / PLAN_FILE)
-    if not run.train(stop_after):
-        run.tell("stopped; the same command goes on from here")
-        return Outcome(False, {})
-    return Outcome(True, run.finish(evaluated_rows))
+    with _made(out):
+        if plan.phases[0].kind in BESIDE:
+            return _beside(plan, data, out, processes, weights, stop_after, tell)
+        place = read_place(out, plan.digest())
+        model = make_module(plan)
+        RandomWeights(find_family(plan.family), plan.shape, plan.shape.seed).fill(model)
+        if weights is not None:
+            load_safetensors(model, tensors_of(plan), weights)
+        trained = prepare(model, plan, processes)
+        run = _Run(plan, data, out, codec, processes, model, trained, place, tell if processes.leads else _silent)
+        if processes.leads:
+            write_plan(plan, out / PLAN_FILE)
+        if not run.train(stop_after):
+            run.tell("stopped; the same command goes on from here")
+            return Outcome(False, {})
+        return Outcome(True, run.finish(evaluated_rows))
 
 
 def _beside(
@@ -126,11 +126,21 @@ def _write_results(model: TrainableModule, plan: Plan, out: Path) -> None:
         write_whole(out / PACKED_FILE, packed_bytes(model, tensors_of(plan)))
 
 
-def _make_folder(out: Path) -> None:
+@contextlib.contextmanager
+def _made(out: Path) -> Iterator[None]:
+    """Make a folder, which is gone again if an error leaves it empty."""
     try:
+        new = not out.exists()
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError("CHM256", f"can't make the folder {out}: {error.strerror or error}") from error
+    try:
+        yield
+    except UserError:
+        if new:
+            with contextlib.suppress(OSError):
+                out.rmdir()
+        raise
 
 
 def _silent(_: str) -> None:

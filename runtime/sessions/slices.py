@@ -11,6 +11,11 @@ ALIGNMENT: Final = 64  #: a call that crosses no multiple of it in vain costs le
 LEAST: Final = 16
 _FIRST_BYTES: Final = 32 << 20  #: of weights; a model with as many surely runs ALIGNMENT tokens in AIM seconds
 _MOST: Final = 4096  #: tokens of a call
+#: times the tokens of the last call: where time is spent on the text before a token, later ones take longer, and so the
+#: next call takes twice what a call should at most
+_GROWTH: Final = 2.0
+#: times as far as the last call went, and tokens more, after which what it took tells nothing: a text was restored
+_FURTHER: Final = (2, 4 * ALIGNMENT)
 
 
 class Slices:
@@ -19,14 +24,19 @@ class Slices:
     def __init__(self, weight_bytes: int) -> None:
         """Before anything was measured, guess by the bytes that a token reads."""
         self._count = float(min(ALIGNMENT, ALIGNMENT * _FIRST_BYTES // max(1, weight_bytes)))
+        self._end = 0
 
     def next(self, position: int, left: int) -> int:
         """Tokens to run from a position on, at least 1 of the ``left`` ones."""
+        if position > _FURTHER[0] * self._end + _FURTHER[1]:
+            self._count = 0.0
         end = position + max(LEAST, int(self._count))
         multiple = ALIGNMENT if end // ALIGNMENT > position // ALIGNMENT else LEAST
-        return min(left, end - end % multiple - position)
+        count = min(left, end - end % multiple - position)
+        self._end = position + count
+        return count
 
     def took(self, count: int, seconds: float) -> None:
         """What a call of so many tokens took."""
         fitting = count * AIM / max(seconds, 1e-6)
-        self._count = min(fitting, 4.0 * max(count, self._count), float(_MOST))
+        self._count = min(fitting, _GROWTH * max(count, self._count), float(_MOST))

@@ -7,6 +7,8 @@ const BLOCK = 16; // of most models
 const LEAST = 4; // tokens that share the reading of weights, however long they take: alone, each would take about as long
 const FIRST_BYTES = 16 << 20; // of weights; a model with as many runs ALIGNMENT tokens in about PROMPT_MS
 const MOST = 4096; // tokens of a call
+const GROWTH = 2; // times the last call: later tokens take longer where time is spent on the text before them
+const FURTHER = 4 * ALIGNMENT; // tokens beyond twice the last call's end: a text was restored, and what it took tells nothing
 
 /** A promise of the next turn: a task of its own, after what has happened meanwhile (clicks, messages, timers). */
 export const nextTask = (() => {
@@ -30,6 +32,7 @@ export function pauses() {
 /** How many tokens of a prompt to run in a call, learned from what the last ones took. The numbers do not depend on it. */
 export class Slices {
   #count;
+  #end = 0;
 
   constructor(weightBytes) {
     this.#count = Math.min(ALIGNMENT, Math.floor((ALIGNMENT * FIRST_BYTES) / Math.max(1, weightBytes)));
@@ -37,14 +40,17 @@ export class Slices {
 
   /** Tokens to run from a position on, at least 1 of those that are left. */
   next(position, left) {
+    if (position > 2 * this.#end + FURTHER) this.#count = 0;
     const end = position + Math.max(LEAST, Math.floor(this.#count));
     const multiple = [ALIGNMENT, BLOCK, LEAST].find((size) => Math.floor(end / size) > Math.floor(position / size));
-    return Math.min(left, end - (end % multiple) - position);
+    const count = Math.min(left, end - (end % multiple) - position);
+    this.#end = position + count;
+    return count;
   }
 
   /** What a call of so many tokens took. */
   took(count, milliseconds) {
     const fitting = (count * PROMPT_MS) / Math.max(milliseconds, 1e-3);
-    this.#count = Math.min(fitting, 4 * Math.max(count, this.#count), MOST);
+    this.#count = Math.min(fitting, GROWTH * Math.max(count, this.#count), MOST);
   }
 }

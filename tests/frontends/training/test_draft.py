@@ -122,3 +122,16 @@ def test_mistakes(make_plan: Callable[..., Plan], folder: DataFolder, weights: P
         with pytest.raises(UserError, match=message) as error:
             run(tried, folder, tmp_path / str(number), given, **options)
         assert error.value.code == "CHM250"
+        assert not (tmp_path / str(number)).exists()
+    loop, folder_of = tmp_path / "loop", tmp_path / "folder"
+    loop.symlink_to("loop")
+    folder_of.mkdir()
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "zeros").write_bytes(bytes(4096))
+    with (tmp_path / "vast").open("wb") as file:
+        file.truncate(1 << 40)
+    for bad in (loop, folder_of, *(tmp_path / name for name in ("missing", "empty", "zeros", "vast"))):
+        with pytest.raises(UserError) as error:
+            run(plan, folder, tmp_path / "out", bad)
+        assert error.value.code in ("CHM240", "CHM241"), error.value
+        assert not (tmp_path / "out").exists()

@@ -118,6 +118,7 @@ def test_mistakes(make_plan: Callable[..., Plan], folder: DataFolder, weights: P
         with pytest.raises(UserError, match=message) as error:
             run(tried, folder, tmp_path / str(number), given, **options)
         assert error.value.code == code
+        assert not (tmp_path / str(number)).exists()
     broken = load_file(weights)
     broken["router.inner.bias"] = torch.zeros(24)
     save_file(broken, tmp_path / "part.safetensors")

@@ -145,6 +145,24 @@ def test_slices_take_what_they_aim_at(seconds: float) -> None:
     assert np.median(times) >= min(AIM / 3, seconds * 4096 * 0.9) or seconds >= AIM
 
 
+@pytest.mark.parametrize("of_text", [0.0, 0.01, 1.0])
+def test_a_slice_takes_at_most_twice_its_aim(of_text: float) -> None:
+    """Where a token's time grows with the text before it, from its begin or, restored, from far into it."""
+
+    def seconds(position: int, count: int) -> float:
+        return sum(1e-6 + of_text * 1e-6 * place for place in range(position, position + count))
+
+    slices = Slices(1 << 20)
+    for start, end in ((0, 2000), (100_000, 103_000), (0, 30_000), (1000, 5000)):
+        position = start
+        while position < end:
+            count = slices.next(position, 1 << 20)
+            took = seconds(position, count)
+            assert count == LEAST or took <= 2.1 * AIM, (position, count)
+            slices.took(count, took)
+            position += count
+
+
 def test_slices_end_at_multiples_of_blocks() -> None:
     slices, position = Slices(1), 5
     for _ in range(20):
