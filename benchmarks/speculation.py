@@ -12,7 +12,6 @@ rounds; over 1 speculation is faster. Every run is compared with the one without
 from __future__ import annotations
 
 import argparse
-import contextlib
 import ctypes as ct
 import json
 import random
@@ -86,47 +85,54 @@ class Subject:
         return guess
 
 
-def measure(open_subject: Callable[[], Subject], rounds: int) -> list[dict[str, Any]]:
+def measure(open_subject: Callable[[], Subject], rounds: int, chosen: list[str] | None) -> list[dict[str, Any]]:
     """A row for each case: the median ratio, and what was guessed.
 
-    Each case has a session of its own, which learns from round to round what passes cost and how good guesses are.
+    Each case has a session of its own, which learns from round to round what passes cost and how good guesses are, and
+    is closed before the next one's is opened: those of a large model would take gigabytes together.
     """
-    subject = open_subject()
-    cases = [Case(f"{share:.0%} right", 1, subject.right(share, 1)) for share in ACCEPTANCE]
-    cases += [Case("all right", 1, subject.right(1.0, 1)), Case("never", 1, subject.right(0.0, 1)), Case("lookup", 1)]
-    cases += [Case(f"all right, {n} nodes", n, subject.right(1.0, 1)) for n in NODES]
-    ratios: dict[str, list[float]] = {case.name: [] for case in cases}
-    counts: dict[str, Any] = {}
-    subjects = {case.name: open_subject() for case in cases}
-    for _ in range(rounds):
-        for case in cases:
-            subject = subjects[case.name]
-            found, off = subject.run(Case("off", 0))
-            assert found == subject.plain
-            found, on = subject.run(case)
-            assert found == subject.plain, f"{case.name}: speculation changed the text"
-            counts[case.name] = subject.session.speculation()
-            ratios[case.name].append(off / on)
+    names = [f"{share:.0%} right" for share in ACCEPTANCE]
+    names += ["all right", "never", "lookup", *(f"all right, {n} nodes" for n in NODES)]
     rows = []
-    for case in cases:
-        counted = counts[case.name]
-        ratio = statistics.median(ratios[case.name])
-        rows.append(
-            {
-                "case": case.name,
-                "faster": round(ratio, 3),
-                "least": round(min(ratios[case.name]), 3),
-                "accepted": counted.accepted,
-                "proposed": counted.proposed,
-                "passes": counted.passes,
-                "tokens_a_pass": round(subject.tokens / max(1, subject.tokens - counted.accepted), 2),
-            }
-        )
+    for name in chosen or names:
+        subject = open_subject()
+        row = measure_case(subject, case_of(subject, name), rounds)
+        subject.session.close()
         print(
-            "  {case:22} {faster:6.2f}x  {accepted:4d} of {proposed:4d} in {passes:4d} passes".format(**rows[-1]),
-            flush=True,
+            "  {case:22} {faster:6.2f}x  {accepted:4d} of {proposed:4d} in {passes:4d} passes".format(**row), flush=True
         )
+        rows.append(row)
     return rows
+
+
+def case_of(subject: Subject, name: str) -> Case:
+    """The case of a name of ``measure``."""
+    if name == "lookup":
+        return Case(name, 1)
+    shares = {"never": 0.0, **{f"{share:.0%} right": share for share in ACCEPTANCE}}
+    nodes = next((n for n in NODES if name.endswith(f", {n} nodes")), 1)
+    return Case(name, nodes, subject.right(shares.get(name, 1.0), 1))
+
+
+def measure_case(subject: Subject, case: Case, rounds: int) -> dict[str, Any]:
+    """Its row: rounds without and with guesses, in turns."""
+    ratios = []
+    for _ in range(rounds):
+        found, off = subject.run(Case("off", 0))
+        assert found == subject.plain
+        found, on = subject.run(case)
+        assert found == subject.plain, f"{case.name}: speculation changed the text"
+        ratios.append(off / on)
+    counted = subject.session.speculation()
+    return {
+        "case": case.name,
+        "faster": round(statistics.median(ratios), 3),
+        "least": round(min(ratios), 3),
+        "accepted": counted.accepted,
+        "proposed": counted.proposed,
+        "passes": counted.passes,
+        "tokens_a_pass": round(subject.tokens / max(1, subject.tokens - counted.accepted), 2),
+    }
 
 
 def main() -> None:
@@ -137,21 +143,23 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--prompt", help="text; 48 random tokens where there is none")
     parser.add_argument("--grammar", default="none")
+    parser.add_argument(
+        "--case", action="append", help='one only, such as "80%% right" or "never"; all where none is given'
+    )
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     results = {}
     for bundle in arguments.bundles:
-        with contextlib.ExitStack() as stack:
 
-            def open_subject(bundle: Path = bundle, stack: contextlib.ExitStack = stack) -> Subject:
-                session = stack.enter_context(chimerac.load(bundle, verify=False))
-                assert isinstance(session, NativeSession)
-                rng = random.Random(2)
-                prompt = arguments.prompt or [rng.randrange(session.vocab_size - 2) for _ in range(48)]
-                return Subject(session, prompt, arguments.tokens, arguments.grammar)
+        def open_subject(bundle: Path = bundle) -> Subject:
+            session = chimerac.load(bundle, verify=False)
+            assert isinstance(session, NativeSession)
+            rng = random.Random(2)
+            prompt = arguments.prompt or [rng.randrange(session.vocab_size - 2) for _ in range(48)]
+            return Subject(session, prompt, arguments.tokens, arguments.grammar)
 
-            print(bundle.name, flush=True)
-            results[bundle.name] = measure(open_subject, arguments.rounds)
+        print(bundle.name, flush=True)
+        results[bundle.name] = measure(open_subject, arguments.rounds, arguments.case)
     if arguments.out:
         arguments.out.write_text(json.dumps(results, indent=1) + "\n")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from chimerac.compiler.ir.module import Module, Op, Region, walk
 from chimerac.passes.base import Rewritten
+from chimerac.runtime.bundle_format.constants import DRAFT_IDS
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class DeadCode:
         named = {op.text("name") for g in graphs.values() for op in walk(g.ops) if op.name == "constant"}
         touched = {op.text("name") for g in graphs.values() for op in walk(g.ops) if op.name.startswith("state.")}
         states = {n: s for n, s in module.states.items() if n in touched}
+        named |= {DRAFT_IDS} if any(g.role == "draft" for g in graphs.values()) else set()  # which runtimes read
         named |= {s.initial for s in states.values() if s.initial}
         constants = {n: c for n, c in module.constants.items() if n in named}
         dropped = len(module.constants) - len(constants)

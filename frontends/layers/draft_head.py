@@ -16,9 +16,14 @@ class DraftHead(nn.Module):
 
     h' = h + W_o relu(W_h h + W_e norm(e) + b) + b_o; the scores of the token after it are W_s h' + b_s. h' takes the
     place of h for the token after that, as features do in EAGLE (arXiv 2401.15077) and EAGLE-3 (2503.01840); in place
-    of a layer with a memory of its own there is a network of one hidden layer. Scores are of the first ids of the
-    vocabulary, which tokenizers give to what is most frequent. While all of them are equal, nothing is guessed.
+    of a layer with a memory of its own there is a network of one hidden layer. Scores are of the tokens in ``ids``, as
+    those of EAGLE-3 are of a draft vocabulary. While all of them are equal, nothing is guessed.
+
+    Attributes:
+        ids: [S], whole numbers: the tokens that are scored, the most frequent ones once the head is trained.
     """
+
+    ids: Tensor
 
     def __init__(self, hidden: int, shape: DraftShape, quantization: QuantizationShape, eps: float) -> None:
         super().__init__()
@@ -28,6 +33,7 @@ class DraftHead(nn.Module):
         self.token = Int8Linear(hidden, shape.width, quantization)
         self.after = Int8Linear(shape.width, hidden, quantization)
         self.scores = Int8Linear(hidden, shape.tokens, quantization)
+        self.register_buffer("ids", torch.arange(shape.tokens, dtype=torch.float32))
 
     def forward(self, before: Tensor, embedded: Tensor) -> Tensor:
         """h [..., D] and e [..., D] -> h' [..., D]."""
@@ -59,12 +65,17 @@ class DraftStep(nn.Module):
 
 
 @torch.no_grad()
-def begin_with(head: DraftHead, table: Tensor) -> None:
-    """Weights that training begins with: ``table`` [V, D], the model's, as scores, and a network that is small."""
+def begin_with(head: DraftHead, table: Tensor, ids: Tensor | None = None) -> None:
+    """Weights that training begins with: ``table`` [V, D], the model's, as scores, and a network that is small.
+
+    ``ids``: the tokens to score [S]; None leaves those that there are.
+    """
+    if ids is not None:
+        head.ids.copy_(ids)
     for linear in (head.before, head.token, head.after):
         nn.init.normal_(linear.weight, std=linear.weight.shape[1] ** -0.5)
         linear.bias.zero_()
     head.after.weight.mul_(0.1)
     head.norm.weight.fill_(1.0)
-    head.scores.weight.copy_(table[: head.tokens])
+    head.scores.weight.copy_(table[head.ids.long()])
     head.scores.bias.zero_()

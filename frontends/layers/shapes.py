@@ -57,7 +57,7 @@ class DraftShape:
     """A head that guesses tokens (docs/spans.md)."""
 
     width: int  #: hidden channels
-    tokens: int  #: of the vocabulary's first ones that it may guess
+    tokens: int  #: how many of the vocabulary it may guess
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from chimerac.frontends.training.settings import Plan
 AHEAD: Final = 4  #: tokens that the runtime lets the head guess one after the other
 HELD_OUT: Final = 8  #: one sequence of so many is only judged by,
 MOST_HELD: Final = 8  #: in at most so many batches
+MOST_COUNTED: Final = 8192  #: sequences whose tokens are counted
 MOST_KEPT: Final = 1 << 28  #: numbers that the model gave, kept in memory
 ORDER_STREAM: Final = 0x6472616674  #: "draft"
 
@@ -63,7 +64,7 @@ def look(model: TrainableModule, head: DraftHead, batch: Batch, hidden: Tensor |
         wanted = torch.zeros_like(batch.tokens, dtype=torch.bool)
         wanted.view(-1)[batch.positions] = True
     embedded = model.embedded(batch.tokens, table)
-    return Lesson(hidden, embedded, logits[..., : head.tokens], wanted, logits.argmax(-1))
+    return Lesson(hidden, embedded, logits[..., head.ids.long()], wanted, logits.argmax(-1))
 
 
 def guesses(head: DraftHead, lesson: Lesson) -> Iterator[tuple[Tensor, slice]]:
@@ -94,7 +95,7 @@ def right(head: DraftHead, lesson: Lesson) -> Tensor:
     found = torch.zeros(2, AHEAD, dtype=torch.int64)
     so_far: Tensor | None = None
     for index, (scores, places) in enumerate(guesses(head, lesson)):
-        same = scores.argmax(-1) == lesson.best[:, places]
+        same = head.ids.long()[scores.argmax(-1)] == lesson.best[:, places]
         so_far = same if so_far is None else so_far[:, : same.shape[1]] & same
         counts = lesson.wanted[:, places]
         found[0, index], found[1, index] = (so_far & counts).sum(), counts.sum()
@@ -124,7 +125,7 @@ def train_draft(
     with PreparedWeights(model, torch.float32):
         if not head.scores.weight.any():
             torch.manual_seed(plan.seed)
-            begin_with(head, model.table())
+            begin_with(head, model.table(), most_frequent(source, int(held[0]), plan).to(processes.device))
         loss = fit(model, head, source, int(held[0]), plan, tell)
         counts = torch.zeros(2, AHEAD, dtype=torch.int64)
         (phase,) = plan.phases
@@ -135,6 +136,18 @@ def train_draft(
     shares = [round(int(a) / max(1, int(b)), 4) for a, b in zip(*counts.tolist(), strict=True)]
     tell(f"draft head: of {int(counts[1, 0])} held-out places the first 1 to {AHEAD} guesses are all right in {shares}")
     return model, {"held_out": int(counts[1, 0]), "right": shares, "loss": loss}
+
+
+def most_frequent(source: Source, known: int, plan: Plan) -> Tensor:
+    """The tokens int64 [S] that are most often to be predicted in the first MOST_COUNTED of ``known`` sequences, those
+    with lower ids first where they are equally frequent."""
+    (phase,) = plan.phases
+    assert plan.shape.draft is not None
+    counts = torch.zeros(plan.shape.vocabulary, dtype=torch.int64)
+    for begin in range(0, min(known, MOST_COUNTED), phase.batch):
+        batch = source.batch(np.arange(begin, min(begin + phase.batch, known)), 0, 1)
+        counts += torch.bincount(batch.targets, minlength=len(counts))
+    return counts.sort(descending=True, stable=True).indices[: plan.shape.draft.tokens]
 
 
 class _Lessons:

@@ -90,6 +90,8 @@ LEVELS: Final = 3  #: of the valve
 #: F32[1, counts]: the router's scores of the last token that was run, fewest iterations first
 ROUTER_STATE: Final = "router.last"
 DRAFT_STATE: Final = "draft.last"
+#: The constant with the tokens that its scores are of, i32 [scores].
+DRAFT_IDS: Final = "draft.ids"
 SECTION_LEDGER: Final = "ledger"  #: U32[LEDGER_WORDS], the last one: open obligations of a generation that counts them
 LEDGER_WORDS: Final = 68
 SECTION_LOGITS: Final = "logits"  #: F32[vocabulary]

@@ -188,7 +188,7 @@ static void ask_bank(chm_guesses *guesses) {
 
 /* ---- the draft head ---- */
 
-/* The token with the best of some scores that may come, the first of equal ones; -1 where there is none, or where all scores
+/* The token with the best of some scores that may come, the first one scored of equal ones; -1 where there is none, or where all scores
  * are equal, as those of a head that is not trained. */
 static int32_t best_of(const chm_session *session, const float *scores, const uint32_t *allowed, uint32_t words) {
   const uint8_t *excluded = session->bundle->has_tokenizer ? session->bundle->excluded : NULL;
@@ -197,11 +197,12 @@ static int32_t best_of(const chm_session *session, const float *scores, const ui
   for (int32_t i = 0; i < chm_model.draft_scores; ++i) {
     differ |= scores[i] < scores[0] || scores[i] > scores[0];
     if (best >= 0 && !(scores[i] > scores[best])) continue;
-    bool may = allowed ? (uint32_t)i / 32 < words && allowed[i / 32] >> (i & 31) & 1
-                       : !excluded || !(excluded[i >> 3] >> (i & 7) & 1);
+    int32_t id = chm_model.draft_ids[i];
+    bool may = allowed ? (uint32_t)id / 32 < words && allowed[id / 32] >> (id & 31) & 1
+                       : !excluded || !(excluded[id >> 3] >> (id & 7) & 1);
     if (may && scores[i] == scores[i]) best = i;
   }
-  return differ ? best : -1;
+  return differ && best >= 0 ? chm_model.draft_ids[best] : -1;
 }
 
 /* What the head guesses at a place in the grammar, of which `left` tokens are left. */

@@ -13,7 +13,7 @@
 #include "chimera.h"
 #include "chm_cpu.h"
 
-#define CHM_MODEL_ABI 11u
+#define CHM_MODEL_ABI 12u
 #define CHM_NO_SECTION (-1)
 
 /* Whether a driver can be told to measure its steps: a wasm module has no clock. */
@@ -171,6 +171,7 @@ typedef struct chm_model_desc {
   uint64_t kept_bytes;                /* from verify to commit */
   const chm_speculation *speculation; /* NULL of a model without these */
   int32_t draft_state, draft_scores;  /* of an entry of the role draft: the number of its state, and of its scores */
+  const int32_t *draft_ids;           /* [draft_scores], the tokens that these are of */
   int32_t n_sections, n_states;
   const chm_section_desc *sections;
   const chm_state_desc *states;

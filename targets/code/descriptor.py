@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from chimerac.compiler.ir.context import cache_axes, context_of
 from chimerac.compiler.ir.module import Module
 from chimerac.runtime.bundle_format import Entry
-from chimerac.runtime.bundle_format.constants import DRAFT_STATE
+from chimerac.runtime.bundle_format.constants import DRAFT_IDS, DRAFT_STATE
 from chimerac.targets.code.descriptions import c_string, described_entry, tensor_array
 from chimerac.targets.code.places import MemoryPlan
 from chimerac.targets.code.variants import KernelSet
@@ -79,6 +79,7 @@ def descriptor(
         else:
             yield f"  CHM_ENTRY({graph.name}, CHM_ROLE_{graph.role.upper()}, {graph.tokens}),"
     yield "};"
+    yield from _draft_tables(module)
     speculates = any(graph.role == "verify" for graph in module.graphs.values())
     fields: Mapping[str, object] = {
         "abi": "CHM_MODEL_ABI",
@@ -117,6 +118,11 @@ def descriptor(
     yield "};"
 
 
+def _draft_tables(module: Module) -> Iterator[str]:
+    if any(graph.role == "draft" for graph in module.graphs.values()):
+        yield f"static const int32_t draft_ids[] = {{{','.join(map(str, module.constants[DRAFT_IDS].data))}}};"
+
+
 def _draft(module: Module) -> dict[str, object]:
     """What the runtime has to know of the head that guesses tokens."""
     graph = next((g for g in module.graphs.values() if g.role == "draft"), None)
@@ -125,6 +131,7 @@ def _draft(module: Module) -> dict[str, object]:
     return {
         "draft_state": list(module.states).index(DRAFT_STATE),
         "draft_scores": graph.results[0].type.shape[-1],
+        "draft_ids": "draft_ids",
     }
 
 

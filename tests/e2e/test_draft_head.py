@@ -19,6 +19,7 @@ import chimerac
 from chimerac.compiler.build import pipeline
 from chimerac.compiler.build.build import build
 from chimerac.compiler.build.importing import import_model, read_description
+from chimerac.compiler.errors import UserError
 from chimerac.compiler.ir.interpreter import Session
 from chimerac.frontends.export.drafted import with_draft
 from chimerac.frontends.export.importer import import_module
@@ -29,7 +30,7 @@ from chimerac.frontends.layers.draft_head import begin_with
 from chimerac.frontends.layers.shapes import DraftShape
 from chimerac.frontends.weights.checkpoint import save_safetensors
 from chimerac.frontends.weights.sources import RandomWeights
-from chimerac.runtime.bundle_format.constants import DRAFT_STATE
+from chimerac.runtime.bundle_format.constants import DRAFT_IDS, DRAFT_STATE
 from chimerac.runtime.sessions.native import NativeSession
 from chimerac.runtime.sessions.runner import find_emulator
 
@@ -48,7 +49,7 @@ def drafting(shape_of: Any) -> ChimeraModel:
     RandomWeights(FAMILY, shape_of, shape_of.seed).fill(model)
     torch.manual_seed(3)
     assert model.draft is not None
-    begin_with(model.draft, model.embedding.weight)
+    begin_with(model.draft, model.embedding.weight, torch.randperm(shape_of.vocabulary)[: shape_of.draft.tokens])
     return model
 
 
@@ -86,7 +87,11 @@ def test_the_head_goes_on_from_what_the_model_leaves(tmp_path: Path) -> None:
         np.testing.assert_allclose(session.draft(ahead), expected, atol=3e-2 * np.ptp(expected))
         assert session.state_bytes() == before
     without, _ = pipeline.run(module, pipeline.passes())
-    assert "draft" not in without.graphs
+    assert "draft" not in without.graphs and DRAFT_IDS not in without.constants
+    assert form.draft is not None
+    form.draft.ids[3] = form.draft.ids[0]
+    with pytest.raises(UserError, match="CHM242.*one twice"):
+        with_draft(module, form)
     assert_agrees(without, tmp_path, [(1, 2, 3), (0,), (3, 1)])
 
 
@@ -148,12 +153,14 @@ def test_it_guesses_what_the_interpreter_says(nodes: int, seed: int, drafted: di
         text, found = session.tokens(), session.speculation()
     reference = Session(lowered, loops=2)
     reference.forward(PROMPT)
+    ids = lowered.constants[DRAFT_IDS].data
+    guessed = np.flatnonzero((ids >= A) & (ids < A + 26))
     place, proposed, accepted = 0, 0, 0
     while place + 1 < len(text):
         room = min(BLOCK - (len(PROMPT) + place) % BLOCK, MOST - 1 - place)
         chain = [text[place]]
         for _ in range(min(4, nodes - 1, room - 1)):
-            chain.append(A + int(reference.draft(chain)[A : A + 26].argmax()))
+            chain.append(int(ids[guessed[reference.draft(chain)[guessed].argmax()]]))
         right = 0
         while right + 1 < len(chain) and place + 1 + right < len(text) and text[place + 1 + right] == chain[right + 1]:
             right += 1

@@ -36,7 +36,7 @@ class DraftHead:
         "Hidden channels of its network.", default=512, minimum=1, maximum=65536, own=True, status="compiled"
     )
     tokens: int = key(
-        "Tokens that it may guess, the first ones of the vocabulary.",
+        "Tokens that it may guess, the most frequent ones of what it is trained with.",
         default=4096,
         minimum=2,
         maximum=262144,

@@ -48,6 +48,8 @@ def _values(name: str, size: tuple[int, ...], shape: ChimeraShape, generator: np
     owner = parent.rpartition(".")[2]
     if leaf == "down_norm" or owner.endswith("norm") or (parent == "loop" and leaf in ("B", "C")):
         values = np.ones(size)
+    elif name == "draft.ids":
+        values = np.arange(size[0])
     elif (
         parent.startswith(("router.", "draft."))
         or leaf in ("kappa", "router_bias")

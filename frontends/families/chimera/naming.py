@@ -38,7 +38,7 @@ def tensor_specs(shape: ChimeraShape) -> dict[str, TensorSpec]:
 
 def _draft(hidden: int, draft: DraftShape) -> dict[str, TensorSpec]:
     """Trained by a phase of its own."""
-    sizes: dict[str, tuple[int, ...]] = {"norm.weight": (hidden,)}
+    sizes: dict[str, tuple[int, ...]] = {"ids": (draft.tokens,), "norm.weight": (hidden,)}
     linears = {"before": (draft.width, hidden), "token": (draft.width, hidden)}
     linears |= {"after": (hidden, draft.width), "scores": (draft.tokens, hidden)}
     for name, (outputs, inputs) in linears.items():

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,7 @@ from chimerac.frontends.layers.draft_head import DraftHead, begin_with
 from chimerac.frontends.layers.shapes import DraftShape, QuantizationShape
 from chimerac.frontends.training import Plan, train_plan
 from chimerac.frontends.training.data import Batch, DataFolder
-from chimerac.frontends.training.draft import AHEAD, Lesson, look, loss_of, right
+from chimerac.frontends.training.draft import AHEAD, HELD_OUT, Lesson, look, loss_of, right
 from chimerac.frontends.training.run import WEIGHTS_FILE
 from chimerac.frontends.weights.checkpoint import save_safetensors
 
@@ -74,13 +75,15 @@ def test_what_can_be_known_is_learnt() -> None:
     """Vectors that say which token comes next, and tokens that say which one comes after them."""
     torch.manual_seed(1)
     head = DraftHead(32, DraftShape(64, 16), QuantizationShape(32, 16), 1e-6)
-    table, order = torch.randn(16, 32), torch.randperm(16)
-    begin_with(head, table)
+    table, order, ids = torch.randn(16, 32), torch.randperm(16), torch.randperm(16)
+    begin_with(head, table, ids)
     tokens = torch.randint(16, (64, 1))
     for _ in range(7):
         tokens = torch.cat([tokens, order[tokens[:, -1:]]], 1)
     said = 8.0 * F.one_hot(order[tokens], 16)
-    lesson = Lesson(table[order[tokens]], table[tokens], said, torch.ones_like(tokens, dtype=torch.bool), order[tokens])
+    lesson = Lesson(
+        table[order[tokens]], table[tokens], said[..., ids], torch.ones_like(tokens, dtype=torch.bool), order[tokens]
+    )
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-2)
     first = loss_of(head, lesson).item()
     for _ in range(150):
@@ -103,6 +106,11 @@ def test_only_the_head_changes(
     assert all(torch.equal(made[name], tensor) for name, tensor in before.items())
     assert made.keys() - before.keys() == {name for name in tensor_specs(DRAFTED) if name.startswith("draft.")}
     assert all(made[name].abs().sum() > 0 for name in made.keys() - before.keys())
+    counts = torch.zeros(TINY.vocabulary)
+    source = folder.source(replace(plan.phases[0], kind="sft"), TINY.vocabulary, plan.seed * 1000)
+    for number in range(source.count - max(1, source.count // HELD_OUT)):
+        counts += torch.bincount(source.batch(np.array([number]), 0, 1).targets, minlength=TINY.vocabulary)
+    assert torch.equal(made["draft.ids"], counts.sort(descending=True, stable=True).indices[:200].float())
     assert len(metrics["draft"]["right"]) == AHEAD
     run(plan, folder, tmp_path / "again", weights)
     assert (tmp_path / "again" / WEIGHTS_FILE).read_bytes() == (tmp_path / "out" / WEIGHTS_FILE).read_bytes()
