@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from beside import CHOICES, PROMPT, TARGETS, odd_bundles, skip_without_emulator
 from made_once import Once
 from nano_model import lowered_nano, nano, nano_model
 from onnx_tools import assert_agrees
-from small_configs import SMALL_CONFIGS
 
 import chimerac
 from chimerac.compiler.build import pipeline
-from chimerac.compiler.build.build import build
 from chimerac.compiler.build.importing import read_description
 from chimerac.compiler.ir.interpreter import Session
 from chimerac.frontends.export.importer import import_module
@@ -25,20 +23,14 @@ from chimerac.frontends.families.chimera.family import BLOCK, FAMILY
 from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.families.chimera.stateful import Stateful
 from chimerac.frontends.layers.shapes import RouterShape
-from chimerac.frontends.weights.checkpoint import load_safetensors, save_safetensors
+from chimerac.frontends.weights.checkpoint import load_safetensors
 from chimerac.frontends.weights.sources import RandomWeights
 from chimerac.runtime.bundle_format.constants import ROUTER_STATE
 from chimerac.runtime.reference.valve import routed_loops
 from chimerac.runtime.sessions.native import NativeSession
-from chimerac.runtime.sessions.runner import find_emulator
 
 MOST, TOKENS = 6, 90
-PROMPT = [random.Random(2).randrange(250) for _ in range(37)]
 CHANGES = ["entropy_valve.loop_depth_router.width=70", "entropy_valve.levels.high.loops=6", "seed=4"]
-CHOICES: list[dict[str, Any]] = [
-    {"temperature": 0.0, "repetition_penalty": 1.0, "exit_threshold": 0.0},
-    {"temperature": 1.0, "top_p": 0.9, "seed": 5, "repetition_penalty": 1.2, "exit_threshold": 0.0},
-]
 
 
 def stirred(model: ChimeraModel) -> ChimeraModel:
@@ -70,26 +62,15 @@ def test_the_state_holds_the_scores_of_the_last_token(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def routed(once: Once) -> dict[str, Path]:
-    """Target name → bundle of a small model with a router; "weights": of all of them."""
+    """Bundles of a small model with a router."""
 
-    def make(folder: Path) -> None:
-        config = folder / "odd.chimera"
-        config.write_text(SMALL_CONFIGS["odd"])
-        shape = read_description(config, overrides=CHANGES).description.shape
+    def make(shape: Any) -> ChimeraModel:
         model = ChimeraModel(shape)
         RandomWeights(FAMILY, shape, shape.seed).fill(model)
         torch.manual_seed(7)
-        save_safetensors(stirred(model), folder / "odd.safetensors")
-        paths = {"weights": str(folder / "odd.safetensors")}
-        for targets, speculate in ((["x86_64-avx2", "wasm", "aarch64-neon"], True), (["onnx"], False)):
-            report = build(
-                config, targets=targets, speculate=speculate, out=folder, overrides=CHANGES, weights=paths["weights"]
-            )
-            paths |= {bundle.target: str(bundle.path) for bundle in report.bundles}
-        (folder / "paths.json").write_text(json.dumps(paths))
+        return stirred(model)
 
-    folder = once("routed", make)
-    return {name: Path(path) for name, path in json.loads((folder / "paths.json").read_text()).items()}
+    return odd_bundles(once, "routed", CHANGES, make)
 
 
 @pytest.mark.slow
@@ -118,11 +99,10 @@ def test_blocks_take_what_the_router_predicts(choice: dict[str, Any], routed: di
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["x86_64-avx2", "wasm", "aarch64-neon", "onnx"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_every_target_routes_alike(target: str, routed: dict[str, Path]) -> None:
     """With and without guesses, saved on the way."""
-    if target == "aarch64-neon" and not find_emulator("aarch64"):
-        pytest.skip("needs qemu-aarch64: scripts/setup-qemu.sh")
+    skip_without_emulator(target)
     with chimerac.load(routed["x86_64-avx2"]) as native, chimerac.load(routed[target]) as session:
         for choice in CHOICES:
             options = {"max_tokens": TOKENS, "loops": MOST, **choice}

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_tools import ANSWER, CODEC, END, TINY
+from training_tools import ANSWER, CODEC, END, TINY, model_of
 
 from chimerac.frontends.families.chimera.shape import ChimeraShape
 from chimerac.frontends.training import Phase, Plan
 from chimerac.frontends.training.data import DataFolder
+from chimerac.frontends.weights.checkpoint import save_safetensors
 
 torch.set_num_threads(1)
 
@@ -69,3 +70,10 @@ def _write_rows(file: Path, rows: list[list[int]]) -> None:
 @pytest.fixture(scope="session")
 def folder(data_path: Path) -> DataFolder:
     return DataFolder(data_path, CODEC.encode, CODEC.end)
+
+
+@pytest.fixture
+def weights(make_plan: Callable[..., Plan], tmp_path: Path) -> Path:
+    """Of a model without a router and a draft head."""
+    save_safetensors(model_of(make_plan()), tmp_path / "before.safetensors")
+    return tmp_path / "before.safetensors"

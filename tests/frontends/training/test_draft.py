@@ -11,32 +11,19 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
-from training_tools import ALONE, CODEC, TINY, model_of
+from beside import assert_refused, run_phase, trained_part
+from training_tools import TINY, model_of
 
 from chimerac.compiler.errors import UserError
-from chimerac.frontends.families.chimera.naming import tensor_specs
 from chimerac.frontends.layers.draft_head import DraftHead, begin_with
 from chimerac.frontends.layers.shapes import DraftShape, QuantizationShape
-from chimerac.frontends.training import Plan, train_plan
+from chimerac.frontends.training import Plan
 from chimerac.frontends.training.data import Batch, DataFolder
 from chimerac.frontends.training.draft import AHEAD, HELD_OUT, Lesson, look, loss_of, right
 from chimerac.frontends.training.run import WEIGHTS_FILE
-from chimerac.frontends.weights.checkpoint import save_safetensors
 
 DRAFTED = replace(TINY, draft=DraftShape(24, 200))
 PHASE: dict[str, Any] = {"name": "draft", "kind": "draft", "steps": 3, "batch": 2, "sequence_length": 24}
-
-
-@pytest.fixture
-def weights(make_plan: Callable[..., Plan], tmp_path: Path) -> Path:
-    """Of a model without a head."""
-    save_safetensors(model_of(make_plan()), tmp_path / "before.safetensors")
-    return tmp_path / "before.safetensors"
-
-
-def run(plan: Plan, folder: DataFolder, out: Path, weights: Path | None, **options: Any) -> dict[str, Any]:
-    return train_plan(plan, folder, out, CODEC, ALONE, weights=weights, tell=lambda _: None, **options).metrics
 
 
 @pytest.mark.parametrize("rows", [False, True])
@@ -101,36 +88,27 @@ def test_only_the_head_changes(
 ) -> None:
     """From weights without one, and on from those with one."""
     plan = make_plan(shape=DRAFTED, **PHASE)
-    metrics = run(plan, folder, tmp_path / "out", weights)
-    made, before = load_file(tmp_path / "out" / WEIGHTS_FILE), load_file(weights)
-    assert all(torch.equal(made[name], tensor) for name, tensor in before.items())
-    assert made.keys() - before.keys() == {name for name in tensor_specs(DRAFTED) if name.startswith("draft.")}
-    assert all(made[name].abs().sum() > 0 for name in made.keys() - before.keys())
+    metrics, made = trained_part("draft", plan, folder, tmp_path, weights)
+    assert all(tensor.abs().sum() > 0 for tensor in made.values())
     counts = torch.zeros(TINY.vocabulary)
     source = folder.source(replace(plan.phases[0], kind="sft"), TINY.vocabulary, plan.seed * 1000)
     for number in range(source.count - max(1, source.count // HELD_OUT)):
         counts += torch.bincount(source.batch(np.array([number]), 0, 1).targets, minlength=TINY.vocabulary)
     assert torch.equal(made["draft.ids"], counts.sort(descending=True, stable=True).indices[:200].float())
     assert len(metrics["draft"]["right"]) == AHEAD
-    run(plan, folder, tmp_path / "again", weights)
-    assert (tmp_path / "again" / WEIGHTS_FILE).read_bytes() == (tmp_path / "out" / WEIGHTS_FILE).read_bytes()
-    further = run(plan, folder, tmp_path / "further", tmp_path / "out" / WEIGHTS_FILE)
+    further = run_phase(plan, folder, tmp_path / "further", tmp_path / "out" / WEIGHTS_FILE)
     assert further["draft"]["loss"] < metrics["draft"]["loss"]
 
 
 def test_mistakes(make_plan: Callable[..., Plan], folder: DataFolder, weights: Path, tmp_path: Path) -> None:
     plan = make_plan(shape=DRAFTED, **PHASE)
-    cases: list[tuple[Plan, Path | None, dict[str, Any], str]] = [
-        (make_plan(**PHASE), weights, {}, "no draft head"),
-        (plan, None, {}, "a model that is trained"),
-        (plan, weights, {"stop_after": 1.0}, "is not stopped"),
-        (replace(plan, phases=plan.phases * 2), weights, {}, "a plan of its own"),
+    cases: list[tuple[Plan, Path | None, dict[str, Any], str, str]] = [
+        (make_plan(**PHASE), weights, {}, "CHM250", "no draft head"),
+        (plan, None, {}, "CHM250", "a model that is trained"),
+        (plan, weights, {"stop_after": 1.0}, "CHM250", "is not stopped"),
+        (replace(plan, phases=plan.phases * 2), weights, {}, "CHM250", "a plan of its own"),
     ]
-    for number, (tried, given, options, message) in enumerate(cases):
-        with pytest.raises(UserError, match=message) as error:
-            run(tried, folder, tmp_path / str(number), given, **options)
-        assert error.value.code == "CHM250"
-        assert not (tmp_path / str(number)).exists()
+    assert_refused(cases, folder, tmp_path)
     loop, folder_of = tmp_path / "loop", tmp_path / "folder"
     loop.symlink_to("loop")
     folder_of.mkdir()
@@ -140,6 +118,6 @@ def test_mistakes(make_plan: Callable[..., Plan], folder: DataFolder, weights: P
         file.truncate(1 << 40)
     for bad in (loop, folder_of, *(tmp_path / name for name in ("missing", "empty", "zeros", "vast"))):
         with pytest.raises(UserError) as error:
-            run(plan, folder, tmp_path / "out", bad)
+            run_phase(plan, folder, tmp_path / "out", bad)
         assert error.value.code in ("CHM240", "CHM241"), error.value
         assert not (tmp_path / "out").exists()

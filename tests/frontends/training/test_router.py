@@ -11,32 +11,20 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from beside import assert_refused, run_phase, trained_part
 from safetensors.torch import load_file, save_file
-from training_tools import ALONE, CODEC, TINY, model_of
+from training_tools import TINY, model_of
 
 from chimerac.compiler.errors import UserError
-from chimerac.frontends.families.chimera.naming import tensor_specs
 from chimerac.frontends.layers.depth_router import DepthRouter
 from chimerac.frontends.layers.shapes import QuantizationShape, RouterShape
-from chimerac.frontends.training import Plan, train_plan
+from chimerac.frontends.training import Plan
 from chimerac.frontends.training.data import Batch, DataFolder
 from chimerac.frontends.training.router import LEAST_TARGETS, STRIDE, Examples, fit, judge, look
 from chimerac.frontends.training.run import PLAN_FILE, WEIGHTS_FILE
-from chimerac.frontends.weights.checkpoint import save_safetensors
 
 ROUTED = replace(TINY, router=RouterShape(24, accuracy_target=0.0))
 PHASE: dict[str, Any] = {"name": "router", "kind": "router", "steps": 8, "batch": 2, "sequence_length": 24}
-
-
-@pytest.fixture
-def weights(make_plan: Callable[..., Plan], tmp_path: Path) -> Path:
-    """Of a model without a router."""
-    save_safetensors(model_of(make_plan()), tmp_path / "before.safetensors")
-    return tmp_path / "before.safetensors"
-
-
-def run(plan: Plan, folder: DataFolder, out: Path, weights: Path | None, **options: Any) -> dict[str, Any]:
-    return train_plan(plan, folder, out, CODEC, ALONE, weights=weights, tell=lambda _: None, **options).metrics
 
 
 @pytest.mark.parametrize("rows", [False, True])
@@ -88,17 +76,12 @@ def test_only_the_router_changes(
 ) -> None:
     """From weights with and without one; below the target it stands for all iterations."""
     plan = make_plan(shape=ROUTED, **PHASE)
-    metrics = run(plan, folder, tmp_path / "out", weights)
-    made, before = load_file(tmp_path / "out" / WEIGHTS_FILE), load_file(weights)
-    assert all(torch.equal(made[name], tensor) for name, tensor in before.items())
-    assert made.keys() - before.keys() == {name for name in tensor_specs(ROUTED) if name.startswith("router.")}
+    metrics, made = trained_part("router", plan, folder, tmp_path, weights)
     assert metrics["router"]["used"] is True
     assert made["router.scores.weight"].abs().sum() > 0
     assert json.loads((tmp_path / "out" / PLAN_FILE).read_text())["phases"][0]["kind"] == "router"
-    run(plan, folder, tmp_path / "again", weights)
-    assert (tmp_path / "again" / WEIGHTS_FILE).read_bytes() == (tmp_path / "out" / WEIGHTS_FILE).read_bytes()
     strict = make_plan(shape=replace(ROUTED, router=RouterShape(24, accuracy_target=1.0)), **PHASE)
-    metrics = run(strict, folder, tmp_path / "closed", tmp_path / "out" / "packed.safetensors")
+    metrics = run_phase(strict, folder, tmp_path / "closed", tmp_path / "out" / "packed.safetensors")
     assert metrics["router"]["used"] is (metrics["router"]["agreement"] == 1)
     closed = load_file(tmp_path / "closed" / WEIGHTS_FILE)
     assert (closed["router.scores.weight"].abs().sum() == 0) == (not metrics["router"]["used"])
@@ -114,13 +97,9 @@ def test_mistakes(make_plan: Callable[..., Plan], folder: DataFolder, weights: P
         (make_plan(shape=ROUTED, **PHASE | {"gain": -1.0}), weights, {}, "CHM250", "gain must not be negative"),
         (make_plan(shape=ROUTED, **PHASE | {"steps": 7}), weights, {}, "CHM251", "too few sequences"),
     ]
-    for number, (tried, given, options, code, message) in enumerate(cases):
-        with pytest.raises(UserError, match=message) as error:
-            run(tried, folder, tmp_path / str(number), given, **options)
-        assert error.value.code == code
-        assert not (tmp_path / str(number)).exists()
+    assert_refused(cases, folder, tmp_path)
     broken = load_file(weights)
     broken["router.inner.bias"] = torch.zeros(24)
     save_file(broken, tmp_path / "part.safetensors")
     with pytest.raises(UserError, match=r"missing router\.inner\.weight"):
-        run(plan, folder, tmp_path / "part", tmp_path / "part.safetensors")
+        run_phase(plan, folder, tmp_path / "part", tmp_path / "part.safetensors")
