@@ -49,7 +49,7 @@ def _values(name: str, size: tuple[int, ...], shape: ChimeraShape, generator: np
     if leaf == "down_norm" or owner.endswith("norm") or (parent == "loop" and leaf in ("B", "C")):
         values = np.ones(size)
     elif name == "draft.ids":
-        values = np.arange(size[0])
+        values = np.arange(size[0], dtype=np.float64).reshape(size)
     elif (
         parent.startswith(("router.", "draft."))
         or leaf in ("kappa", "router_bias")
