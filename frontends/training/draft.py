@@ -125,7 +125,7 @@ def train_draft(
     with PreparedWeights(model, torch.float32):
         if not head.scores.weight.any():
             torch.manual_seed(plan.seed)
-            begin_with(head, model.table(), most_frequent(source, int(held[0]), plan).to(processes.device))
+            begin_with(head, model.table(), most_frequent(source, int(held[0]), plan, head.tokens).to(processes.device))
         loss = fit(model, head, source, int(held[0]), plan, tell)
         counts = torch.zeros(2, AHEAD, dtype=torch.int64)
         (phase,) = plan.phases
@@ -138,16 +138,15 @@ def train_draft(
     return model, {"held_out": int(counts[1, 0]), "right": shares, "loss": loss}
 
 
-def most_frequent(source: Source, known: int, plan: Plan) -> Tensor:
-    """The tokens int64 [S] that are most often to be predicted in the first MOST_COUNTED of ``known`` sequences, those
-    with lower ids first where they are equally frequent."""
+def most_frequent(source: Source, known: int, plan: Plan, tokens: int) -> Tensor:
+    """So many ``tokens``, int64, that are most often to be predicted in the first MOST_COUNTED of ``known`` sequences,
+    those with lower ids first where they are equally frequent."""
     (phase,) = plan.phases
-    assert plan.shape.draft is not None
     counts = torch.zeros(plan.shape.vocabulary, dtype=torch.int64)
     for begin in range(0, min(known, MOST_COUNTED), phase.batch):
         batch = source.batch(np.arange(begin, min(begin + phase.batch, known)), 0, 1)
         counts += torch.bincount(batch.targets, minlength=len(counts))
-    return counts.sort(descending=True, stable=True).indices[: plan.shape.draft.tokens]
+    return counts.sort(descending=True, stable=True).indices[:tokens]
 
 
 class _Lessons:

@@ -20,6 +20,7 @@ from chimerac.compiler.build.importing import read_description
 from chimerac.compiler.errors import UserError
 from chimerac.frontends.families.chimera.model import ChimeraModel
 from chimerac.frontends.families.chimera.naming import tensor_specs
+from chimerac.frontends.families.chimera.shape import ChimeraShape
 from chimerac.frontends.training import Plan, train_plan
 from chimerac.frontends.training.data import DataFolder
 from chimerac.frontends.training.run import WEIGHTS_FILE
@@ -45,6 +46,7 @@ def trained_part(part: str, plan: Plan, folder: DataFolder, out: Path, weights: 
     made, before = load_file(out / "out" / WEIGHTS_FILE), load_file(weights)
     assert all(torch.equal(made[name], tensor) for name, tensor in before.items())
     new = made.keys() - before.keys()
+    assert isinstance(plan.shape, ChimeraShape)
     assert new == {name for name in tensor_specs(plan.shape) if name.startswith(f"{part}.")}
     run_phase(plan, folder, out / "again", weights)
     assert (out / "again" / WEIGHTS_FILE).read_bytes() == (out / "out" / WEIGHTS_FILE).read_bytes()
