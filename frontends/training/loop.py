@@ -33,7 +33,7 @@ from chimerac.frontends.training.mezo import Mezo
 from chimerac.frontends.training.module import make_module, tensors_of
 from chimerac.frontends.training.optimizer import learning_rate, make_optimizer
 from chimerac.frontends.training.settings import Plan
-from chimerac.frontends.training.signals import look_at_signals
+from chimerac.frontends.training.signals import after_this, look_at_signals
 
 COMPILED_FORMS = 256  #: of a block: kinds of layers, shapes, with and without gradients
 
@@ -114,6 +114,7 @@ class PhaseRunner:
         steps: how many there are; 0 when the clock ends the phase.
         optimizer: its state is saved with the run; None for MeZO, which has none.
         norm: length of the last gradient before clipping; None for MeZO.
+        done: steps that the weights have taken; None before the first, and while they are moved for MeZO's estimate.
         without_gradient: int64 [], the steps so far whose gradient was not finite and was taken as zero.
     """
 
@@ -137,6 +138,7 @@ class PhaseRunner:
         self.optimizer: torch.optim.Optimizer | None = None
         self.mezo: Mezo | None = None
         self.norm: Tensor | None = None
+        self.done: int | None = None
         self.without_gradient = torch.zeros((), dtype=torch.int64, device=processes.device)
         self.reference: nn.Module | None = None
         self.sharded = plan.parallel == "fsdp" and processes.world > 1
@@ -213,15 +215,22 @@ class PhaseRunner:
         depths = self._depths(number, len(batch.tokens))
         rate = self.rate(number, elapsed)
         self.model.train()
+        self.done = number
         if self.mezo is not None:
+            self.done = None
             with torch.no_grad():
                 loss = self.mezo.step(lambda: processes.total(self._losses(batch, depths)), rate, number)
         else:
-            loss = processes.total(self._descend(batch, depths, rate))
-        self._balance()
+            loss = processes.total(self._gradients(batch, depths))
+        with after_this():
+            if self.optimizer is not None:
+                self._descend(self.optimizer, rate)
+            self._balance()
+            self.done = number + 1
         return loss, batch.tokens.numel() * processes.world
 
-    def _descend(self, batch: Batch, depths: Tensor | None, rate: float) -> Tensor:
+    def _gradients(self, batch: Batch, depths: Tensor | None) -> Tensor:
+        """Leave the step's gradients with the parameters."""
         assert self.optimizer is not None
         if self.graphs is not None:
             self.graphs.clear_gradients()
@@ -230,13 +239,15 @@ class PhaseRunner:
         loss = self._losses(batch, depths, backward=True)
         if not self.sharded:
             add_gradients(self.trained.parameters(), self.processes)
+        return loss
+
+    def _descend(self, optimizer: torch.optim.Optimizer, rate: float) -> None:
         norm = nn.utils.clip_grad_norm_(self.trained.parameters(), self.phase.clip)
         self.norm = whole(norm)
         self._forget_unless(self.norm.isfinite())
-        for group in self.optimizer.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = rate
-        self.optimizer.step()
-        return loss
+        optimizer.step()
 
     def _forget_unless(self, finite: Tensor) -> None:
         """Zero every gradient unless their length is finite: clipping by infinity would make each weight NaN for good.

@@ -196,8 +196,19 @@ class _Run:
         return True
 
     def _phase(self, runner: PhaseRunner, limit: float | None) -> bool:
-        index, timed = self.place.phase, runner.phase.seconds
         began = time.monotonic() - self.place.phase_seconds
+        try:
+            return self._steps(runner, limit, began)
+        except KeyboardInterrupt:
+            done = runner.done
+            # several processes save together, which a signal to one of them does not bring about
+            if done is not None and done > self.place.step and self.processes.world == 1:
+                self._save(self.place.phase, done, runner.optimizer, time.monotonic() - began)
+                self.tell(f"saved step {done} of {runner.phase.name}; the same command goes on from there")
+            raise
+
+    def _steps(self, runner: PhaseRunner, limit: float | None, began: float) -> bool:
+        index, timed = self.place.phase, runner.phase.seconds
         done, last = self.place.step, False
         queue = self.processes.queue()
         while not last:

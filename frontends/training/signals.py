@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
 from torch import Tensor, nn
 
 
@@ -22,3 +28,23 @@ def _look(module: nn.Module, inputs: object, output: object) -> None:
 
 def _nothing(gradient: Tensor) -> None:
     """Entering it is when signals are looked at."""
+
+
+@contextlib.contextmanager
+def after_this() -> Iterator[None]:
+    """Ctrl-C meanwhile acts at the end: for what is short and must not be done by halves."""
+    if threading.current_thread() is not threading.main_thread():  # signals come to the main thread only
+        yield
+        return
+    usual, came = signal.getsignal(signal.SIGINT), []
+
+    def keep(number: int, frame: FrameType | None) -> None:
+        came.append((number, frame))
+
+    signal.signal(signal.SIGINT, keep)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        if came and callable(usual):
+            usual(*came[0])
