@@ -40,37 +40,46 @@ def workspace(bundle: Path) -> Iterator[Path]:
         if own and left.is_dir() and not left.is_symlink():
             _clear(left, bundle)
     for _ in range(_MOST_TRIES):
-        with (
-            tempfile.TemporaryDirectory(prefix=prefix, dir=bundle.parent, ignore_cleanup_errors=True) as folder,
-            _locked(Path(folder) / LOCK_NAME) as is_own,
-        ):
-            if is_own:
-                yield Path(folder)
-                return
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=bundle.parent))
+        try:
+            with _locked(folder / LOCK_NAME) as is_own:
+                if is_own:
+                    yield folder
+                    return
+        finally:
+            _remove(folder)
     raise OSError(errno.EAGAIN, "other builds keep clearing the folder away", str(bundle.parent))
 
 
 def _clear(left: Path, bundle: Path) -> None:
     """Remove a folder that a killed build left, if it is one; its lock is held meanwhile."""
     try:
-        others = any(name != LOCK_NAME for name in os.listdir(left))
         handle = os.open(left / LOCK_NAME, os.O_RDWR)
     except FileNotFoundError:
-        # killed before it made its lock; if it is about to, it finds its folder gone and makes another one
+        # killed before it made its lock, or after it removed it, so the folder is empty, or it is somebody else's; one
+        # that is about to make its lock finds its folder gone and makes another
         with contextlib.suppress(OSError):
             left.rmdir()
-            return
-        if others:  # the lock comes first: what is left here is of one that was killed while it cleared this away
-            shutil.rmtree(left, ignore_errors=True)
         return
     except OSError:
         return
     try:
         if _take(handle) is _Lock.OWN:
             restore(bundle, left / ASIDE_NAME)
-            shutil.rmtree(left, ignore_errors=True)
+            _remove(left)
     finally:
         os.close(handle)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder as far as that is allowed, the lock last: one killed here leaves what the next build knows."""
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            elif entry.name != LOCK_NAME:
+                os.unlink(entry.path)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
