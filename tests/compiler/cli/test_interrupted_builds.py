@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import random
 import re
@@ -12,7 +13,7 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import obstructed
@@ -22,13 +23,19 @@ from cli_tools import NOISE, Command, Outcome, start
 from faults import Faults
 
 from chimerac.compiler.build import places
-from chimerac.compiler.build.workspace import workspace
+from chimerac.compiler.build.workspace import LOCK_NAME, workspace
 from chimerac.compiler.ir.activity import Activity
 from chimerac.compiler.model import Model
 from chimerac.compiler.packaging.package import Found
 from chimerac.runtime.bundle_format import SelfTest, read_manifest, verify_files
 
 Build = Callable[[], Outcome]
+
+
+class Killed(BaseException):
+    """Stands for a process that ends without a word."""
+
+
 OF_PLACES = ((places, "exchange"), (places, "sync"))
 
 
@@ -171,15 +178,39 @@ def test_a_bundle_that_fails_its_self_test_is_not_put_in_place(
     assert list(dist.iterdir()) == []
 
 
-def test_what_a_killed_build_had_begun_to_clear_away_is_cleared(tmp_path: Path) -> None:
-    """Its lock is gone, other files are not; a folder with neither may be of a build that is about to make its lock."""
-    for name, files in ((".a.wasm.half", ["old", "weights"]), (".a.wasm.begun", []), (".a.wasm.b.wasm.x", ["theirs"])):
-        (tmp_path / name).mkdir()
-        for file in files:
-            (tmp_path / name / file).write_text("")
-    with workspace(tmp_path / "a.wasm") as running, workspace(tmp_path / "a.wasm") as beside:
-        assert sorted(tmp_path.iterdir()) == sorted([tmp_path / ".a.wasm.b.wasm.x", running, beside])
-    assert list(tmp_path.iterdir()) == [tmp_path / ".a.wasm.b.wasm.x"]
+def test_a_clearing_that_is_killed_is_finished_by_the_next_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before each removal of a file or folder in turn, of what another build left or of its own."""
+    for last in itertools.count():
+        folder, removals = tmp_path / str(last), itertools.count()
+        left = folder / ".a.wasm.left"
+        (left / "half" / "deep").mkdir(parents=True)
+        for name in ("half/weights", "half/deep/weights", "model.c", LOCK_NAME):
+            (left / name).touch()
+
+        def dying(real: Callable[..., None], end: int, count: Iterator[int]) -> Callable[..., None]:
+            def remove(*arguments: object, **options: object) -> None:
+                if next(count) == end:
+                    raise Killed
+                real(*arguments, **options)
+
+            return remove
+
+        with monkeypatch.context() as patch:
+            for name in ("unlink", "rmdir"):
+                patch.setattr(os, name, dying(getattr(os, name), last, removals))
+            try:
+                with workspace(folder / "a.wasm"):
+                    pass
+            except Killed:
+                pass
+            else:
+                break
+        with workspace(folder / "a.wasm") as running:
+            assert list(folder.iterdir()) == [running]
+        assert not list(folder.iterdir())
+    assert last == 9, "four files and three folders, and the own lock and folder"
 
 
 def test_a_linker_that_fails_shows_what_it_said(build: Build, dist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
