@@ -6,6 +6,7 @@ import difflib
 import json
 import os
 import random
+import signal
 import sys
 import zlib
 from collections.abc import Callable
@@ -57,6 +58,12 @@ def _built(once: Once, targets: list[str]) -> dict[str, Path]:
 def bundles(once: Once) -> dict[str, Path]:
     """Target name → bundle of the document at nano scale, natively and for the web."""
     return _built(once, ["x86_64-avx2", "wasm"])
+
+
+def pytest_configure() -> None:
+    """A shell starts what runs in the background with SIGINT ignored, which programs started by tests would inherit."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
