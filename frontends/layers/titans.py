@@ -68,8 +68,9 @@ class TitansMac(Mixer):
     [H, 2, d, d]. The parallel form has ``keys``, ``values`` [B, < window, H, d] in place of the rings.
 
     A memory that learns from what it reads is a non-linear recurrence over the chunks: its values stay bounded, but its
-    derivatives grow with the number of chunks, for batches of a model in training by 1e6 over 128 of them. So the parallel form passes
-    gradients through at most ``BACKWARD_CHUNKS`` of them, cut where a run of so many begins inside of a call.
+    derivatives grow with the number of chunks, by 1e6 over 128 of them in a model that was being trained. So the
+    parallel form passes gradients through at most ``BACKWARD_CHUNKS`` of them, cut where a run of so many begins inside
+    of a call.
     """
 
     slow_writer = True
