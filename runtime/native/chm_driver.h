@@ -10,6 +10,7 @@
 
 void *memcpy(void *target, const void *source, size_t size);
 
+#if CHM_HAS_THREADS
 /* Compute the units of a kernel with the threads of the call: part takes the arguments as an array of pointers. */
 #define CHM_SHARE(part, n, units, work, ...)                                                            \
   do {                                                                                                  \
@@ -26,6 +27,15 @@ void *memcpy(void *target, const void *source, size_t size);
   } while (0)
 /* What follows needs results of kernels that are shared, or overwrites what they read. */
 #define CHM_JOIN() chm_join(call->pool)
+#else /* kernels run where they are called: compilers see through the array and leave it out */
+#define CHM_SHARE(part, n, units, work, ...)        \
+  do {                                              \
+    const void *const arguments_[] = {__VA_ARGS__}; \
+    part(arguments_, n, 0, units);                  \
+  } while (0)
+#define CHM_FOLLOW(back, part, n, units, work, ...) CHM_SHARE(part, n, units, work, __VA_ARGS__)
+#define CHM_JOIN() ((void)0)
+#endif
 /* A graph is written once, as name_kernels, and compiled twice: measured is 0 or 1, so that steps cost nothing in name. */
 #define CHM_KERNELS static inline __attribute__((always_inline)) void
 #if CHM_HAS_CLOCK

@@ -23,6 +23,13 @@
 #define CHM_HAS_CLOCK 1
 #endif
 
+/* Whether kernels can be computed by several threads. */
+#if defined(__wasm__) && !defined(__wasm_atomics__)
+#define CHM_HAS_THREADS 0
+#else
+#define CHM_HAS_THREADS 1
+#endif
+
 typedef struct chm_pool chm_pool; /* threads that share the work of a kernel: chm_threads.h */
 
 /* A kernel's outputs begin to end - 1, for n tokens. */

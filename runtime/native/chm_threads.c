@@ -224,11 +224,11 @@ chm_turn chm_pool_begin(chm_pool *pool, int32_t index, bool usual) {
   return turn;
 }
 
-chm_pool *chm_turn_pool(const chm_turn *turn) { return turn->pool && turn->pool->width > 1 ? turn->pool : NULL; }
+chm_pool *chm_turn_pool(const chm_turn *turn) { return CHM_HAS_THREADS && turn->pool && turn->pool->width > 1 ? turn->pool : NULL; }
 
 void chm_pool_end(chm_turn *turn) {
   if (!turn->pool) return;
-  chm_join(chm_turn_pool(turn));
+  if (CHM_HAS_THREADS) chm_join(chm_turn_pool(turn)); /* else no kernel was shared */
 #if CHM_HAS_CLOCK
   if (turn->pace) chm_pace_took(turn->pace, turn->pool->threads, chm_pool_nanoseconds() - turn->begun);
 #endif

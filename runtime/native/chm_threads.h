@@ -19,11 +19,7 @@
 #define CHM_BATCH 16 /* most kernels of a batch */
 #define CHM_BATCH_SHIFT 23 /* bits below a batch's number: of threads, and 16 of chunks */
 #define CHM_PACES 4 /* entries whose calls are timed: the first ones */
-#if defined(__wasm__) && !defined(__wasm_atomics__)
-#define CHM_POOL_THREADS 1 /* a module without threads keeps no room for shares of others */
-#else
-#define CHM_POOL_THREADS CHM_MAX_THREADS
-#endif
+#define CHM_POOL_THREADS (CHM_HAS_THREADS ? CHM_MAX_THREADS : 1) /* without threads, no room for shares of others */
 
 /* A kernel of a batch: its numbers first, so that workers fetch few lines. */
 typedef struct chm_shared {
