@@ -16,7 +16,7 @@ from chimerac.compiler.packaging.grammar_packs import compiled
 from chimerac.frontends.grammar.schema import schema_grammar
 from chimerac.frontends.training.recipes.home.split import held_out_templates
 from chimerac.frontends.training.recipes.home.templates import Package, Template, Text, load_package, slots_of
-from chimerac.frontends.training.recipes.household import noise
+from chimerac.frontends.training.recipes.household import noise, parts
 from chimerac.frontends.training.recipes.household.answers import answer_schema
 from chimerac.frontends.training.recipes.household.chat import CHAT
 from chimerac.frontends.training.recipes.household.clarity import says_more, touch
@@ -25,6 +25,7 @@ from chimerac.frontends.training.recipes.household.dwellings import Dwelling, Na
 from chimerac.frontends.training.recipes.household.items import ITEMS
 from chimerac.frontends.training.recipes.household.lexicon import LEXICONS
 from chimerac.frontends.training.recipes.household.make_data import make_data
+from chimerac.frontends.training.recipes.household.parts import parts_of
 from chimerac.frontends.training.recipes.household.phrases import LANGUAGES, PHRASES
 from chimerac.frontends.training.recipes.household.readings import Readings
 from chimerac.frontends.training.recipes.household.requests import Requests, draw, is_copied, tidied
@@ -352,3 +353,23 @@ def test_a_tokenizer_is_kept_and_long_rows_left_out(tmp_path: Path) -> None:
     assert second["rows"]["short"] == first["rows"]["short"]
     assert second["rows"]["long"]["rows"] < first["rows"]["long"]["rows"]
     assert second["rows"]["left out"]["rows"] > first["rows"]["left out"]["rows"]
+
+
+def test_parts_of_rows() -> None:
+    found = parts_of({"en": 100_001, "sv": 7, "de": 0})
+    assert [one.rows for one in found if one.language == "en"] == [33_333, 33_334, 33_334]
+    assert [(one.number, one.parts) for one in found if one.language == "en"] == [(0, 3), (1, 3), (2, 3)]
+    assert [(one.language, one.rows) for one in found[3:]] == [("sv", 7), ("de", 0)]
+
+
+@pytest.mark.slow
+def test_processes_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "PART", 120)
+    made = [
+        make_data(
+            tmp_path / str(jobs), languages=(SWEDISH, CHINESE), rows=500, validation=20, vocabulary=1024, jobs=jobs
+        )
+        for jobs in (1, 2)
+    ]
+    assert made[0] == made[1]
+    assert not list(tmp_path.glob("*/.rows-*"))
