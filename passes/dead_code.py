@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from chimerac.compiler.ir.module import Module, Op, Region, walk
 from chimerac.passes.base import Rewritten
-from chimerac.runtime.bundle_format.constants import DRAFT_IDS
+from chimerac.runtime.bundle_format.constants import DRAFT_IDS, KNOT_MEMORY, KNOT_SKETCH
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class DeadCode:
             graphs[name] = replace(graph, ops=ops)
         named = {op.text("name") for g in graphs.values() for op in walk(g.ops) if op.name == "constant"}
         touched = {op.text("name") for g in graphs.values() for op in walk(g.ops) if op.name.startswith("state.")}
+        touched |= {KNOT_SKETCH} if KNOT_MEMORY in touched else set()  # which is for runtimes
         states = {n: s for n, s in module.states.items() if n in touched}
         named |= {DRAFT_IDS} if any(g.role == "draft" for g in graphs.values()) else set()  # which runtimes read
         named |= {s.initial for s in states.values() if s.initial}

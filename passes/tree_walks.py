@@ -9,7 +9,7 @@ walk is empty, and it is in the ``replay`` of the graph that commits, as is the 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from chimerac.compiler.errors import UserError
@@ -69,6 +69,7 @@ class _Trees:
         commit: the ops of the graph that commits.
         copied: values of the one graph → the same in the other, for what is neither rows nor states of a walk.
         held: values that are written to a state at once → that write.
+        given: states that no op writes, the same for all tokens of a call.
     """
 
     module: Module
@@ -79,8 +80,11 @@ class _Trees:
     copied: dict[str, Value] = field(default_factory=dict)
     makers: dict[str, Op] = field(default_factory=dict)
     held: dict[str, Op] = field(default_factory=dict)
+    given: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        written = {op.text("name") for op in walk(self.graph.ops) if op.name == "state.write"}
+        self.given = self.module.states.keys() - written
         for op in walk(self.graph.ops):
             self.makers.update((value.name, op) for value in op.results)
             if op.name == "state.write" and self.makers[op.operands[0].name].name == ANCHOR:
@@ -91,9 +95,9 @@ class _Trees:
     def changed(self, ops: Sequence[Op], write: Value | None, results: Sequence[Value]) -> Iterator[Op]:
         """The ops of the graph, or of a looped region whose flag is ``write``, with walks among them."""
         ops = [self._loop(op) if op.name == "loop" else op for op in self._with_own_reads(ops)]
-        groups = list(_groups(ops))
+        groups = list(_groups(ops, self.given))
         for op in ops:
-            if op.name == "loop" and any(v.name in _states(ops) for v in _used(op)):
+            if op.name == "loop" and any(v.name in _states(ops, self.given) for v in _used(op)):
                 raise refused(op, "a loop reads a state from outside")
         number = {member: index for index, group in enumerate(groups) for member in group.members}
         outside = {value.name for index, op in enumerate(ops) if index not in number for value in _used(op)}
@@ -222,11 +226,11 @@ def _used(op: Op) -> Iterator[Value]:
     yield from (v for v in used_values((op,)) if v.name not in own)
 
 
-def _states(ops: Sequence[Op]) -> set[str]:
-    """Values that depend on states, and are no rows of tokens."""
+def _states(ops: Sequence[Op], given: Collection[str]) -> set[str]:
+    """Values that depend on states but the given ones, and are no rows of tokens."""
     found: set[str] = set()
     for op in ops:
-        if op.name == "state.read" or (op.name not in (ANCHOR, "loop") and any(v.name in found for v in _used(op))):
+        if _touches(op, given) or (op.name not in (ANCHOR, "loop") and any(v.name in found for v in _used(op))):
             found |= {v.name for v in op.results if not v.type.is_dynamic}
     return found
 
@@ -243,9 +247,14 @@ def _written(ops: Sequence[Op], makers: Mapping[str, int]) -> set[int]:
     return found
 
 
-def _groups(ops: Sequence[Op]) -> Iterator[_Group]:
+def _touches(op: Op, given: Collection[str]) -> bool:
+    """Whether an op reads or writes a state that tokens change."""
+    return op.name.startswith("state.") and op.text("name") not in given
+
+
+def _groups(ops: Sequence[Op], given: Collection[str]) -> Iterator[_Group]:
     """The ops that have to be in walks, by walk."""
-    states = _states(ops)
+    states = _states(ops, given)
     makers = {v.name: i for i, op in enumerate(ops) for v in op.results}
     users: dict[str, list[int]] = {}
     for index, op in enumerate(ops):
@@ -259,7 +268,7 @@ def _groups(ops: Sequence[Op]) -> Iterator[_Group]:
     inside = _written(ops, makers) | {
         i
         for i, op in enumerate(ops)
-        if op.name.startswith("state.") or (op.name != "loop" and any(v.name in states for v in _used(op)))
+        if _touches(op, given) or (op.name != "loop" and any(v.name in states for v in _used(op)))
     }
     inside -= apart
     together = _Sets(inside)

@@ -2,10 +2,10 @@
 
 The module's contract (docs/architecture.md): ``forward(tokens i32[T], position i32[]) -> logits f32[T, V]``, with T
 dynamic; parameters and unchanged buffers become constants; buffers that forward mutates become recurrent state, whose
-initial value is the buffer's content. A module may want an axis of one more in front, ``[1, T]`` in and ``[1, T, V]``
-out, and may return its logits beside other things, as ``logits`` or first of all. ``chimera::loop_begin`` and
-``chimera::loop_end`` mark a region that runs several times per call: its states get one copy per iteration, except
-those that only ops guarded by ``write`` change.
+initial value is the buffer's content, and so do those that its ``given_states`` names, which runtimes change. A module
+may want an axis of one more in front, ``[1, T]`` in and ``[1, T, V]`` out, and may return its logits beside other
+things, as ``logits`` or first of all. ``chimera::loop_begin`` and ``chimera::loop_end`` mark a region that runs several
+times per call: its states get one copy per iteration, except those that only ops guarded by ``write`` change.
 
 A module of another form, ``forward(tokens) -> logits``, sees a whole text at once (whole_sequence.py); it may give the
 logits of the last token only.
@@ -87,7 +87,8 @@ def import_module(
     keep_apart(program.graph)
     recognise(program, mutations, block, context, alone)
     whole = alone and is_carried(name for names in mutations.values() for name in names)
-    walker = Walker(program, mutations, computed or {}, _input_name, whole_sequence=whole)
+    given: tuple[str, ...] = getattr(module, "given_states", ())
+    walker = Walker(program, mutations, computed or {}, _input_name, whole_sequence=whole, runtime_states=given)
     results = walker.run()
     logits = _logits(walker, program, results)
     inputs = list(walker.inputs)

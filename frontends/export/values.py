@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,12 +44,17 @@ class Values:
         notes: what was changed to import it, one line each.
         whole_sequence: whether the module sees a whole text at once, of which a call has a part (whole_sequence.py).
         evaluated: values of nodes that no input decides.
+        runtime_states: names of buffers that are states though forward changes none of them: runtimes do.
     """
 
     whole_sequence = False
 
     def __init__(
-        self, program: torch.export.ExportedProgram, mutations: Mutations, computed: Mapping[str, Parts]
+        self,
+        program: torch.export.ExportedProgram,
+        mutations: Mutations,
+        computed: Mapping[str, Parts],
+        runtime_states: Collection[str] = (),
     ) -> None:
         self.program, self.mutations, self.computed = program, mutations, computed
         self.scopes = [Scope()]
@@ -63,7 +68,8 @@ class Values:
         self.state_data: dict[str, np.ndarray] = {}
         self.owner = ""  #: module path of the parameter or buffer used last
         self.parts = ModelParts()
-        self.mutable = {target for targets in self.mutations.values() for target in targets}
+        self.runtime_states = runtime_states
+        self.mutable = {target for targets in self.mutations.values() for target in targets} | {*runtime_states}
         self.evaluated = Evaluated(program, self.mutable)
         self.ended: set[str] = set()  #: values that ended with their looped region
         self.notes: list[str] = []
@@ -73,8 +79,9 @@ class Values:
         """Remember whose parameter or buffer a node uses: a module called by other methods than forward leaves no
         trace of its own."""
         for used in node.all_input_nodes:
-            if used.name in self.named and "." in self.named[used.name]:
-                self.owner = self.named[used.name].rpartition(".")[0]
+            name = self.named.get(used.name, "")
+            if "." in name and name not in self.runtime_states:
+                self.owner = name.rpartition(".")[0]
 
     def where(self, node: Node) -> str:
         """Module path and source line of a node, for messages: ``layers.3.mixer, model.py:42``."""

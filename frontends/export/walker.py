@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -54,6 +54,7 @@ class Walker(Values):
         names: of its inputs.
         checked_ids: whether the first input is the tokens, whose tables are checked to have a row for each.
         whole_sequence: whether the module sees a whole text at once (whole_sequence.py).
+        runtime_states: names of buffers that are states though forward changes none of them: runtimes do.
     """
 
     def __init__(
@@ -65,8 +66,9 @@ class Walker(Values):
         *,
         checked_ids: bool = True,
         whole_sequence: bool = False,
+        runtime_states: Collection[str] = (),
     ) -> None:
-        super().__init__(program, mutations, computed)
+        super().__init__(program, mutations, computed, runtime_states)
         self.whole_sequence = whole_sequence
         self.checked_ids = checked_ids
         self.names = names
@@ -85,6 +87,8 @@ class Walker(Values):
         """
         kinds = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs}
         results: tuple[Value, ...] = ()
+        for name in self.runtime_states:
+            self._state_initial(name)
         for node in self.program.graph.nodes:
             results = self._attempt(node, partial(self._take, node, kinds)) or results
             if self.errors and self.errors[-1].code == "CHM214":

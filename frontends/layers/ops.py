@@ -4,7 +4,8 @@ All are unbatched (T tokens first), float32, functional (no argument is changed)
 shares memory with an argument). They are for inference: training uses the differentiable batch forms of the layers.
 The recurrences are in ``ops_recurrent``, attention with a cache in ``ops_attention``, the Titans mixer's in
 ``ops_memory``, experts of published models in ``ops_experts``, products with gated neurons in ``ops_sparse`` and
-``ops_chosen``, tables of codes in ``ops_levels``; importing this module registers them all.
+``ops_chosen``, tables of codes in ``ops_levels``, the span knot's correction in ``ops_knot``; importing
+this module registers them all.
 
 The eager forms define the maths, not the bits: the order of float additions is free here except in the quantised
 products (see quantization.quantized_product).
@@ -19,6 +20,7 @@ from chimerac.frontends.layers import (
     ops_attention,
     ops_chosen,
     ops_experts,
+    ops_knot,
     ops_levels,
     ops_memory,
     ops_recurrent,
@@ -41,6 +43,7 @@ titans_update = ops_memory.titans_update
 cached_attention = ops_attention.cached_attention
 gated_cached_attention = ops_attention.gated_cached_attention
 walsh_hadamard = ops_rotations.walsh_hadamard
+knot_relax = ops_knot.knot_relax
 levels_linear = ops_levels.levels_linear
 levels_embedding = ops_levels.levels_embedding
 chosen_linear = ops_chosen.chosen_linear

@@ -80,6 +80,12 @@ class KnotShape:
     early_exit: float = 1e-4
     memory_weight: float = 0.3
     binding_weight: float = 0.2
+    reads_memory: bool = False  #: whether compiled layers read a memory where a block begins
+
+    @property
+    def flips(self) -> int:
+        """Most bits that a round flips."""
+        return int(self.flip_fraction * self.sketch_bits)
 
 
 class MixerShape(Protocol):

@@ -5,18 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from chimerac.frontends.layers import ops
 from chimerac.frontends.layers.gated_deltanet import GatedDeltaNet
 from chimerac.frontends.layers.knot import KnotTargets, bipolar, normalize, project, project_back, random_signs, relax
 from chimerac.frontends.layers.mixer import State
 from chimerac.frontends.layers.precision import float32_island
 from chimerac.frontends.layers.shapes import SpanKnotShape
+from chimerac.runtime.bundle_format.constants import KNOT_HIT, KNOT_MEMORY
 
 
 class SpanKnot(GatedDeltaNet):
     """u = GatedDeltaNet(x); with targets, y = u + kappa * P^T (z_end - z_0) / n, else y = u.
 
     P is a fixed random projection that is never stored: signs from a counter generator and a Walsh-Hadamard transform.
-    ``kappa`` [D] starts at zero. The export form has no memory, so ``targets`` must be None there.
+    ``kappa`` [D] starts at zero. In the export form the memory is one for all tokens of a call, in ``KNOT_MEMORY`` and
+    ``KNOT_HIT`` of the state that ``step`` gets, or there is none; ``targets`` must be None there.
 
     Attributes:
         targets: the memory to relax towards; None in pre-training.
@@ -36,8 +39,11 @@ class SpanKnot(GatedDeltaNet):
         return (u if self.targets is None else u + self.correction(u, self.targets)), state
 
     def step(self, x: Tensor, state: State, position: Tensor, write: Tensor) -> tuple[Tensor, State]:
-        u, state = super().step(x, state, position, write)
-        return (u if self.targets is None else u + self.correction(u, self.targets)), state
+        u, after = super().step(x, state, position, write)
+        if KNOT_MEMORY in state:
+            rule = (self.knot.flips, self.knot.max_iterations, self.knot.memory_weight, self.knot.early_exit)
+            return ops.knot_relax(u, self.kappa, self.signs, state[KNOT_MEMORY], state[KNOT_HIT], *rule), after
+        return (u if self.targets is None else u + self.correction(u, self.targets)), after
 
     def correction(self, u: Tensor, targets: KnotTargets) -> Tensor:
         """What the relaxation adds to u [..., D]; zero where no bit was flipped."""

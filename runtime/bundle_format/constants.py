@@ -90,6 +90,12 @@ LEVELS: Final = 3  #: of the valve
 #: F32[1, counts]: the router's scores of the last token that was run, fewest iterations first
 ROUTER_STATE: Final = "router.last"
 DRAFT_STATE: Final = "draft.last"
+#: What runtimes write where a block begins, and layers that read a memory only read: I32[1, n/32], the bits of the
+#: memory, and F32[1, 1], how near it is to the sketch, 0 where there is none
+KNOT_MEMORY: Final = "knot.memory"
+KNOT_HIT: Final = "knot.hit"
+#: I32[1, n/4]: a counter of a byte for each bit of the sketch of the text, which only runtimes read and write
+KNOT_SKETCH: Final = "knot.sketch"
 #: The constant with the tokens that its scores are of, i32 [scores].
 DRAFT_IDS: Final = "draft.ids"
 SECTION_LEDGER: Final = "ledger"  #: U32[LEDGER_WORDS], the last one: open obligations of a generation that counts them

@@ -9,7 +9,7 @@ from chimerac.compiler.ir.ops.rotations import LEAST_BLOCK, scale_of
 from chimerac.targets.isa import Isa
 from chimerac.targets.kernel_spec import KernelSpec
 from chimerac.targets.kernels.arithmetic import TirOps
-from chimerac.targets.kernels.tensorir import Build, Expr, KernelBuilder, shuffle
+from chimerac.targets.kernels.tensorir import Build, Expr, KernelBuilder, Memory, shuffle
 from chimerac.targets.kernels.vectors import float_lanes
 
 
@@ -17,9 +17,9 @@ def build(spec: KernelSpec, isa: Isa) -> Any:
     """x[..., K] → [..., K]: of each block sums and differences of elements 1, 2, 4, … apart, over sqrt(block)."""
     b = KernelBuilder(spec, isa)
     width, block = int(spec.operands[0].shape[-1]), spec.integer("block")
-    transform = _Transform(b, block)
+    transform = Transform(b, block)
     with b.units() as unit, b.loop(b.extent(spec.operands[0].shape[:-1])) as row:
-        transform.run(b.let(row * width + unit * block))
+        transform.run(b.operands[0], b.results[0], b.let(row * width + unit * block))
     return b.finish()
 
 
@@ -32,7 +32,7 @@ def combined(b: KernelBuilder, value: Expr, lanes: int, half: int) -> Expr:
     return b.let(shuffle(both, [i + lanes if i & half else i for i in places]))
 
 
-class _Transform:
+class Transform:
     """The steps of one block, between which it is in a local array."""
 
     def __init__(self, b: KernelBuilder, block: int) -> None:
@@ -41,10 +41,9 @@ class _Transform:
         self.ops = TirOps(b, self.lanes)
         self.values = b.local("float32", block)
 
-    def run(self, start: Expr) -> None:
-        """Transform the block that begins at ``start``."""
+    def run(self, source: Memory, result: Memory, start: int | Expr) -> None:
+        """Transform the block of ``source`` that begins at ``start``, to the same place of ``result``."""
         b, lanes = self.b, self.lanes
-        source, result = b.operands[0], b.results[0]
         with b.loop(self.block // lanes) as i:
             value = b.let(source.load(start + i * lanes, lanes))
             half = 1

@@ -23,6 +23,7 @@ from chimerac.targets.onnx import (
     reductions,
     rotations,
     scans,
+    span_knot,
     sparse,
     structure,
 )
@@ -44,6 +45,7 @@ EXACT: Mapping[str, Translate] = {
     **cached_attention.TRANSLATORS,
     **experts.TRANSLATORS,
     **sparse.TRANSLATORS,
+    **span_knot.TRANSLATORS,
     **levels.TRANSLATORS,
     **chosen.TRANSLATORS,
 }

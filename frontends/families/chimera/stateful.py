@@ -12,7 +12,7 @@ from chimerac.frontends.families.chimera.model import ChimeraModel, layer_at, lo
 from chimerac.frontends.layers import ops
 from chimerac.frontends.layers.draft_head import DraftStep
 from chimerac.frontends.layers.span_knot import SpanKnot
-from chimerac.runtime.bundle_format.constants import DRAFT_STATE, ROUTER_STATE
+from chimerac.runtime.bundle_format.constants import DRAFT_STATE, KNOT_HIT, KNOT_MEMORY, KNOT_SKETCH, ROUTER_STATE
 
 DEFAULT_BLOCK = 16  #: most tokens of a call
 
@@ -25,6 +25,9 @@ class Stateful(nn.Module):
     hold the state of ONE iteration: who executes the graph keeps one copy per iteration, except for slow writers
     (Titans), which have one in all. The looped region stands once, between loop_begin and loop_end; run eagerly it
     runs once.
+
+    ``given_states`` lists buffers that are states, too, but for whoever executes the graph to write: the memory that
+    span knots read.
 
     A call holds 1 to ``block`` tokens and must not cross a position that is a multiple of ``block``.
 
@@ -48,6 +51,21 @@ class Stateful(nn.Module):
             for name, value in mixer.initial_state(block).items():
                 mixer.register_buffer(name, value)
                 self.state_names += (f"layers.{number}.mixer.{name}",)
+        self.given_states: tuple[str, ...] = ()
+        if model.shape.knot.reads_memory and "tsp_span_knot" in model.shape.mixers:
+            self.given_states = (KNOT_MEMORY, KNOT_HIT, KNOT_SKETCH)
+            self.knot = nn.Module()
+            bits = model.shape.knot.sketch_bits
+            for name, value in (
+                (KNOT_MEMORY, torch.zeros(1, bits // 32, dtype=torch.int32)),
+                (KNOT_HIT, torch.zeros(1, 1)),
+                (KNOT_SKETCH, torch.zeros(1, bits // 4, dtype=torch.int32)),
+            ):
+                self.knot.register_buffer(name.removeprefix("knot."), value)
+            for mixer in (m for m in twin.modules() if isinstance(m, SpanKnot)):
+                signs = mixer.signs
+                del mixer.signs
+                mixer.register_buffer("signs", signs, persistent=False)
         self.router = twin.router
         if self.router is not None:
             self.router.register_buffer("last", torch.zeros(1, self.router.classes))
@@ -86,6 +104,8 @@ class Stateful(nn.Module):
         for number in layers:
             layer = layer_at(self.layers, number)
             buffers = dict(layer.mixer.named_buffers(recurse=False))
+            if isinstance(layer.mixer, SpanKnot):
+                buffers |= {name: self.get_buffer(name) for name in self.given_states}
             x, state = layer.step(x, buffers, position, write)
             for name, value in state.items():
                 buffers[name].copy_(value)

@@ -82,7 +82,7 @@ def test_what_the_declarations_say() -> None:
         "row-wise": linears
         | reductions
         | {"rms_norm", "l2_norm", "linear", "quantize", "slice", "concat", "pad", "unfold", "layer_norm", "sort"}
-        | {"walsh_hadamard", "sparse_linear", "levels_matmul", "chosen_linear"}
+        | {"walsh_hadamard", "knot_relax", "sparse_linear", "levels_matmul", "chosen_linear"}
         | sparse
         | chosen,
         "folds": reductions | moves | {"reshape", "slice", "concat", "transpose", "pad", "matmul"},

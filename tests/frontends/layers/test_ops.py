@@ -61,6 +61,8 @@ def arguments() -> dict[str, tuple[object, ...]]:
         "moe": (x, torch.randn(4, 8), torch.zeros(4), torch.randn(4, 6, 8), torch.randn(4, 6, 8),
                 torch.randn(4, 8, 6), torch.ones(4, 6), 2, 4, 2, 1e-6),
         "walsh_hadamard": (torch.randn(T, 32), 16),
+        "knot_relax": (x, torch.ones(8), torch.ones(2, 16), torch.full((1, 1), 0x5A5, dtype=torch.int32),
+                       torch.ones(1, 1), 4, 3, 0.3, 1e-4),
         "sort_pairs": (chosen, 4),
         "gather_rows": (x, chosen),
         "combine_experts": (rows, chosen, torch.rand(T, 2)),
