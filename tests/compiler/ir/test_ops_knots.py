@@ -75,6 +75,7 @@ def test_types() -> None:
     for place, other in wrong.items():
         with pytest.raises(TypeRuleError):
             infer([other if i == place else t for i, t in enumerate(good)], RULE)
-    for change in ({"flips": 0}, {"flips": 65}, {"rounds": -1}):
+    changes: list[dict[str, float]] = [{"flips": 0}, {"flips": 65}, {"rounds": -1}]
+    for change in changes:
         with pytest.raises(TypeRuleError):
             infer(good, RULE | change)
