@@ -6,7 +6,9 @@
 // NODE_MODULES has playwright-core (tests/browser), and @wllama/wllama where that is to take turns, with a cache of its own. The first visit of each bundle, which fills the caches, is shown alone. "wall" is
 // by the page's clock since its navigation began, "processor" what all processes of the browser used meanwhile, "memory" what the page's
 // own process holds then (PSS); medians. Each round visits a
-// page with nothing but a worker that answers, too ("floor", of the first bundle's server): what a tab and a worker take by themselves.
+// page with nothing but a worker that answers, too ("floor", of the first bundle's server): what a tab and a worker take by themselves. "there" is
+// the same from the call of Chimera.load() on a page that has been open for half a second with the loader imported, as of somebody who asks after
+// the page came up; its floor is a worker's start.
 import { createReadStream, readFileSync, readdirSync, mkdtempSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
@@ -23,29 +25,35 @@ const TYPES = { js: "text/javascript", mjs: "text/javascript", json: "applicatio
 const PAGE = `<!doctype html><meta charset="utf-8"><title>start</title><script type="module">
 import { Chimera } from "./chimera.mjs";
 const { prompt, threads } = ${JSON.stringify({ prompt, threads: Number(settings.threads ?? 1) })};
+const begun = await WAITED;
 const scripts = performance.now();
 const model = await Chimera.load(new URL("./", location.href), { threads });
-const loaded = performance.now();
+const loaded = performance.now() - begun;
 let first = 0;
-for await (const { text } of model.generate(prompt)) { first ||= performance.now(); globalThis.answer = (globalThis.answer ?? "") + text; if (${Boolean(settings.wllama)}) break; }
+for await (const { text } of model.generate(prompt)) { first ||= performance.now() - begun; globalThis.answer = (globalThis.answer ?? "") + text; if (${Boolean(settings.wllama)}) break; }
 globalThis.times = { scripts, loaded, first, ...model.storage };
 </script>`;
 
 const FLOOR = `<!doctype html><meta charset="utf-8"><title>floor</title><script type="module">
+const begun = await WAITED;
 const worker = new Worker("./floor.mjs", { type: "module" });
-worker.onmessage = () => { globalThis.times = { first: performance.now(), loaded: 0, scripts: 0 }; };
+worker.onmessage = () => { globalThis.times = { first: performance.now() - begun, loaded: 0, scripts: 0 }; };
 </script>`;
 const PEER_PAGE = `<!doctype html><meta charset="utf-8"><title>start</title><script type="module">
 import { Wllama } from "./index.js";
+const begun = await WAITED;
 const scripts = performance.now();
 const silent = { debug() {}, log() {}, warn() {}, error: console.error };
 const wllama = new Wllama({ default: "./wasm/wllama.wasm" }, { suppressNativeLog: true, logger: silent });
 await wllama.loadModelFromUrl(location.origin + "/model.gguf", { useCache: true, n_ctx: 512, n_threads: ${Number(settings.threads ?? 1)}, n_gpu_layers: 0 });
-const loaded = performance.now();
+const loaded = performance.now() - begun;
 await wllama.createCompletion({ prompt: ${JSON.stringify(prompt)}, max_tokens: 1, temperature: 0, ignore_eos: true });
-globalThis.times = { scripts, loaded, first: performance.now() };
+globalThis.times = { scripts, loaded, first: performance.now() - begun };
 </script>`;
-const WRITTEN = { "floor.html": FLOOR, "floor.mjs": "postMessage(0);" };
+/** What a page begins to count at: its opening, or half a second later. */
+const WAITED = { opening: "0", there: "new Promise((resolve) => { setTimeout(() => resolve(performance.now()), 500); })" };
+const WRITTEN = { "floor.mjs": "postMessage(0);" };
+for (const [from, waited] of Object.entries(WAITED)) WRITTEN[`floor-${from}.html`] = FLOOR.replace("WAITED", waited);
 
 /** Headers, place and size of a file, compressed where the build of a bundle left such a one. */
 function fileOf(folder, name) {
@@ -60,7 +68,8 @@ function fileOf(folder, name) {
 function answer(request, response, folder, page) {
   const { pathname, searchParams } = new URL(request.url, "http://localhost");
   const isolation = { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp" };
-  const written = basename(pathname) === "start.html" ? page : WRITTEN[basename(pathname)];
+  const [, from] = /\/start-(\w+)\.html$/.exec(pathname) ?? [];
+  const written = from ? page.replace("WAITED", WAITED[from]) : WRITTEN[basename(pathname)];
   if (written) {
     response.writeHead(200, { "Content-Type": TYPES[pathname.split(".").pop()], ...isolation }).end(written);
     return;
@@ -120,7 +129,7 @@ const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.l
 const profile = mkdtempSync(join(tmpdir(), "start-"));
 const context = await chromium.launchPersistentContext(profile, { executablePath, headless: true, args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"] });
 
-async function visit(server, name = "start.html") {
+async function visit(server, name = "start-opening.html") {
   server.take();
   const before = processorMs(profile);
   const page = await context.newPage();
@@ -141,19 +150,24 @@ const servers = await Promise.all(systems.map(served));
 const firsts = [];
 for (const server of servers) firsts.push(await visit(server));
 for (const server of servers) await visit(server); // code caches are written at the second visit
-const found = systems.map(() => []);
-const floors = [];
+const [found, there] = [systems.map(() => []), systems.map(() => [])];
+const floors = { opening: [], there: [] };
 for (let round = 0; round < Number(rounds); round += 1) {
-  floors.push(await visit(servers[0], "floor.html"));
-  for (const [place, server] of servers.entries()) found[place].push(await visit(server));
+  for (const [from, runs] of Object.entries(floors)) runs.push(await visit(servers[0], `floor-${from}.html`));
+  for (const [place, server] of servers.entries()) {
+    found[place].push(await visit(server));
+    there[place].push(await visit(server, "start-there.html"));
+  }
 }
-console.log(JSON.stringify({ floor: { wall: median(floors.map(({ first }) => first)), processor: median(floors.map(({ processor }) => processor)) } }));
+const medianOf = (runs, what) => Number(median(runs.map((run) => run[what])).toFixed(1));
+console.log(JSON.stringify({ floor: { wall: medianOf(floors.opening, "first"), processor: medianOf(floors.opening, "processor"), there: medianOf(floors.there, "first") } }));
 for (const [place, { name }] of systems.entries()) {
   const runs = found[place];
-  const of = (what) => Number(median(runs.map((run) => run[what])).toFixed(1));
+  const of = (what) => medianOf(runs, what);
+  const later = { wall: medianOf(there[place], "first"), loaded: medianOf(there[place], "loaded") };
   const { first, downloaded } = firsts[place];
   const { text, requests, kind, cached } = runs.at(-1);
-  console.log(JSON.stringify({ name, wall: of("first"), loaded: of("loaded"), scripts: of("scripts"), processor: of("processor"), memory: of("memory"), requests, kind, cached, text, firstVisit: { wall: first, downloaded } }));
+  console.log(JSON.stringify({ name, wall: of("first"), loaded: of("loaded"), scripts: of("scripts"), there: later, processor: of("processor"), memory: of("memory"), requests, kind, cached, text, firstVisit: { wall: first, downloaded } }));
   if (place) {
     const ratio = (what) => median(runs.map((run, round) => run[what] / found[0][round][what])).toFixed(2);
     console.log(`this one to the first: wall ${ratio("first")}, processor ${ratio("processor")}, memory ${ratio("memory")}`);
