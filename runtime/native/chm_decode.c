@@ -218,6 +218,7 @@ static int32_t begin_generation(chm_session *session, int32_t max_tokens) {
     int32_t status = chm_session_check_room(session, (size_t)closing);
     if (status) return status;
   }
+  chm_spans_commit(session); /* guesses of the text before count there */
   session->sequence.remaining = max_tokens;
   session->sequence.finished = 0;
   chm_spans_forget_counts(session->spans);

@@ -25,6 +25,7 @@ MANY = {
     "names": 300_000,
     "heard": 100_000,
     "spans": 20_000,
+    "drafts": 10_000,
 }
 #: Blocks of the code that the seeds alone reach and fuzzing has to pass; well under what it finds.
 LEAST = {
@@ -38,6 +39,7 @@ LEAST = {
     "names": 1200,
     "heard": 1500,
     "spans": 3000,
+    "drafts": 3200,
 }
 
 

@@ -26,10 +26,12 @@ from chimerac.runtime import bundle_format as bf
 SOURCES: Final = TESTS / "hostile" / "fuzz"
 CORPUS: Final = TESTS / "hostile" / "corpus"  #: a folder a target: every input that found something
 TARGETS: Final = (
-    *("container", "tokenizer", "pack", "snapshot", "session", "runner", "calls", "names", "heard", "spans"),
+    *("container", "tokenizer", "pack", "snapshot", "session", "runner", "calls", "names", "heard", "spans", "drafts"),
 )
 #: Targets with a model in their file, in place of the toy model.
 OWN_MODEL: Final = frozenset({"calls"})
+#: Those with another toy model than the rest.
+MODEL_FLAGS: Final = {"drafts": ("-DTOY_DRAFTS",)}
 #: In whose place ``fuzz.c`` has something that mutated inputs get past.
 CHECKSUMS: Final = ("chm_crc32.c", "chm_sha256.c")
 _SANITIZERS: Final = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g1", "-O1")
@@ -78,8 +80,6 @@ def build(
         del flags[bf.NATIVE_DIRECTORY / name]
     flags |= {SOURCES / f"fuzz_{target}.c": (*_SANITIZERS, *tools.coverage) for target in targets}
     flags[SOURCES / "fuzz.c"] = _SANITIZERS
-    toy_model = NATIVE_TESTS / "toy_model.c"
-    flags[toy_model] = ("-fsanitize=address",)  # in which most of the time would go by
     if tools.driver:
         flags[SOURCES / "fuzz_driver.c"] = ()
 
@@ -88,12 +88,19 @@ def build(
         _run([*common, *flags[source], "-c", str(source), "-o", output])
         return output
 
+    def compile_model(more: Sequence[str]) -> str:
+        output = str(folder / f"toy_model{''.join(more)}.o")
+        sanitizer = "-fsanitize=address"  # in undefined behaviour most of the time would go by
+        _run([*common, sanitizer, *more, "-c", str(NATIVE_TESTS / "toy_model.c"), "-o", output])
+        return output
+
     with ThreadPoolExecutor(2) as pool:
         objects = dict(zip(flags, pool.map(compile_one, flags), strict=True))
         own = {target: [objects.pop(SOURCES / f"fuzz_{target}.c")] for target in targets}
-        model = objects.pop(toy_model)
-        for target in own.keys() - OWN_MODEL:
-            own[target].append(model)
+        wanted = {target: MODEL_FLAGS.get(target, ()) for target in targets if target not in OWN_MODEL}
+        models = {more: compile_model(more) for more in set(wanted.values())}
+        for target, more in wanted.items():
+            own[target].append(models[more])
 
         def link(target: str) -> Path:
             program = folder / f"fuzz_{target}"

@@ -175,6 +175,7 @@ def make_seeds() -> Seeds:
             "calls": CALLS,
             "names": NAMES,
             "heard": HEARD,
+            "drafts": DRAFTS,
             "runner": tuple(_requests(inputs["snapshot"][0], packs[0])),
         },
     )
@@ -265,6 +266,14 @@ SESSIONS: Final = (
     bytes((23, 16, 26, 2, 200, 0, 26, 1, 123, 26, 2, 20, 26, 3, 26, 4, 26, 5, 4, 0, 2, 26, 7, 26, 8, 25)),
     bytes((31, 63, 0, 34, 5, 7, 1, 49, 0, 18, 0, 19, 0, 5, 200, 18, 0, 28, 29, 0, 4, *b"thth", 50, 3)),
     bytes((30, 1, 5, 3, *b"abc", 30, 1, 63, 0, 30, 1, 23, 0, 22, 0, 2, 5, 1, 1, 22, 1, 14, 3, 5, 1, 1)),
+)
+#: Actions by their codes: fuzz_drafts.c.
+DRAFTS: Final = (
+    bytes((0, 40, 97, 1, 10, 20, 2, 99, 3, 20, 4, 20, 13, 12, 2, 3, 20, 14, 3, 20, 13)),
+    bytes((1, 12, *b"turn it on, ", 8, 0, 10, 9, 12, 3, 2, 250, 3, 23, 12, 1, 3, 23, 14, 3, 23, 13)),
+    bytes((12, 1, 0, 30, 2, 2, 6, 1, 1, 1, 20, 7, 10, 33, 2, 60, 3, 9, 12, 31, 3, 9, 12, 249, 3, 9)),
+    bytes((9, 9, 0, 7, 3, 1, 0, 50, 0, 0, 10, 230, 5, 4, 3, 2, 1, 0, 2, 90, 3, 20, 15, 0, 9, 1, 1, 2, 9, 3, 9)),
+    bytes((8, 2, 1, 10, *b"the lamp, ", 10, 96, 11, 1, 2, 200, 3, 20, 3, 20, 3, 20, 14, 8, 3, 13)),
 )
 #: Right calls of fuzz_calls.c: the entry, n, then for inputs and for results an order and each tensor's five bytes.
 CALLS: Final = (

@@ -3,6 +3,8 @@
 #include <malloc.h>
 #include <time.h>
 
+bool fuzz_has_workers;
+
 _Noreturn void fuzz_failed(const char *condition, const char *file, int line) {
   dprintf(2, "%s:%d: %s does not hold; the last error: %s\n", file, line, condition, chm_last_error());
   abort();
@@ -65,11 +67,11 @@ void chm_sha256_add(chm_sha256 *hash, const void *data, uint64_t bytes) {
 }
 void chm_sha256_end(chm_sha256 *hash, uint8_t digest[32]) { memset(digest, (int)hash->bytes, 32); }
 
-/* ---- time: each look at the clock takes a microsecond, so that equal inputs take equal ways ---- */
+/* ---- time: each look at the clock takes a microsecond of its thread, so that equal inputs take equal ways ---- */
 
 int fuzz_clock(clockid_t clock, struct timespec *time);
 int fuzz_clock(clockid_t clock, struct timespec *time) {
-  static int64_t microseconds;
+  static _Thread_local int64_t microseconds;
   (void)clock;
   ++microseconds;
   *time = (struct timespec){microseconds / 1000000, microseconds % 1000000 * 1000};

@@ -16,6 +16,9 @@
 
 #include "chm_grammar.h"
 
+/* Whether there may be threads beside the one that executes: targets that start some say so, for the driver. */
+extern bool fuzz_has_workers;
+
 /* What must hold whatever the input is. */
 #define FUZZ_CHECK(condition)                                                     \
   do {                                                                            \

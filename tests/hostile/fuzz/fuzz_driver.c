@@ -30,6 +30,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 __attribute__((weak)) size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned int seed);
+extern __attribute__((weak)) bool fuzz_has_workers;
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t most);
 void __sanitizer_cov_trace_pc(void);
 const char *__asan_default_options(void);
@@ -52,8 +53,10 @@ static shared *told;
 
 static uint8_t hits[MAP_SIZE], seen[MAP_SIZE]; /* of this execution; of all, a bit for each magnitude */
 static uint32_t totals[MAP_SIZE], touched[MAP_SIZE], n_touched;
+static _Thread_local bool counts; /* the thread that executes: what others run depends on when they come to it */
 
-/* Overwrite the call, so that a block that ran often costs nothing more: most of the time would go into these calls. */
+/* Overwrite the call, so that a block that ran often costs nothing more: most of the time would go into these calls.
+ * Nobody else may be in it meanwhile. */
 static void retire(uint8_t *behind) {
 #if defined(__x86_64__)
   static const uint8_t nothing[5] = {0x0f, 0x1f, 0x44, 0, 0};
@@ -69,13 +72,14 @@ static void retire(uint8_t *behind) {
 }
 
 void __sanitizer_cov_trace_pc(void) {
+  if (!counts) return;
   uint8_t *behind = __builtin_return_address(0);
   uint32_t place = (uint32_t)(behind - (uint8_t *)(uintptr_t)&LLVMFuzzerTestOneInput);
   uint32_t block = place * 0x9E3779B1u >> (32 - MAP_BITS);
   uint8_t before = hits[block];
   if (!before) touched[n_touched++] = block;
   hits[block] = (uint8_t)(before + (before < 255));
-  if (++totals[block] >= ENOUGH) retire(behind);
+  if (++totals[block] >= ENOUGH && !(&fuzz_has_workers && fuzz_has_workers)) retire(behind);
 }
 
 static uint8_t magnitude(uint8_t count) {
@@ -245,6 +249,7 @@ static void fuzz(const options *o) {
   static uint8_t data[MOST_BYTES];
   double end = now() + (double)o->seconds;
   uint32_t given = n_inputs;
+  counts = true;
   for (uint32_t i = 0; i < given; ++i) execute(inputs[i].data, inputs[i].size);
   random_state = (o->seed + 1) * 0x9E3779B97F4A7C15u;
   for (uint64_t i = given; !o->replay && (!o->executions || i < o->executions); ++i) {

@@ -1,5 +1,6 @@
 /* A hand-written model.c: a looped recurrence of width 8, one state a loop iteration and one outside of the loop. With
- * TOY_SPECULATES it verifies trees; with TOY_ROUTED the first numbers of a token's row say how often the next block loops. */
+ * TOY_SPECULATES it verifies trees; with TOY_ROUTED the first numbers of a token's row say how often the next block loops;
+ * with TOY_DRAFTS it has a draft head. */
 #include "chm_driver.h"
 #include "chm_math.h"
 
@@ -159,6 +160,26 @@ CHM_KERNELS commit_kernels(chm_call *call, const int measured) {
 CHM_GRAPH(commit)
 #endif
 
+#if defined(TOY_DRAFTS)
+/* Scores of some tokens, in no order: of the text, after some tokens none is best, and after some others are no numbers. */
+static const int32_t draft_ids[] = {287, 0, 101, 116, 97, 32, 34, 58, 44, 123, 125, 91, 93, 48, 49, 45, 98, 99, 268, 256, 284, 285, 255, 110};
+#define DRAFT_SCORES ((int32_t)(sizeof draft_ids / sizeof *draft_ids))
+
+CHM_KERNELS draft_kernels(chm_call *call, const int measured) {
+  const float *embedding = section(call, EMBEDDING) + call->tokens[0] * WIDTH, *head = section(call, HEAD);
+  float *trace = (float *)(void *)(call->state + TRACE_OFFSET);
+  int32_t kind = call->tokens[0] % 16;
+  CHM_STEP(0);
+  for (int i = 0; i < WIDTH; ++i) trace[i] = trace[i] * 0.75f + embedding[i];
+  for (int32_t k = 0; k < DRAFT_SCORES; ++k) {
+    float sum = 0.0f;
+    for (int i = 0; i < WIDTH; ++i) sum = sum + head[i * VOCAB + draft_ids[k]] * trace[i];
+    call->logits[k] = kind == 5 ? 1.0f : kind == 6 && k % 3 == 0 ? __builtin_nanf("") : sum;
+  }
+}
+CHM_GRAPH(draft)
+#endif
+
 /* The runtime finds entries by their roles, in any order, beside entries that it does not know. */
 static const chm_entry_desc entries[] = {
     CHM_ENTRY(prefill, CHM_ROLE_CALL, BLOCK),
@@ -167,6 +188,9 @@ static const chm_entry_desc entries[] = {
 #if defined(TOY_SPECULATES)
     CHM_ENTRY(verify, CHM_ROLE_VERIFY, CHM_MOST_NODES),
     CHM_ENTRY(commit, CHM_ROLE_COMMIT, CHM_MOST_NODES),
+#endif
+#if defined(TOY_DRAFTS)
+    CHM_ENTRY(draft, CHM_ROLE_DRAFT, 1),
 #endif
 };
 
@@ -185,6 +209,11 @@ const chm_model_desc chm_model = {.abi = CHM_MODEL_ABI,
 #if defined(TOY_SPECULATES)
                                   .kept_bytes = KEPT_BYTES,
                                   .speculation = &chm_speculation_by_trees,
+#endif
+#if defined(TOY_DRAFTS)
+                                  .draft_state = 1,
+                                  .draft_scores = DRAFT_SCORES,
+                                  .draft_ids = draft_ids,
 #endif
                                   .n_sections = SECTIONS,
                                   .n_states = STATES,
