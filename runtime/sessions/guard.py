@@ -22,8 +22,42 @@ class _Call:
         self.thread, self.process = threading.get_ident(), os.getpid()
 
 
+class _Part:
+    """A part of a call, in a thread of its own. Who claims it first has it: the thread, or who finds it not begun."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work, self._claim, self._done = work, threading.Lock(), threading.Event()
+        self._error: BaseException | None = None
+        self.process = os.getpid()
+
+    def begin(self) -> None:
+        threading.Thread(target=self._run, name="chimerac session").start()
+
+    def _run(self) -> None:
+        if not self._claim.acquire(blocking=False):
+            return
+        try:
+            self._work()
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._done.set()
+
+    def wait(self) -> None:
+        """Wait, signals being looked at; raises what the part raised."""
+        self._done.wait()
+        if self._error is not None:
+            raise self._error
+
+    def finish(self) -> None:
+        """Wait for the end of one that was left behind; one that was not begun never will be."""
+        if not self._claim.acquire(blocking=False):
+            self._done.wait()
+
+
 class Guard:
-    """Who may use a session. Nobody waits but who closes it; who is interrupted leaves nothing taken.
+    """Who may use a session. Nobody waits but who closes it, and for what was interrupted; who is interrupted leaves
+    nothing taken.
 
     Whoever calls puts itself at the end of a list; if it is the first there, the call is its own until it takes itself
     out. Unlike a lock that is tried, this has no moment at which a signal could leave it taken by nobody.
@@ -33,6 +67,7 @@ class Guard:
         self._calls: list[_Call] = []
         self._generation: object | None = None
         self._closing = self._closed = False
+        self._part: _Part | None = None  #: that runs, or was left behind
 
     @contextlib.contextmanager
     def call(self, *, changes: bool = False) -> Iterator[None]:
@@ -47,6 +82,7 @@ class Guard:
                 hint = "open a session for each thread; those of one bundle share its memory"
                 raise BundleError("CHM421", "the session is in another call", hint=hint)
             self.check()
+            self._finish_part()
             if changes and self._generation is not None:
                 raise BundleError("CHM421", "a generation is running; end it first")
             yield
@@ -56,6 +92,28 @@ class Guard:
         finally:
             if call in self._calls:
                 self._calls.remove(call)
+
+    def aside(self, work: Callable[[], None]) -> None:
+        """Do a part of a call that takes long, so that a signal need not wait for its end: Python looks at signals in
+        the main thread only, and not in the middle of a call of another language. Who is interrupted leaves the part
+        behind; the next call waits for it.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            work()
+            return
+        self._part = part = _Part(work)
+        part.begin()
+        part.wait()
+        self._part = None
+
+    def _finish_part(self) -> None:
+        part = self._part
+        if part is None:
+            return
+        if part.process != os.getpid():
+            raise BundleError("CHM421", "the session was in a call when the process was forked")
+        part.finish()
+        self._part = None
 
     def check(self) -> None:
         """Raise BundleError CHM421 if the session is closed, or is to be."""
@@ -98,6 +156,7 @@ class Guard:
             while self._calls[0] is not call:
                 time.sleep(_WAIT)
             if not self._closed:
+                self._finish_part()
                 release()
             self._closed = True
         finally:

@@ -7,7 +7,8 @@ from typing import Final
 AIM: Final = 0.03  #: seconds of a call
 ALIGNMENT: Final = 64  #: a call that crosses no multiple of it in vain costs least: blocks of models divide it
 #: tokens that are run together however long they take: a large model runs them in little more time than a single one,
-#: which would take longer than a call should by itself and be run alone for ever
+#: which would take longer than a call should by itself and be run alone for ever. A signal need not wait for their end:
+#: ``Slices.long``
 LEAST: Final = 16
 _FIRST_BYTES: Final = 32 << 20  #: of weights; a model with as many surely runs ALIGNMENT tokens in AIM seconds
 _MOST: Final = 4096  #: tokens of a call
@@ -25,6 +26,11 @@ class Slices:
         """Before anything was measured, guess by the bytes that a token reads."""
         self._count = float(min(ALIGNMENT, ALIGNMENT * _FIRST_BYTES // max(1, weight_bytes)))
         self._end = 0
+
+    @property
+    def long(self) -> bool:
+        """Whether a call takes longer than it should, being as short as calls are."""
+        return self._count < LEAST
 
     def next(self, position: int, left: int) -> int:
         """Tokens to run from a position on, at least 1 of the ``left`` ones."""

@@ -6,6 +6,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Generator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,8 +100,12 @@ class SteppingSession(Session):
         done = 0
         while done < len(tokens):
             count = self._slices.next(self._position(), len(tokens) - done)
+            run = partial(self._run_slice, tokens[done : done + count], more=done + count < len(tokens))
             begun = time.perf_counter()
-            self._run_slice(tokens[done : done + count], more=done + count < len(tokens))
+            if self._slices.long:
+                self._guard.aside(run)
+            else:
+                run()
             self._slices.took(count, time.perf_counter() - begun)
             done += count
             tell(done, len(tokens))

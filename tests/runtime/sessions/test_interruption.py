@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
 
 from chimerac.runtime import Session, load
+from chimerac.runtime.sessions.guard import Guard
 from chimerac.runtime.sessions.native import NativeSession
 from chimerac.runtime.sessions.slices import AIM, ALIGNMENT, LEAST, Slices
 
@@ -90,6 +92,54 @@ def test_a_signal_ends_a_prompt_long_before_its_end(toy: Any) -> None:
         with pytest.raises(KeyboardInterrupt):
             session.prefill(LONG, on_progress=interrupt)
         assert session.position <= ALIGNMENT
+
+
+@pytest.mark.parametrize("then", ["goes on", "closes"])
+def test_a_signal_need_not_wait_for_a_slice_that_is_long(
+    then: str, toy: Any, whole: tuple[str, list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a model that takes long for the fewest tokens of a call: it ends behind the exception, and is waited for."""
+    go_on, calls = threading.Event(), []
+
+    def slow(tokens: Any, *, more: bool) -> None:
+        calls.append(len(tokens))
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        assert go_on.wait(60)
+        session._library.call("chm_session_prefill_part", session._session, tokens.ctypes.data, len(tokens))
+
+    with load(toy.folder) as session:
+        assert isinstance(session, NativeSession)
+        monkeypatch.setattr(session, "_slices", Slices(1 << 40))
+        with monkeypatch.context() as patch:
+            patch.setattr(session, "_run_slice", slow)
+            with pytest.raises(KeyboardInterrupt):
+                session.prefill(LONG)
+        assert calls == [LEAST]
+        threading.Timer(0.05, go_on.set).start()
+        if then == "goes on":
+            assert session.position == LEAST
+            session.prefill(LONG[LEAST:])
+            assert session.state_hash() == whole[0]
+    assert go_on.is_set()
+
+
+def test_a_part_that_runs_aside_raises_what_it_raises() -> None:
+    guard, threads = Guard(), []
+
+    def fail() -> None:
+        threads.append(threading.current_thread())
+        raise LookupError
+
+    for _ in range(2):
+        with pytest.raises(LookupError):
+            guard.aside(fail)
+        with guard.call():
+            pass
+    other = threading.Thread(target=lambda: guard.aside(lambda: threads.append(threading.current_thread())))
+    other.start()
+    other.join()
+    assert threads[-1] is other, "no signal comes to other threads than the main one"
+    assert threading.main_thread() not in threads
 
 
 def test_errors_of_the_listener_are_its_own(session: Session) -> None:
