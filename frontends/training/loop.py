@@ -217,17 +217,22 @@ class PhaseRunner:
         self.model.train()
         self.done = number
         if self.mezo is not None:
-            self.done = None
-            with torch.no_grad():
-                loss = self.mezo.step(lambda: processes.total(self._losses(batch, depths)), rate, number)
+            with after_this(patience=1):  # weights that were moved cannot be moved back to the same bits
+                self.done = None
+                with torch.no_grad():
+                    loss = self.mezo.step(lambda: processes.total(self._losses(batch, depths)), rate, number)
+                self._end(number)
         else:
             loss = processes.total(self._gradients(batch, depths))
-        with after_this():
-            if self.optimizer is not None:
+            with after_this():
+                assert self.optimizer is not None
                 self._descend(self.optimizer, rate)
-            self._balance()
-            self.done = number + 1
+                self._end(number)
         return loss, batch.tokens.numel() * processes.world
+
+    def _end(self, number: int) -> None:
+        self._balance()
+        self.done = number + 1
 
     def _gradients(self, batch: Batch, depths: Tensor | None) -> Tensor:
         """Leave the step's gradients with the parameters."""

@@ -25,13 +25,13 @@ Make = Callable[..., Plan]
 LOSSES, UPDATE = PhaseRunner._losses, torch.optim.AdamW.step
 
 
-def in_the_pass(patch: pytest.MonkeyPatch, step: int) -> None:
-    """A signal while step ``step`` (from 0) computes gradients."""
+def in_the_pass(patch: pytest.MonkeyPatch, step: int, signals: int = 1) -> None:
+    """A signal in pass ``step`` (from 0) of a run; of gradients each step has one."""
     calls = []
 
     def losses(self: PhaseRunner, batch: Batch, depths: Tensor | None, *, backward: bool = False) -> Tensor:
         calls.append(1)
-        if len(calls) == step + 1:
+        for _ in range(signals if len(calls) == step + 1 else 0):
             os.kill(os.getpid(), signal.SIGINT)
         return LOSSES(self, batch, depths, backward=backward)
 
@@ -51,16 +51,27 @@ def in_the_update(patch: pytest.MonkeyPatch, step: int) -> None:
     patch.setattr(torch.optim.AdamW, "step", update)
 
 
-@pytest.mark.parametrize(("interrupt", "step", "saved"), [(in_the_pass, 3, 3), (in_the_update, 3, 4)])
+@pytest.mark.parametrize(
+    ("optimizer", "interrupt", "step", "saved"),
+    [
+        ("adamw", in_the_pass, 3, 3),
+        ("adamw", in_the_update, 3, 4),
+        ("mezo", in_the_pass, 6, 4),
+        ("mezo", in_the_pass, 7, 4),
+        ("mezo_sparse", in_the_pass, 7, 4),
+    ],
+)
 def test_an_interrupted_run_goes_on_where_it_was(
     make_plan: Make,
     folder: DataFolder,
     tmp_path: Path,
+    optimizer: str,
     interrupt: Callable[[pytest.MonkeyPatch, int], None],
     step: int,
     saved: int,
 ) -> None:
-    plan, lines = make_plan(plan={"log_interval": 100, "save_interval": 100}), list[str]()
+    """A step of MeZO, which moves the weights to both sides, is done to its end first."""
+    plan, lines = make_plan(plan={"log_interval": 100, "save_interval": 100}, optimizer=optimizer), list[str]()
 
     def run(out: Path) -> None:
         train_plan(plan, folder, out, CODEC, ALONE, tell=lines.append, evaluated_rows=1)
@@ -82,7 +93,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
 def test_nothing_is_saved_where_nothing_was_trained(
     make_plan: Make, folder: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:
-    in_the_pass(monkeypatch, 0)
+    in_the_pass(monkeypatch, 0, signals=1 if optimizer == "adamw" else 2)
     with pytest.raises(KeyboardInterrupt):
         train_plan(make_plan(optimizer=optimizer), folder, tmp_path, CODEC, ALONE, tell=lambda _: None)
     assert not (tmp_path / STATE_FILE).exists()

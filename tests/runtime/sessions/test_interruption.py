@@ -105,21 +105,22 @@ def test_a_signal_need_not_wait_for_a_slice_that_is_long(
         calls.append(len(tokens))
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         assert go_on.wait(60)
-        session._library.call("chm_session_prefill_part", session._session, tokens.ctypes.data, len(tokens))
+        run(tokens, more=more)
 
-    with load(toy.folder) as session:
-        assert isinstance(session, NativeSession)
-        monkeypatch.setattr(session, "_slices", Slices(1 << 40))
+    with load(toy.folder) as opened:
+        assert isinstance(opened, NativeSession)
+        run = opened._run_slice
+        monkeypatch.setattr(opened, "_slices", Slices(1 << 40))
         with monkeypatch.context() as patch:
-            patch.setattr(session, "_run_slice", slow)
+            patch.setattr(opened, "_run_slice", slow)
             with pytest.raises(KeyboardInterrupt):
-                session.prefill(LONG)
+                opened.prefill(LONG)
         assert calls == [LEAST]
         threading.Timer(0.05, go_on.set).start()
         if then == "goes on":
-            assert session.position == LEAST
-            session.prefill(LONG[LEAST:])
-            assert session.state_hash() == whole[0]
+            assert opened.position == LEAST
+            opened.prefill(LONG[LEAST:])
+            assert opened.state_hash() == whole[0]
     assert go_on.is_set()
 
 
