@@ -15,6 +15,7 @@ from chimerac.frontends.config.parse import parse, parse_value
 from chimerac.frontends.config.reader import Reader
 from chimerac.frontends.config.sections.directives import Directives
 from chimerac.frontends.config.source import Source, make_source
+from chimerac.frontends.config.structure import MAX_DEPTH
 from chimerac.frontends.config.tree import Array, Entry, Node, Object, Scalar, kind, leaves, merge
 
 MAX_EXTENDS = 16  #: longest chain of configs that extend each other
@@ -79,6 +80,8 @@ def override(base: Composition, path: str, node: Node, span: Span) -> Compositio
     if not _PATH.fullmatch(path):
         raise UserError("CHM115", f"{path!r} is not a dotted key", span=span, hint="write backbone.moe.enabled")
     first, *rest = path.split(".")
+    if len(rest) >= MAX_DEPTH:
+        raise UserError("CHM115", f"a dotted key has {MAX_DEPTH} parts at most, and not {len(rest) + 1}", span=span)
     if first in ("extends", "overrides"):
         raise UserError("CHM115", f"{first!r} can't be overridden", span=span)
     if first == "scale":

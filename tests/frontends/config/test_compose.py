@@ -127,6 +127,8 @@ BAD = [
     ("seed", "CHM115", 1, "not an override"),
     ("=3", "CHM115", 1, "not a dotted key"),
     ("a..b=3", "CHM115", 1, "not a dotted key"),
+    (".".join(["a"] * 65) + "=3", "CHM115", 1, "64 parts at most, and not 65"),
+    (".".join(["a"] * 20_000) + "=3", "CHM115", 1, "64 parts at most"),
     ("extends=home", "CHM115", 1, "can't be overridden"),
     ("hidden_size.x=3", "CHM115", 1, "leads through the number 2560"),
     ("training.phases.9.lr=1", "CHM115", 1, "'9' in"),
