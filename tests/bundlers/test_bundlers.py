@@ -27,7 +27,7 @@ from chimerac.runtime.sessions.loading import load
 HERE = Path(__file__).parent
 NODE_MODULES = HERE / "node_modules"
 EXAMPLES = ROOT / "examples" / "web"
-PROMPT = "turn off the bedroom lights"
+PROMPT = "turn off the lights in the bedroom"
 
 pytestmark = [
     pytest.mark.skipif(not NODE_MODULES.exists(), reason="run scripts/setup-browser.sh"),

@@ -18,7 +18,7 @@ from chimerac.runtime.sessions.runner import find_emulator
 TARGETS = ["x86_64-avx2", "wasm"]
 OTHERS = ["aarch64-neon"] if find_emulator("aarch64") else []
 REQUESTS = {
-    "turn off the bedroom lights": ("HassTurnOff", {"area": "bedroom", "domain": "light"}),
+    "turn off the lights in the bedroom": ("HassTurnOff", {"area": "bedroom", "domain": "light"}),
     "set a timer for 10 minutes": ("HassStartTimer", {"minutes": 10}),
     "what's the capital of France?": ("OutOfDomain", {}),
 }
