@@ -117,7 +117,7 @@ class ModelConfig:
     titans: Titans = key("Titans layers.", factory=Titans)
     looping: Looping = key("Layers that run several times.", factory=Looping)
     span_inference: SpanInference = key("Decoding by spans.", factory=SpanInference, status="not yet")
-    tsp_knot: TspKnot = key("Span-knot layers.", factory=TspKnot, status="not yet")
+    tsp_knot: TspKnot = key("Span-knot layers.", factory=TspKnot, status="compiled")
     grammar: Grammar = key("Grammars.", factory=Grammar)
     semantic_memory: SemanticMemory = key("Hypervector memory.", factory=SemanticMemory, status="not yet")
     entropy_valve: EntropyValve = key("Computation by uncertainty.", factory=EntropyValve)

@@ -41,7 +41,8 @@ class SpanKnot(GatedDeltaNet):
     def step(self, x: Tensor, state: State, position: Tensor, write: Tensor) -> tuple[Tensor, State]:
         u, after = super().step(x, state, position, write)
         if KNOT_MEMORY in state:
-            rule = (self.knot.flips, self.knot.max_iterations, self.knot.memory_weight, self.knot.early_exit)
+            rounds = self.knot.max_iterations if self.knot.flips else 0
+            rule = (max(self.knot.flips, 1), rounds, self.knot.memory_weight, self.knot.early_exit)
             return ops.knot_relax(u, self.kappa, self.signs, state[KNOT_MEMORY], state[KNOT_HIT], *rule), after
         return (u if self.targets is None else u + self.correction(u, self.targets)), after
 

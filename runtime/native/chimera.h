@@ -286,6 +286,13 @@ CHM_POSIX_API int32_t chm_bank_certificate(const chm_bank *bank, int32_t span, u
 /* Guess from a bank of the same bundle too, until the session is closed or told another one; NULL: from none. */
 CHM_API int32_t chm_session_set_bank(chm_session *session, chm_bank *bank);
 
+/* Bytes of a vector of the memory that the model's span knots read; 0 of a model that reads none. */
+CHM_API int32_t chm_reads_memory(void);
+/* Let the session read a memory where a block of tokens begins: count vectors of chm_reads_memory() bytes, at most 32,768, which stay
+ * where they are until the session is closed or told another one. The tokens from then on are its sketch. count 0: none.
+ * CHM_ERROR_STATE: the model reads none. */
+CHM_API int32_t chm_session_set_memory(chm_session *session, const void *vectors, size_t bytes, size_t count);
+
 /* float[vocab] after the last token that was run, NULL before the first. Valid until the next token is run. */
 CHM_API const float *chm_session_logits(const chm_session *session);
 /* Number of tokens that were run, of a module without tokens that of calls. Of a call that runs, those up to now. */

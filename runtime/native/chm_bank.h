@@ -62,6 +62,8 @@ void chm_bank_use(chm_bank **place, chm_bank *bank);
 
 /* Whether the record of a span is valid and its certificate, if it has one, that of its tokens; computed once for each span. */
 bool chm_bank_certified(const chm_bank *bank, uint32_t span);
+/* A word of what a span means: bits that most of its tokens have, those of the first one where as many have them as not. */
+uint64_t chm_bank_meaning(const chm_bank *bank, const chm_span *span, uint32_t word);
 /* Why a candidate is not to be guessed from at a level of the valve, a CHM_REJECTED; -1: it is. */
 int32_t chm_bank_reject(const chm_bank *bank, const chm_candidate *candidate, int32_t level);
 

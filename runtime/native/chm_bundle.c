@@ -22,6 +22,16 @@ static const chm_entry_desc *find_entry(chm_role role, int32_t tokens) {
   return NULL;
 }
 
+/* Whether the states of a memory are there and have the sizes that the runtime takes them to have. */
+static bool knots_fit(const chm_knot_desc *knot) {
+  const int32_t states[] = {knot->memory, knot->hit, knot->sketch};
+  for (int i = 0; i < 3; ++i)
+    if (states[i] < 0 || states[i] >= chm_model.n_states) return false;
+  uint64_t bytes = chm_model.states[knot->memory].bytes;
+  return bytes >= 8 && bytes % 8 == 0 && bytes * 8 <= CHM_KNOT_BITS && chm_model.states[knot->hit].bytes == sizeof(float) &&
+         chm_model.states[knot->sketch].bytes == 8 * bytes;
+}
+
 /* The generated description is code and trusted as such; this finds a runtime and a compiler that do not fit. */
 static int32_t check_model(void) {
   if (chm_model.abi != CHM_MODEL_ABI) return wrong_model("its version");
@@ -38,6 +48,7 @@ static int32_t check_model(void) {
       (chm_model.draft_scores < 1 || chm_model.draft_scores > chm_model.vocab || chm_model.draft_state < 0 ||
        chm_model.draft_state >= chm_model.n_states))
     return wrong_model("its draft head");
+  if (chm_model.knot.calls && !knots_fit(&chm_model.knot)) return wrong_model("its memory");
   for (int32_t i = 0; i < chm_model.n_entries; ++i)
     if (!chm_entry_valid(&chm_model.entries[i])) return wrong_model(chm_model.entries[i].name);
   for (int32_t i = 0; i < chm_model.n_states; ++i) {

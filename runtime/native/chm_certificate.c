@@ -23,8 +23,7 @@ static uint64_t reached(const uint64_t *planes, uint32_t least) {
   return carry;
 }
 
-/* Bits that most of the span's tokens have, those of the first one where as many have them as not. */
-static uint64_t meaning(const chm_bank *bank, const chm_span *span, uint32_t word) {
+uint64_t chm_bank_meaning(const chm_bank *bank, const chm_span *span, uint32_t word) {
   uint64_t planes[PLANES] = {0}, first = 0;
   for (uint32_t i = 0; i < span->count; ++i) {
     uint64_t carry = chm_token_word(chm_bank_token(bank, span->at + i), word);
@@ -48,7 +47,7 @@ static void certify(const chm_bank *bank, uint32_t number, const chm_span *span,
   static const uint8_t replayed[16] = {0, 0, 0xFF, 1, 0xFF, 0xFF, 0xFF, 0xFF};
   memset(bytes, 0, CHM_CERTIFICATE_BYTES);
   put(bytes + SPAN, number, 4);
-  for (uint32_t w = 0; w < WORDS; ++w) put(bytes + SEMANTIC + 8 * (size_t)w, meaning(bank, span, w), 8);
+  for (uint32_t w = 0; w < WORDS; ++w) put(bytes + SEMANTIC + 8 * (size_t)w, chm_bank_meaning(bank, span, w), 8);
   memcpy(bytes + GRAMMAR, replayed, sizeof replayed);
   put(bytes + BOUNDARY, (uint64_t)(int64_t)span->boundary, 2);
   bytes[RISK] = (uint8_t)span->risk;

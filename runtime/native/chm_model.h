@@ -13,7 +13,7 @@
 #include "chimera.h"
 #include "chm_cpu.h"
 
-#define CHM_MODEL_ABI 12u
+#define CHM_MODEL_ABI 13u
 #define CHM_NO_SECTION (-1)
 
 /* Whether a driver can be told to measure its steps: a wasm module has no clock. */
@@ -164,6 +164,26 @@ typedef struct chm_speculation {
 } chm_speculation;
 extern const chm_speculation chm_speculation_by_trees; /* chm_spans.c */
 
+/* What only models that read a memory need of it. */
+#define CHM_KNOT_BITS 16384u   /* of a sketch at most, a power of two */
+#define CHM_MOST_MEMORY 32768u /* vectors */
+typedef struct chm_knots {
+  void (*read)(struct chm_session *session); /* where a block begins */
+  void (*take)(struct chm_session *session, const int32_t *tokens, int32_t count); /* tokens that were run, each once */
+  /* how far the sketch would be, in bits, from what was read, if a text of this meaning followed */
+  uint32_t (*coherence)(const struct chm_session *session, const uint64_t *meaning);
+  int32_t (*set)(struct chm_session *session, const void *vectors, size_t bytes, size_t count);
+} chm_knots;
+extern const chm_knots chm_knots_with_memory; /* chm_knot.c */
+
+/* Of such models: numbers of states, and of the relaxation of the sketch. */
+typedef struct chm_knot_desc {
+  const chm_knots *calls; /* NULL of a model that reads none */
+  int32_t memory, hit, sketch;
+  int32_t flips, rounds; /* bits of a round at most */
+  float weight, early_exit;
+} chm_knot_desc;
+
 typedef struct chm_model_desc {
   uint32_t abi;            /* CHM_MODEL_ABI */
   const char *name;        /* model name */
@@ -179,6 +199,7 @@ typedef struct chm_model_desc {
   const chm_speculation *speculation; /* NULL of a model without these */
   int32_t draft_state, draft_scores;  /* of an entry of the role draft: the number of its state, and of its scores */
   const int32_t *draft_ids;           /* [draft_scores], the tokens that these are of */
+  chm_knot_desc knot;
   int32_t n_sections, n_states;
   const chm_section_desc *sections;
   const chm_state_desc *states;

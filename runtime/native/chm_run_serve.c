@@ -147,6 +147,21 @@ static int32_t serve_snapshot(void) {
   return status;
 }
 
+/* Vectors in hexadecimal, which the session reads where they are: the line, until the next memory. */
+static int32_t serve_memory(char *line) {
+  static char *held;
+  size_t bytes = 0, width = (size_t)chm_reads_memory();
+  char *vectors = strdup(next_word(&line));
+  if (!vectors) return CHM_RUN_NO_MEMORY;
+  if (*vectors && !from_hex(vectors, &bytes)) width = 0;
+  bool fits = width && bytes % width == 0;
+  int32_t status = fits ? chm_session_set_memory(chm_run.session, vectors, width, bytes / width) : CHM_RUN_BAD_REQUEST;
+  free(status ? vectors : held);
+  if (!status) held = vectors;
+  if (!status) printf("ok");
+  return status;
+}
+
 static int32_t serve_restore(char *line) {
   size_t bytes;
   char *snapshot = next_word(&line);
@@ -327,6 +342,8 @@ static int32_t serve_one(char *line) {
   else if (!strcmp(request, "state_hash")) status = serve_hash(chm_session_state_hash);
   else if (!strcmp(request, "logits_hash")) status = serve_hash(chm_session_logits_hash);
   else if (!strcmp(request, "snapshot")) status = serve_snapshot();
+  else if (!strcmp(request, "width")) printf("ok %d", (int)chm_reads_memory());
+  else if (!strcmp(request, "memory")) status = serve_memory(line);
   else if (!strcmp(request, "restore")) status = serve_restore(line);
   else if (!strcmp(request, "position"))
     printf("ok %d %d", (int)chm_session_position(chm_run.session), (int)chm_session_iterations(chm_run.session));

@@ -198,7 +198,10 @@ void chm_session_run_beside(chm_session *session, const chm_entry_desc *entry, c
 void chm_session_run(chm_session *session, const chm_entry_desc *entry, chm_call *call) {
   chm_sequence *sequence = &session->sequence;
   bool whole = call->without != CHM_WITHOUT_STATES; /* else a call is completed */
-  if (whole && entry != session->bundle->commit && sequence->position % chm_model.block == 0) chm_valve_route(session);
+  if (whole && entry != session->bundle->commit && sequence->position % chm_model.block == 0) {
+    chm_valve_route(session);
+    if (chm_model.knot.calls) chm_model.knot.calls->read(session);
+  }
   int32_t loops = chm_valve_loops(session);
   if (whole) spread_states(session, loops);
   session->unanswered = call->without == CHM_WITHOUT_LOGITS ? call->n : 0;
@@ -210,6 +213,8 @@ void chm_session_run(chm_session *session, const chm_entry_desc *entry, chm_call
   int32_t iterations = call->iterations < 1 ? 1 : call->iterations > loops ? loops : call->iterations;
   __atomic_store_n(&sequence->iterations, iterations, __ATOMIC_RELAXED); /* other threads may ask for it */
   if (iterations > sequence->deepest) sequence->deepest = iterations;
+  if (chm_model.knot.calls && whole && entry != session->bundle->verify && entry != session->bundle->commit)
+    chm_model.knot.calls->take(session, call->tokens, call->n);
 }
 
 /* ---- settings ---- */

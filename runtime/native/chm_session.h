@@ -74,6 +74,8 @@ struct chm_session {
   uint32_t n_stop_tokens;
   chm_grammar *grammar; /* or NULL */
   chm_spans *spans;     /* NULL of a model that verifies no trees */
+  const uint8_t *memory; /* [n_memory] vectors of the caller, of a model that reads them */
+  uint32_t n_memory;
   chm_profile profile;
   int32_t unanswered; /* tokens of the last call, whose logits were left out and can be computed still; 0: there are logits */
   bool scoring;      /* of the generations that begin from now on */

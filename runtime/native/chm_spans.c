@@ -120,6 +120,11 @@ static void commit(chm_session *session) {
                    .span = tree->span, .kept = spans->kept};
   int64_t begun = chm_thread_nanoseconds();
   chm_session_run(session, session->bundle->commit, &call);
+  if (chm_model.knot.calls) {
+    int32_t tokens[CHM_MOST_NODES];
+    for (int32_t i = 0; i < tree->n_path; ++i) tokens[i] = tree->tokens[tree->path[i]];
+    chm_model.knot.calls->take(session, tokens, tree->n_path);
+  }
   chm_gain_committed(&spans->gain, tree->n_path, chm_thread_nanoseconds() - begun);
   tree->n = 0;
 }

@@ -24,6 +24,7 @@ from chimerac.runtime.sessions.checks import Progress, check_has_text, check_has
 from chimerac.runtime.sessions.conversation import ChatPiece, Held, Parts, checked_messages
 from chimerac.runtime.sessions.diagnostics import Diagnosing
 from chimerac.runtime.sessions.guard import Generation, Guard
+from chimerac.runtime.sessions.memory import ReadsMemory
 from chimerac.runtime.sessions.named import NamedSession
 from chimerac.runtime.sessions.scoring import ScoringSession
 from chimerac.runtime.sessions.tensors import as_given_back, checked_inputs, entry_of
@@ -47,7 +48,7 @@ class Piece:
         return self.text
 
 
-class Session(NamedSession, ScoringSession, Diagnosing, ABC):
+class Session(NamedSession, ScoringSession, Diagnosing, ReadsMemory, ABC):
     """An opened bundle with one sequence; close it, or use it in ``with``.
 
     A bundle of a language model runs tokens: ``generate``, ``prefill``, ``logits``. One of any other module is called
@@ -342,7 +343,6 @@ class Session(NamedSession, ScoringSession, Diagnosing, ABC):
 
     def _hasten(self) -> None:
         """Help a call that runs in another thread to see soon that the session is to be closed."""
-        return
 
     def record_self_test(self, prompt: Sequence[int], max_tokens: int) -> SelfTest:
         """What ``self_test`` of this bundle should compute: greedy tokens after a prompt. Starts a new sequence."""

@@ -16,6 +16,7 @@ from chimerac.runtime.bundle_format.constants import ROLE_HEARD
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import GenerateOptions
 from chimerac.runtime.sessions.diagnostics import LEDGER_NUMBERS, LEVELS, Diagnostics
+from chimerac.runtime.sessions.memory import Vectors, check_width
 from chimerac.runtime.sessions.native_bundle import NativeBundle, NativeFiles, close_shared, open_shared
 from chimerac.runtime.sessions.native_grammar import NativeGrammar, SessionGrammars
 from chimerac.runtime.sessions.native_library import NativeLibrary, Tensor
@@ -254,6 +255,13 @@ class NativeSession(SteppingSession):
 
     def _restore(self, snapshot: bytes) -> None:
         self._library.call("chm_session_restore", self._session, snapshot, len(snapshot))
+
+    def _set_memory(self, vectors: Vectors) -> None:
+        library = self._library
+        width = library.get("chm_reads_memory") if library.has_memory else 0
+        check_width(vectors, width)
+        library.call("chm_session_set_memory", self._session, vectors.ctypes.data, width, len(vectors))
+        self._memory = vectors  # which is read where it is
 
     def _call_entry(self, entry: Entry, inputs: Sequence[NDArray[Any]], n: int) -> Sequence[NDArray[Any]]:
         results = [np.empty(port.extents(n), port.computed) for port in entry.results]

@@ -197,6 +197,13 @@ _SHARE_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
 }
 
 
+#: The same, for the memory of span knots.
+_MEMORY_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "chm_reads_memory": (_I32, ()),
+    "chm_session_set_memory": (_I32, (_PTR, _PTR, _SIZE, _SIZE)),
+}
+
+
 #: The same, for what passes cost.
 _COST_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "chm_session_costs": (_I32, (_PTR, _PTR, _SIZE)),
@@ -249,6 +256,8 @@ class NativeLibrary:
             signatures |= _COST_SIGNATURES if self.has_costs else {}
             self.has_heads = hasattr(self._library, "chm_has_draft_head")
             signatures |= _HEAD_SIGNATURES if self.has_heads else {}
+            self.has_memory = hasattr(self._library, "chm_reads_memory")
+            signatures |= _MEMORY_SIGNATURES if self.has_memory else {}
             signatures |= _CALL_SIGNATURES if hasattr(self._library, "chm_session_call") else {}
             for name, (result, arguments) in signatures.items():
                 function = getattr(self._library, name)

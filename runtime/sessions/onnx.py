@@ -165,9 +165,19 @@ class OnnxSession(SteppingSession):
 
     def _route(self) -> None:
         """Where a block begins: what the router makes of the token before it."""
+        if self._sequence.position % self._interface.block == 0:
+            self._forget_memory()
         sequence, scores = self._sequence, self._sequence.states.get(f"state.{c.ROUTER_STATE}")
         if scores is not None and self._interface.chooses_loops and sequence.position % self._interface.block == 0:
             self._sequence = replace(sequence, routed=routed_loops(scores.numpy(), self._interface.loops[1]))
+
+    def _forget_memory(self) -> None:
+        """What a snapshot of another target had read of a memory ends with its block, since sessions here read none."""
+        states, value = self._sequence.states, self._runtime.OrtValue.ortvalue_from_numpy
+        read = [name for name in (f"state.{c.KNOT_MEMORY}", f"state.{c.KNOT_HIT}") if name in states]
+        if any(np.any(states[name].numpy()) for name in read):
+            nothing = {name: value(np.zeros_like(states[name].numpy())) for name in read}
+            self._sequence = replace(self._sequence, states={**states, **nothing})
 
     def _loops_now(self) -> int:
         """Iterations that tokens are run with at the level of the sequence, and as its router predicts."""

@@ -20,6 +20,7 @@ from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import NO_GRAMMAR, GenerateOptions
 from chimerac.runtime.sessions.child_process import Child
 from chimerac.runtime.sessions.diagnostics import LEVELS, Diagnostics
+from chimerac.runtime.sessions.memory import Vectors, check_width
 from chimerac.runtime.sessions.speculation import Speculation
 from chimerac.runtime.sessions.stepping import SteppingSession
 
@@ -220,6 +221,10 @@ class RunnerSession(SteppingSession):
 
     def _snapshot(self) -> bytes:
         return bytes.fromhex(self._request("snapshot")[0])
+
+    def _set_memory(self, vectors: Vectors) -> None:
+        check_width(vectors, int(self._request("width")[0]))
+        self._request("memory", vectors.tobytes().hex())
 
     def _restore(self, snapshot: bytes) -> None:
         self._request("restore", snapshot.hex())

@@ -24,6 +24,7 @@ from chimerac.runtime.sessions.checks import Progress
 from chimerac.runtime.sessions.child_process import Child
 from chimerac.runtime.sessions.diagnostics import Diagnostics
 from chimerac.runtime.sessions.interface import CheckedPrompt, Piece, Session
+from chimerac.runtime.sessions.memory import Vectors
 from chimerac.runtime.sessions.speculation import Speculation
 
 _MIN_NODE = 20
@@ -245,6 +246,9 @@ class WasmSession(Session):
 
     def _restore(self, snapshot: bytes) -> None:
         self._request("restore", snapshot=_base64(snapshot))
+
+    def _set_memory(self, vectors: Vectors) -> None:
+        self._request("memory", vectors=_base64(vectors.tobytes()))
 
     def _hasten(self) -> None:
         self._child.kill()

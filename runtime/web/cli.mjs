@@ -47,6 +47,10 @@ function answers(model) {
       await model.setNames(home);
       return {};
     },
+    async memory({ vectors }) {
+      await model.setMemory(bytesOf(vectors));
+      return {};
+    },
     async call({ entry, n, inputs }) {
       const given = Object.fromEntries(Object.entries(inputs).map(([name, data]) => [name, elementsOf(model, entry, name, bytesOf(data))]));
       return { results: Object.fromEntries(Object.entries(await model.call(given, { entry, n })).map(([name, array]) => [name, base64(array)])) };

@@ -10,7 +10,7 @@ import { diagnosticsOf, useLedger } from "./ledger.mjs";
 import { namesOf } from "./names.mjs";
 import { refusalFor, unlessRefused } from "./refusing.mjs";
 import { selfTest } from "./self-test.mjs";
-import { speculationOf, useShares } from "./speculation.mjs";
+import { speculationOf, useMemory, useShares } from "./speculation.mjs";
 import { StopTexts } from "./stops.mjs";
 import { nextTask, pauses, Slices } from "./slices.mjs";
 import { encodeInParts, encodeText, hintOf } from "./texts.mjs";
@@ -32,6 +32,7 @@ export class Engine {
   #refused = false;
   #tokens = [];
   #usage = { promptTokens: 0, promptMs: 0, generateMs: 0 };
+  #memory = null; // { pointer, size } of the vectors that span knots read
   #cut = false; // whether the last answer was cut at a stop text
   #named = null; // { lists, tokens, after }: what setNames was told, and the sequence after its text
   #held = null; // a conversation that is in the sequence: { messages, end }
@@ -159,6 +160,11 @@ export class Engine {
     const { prefix, lists } = namesOf(home);
     if (prefix) await this.prefill(this.tokenize(prefix), options);
     this.#named = { lists, tokens: this.position, after: prefix ? this.snapshot() : null };
+  }
+
+  /** Let span knots read a memory from now on, or none. */
+  setMemory(vectors) {
+    this.#memory = useMemory(this.#live(), this.#session, vectors, this.#memory);
   }
 
   /** To the start of a sequence: after the names, if there are some. */

@@ -117,6 +117,9 @@ const REQUESTS = {
   setNames({ home }, run) {
     return this.engine.setNames(home, run);
   },
+  setMemory({ vectors }) {
+    this.engine.setMemory(vectors);
+  },
   reset() {
     this.engine.reset();
   },

@@ -230,6 +230,12 @@ export class Model {
     await this.#alone({ type: "setNames", home }, run);
   }
 
+  /** Let span knots read a memory where a block of tokens begins (docs/spans.md): vectors after one another, or null for none. */
+  async setMemory(vectors) {
+    if (vectors !== null) vectors = checkBytes(vectors, "the memory");
+    await this.#alone({ type: "setMemory", vectors });
+  }
+
   /** The logits of the last token that was run; null before the first. */
   async logits() {
     return this.#look("logits");

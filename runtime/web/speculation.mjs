@@ -1,4 +1,6 @@
 // Guessed tokens: the bank of spans that they come from, and what guessing did for a generation.
+import { errorOf } from "./errors.mjs";
+
 const SOURCES = ["text", "grammar", "drafter", "begun", "following", "near", "loose", "head"];
 const OLD_SOURCES = ["text", "grammar", "drafter", "bank"]; // of modules that cannot tell more
 const SKIP_CHECKSUMS = 1; // the SHA-256 of the bundle's file was compared
@@ -26,6 +28,25 @@ export function useSpans(module, bundle, session, scratch, file) {
   const bank = module.number(scratch);
   module.call("chm_session_set_bank", session, bank);
   return bank;
+}
+
+/** Let a session read a memory, or none; gives the place of the vectors, which that of before was. */
+export function useMemory(module, session, vectors, before) {
+  const width = module.exports.chm_reads_memory?.() ?? 0;
+  const size = vectors?.length ?? 0;
+  if (size && !width) throw errorOf("CHM421", "the model reads no memory");
+  if (size % (width || 1)) throw errorOf("CHM420", `vectors of this model have ${width} bytes, and a memory of ${size} has no whole number of them`);
+  if (!width) return null;
+  const place = size ? { pointer: module.allocate(size), size } : null;
+  if (place) module.bytes(place.pointer, size).set(vectors);
+  try {
+    module.call("chm_session_set_memory", session, place?.pointer ?? 0, width, size / width);
+  } catch (error) {
+    if (place) module.release(place.pointer, size);
+    throw error;
+  }
+  if (before) module.release(before.pointer, before.size);
+  return place;
 }
 
 const REJECTED = ["damaged", "risk", "grammar"]; // as CHM_REJECTED

@@ -6,10 +6,12 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from chimerac.compiler.ir.context import cache_axes, context_of
-from chimerac.compiler.ir.module import Module
+from chimerac.compiler.ir.module import Module, walk
 from chimerac.runtime.bundle_format import Entry
-from chimerac.runtime.bundle_format.constants import DRAFT_IDS, DRAFT_STATE
+from chimerac.runtime.bundle_format.constants import DRAFT_IDS, DRAFT_STATE, KNOT_HIT, KNOT_MEMORY, KNOT_SKETCH
 from chimerac.targets.code.descriptions import c_string, described_entry, tensor_array
 from chimerac.targets.code.places import MemoryPlan
 from chimerac.targets.code.variants import KernelSet
@@ -103,6 +105,7 @@ def descriptor(
         **({"n_caches": len(caches), "caches": "caches"} if caches else {}),
         **({"kept_bytes": plan.trees.kept_bytes, "speculation": "&chm_speculation_by_trees"} if speculates else {}),
         **_draft(module),
+        **_knot(module),
         "n_entries": len(module.graphs),
         "entries": "entries",
     }
@@ -133,6 +136,19 @@ def _draft(module: Module) -> dict[str, object]:
         "draft_scores": graph.results[0].type.shape[-1],
         "draft_ids": "draft_ids",
     }
+
+
+def _knot(module: Module) -> dict[str, object]:
+    """What the runtime has to know of the memory that span knots read."""
+    op = next((op for graph in module.graphs.values() for op in walk(graph.ops) if op.name == "knot_relax"), None)
+    if op is None:
+        return {}
+    states = list(module.states)
+    names = {"memory": KNOT_MEMORY, "hit": KNOT_HIT, "sketch": KNOT_SKETCH}
+    places = (f".{name} = {states.index(state)}" for name, state in names.items())
+    numbers = f".flips = {op.integer('flips')}, .rounds = {op.integer('rounds')}"
+    floats = (f".{name} = {float(np.float32(op.number(name))).hex()}f" for name in ("weight", "early_exit"))
+    return {"knot": f"{{.calls = &chm_knots_with_memory, {', '.join((*places, numbers, *floats))}}}"}
 
 
 def _caches(module: Module) -> Iterator[str]:

@@ -133,7 +133,7 @@ def test_report_and_card_say_what_the_bundle_is(bundles: dict[str, Path]) -> Non
     for part in ("moe_sort_dispatch", "layers.3.mixer", "grouped_ternary_matmul", "recurrent state"):
         assert part in report
     assert "http" not in report.replace("http-equiv", "")
-    assert "<td>enabled, not compiled yet</td><td>span_inference, tsp_knot, semantic_memory, " in report
+    assert "<td>enabled, not compiled yet</td><td>span_inference, tsp_knot.energy_terms.autoregressive, " in report
     assert "random" in (bundles["wasm"] / "MODEL_CARD.md").read_text()
     assert json.loads((bundles["wasm"] / "manifest.json").read_text())["provenance"]["scale"] == "nano"
     manifest = read_manifest(bundles["wasm"])

@@ -19,7 +19,7 @@ class SemanticMemory:
         default=8192,
         minimum=64,
         maximum=1 << 17,
-        status="checked",
+        status="compiled",
     )
     vector_storage: str | None = text(
         "Words of a vector, `uint64_x128` for 8192 bits.", pattern=r"uint64_x[1-9]\d{0,4}"
@@ -31,7 +31,7 @@ class SemanticMemory:
     lsh_tables: int = count("Hash tables for lookup.", default=64, maximum=4096)
     lsh_bits_per_table: int = count("Bits each table looks at.", default=14, maximum=32)
     hot_cache_entries: int = count("Vectors kept close at hand.", default=0)
-    read_at_every_knot: bool = switch("Read the memory in every span-knot layer.")
+    read_at_every_knot: bool = switch("Span-knot layers read a memory.", status="compiled")
     write_policy: str | None = text("When something is written.")
     forgetting_policy: str | None = text("What is dropped when the pool is full.")
     pool_size_fixed: bool = switch("The pool never grows.")

@@ -98,22 +98,23 @@ class SpanInference:
 
 
 _WEIGHT: dict[str, Any] = {"default": None}
+_UNUSED: dict[str, Any] = {**_WEIGHT, "status": "not yet"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnergyTerms:
     """Terms of the energy, each [weight, how it is measured]."""
 
-    autoregressive: tuple[float, str] | None = key("Agreement of the hidden vector with the span.", **_WEIGHT)
+    autoregressive: tuple[float, str] | None = key("Agreement of the hidden vector with the span.", **_UNUSED)
     memory_coherence: tuple[float, str] | None = key("Distance of the sketch to the memory read.", **_WEIGHT)
-    binding_fidelity: tuple[float, str] | None = key("Distance of unbound entities to known fillers.", **_WEIGHT)
-    grammar: tuple[float, str] | None = key("Cost of the grammar transition.", **_WEIGHT)
-    debt: tuple[float, str] | None = key("Obligations opened less those met.", **_WEIGHT)
+    binding_fidelity: tuple[float, str] | None = key("Distance of unbound entities to known fillers.", **_UNUSED)
+    grammar: tuple[float, str] | None = key("Cost of the grammar transition.", **_UNUSED)
+    debt: tuple[float, str] | None = key("Obligations opened less those met.", **_UNUSED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TspKnot:
-    """The span-knot layer's discrete relaxation (docs/model.md)."""
+    """The relaxation of a span-knot layer that reads a memory, and of the sketch (docs/model.md, docs/spans.md)."""
 
     energy_terms: EnergyTerms = key("Terms of the energy.", factory=EnergyTerms)
     relaxation_phase1: str = one_of("First half of the layer.", "gated_deltanet_update", status="checked")

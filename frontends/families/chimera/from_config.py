@@ -6,6 +6,7 @@ import typing
 from typing import Literal
 
 from chimerac.compiler.errors import UserError, UserErrors, did_you_mean
+from chimerac.compiler.ir.ops.knots import MOST_BITS
 from chimerac.frontends.config.model import ModelConfig
 from chimerac.frontends.families.chimera.shape import ChimeraShape, MixerKind
 from chimerac.frontends.layers.shapes import (
@@ -60,6 +61,7 @@ def shape(config: ModelConfig) -> ChimeraShape:
             flip_fraction=knot.relaxation_phase2_flip_fraction,
             early_exit=knot.early_exit_delta_e,
             memory_weight=terms.memory_coherence[0] if terms.memory_coherence else usual.memory_weight,
+            reads_memory=config.semantic_memory.read_at_every_knot and "tsp_span_knot" in mixers,
             binding_weight=terms.binding_fidelity[0] if terms.binding_fidelity else usual.binding_weight,
         ),
         quantization=QuantizationShape(config.quantization.group_size, config.quantization.activation_block_size),
@@ -146,6 +148,9 @@ def _widths(config: ModelConfig, mixers: tuple[MixerKind, ...], errors: _Errors)
         message = f"span-knot layers can't sketch {hidden} channels in {bits} bits"
         hint = "vector_bits must be a power of two and at least twice hidden_size"
         errors.add("semantic_memory.vector_bits", message, hint)
+    if config.semantic_memory.read_at_every_knot and "tsp_span_knot" in mixers and bits > MOST_BITS:
+        message = f"span-knot layers that read a memory can't sketch in {bits} bits"
+        errors.add("semantic_memory.vector_bits", message, f"vector_bits must be at most {MOST_BITS}")
     if not config.tie_word_embeddings:
         errors.add("tie_word_embeddings", "an output head apart from the embedding is not supported")
     for index, token in enumerate(config.token_ids):

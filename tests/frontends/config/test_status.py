@@ -40,7 +40,8 @@ def test_written_keys_are_counted() -> None:
 
 def test_what_the_document_enables_is_named(document: ModelConfig) -> None:
     names = absent(document)
-    assert names[:3] == ("span_inference", "tsp_knot", "semantic_memory")
+    terms = [f"tsp_knot.energy_terms.{name}" for name in ("autoregressive", "binding_fidelity", "grammar", "debt")]
+    assert list(names[:6]) == ["span_inference", *terms, "semantic_memory"]
     assert {
         "entropy_valve.levels.low.audit",
         "self_evolution",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chimerac.frontends.families.chimera.rules.base import Facts, Findings, Rule, listing, planned
+from chimerac.frontends.families.chimera.rules.base import Facts, Findings, Found, Rule, listing, planned
 from chimerac.frontends.families.chimera.sizes.stores import MIB, certificate_bytes
 
 MAX_TREE_NODES = 64  #: nodes of a token tree that one forward call may hold
@@ -191,10 +191,10 @@ def memory_in_layers(facts: Facts) -> Findings:
         for index, mixer in enumerate(facts.shape.mixers)
         if mixer == "tsp_span_knot"
     )
-    yield planned(
+    yield Found(
         "the memory is read at every knot",
         f"{visits} calls out of the compiled model per token",
-        "rows of the memory are inputs of the model, refreshed every 16 tokens",
+        "what is read is a state of the model, which the runtime writes every 16 tokens",
     )
 
 

@@ -58,6 +58,7 @@ BAD = [
     ("quantization.group_size=96", "quantization.group_size", "96 is not a multiple of the activation block 64"),
     ("semantic_memory.vector_bits=8000", "semantic_memory.vector_bits", "2560 channels in 8000 bits"),
     ("semantic_memory.vector_bits=4096", "semantic_memory.vector_bits", "2560 channels in 4096 bits"),
+    ("semantic_memory.vector_bits=32768", "semantic_memory.vector_bits", "read a memory can't sketch in 32768"),
     ("tie_word_embeddings=false", "tie_word_embeddings", "not supported"),
     ("token_ids=[199999, 200073]", "token_ids.1", "outside a vocabulary"),
     ('efla={enabled: true, target_layers: "GD"}', "efla.target_layers", "span-knot layers only"),

@@ -94,10 +94,11 @@ CHECKED_ELSEWHERE = {
 def evidence(config: ModelConfig) -> dict[str, Any]:
     """What a build and a training plan take from a config.
 
-    A bundle's span knots have no memory to relax towards, so the numbers of the relaxation are left out.
+    Span knots that read no memory have nothing to relax towards, and none has a binding: these numbers are left out.
     """
     built = shape(config)
-    without = dataclasses.replace(built, knot=KnotShape())
+    knot = dataclasses.replace(built.knot, binding_weight=KnotShape.binding_weight)
+    without = dataclasses.replace(built, knot=knot if knot.reads_memory else KnotShape())
     loop = without.loop and dataclasses.replace(without.loop, exit_threshold=0.0)  # it is a default of generations
     made = describe(config)
     grammars = made.grammars()

@@ -32,7 +32,7 @@ def test_check_text() -> None:
     assert "\n\n90 findings: A 7, B 46, C 37\n\n" in text
     assert "\n        plan  not compiled yet; when it is: exact by default; " in text
     absent = " ".join(text[text.index("\nenabled, ") :].split())
-    assert absent.startswith("enabled, not compiled yet: span_inference, tsp_knot, semantic_memory, ")
+    assert absent.startswith("enabled, not compiled yet: span_inference, tsp_knot.energy_terms.autoregressive, ")
     assert re.search(r"\n[0-9]+ keys written: [0-9]+ compiled, [0-9]+ training, [0-9]+ checked, ", text)
     home = render_check(check(load("home")))
     assert home.startswith("home.chimera: consistent\n\n")
