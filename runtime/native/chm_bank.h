@@ -67,6 +67,13 @@ uint64_t chm_bank_meaning(const chm_bank *bank, const chm_span *span, uint32_t w
 /* Why a candidate is not to be guessed from at a level of the valve, a CHM_REJECTED; -1: it is. */
 int32_t chm_bank_reject(const chm_bank *bank, const chm_candidate *candidate, int32_t level);
 
+/* ---- chm_knot.c ---- */
+
+#define CHM_MOST_RANKED 20u /* spans */
+/* Put spans into the order of how far the sketch would be from what was read of a memory, the nearest first, if they followed. */
+void chm_knot_rank(const int8_t *counters, const uint8_t *memory, uint32_t words, const chm_bank *bank,
+                   chm_candidate *candidates, uint32_t count);
+
 /* ---- chm_bank_find.c ---- */
 
 /* A word of what a token stands for. */

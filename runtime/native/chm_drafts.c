@@ -159,12 +159,20 @@ static chm_shares shares_of(const chm_session *session) {
                       .nearness = given[CHM_WEIGHT_NEARNESS], .boundary = given[CHM_WEIGHT_BOUNDARY]};
 }
 
+/* The best candidates, in the order of the knot's energy where a memory was read, else in that of their scores; their number. */
+static uint32_t best_candidates(const chm_session *session, chm_candidate *found, uint32_t count, chm_candidate *best) {
+  uint32_t n = 0;
+  while (n < MOST_TRIED && chm_bank_best(found, &count, &best[n])) ++n;
+  if (chm_model.knot.calls) chm_model.knot.calls->rank(session, session->spans->bank, best, n);
+  return n;
+}
+
 /* Spans of the bank, the best first; the text may go on in the first one. */
 static void ask_bank(chm_guesses *guesses) {
   chm_spans *spans = guesses->session->spans;
   chm_inside *inside = &spans->inside;
   if (!spans->bank) return;
-  chm_candidate found[CHM_CANDIDATES], best;
+  chm_candidate found[CHM_CANDIDATES], best[MOST_TRIED];
   int32_t last[CHM_LAST_TOKENS];
   uint32_t known = spans->seen < CHM_LAST_TOKENS ? spans->seen : CHM_LAST_TOKENS;
   for (uint32_t i = 0; i < known; ++i) last[i] = before_end(spans, spans->seen, i);
@@ -175,14 +183,15 @@ static void ask_bank(chm_guesses *guesses) {
     found[count++] = inside->candidate;
   }
   inside->span.count = 0;
-  for (int tried = 0; tried < MOST_TRIED && guesses->tree->n < guesses->most && chm_bank_best(found, &count, &best); ++tried) {
-    int32_t why = chm_bank_reject(spans->bank, &best, CHM_LEVEL_HIGH - guesses->session->sequence.lowered);
+  count = best_candidates(guesses->session, found, count, best);
+  for (uint32_t i = 0; i < count && guesses->tree->n < guesses->most; ++i) {
+    int32_t why = chm_bank_reject(spans->bank, &best[i], CHM_LEVEL_HIGH - guesses->session->sequence.lowered);
     if (why >= 0) {
       ++spans->rejected[why];
       continue;
     }
-    if (!inside->span.count) *inside = (chm_inside){best, chm_bank_span(spans->bank, best.span)};
-    spans->rejected[CHM_REJECTED_GRAMMAR] += !add_candidate(guesses, spans->bank, &best);
+    if (!inside->span.count) *inside = (chm_inside){best[i], chm_bank_span(spans->bank, best[i].span)};
+    spans->rejected[CHM_REJECTED_GRAMMAR] += !add_candidate(guesses, spans->bank, &best[i]);
   }
 }
 

@@ -27,14 +27,14 @@ static void take(chm_session *session, const int32_t *tokens, int32_t count) {
   for (int32_t i = 0; i < count; ++i)
     for (uint32_t w = 0; w < bits_of_sketch() / 64; ++w) {
       uint64_t word = chm_token_word(tokens[i], w);
-      for (int bit = 0; bit < 64; ++bit) counters[64 * w + bit] = (int8_t)faded(counters[64 * w + bit], word >> bit & 1);
+      for (uint32_t bit = 0; bit < 64; ++bit) counters[64 * w + bit] = (int8_t)faded(counters[64 * w + bit], word >> bit & 1);
     }
 }
 
 static void sketch_of(const int8_t *counters, uint32_t words, uint64_t *sketch) {
   for (uint32_t w = 0; w < words; ++w) {
     uint64_t word = 0;
-    for (int bit = 0; bit < 64; ++bit) word |= (uint64_t)(counters[64 * w + bit] >= 0) << bit;
+    for (uint32_t bit = 0; bit < 64; ++bit) word |= (uint64_t)(counters[64 * w + bit] >= 0) << bit;
     sketch[w] = word;
   }
 }
@@ -137,17 +137,46 @@ static void read(chm_session *session) {
 
 /* ---- the energy of spans ---- */
 
-static uint32_t coherence(const chm_session *session, const uint64_t *meaning) {
-  const uint8_t *memory = state_of(session, chm_model.knot.memory);
-  const int8_t *counters = counters_of(session);
+/* Bits of the sketch that differ from what was read, if a text of the span's meaning followed: what of the energy depends on the span. A bit is
+ * that of `with` where the meaning has it, else that of `without`. */
+static uint32_t coherence(const chm_bank *bank, uint32_t number, const uint64_t *with, const uint64_t *without, const uint8_t *memory,
+                          uint32_t words) {
+  chm_span span = chm_bank_span(bank, number);
   uint32_t bits = 0;
-  for (uint32_t w = 0; w < bits_of_sketch() / 64; ++w) {
-    uint64_t after = 0;
-    for (int bit = 0; bit < 64; ++bit)
-      after |= (uint64_t)(faded(counters[64 * w + bit], meaning[w] >> bit & 1) >= 0) << bit;
-    bits += (uint32_t)__builtin_popcountll(after ^ word_of(memory, w));
+  if (!span.count) return UINT32_MAX;
+  for (uint32_t w = 0; w < words; ++w) {
+    uint64_t meaning = chm_bank_meaning(bank, &span, w);
+    bits += (uint32_t)__builtin_popcountll(((meaning & with[w]) | (~meaning & without[w])) ^ word_of(memory, w));
   }
   return bits;
+}
+
+void chm_knot_rank(const int8_t *counters, const uint8_t *memory, uint32_t words, const chm_bank *bank,
+                   chm_candidate *candidates, uint32_t count) {
+  uint64_t with[MOST_WORDS] = {0}, without[MOST_WORDS] = {0};
+  uint32_t energies[CHM_MOST_RANKED];
+  for (uint32_t i = 0; i < 64 * words; ++i) {
+    with[i / 64] |= (uint64_t)(faded(counters[i], true) >= 0) << i % 64;
+    without[i / 64] |= (uint64_t)(faded(counters[i], false) >= 0) << i % 64;
+  }
+  for (uint32_t i = 0; i < count; ++i) { /* insertion: of equal ones the first stays the first */
+    chm_candidate one = candidates[i];
+    uint32_t energy = coherence(bank, one.span, with, without, memory, words), at = i;
+    for (; at && energies[at - 1] > energy; --at) {
+      energies[at] = energies[at - 1];
+      candidates[at] = candidates[at - 1];
+    }
+    energies[at] = energy;
+    candidates[at] = one;
+  }
+}
+
+static bool rank(const chm_session *session, const chm_bank *bank, chm_candidate *candidates, uint32_t count) {
+  float hit;
+  memcpy(&hit, state_of(session, chm_model.knot.hit), sizeof hit);
+  if (!(hit > 0.0f)) return false;
+  chm_knot_rank(counters_of(session), state_of(session, chm_model.knot.memory), bits_of_sketch() / 64, bank, candidates, count);
+  return true;
 }
 
 /* ---- settings ---- */
@@ -163,4 +192,4 @@ static int32_t set(chm_session *session, const void *vectors, size_t bytes, size
   return CHM_OK;
 }
 
-const chm_knots chm_knots_with_memory = {read, take, coherence, set};
+const chm_knots chm_knots_with_memory = {read, take, rank, set};

@@ -7,6 +7,7 @@
 #ifndef CHM_MODEL_H
 #define CHM_MODEL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -157,6 +158,7 @@ typedef struct chm_entry_desc {
 /* What only models that verify trees need of the runtime: others are linked without it. */
 struct chm_session;
 struct chm_bank;
+struct chm_candidate;
 typedef struct chm_speculation {
   int (*verify)(struct chm_session *session);
   void (*commit)(struct chm_session *session);
@@ -170,8 +172,8 @@ extern const chm_speculation chm_speculation_by_trees; /* chm_spans.c */
 typedef struct chm_knots {
   void (*read)(struct chm_session *session); /* where a block begins */
   void (*take)(struct chm_session *session, const int32_t *tokens, int32_t count); /* tokens that were run, each once */
-  /* how far the sketch would be, in bits, from what was read, if a text of this meaning followed */
-  uint32_t (*coherence)(const struct chm_session *session, const uint64_t *meaning);
+  /* put spans into the order of their energy; false, and nothing done, where no memory was read */
+  bool (*rank)(const struct chm_session *session, const struct chm_bank *bank, struct chm_candidate *candidates, uint32_t count);
   int32_t (*set)(struct chm_session *session, const void *vectors, size_t bytes, size_t count);
 } chm_knots;
 extern const chm_knots chm_knots_with_memory; /* chm_knot.c */

@@ -61,6 +61,11 @@ def energy(sketch: Bits, vector: Bits, weight: float) -> float:
     return weight * float(np.mean(sketch != vector))
 
 
+def span_energy(counters: Counters, meaning: Bits, memory: Bits) -> int:
+    """What of the energy depends on a span: bits of the sketch that differ from what was read, if it followed."""
+    return int(np.count_nonzero(sketch_of(taken(counters, meaning)) != memory))
+
+
 def relaxed(counters: Counters, vector: Bits, rule: Relaxing) -> Counters:
     """The counters after the relaxation towards a vector: each round turns the first bits that differ."""
     counters, each = counters.copy(), np.float32(rule.weight) * np.float32(1 / len(vector))

@@ -2,6 +2,7 @@
  *
  * bank_driver TOKENIZER BANK find FLAGS [SHARES …] a text of token ids on each line of standard input: prints span:known:score …
  * bank_driver TOKENIZER BANK certificates      prints each span's in hexadecimal and its rejections at each level, or why
+ * bank_driver TOKENIZER BANK rank              counters, vector and spans on each line; prints the spans in order
  * bank_driver TOKENIZER BANK damage SEED N    random damage with checksums off; prints how many were opened
  * bank_driver TOKENIZER BANK cuts             every prefix, or a sample of them; prints the same
  */
@@ -46,6 +47,22 @@ static void print_certificates(const chm_bank *bank) {
     for (int32_t level = 0; !status && level < CHM_LEVELS; ++level)
       printf("%s%d", level ? " " : "\n", chm_bank_reject(bank, &(chm_candidate){.span = (uint32_t)span}, level));
     if (!status) puts("");
+  }
+}
+
+/* Of each line, bytes of counters and vector in hexadecimal and the numbers of spans: these in the order of their energy. */
+static void print_ranks(const chm_bank *bank) {
+  static char line[1 << 17];
+  static uint8_t bytes[9 << 12];
+  while (fgets(line, sizeof line, stdin)) {
+    chm_candidate spans[CHM_MOST_RANKED] = {{0}};
+    uint32_t size = 0, count = 0;
+    char *at = strtok(line, " \n");
+    for (; at && at[2 * size] && size < sizeof bytes; ++size) bytes[size] = (uint8_t)strtoul((char[]){at[2 * size], at[2 * size + 1], 0}, NULL, 16);
+    while ((at = strtok(NULL, " \n")) && count < CHM_MOST_RANKED) spans[count++].span = (uint32_t)atoi(at);
+    chm_knot_rank((const int8_t *)bytes, bytes + size / 9 * 8, size / 9 / 8, bank, spans, count);
+    for (uint32_t i = 0; i < count; ++i) printf("%u ", spans[i].span);
+    puts("");
   }
 }
 
@@ -100,6 +117,9 @@ int main(int count, char **arguments) {
   } else if (!strcmp(arguments[3], "certificates")) {
     if (read_bank(&bank, file.data, file.size, CHM_OPEN_SKIP_CHECKSUMS)) puts(chm_last_error());
     else print_certificates(&bank);
+  } else if (!strcmp(arguments[3], "rank")) {
+    if (read_bank(&bank, file.data, file.size, 0)) puts(chm_last_error());
+    else print_ranks(&bank);
   } else if (!strcmp(arguments[3], "cuts")) {
     for (size_t size = 0; size < file.size; size += size < 64 ? 1 : 997) opened += try_bank(file.data, size);
     printf("%ld\n", opened);

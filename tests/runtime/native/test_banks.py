@@ -17,6 +17,7 @@ from chimerac.runtime import bundle_format as bf
 from chimerac.runtime.bundle_format.generation import Shares
 from chimerac.runtime.bundle_format.sfpack import CERTIFICATE, Spans, certificates, make_bank, read_bank, write_bank
 from chimerac.runtime.errors import BundleError
+from chimerac.runtime.reference.knot import span_energy
 from chimerac.runtime.reference.span_bank import BankFinder, exponential
 from chimerac.runtime.reference.tokenizer import byte_tokenizer, tokenizer_sections, write_tokenizer
 from chimerac.runtime.sessions.native_bank import CERTIFICATE_BYTES
@@ -41,7 +42,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def run(driver: Path, *words: object, texts: Sequence[Sequence[int]] = ()) -> list[str]:
+def run(driver: Path, *words: object, texts: Sequence[Sequence[object]] = ()) -> list[str]:
     lines = "".join(" ".join(map(str, text)) + "\n" for text in texts)
     command = [str(driver), *map(str, words)]
     result = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=300, check=False)
@@ -88,6 +89,28 @@ def test_shares_and_weights(
 def test_the_exponential() -> None:
     assert all(abs(exponential(x) / 65536 - math.exp(x / 256)) < 2e-5 for x in range(-255, 1))
     assert exponential(0) == 65536
+
+
+def test_spans_are_ranked_by_their_energy(driver: Path, tokenizer: Path, tmp_path: Path) -> None:
+    """In the order of the reference; spans with equal energies, such as the same span twice, stay as they were."""
+    bank, _ = random_bank(200, 5, 12, _DIGEST)
+    write_bank(tmp_path / "bank", bank)
+    meanings = certificates(bank, np.arange(len(bank.records)))["semantic_delta"]
+    random, lines, wanted = np.random.default_rng(2), [], []
+    for bits in (64, 512, 8192, 8192):
+        counters = random.integers(-128, 128, bits).astype(np.int8)
+        memory = random.random(bits) < 0.5
+        spans = random.integers(0, len(meanings), 19).tolist()
+        spans.append(spans[3])
+        delta = [
+            np.unpackbits(np.ascontiguousarray(meanings[i]).view(np.uint8), bitorder="little")[:bits] for i in spans
+        ]
+        energies = [span_energy(counters, one.astype(bool), memory) for one in delta]
+        order = sorted(range(len(spans)), key=lambda i: energies[i])
+        wanted.append(" ".join(str(spans[i]) for i in order))
+        lines.append([counters.tobytes().hex() + np.packbits(memory, bitorder="little").tobytes().hex(), *spans])
+        assert len(set(energies)) > 3
+    assert [line.strip() for line in run(driver, tokenizer, tmp_path / "bank", "rank", texts=lines)] == wanted
 
 
 def _certificate(number: int, tokens: tuple[int, ...], boundary: int, risk: int) -> bytes:
