@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chimerac.runtime.bundle_format.fstpack import SLOT_KINDS
+from chimerac.runtime.bundle_format.regular import check_name
 from chimerac.runtime.errors import BundleError
 
 MOST_TEXT_BYTES: Final = 1 << 28  #: of a text that is encoded
@@ -19,12 +20,16 @@ MOST_NAME_BYTES: Final = 255  #: of a name that a grammar may copy
 _MOST_SHOWN: Final = 40  #: characters of a caller's own text in a message
 
 
-def checked_folder(folder: object) -> Path:
-    """The path of a folder; raises BundleError CHM420 for what is no path."""
-    path = os.fspath(folder) if isinstance(folder, str | os.PathLike) else None
-    if not isinstance(path, str) or "\0" in path:
-        raise BundleError("CHM420", f"the folder is {kind(folder) if path is None else shown(path)}, not a path")
-    return Path(path)
+def checked_path(given: object, what: str) -> Path:
+    """The path that somebody names; raises BundleError CHM420 for what is no path."""
+    path = os.fspath(given) if isinstance(given, str | os.PathLike) else None
+    try:
+        if isinstance(path, str):
+            check_name(path)
+            return Path(path)
+    except OSError:
+        pass
+    raise BundleError("CHM420", f"{what} is {kind(given) if path is None else shown(path)}, not a path")
 
 
 def checked_text(text: object, what: str) -> bytes:

@@ -25,6 +25,7 @@ from chimerac.passes.moe_sort_dispatch import MoeSortDispatch
 from chimerac.passes.quantized_linear import QuantizedLinear
 from chimerac.passes.scan_hoisting import ScanHoisting
 from chimerac.passes.tree_walks import TreeWalks
+from chimerac.runtime.bundle_format.regular import check_name
 
 #: Passes that change speed or size but never the numbers; any of them may be left out.
 OPTIONAL = frozenset(
@@ -158,6 +159,7 @@ def dump_to(folder: Path, imported: Module) -> Callable[[PassRecord, Module], No
 def _writing(folder: Path) -> Iterator[None]:
     """An OSError inside as a UserError."""
     try:
+        check_name(folder)
         yield
     except OSError as error:
         raise UserError("CHM321", f"cannot write {folder}: {error.strerror or error}") from None

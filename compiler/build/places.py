@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -10,11 +11,17 @@ from chimerac.compiler.build.exchange import exchange, sync, sync_tree
 from chimerac.compiler.errors import UserError
 from chimerac.runtime.bundle_format import MANIFEST_NAME
 from chimerac.runtime.bundle_format.constants import MAX_MANIFEST_BYTES
-from chimerac.runtime.bundle_format.regular import open_regular
+from chimerac.runtime.bundle_format.regular import check_name, open_regular
 
 
 def check_place(path: Path) -> None:
     """Raise UserError CHM320 when something that is no bundle is in the way, CHM321 where nothing can be written."""
+    try:
+        check_name(path)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(path)  # a name may be too long
+    except OSError as error:
+        raise UserError("CHM321", f"cannot write {path}: {error.strerror or error}") from None
     parent = next(p for p in path.parents if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         what = "may not be written to" if parent.is_dir() else "is not a folder"

@@ -82,7 +82,7 @@ USUAL: Final = PackagingOptions()
 
 def npm_name(given: str) -> NpmName:
     """The parts of ``NAME`` or ``NAME@VERSION``; raises UserError CHM314 for other texts."""
-    found = _PACKAGE.fullmatch(given)
+    found = _PACKAGE.fullmatch(given) if isinstance(given, str) else None
     if found is None or len(found[1]) > MOST_NAME:
         hint = "lower case, such as home-model, @me/home or @me/home@1.2.0"
         raise UserError("CHM314", f"{given!r} is not the name of an npm package, with or without a version", hint=hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from chimerac.compiler.build.known import is_noted
@@ -43,7 +44,7 @@ def find_bundle(folder: str | Path = "dist", *, web: bool = False) -> Path:
         UserError: CHM323, there is none.
     """
     found, foreign = [], None
-    for path in Path(folder).glob("[!.]*/" + MANIFEST_NAME):
+    for path in Path(folder).glob("[!.]*/" + MANIFEST_NAME) if os.path.isdir(folder) else ():
         try:
             check_runs_here(path.parent)
             if web and not read_manifest(path.parent).target.startswith("wasm32"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ def inspect(bundle: str | Path) -> BundleDescription:
         UserError: CHM4xx, not a bundle or a damaged one.
     """
     folder = Path(bundle)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # which is asked of whatever path
         hint = "give the folder that `chimerac build` wrote; for the IR of a config add --ir imported or --ir lowered"
         raise UserError("CHM410", f"{folder} is not a bundle", hint=hint)
     try:

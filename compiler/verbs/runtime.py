@@ -9,6 +9,7 @@ from chimerac.compiler.packaging.npm import PACKAGE_FILE, runtime_package
 from chimerac.compiler.packaging.options import npm_name
 from chimerac.compiler.packaging.scripts import write_web_files
 from chimerac.runtime.bundle_format import WEB_FILES
+from chimerac.runtime.bundle_format.regular import check_name
 
 
 def write_runtime(out: str | Path, *, package: str = "chimera-runtime") -> list[str]:
@@ -26,6 +27,7 @@ def write_runtime(out: str | Path, *, package: str = "chimera-runtime") -> list[
     """
     npm, folder = npm_name(package), Path(out)
     try:
+        check_name(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_web_files(folder, WEB_FILES)
         (folder / PACKAGE_FILE).write_text(runtime_package(npm, WEB_FILES), "utf-8")

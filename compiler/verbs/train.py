@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -145,7 +146,7 @@ def lasting(plan: Plan, seconds: float) -> Plan:
 
 def _tokenizer(data: Path, described: Described | None) -> Tokenizer:
     """The data folder's tokenizer, else that of a bundle of the description; of a plan alone, one token per byte."""
-    if (data / TOKENIZER_FILE).exists():
+    if os.path.exists(data / TOKENIZER_FILE):  # which is asked of whatever path
         return read_tokenizer(data / TOKENIZER_FILE)
     if described is None:
         return byte_tokenizer(256, ())
@@ -195,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if target is not None:
             described = _described(given["config"], given["scale"], given["overrides"])
             data = Path(given["data"])
-            has_text = (data / "pretrain.bin").exists() or any(data.glob("**/*.txt"))
+            has_text = os.path.exists(data / "pretrain.bin") or (os.path.isdir(data) and any(data.glob("**/*.txt")))
             made = _plan(described, given["plan"], data, has_text=has_text)
             write_plan(dataclasses.replace(made, **settings), Path(target))
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ MAGIC: Final = b"GGUF"
 
 def is_model_folder(path: Path) -> bool:
     """Whether there is a folder with a config.json; a bundle has none."""
-    return path.is_dir() and (path / CONFIG).is_file()
+    return os.path.isfile(path / CONFIG)  # unlike Path.is_file, of whatever path
 
 
 def is_published(path: Path) -> bool:

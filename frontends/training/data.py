@@ -11,6 +11,7 @@ numbers s * batch to (s + 1) * batch - 1 whatever the number of processes, so th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,7 +189,7 @@ class DataFolder:
     """
 
     def __init__(self, path: Path, encode: Callable[[str], list[int]], end: int | None) -> None:
-        if not path.is_dir():
+        if not os.path.isdir(path):  # which is asked of whatever path
             raise UserError("CHM254", f"there is no data folder {path}")
         self.path, self._encode, self._end = path, encode, end
         self.text: Tokens | None = None

@@ -107,7 +107,7 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 def weights_file(path: str | os.PathLike[str]) -> Path:
     """The file to begin with: of a folder, its index or its only safetensors file by the usual names."""
     given = Path(path)
-    if not given.is_dir():
+    if not os.path.isdir(given):  # which is asked of whatever path
         return given
     return next((given / name for name in (INDEX, SINGLE) if (given / name).is_file()), given / SINGLE)
 

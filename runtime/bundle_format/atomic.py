@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from chimerac.runtime.bundle_format.regular import check_name
 from chimerac.runtime.errors import BundleError
 
 
@@ -18,7 +19,12 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
     What is there already is replaced only if it is a regular file: no device, pipe or folder.
     """
     target = Path(path)
-    if not target.name or (target.exists() and not target.is_file()):
+    try:
+        check_name(target)
+        taken = target.exists() and not target.is_file()
+    except OSError as error:
+        raise BundleError("CHM400", f"cannot write the file: {error.strerror or error}", path=target) from None
+    if not target.name or taken:
         raise BundleError("CHM400", "cannot write the file: there is something that is no file", path=target)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:

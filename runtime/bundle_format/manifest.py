@@ -28,7 +28,7 @@ from chimerac.runtime.bundle_format.compared import remember, was_compared
 from chimerac.runtime.bundle_format.entries import CallTest, Entry, read_call_test, read_entries
 from chimerac.runtime.bundle_format.generation import Generation, generation_fields, read_generation
 from chimerac.runtime.bundle_format.refusal import Refusal, read_refusal
-from chimerac.runtime.bundle_format.regular import open_regular
+from chimerac.runtime.bundle_format.regular import open_input, open_regular
 from chimerac.runtime.bundle_format.strict_json import nesting
 from chimerac.runtime.errors import BundleError
 
@@ -342,7 +342,7 @@ def verify_files(folder: str | Path, manifest: Manifest, *, again: bool = True) 
 
 def _digest(path: Path) -> tuple[str, int]:
     try:
-        with open(path, "rb") as file:
+        with open_input(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             return digest, file.tell()
     except OSError as error:

@@ -19,7 +19,7 @@ def open_regular(path: Path) -> BufferedReader:
     other files read in place of its own, and no pipes or devices, which could be waited for without end.
 
     Raises:
-        OSError: it cannot be read, or is not a regular file.
+        OSError: it cannot be read, is not a regular file, or no file has such a name.
     """
     return _opened(path, _FLAGS | getattr(os, "O_NOFOLLOW", 0))
 
@@ -28,10 +28,19 @@ def open_input(path: str | os.PathLike[str]) -> BufferedReader:
     """A file that somebody names, open for reading. It may be a link to a regular file, no pipe and no device.
 
     Raises:
-        OSError: it cannot be read, or is not a regular file.
-        ValueError: a path that cannot be one.
+        OSError: it cannot be read, is not a regular file, or no file has such a name.
     """
     return _opened(path, _FLAGS)
+
+
+def check_name(path: str | os.PathLike[str]) -> None:
+    """Raise OSError for what is no path to anything: with a zero byte, or half of a surrogate pair."""
+    try:
+        fits = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        fits = False
+    if not fits:
+        raise OSError(errno.EINVAL, "no file has such a name", os.fspath(path))
 
 
 def check_input(path: str | os.PathLike[str]) -> None:
@@ -40,6 +49,7 @@ def check_input(path: str | os.PathLike[str]) -> None:
 
 
 def _opened(path: str | os.PathLike[str], flags: int) -> BufferedReader:
+    check_name(path)
     handle = os.open(path, flags)
     mode = os.fstat(handle).st_mode
     if not stat.S_ISREG(mode):

@@ -6,7 +6,7 @@ import platform
 import sys
 from pathlib import Path
 
-from chimerac.runtime.arguments import checked_folder, kind
+from chimerac.runtime.arguments import checked_path, kind
 from chimerac.runtime.bundle_format import MANIFEST_NAME, FileEntry, Manifest, read_manifest, verify_files
 from chimerac.runtime.bundle_format.constants import MAX_THREADS
 from chimerac.runtime.errors import BundleError
@@ -37,7 +37,8 @@ def load(folder: str | Path, *, verify: bool = True, threads: int = 1, spans: st
     the library does not load, CHM420 for a number of threads or a folder that is none, CHM421 for spans with a bundle
     that takes none, CHM440 if a wasm bundle finds no Node.js, CHM400 to CHM407, CHM430 and CHM434 for the data.
     """
-    path = checked_folder(folder)
+    path = checked_path(folder, "the folder")
+    bank = None if spans is None else checked_path(spans, "the bank of spans")
     if type(threads) is not int or not 0 <= threads <= MAX_THREADS:
         raise BundleError("CHM420", f"{kind(threads)} threads; 1 to {MAX_THREADS} are possible, or 0 for the default")
     manifest = read_manifest(path)
@@ -45,7 +46,7 @@ def load(folder: str | Path, *, verify: bool = True, threads: int = 1, spans: st
         verify_files(path, manifest, again=False)
     else:
         _check_sizes(path, manifest)
-    if spans is not None:
+    if bank is not None:
         _check_takes_spans(manifest)
     if manifest.target.startswith("wasm32"):
         return WasmSession(manifest, path, threads=threads)
@@ -67,8 +68,8 @@ def load(folder: str | Path, *, verify: bool = True, threads: int = 1, spans: st
         None if grammars is None else path / grammars.name,
         skip_checksums=verify,
         threads=threads,
-        spans=Path(spans) if spans is not None else None if own is None else path / own.name,
-        own_spans=spans is None,
+        spans=bank if bank is not None or own is None else path / own.name,
+        own_spans=bank is None,
     )
 
 
