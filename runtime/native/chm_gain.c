@@ -9,7 +9,7 @@
 #define GUESSES 32.0f     /* that the rate of a guesser is of */
 #define MOST_OF_NODE 1.5f /* runs of a token that anything with a node counts for */
 #define FORGOTTEN 0.0078125f /* of such a rate for a token without a tree since none would pay: it may be another now, */
-#define CHEAPER 0.9990234f   /* and times may be, too */
+#define CHEAPER 0.9990234f   /* and times may be, too: what is usual, until it is measured again */
 #define PRIOR 2.0f        /* guesses of a guesser that a session begins with, of which this share was right, */
 #define FIRST_PRIOR 4.0f  /* and of all together */
 #define FIRST_RATE 0.9f   /* so that trees are tried where they pay with good guesses only */
@@ -24,7 +24,7 @@
 
 #define FIRST_TIMES 3 /* touch memory for the first time: the least of them counts */
 #define KNOWN 2       /* times that something was measured, and what was thought before no longer counts */
-#define TIMES 8.0f    /* that a mean is of, about */
+#define TOKENS 8.0f   /* that what a right guess saves is a mean of, about */
 #define FIRST_RUNS 2  /* without a tree, so that there is something to compare with */
 
 #define ALLOWANCE 0.0078125f /* of the time of tokens without guesses may be lost */
@@ -36,18 +36,24 @@ CHM_COLD_BEGIN /* a few sums a token: what counts is what is downloaded */
 
 /* ---- times ---- */
 
-/* Caches may have been lost to another program: no time counts for much more than is usual. */
+/* The time with as many below as above it, or one more above; of the first few the least. */
+static float median_of(const chm_cost *cost) {
+  float sorted[CHM_LAST_TIMES];
+  for (int32_t i = 0; i < cost->count; ++i) {
+    int32_t at = i;
+    for (; at && sorted[at - 1] > cost->last[i]; --at) sorted[at] = sorted[at - 1];
+    sorted[at] = cost->last[i];
+  }
+  return sorted[cost->count <= FIRST_TIMES ? 0 : (cost->count - 1) / 2];
+}
+
+/* Another program may have had the caches, or the processor's clock: what is usual is no mean, which a few slow ones would move. */
 static void note(chm_cost *cost, float nanoseconds) {
   if (nanoseconds <= 0.0f) return;
-  if (!cost->count) {
-    cost->mean = nanoseconds;
-  } else if (cost->count < FIRST_TIMES) {
-    if (nanoseconds < cost->mean) cost->mean = nanoseconds;
-  } else {
-    float most = 2.0f * cost->mean;
-    cost->mean += ((nanoseconds < most ? nanoseconds : most) - cost->mean) / TIMES;
-  }
-  if (cost->count < FIRST_TIMES) ++cost->count;
+  cost->last[cost->next] = nanoseconds;
+  cost->next = (cost->next + 1) % CHM_LAST_TIMES;
+  if (cost->count < CHM_LAST_TIMES) ++cost->count;
+  cost->usual = median_of(cost);
 }
 
 static float modelled(int32_t n) { return 1.0f + COST_OF_NODE * (float)(n - 1); }
@@ -55,7 +61,7 @@ static float modelled(int32_t n) { return 1.0f + COST_OF_NODE * (float)(n - 1); 
 /* Nanoseconds of a run of one token, 0 where nothing is known of any. */
 static float unit_of(const chm_gain *gain) {
   for (int32_t n = 1; n <= (int32_t)CHM_MAX_PENDING; ++n)
-    if (gain->runs[n].count) return gain->runs[n].mean / modelled(n);
+    if (gain->runs[n].count) return gain->runs[n].usual / modelled(n);
   return 0.0f;
 }
 
@@ -64,11 +70,12 @@ static float between(const chm_cost *known, int32_t size, int32_t n, float unit)
   int32_t below = 1, above = n;
   for (int32_t i = 2; i <= n; ++i)
     if (known[i].count >= KNOWN) below = i;
-  float low = below == 1 ? 1.0f : known[below].mean / unit;
+  float low = below == 1 ? 1.0f : known[below].usual / unit;
   if (below == n) return low;
   while (above < size && known[above].count < KNOWN) ++above;
-  if (above == size) return low + (float)(n - below) * (below == 1 ? COST_OF_NODE : (low - 1.0f) / (float)(below - 1));
-  return low + (known[above].mean / unit - low) * (float)(n - below) / (float)(above - below);
+  float each = below == 1 ? COST_OF_NODE : (low - 1.0f) / (float)(below - 1);
+  if (above == size) return low + (float)(n - below) * (each > 0.0f ? each : 0.0f);
+  return low + (known[above].usual / unit - low) * (float)(n - below) / (float)(above - below);
 }
 
 /* What n tokens take, in runs of one: no more than what more of them do. */
@@ -76,7 +83,7 @@ static float cost_at(const chm_cost *known, int32_t size, int32_t n, float unit)
   if (unit == 0.0f) return modelled(n);
   float cost = between(known, size, n, unit);
   for (int32_t i = n + 1; i < size; ++i)
-    if (known[i].count >= KNOWN && known[i].mean / unit < cost) cost = known[i].mean / unit;
+    if (known[i].count >= KNOWN && known[i].usual / unit < cost) cost = known[i].usual / unit;
   return cost;
 }
 
@@ -90,7 +97,7 @@ static float run_of(const chm_gain *gain, int32_t tokens) {
 
 static float in_runs(const chm_gain *gain, const chm_cost *cost) {
   float unit = unit_of(gain);
-  return unit > 0.0f && cost->count >= KNOWN ? cost->mean / unit : 0.0f;
+  return unit > 0.0f && cost->count >= KNOWN ? cost->usual / unit : 0.0f;
 }
 
 /* ---- what pays ---- */
@@ -108,9 +115,9 @@ static void forget(chm_gain *gain) {
     gain->rates[i].taken += (unknown.taken - gain->rates[i].taken) * FORGOTTEN;
     gain->rates[i].judged += (unknown.judged - gain->rates[i].judged) * FORGOTTEN;
   }
-  for (int32_t i = 0; i <= CHM_MOST_NODES; ++i) gain->passes[i].mean *= CHEAPER;
-  gain->replay.mean *= CHEAPER;
-  gain->guess.mean *= CHEAPER;
+  for (int32_t i = 0; i <= CHM_MOST_NODES; ++i) gain->passes[i].usual *= CHEAPER;
+  gain->replay.usual *= CHEAPER;
+  gain->guess.usual *= CHEAPER;
 }
 
 /* How many times as fast a pass of so many nodes is as runs without it, that is thought to have so many right guesses. */
@@ -181,7 +188,7 @@ int32_t chm_gain_head(chm_gain *gain, int32_t chosen, int32_t most) {
   if (!found) { /* it may be better at another text, and cost less */
     rate->taken += (unknown.taken - rate->taken) * FORGOTTEN;
     rate->judged += (unknown.judged - rate->judged) * FORGOTTEN;
-    gain->head.mean *= CHEAPER;
+    gain->head.usual *= CHEAPER;
   }
   return found;
 }
@@ -222,7 +229,7 @@ static float spent(const chm_gain *gain, int64_t nanoseconds, float thought, int
 void chm_gain_guessed(chm_gain *gain, int64_t nanoseconds) {
   float runs = spent(gain, nanoseconds, 0.0f, 1);
   if (nanoseconds <= 0) return;
-  gain->guess.mean += (runs * unit_of(gain) - gain->guess.mean) / GUESSES; /* a mean: most take no time, some much */
+  gain->guess.usual += (runs * unit_of(gain) - gain->guess.usual) / GUESSES; /* a mean: most take no time, some much */
   gain->guess.count = KNOWN;
   count(gain, -runs);
 }
@@ -265,7 +272,7 @@ void chm_gain_judged(chm_gain *gain, uint8_t guesser, bool right) {
 void chm_gain_ended(chm_gain *gain, int32_t taken, bool missed) {
   float judged = (float)taken + (missed ? 1.0f : 0.0f);
   if (judged == 0.0f) return;
-  if (taken) gain->worth += (gain->saved / (float)taken - gain->worth) / TIMES;
+  if (taken) gain->worth += (gain->saved / (float)taken - gain->worth) / TOKENS;
   if (!missed) gain->widest = 2 * gain->widest < CHM_MOST_NODES ? 2 * gain->widest : CHM_MOST_NODES;
   if (share(&gain->all) >= LEAST_RATE) {
     gain->all.taken += (float)taken - gain->all.taken / WINDOW;

@@ -13,10 +13,12 @@
 #include "chm_format.h"
 #include "chm_model.h"
 
-/* What something takes, in nanoseconds; count: times that it was measured, up to some. */
+/* What something takes, in nanoseconds: the median of the last times that it was measured. */
+#define CHM_LAST_TIMES 9
 typedef struct chm_cost {
-  float mean;
-  int32_t count;
+  float usual;
+  int32_t count, next;        /* times in last, and the place of the next one */
+  float last[CHM_LAST_TIMES];
 } chm_cost;
 
 /* Who guessed a token. */

@@ -21,7 +21,7 @@ RUN = 500_000  #: nanoseconds of a token
 class Gain(ct.Structure):
     """Room for a ``chm_gain``."""
 
-    _fields_ = [("words", ct.c_int64 * 128)]
+    _fields_ = [("words", ct.c_int64 * 512)]
 
 
 @dataclass(frozen=True)
@@ -168,3 +168,27 @@ def test_what_passes_cost_is_what_was_measured_and_on_lines_between(library: ct.
     for _ in range(9):
         player.call("passed", 1, 7, 5000)
     assert player.call("pass", 7) == pytest.approx(4)  # no more than more nodes
+
+
+def test_costs_never_fall_with_more_nodes(library: ct.CDLL) -> None:
+    """Whatever was measured, of few sizes or many, however little they fit together."""
+    rng = random.Random(11)
+    for _ in range(200):
+        player = Player(library, STREAMING)
+        player.call("start")
+        for _ in range(rng.randrange(3, 40)):
+            player.call("ran", 1, rng.randrange(800, 1300))
+            player.call("passed", 1, rng.randrange(2, 21), rng.randrange(500, 9000))
+        costs = [player.call("pass", n) for n in range(1, 21)]
+        assert costs == sorted(costs)
+        assert costs[0] > 0
+
+
+def test_slow_times_among_the_last_do_not_matter(library: ct.CDLL) -> None:
+    """The mean of the same times of two nodes is 1.96, with which a tree of two does not pay."""
+    player = Player(library, STREAMING)
+    player.call("start")
+    for nanoseconds in (1300, 1300, 1310, 1290, 1305, 4000, 1300, 3900):
+        player.call("ran", 1, 1000)
+        player.call("passed", 1, 2, nanoseconds)
+    assert player.call("pass", 2) == pytest.approx(1.3, abs=0.011)
