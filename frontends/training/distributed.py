@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from chimerac.compiler.errors import UserError
+
 AT_ONCE = 1 << 26  #: numbers that are added up over the processes in one call: 256 MiB of float32
 
 
@@ -75,8 +77,16 @@ def joined(device: str | None = None) -> Iterator[Processes]:
 
     Args:
         device: cpu or cuda; None takes a GPU if there is one.
+
+    Raises:
+        UserError: CHM258 for another device, and for cuda where PyTorch finds none.
     """
-    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    usable = torch.cuda.is_available()
+    kind = device or ("cuda" if usable else "cpu")
+    if kind not in ("cpu", "cuda"):
+        raise UserError("CHM258", f"the device {kind!r} is neither cpu nor cuda")
+    if kind == "cuda" and not usable:
+        raise UserError("CHM258", "PyTorch finds no GPU here", hint="leave the device out, or name cpu")
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = torch.device(kind, int(os.environ.get("LOCAL_RANK", "0"))) if kind == "cuda" else torch.device(kind)
     if kind == "cuda":

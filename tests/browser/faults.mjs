@@ -63,6 +63,16 @@ try {
     const { outcome } = await import("./faults.mjs");
     return { changed: changed.reduce((a, b) => a + b), ...(await outcome(() => Chimera.load("./"))) };
   });
+  found.half = await at("plain/empty.html", async () => {
+    const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle("chimera");
+    const parts = [];
+    for await (const [name, handle] of folder.entries()) if (!name.startsWith("bundle.")) parts.push([name, (await handle.getFile()).size]);
+    const gone = parts.filter((_, index) => index % 2 === 0);
+    for (const [name] of gone) await folder.removeEntry(name);
+    const { Chimera } = await import("./chimera.mjs");
+    const { outcome } = await import("./faults.mjs");
+    return { parts: parts.length, gone: gone.reduce((sum, [, bytes]) => sum + bytes, 0), ...(await outcome(() => Chimera.load("./"))) };
+  });
   found.offline = await at("plain/empty.html", async () => {
     const [{ Chimera }, { outcome }] = await Promise.all([import("./chimera.mjs"), import("./faults.mjs")]);
     const real = globalThis.fetch;

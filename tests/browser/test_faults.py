@@ -1,4 +1,19 @@
-"""Web bundles in Chromium under faults of servers, storage and policies: they heal, or say in a class what is wrong."""
+"""Web bundles in Chromium under faults of servers, storage and policies: they heal, or say in a class what is wrong.
+
+Which test has which fault:
+
+- a page of HTML in place of a file, with 404 and with 200; ranges that are ignored; an answer that ends in the middle;
+  other bytes of the same size: ``test_faults_of_a_server`` and ``test_faults_of_a_server_in_node``, of
+  ``support/faulty_server.py``
+- no room left; no OPFS: ``test_storage_that_is_missing_or_full``
+- a cache that is half filled, or damaged: ``test_a_cache_that_is_half_filled``,
+  ``test_what_is_kept_is_compared_and_heals``
+- no SIMD: ``test_what_an_engine_lacks``
+- no threads; a page that is not isolated:
+  ``test_page.py``, ``test_without_the_headers_the_page_has_one_thread_and_says_why``
+- a strict content security policy: ``test_content_security_policies``
+- a second tab: ``test_two_tabs_share_a_download``
+"""
 
 from __future__ import annotations
 
@@ -162,6 +177,14 @@ def test_what_is_kept_is_compared_and_heals(found: dict[str, Any], site: Path, t
     damaged = found["damaged"]
     assert damaged["tokens"] == tokens
     assert damaged["storage"] == {"kind": "opfs", "downloaded": damaged["changed"], "cached": size - damaged["changed"]}
+
+
+@pytest.mark.slow
+def test_a_cache_that_is_half_filled(found: dict[str, Any], site: Path, tokens: list[int]) -> None:
+    half = found["half"]
+    assert half["parts"] > 2
+    assert half["tokens"] == tokens
+    assert half["storage"] == {"kind": "opfs", "downloaded": half["gone"], "cached": total(site) - half["gone"]}
 
 
 @pytest.mark.slow

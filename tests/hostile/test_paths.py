@@ -29,12 +29,12 @@ CALLS: dict[str, Callable[[Any, Path], object]] = {
     "bench": lambda name, _: chimerac.bench(name),
     "bench_calls": lambda name, _: chimerac.bench_calls(name),
     "build": lambda name, _: chimerac.build(name),
-    "build out": lambda name, _: chimerac.build("nano", out=name),
-    "build dump": lambda name, _: chimerac.build("nano", dump_passes=name),
-    "build weights": lambda name, _: chimerac.build("nano", weights=name),
-    "build tokenizer": lambda name, _: chimerac.build("nano", tokenizer=name),
+    "build out": lambda name, _: chimerac.build("home", out=name),
+    "build dump": lambda name, _: chimerac.build("home", dump_passes=name),
+    "build weights": lambda name, _: chimerac.build("home", weights=name),
+    "build tokenizer": lambda name, _: chimerac.build("home", tokenizer=name),
     "build spans": lambda name, _: chimerac.build(
-        "nano", speculate=True, packaging=chimerac.PackagingOptions(spans=name)
+        "home", speculate=True, packaging=chimerac.PackagingOptions(spans=name)
     ),
     "calibrate": lambda name, _: chimerac.calibrate(name, __file__),
     "calibrate data": lambda name, bundle: chimerac.calibrate(bundle, name),
@@ -59,7 +59,7 @@ CALLS: dict[str, Callable[[Any, Path], object]] = {
     "serve_api": lambda name, _: chimerac.serve_api(name, port=0),
     "serve_wyoming": lambda name, _: chimerac.serve_wyoming(name, port=0),
     "train": lambda name, _: chimerac.train(str(name), data=".", out="out"),
-    "train data": lambda name, _: chimerac.train("nano", data=name, out="out"),
+    "train data": lambda name, _: chimerac.train("home", data=name, out="out"),
     "verify": lambda name, _: chimerac.verify(name),
     "verify config": lambda name, bundle: chimerac.verify(bundle, config=name),
     "write_runtime": lambda name, _: chimerac.write_runtime(name),
@@ -74,6 +74,8 @@ CALLS: dict[str, Callable[[Any, Path], object]] = {
     "weights": lambda name, _: open_checkpoint(name),
     "write": lambda name, _: write_atomically(name, b"x"),
 }
+#: Of these the name is a config's.
+CONFIGS = ("build", "check", "load_config", "print_ir", "train", "verify config", "config")
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -82,7 +84,9 @@ def test_what_no_file_can_be_named(call: str, toy: Any, tmp_path: Path, monkeypa
     for kind, name in NAMES.items():
         with pytest.raises((chimerac.UserError, chimerac.BundleError), match=r"(?s).+") as error:
             CALLS[call](name, toy.folder)
-        assert str(getattr(error.value, "code", None)).startswith("CHM"), kind
+        code = str(getattr(error.value, "code", None))
+        assert code.startswith("CHM"), kind
+        assert (code == "CHM100") == (call in CONFIGS), kind
     assert os.listdir(tmp_path) == []
 
 

@@ -17,8 +17,10 @@ import torch
 from safetensors.torch import load_file
 from training_tools import ALONE, CODEC
 
+from chimerac.compiler.errors import UserError
 from chimerac.frontends.training import Phase, Plan, train_plan, write_plan
 from chimerac.frontends.training.data import DataFolder
+from chimerac.frontends.training.distributed import joined
 from chimerac.frontends.training.run import WEIGHTS_FILE
 
 PROGRAM = textwrap.dedent(
@@ -101,3 +103,11 @@ def test_two_processes_train_like_one_and_go_on_bit_for_bit(
     assert sum(distances) / len(distances) < 5e-3
     parts = tmp_path / "two" / "parts" / WEIGHTS_FILE
     assert parts.read_bytes() == (tmp_path / "two" / "whole" / WEIGHTS_FILE).read_bytes()
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:3", "gpu"])
+def test_devices_that_are_not_there(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError) as error, joined(device):
+        pass
+    assert error.value.code == "CHM258"
