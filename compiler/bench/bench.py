@@ -246,6 +246,7 @@ class _Bench:
 
     def _note_limits(self, measures: bool, other_cores: float | None) -> None:
         self._notes += list(_limits(self._session, self._machine, measures, other_cores or 0.0))
+        self._notes += list(_more_than_cores(max(self._times), self._machine.cores))
         if not all(times.decode for times in self._times.values()):
             self._notes.append("the model ends every text at once, so that decoding could not be measured")
 
@@ -282,6 +283,12 @@ def _rate(tokens: int, times: Sequence[float], *, after: bool = False) -> Rate:
 def _first_token(starts: Sequence[Start]) -> FirstToken:
     middle = sorted(starts, key=lambda start: start.seconds)[(len(starts) - 1) // 2]
     return FirstToken(PROMPT_TOKENS, middle.seconds, middle.open_seconds, middle.prompt_seconds, len(starts))
+
+
+def _more_than_cores(threads: int, cores: int) -> Iterator[str]:
+    if threads > cores:
+        held = "one core" if cores == 1 else f"{cores} cores"
+        yield f"{threads} threads had {held} to run on: more threads than cores wait for one another"
 
 
 def _limits(session: Session, machine: Machine, measures: bool, other_cores: float) -> Iterator[str]:

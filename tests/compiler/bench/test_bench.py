@@ -418,6 +418,12 @@ def test_others_are_mentioned(bundle_session: Session) -> None:
     assert "1.3 of" in note
 
 
+def test_more_threads_than_cores_are_mentioned() -> None:
+    assert list(benching._more_than_cores(2, 2)) == []
+    assert "4 threads had 2 cores" in next(benching._more_than_cores(4, 2))
+    assert "2 threads had one core" in next(benching._more_than_cores(2, 1))
+
+
 def test_weights_that_fit_the_caches_are_mentioned(bundle_session: Session) -> None:
     machine = Machine("", "", 2, {"L2": 1 << 20, "L3": 2 << 20}, 0)
     small = replace(bundle_session.manifest, memory=Memory(1, 1, 1, decode_bytes=4 << 20))
