@@ -85,7 +85,9 @@ class Batch:
             if by_tokens:
                 fits = all(_is_made_by(kernel, op.operands[i].type, reads[i]) for i in needed)
             else:
-                fits = all(_regions([reads[i]]) == kernel.writes[:1] for i in needed) and follows(op, kernel.op)
+                fits = all(
+                    _regions([reads[i]]) == kernel.writes[:1] and follows(op, op.operands[i], kernel.op) for i in needed
+                )
             if not fits:
                 return None
             found.append(back)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from chimerac.compiler.ir.module import Op
+from chimerac.compiler.ir.module import Op, Value
 from chimerac.compiler.ir.ops import OPS
 from chimerac.compiler.ir.types import TOKENS, TensorType
 
@@ -34,25 +34,30 @@ def _is_of_tokens(kind: TensorType) -> bool:
     return kind.shape[0] == TOKENS and kind.shape.count(TOKENS) == 1
 
 
-def follows(op: Op, maker: Op) -> bool:
-    """Whether a part of the units of ``op`` needs of the first result of ``maker`` the same part of its units only.
+def follows(op: Op, operand: Value, maker: Op) -> bool:
+    """Whether a part of the units of ``op`` needs of ``operand``, the first result of ``maker``, the same part only.
 
-    Units are as many elements of a row as some power of two, and rows whole numbers of them: of any two kernels of a
-    chain, one has as many units as the other, or a multiple (``chm_follow``).
+    Units are as many elements of a token as some power of two, and tokens whole numbers of them: of any two kernels of
+    a chain, one has as many units as the other, or a multiple (``chm_follow``).
     """
-    if not OPS[op.name].elementwise or op.results[0].type != maker.results[0].type:
+    shared = OPS[op.name].work.shared
+    if not OPS[op.name].elementwise and not (shared is not None and shared.follows):
         return False
-    units = [_elements(each) for each in (op, maker)]
-    return all(n > 0 and n & (n - 1) == 0 and int(op.results[0].type.shape[-1]) % n == 0 for n in units)
+    made, needed = maker.results[0].type, op.results[0].type
+    if operand.type != needed or (made.dtype, made.elements(1)) != (needed.dtype, needed.elements(1)):
+        return False
+    return all(n > 0 and n & (n - 1) == 0 for n in map(_elements, (op, maker)))
 
 
 def _elements(op: Op) -> int:
-    """Elements of a row [T, N] of its first result that a unit of an op is; 0 if it is anything else."""
+    """Elements of a token of its first result that a unit of an op is; 0 if it is anything else."""
     shared, types = OPS[op.name].work.shared, [v.type for v in op.operands]
-    shape = op.results[0].type.shape
-    if shared is None or not shared.elements or len(shape) != 2 or shape[0] != TOKENS:
+    made = op.results[0].type
+    if shared is None or not shared.elements or made.shape[:1] != (TOKENS,) or made.shape.count(TOKENS) > 1:
         return 0
-    return shared.together(types, op.attributes) if shared.units(types, op.attributes) == shape[1] else 0
+    units, row = shared.units(types, op.attributes), made.elements(1)
+    each = shared.together(types, op.attributes) * row // units if units and row % units == 0 else 0
+    return each if each and row % each == 0 else 0
 
 
 def held_until(ops: Sequence[tuple[int, Op]], *, by_tokens: bool = False) -> dict[int, int]:
@@ -69,11 +74,15 @@ def held_until(ops: Sequence[tuple[int, Op]], *, by_tokens: bool = False) -> dic
 
 def _followers(ops: Sequence[tuple[int, Op]]) -> Iterator[list[int]]:
     """Kernels next to one another that follow others, with what they follow."""
-    makers = {op.results[0].name: (number, op) for number, op in ops if op.results}
+    makers: dict[str, tuple[int, Op]] = {}
     run: list[int] = []
     for here, op in ops:
-        made = [makers[v.name] for v in op.operands if v.name in makers]
-        followed = {number for number, maker in made if follows(op, maker)}
+        made = [(v, *makers[v.name]) for v in op.operands if v.name in makers]
+        if OPS[op.name].relabels == "all":  # another name of what was made
+            makers |= {other.name: (number, maker) for other in op.results for _, number, maker in made}
+        elif op.results:
+            makers[op.results[0].name] = here, op
+        followed = {number for value, number, maker in made if follows(op, value, maker)}
         if followed:
             run += [*followed, here]
         elif OPS[op.name].has_kernel:

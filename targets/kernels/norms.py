@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -153,12 +154,24 @@ def _code(ops: TirOps, x: Expr) -> Expr:
     return tirx.Cast("int8" if ops.lanes == 1 else f"int8x{ops.lanes}", ops.to_int(clamped))
 
 
+@contextmanager
+def _rows(b: KernelBuilder) -> Iterator[Expr]:
+    """A loop over all rows, or over those of the heads of this call."""
+    shape = b.spec.operands[0].shape
+    if b.spec.sharing is None:
+        with b.loop(b.extent(shape[:-1])) as row:
+            yield row
+    else:
+        with b.loop(b.extent(shape[:1])) as token, b.units() as head:
+            yield b.let(token * int(shape[1]) + head)
+
+
 def build_rms_norm(spec: KernelSpec, isa: Isa) -> Any:
     """x[..., D], weight[D] → [..., D]."""
     b = KernelBuilder(spec, isa)
     x, weight = b.operands
     width = int(spec.operands[0].shape[-1])
-    with b.loop(b.extent(spec.operands[0].shape[:-1])) as row:
+    with _rows(b) as row:
         start = b.let(row * width)
         load = rms_normalised(b, x, start, weight, 0, width, spec.number("eps"))
         strips(b, width, lambda i, lanes: b.store(b.results[0], start + i, load(i, lanes)))
@@ -170,7 +183,7 @@ def build_l2_norm(spec: KernelSpec, isa: Isa) -> Any:
     b = KernelBuilder(spec, isa)
     x = b.operands[0]
     width = int(spec.operands[0].shape[-1])
-    with b.loop(b.extent(spec.operands[0].shape[:-1])) as row:
+    with _rows(b) as row:
         start = b.let(row * width)
         scale = inverse_norm(b, lambda i, lanes: x.load(start + i, lanes), width, spec.number("eps"), mean=False)
 

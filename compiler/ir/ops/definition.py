@@ -55,13 +55,15 @@ class Shared:
         work: multiply-adds of one for one token, a float one counted as ``FLOAT_WORK``; they only decide whether a
             kernel is worth sharing.
         together: units that a kernel computes at a time, which no two threads divide.
-        elements: whether unit i makes element i of each row of the first result, where a row has as many.
+        elements: whether each unit makes as many elements of each row of the first result, in their order.
+        follows: whether it needs, of operands with rows as long, no more than the same elements.
     """
 
     units: Count
     work: Count
     together: Count = lambda operands, attributes: 1
     elements: bool = False
+    follows: bool = False
 
 
 @dataclass(frozen=True)

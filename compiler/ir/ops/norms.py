@@ -11,6 +11,7 @@ from chimerac.compiler.ir.module import Op
 from chimerac.compiler.ir.ops.definition import (
     Attributes,
     OpDef,
+    Shared,
     Types,
     Work,
     attribute_int,
@@ -19,7 +20,7 @@ from chimerac.compiler.ir.ops.definition import (
     require_row,
     require_tensor,
 )
-from chimerac.compiler.ir.types import TensorType
+from chimerac.compiler.ir.types import TOKENS, TensorType
 
 F32 = np.float32
 
@@ -109,8 +110,25 @@ def _l2_reference(op: Op, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...
     return (x * scale[..., None],)
 
 
+NORM = 32  #: work of an element
+
+
+def _heads(operands: Types, attributes: Attributes) -> int:
+    """Rows that a token has, where that is more than one."""
+    shape = operands[0].shape
+    return int(shape[1]) if len(shape) == 3 and shape[0] == TOKENS else 0
+
+
 #: By their time on x86-64, in multiply-adds of a product there.
-_NORM = Work(element=lambda operands, attributes: 32)
+_NORM = Work(
+    element=lambda operands, attributes: NORM,
+    shared=Shared(
+        units=_heads,
+        work=lambda operands, attributes: NORM * int(operands[0].shape[-1]),
+        elements=True,
+        follows=True,
+    ),
+)
 _QUANTIZE = Work(element=lambda operands, attributes: 48)
 _NORM_QUANTIZE = Work(element=lambda operands, attributes: 80)
 

@@ -229,6 +229,7 @@ _CHANNELS = Shared(
     work=lambda operands, attributes: FLOAT_WORK * (3 * int(operands[1].shape[1]) - 2),
     together=lambda operands, attributes: CHANNELS_TOGETHER,
     elements=True,
+    follows=True,
 )
 
 
@@ -237,6 +238,8 @@ def _matrices(state: int) -> Shared:
     return Shared(
         units=lambda operands, attributes: int(operands[state].shape[0]),
         work=lambda operands, attributes: 2 * FLOAT_WORK * operands[state].elements() // int(operands[state].shape[0]),
+        elements=True,
+        follows=True,
     )
 
 

@@ -32,17 +32,53 @@ SILU = op("silu", "active", ROW, ("gate", ROW))
 MUL = op("mul", "hidden", ROW, ("active", ROW), ("up", ROW))
 
 
+def follows_first(op: Op, maker: Op) -> bool:
+    """Whether an op follows what makes its first operand."""
+    return follows(op, op.operands[0], maker)
+
+
 def test_what_follows() -> None:
-    assert follows(SILU, GATE)
-    assert follows(MUL, UP)
-    assert follows(MUL, SILU)
-    assert not follows(GATE, SILU), "a product needs whole rows"
-    assert not follows(SILU, product("gate", WIDTH * 2)), "rows of another width"
-    assert not follows(SILU, op("rms_norm", "gate", ROW, ("x", ROW), ("w", f32(WIDTH)))), "a norm is not shared"
-    cube = f32(TOKENS, 36, 64)
-    assert not follows(op("silu", "y", cube, ("x", cube)), GATE), "rows of several axes"
+    assert follows_first(SILU, GATE)
+    assert follows(MUL, MUL.operands[1], UP)
+    assert follows_first(MUL, SILU)
+    assert not follows_first(GATE, SILU), "a product needs whole rows"
+    assert not follows_first(SILU, product("gate", WIDTH * 2)), "rows of another width"
+    assert not follows_first(SILU, op("rms_norm", "gate", ROW, ("x", ROW), ("w", f32(WIDTH)))), "a norm is not shared"
+    odd = f32(TOKENS, 36, 48)
+    assert not follows_first(op("l2_norm", "y", odd, ("x", odd)), product("x", 36 * 48)), "not a power of two"
     few = f32(TOKENS, 64)
-    assert not follows(op("silu", "y", few, ("x", few)), product("x", 64)), "not worth sharing"
+    assert not follows_first(op("silu", "y", few, ("x", few)), product("x", 64)), "not worth sharing"
+
+
+HEADS = f32(TOKENS, 36, 64)
+NORMED = op("l2_norm", "k", HEADS, ("active", HEADS))
+GATES, STATE = f32(TOKENS, 36), f32(36, 64, 64)
+DELTA = op(
+    "gated_delta", "o", HEADS, ("q", HEADS), ("k", HEADS), ("v", HEADS), ("g", GATES), ("b", GATES), ("state", STATE)
+)
+
+
+def test_heads_follow_heads() -> None:
+    """What a head needs is made by the same head, or by the same elements of a row."""
+    assert follows_first(NORMED, SILU)
+    assert follows(DELTA, DELTA.operands[1], NORMED)
+    assert follows(DELTA, DELTA.operands[2], SILU)
+    assert follows_first(op("rms_norm", "y", HEADS, ("o", HEADS), ("w", f32(64))), DELTA)
+    assert not follows(DELTA, DELTA.operands[3], op("sigmoid", "g", GATES, ("x", GATES))), "a number of each head"
+    assert not follows_first(op("quantize", "y", HEADS, ("o", HEADS)), DELTA), "quantisation is not shared by heads"
+    shared_keys = f32(TOKENS, 18, 128)
+    assert not follows(
+        replace(DELTA, operands=(*DELTA.operands[:1], Value("k", shared_keys), *DELTA.operands[2:])),
+        Value("k", shared_keys),
+        NORMED,
+    ), "keys that two heads share"
+
+
+def test_a_reshaped_value_is_followed() -> None:
+    """Where the operands of a chain must stay, whatever names they have."""
+    split = op("reshape", "split", HEADS, ("active", ROW))
+    norm = op("l2_norm", "k", HEADS, ("split", HEADS))
+    assert held_until(list(enumerate([GATE, SILU, split, norm]))) == dict.fromkeys((0, 1, 3), 3)
 
 
 @pytest.mark.parametrize(
