@@ -37,13 +37,14 @@ def find(parts: Iterable[np.ndarray]) -> Found | None:
 
     A matrix of zeros is not: nothing tells what it is.
     """
-    fitting = {*GROUPS, 0}
+    wanted = [0, *sorted(GROUPS, reverse=True)]  # what fits a group fits its parts: the first that fits all is it
     rows: list[np.ndarray] = []
     exact, some = True, False
     for part in parts:
         magnitudes = np.abs(part)
-        fitting = {group for group in fitting if _ternary(magnitudes, group or part.shape[1])}
-        if not fitting:
+        while wanted and not _ternary(magnitudes, wanted[0] or part.shape[1]):
+            wanted.pop(0)
+        if not wanted:
             return None
         scales = _largest(magnitudes, 64)
         some = some or bool(scales.any())
@@ -52,9 +53,8 @@ def find(parts: Iterable[np.ndarray]) -> Found | None:
         rows.append(scales.max(axis=1))
     if not some:
         return None
-    whole = 0 in fitting
-    group = 0 if whole else max(fitting)
-    return Found(group, np.concatenate(rows) if whole else None, exact)
+    group = wanted[0]
+    return Found(group, np.concatenate(rows) if group == 0 else None, exact)
 
 
 def _runs(magnitudes: np.ndarray, size: int) -> np.ndarray:
