@@ -1,5 +1,7 @@
-/* Times looks into a bank of spans: span_bank BANK COUNT prints the mean and the longest of COUNT looks in microseconds of processor time, and
- * the mean of candidates found, then mean and longest of as many checks of certificates. Texts are tokens of the bank's own pool, so that every source has something to find. */
+/* Times what is done with a bank of spans for a tree: span_bank BANK COUNT prints, in microseconds of processor time, mean and longest of COUNT
+ * looks, of ranking what each found by the energy of a knot, and of checking a certificate, each the least of ROUNDS; between two rounds
+ * all others are done, so that caches have forgotten it, and other programs disturb few of them all. Then the mean of candidates found. Texts are tokens
+ * of the bank's own pool, so that every source has something to find. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <stdio.h>
@@ -9,6 +11,26 @@
 #include "chm_bank.h"
 
 const chm_model_desc chm_model = {.vocab = 1 << 18};
+
+#define ROUNDS 5
+#define RANKED 16 /* candidates that a tree may be made of */
+#define BITS 8192
+
+static int8_t counters[BITS];
+static uint8_t memory[BITS / 8];
+
+typedef struct step {
+  double look, rank, check;
+} step;
+
+static void least(double *kept, double took, int round) {
+  if (!round || took < *kept) *kept = took;
+}
+
+static uint32_t draw(uint64_t *random) {
+  *random = *random * 6364136223846793005u + 1442695040888963407u;
+  return (uint32_t)(*random >> 33);
+}
 
 static double now(void) {
   struct timespec time;
@@ -33,33 +55,44 @@ int main(int count, char **arguments) {
   bundle.tokenizer.contents_bytes = container.tokenizer_bytes;
   chm_bank bank = {.allocator = chm_default_allocator, .bundle = &bundle};
   if (chm_bank_read(&bank, data, size, CHM_OPEN_SKIP_CHECKSUMS)) return 5;
-  uint64_t random = 1, found_all = 0;
-  double total = 0, longest = 0;
   long looks = atol(arguments[2]);
-  for (long i = 0; i < looks; ++i) {
-    int32_t last[CHM_LAST_TOKENS];
-    chm_candidate found[CHM_CANDIDATES];
-    random = random * 6364136223846793005u + 1442695040888963407u;
-    uint32_t start = (uint32_t)(random >> 33) % (bank.pool - CHM_LAST_TOKENS);
-    for (uint32_t k = 0; k < CHM_LAST_TOKENS; ++k) last[k] = chm_bank_token(&bank, start + CHM_LAST_TOKENS - 1 - k);
-    const chm_shares shares = {48, 128, 64, 65536, 22938};
-    double begun = now();
-    found_all += chm_bank_find(&bank, last, CHM_LAST_TOKENS, &shares, found);
-    double took = now() - begun;
-    total += took;
-    if (took > longest) longest = took;
+  uint64_t found_all = 0;
+  step *steps = calloc((size_t)looks, sizeof *steps);
+  if (!steps) return 3;
+  for (int round = 0; round < ROUNDS; ++round) {
+    uint64_t random = 1;
+    found_all = 0;
+    for (long i = 0; i < looks; ++i) {
+      int32_t last[CHM_LAST_TOKENS];
+      chm_candidate found[CHM_CANDIDATES], best[RANKED];
+      uint32_t start = draw(&random) % (bank.pool - CHM_LAST_TOKENS), n = 0;
+      for (uint32_t k = 0; k < CHM_LAST_TOKENS; ++k) last[k] = chm_bank_token(&bank, start + CHM_LAST_TOKENS - 1 - k);
+      const chm_shares shares = {48, 128, 64, 65536, 22938};
+      double begun = now();
+      uint32_t count_found = chm_bank_find(&bank, last, CHM_LAST_TOKENS, &shares, found);
+      least(&steps[i].look, now() - begun, round);
+      found_all += count_found;
+      while (n < RANKED && chm_bank_best(found, &count_found, &best[n])) ++n;
+      begun = now();
+      chm_knot_rank(counters, memory, BITS / 64, &bank, best, n);
+      least(&steps[i].rank, now() - begun, round);
+      uint32_t span = draw(&random) % bank.count;
+      begun = now();
+      if (!chm_bank_certified(&bank, span)) return 6; /* each time, since there is no room to note it */
+      least(&steps[i].check, now() - begun, round);
+    }
   }
-  printf("%.1f %.1f %.1f ", total / (double)looks, longest, (double)found_all / (double)looks);
-  total = longest = 0;
-  for (long i = 0; i < looks; ++i) {
-    random = random * 6364136223846793005u + 1442695040888963407u;
-    uint32_t span = (uint32_t)(random >> 33) % bank.count;
-    double begun = now();
-    if (!chm_bank_certified(&bank, span)) return 6; /* each time, since there is no room to note it */
-    double took = now() - begun;
-    total += took;
-    if (took > longest) longest = took;
+  const double *firsts[] = {&steps->look, &steps->rank, &steps->check};
+  for (int kind = 0; kind < 3; ++kind) {
+    double total = 0, longest = 0;
+    for (long i = 0; i < looks; ++i) {
+      double took = *(const double *)((const char *)firsts[kind] + (size_t)i * sizeof *steps);
+      total += took;
+      if (took > longest) longest = took;
+    }
+    printf("%.1f %.1f ", total / (double)looks, longest);
   }
-  printf("%.1f %.1f\n", total / (double)looks, longest);
+  printf("%.1f\n", (double)found_all / (double)looks);
+  free(steps);
   return 0;
 }

@@ -3,7 +3,8 @@
     python benchmarks/span_bank.py BUNDLE [--spans N …] [--rounds N]
 
 BUNDLE was built with ``--speculate``. The banks hold random spans with tokens as in texts, few of them often. Opening
-is chm_bank_open_file without checksums, as of a bundle's own file; looking is chm_bank_find, in a program of its own.
+is chm_bank_open_file without checksums, as of a bundle's own file; looking is chm_bank_find, ranking chm_knot_rank,
+in a program of its own (span_bank.c).
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def opened(session: NativeSession, path: Path, rounds: int) -> float:
 
 
 def looked(path: Path, folder: Path, looks: int = 2000) -> tuple[float, ...]:
-    """Mean and longest microseconds of a look into a bank, candidates that it finds; the same of a certificate's check.
+    """Mean and longest microseconds of a look into a bank, of ranking and of a check, and candidates found.
 
     Compiled with gcc.
     """
@@ -94,9 +95,10 @@ def main() -> None:
             drawn(count, session.vocab_size, digest, path)
             size = path.stat().st_size / (1 << 20)
             milliseconds = opened(session, path, arguments.rounds)
-            mean, longest, found, certified, most = looked(path, Path(folder))
+            mean, longest, ranked, last, certified, most, found = looked(path, Path(folder))
             print(f"{count:7,} spans, {size:6.1f} MiB: opened in {milliseconds:.2f} ms", end="; ")
             print(f"a look takes {mean:.1f} µs, the longest {longest:.0f} µs, for {found:.1f} candidates", end="; ")
+            print(f"16 are ranked by energy in {ranked:.1f} µs, the longest {last:.0f} µs", end="; ")
             print(f"a certificate is checked in {certified:.1f} µs, the longest {most:.0f} µs", flush=True)
 
 

@@ -274,7 +274,7 @@ def test_what_is_not_compiled_is_a_plan(document: ModelConfig) -> None:
 
 
 #: Findings at keys of parts that are not compiled whose answer holds for bundles of today all the same.
-DOES_IN_ABSENT = ("I6",)
+DOES_IN_ABSENT = ("R13",)
 
 
 def test_resolutions_silence_no_absence() -> None:
