@@ -79,6 +79,7 @@ export class StateError extends ChimeraError {
 export class MemoryError extends ChimeraError {
   static code = "CHM422";
   static kind = "MemoryError";
+  static advice = "close other tabs or programs, or load a smaller model";
 }
 
 /** Every token is excluded, or no logit is a number. */

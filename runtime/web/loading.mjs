@@ -137,7 +137,7 @@ async function open(manifest, files, signal, { onProgress, threads, variant, sta
   const data = ["weights", "tokenizer", "grammar", "spans"].map((role) => fileOf(manifest, role)).filter((file) => file && (!OPTIONAL.includes(file.role) || files.has(file)));
   const dataBytes = data.reduce((sum, { bytes }) => sum + bytes, 0);
   for (const bytes of [dataBytes, ...manifest.files.map((file) => file.bytes)]) {
-    if (bytes > MOST_BYTES) throw new MemoryError(`${bytes} bytes are more than WebAssembly's memory can hold`);
+    if (bytes > MOST_BYTES) throw new MemoryError(`${bytes} bytes are more than WebAssembly's memory can hold`, { advice: "load a smaller model" });
   }
   const choices = candidates(manifest, files, threads, variant);
   const progress = progressOf(onProgress, files.storage);

@@ -118,7 +118,10 @@ export class Network {
   #leading(response, url, { at, part, skip, end, size }) {
     const { status } = response;
     if (status === 416) throw new IntegrityError(`${url} has fewer than ${end} bytes, the manifest says ${size}`);
-    if (!response.ok) throw Object.assign(new HttpError(`cannot fetch ${url}: ${status} ${response.statusText}`), { status });
+    if (!response.ok) {
+      const later = RETRIED.includes(status) ? { advice: "the server cannot answer now, try again later" } : {};
+      throw Object.assign(new HttpError(`cannot fetch ${url}: ${status} ${response.statusText}`, later), { status });
+    }
     if (!part) return 0;
     if (status === 206) {
       const range = /^bytes (\d+)-/.exec(response.headers.get("content-range") ?? "");

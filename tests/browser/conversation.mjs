@@ -21,12 +21,13 @@ try {
     turns += 1;
   }
   if (screenshot) await page.screenshot({ path: screenshot, fullPage: true });
+  const cut = await page.$$eval(".cut", (marks) => marks.map((mark) => mark.closest(".turn").className));
   await page.$$eval(".cut", (marks) => marks.forEach((mark) => { mark.previousSibling.remove(); mark.remove(); }));
   const shown = await page.$$eval("#output > .turn", (parts) => parts.map((part) => [part.className.replace("turn ", ""), part.querySelector(".text").textContent]));
   const [label, left, error] = [await page.textContent("#prompt-label"), await page.inputValue("#prompt"), await page.textContent("#error")];
   await page.click("#restart");
   const emptied = await page.textContent("#output");
-  console.log(JSON.stringify({ turns: shown, label, left, error, emptied, messages }));
+  console.log(JSON.stringify({ turns: shown, cut, label, left, error, emptied, messages }));
 } finally {
   await close();
 }

@@ -8,7 +8,7 @@ const { page, messages, close } = await open(executablePath);
 try {
   await page.goto(url);
   await page.waitForSelector('main[data-state="ready"], main[data-state="failed"]', { timeout: 60_000 });
-  const result = { error: await page.textContent("#error"), title: await page.title(), retry: await page.isVisible("#retry") };
+  const result = { error: await page.textContent("#error"), heading: await page.textContent("#failure-title"), title: await page.title(), retry: await page.isVisible("#retry") };
   if (await page.isVisible("#form")) {
     await page.click("#settings > summary");
     await page.fill("#prompt", wanted.prompt);

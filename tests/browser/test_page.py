@@ -133,6 +133,11 @@ def test_the_page_holds_a_conversation(tmp_path: Path) -> None:
             messages.append({"role": "assistant", "content": answer})
     assert shown["turns"] == expected
     assert {kind for kind, _ in expected} == {"user", "answer", "thinking"}
+    silent = open_page(
+        report.bundles[0].path, {**request, "temperature": 0, "messages": asked[:1]}, program="conversation.mjs"
+    )
+    assert silent["turns"] == [["user", asked[0]], ["answer", ""]], "the likeliest tokens of this model have no text"
+    assert silent["cut"] == ["turn answer"]
     assert (shown["label"], shown["left"], shown["error"], shown["emptied"]) == ("Message", "", "", "")
     assert shown["messages"] == []
 
@@ -251,5 +256,6 @@ def test_damaged_weights_are_named_on_the_page(bundles: dict[str, Path], tmp_pat
     weights.write_bytes(data)
     shown = open_page(damaged, REQUEST)
     assert shown["retry"] is True
+    assert shown["heading"] == "The model could not be loaded"
     assert "CHM4" in shown["error"]
     assert weights.name in shown["error"]

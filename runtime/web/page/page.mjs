@@ -33,10 +33,12 @@ function enter(state) {
 }
 
 function fail(error) {
+  const what = model ? "That did not work" : "The model could not be loaded";
+  find("failure-title").textContent = what;
   find("error").textContent = `${error.message}${error.code ? ` (${error.code})` : ""}`;
   find("failure").hidden = false;
   find("retry").hidden = model !== null;
-  say(`That did not work. ${find("error").textContent}`);
+  say(`${what}. ${find("error").textContent}`);
 }
 
 // ---- loading ----
@@ -198,7 +200,7 @@ async function converse(content) {
     }
   }
   messages = [...asked, { role: "assistant", content: texts.answer }];
-  return { text: texts.answer, place: place ?? question, result };
+  return { text: texts.answer, place: place ?? placeFor("answer"), result }; // of an answer without a text, too: what is said of it is not said of the question
 }
 
 /** Run a prompt, that of the form unless another is given; nothing where one runs already. */

@@ -515,3 +515,14 @@ def test_types_name_what_the_module_has(server: Server) -> None:
     assert named[0] == set(found[0])
     assert named[1] == set(found[1])
     assert set(re.findall(r"^export declare (?:class|const) (\w+)", text, re.MULTILINE)) == set(found[2])
+
+
+def test_what_to_do_about_a_server_depends_on_its_answer(server: Server) -> None:
+    program = """
+    const answer = (status) => ({ retries: 0, fetch: async () => new Response("", { status }) });
+    const say = (status) => load(url, answer(status)).then(() => null, ({ name, advice }) => [name, advice]);
+    result([await say(404), await say(503)]);
+    """
+    missing, busy = run_node(server, program)
+    assert missing == ["HttpError", "check the address"]
+    assert busy == ["HttpError", "the server cannot answer now, try again later"]
