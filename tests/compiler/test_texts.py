@@ -57,7 +57,7 @@ def test_texts_are_read_up_to_the_limit_and_without_their_mark(tmp_path: Path) -
     assert read_text(tmp_path / "text", "the text", "CHM420", 5) == "é"
     with pytest.raises(UserError, match="over 4 bytes"):
         read_text(tmp_path / "text", "the text", "CHM420", 4)
-    with pytest.raises(UserError, match="null"):
+    with pytest.raises(UserError, match="no file has such a name"):
         read_text("a\0b", "the text", "CHM420", 4)
 
 

@@ -21,9 +21,11 @@ const session = await ort.InferenceSession.create(read("model.onnx"), {
 });
 
 const feeds = {};
-for (const { name, shape } of session.inputMetadata)
-  if (name.startsWith("state."))
-    feeds[name] = new ort.Tensor("float32", new Float32Array(shape.reduce((a, b) => a * b, 1)), shape);
+for (const { name, shape, type } of session.inputMetadata)
+  if (name.startsWith("state.")) {
+    const Numbers = type === "int32" ? Int32Array : Float32Array;
+    feeds[name] = new ort.Tensor(type, new Numbers(shape.reduce((a, b) => a * b, 1)), shape);
+  }
 if (session.inputNames.includes("loops")) {
   feeds.loops = new ort.Tensor("int64", BigInt64Array.of(BigInt(loops)), []);
   feeds.exit_threshold = new ort.Tensor("float32", Float32Array.of(0), []);

@@ -64,6 +64,6 @@ def test_a_bad_file_is_one_error(
 
 def test_a_path_too_long_for_an_output(chimerac: Command, bundles: dict[str, Path], tmp_path: Path) -> None:
     long = tmp_path / ("n" * 300)
-    chimerac("build", "home", "-t", "wasm", "-o", long).refused("CHM400", "File name too long")
+    chimerac("build", "home", "-t", "wasm", "-o", long).refused("CHM321", "File name too long")
     (tmp_path / "texts").write_text("a b c a b c a b c a b c a b c\n" * 9)
     chimerac("spans", "mine", bundles["x86_64-avx2"], tmp_path / "texts", "-o", long).refused("CHM400", "too long")

@@ -172,7 +172,7 @@ def test_every_custom_op(used: set[str]) -> None:
     imported = check(Heads(), (3, 1, 4, 2), tolerance=2e-4)
     # of layers that hold integers: tests/frontends/layers/test_quantised.py; of attention: test_attention.py; of
     # experts and ternary rows: tests/e2e/test_published.py; of gated neurons: tests/e2e/test_open_neurons.py; of linear
-    # attention: tests/frontends/layers/test_ops.py
+    # attention: tests/frontends/layers/test_ops.py; of span knots that read a memory: tests/e2e/test_knot_memory.py
     integers = {
         f"chimera.{kind}_codes_{what}.default" for kind in ("ternary", "int8") for what in ("linear", "embedding")
     }
@@ -184,7 +184,7 @@ def test_every_custom_op(used: set[str]) -> None:
     neurons = {f"chimera.{kind}sparse_linear.default" for kind in kinds}
     tables = {"chimera.levels_linear.default", "chimera.levels_embedding.default"}
     tables |= {f"chimera.{kind}chosen_linear.default" for kind in kinds[:3]}
-    tables |= {"chimera.int8_row_lengths.default"}
+    tables |= {"chimera.int8_row_lengths.default", "chimera.knot_relax.default"}
     unused = integers | attention | experts | neurons | tables
     assert {name for name in HANDLERS if name.startswith("chimera.")} - used == unused
     assert imported.constants["one"].type == i32()
