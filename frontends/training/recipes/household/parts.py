@@ -5,11 +5,11 @@ Parts and their seeds depend on how many rows are asked for, never on how many p
 
 from __future__ import annotations
 
-import pickle
+import json
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -117,14 +117,16 @@ def draw_part(part: Part, seed: int, path: Path) -> int:
     )
     most = max(1, round(_MOST_TIMES / part.parts))
     rows = [_told(row, source) for row in draw(source, part.rows, set(), _any, most=most)]
-    path.write_bytes(pickle.dumps(rows, pickle.HIGHEST_PROTOCOL))
+    prefixes = {prefix: number for number, prefix in enumerate(dict.fromkeys(told.prefix for told in rows))}
+    numbered = [(prefixes[told.prefix], *astuple(told.row)) for told in rows]
+    path.write_text(json.dumps([list(prefixes), numbered], ensure_ascii=False), "utf-8")
     return len(rows)
 
 
 def read_part(path: Path) -> list[Told]:
     """The rows that ``draw_part`` wrote."""
-    rows: list[Told] = pickle.loads(path.read_bytes())
-    return rows
+    prefixes, rows = json.loads(path.read_text("utf-8"))
+    return [Told(Row(*values), prefixes[number]) for number, *values in rows]
 
 
 def encode_part(path: Path, tokenizer: Path, judged: frozenset[str], long: float, seed: str) -> Encoded:
