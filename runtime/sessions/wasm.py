@@ -248,7 +248,7 @@ class WasmSession(Session):
         self._request("restore", snapshot=_base64(snapshot))
 
     def _set_memory(self, vectors: Vectors) -> None:
-        self._request("memory", vectors=_base64(vectors.tobytes()))
+        self._request("memory", vectors=_base64(vectors.tobytes()), width=vectors.shape[1])
 
     def _hasten(self) -> None:
         self._child.kill()

@@ -514,8 +514,8 @@ export declare class Model {
    * starts after it; they are the lists of names, areas and floors of grammars where generate is given none.
    */
   setNames(home: Home | null, options?: RunOptions): Promise<void>;
-  /** Let span knots read a memory where a block of tokens begins, docs/spans.md: vectors after one another, or null for none. */
-  setMemory(vectors: Uint8Array | null): Promise<void>;
+  /** Let span knots read a memory where a block of tokens begins, docs/spans.md: vectors after one another, or null for none. `width`: the bytes of each, where they are to be compared with the model's. */
+  setMemory(vectors: Uint8Array | null, width?: number): Promise<void>;
   logits(): Promise<Float32Array | null>;
   stateHash(): Promise<bigint>;
   logitsHash(): Promise<bigint>;

@@ -47,8 +47,8 @@ function answers(model) {
       await model.setNames(home);
       return {};
     },
-    async memory({ vectors }) {
-      await model.setMemory(bytesOf(vectors));
+    async memory({ vectors, width }) {
+      await model.setMemory(bytesOf(vectors), width);
       return {};
     },
     async call({ entry, n, inputs }) {

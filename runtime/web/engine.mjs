@@ -163,8 +163,8 @@ export class Engine {
   }
 
   /** Let span knots read a memory from now on, or none. */
-  setMemory(vectors) {
-    this.#memory = useMemory(this.#live(), this.#session, vectors, this.#memory);
+  setMemory(vectors, width) {
+    this.#memory = useMemory(this.#live(), this.#session, vectors, width, this.#memory);
   }
 
   /** To the start of a sequence: after the names, if there are some. */

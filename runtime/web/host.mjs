@@ -117,8 +117,8 @@ const REQUESTS = {
   setNames({ home }, run) {
     return this.engine.setNames(home, run);
   },
-  setMemory({ vectors }) {
-    this.engine.setMemory(vectors);
+  setMemory({ vectors, width }) {
+    this.engine.setMemory(vectors, width);
   },
   reset() {
     this.engine.reset();

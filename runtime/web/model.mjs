@@ -231,9 +231,9 @@ export class Model {
   }
 
   /** Let span knots read a memory where a block of tokens begins (docs/spans.md): vectors after one another, or null for none. */
-  async setMemory(vectors) {
+  async setMemory(vectors, width = 0) {
     if (vectors !== null) vectors = checkBytes(vectors, "the memory");
-    await this.#alone({ type: "setMemory", vectors });
+    await this.#alone({ type: "setMemory", vectors, width });
   }
 
   /** The logits of the last token that was run; null before the first. */

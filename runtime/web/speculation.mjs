@@ -30,11 +30,12 @@ export function useSpans(module, bundle, session, scratch, file) {
   return bank;
 }
 
-/** Let a session read a memory, or none; gives the place of the vectors, which that of before was. */
-export function useMemory(module, session, vectors, before) {
+/** Let a session read a memory, or none; gives the place of the vectors, which that of before was. `given`: bytes of a vector, if that is known. */
+export function useMemory(module, session, vectors, given, before) {
   const width = module.exports.chm_reads_memory?.() ?? 0;
   const size = vectors?.length ?? 0;
   if (size && !width) throw errorOf("CHM421", "the model reads no memory");
+  if (size && given && given !== width) throw errorOf("CHM420", `vectors of this model have ${width} bytes, not ${given}`);
   if (size % (width || 1)) throw errorOf("CHM420", `vectors of this model have ${width} bytes, and a memory of ${size} has no whole number of them`);
   if (!width) return null;
   const place = size ? { pointer: module.allocate(size), size } : null;

@@ -215,7 +215,9 @@ def test_every_target_reads_alike(target: str, reading: dict[str, Path]) -> None
         session.restore(session.snapshot())
         list(session.generate([], reset=False, **options | {"max_tokens": TOKENS - 21}))
         assert session.state_hash() == native.state_hash()
-        wrongs: list[Any] = [memory[:, 1:], memory.astype(np.int32), np.zeros((40000, memory.shape[1]), np.uint8)]
+        halves = memory.reshape(2 * len(memory), -1)
+        many = np.zeros((40000, memory.shape[1]), np.uint8)
+        wrongs: list[Any] = [memory[:, 1:], halves, memory.astype(np.int32), many]
         for wrong in wrongs:
             with pytest.raises(BundleError) as error:
                 session.set_memory(wrong)
