@@ -26,6 +26,7 @@ MANY = {
     "heard": 100_000,
     "spans": 20_000,
     "drafts": 10_000,
+    "memory": 10_000,
 }
 #: Blocks of the code that the seeds alone reach and fuzzing has to pass; well under what it finds.
 LEAST = {
@@ -40,6 +41,7 @@ LEAST = {
     "heard": 1500,
     "spans": 3000,
     "drafts": 3200,
+    "memory": 2900,
 }
 
 

@@ -26,12 +26,12 @@ from chimerac.runtime import bundle_format as bf
 SOURCES: Final = TESTS / "hostile" / "fuzz"
 CORPUS: Final = TESTS / "hostile" / "corpus"  #: a folder a target: every input that found something
 TARGETS: Final = (
-    *("container", "tokenizer", "pack", "snapshot", "session", "runner", "calls", "names", "heard", "spans", "drafts"),
+    *("container", "tokenizer", "pack", "snapshot", "session", "runner", "calls", "names", "heard", "spans", "drafts", "memory"),
 )
 #: Targets with a model in their file, in place of the toy model.
 OWN_MODEL: Final = frozenset({"calls"})
 #: Those with another toy model than the rest.
-MODEL_FLAGS: Final = {"drafts": ("-DTOY_DRAFTS",)}
+MODEL_FLAGS: Final = {"drafts": ("-DTOY_DRAFTS",), "memory": ("-DTOY_MEMORY",)}
 #: In whose place ``fuzz.c`` has something that mutated inputs get past.
 CHECKSUMS: Final = ("chm_crc32.c", "chm_sha256.c")
 _SANITIZERS: Final = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g1", "-O1")

@@ -176,6 +176,7 @@ def make_seeds() -> Seeds:
             "names": NAMES,
             "heard": HEARD,
             "drafts": DRAFTS,
+            "memory": MEMORIES,
             "runner": tuple(_requests(inputs["snapshot"][0], packs[0])),
         },
     )
@@ -274,6 +275,14 @@ DRAFTS: Final = (
     bytes((12, 1, 0, 30, 2, 2, 6, 1, 1, 1, 20, 7, 10, 33, 2, 60, 3, 9, 12, 31, 3, 9, 12, 249, 3, 9)),
     bytes((9, 9, 0, 7, 3, 1, 0, 50, 0, 0, 10, 230, 5, 4, 3, 2, 1, 0, 2, 90, 3, 20, 15, 0, 9, 1, 1, 2, 9, 3, 9)),
     bytes((8, 2, 1, 10, *b"the lamp, ", 10, 96, 11, 1, 2, 200, 3, 20, 3, 20, 3, 20, 14, 8, 3, 13)),
+)
+#: Actions by their codes: fuzz_memory.c.
+MEMORIES: Final = (
+    bytes((7, 3, 1, 5, 0, 40, 97, 1, 7, 4, 43, 9, 3, 60, 4, 11, 4, 11, 13, 2, 3, 2, 3, 60, 4, 11, 5, 11)),
+    bytes((8, 1, 0, 0, *range(7, 39), 11, 45, 2, 5, 3, 12, 2, 3, 60, 5, 11, 6, 9, 1, 7, 9, 4, 11, 7, 1, 1, 1, 4, 11, 10, 3, 10, 7)),
+    bytes((0, 20, 32, 3, 7, 40, 3, 9, 0, 30, 40, 1, 2, 1, 9, 3, 90, 4, 9, 14, 2, 0, 90, 4, 9, 14, 1, 128, 3, 4, 11, 6, 20, 0, 1, 13)),
+    bytes((7, 3, 1, 5, 11, 12, 0, 16, 97, 1, 2, 3, 2, 3, 60, 4, 11, 4, 11, 2, 9, 2, 3, 60, 4, 11, 2, 1, 3, 3, 60, 4, 11)),
+    bytes((12, 0, 7, 2, 7, 8, 1, 12, *b"the red lamp", 3, 99, 4, 11, 8, 5, 33, 8, 4, 11, 15, 2, 4, 8, 3, 60, 4, 11)),
 )
 #: Right calls of fuzz_calls.c: the entry, n, then for inputs and for results an order and each tensor's five bytes.
 CALLS: Final = (

@@ -1,6 +1,6 @@
 /* A hand-written model.c: a looped recurrence of width 8, one state a loop iteration and one outside of the loop. With
  * TOY_SPECULATES it verifies trees; with TOY_ROUTED the first numbers of a token's row say how often the next block loops;
- * with TOY_DRAFTS it has a draft head. */
+ * with TOY_DRAFTS it has a draft head; with TOY_MEMORY it reads one. */
 #include "chm_driver.h"
 #include "chm_math.h"
 
@@ -22,11 +22,21 @@ enum { EMBEDDING, MIX, HEAD, INITIAL, SECTIONS };
 #define TRACE_OFFSET 128
 #define ROUTER_OFFSET (TRACE_OFFSET + WIDTH * 4)
 #if defined(TOY_ROUTED)
-#define STATES 3
-#define STATE_BYTES (ROUTER_OFFSET + MAX_LOOPS * 4)
+#define OWN_STATES 3
+#define MEMORY_OFFSET (ROUTER_OFFSET + MAX_LOOPS * 4)
 #else
-#define STATES 2
-#define STATE_BYTES ROUTER_OFFSET
+#define OWN_STATES 2
+#define MEMORY_OFFSET ROUTER_OFFSET
+#endif
+#define MEMORY_BITS 256
+#define SKETCH_OFFSET (MEMORY_OFFSET + MEMORY_BITS / 8)
+#define HIT_OFFSET (SKETCH_OFFSET + MEMORY_BITS)
+#if defined(TOY_MEMORY)
+#define STATES (OWN_STATES + 3)
+#define STATE_BYTES (HIT_OFFSET + 4)
+#else
+#define STATES OWN_STATES
+#define STATE_BYTES MEMORY_OFFSET
 #endif
 
 static const chm_section_desc sections[SECTIONS] = {
@@ -38,6 +48,11 @@ static const chm_state_desc states[STATES] = {
 #if defined(TOY_ROUTED)
     {CHM_ROUTER_STATE, ROUTER_OFFSET, MAX_LOOPS * 4, CHM_NO_SECTION, 1, "F32", "1,4"},
 #endif
+#if defined(TOY_MEMORY)
+    {"knot.memory", MEMORY_OFFSET, MEMORY_BITS / 8, CHM_NO_SECTION, 1, "U8", "32"},
+    {"knot.sketch", SKETCH_OFFSET, MEMORY_BITS, CHM_NO_SECTION, 1, "I8", "256"},
+    {"knot.hit", HIT_OFFSET, 4, CHM_NO_SECTION, 1, "F32", "1"},
+#endif
 };
 
 #if CHM_HAS_CLOCK
@@ -45,6 +60,16 @@ static const chm_step_desc steps[2] = {{"cell", "recurrence", 2 * WIDTH * WIDTH 
 #endif
 
 static const float *section(const chm_call *call, int index) { return (const float *)(const void *)call->weights[index]; }
+
+#if defined(TOY_MEMORY)
+/* Towards the first bits of what was read, as far as it was near; snapshots may say anything of that. */
+static void remind(const chm_call *call, float *trace) {
+  float hit;
+  memcpy(&hit, call->state + HIT_OFFSET, sizeof hit);
+  if (!(hit > 0.0f && hit <= 1.0f)) return;
+  for (int i = 0; i < WIDTH; ++i) trace[i] = trace[i] + (call->state[MEMORY_OFFSET] >> i & 1 ? hit : -hit);
+}
+#endif
 
 /* One token; returns the iterations it took. */
 static int32_t step(const chm_call *call, int32_t token) {
@@ -72,6 +97,9 @@ static int32_t step(const chm_call *call, int32_t token) {
     if (call->exit_threshold > 0.0f && moved < call->exit_threshold) break;
   }
   for (int i = 0; i < WIDTH; ++i) trace[i] = trace[i] * 0.75f + x[i];
+#if defined(TOY_MEMORY)
+  remind(call, trace);
+#endif
 #if defined(TOY_ROUTED)
   memcpy(call->state + ROUTER_OFFSET, section(call, EMBEDDING) + token * WIDTH, MAX_LOOPS * 4);
 #endif
@@ -124,7 +152,7 @@ CHM_KERNELS prefill_kernels(chm_call *call, const int measured) {
 CHM_GRAPH(prefill)
 
 #if defined(TOY_SPECULATES)
-#define SLOT_BYTES 192    /* of a state, aligned */
+#define SLOT_BYTES 512    /* of a state, aligned */
 #define SLOTS_OFFSET 128  /* of the states in what is kept, after the tokens */
 #define KEPT_BYTES (SLOTS_OFFSET + 4 * SLOT_BYTES)
 _Static_assert(SLOT_BYTES >= STATE_BYTES && SLOTS_OFFSET >= CHM_MOST_NODES * 4, "room for what is kept");
@@ -214,6 +242,9 @@ const chm_model_desc chm_model = {.abi = CHM_MODEL_ABI,
                                   .draft_state = 1,
                                   .draft_scores = DRAFT_SCORES,
                                   .draft_ids = draft_ids,
+#endif
+#if defined(TOY_MEMORY)
+                                  .knot = {&chm_knots_with_memory, OWN_STATES, OWN_STATES + 2, OWN_STATES + 1, 5, 3, 0.3f, 1e-4f},
 #endif
                                   .n_sections = SECTIONS,
                                   .n_states = STATES,
