@@ -207,6 +207,7 @@ export function checkChatOptions(given) {
   return checkGenerateOptions(given, rules);
 }
 export const checkRunOptions = (given) => checked(given, RUN);
+export const checkCompileOptions = (given) => checked(given, { signal: checkSignal, timeout: atMost(2 ** 31 - 1) });
 export const checkLoadOptions = (given) => checked(given, LOAD);
 
 /** Options of tokenize: { specials, begins }. */

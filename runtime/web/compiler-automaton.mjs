@@ -32,7 +32,7 @@ function partedBy(edges) {
 const meet = (some, others) => some.some((one) => others.some((other) => one.first <= other.last && other.first <= one.last));
 
 /**
- * The automaton of a rule: its states, the first one being where it starts. Each has its machine, whether it is an end, and segments
+ * The automaton of a rule: its states, the first one being where it starts. Found by found(rule). Each has its machine, whether it is an end, and segments
  * { first byte, last byte, step }; a step has `mark`, `space`, `push` (the state to come back to, or -1), `pop`, and `target`, -1 after a pop.
  */
 export class States {
@@ -44,9 +44,17 @@ export class States {
   #copied = new Set();
   #running = new Set();
 
-  constructor(rule) {
-    this.#start(null, rule);
-    for (let number = 0; number < this.states.length; number += 1) this.#process(number);
+  /** Find all states, in steps: those of the rule `start` first. */
+  *found(start) {
+    this.#nodes.machine(null, start);
+    yield* this.#nodes.finish();
+    this.#start(null, start);
+    for (let number = 0; number < this.states.length; number += 1) {
+      yield* this.#nodes.finish();
+      this.#process(number);
+      yield;
+    }
+    return this.states;
   }
 
   #state(machine, nodes) {

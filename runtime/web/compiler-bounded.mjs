@@ -91,7 +91,7 @@ function together(automata, places) {
 }
 
 /** The automaton of texts that all trees match as a whole: of each place its moves [set, target] and whether a text may end there. */
-function joined(trees) {
+function* joined(trees) {
   const automata = trees.map((tree) => new Automaton(tree));
   const known = new Map();
   const order = [];
@@ -103,7 +103,10 @@ function joined(trees) {
   };
   placeOf(automata.map((automaton) => automaton.closure([automaton.entry])));
   const moves = [];
-  for (const nodes of order) moves.push(together(automata, nodes).map(([set, targets]) => [set, placeOf(targets)]));
+  for (const nodes of order) {
+    moves.push(together(automata, nodes).map(([set, targets]) => [set, placeOf(targets)]));
+    yield;
+  }
   return { moves, ends: order.map((nodes) => automata.every(({ exit }, number) => nodes[number].includes(exit))) };
 }
 
@@ -140,10 +143,10 @@ function charactersOf({ moves, ends }) {
 
 /**
  * The JSON strings of `minimum` to `maximum` characters that all trees match as a whole. Places are told apart by how many characters came
- * before; a frame counts where characters of one set are all there is.
+ * before; a frame counts where characters of one set are all there is. Found in steps.
  */
-export function boundedString(trees, minimum, maximum) {
-  const automaton = joined(trees);
+export function* boundedString(trees, minimum, maximum) {
+  const automaton = yield* joined(trees);
   const { need, most } = measured(automaton);
   if (need[0] === Infinity || need[0] > maximum || most[0] < minimum) return NOTHING;
   const least = minimum > need[0] ? minimum : 0;
@@ -153,6 +156,11 @@ export function boundedString(trees, minimum, maximum) {
   const plain = copies > FEW_COPIES ? charactersOf(automaton) : null;
   if (plain) return counted(QUOTE, encode(plain.set), EMPTY, QUOTE, Math.max(minimum, plain.least), maximum);
   if (copies > (least ? FEW_COPIES : MOST_COPIES)) refuse("a string with an expression and so large bounds");
+  const spelled = new Map(); // set → its expression, one for all copies
+  const spellingOf = (set) => {
+    if (!spelled.has(set)) spelled.set(set, encode(set));
+    return spelled.get(set);
+  };
   const rules = new Map();
   const pending = [];
   const ruleAt = (place, count) => {
@@ -165,8 +173,9 @@ export function boundedString(trees, minimum, maximum) {
   };
   const first = ruleAt(0, 0);
   for (const [place, count, rule] of pending) {
+    yield;
     const row = automaton.moves[place].filter(([, target]) => count + 1 + need[target] <= largest && count + 1 + most[target] >= least && need[target] < Infinity);
-    const goesOn = row.map(([set, target]) => sequence(encode(set), ruleAt(target, Math.min(top, count + 1))));
+    const goesOn = row.map(([set, target]) => sequence(spellingOf(set), ruleAt(target, Math.min(top, count + 1))));
     rule.expression = choice([...goesOn, ...(automaton.ends[place] && count >= least ? [EMPTY] : [])]);
   }
   return sequence(QUOTE, first, QUOTE);

@@ -87,10 +87,10 @@ export function fixedValue(value, place) {
 // ---- keys ----
 
 /** A key that is none of some names; up to where it differs from all of them it is in its shortest spelling, or all of it where
- * names are not plain ASCII. */
-export function otherKey(names) {
+ * names are not plain ASCII; found in steps. */
+export function* otherKey(names) {
   const simple = names.every((name) => /^[ -~]*$/.test(name));
-  return sequence(QUOTE, (simple ? differing : differingPoints)(names.map((name) => [...name].map((one) => one.codePointAt(0))), 0));
+  return sequence(QUOTE, yield* (simple ? differing : differingPoints)(names.map((name) => [...name].map((one) => one.codePointAt(0))), 0));
 }
 
 /** Names, lists of code points, by the one at a depth; those that end before it are left out. */
@@ -101,21 +101,23 @@ function grouped(names, depth) {
 }
 
 /** The end of a key after what it shares with names, which have any characters. */
-function differingPoints(names, depth) {
+function* differingPoints(names, depth) {
+  yield;
   const taken = grouped(names, depth);
   const options = names.some((name) => name.length === depth) ? [] : [QUOTE];
   options.push(sequence(encode(inverted(single(...taken.keys()))), star(encode(ALL)), QUOTE));
-  for (const [point, members] of taken) options.push(sequence(encode(single(point)), differingPoints(members, depth + 1)));
+  for (const [point, members] of taken) options.push(sequence(encode(single(point)), yield* differingPoints(members, depth + 1)));
   return choice(options);
 }
 
-function differing(names, depth) {
+function* differing(names, depth) {
+  yield;
   const taken = grouped(names, depth);
   const options = names.some((name) => name.length === depth) ? [] : [QUOTE];
   options.push(sequence(byteIn(intersection(PLAIN_ASCII, inverted(single(...taken.keys())))), STRING_REST), WIDE_REST);
   // an escape is another character than a name's next one, unless that needs an escape itself
   const escapes = [...'"\\bfnrt'].filter((sign) => ![...taken.keys()].some((byte) => SHORT.get(byte)?.[1] === sign));
   options.push(sequence(literal("\\"), oneOf(escapes.join("")), STRING_REST));
-  for (const [byte, members] of taken) options.push(sequence(literal(SHORT.get(byte) ?? String.fromCharCode(byte)), differing(members, depth + 1)));
+  for (const [byte, members] of taken) options.push(sequence(literal(SHORT.get(byte) ?? String.fromCharCode(byte)), yield* differing(members, depth + 1)));
   return choice(options);
 }

@@ -3,12 +3,14 @@
 import { EMPTY, refuse, setOf } from "./compiler-characters.mjs";
 
 const MOST_NODES = 150_000;
+const MOST_LETTERS = 40_000; // of a tree: each is a state, of which there are no more
 const MOST_WORK = 500_000; // nodes in states and closures, edges of states: less than a second
 const MANY_WORDS = 8; // literals of a choice that are put together as one tree
 
 /** What an edge does: nothing, one byte of optional whitespace, or one more of what its frame counts. */
 export const [NONE, SPACE, MARK] = [0, 1, 2];
 
+const NO = Object.freeze([]); // what most nodes have of most things
 export const ascending = (a, b) => a - b;
 
 /** The nodes of an automaton and what leads from one to the next; parts with a frame of their own are machines. */
@@ -33,10 +35,15 @@ export class Nodes {
 
   node() {
     if (this.edges.length >= MOST_NODES) refuse("a grammar that needs so many nodes");
-    this.epsilon.push([]);
-    this.edges.push([]);
-    this.calls.push([]);
-    return this.edges.length - 1;
+    this.epsilon.push(NO);
+    this.calls.push(NO);
+    return this.edges.push(NO) - 1;
+  }
+
+  /** Give a node more of what `lists` has: epsilon, edges or calls. */
+  #add(lists, node, ...items) {
+    if (lists[node] === NO) lists[node] = items;
+    else for (const item of items) lists[node].push(item);
   }
 
   /** The part of the automaton that has a frame of its own; null stands for the main one, of a start rule. */
@@ -68,11 +75,12 @@ export class Nodes {
     return this.closure(this.#copy(rule, exit));
   }
 
-  /** Build the copies that were asked for: they wait, so that a row of rules is not as many calls deep. */
-  #finish() {
+  /** Build the copies that were asked for, in steps: they wait, so that a row of rules is not as many calls deep. */
+  *finish() {
     while (this.#pending.length) {
+      yield;
       const { rule, exit, copy } = this.#pending.pop();
-      this.epsilon[copy].push(this.build(rule.expression, exit));
+      this.#add(this.epsilon, copy, this.build(rule.expression, exit));
     }
   }
 
@@ -111,13 +119,13 @@ export class Nodes {
 
   #edge(set, target, action) {
     const entry = this.node();
-    this.edges[entry].push({ set, target, action });
+    this.#add(this.edges, entry, { set, target, action });
     return entry;
   }
 
   #call(callee, exit) {
     const entry = this.node();
-    this.calls[entry].push({ callee, target: exit, action: NONE });
+    this.#add(this.calls, entry, { callee, target: exit, action: NONE });
     return entry;
   }
 
@@ -125,8 +133,8 @@ export class Nodes {
     const words = options.filter(({ kind }) => kind === "literal");
     const entry = this.node();
     const others = words.length < MANY_WORDS ? options : options.filter(({ kind }) => kind !== "literal");
-    this.epsilon[entry].push(...others.map((option) => this.build(option, exit)));
-    if (others !== options) this.epsilon[entry].push(this.#tree(words.map(({ data }) => data), exit));
+    this.#add(this.epsilon, entry, ...others.map((option) => this.build(option, exit)));
+    if (others !== options) this.#add(this.epsilon, entry, this.#tree(words.map(({ data }) => data), exit));
     return entry;
   }
 
@@ -140,12 +148,13 @@ export class Nodes {
         const key = node * 256 + byte;
         let next = after.get(key);
         if (next === undefined) {
+          if (after.size >= MOST_LETTERS) refuse("a grammar that needs more than 40,000 states");
           after.set(key, next = this.node());
-          this.edges[node].push({ set: this.#byte(byte), target: next, action: NONE });
+          this.#add(this.edges, node, { set: this.#byte(byte), target: next, action: NONE });
         }
         node = next;
       }
-      if (!this.epsilon[node].length) this.epsilon[node].push(exit);
+      if (!this.epsilon[node].length) this.#add(this.epsilon, node, exit);
     }
     return root;
   }
@@ -154,11 +163,11 @@ export class Nodes {
     let entry = exit;
     if (maximum === Infinity) {
       entry = this.node();
-      this.epsilon[entry].push(this.build(item, entry), exit);
+      this.#add(this.epsilon, entry, this.build(item, entry), exit);
     } else {
       for (let i = minimum; i < maximum; i += 1) {
         const before = this.node();
-        this.epsilon[before].push(this.build(item, entry), exit);
+        this.#add(this.epsilon, before, this.build(item, entry), exit);
         entry = before;
       }
     }
@@ -169,8 +178,8 @@ export class Nodes {
   #graph({ moves, final }, exit) {
     const entries = moves.map(() => this.node());
     moves.forEach((row, state) => {
-      for (const [byte, target] of row) this.edges[entries[state]].push({ set: this.#byte(byte), target: entries[target], action: NONE });
-      if (final[state]) this.epsilon[entries[state]].push(exit);
+      for (const [byte, target] of row) this.#add(this.edges, entries[state], { set: this.#byte(byte), target: entries[target], action: NONE });
+      if (final[state]) this.#add(this.epsilon, entries[state], exit);
     });
     return entries[0];
   }
@@ -181,9 +190,9 @@ export class Nodes {
     const after = this.node();
     const first = this.#marked(this.build(item, after));
     const again = separator === EMPTY ? first : this.#marked(this.build(separator, this.build(item, after)));
-    this.epsilon[after].push(again, end);
+    this.#add(this.epsilon, after, again, end);
     const begin = this.node();
-    this.epsilon[begin].push(first, end);
+    this.#add(this.epsilon, begin, first, end);
     return this.build(opening, begin);
   }
 
@@ -191,15 +200,15 @@ export class Nodes {
     const node = this.node();
     for (const member of this.closure(entry)) {
       if (this.finals.has(member)) refuse("a counted part that may be empty");
-      for (const edge of this.edges[member]) this.edges[node].push({ ...edge, action: MARK });
-      for (const call of this.calls[member]) this.calls[node].push({ ...call, action: MARK });
+      for (const edge of this.edges[member]) this.#add(this.edges, node, { ...edge, action: MARK });
+      for (const call of this.calls[member]) this.#add(this.calls, node, { ...call, action: MARK });
     }
     return node;
   }
 
   /** The nodes reached without a byte that have edges, calls or an end, ascending. */
   closure(node) {
-    this.#finish();
+    if (this.#pending.length) for (const _ of this.finish());
     if (!this.#closures[node]) {
       const seen = this.epsilon[node].length ? new Set([node]) : [node];
       if (seen.size) for (const member of seen) for (const target of this.epsilon[member]) seen.add(target);

@@ -122,8 +122,8 @@ class Numbers {
   }
 }
 
-/** The texts of numbers within { low, high, lowOpen, highOpen }, multiples of `multiple` or null, without exponents; whole ones may end with ".0" but for those. */
-export function boundedNumber(bounds, multiple, integer, place) {
+/** The texts of numbers within { low, high, lowOpen, highOpen }, multiples of `multiple` or null, without exponents; whole ones may end with ".0" but for those. Found in steps. */
+export function* boundedNumber(bounds, multiple, integer, place) {
   for (const bound of [bounds.low, bounds.high]) if (bound !== null) checkBound(bound, place);
   const numbers = new Numbers(bounds, stepOf(multiple, integer, place));
   const keyOf = ({ part, negative, digits, low, high, remainder, zero }) => `${part}${negative} ${digits} ${low} ${high} ${remainder} ${zero}`;
@@ -137,6 +137,7 @@ export function boundedNumber(bounds, multiple, integer, place) {
       return [byte, known.get(key)];
     }));
     if (order.length > MOST_STATES) refuse(`${place}: bounds of so many digits`);
+    yield;
   }
   return alive(moves, order.map((at) => numbers.final(at)));
 }

@@ -78,21 +78,29 @@ class Schemas {
     }
   }
 
-  /** The texts of the values for which a schema holds. */
-  value(schema, place) {
+  /** The texts of the values for which a schema holds; found in steps, as all that this needs. */
+  *value(schema, place) {
+    yield;
     if (schema === true) return ANY;
     if (schema === false) return NOTHING;
     this.#check(schema, place);
     const joining = ["$ref", "allOf", "anyOf", "oneOf"].filter((key) => Object.hasOwn(schema, key));
-    if (!joining.length) return this.#leaf(schema, place);
+    if (!joining.length) return yield* this.#leaf(schema, place);
     const [key] = joining;
     const beside = Object.keys(schema).find((other) => other !== key && Object.hasOwn(KEYWORDS, other));
     if (beside) this.no(`${place}/${key}`, `${key} beside ${beside}`);
-    if (key === "$ref") return this.#reference(schema.$ref, `${place}/$ref`);
+    if (key === "$ref") return yield* this.#reference(schema.$ref, `${place}/$ref`);
     if (key === "oneOf" && !this.#apart(schema.oneOf, `${place}/oneOf`)) this.no(`${place}/oneOf`, "oneOf of schemas that differ by neither type nor a const");
     this.#alternatives += schema[key].length;
     if (this.#alternatives > MOST_ALTERNATIVES) this.no(place, "so many alternatives");
-    return choice(schema[key].map((option, index) => this.value(option, `${place}/${key}/${index}`)));
+    return choice(yield* this.#values(schema[key], `${place}/${key}`));
+  }
+
+  /** The texts of each of some schemas. */
+  *#values(schemas, place) {
+    const found = [];
+    for (const [index, schema] of schemas.entries()) found.push(yield* this.value(schema, `${place}/${index}`));
+    return found;
   }
 
   // ---- references ----
@@ -109,13 +117,13 @@ class Schemas {
   }
 
   /** The rule of what a reference names. */
-  #reference(reference, place) {
+  *#reference(reference, place) {
     let known = this.#references.get(reference);
     if (!known) {
       known = { rule: ruleOf(), open: true, within: new Set() };
       this.#references.set(reference, known);
       this.#open.push(known);
-      known.rule.expression = this.value(this.#target(reference, place), reference.slice(1));
+      known.rule.expression = yield* this.value(this.#target(reference, place), reference.slice(1));
       this.#open.pop();
       known.open = false;
     } else {
@@ -134,11 +142,11 @@ class Schemas {
     for (const { within } of between.slice(between.indexOf(part) + 1)) within?.add(known);
   }
 
-  /** What `make` gives, the texts of an object or an array, in a frame where it is in itself. */
-  #framed(make) {
+  /** What the steps `make` give, the texts of an object or an array, in a frame where it is in itself. */
+  *#framed(make) {
     const part = { called: false };
     this.#open.push(part);
-    const found = make();
+    const found = yield* make;
     this.#open.pop();
     return part.called && found !== NOTHING && found.kind !== "counted" ? ruleOf(found, true) : found;
   }
@@ -165,14 +173,14 @@ class Schemas {
 
   // ---- plain schemas ----
 
-  #leaf(schema, place) {
+  *#leaf(schema, place) {
     if (Object.hasOwn(schema, "enum") || Object.hasOwn(schema, "const")) return this.#fixed(schema, place);
     const types = typesOf(schema);
     const options = [];
-    if (types.has("object")) options.push(this.#framed(() => this.#object(schema, place)));
-    if (types.has("array")) options.push(this.#framed(() => this.#array(schema, place)));
-    if (types.has("string")) options.push(this.#string(schema, place));
-    if (types.has("integer")) options.push(this.#number(schema, !types.has("number"), place));
+    if (types.has("object")) options.push(yield* this.#framed(this.#object(schema, place)));
+    if (types.has("array")) options.push(yield* this.#framed(this.#array(schema, place)));
+    if (types.has("string")) options.push(yield* this.#string(schema, place));
+    if (types.has("integer")) options.push(yield* this.#number(schema, !types.has("number"), place));
     if (types.has("boolean")) options.push(BOOLEAN);
     if (types.has("null")) options.push(NULL);
     return choice(options);
@@ -194,7 +202,7 @@ class Schemas {
     return [minimum, maximum === Infinity ? Infinity : Math.min(maximum, MOST_COUNT)];
   }
 
-  #string(schema, place) {
+  *#string(schema, place) {
     const [minimum, maximum] = this.#counts(schema, "minLength", "maxLength");
     if (minimum > maximum) return NOTHING;
     if (minimum > MOST_COUNT) this.no(`${place}/minLength`, "so long strings");
@@ -203,33 +211,34 @@ class Schemas {
     if (!restricting.length) return bounded ? countedString(minimum, maximum) : ANY_STRING;
     if (Object.hasOwn(schema, "format") && !Object.hasOwn(FORMATS, schema.format)) this.no(`${place}/format`, `the format ${JSON.stringify(schema.format.slice(0, 40))}`);
     const trees = restricting.map((key) => regexTree(key === "pattern" ? schema.pattern : FORMATS[schema.format], "ecma", key === "pattern"));
-    if (bounded || trees.length > 1) return boundedString(trees, minimum, maximum);
+    if (bounded || trees.length > 1) return yield* boundedString(trees, minimum, maximum);
     const text = expressionOf(trees[0], encode);
     return text === NOTHING ? NOTHING : sequence(QUOTE, text, QUOTE);
   }
-  #number(schema, integer, place) {
+
+  *#number(schema, integer, place) {
     const { minimum = null, maximum = null, exclusiveMinimum: above = null, exclusiveMaximum: below = null } = schema;
     const { multipleOf = null } = schema;
     if ([minimum, maximum, above, below, multipleOf].every((bound) => bound === null)) return integer ? sequence(INTEGER, optional(literal(".0"))) : NUMBER;
     const lowOpen = above !== null && (minimum === null || above >= minimum);
     const highOpen = below !== null && (maximum === null || below <= maximum);
-    return boundedNumber({ low: lowOpen ? above : minimum, high: highOpen ? below : maximum, lowOpen, highOpen }, multipleOf, integer, `schema at ${place}`);
+    return yield* boundedNumber({ low: lowOpen ? above : minimum, high: highOpen ? below : maximum, lowOpen, highOpen }, multipleOf, integer, `schema at ${place}`);
   }
 
-  #array(schema, place) {
+  *#array(schema, place) {
     let [minimum, maximum] = this.#counts(schema, "minItems", "maxItems");
     if (minimum > maximum) return NOTHING;
     if (minimum > MOST_COUNT) this.no(`${place}/minItems`, "so many items");
     const first = schema.prefixItems ?? [];
     const bounded = minimum > 0 || maximum < Infinity;
     if (!first.length && !bounded && !Object.hasOwn(schema, "items")) return ANY_ARRAY;
-    const listed = first.slice(0, maximum).map((item, index) => this.value(item, `${place}/prefixItems/${index}`));
+    const listed = yield* this.#values(first.slice(0, maximum), `${place}/prefixItems`);
     const ends = listed.indexOf(NOTHING); // an item that cannot be ends the array before it
     if (ends >= 0) {
       listed.length = ends;
       maximum = ends;
     }
-    const rest = maximum === listed.length ? NOTHING : this.value(schema.items ?? true, `${place}/items`);
+    const rest = maximum === listed.length ? NOTHING : yield* this.value(schema.items ?? true, `${place}/items`);
     if (rest === NOTHING && minimum > listed.length) return NOTHING;
     return listed.length ? this.#tuple(listed, rest, minimum, maximum) : this.#list(rest, minimum, maximum);
   }
@@ -252,20 +261,23 @@ class Schemas {
     return sequence(literal("["), SPACES, tail, literal("]"));
   }
 
-  #object(schema, place) {
+  *#object(schema, place) {
     if (!OBJECT_WORDS.some((key) => Object.hasOwn(schema, key))) return ANY_OBJECT;
     const { properties = {}, required = [], additionalProperties: more = true } = schema;
     const names = [...new Set([...Object.keys(properties), ...required])];
     if (names.length > MOST_PROPERTIES) this.no(place, "so many properties");
-    const others = this.value(more, `${place}/additionalProperties`);
-    const held = names.map((name) => {
-      const own = Object.hasOwn(properties, name);
-      return { name, needed: required.includes(name), value: own ? this.value(properties[name], `${place}/properties/${escaped(name)}`) : others };
-    });
+    const others = yield* this.value(more, `${place}/additionalProperties`);
+    const held = [];
+    for (const name of names) {
+      const value = Object.hasOwn(properties, name) ? yield* this.value(properties[name], `${place}/properties/${escaped(name)}`) : others;
+      held.push({ name, needed: required.includes(name), value });
+    }
     if (held.some(({ needed, value }) => needed && value === NOTHING)) return NOTHING;
     if (names.some((name) => /\p{Surrogate}/u.test(name))) this.no(`${place}/properties`, "a name with a surrogate that stands alone");
-    const key = names.length ? otherKey(names) : ANY_STRING;
-    return this.#chain(held.filter(({ value }) => value !== NOTHING), others === NOTHING ? null : sequence(key, COLON, others, SPACES));
+    const possible = held.filter(({ value }) => value !== NOTHING);
+    if (others === NOTHING) return this.#chain(possible, null);
+    const key = names.length ? yield* otherKey(names) : ANY_STRING;
+    return this.#chain(possible, sequence(key, COLON, others, SPACES));
   }
 
   /** Named properties in their order, then others: what may come, and whether the object may end there. */
@@ -284,9 +296,9 @@ class Schemas {
   }
 }
 
-/** The expression of the JSON texts that are valid against a schema. */
-export function schemaExpression(schema) {
-  const found = new Schemas(schema).value(schema, "");
+/** The expression of the JSON texts that are valid against a schema; found in steps. */
+export function* schemaExpression(schema) {
+  const found = yield* new Schemas(schema).value(schema, "");
   if (found === NOTHING) refuse("a schema that no value fits");
   return sequence(SPACES, found, SPACES);
 }

@@ -11,6 +11,7 @@ const MOST_FRAMES = 64;
 const MOST_ROUNDS = 24;
 const MOST_CELLS = 4_000_000;
 const MOST_WORDS = 65_535;
+const FEW = 64; // states at a time, between which a slice may end
 const LETTER = 0x61;
 const TAIL = [0x80, 0xbf];
 const NARROW = [[0x20, 0x21], [0x23, 0x5b], [0x5d, 0x7f]];
@@ -20,12 +21,23 @@ const WIDE = [
   [[0xee, 0xef], TAIL, TAIL], [[0xf0, 0xf0], [0x90, 0xbf], TAIL, TAIL], [[0xf1, 0xf3], TAIL, TAIL, TAIL], [[0xf4, 0xf4], [0x80, 0x8f], TAIL, TAIL],
 ];
 
+/** What `make` gives for each of a list, in steps. */
+function* mapped(list, make) {
+  const found = [];
+  for (const one of list) {
+    if (found.length % FEW === 0) yield;
+    found.push(make(one, found.length));
+  }
+  return found;
+}
+
 /** Update states, later ones first, until none changes; `users` has, for each, those that depend on it. */
-function untilSettled(users, update) {
+function* untilSettled(users, update) {
   const waiting = new Uint8Array(users.length).fill(1);
   for (let again = true; again;) {
     again = false;
     for (let state = users.length - 1; state >= 0; state -= 1) {
+      if (state % FEW === 0) yield;
       if (!waiting[state]) continue;
       waiting[state] = 0;
       if (!update(state)) continue;
@@ -41,24 +53,29 @@ function untilSettled(users, update) {
 class Ends {
   constructor(states) {
     this.states = states;
-    this.ways = states.map(({ segments }) => {
-      const found = [];
-      for (const { step } of segments) if (!step.space && !found.includes(step)) found.push(step);
-      return found;
-    });
     this.users = states.map(() => []); // states with a step to one, or over it
-    this.ways.forEach((steps, state) => {
-      for (const { push, pop, target } of steps) {
-        if (!pop) this.users[target].push(state);
-        if (push >= 0) this.users[push].push(state);
-      }
-    });
     this.units = new Map();
     for (const { machine } of states) if (machine.minimum) this.units.set(machine, 0);
     this.unmarked = new Set();
-    for (const machine of this.units.keys()) this.#findUnmarked(machine);
-    this.#settle();
-    this.#findRooms();
+  }
+
+  /** Find all of it, in steps. */
+  *found() {
+    this.ways = yield* mapped(this.states, ({ segments }, state) => {
+      const found = [];
+      for (const { step } of segments) if (!step.space && !found.includes(step)) found.push(step);
+      for (const { push, pop, target } of found) {
+        if (!pop) this.users[target].push(state);
+        if (push >= 0) this.users[push].push(state);
+      }
+      return found;
+    });
+    for (const machine of this.units.keys()) {
+      this.#findUnmarked(machine);
+      yield;
+    }
+    yield* this.#settle();
+    yield* this.#findRooms();
   }
 
   /** The states of a machine in which nothing was counted, if they are no others' too: there the missing marks are known. */
@@ -109,11 +126,11 @@ class Ends {
     return least;
   }
 
-  #settle() {
+  *#settle() {
     for (let round = 0; ; round += 1) {
       if (round > MOST_ROUNDS) refuse("a grammar without a short text");
       this.close = new Array(this.states.length).fill(Infinity);
-      untilSettled(this.users, (state) => {
+      yield* untilSettled(this.users, (state) => {
         const found = this.#shortest(state);
         if (found >= this.close[state]) return false;
         this.close[state] = found;
@@ -143,7 +160,7 @@ class Ends {
   }
 
   /** Frames that the shortest ways open: of the best step that ends, and of the best one that counts. */
-  #findRooms() {
+  *#findRooms() {
     const own = this.states.map(({ final }, state) => {
       const unmarked = this.unmarked.has(state);
       return final ? [] : this.ways[state].filter((step) => this.#along(state, step, unmarked) === this.close[state]);
@@ -158,7 +175,7 @@ class Ends {
       }
       return found;
     };
-    untilSettled(this.users, (state) => {
+    yield* untilSettled(this.users, (state) => {
       const found = Math.max(least(own[state]), pumps[state].length ? least(pumps[state]) : 0);
       if (found > MOST_FRAMES) refuse("a grammar whose shortest text needs more than 64 frames");
       if (found <= this.room[state]) return false;
@@ -205,6 +222,7 @@ class Numbered {
 /** The cells of all states: a column for each class of bytes that every state treats alike, and one for END. */
 class Cells {
   #segments; // of each state: { first, last, cell }
+  #columns;
   #columnOf = new Uint8Array(256); // of ranges that no segment cuts
   #within = new Map(); // first · 256 + last → classes of these bytes
 
@@ -217,20 +235,28 @@ class Cells {
       if (byte && bounds[byte]) column += 1;
       this.#columnOf[byte] = column;
     }
-    this.classOf = this.#parted(column + 1);
+    this.#columns = column + 1;
+  }
+
+  /** Find the columns and fill the cells, in steps. */
+  *found() {
+    this.classOf = yield* this.#parted(this.#columns);
     this.width = Math.max(...this.classOf) + 2;
     this.classes = this.#columnOf.map((one) => this.classOf[one]);
-    if (segments.length * this.width > MOST_CELLS) refuse("a grammar that needs so large tables");
-    this.delta = new Uint32Array(segments.length * this.width).fill(REJECT);
-    segments.forEach((row, state) => {
-      for (const { first, last, cell } of row) for (const one of this.#classesOf(first, last)) this.delta[state * this.width + one] = cell;
-    });
+    const states = this.#segments.length;
+    if (states * this.width > MOST_CELLS) refuse("a grammar that needs so large tables");
+    this.delta = new Uint32Array(states * this.width).fill(REJECT);
+    for (let state = 0; state < states; state += 1) {
+      if (state % FEW === 0) yield;
+      for (const { first, last, cell } of this.#segments[state]) for (const one of this.#classesOf(first, last)) this.delta[state * this.width + one] = cell;
+    }
   }
 
   /** The class of each column, in the order of their first bytes: each way in which a state parts them is looked at once. */
-  #parted(columns) {
+  *#parted(columns) {
     const ways = new Map();
-    for (const row of this.#segments) {
+    for (const [state, row] of this.#segments.entries()) {
+      if (state % FEW === 0) yield;
       const cells = [];
       const parts = row.map(({ first, last, cell }) => {
         let part = cells.indexOf(cell);
@@ -242,6 +268,7 @@ class Cells {
     const found = new Array(columns).fill(0);
     let next = 1;
     for (const parts of ways.values()) {
+      yield;
       const fresh = new Map(); // part and class until now → class
       for (const { first, last, part } of parts) {
         for (let column = this.#columnOf[first]; column <= this.#columnOf[last]; column += 1) {
@@ -292,9 +319,10 @@ class Cells {
   }
 }
 
-/** The tables { classes, delta, op, state, loop, columns, closing } of states, the first of which is where texts start. */
-export function tablesOf(states) {
+/** The tables { classes, delta, op, state, loop, columns, closing } of states, the first of which is where texts start; found in steps. */
+export function* tablesOf(states) {
   const ends = new Ends(states);
+  yield* ends.found();
   const op = [0];
   const offsets = new Map([["", 0]]);
   const offsetOf = (words) => {
@@ -309,7 +337,8 @@ export function tablesOf(states) {
     const plain = !step.mark && !step.space && !step.pop && step.push < 0;
     return plain ? step.target : (Math.max(step.target, 0) | offsetOf(actionsOf(machine, step)) << 16) >>> 0;
   };
-  const cells = new Cells(states.map(({ machine, segments }) => segments.map(({ first, last, step }) => ({ first, last, cell: cellOf(machine, step) }))));
+  const cells = new Cells(yield* mapped(states, ({ machine, segments }) => segments.map(({ first, last, step }) => ({ first, last, cell: cellOf(machine, step) }))));
+  yield* cells.found();
   states.forEach(({ final }, state) => {
     if (final) cells.end(state);
   });
@@ -317,14 +346,15 @@ export function tablesOf(states) {
   const loops = new Numbered();
   loops.of([0, UNLIMITED, 0]);
   const info = new Uint16Array(states.length * 4);
-  states.forEach(({ machine }, state) => {
+  for (const [state, { machine }] of states.entries()) {
+    if (state % FEW === 0) yield;
     const loop = ends.loop(state);
     const number = loops.of(loop);
     const cell = cells.at(state, LETTER);
     const counted = number > 0 && cell >>> 16 === offsets.get(String([(COUNT | loop[1] << 16) >>> 0]));
     const slice = cell !== REJECT && (cell & 0xffff) === state && (cell >>> 16 === 0 || counted) && cells.coversText(state, cell);
     info.set([ends.close[state], ends.room[state] | (slice ? (counted ? 2 : 1) : 0) << 8, number, machine.frame], state * 4);
-  });
+  }
   const loop = Uint16Array.from(loops.listed.flatMap((row) => [...row, 0]));
   return { classes: cells.classes, delta: cells.delta, columns: cells.width, op: Uint32Array.from(op), state: info, loop, closing: ends.close[0] };
 }

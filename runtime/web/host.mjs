@@ -1,5 +1,6 @@
 // The side of a model that computes, in a worker (worker.mjs) or in the caller's thread (ports.mjs). Requests come in, each with
 // an `id`; any number of messages goes out for each: progress, pieces, and at the end done or error.
+import { withGrammar } from "./compiling.mjs";
 import { errorOf } from "./errors.mjs";
 import { proxiedFetch } from "./proxy.mjs";
 import { loadEngine } from "./loading.mjs";
@@ -99,11 +100,13 @@ const REQUESTS = {
   load({ source, options }, run) {
     return this.load(source, options, run);
   },
-  generate({ prompt, options, ahead }, run, id) {
-    return this.pieces(this.engine.generate(prompt, { ...options, ...run }), ahead, id);
+  async generate({ prompt, options, ahead }, run, id) {
+    const given = await withGrammar(options, run.signal);
+    return this.pieces(this.engine.generate(prompt, { ...given, ...run }), ahead, id);
   },
-  chat({ messages, options, ahead }, run, id) {
-    return this.pieces(this.engine.chat(messages, { ...options, ...run }), ahead, id);
+  async chat({ messages, options, ahead }, run, id) {
+    const given = await withGrammar(options, run.signal);
+    return this.pieces(this.engine.chat(messages, { ...given, ...run }), ahead, id);
   },
   prefill({ tokens }, run) {
     return this.engine.prefill(tokens, run);

@@ -1,13 +1,13 @@
 // A loaded model, as its caller has it: the same in a worker and in the caller's thread. Requests go to a host (host.mjs).
 import { checkBytes, checkChatOptions, checkGenerateOptions, checkPrompt, checkRunOptions, checkText, checkTokenizeOptions, checkTokens } from "./arguments.mjs";
 import { checkMessages } from "./chat.mjs";
-import { hasSource, withGrammar } from "./compiling.mjs";
 import { complete } from "./completions.mjs";
 import { StateError } from "./errors.mjs";
 import { Generation } from "./generation.mjs";
 import { LocalPort, WorkerPort } from "./ports.mjs";
 import { namesOf } from "./names.mjs";
 import { fetchingFor } from "./proxy.mjs";
+import { withSource } from "./sources.mjs";
 import { checkCall } from "./tensors.mjs";
 
 const AHEAD = 16; // pieces that a worker may compute before they are taken
@@ -165,7 +165,7 @@ export class Model {
   async *#steps(turn, ask, seen) {
     this.#needTokens();
     const [{ signal, onProgress, ahead: wanted = AHEAD, ...asked }, message] = ask();
-    const options = hasSource(asked) ? await withGrammar(asked) : asked;
+    const options = withSource(asked);
     const ahead = this.#port.inThread ? 0 : wanted;
     const request = this.#request(turn, { ...message, options, ahead }, signal);
     let untaken = 0;

@@ -29,6 +29,23 @@ export function pauses() {
   };
 }
 
+/**
+ * What the generator `steps` returns: it is run in slices, and yields wherever one may end. Aborting `signal` throws its reason; `late()` is
+ * called, and throws, where the slices together have taken more than `most` milliseconds.
+ */
+export async function inSlices(steps, { signal, most = Infinity, late }) {
+  for (let taken = 0; ;) {
+    signal?.throwIfAborted();
+    const begun = performance.now();
+    let step = steps.next();
+    while (!step.done && performance.now() - begun < SLICE_MS) step = steps.next();
+    if (step.done) return step.value;
+    taken += performance.now() - begun;
+    if (taken > most) late();
+    await nextTask();
+  }
+}
+
 /** How many tokens of a prompt to run in a call, learned from what the last ones took. The numbers do not depend on it. */
 export class Slices {
   #count;

@@ -151,6 +151,70 @@ def test_formats_and_classes_are_pythons(server: Server) -> None:
             assert points == here
 
 
+#: A schema of so many states that no machine compiles it within a slice.
+LONG = """
+    const kinds = Array.from({ length: 150 }, (_, kind) => ({
+      type: "object", properties: { kind: { const: `kind-${kind}` }, value: { type: "integer", minimum: kind } }, required: ["kind"],
+      additionalProperties: false,
+    }));
+    const long = { anyOf: kinds };
+"""
+
+
+def test_compiling_goes_in_slices(server: Server) -> None:
+    program = f"""
+    import {{ compileGrammar }} from "{COMPILER.as_uri()}";
+    {LONG}
+    let [turns, ended] = [0, false];
+    const turn = () => {{ turns += 1; if (!ended) setImmediate(turn); }};
+    turn();
+    const plain = Buffer.from(await compileGrammar({{ schema: long }}));
+    ended = true;
+    const stop = new AbortController();
+    setImmediate(() => stop.abort(new Error("enough")));
+    const failures = [
+      await failure(compileGrammar({{ schema: long }}, {{ signal: stop.signal }})),
+      await failure(compileGrammar({{ schema: true }}, {{ signal: AbortSignal.abort(new Error("before")) }})),
+      await failure(compileGrammar({{ schema: long }}, {{ timeout: 0 }})),
+      await failure(compileGrammar({{ schema: long }}, {{ timeout: -1 }})),
+      await failure(compileGrammar({{ schema: long }}, {{ budget: 1 }})),
+    ];
+    result([turns, failures, plain.equals(Buffer.from(await compileGrammar({{ schema: long }})))]);
+    """
+    turns, failures, same = run_node(server, program)
+    assert turns > 3
+    assert [message for _, message in failures[:2]] == ["enough", "before"]
+    assert [code for code, _ in failures[2:]] == ["CHM433", "CHM420", "CHM420"]
+    assert failures[2][1].startswith("a schema that takes more than 0 ms to compile: not compiled in a page yet")
+    assert same
+
+
+def test_a_generation_is_stopped_while_its_schema_is_compiled(server: Server) -> None:
+    """In a worker and in the caller's thread; the model answers afterwards, and knows no half of a grammar."""
+    program = f"""
+    {LONG}
+    const circle = {{ type: "array" }};
+    circle.items = circle;
+    const made = [];
+    for (const worker of [false, true]) {{
+      const model = await Chimera.load(url, {{ worker }});
+      const stop = new AbortController();
+      const begun = model.generate("go", {{ schema: long, signal: stop.signal }}).next();
+      setTimeout(() => stop.abort(new Error("enough")), 1);
+      const [, why] = await failure(begun);
+      const [code, message] = await failure(model.generate("go", {{ schema: circle }}).next());
+      const generation = model.generate("go", {{ schema: {{ const: "yes" }}, maxTokens: 9 }});
+      for await (const piece of generation);
+      const disposed = failure(model.generate("go", {{ schema: long }}).next());
+      await model.dispose();
+      made.push([why, code, message.split(":")[0], (await generation.result).text.trim(), (await disposed)[0]]);
+    }}
+    result(made);
+    """
+    for one in run_node(server, program):
+        assert one == ["enough", "CHM420", "schema is no JSON", '"yes"', "CHM421"]
+
+
 def test_generations_follow_sources(server: Server, toy: Any) -> None:
     numbers = {"type": "array", "items": {"type": "integer"}, "minItems": 2}
     sources: dict[str, Any] = {
