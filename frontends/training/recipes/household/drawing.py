@@ -32,7 +32,7 @@ from chimerac.frontends.training.recipes.household.dwellings import (
     of_domain,
 )
 from chimerac.frontends.training.recipes.household.items import ITEMS
-from chimerac.frontends.training.recipes.household.spoken import number_words
+from chimerac.frontends.training.recipes.household.quantities import Quantities
 
 #: What is answered where a request is no command, names nothing that there is, or more than one thing.
 REFUSED: Final = "OutOfDomain"
@@ -46,7 +46,6 @@ _LIGHT: Final = (
     "light_name"  #: of templates where "light" follows the name: the name is a light's (recipes/home/templates.py)
 )
 _OPTIONAL: Final = 0.4
-_NUMBER_WORDS: Final = 0.3
 _TELLING: Final = 0.9  #: of the names of things without a home; those of areas always tell what they are
 _LISTED: Final = {
     "message": w.MESSAGES,
@@ -63,7 +62,8 @@ _LISTED: Final = {
 }
 _OUTSIDE: Final = 0.16  #: share of commands to a home that name a thing or an area which it has not
 _TELLING_TEXT: Final = 0.3  #: of the open words
-_LONGER: Final = 0.35  #: of names like one of the home: that with another word behind it, "garage door light"
+_LONGER: Final = 0.5  #: of names like one of the home: that with another word behind it, "garage door light"
+_LIGHTS: Final = 0.4  #: of these, where any kind of thing may be meant
 _NEAR: Final = 0.35  #: of these names: one of the home with another word in the place of one of its words
 
 
@@ -102,12 +102,16 @@ class Drawer:
     def __init__(self, package: Package, language: str, names: NameSource, source: random.Random) -> None:
         self._package, self._language, self._names, self._random = package, language, names, source
         self._closed: dict[str, list[tuple[Node, Any]]] = {}
-        self._numbers = number_words(language)
+        self.quantities = Quantities(language, source)
         self._plain = [one for one in package.templates if not any(slots_of(one.tree))]
 
-    def command(self, template: Template, home: Dwelling) -> Command | None:
-        """A sentence of a template, or None where it cannot be told of the home."""
-        draft = _Draft(self, template, home)
+    def command(self, template: Template, home: Dwelling, *, beyond: bool = False) -> Command | None:
+        """A sentence of a template, or None where it cannot be told of the home.
+
+        Args:
+            beyond: with numbers that are too large for what they are said of, which is refused.
+        """
+        draft = _Draft(self, template, home, beyond=beyond)
         draft.walk(template.tree)
         text = _spaced(draft.texts)
         if not text or draft.failed or len(text.encode()) > 300 or touch(draft.texts, draft.marks, home):
@@ -115,6 +119,10 @@ class Drawer:
         if says_more(text, draft.said, home, self._language):
             return None
         parts = tuple(zip(draft.texts, (bool(mark) for mark in draft.marks), strict=True))
+        if beyond:
+            if draft.outside or "{number}" not in draft.marks:
+                return None
+            return Command(text, REFUSED, {}, template.id, parts=parts)
         if draft.outside:
             return Command(text, NO_DEVICE, {}, template.id, parts=parts)
         slots = {**template.fixed, **draft.slots}
@@ -133,25 +141,6 @@ class Drawer:
             pairs = [(row, row) if isinstance(row, str) else (row["in"], row["out"]) for row in rows]
             self._closed[name] = [(parse_template(said, self._package.rules), meant) for said, meant in pairs]
         return self._closed[name]
-
-    def number(self, limits: Mapping[str, Any]) -> tuple[str, int | float]:
-        """A number of a range as it is said, and what it is."""
-        low, high, step = limits["from"], limits["to"], limits.get("step", 1)
-        if limits.get("type") == "temperature" and self._random.random() < 0.7:
-            low, high = 12, 30
-        number: int | float = low + step * self._random.randrange((high - low) // step + 1)
-        said = str(number)
-        if limits.get("fractions") and self._random.random() < 0.15 and number < high:
-            number, said = number + 0.5, self._half(int(number))
-        elif number in self._numbers and self._random.random() < _NUMBER_WORDS:
-            said = self._numbers[int(number)]
-        return said, number * limits.get("multiplier", 1)
-
-    def _half(self, number: int) -> str:
-        if self._language != "en" or self._random.random() < 0.6:
-            return f"{number}.5"
-        said = self._numbers.get(number, str(number))
-        return f"{said} {self._random.choice(('point five', 'and a half'))}"
 
     def instead(self, command: Command, home: Dwelling) -> tuple[str, Mapping[str, Any]] | None:
         """Another thing or area of the home for a command's own, as it is said, and the slots with it, if one fits."""
@@ -215,8 +204,9 @@ class Drawer:
 class _Draft:
     """A sentence that is being drawn."""
 
-    def __init__(self, drawer: Drawer, template: Template, home: Dwelling) -> None:
+    def __init__(self, drawer: Drawer, template: Template, home: Dwelling, *, beyond: bool) -> None:
         self._drawer, self._template, self._home, self._random = drawer, template, home, drawer.random
+        self._beyond = beyond
         self.texts: list[str] = []
         self.marks: list[str] = []  #: of each text; "" for words of the template and of fixed values
         self.marked: set[str] = set()  #: slots whose values are no fixed ones
@@ -257,7 +247,7 @@ class _Draft:
             said = value = self._free_text(list_name)
             slot = open_slot(slot, list_name)
         elif limits := self._drawer.limits(list_name):
-            (said, value), mark = self._drawer.number(limits), "{number}"
+            (said, value), mark = self._drawer.quantities.number(limits, beyond=self._beyond), "{number}"
         else:
             said, value, mark = *self._listed(list_name), ""
         self._say(said, mark)
@@ -305,7 +295,8 @@ class _Draft:
             other = self._drawer.names.word()
             ends = [one.name for one in self._home.things if one.domain != "light"] if kind != "area" else []
             if ends and self._random.random() < _LONGER:
-                said = f"{self._random.choice(ends)} {self._drawer.names.head(kind)}"
+                head = kind or ("light" if self._random.random() < _LIGHTS else "")
+                said = f"{self._random.choice(ends)} {self._drawer.names.head(head)}"
             elif len(words) > 1 and not any(other in name for name in known):
                 words[self._random.randrange(len(words))] = other
                 said = " ".join(words)

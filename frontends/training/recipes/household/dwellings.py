@@ -29,6 +29,7 @@ DOMAINS: Final = (
     "light", "switch", "cover", "fan", "lock", "climate", "media_player", "vacuum", "scene", "script", "todo", "button",
     "sensor", "binary_sensor", "valve", "lawn_mower", "person", "weather", "timer", "humidifier", "input_boolean",
 )  # fmt: skip
+ROOM: Final = "{areas}"  #: mark of a room in the form of a request
 Style = Callable[[str], str]
 
 
@@ -158,7 +159,7 @@ class NameSource:
 
     def unplaced(self, text: str) -> str:
         """A lower-case text with a mark in place of its rooms."""
-        return self._rooms.sub("{areas}", text)
+        return self._rooms.sub(ROOM, text)
 
     def head(self, kind: str) -> str:
         """What things of a kind are called, or any where there is no word for them."""

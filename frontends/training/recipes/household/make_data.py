@@ -69,11 +69,13 @@ def make_data(
     jobs: int = 1,
     long: float = 1.0,
     tokenizer: Path | None = None,
+    without: Sequence[Path] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Write the data folder; returns what its ``data.json`` says. The same arguments and packages give the same bytes,
     whatever the number of ``jobs``, processes that draw. Of the rows of the longest set only a share ``long`` is kept;
-    with a ``tokenizer`` of another run none is trained.
+    with a ``tokenizer`` of another run none is trained. No row has a request of the files ``without``, which are
+    those that other runs are judged by.
 
     Files:
         tokenizer.model     with the rules nfc and tidy; special tokens answer, end, pad, heard.
@@ -110,7 +112,7 @@ def make_data(
         else:
             plain = replace(read_tokenizer(tokenizer), rules=())
             (out / "tokenizer.model").write_bytes(tokenizer.read_bytes())
-        texts = texts_of(told for found in valid.values() for told, _ in found)
+        texts = texts_of(told for found in valid.values() for told, _ in found) | _requests_of(without)
         given = {
             number: (path, out / "tokenizer.model", texts, long, f"{seed} long {number}")
             for number, path in enumerate(paths)
@@ -138,6 +140,11 @@ def make_data(
     }
     (out / "data.json").write_text(json.dumps(described, indent=1, ensure_ascii=False) + "\n", "utf-8")
     return described
+
+
+def _requests_of(files: Sequence[Path]) -> frozenset[str]:
+    lines = (line for file in files for line in file.read_text("utf-8").splitlines())
+    return frozenset(tidied(json.loads(line)["request"]) for line in lines)
 
 
 def _digest(file: Path) -> dict[str, Any]:
@@ -276,9 +283,24 @@ def _write_validation(path: Path, rows: Sequence[tuple[Told, int]], encoder: Enc
 @click.option("--rows", default=420_000, show_default=True, help="Training rows.")
 @click.option("--long", default=1.0, show_default=True, help="Share of the longest rows that is kept.")
 @click.option("--tokenizer", type=click.Path(path_type=Path, exists=True), help="A tokenizer instead of a new one.")
+@click.option(
+    "--without",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    multiple=True,
+    help="A validation file of another run whose requests no row is to have; several times for several.",
+)
 @click.option("--jobs", default=1, show_default=True, help="Processes that draw rows.")
 @click.option("--languages", default=",".join(LANGUAGES), help="Languages of the package.  [default: 31]")
-def main(out: Path, seed: int, rows: int, long: float, tokenizer: Path | None, jobs: int, languages: str) -> None:
+def main(
+    out: Path,
+    seed: int,
+    rows: int,
+    long: float,
+    tokenizer: Path | None,
+    without: tuple[Path, ...],
+    jobs: int,
+    languages: str,
+) -> None:
     """Make the training and validation data of a household model."""
     start = time.monotonic()
 
@@ -293,6 +315,7 @@ def main(out: Path, seed: int, rows: int, long: float, tokenizer: Path | None, j
         jobs=jobs,
         long=long,
         tokenizer=tokenizer,
+        without=without,
         progress=progress,
     )
     size = sum(file["bytes"] for file in described["files"].values())

@@ -15,7 +15,7 @@ from chimerac.frontends.training.recipes.home import words as w
 from chimerac.frontends.training.recipes.home.paraphrases import paraphrases
 from chimerac.frontends.training.recipes.home.split import held_out_templates
 from chimerac.frontends.training.recipes.home.surface import json_text
-from chimerac.frontends.training.recipes.home.templates import Package, Template
+from chimerac.frontends.training.recipes.home.templates import Package, Template, slots_of
 from chimerac.frontends.training.recipes.household import noise
 from chimerac.frontends.training.recipes.household.chat import CHAT
 from chimerac.frontends.training.recipes.household.drawing import NO_DEVICE, OPEN, REFUSED, Command, Drawer, sources
@@ -29,7 +29,7 @@ from chimerac.runtime.reference.tokenizer import Tokenizer
 
 HOMES: Final = 240  #: of a language; each is told to many requests
 _KINDS: Final = {
-    "command": 59, "never": 8, "past": 5, "talk": 8, "unknown": 4, "both": 10, "rather": 4, "hostile": 2,
+    "command": 59, "never": 9, "past": 5, "talk": 10, "unknown": 4, "both": 12, "rather": 4, "hostile": 2, "beyond": 3,
 }  # fmt: skip
 _NOISY: Final = 0.45
 _SHORTENED: Final = 0.4  #: of corrections and of two commands: those that say another thing only, not all again
@@ -127,6 +127,10 @@ class Requests:
             for domain in template.domains:
                 self._about.setdefault(domain, []).append(template)
         self._kinds = sorted(self._with.keys() & self._about.keys())
+        counted = {name for name, content in package.lists.items() if "range" in content}
+        self._counted = [
+            one for own in self._templates for one in own if any(s.list_name in counted for s in slots_of(one.tree))
+        ]
         plain = ("HassTurnOn", "HassTurnOff")
         self._switched = [one for several in self._templates for one in several if one.intent in plain]
         self._talk = Drawer(negatives.out_of_domain(VAGUE), language, names, self._random)
@@ -185,6 +189,10 @@ class Requests:
     def _made(self, kind: str, home: Dwelling) -> Command | None:
         if kind == "talk":
             return self._talked(home)
+        if kind == "beyond":
+            return (
+                self._drawer.command(self._random.choice(self._counted), home, beyond=True) if self._counted else None
+            )
         joined = kind in ("both", "rather")
         command = self._command(home, deed=kind in ("never", "past"), joined=joined)
         if command is None or kind == "command":

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from chimerac.frontends.training.recipes.household.questions import QUESTIONS
+
 #: English templates of what is said to a home and names no action that there is, with the lists of ``recipes/home/negatives``.
 VAGUE: Final = tuple(
     """
@@ -106,8 +108,11 @@ zh-CN | {}多大了 / 给我讲讲{} / 写一首关于{}的诗 / 我喜欢{} / {
 zh-TW | {}幾歲了 / 跟我說說{} / 寫一首關於{}的詩 / 我喜歡{} / {}多少錢 / {}是誰 / 把{}翻譯成英文 / {}昨天壞了 / {}是怎麼運作的 / 我買了新的{} / 你覺得{}怎麼樣 / {}的首都是哪裡
 """
 
-#: Language → sentences.
-TALK: Final[dict[str, tuple[str, ...]]] = {
+_SAID: Final = {
     language.strip(): tuple(one.strip() for one in cell.split("/"))
     for language, cell in (line.split("|") for line in _TABLE.strip().splitlines())
+}
+#: Language → sentences.
+TALK: Final[dict[str, tuple[str, ...]]] = {
+    language: (*said[:-1], *QUESTIONS[language], said[-1]) for language, said in _SAID.items()
 }

@@ -15,7 +15,11 @@ import pytest
 from chimerac.compiler.packaging.grammar_packs import compiled
 from chimerac.frontends.grammar.schema import schema_grammar
 from chimerac.frontends.training.recipes.home.split import held_out_templates
-from chimerac.frontends.training.recipes.home.templates import Package, Template, Text, load_package, slots_of
+from chimerac.frontends.training.recipes.home.templates import (
+    Package,
+    load_package,
+    slots_of,
+)
 from chimerac.frontends.training.recipes.household import noise, parts
 from chimerac.frontends.training.recipes.household.answers import answer_schema
 from chimerac.frontends.training.recipes.household.chat import CHAT
@@ -27,7 +31,6 @@ from chimerac.frontends.training.recipes.household.lexicon import LEXICONS
 from chimerac.frontends.training.recipes.household.make_data import make_data
 from chimerac.frontends.training.recipes.household.parts import parts_of
 from chimerac.frontends.training.recipes.household.phrases import LANGUAGES, PHRASES
-from chimerac.frontends.training.recipes.household.readings import Readings
 from chimerac.frontends.training.recipes.household.requests import Requests, draw, is_copied, tidied
 from chimerac.frontends.training.recipes.household.talk import TALK
 from chimerac.runtime.bundle_format.grammar_trie import vocabulary_of
@@ -194,26 +197,6 @@ def names_for(package: Package, language: str) -> NameSource:
     return NameSource(sources(package), language, random.Random(2), held_out=False)
 
 
-def test_a_form_has_one_reading(packages: dict[str, Package]) -> None:
-    """Of two intents that are asked for in the same words, the one that is drawn more often stays."""
-    package = packages[SWEDISH]
-    words = Text("sluta med det där")
-    often, seldom = (
-        tuple(Template(f"{name}/{k}", name, name, "", words, {}, ()) for k in range(count))
-        for name, count in (("HassMediaPause", 16), ("HassTurnOff", 1))
-    )
-    own = Package((*often, *seldom), package.lists)
-    names = names_for(package, SWEDISH)
-    readings = Readings(own, SWEDISH, names, random.Random(6), draws=400)
-    drawer = Drawer(own, SWEDISH, names, random.Random(7))
-    home = Dwelling((), ())
-    stays, goes = drawer.command(often[0], home), drawer.command(seldom[0], home)
-    assert stays is not None
-    assert goes is not None
-    assert readings.agree(stays)
-    assert not readings.agree(goes)
-
-
 def test_forms_have_marks_for_names_and_numbers(packages: dict[str, Package]) -> None:
     package = packages[SWEDISH]
     drawer = Drawer(package, SWEDISH, names_for(package, SWEDISH), random.Random(5))
@@ -353,6 +336,21 @@ def test_a_tokenizer_is_kept_and_long_rows_left_out(tmp_path: Path) -> None:
     assert second["rows"]["short"] == first["rows"]["short"]
     assert second["rows"]["long"]["rows"] < first["rows"]["long"]["rows"]
     assert second["rows"]["left out"]["rows"] > first["rows"]["left out"]["rows"]
+
+
+def test_requests_that_another_run_judges_are_in_no_row(tmp_path: Path) -> None:
+    first = make_data(tmp_path / "one", languages=(SWEDISH,), rows=200, validation=4, vocabulary=1024)
+    table = np.load(tmp_path / "one" / "short" / "sft.npz")
+    tokenizer = read_tokenizer(tmp_path / "one" / "tokenizer.model")
+    row = table["tokens"][0, : table["loss_start"][0] - 1].tolist()
+    heard = tokenizer.specials[-1].id
+    request = tokenizer.decode(row[: row.index(heard)] if heard in row else row).split("|")[-1].strip()
+    judged = tmp_path / "judged.jsonl"
+    judged.write_text(json.dumps({"request": request}) + "\n", "utf-8")
+    second = make_data(
+        tmp_path / "two", languages=(SWEDISH,), rows=200, validation=4, vocabulary=1024, without=[judged]
+    )
+    assert second["rows"]["short"]["rows"] < first["rows"]["short"]["rows"]
 
 
 def test_parts_of_rows() -> None:
