@@ -8,6 +8,8 @@ others=$!
 scripts/setup.sh test
 wait "$others"
 export OMP_NUM_THREADS=1
+# setup.sh leaves bytecode to who first imports a file: each of some thousand processes would compile torch anew
+unset PYTHONDONTWRITEBYTECODE
 .venv/bin/mypy &
 types=$!
 .venv/bin/ruff check .

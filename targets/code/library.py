@@ -22,6 +22,7 @@ from chimerac.runtime.bundle_format import (
     exported_functions,
 )
 from chimerac.runtime.bundle_format.constants import RULES
+from chimerac.targets.code.definitions import defining
 from chimerac.targets.code.link import RunZig, link
 from chimerac.targets.isa import ISAS, Isa, load_isa
 from chimerac.targets.registry import Target
@@ -85,12 +86,15 @@ def link_library(
         _link_program(driver, objects, isa, work, output, run)
         return
     web = isa.triple.startswith("wasm32")  # no operating system: other sources of the C runtime
-    model = work / f"{output.name}.c"
+    linked = work / f"{output.name}.linked" / target.library
+    linked.parent.mkdir(parents=True, exist_ok=True)
+    model = linked.with_name("model.c")
     model.write_text(driver, encoding="ascii")
-    sources = [NATIVE_DIRECTORY / name for name in (WASM_SOURCES if web else POSIX_SOURCES)]
+    built = (f"CHM_BUILT_RULES={sum(1 << RULES.index(rule) for rule in rules)}u",) if web else ()
+    names = WASM_SOURCES if web else POSIX_SOURCES
+    sources = defining([NATIVE_DIRECTORY / name for name in names], (*isa.definitions, *built))
     special = c_kernel_sources(isa)
     # the linker leaves files of its own beside its output, and what zig keeps of C sources depends on the output's name
-    linked = work / f"{output.name}.linked" / target.library
     link(
         objects,
         [model, *sources, *special],
@@ -98,7 +102,7 @@ def link_library(
         linked,
         exported_functions(wasm=web, shared=threads, tensors=tensors),
         list(dict.fromkeys([NATIVE_DIRECTORY, *(path.parent for path in special)])),
-        (*WASM_C_FLAGS, f"-DCHM_BUILT_RULES={sum(1 << RULES.index(rule) for rule in rules)}u") if web else (),
+        WASM_C_FLAGS if web else (),
         run,
     )
     shutil.move(linked, output)

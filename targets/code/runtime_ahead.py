@@ -29,7 +29,7 @@ EMPTY_DRIVER = '#include "chm_model.h"\nconst chm_model_desc chm_model = {0};\n'
 def _key(file: CodeFile) -> str:
     """Digest of all that decides what of a file can be compiled ahead; files with the same one share it."""
     isa = file.isa
-    flags = (isa.triple, isa.compile_flags, isa.link_flags, isa.suffix, file.threads, file.is_runner)
+    flags = (isa.triple, isa.compile_flags, isa.definitions, isa.link_flags, isa.suffix, file.threads, file.is_runner)
     digest = hashlib.sha256(repr((COMPILE_FLAGS, flags, _zig_version())).encode())
     for path in sorted((*NATIVE_DIRECTORY.iterdir(), *APPLE_DIRECTORY.iterdir())):
         if path.is_file():

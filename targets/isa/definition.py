@@ -160,6 +160,7 @@ class Isa:
         target: TVM's LLVM target.
         triple: what zig calls it.
         compile_flags: for C sources.
+        definitions: macros of C sources, as ``NAME=value``; only those that mention one are compiled for it.
         link_flags: for the library.
         export_flag: ``str.format`` pattern of the linker flag that exports one symbol; empty if visibility decides.
         suffix: of the linked library.
@@ -231,6 +232,7 @@ class Isa:
     prefetch_bytes: int = 0
     sum_tables: bool = False
     helpers: str = ""
+    definitions: tuple[str, ...] = ()
     form_costs: Mapping[str, float] = field(default_factory=lambda: {"t2": 1.0})
     form_multiples: Mapping[str, int] = field(default_factory=dict)
     memory_cost: float = 0.0

@@ -184,7 +184,7 @@ PLAIN = replace(
     name="wasm32-relaxed",
     kernels="relaxed",
     target={**SIMD128.target, "mattr": ["+simd128", "+relaxed-simd", "+bulk-memory"]},
-    compile_flags=(*SIMD128.compile_flags, "-DCHM_WASM_RELAXED"),
+    definitions=("CHM_WASM_RELAXED=1",),
     primitives=table(DOT2_I16, DOT2_I8_U7),
     base=SIMD128,  # LLVM would use relaxed minima and conversions too, which differ for NaN
     int8_dot=Int8Dot(

@@ -154,8 +154,8 @@ def test_formats_and_classes_are_pythons(server: Server) -> None:
 #: A schema of so many states that no machine compiles it within a slice.
 LONG = """
     const kinds = Array.from({ length: 150 }, (_, kind) => ({
-      type: "object", properties: { kind: { const: `kind-${kind}` }, value: { type: "integer", minimum: kind } }, required: ["kind"],
-      additionalProperties: false,
+      type: "object", properties: { kind: { const: `kind-${kind}` }, value: { type: "integer", minimum: kind } },
+      required: ["kind"], additionalProperties: false,
     }));
     const long = { anyOf: kinds };
 """
