@@ -1,7 +1,7 @@
 /* Times what is done with a bank of spans for a tree: span_bank BANK COUNT prints, in microseconds of processor time, mean and longest of COUNT
  * looks, of ranking what each found by the energy of a knot, and of checking a certificate, each the least of ROUNDS; between two rounds
  * all others are done, so that caches have forgotten it, and other programs disturb few of them all. Then the mean of candidates found. Texts are tokens
- * of the bank's own pool, so that every source has something to find. */
+ * of the bank's own pool, so that every source has something to find. Last, what a memory of 32,768 vectors takes: a read where none is near, one where some are, and a token. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <stdio.h>
@@ -10,11 +10,18 @@
 
 #include "chm_bank.h"
 
-const chm_model_desc chm_model = {.vocab = 1 << 18};
+enum { MEMORY, SKETCH, HIT };
+#define BITS 8192
+static const chm_state_desc states[] = {
+    [MEMORY] = {"memory", 0, BITS / 8, CHM_NO_SECTION, 1, "I32", ""},
+    [SKETCH] = {"sketch", BITS / 8, BITS, CHM_NO_SECTION, 1, "I8", ""},
+    [HIT] = {"hit", BITS / 8 + BITS, 4, CHM_NO_SECTION, 1, "F32", ""},
+};
+const chm_model_desc chm_model = {
+    .vocab = 1 << 18, .states = states, .n_states = 3, .knot = {&chm_knots_with_memory, MEMORY, HIT, SKETCH, 163, 3, 0.3f, 1e-4f}};
 
 #define ROUNDS 5
 #define RANKED 16 /* candidates that a tree may be made of */
-#define BITS 8192
 
 static int8_t counters[BITS];
 static uint8_t memory[BITS / 8];
@@ -36,6 +43,34 @@ static double now(void) {
   struct timespec time;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
   return (double)time.tv_sec * 1e6 + (double)time.tv_nsec * 1e-3;
+}
+
+/* Least microseconds of reading a memory of random vectors, the first NEAR of which are a fifth away from the sketch or no nearer than
+ * others, and of counting a token: what a session with a memory does where a block begins, and after each token. */
+#define NEAR 4
+static int read_memory(bool near, double *reading, double *taking) {
+  static uint8_t state[BITS / 8 + BITS + 4];
+  static chm_session session;
+  uint64_t random = 5;
+  size_t bytes = (size_t)CHM_MOST_MEMORY * BITS / 8;
+  uint8_t *vectors = malloc(bytes);
+  if (!vectors) return 3;
+  for (size_t i = 0; i < bytes; ++i) vectors[i] = (uint8_t)draw(&random);
+  for (size_t i = 0; near && i < NEAR * BITS / 8; ++i) vectors[i] = i % 5 ? 0xFF : 0; /* a sketch without tokens is all ones */
+  session.state = state;
+  for (int round = 0; round < 4 * ROUNDS; ++round) {
+    int32_t token = (int32_t)round;
+    memset(state, 0, sizeof state);
+    if (chm_knots_with_memory.set(&session, vectors, BITS / 8, CHM_MOST_MEMORY)) return 3;
+    double begun = now();
+    chm_knots_with_memory.read(&session);
+    least(reading, now() - begun, round);
+    begun = now();
+    chm_knots_with_memory.take(&session, &token, 1);
+    least(taking, now() - begun, round);
+  }
+  free(vectors);
+  return 0;
 }
 
 int main(int count, char **arguments) {
@@ -92,7 +127,9 @@ int main(int count, char **arguments) {
     }
     printf("%.1f %.1f ", total / (double)looks, longest);
   }
-  printf("%.1f\n", (double)found_all / (double)looks);
+  double far, near, taken;
+  if (read_memory(false, &far, &taken) || read_memory(true, &near, &taken)) return 3;
+  printf("%.1f %.1f %.1f %.2f\n", (double)found_all / (double)looks, far, near, taken);
   free(steps);
   return 0;
 }

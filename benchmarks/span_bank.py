@@ -64,7 +64,7 @@ def opened(session: NativeSession, path: Path, rounds: int) -> float:
 
 
 def looked(path: Path, folder: Path, looks: int = 2000) -> tuple[float, ...]:
-    """Mean and longest microseconds of a look into a bank, of ranking and of a check, and candidates found.
+    """Mean and longest microseconds of a look into a bank, of ranking, of a check; candidates; a memory.
 
     Compiled with gcc.
     """
@@ -95,11 +95,14 @@ def main() -> None:
             drawn(count, session.vocab_size, digest, path)
             size = path.stat().st_size / (1 << 20)
             milliseconds = opened(session, path, arguments.rounds)
-            mean, longest, ranked, last, certified, most, found = looked(path, Path(folder))
+            mean, longest, ranked, last, certified, most, found, far, near, token = looked(path, Path(folder))
             print(f"{count:7,} spans, {size:6.1f} MiB: opened in {milliseconds:.2f} ms", end="; ")
             print(f"a look takes {mean:.1f} µs, the longest {longest:.0f} µs, for {found:.1f} candidates", end="; ")
             print(f"16 are ranked by energy in {ranked:.1f} µs, the longest {last:.0f} µs", end="; ")
-            print(f"a certificate is checked in {certified:.1f} µs, the longest {most:.0f} µs", flush=True)
+            print(f"a certificate is checked in {certified:.1f} µs, the longest {most:.0f} µs", end="; ")
+            print(
+                f"a memory is read in {far:.0f} µs, {near:.0f} where some is near; a token {token:.1f} µs", flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ class GenerateOptions:
             where a bundle refuses answers, it is counted anyway.
         refuse: let the bundle refuse an answer that is not likely enough, where its manifest has a ``refusal`` and the
             text follows its default grammar.
+        mode: the name of the bundle's mode that the other options come from, whose candidates guesses are made of.
         valve: let the bundle's entropy valve, where it has one, take fewer iterations where the next tokens are certain
             (docs/valve.md); ``loops`` are the most.
     """
@@ -72,6 +73,7 @@ class GenerateOptions:
     score: bool = False
     refuse: bool = True
     valve: bool = True
+    mode: str | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -91,6 +93,8 @@ class GenerateOptions:
                 raise BundleError("CHM420", f"{name} is {kind(getattr(self, name))}, not True or False")
         if not isinstance(self.grammar, str | bytes | None):
             raise BundleError("CHM420", f"grammar is {kind(self.grammar)}, not a name or a compiled grammar")
+        if not isinstance(self.mode, str | None):
+            raise BundleError("CHM420", f"mode is {kind(self.mode)}, not a name")
         if not isinstance(self.speculate, bool | None):
             raise BundleError("CHM420", f"speculate is {kind(self.speculate)}, not True or False")
         if self.request is not None:
@@ -129,7 +133,7 @@ def _bytes(text: str | bytes | None) -> bytes | None:
     return text.encode() if isinstance(text, str) else text
 
 
-#: What ``Session.generate`` takes beside ``mode`` and ``on_progress``.
+#: What ``Session.generate`` takes beside ``on_progress``.
 OPTION_NAMES: Final = tuple(field.name for field in fields(GenerateOptions))
 _BITS: Final = {"max_tokens": 31, "top_k": 31, "loops": 31, "seed": 64, "stream": 32}
 _NUMBERS: Final = ("temperature", "top_p", "repetition_penalty", "exit_threshold")

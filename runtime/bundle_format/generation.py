@@ -102,7 +102,8 @@ NO_VALVE: Final = (0.0, 0.0, 0, 0, 0, 0)
 class Generation:
     """What a generation takes where its caller says nothing; None leaves it to the runtime.
 
-    The fields are those of ``GenerateOptions``. ``modes``: name of a mode → loop iterations.
+    The fields are those of ``GenerateOptions``. ``modes``: name of a mode → loop iterations; ``mode_shares``: name of a
+    mode → its shares, of those whose shares are others than ``shares``.
     """
 
     temperature: float | None = None
@@ -114,6 +115,12 @@ class Generation:
     valve: Valve | None = None
     ledger: Ledger | None = None
     shares: Shares | None = None
+    mode_shares: Mapping[str, Shares] = field(default_factory=dict)
+
+    def shares_of(self, mode: str | None) -> Shares:
+        """Those of a mode, or where none was chosen."""
+        chosen = None if mode is None else self.mode_shares.get(mode)
+        return chosen or self.shares or Shares()
 
     def options(self) -> dict[str, Any]:
         """The defaults that are there, by the name of the option."""
@@ -135,6 +142,8 @@ def generation_fields(generation: Generation) -> dict[str, Any]:
     found = generation.options()
     if generation.modes:
         found["modes"] = {name: {"loops": loops} for name, loops in generation.modes.items()}
+        for name, shares in generation.mode_shares.items():
+            found["modes"][name]["shares"] = asdict(shares)
     valve = generation.valve
     if valve is not None:
         lists = {"thresholds": valve.thresholds, "loops": valve.loops, "metrics": valve.metrics}
@@ -162,12 +171,23 @@ def read_generation(value: object) -> Generation | None:
     most = row.get("max_tokens")
     need(most is None or (type(most) is int and 0 <= most < 1 << 31), "generation.max_tokens is not a number in range")
     modes = object_of(row.get("modes", {}), "generation.modes", set())
-    loops = {}
+    loops, mode_shares = {}, {}
     for name, mode in modes.items():
         text_of(name, "the name of a mode", _MODE)
-        loops[name] = _loops(object_of(mode, f"the mode {name}", {"loops"})["loops"], name)
-    valve, ledger, shares = _valve(row.get("valve")), _ledger(row.get("ledger")), _shares(row.get("shares"))
-    return Generation(max_tokens=most, modes=loops, valve=valve, ledger=ledger, shares=shares, **numbers)
+        chosen = object_of(mode, f"the mode {name}", {"loops"})
+        loops[name] = _loops(chosen["loops"], name)
+        own = _shares(chosen.get("shares"))
+        if own is not None:
+            mode_shares[name] = own
+    return Generation(
+        max_tokens=most,
+        modes=loops,
+        valve=_valve(row.get("valve")),
+        ledger=_ledger(row.get("ledger")),
+        shares=_shares(row.get("shares")),
+        mode_shares=mode_shares,
+        **numbers,
+    )
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:

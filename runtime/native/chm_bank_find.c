@@ -166,16 +166,35 @@ static void note(const chm_finding *finding, chm_nearest *nearest, uint32_t span
   nearest->spans[at] = span;
 }
 
-/* The spans of one value of the 16 bits of a table. */
-static void look_into(const chm_finding *finding, chm_nearest *nearest, uint32_t table, uint32_t value, uint32_t *compared) {
+/* Spans of one value of the 16 bits of a table. */
+typedef struct chm_bucket {
+  const uint32_t *start, *ids;
+  uint32_t count;
+} chm_bucket;
+
+/* The spans of a value of each table. Starts, numbers and keys are all over the memory, each found by the one before: they are asked for
+ * table by table, so that the waits are for all together. */
+static void look_into(const chm_finding *finding, chm_nearest *nearest, uint32_t flipped, uint32_t *compared) {
   const chm_bank *bank = finding->bank;
-  const uint32_t *starts = bank->starts + (size_t)table * STARTS, *ids = bank->ids + (size_t)table * bank->count;
-  uint32_t begin = starts[value], end = starts[value + 1];
-  if (end > bank->count) end = bank->count;
-  for (uint32_t i = begin; i < end && i - begin < BUCKET; ++i) /* the keys are all over the memory: ask for them together */
-    if (ids[i] < bank->count) __builtin_prefetch(bank->keys + (size_t)ids[i] * KEY_WORDS);
-  for (uint32_t i = begin; i < end && i - begin < BUCKET && *compared < MOST_COMPARED; ++i, ++*compared)
-    if (ids[i] < bank->count) note(finding, nearest, ids[i]);
+  chm_bucket buckets[TABLES];
+  for (uint32_t t = 0; t < TABLES; ++t) {
+    uint32_t value = ((uint32_t)(finding->key[t / 4] >> 16 * (t % 4)) & 0xFFFF) ^ flipped;
+    buckets[t].start = bank->starts + (size_t)t * STARTS + value;
+    __builtin_prefetch(buckets[t].start);
+  }
+  for (uint32_t t = 0; t < TABLES; ++t) {
+    uint32_t begin = buckets[t].start[0], end = buckets[t].start[1];
+    if (end > bank->count) end = bank->count;
+    buckets[t].count = begin >= end ? 0 : end - begin < BUCKET ? end - begin : BUCKET;
+    buckets[t].ids = bank->ids + (size_t)t * bank->count + (buckets[t].count ? begin : 0);
+    __builtin_prefetch(buckets[t].ids);
+  }
+  for (uint32_t t = 0; t < TABLES; ++t)
+    for (uint32_t i = 0; i < buckets[t].count; ++i)
+      if (buckets[t].ids[i] < bank->count) __builtin_prefetch(bank->keys + (size_t)buckets[t].ids[i] * KEY_WORDS);
+  for (uint32_t t = 0; t < TABLES; ++t)
+    for (uint32_t i = 0; i < buckets[t].count && *compared < MOST_COMPARED; ++i, ++*compared)
+      if (buckets[t].ids[i] < bank->count) note(finding, nearest, buckets[t].ids[i]);
 }
 
 static void find_near(chm_finding *finding) {
@@ -186,10 +205,7 @@ static void find_near(chm_finding *finding) {
   uint32_t compared = 0;
   for (uint32_t i = 0; !bank->starts && i < bank->count && i < CHM_SPAN_SCAN; ++i) note(finding, &nearest, i);
   for (uint32_t flip = 0; bank->starts && flip <= 16; ++flip) /* the value itself first, then those with one other bit */
-    for (uint32_t t = 0; t < TABLES; ++t) {
-      uint32_t value = (uint32_t)(finding->key[t / 4] >> 16 * (t % 4)) & 0xFFFF;
-      look_into(finding, &nearest, t, flip ? value ^ 1u << (flip - 1) : value, &compared);
-    }
+    look_into(finding, &nearest, flip ? 1u << (flip - 1) : 0, &compared);
   for (uint32_t i = 0; i < nearest.count; ++i) {
     chm_span span = chm_bank_span(bank, nearest.spans[i]);
     bool follows = span.before && span.before == finding->hash; /* then it is a candidate already */

@@ -47,9 +47,14 @@ static uint64_t word_of(const uint8_t *vector, uint32_t w) {
   return word;
 }
 
-static uint32_t distance_to(const uint64_t *sketch, const uint8_t *vector, uint32_t words) {
+#define AT_ONCE 16 /* words, after which a vector may be too far */
+
+/* Bits that differ; of a vector of which at least `enough` do, some that are as many. */
+static uint32_t distance_to(const uint64_t *sketch, const uint8_t *vector, uint32_t words, uint32_t enough) {
   uint32_t bits = 0;
-  for (uint32_t w = 0; w < words; ++w) bits += (uint32_t)__builtin_popcountll(sketch[w] ^ word_of(vector, w));
+  for (uint32_t w = 0; w < words && bits < enough;)
+    for (uint32_t end = words - w < AT_ONCE ? words : w + AT_ONCE; w < end; ++w)
+      bits += (uint32_t)__builtin_popcountll(sketch[w] ^ word_of(vector, w));
   return bits;
 }
 
@@ -63,7 +68,8 @@ static chm_near nearest_to(const uint64_t *sketch, const uint8_t *memory, uint32
   chm_near near = {.count = 0};
   for (uint32_t i = 0; i < count; ++i) {
     const uint8_t *vector = memory + 8 * (size_t)words * i;
-    uint32_t bits = distance_to(sketch, vector, words), at = near.count < NEAREST ? near.count : NEAREST;
+    uint32_t enough = near.count < NEAREST ? UINT32_MAX : near.distances[NEAREST - 1];
+    uint32_t bits = distance_to(sketch, vector, words, enough), at = near.count;
     while (at && near.distances[at - 1] > bits) --at;
     if (at == NEAREST) continue;
     if (near.count < NEAREST) ++near.count;

@@ -221,13 +221,14 @@ static void print_info(void) {
   printf("\nin use: %s\nthreads: %d\n", chm_cpu_selected(), (int)chm_bundle_threads(chm_run.bundle));
 }
 
-/* The loops of the mode that was named, unless loops were given. */
+/* The loops of the mode that was named, unless loops were given, and its shares. */
 static int use_mode(chm_run_settings *s) {
   const chm_run_mode *mode = chm_run_modes;
   if (!s->mode) return 0;
   while (mode->name && strcmp(mode->name, s->mode)) ++mode;
   if (!mode->name) return refuse("there is no mode ", s->mode);
   if (!s->loops) s->loops = mode->loops;
+  s->shares = mode->shares;
   return 0;
 }
 

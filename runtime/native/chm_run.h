@@ -17,6 +17,7 @@ extern const char *const chm_run_grammars;
 typedef struct chm_run_mode {
   const char *name;
   int32_t loops;
+  const uint32_t *shares; /* [CHM_SHARES] of its own, or NULL */
 } chm_run_mode;
 extern const float chm_run_temperature, chm_run_top_p, chm_run_repetition_penalty, chm_run_exit_threshold;
 extern const int32_t chm_run_max_tokens;
@@ -41,6 +42,7 @@ typedef struct chm_run_settings {
   uint32_t stream;
   int32_t max_tokens, top_k, loops, threads;
   const char *kernels, *folder, *prompt, *grammar, *mode;
+  const uint32_t *shares; /* of the mode; NULL: the bundle's */
   bool serve, info, no_speculation, no_valve;
 } chm_run_settings;
 

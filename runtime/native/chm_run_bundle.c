@@ -132,7 +132,7 @@ int32_t chm_run_apply_all(const chm_run_settings *s) {
   if (!status && !s->no_valve)
     status = chm_session_set_valve(chm_run.session, chm_run_valve_bits[0], chm_run_valve_bits[1], chm_run_valve_loops[0],
                                    chm_run_valve_loops[1], chm_run_valve_loops[2], chm_run_valve_metrics);
-  if (!status && chm_speculates()) status = chm_session_set_shares(chm_run.session, chm_run_shares, CHM_SHARES);
+  if (!status && chm_speculates()) status = chm_session_set_shares(chm_run.session, s->shares ? s->shares : chm_run_shares, CHM_SHARES);
   if (!status) status = chm_session_set_ledger(chm_run.session, chm_run_ledger[0], chm_run_ledger[1], chm_run_ledger[2]);
   if (!status && s->no_speculation) status = chm_session_set_speculation(chm_run.session, 0);
   return status ? status : chm_run_use_grammar(s->grammar);

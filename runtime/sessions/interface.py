@@ -94,7 +94,7 @@ class Session(NamedSession, ScoringSession, Diagnosing, ReadsMemory, ABC):
         (``"length"``).
         """
         self.need_tokens()
-        checked_names(options, (*OPTION_NAMES, "mode", "on_progress"))
+        checked_names(options, (*OPTION_NAMES, "on_progress"))
         self._conversation = None
         given = {name: value for name, value in options.items() if value is not None}
         chosen = GenerateOptions.of({**self._defaults(mode), **given})
@@ -132,7 +132,7 @@ class Session(NamedSession, ScoringSession, Diagnosing, ReadsMemory, ABC):
         """
         checked = checked_messages(messages, self.manifest.chat)
         assert self.manifest.chat is not None
-        checked_names(options, tuple(name for name in (*OPTION_NAMES, "mode", "on_progress") if name != "reset"))
+        checked_names(options, tuple(name for name in (*OPTION_NAMES, "on_progress") if name != "reset"))
         given = {name: value for name, value in options.items() if value is not None}
         chosen = GenerateOptions.of({**self._defaults(mode), **given})
         return Generation(self._guard, self._chat(self.manifest.chat, checked, chosen, checked_progress(on_progress)))
@@ -172,7 +172,7 @@ class Session(NamedSession, ScoringSession, Diagnosing, ReadsMemory, ABC):
                 near = nearest(mode, generation.modes)
                 hint = f"did you mean {near!r}? {hint}" if near else hint
                 raise BundleError("CHM420", f"there is no mode {shown(mode)}", hint=hint)
-            options["loops"] = generation.modes[mode]
+            options |= {"mode": mode, "loops": generation.modes[mode]}
         return options
 
     @abstractmethod

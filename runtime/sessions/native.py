@@ -100,7 +100,7 @@ class NativeSession(SteppingSession):
         if self._library.has_ledger:
             call("chm_session_set_ledger", session, *self._ledger())
         if self._library.has_shares and self._library.speculates:
-            shares = self._shares()
+            shares = self._shares(options)
             call("chm_session_set_shares", session, (ct.c_uint32 * len(shares))(*shares), len(shares))
         options.check_speculation(self._library.speculates)
         if self._library.speculates:

@@ -11,7 +11,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from chimerac.runtime.bundle_format import NO_LEDGER, NO_VALVE, Manifest, Refusal, Shares
+from chimerac.runtime.bundle_format import NO_LEDGER, NO_VALVE, Manifest, Refusal
+from chimerac.runtime.bundle_format import Generation as Defaults
 from chimerac.runtime.bundle_format import constants as c
 from chimerac.runtime.errors import BundleError
 from chimerac.runtime.options import GenerateOptions
@@ -121,10 +122,9 @@ class SteppingSession(Session):
         generation = self.manifest.generation
         return generation.ledger.numbers if generation and generation.ledger else NO_LEDGER
 
-    def _shares(self) -> tuple[int, ...]:
-        """What ``chm_session_set_shares`` takes."""
-        generation = self.manifest.generation
-        return (generation.shares if generation and generation.shares else Shares()).numbers
+    def _shares(self, options: GenerateOptions) -> tuple[int, ...]:
+        """What ``chm_session_set_shares`` takes for a generation."""
+        return (self.manifest.generation or Defaults()).shares_of(options.mode).numbers
 
     def _score(self) -> float | None:
         return self._score_now() if self._scored else None

@@ -80,18 +80,20 @@ export interface Manifest {
   provenance: Record<string, string>;
   /** Most tokens of a sequence; absent: 2**31 - 1. */
   context?: number;
-  /** What a generation takes where its caller says nothing; modes: name to loop iterations. */
+  /** What a generation takes where its caller says nothing; modes: name to loop iterations, and to the shares of sources of guesses where they are others. */
   generation?: {
     temperature?: number;
     top_p?: number;
     repetition_penalty?: number;
     max_tokens?: number;
     exit_threshold?: number;
-    modes?: Record<string, { loops: number }>;
+    modes?: Record<string, { loops: number; shares?: Shares }>;
     /** The entropy valve: bits of entropy and loop iterations of its levels. */
     valve?: { thresholds: [number, number]; loops: [number, number, number]; metrics: string[] };
     /** The ledger: the obligations of a text that count, most of them, and the weight of their pressure. */
     ledger?: { obligations: Obligation[]; outstanding: number; weight: number };
+    /** How many candidates each source of guesses gives, and what ranks them. */
+    shares?: Shares;
   };
   /** Answers of the default grammar whose e**(score / temperature) is below the threshold become this answer. */
   refusal?: { threshold: number; temperature: number; answer: string };
@@ -354,6 +356,16 @@ export interface Speculation {
   wrong: Partial<Record<GuessSource, number>>;
   /** Spans of the bank that were not guessed from when it was their turn: their certificate is not that of their tokens, they go on otherwise too often for the level of the valve, or the grammar forbids them. */
   rejected: Partial<Record<"damaged" | "risk" | "grammar", number>>;
+}
+
+/** Candidates of each source of guesses, up to 256, and weights of their scores, where 65536 is 1. */
+export interface Shares {
+  near: number;
+  grammar: number;
+  text: number;
+  head: number;
+  nearness: number;
+  boundary: number;
 }
 
 /** What a text has to close; docs/ledger.md. */

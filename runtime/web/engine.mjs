@@ -246,6 +246,7 @@ export class Engine {
     if (mode !== undefined) {
       if (!Object.hasOwn(modes, mode)) throw errorOf("CHM420", `${unknown("mode", mode)}; ${instead(mode, Object.keys(modes))}`);
       own.loops = modes[mode].loops;
+      own.shares = modes[mode].shares;
     }
     const defaults = Object.entries(own).filter(([, value]) => value !== undefined && value !== null);
     return { ...Object.fromEntries(defaults), ...given };
@@ -269,7 +270,7 @@ export class Engine {
     );
     useValve(module, this.#session, options.valve === false ? null : this.manifest.generation?.valve);
     useLedger(module, this.#session, this.manifest.generation?.ledger);
-    useShares(module, this.#session, this.manifest.generation?.shares);
+    useShares(module, this.#session, options.shares ?? this.manifest.generation?.shares);
     const speculates = module.exports.chm_speculates?.() === 1; // a module of before cannot
     if (options.speculate && !speculates) throw errorOf("CHM421", "the bundle was built without speculation");
     if (options.speculate && options.exitThreshold > 0) throw errorOf("CHM420", "speculation needs a fixed number of loops for all tokens");

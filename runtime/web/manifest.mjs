@@ -230,7 +230,10 @@ function checkGeneration(value) {
   if (!(Number.isInteger(most) && most >= 0 && most <= MAX_INT32)) refuse("generation.max_tokens is not a number in range");
   for (const [name, mode] of Object.entries(object(generation.modes === undefined ? {} : generation.modes, "generation.modes"))) {
     text(name, "the name of a mode", MODE);
-    const loops = count(object(mode, `the mode ${name}`, ["loops"]).loops, `the loops of ${name}`);
+    const { loops: asked, shares } = object(mode, `the mode ${name}`, ["loops"]);
+    const loops = count(asked, `the loops of ${name}`);
+    const problem = (shares ?? null) === null ? null : sharesProblem(shares);
+    if (problem !== null) refuse(`generation.modes.${name}.${problem}`);
     if (!(loops >= 1 && loops <= MAX_INT32)) refuse(`the loops of ${name} are not a number in range`);
   }
   for (const [part, problemOf] of [[generation.valve, valveProblem], [generation.ledger, ledgerProblem], [generation.shares, sharesProblem]]) {

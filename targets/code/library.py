@@ -153,8 +153,11 @@ def _runner_defaults(generation: Generation) -> str:
     lines.append(f"const uint32_t chm_run_ledger[3] = {{{', '.join(map(str, ledger))}}};")
     shares = (generation.shares or Shares()).numbers
     lines.append(f"const uint32_t chm_run_shares[{len(shares)}] = {{{', '.join(map(str, shares))}}};")
-    modes = "".join(f'{{"{name}", {loops}}}, ' for name, loops in generation.modes.items())
-    lines.append(f"const struct {{ const char *name; int32_t loops; }} chm_run_modes[] = {{{modes}{{0, 0}}}};")
+    own = {name: ", ".join(map(str, found.numbers)) for name, found in generation.mode_shares.items()}
+    lists = {name: f"(const uint32_t[]){{{own[name]}}}" if name in own else "0" for name in generation.modes}
+    modes = "".join(f'{{"{name}", {loops}, {lists[name]}}}, ' for name, loops in generation.modes.items())
+    kind = "struct { const char *name; int32_t loops; const uint32_t *shares; }"
+    lines.append(f"const {kind} chm_run_modes[] = {{{modes}{{0, 0, 0}}}};")
     return "\n".join(lines) + "\n"
 
 

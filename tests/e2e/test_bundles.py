@@ -142,6 +142,6 @@ def test_report_and_card_say_what_the_bundle_is(bundles: dict[str, Path]) -> Non
     valve = Valve((1.0, 2.0), (1, 2, 4), ("grammar_branching", "debt_pressure"))
     ledger = Ledger(OBLIGATIONS, 64, 307)
     shares = Shares(near=64, grammar=48, text=48, head=32, nearness=65536, boundary=22938)
-    assert manifest.generation == Generation(0.7, 0.92, 1.08, 4096, 0.01, modes, valve, ledger, shares), (
-        "what the document says"
-    )
+    reasoning = {"reasoning": Shares(near=171, grammar=128, text=128, head=85, nearness=65536, boundary=22938)}
+    wanted = Generation(0.7, 0.92, 1.08, 4096, 0.01, modes, valve, ledger, shares, reasoning)
+    assert manifest.generation == wanted, "what the document says"

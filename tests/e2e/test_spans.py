@@ -293,11 +293,12 @@ def test_guessed_tokens_are_told(native: Path, digest: str, tmp_path: Path) -> N
     assert "".join(heard) == answer.text
 
 
+@pytest.mark.parametrize("mode", [None, "fast"])
 @pytest.mark.parametrize("target", ["x86_64-avx2", "wasm"])
 def test_shares_decide_who_is_asked(
-    target: str, speculating: dict[str, Path], native: Path, digest: str, tmp_path: Path
+    target: str, mode: str | None, speculating: dict[str, Path], native: Path, digest: str, tmp_path: Path
 ) -> None:
-    """Of a manifest that has them; the text is the same."""
+    """Of a manifest that has them, or of the mode; the text is the same."""
     bundle = tmp_path / "bundle"
     shutil.copytree(speculating[target], bundle)
     told(native, digest, bundle)
@@ -311,10 +312,12 @@ def test_shares_decide_who_is_asked(
         (Shares(near=0, head=0, grammar=0), texts_of),
         (Shares(near=0, text=0, head=0, grammar=5), {"following", "begun"}),
     ):
-        generation = replace(manifest.generation or Generation(), shares=shares)
+        modes = {"fast": 1, "other": 1}
+        own = {"shares": shares} if mode is None else {"modes": modes, "mode_shares": {mode: shares, "other": Shares()}}
+        generation = replace(manifest.generation or Generation(), **own)
         write_manifest(bundle, replace(manifest, files=files, generation=generation))
         with chimerac.load(bundle) as session:
-            pieces = session.generate(PROMPTS[0], **FIXED)
+            pieces = session.generate(PROMPTS[0], mode=mode, **FIXED)
             next(pieces)
             if isinstance(session, NativeSession):  # whether it pays here or not
                 session._library.call("chm_session_set_speculation", session._session, 20)

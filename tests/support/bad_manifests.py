@@ -112,6 +112,7 @@ LEDGER_WRONG: dict[tuple[str | int, ...], list[Any]] = {
 _SHARES = ("generation", "shares")
 #: Of the shares of sources: place → values that are wrong there.
 SHARES_WRONG: dict[tuple[str | int, ...], list[Any]] = {
+    ("generation", "modes", "fast", "shares"): [1, [], {}, {"near": 1}, {"near": 257}],
     _SHARES: [1, [], {}, {"near": 1, "grammar": 1, "text": 1, "head": 1, "nearness": 1}],
     (*_SHARES, "near"): [None, "1", -1, 257, 1.5, True],
     (*_SHARES, "boundary"): [None, -1, (1 << 20) + 1],

@@ -66,9 +66,12 @@ class SpanInference:
         status="compiled",
     )
     candidates_fast: int | None = count("Candidates per knot in fast mode: the sum of `candidate_sources`.")
-    candidates_reason: int | None = count("Candidates per knot in reasoning mode.")
+    candidates_reason: int | None = count(
+        "Candidates per knot in reasoning mode, split as `candidate_sources` are where that mode does not say how.",
+        status="compiled",
+    )
     candidate_sources_reason: tuple[int, ...] | None = count(
-        "Candidates taken from each source in reasoning mode.", own=True
+        "Candidates taken from each source in reasoning mode, 256 at most.", own=True, status="compiled"
     )
     lsh_tables: int | None = count("Hash tables of the bank's context keys.", maximum=1024, own=True)
     lsh_bits_per_table: int | None = count("Key bits of each hash table.", maximum=64, own=True)
@@ -89,10 +92,19 @@ class SpanInference:
         "Criteria that rank candidates, of which `semantic` and `boundary` differ between them.", status="compiled"
     )
     scoring_weights_fast: tuple[float, ...] = key(
-        "Weight of each criterion, in every mode.", default=(), minimum=0, maximum=16, status="compiled"
+        "Weight of each criterion, in every mode that has none of its own.",
+        default=(),
+        minimum=0,
+        maximum=16,
+        status="compiled",
     )
     scoring_weights_reason: tuple[float, ...] | None = key(
-        "Weight of each criterion in reasoning mode.", default=None, own=True
+        "Weight of each criterion in reasoning mode.",
+        default=None,
+        minimum=0,
+        maximum=16,
+        own=True,
+        status="compiled",
     )
     papers: tuple[str, ...] = papers()
 

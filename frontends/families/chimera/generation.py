@@ -8,9 +8,10 @@ from chimerac.compiler.errors import UserError
 from chimerac.frontends.config.model import ModelConfig
 from chimerac.frontends.families.chimera.shape import ChimeraShape
 from chimerac.runtime.bundle_format import OBLIGATIONS, Generation, Ledger, Shares, Valve
-from chimerac.runtime.bundle_format.generation import METRICS, MOST_BITS, MOST_OUTSTANDING
+from chimerac.runtime.bundle_format.generation import METRICS, MOST_BITS, MOST_OUTSTANDING, MOST_SHARE
 
-MODES = ("fast", "balanced", "reasoning")
+REASONING = "reasoning"
+MODES = ("fast", "balanced", REASONING)
 #: Names of a config → those of ``Shares``; criteria that are the same for all candidates have none.
 _SOURCES = {"semantic_lsh": "near", "grammar_allowed": "grammar", "cache_hits": "text", "neural_novel": "head"}
 _CRITERIA = {"semantic": "nearness", "boundary": "boundary", "grammar": "", "memory": "", "debt": ""}
@@ -25,11 +26,14 @@ def generation_defaults(config: ModelConfig, shape: ChimeraShape) -> Generation 
         temperature = written.temperature if written.do_sample else 0.0
         top_p = written.top_p if temperature else None
         penalty = written.repetition_penalty if written.repetition_penalty != 1 else None
-    modes, threshold = {}, None
-    if loop is not None:
-        threshold = loop.exit_threshold or None
-        chosen = {name: getattr(config.modes, name) for name in MODES}
-        modes = {name: loops_in_range(mode.loops, shape) for name, mode in chosen.items() if mode is not None}
+    threshold = None if loop is None else loop.exit_threshold or None
+    chosen = {name: getattr(config.modes, name) for name in MODES}
+    reasoning = reasoning_shares_of(config) if chosen[REASONING] is not None else None
+    modes = {
+        name: loops_in_range(mode.loops, shape)
+        for name, mode in chosen.items()
+        if mode is not None and (loop is not None or (name == REASONING and reasoning is not None))
+    }
     found = Generation(
         temperature=temperature,
         top_p=top_p,
@@ -40,6 +44,7 @@ def generation_defaults(config: ModelConfig, shape: ChimeraShape) -> Generation 
         valve=valve_of(config, shape),
         ledger=ledger_of(config),
         shares=shares_of(config),
+        mode_shares={} if reasoning is None else {REASONING: reasoning},
     )
     return None if found == Generation() else found
 
@@ -81,10 +86,43 @@ def shares_of(config: ModelConfig) -> Shares | None:
     written = config.span_inference
     if not written.enabled or not (written.candidate_sources or written.scoring_weights_fast):
         return None
+    return _shares(config, written.candidate_sources, written.scoring_weights_fast)
+
+
+def reasoning_shares_of(config: ModelConfig) -> Shares | None:
+    """The same of the reasoning mode; None where the config says nothing that makes them others.
+
+    Its candidates are split as those of the fast mode where it does not say how, and no source gives more than
+    ``MOST_SHARE``; its weights are those of the fast mode where it has none.
+    """
+    written = config.span_inference
+    sources = written.candidate_sources_reason
+    if sources is None and written.candidates_reason is not None:
+        sources = _in_proportion(written.candidates_reason, written.candidate_sources)
+    weights = written.scoring_weights_reason
+    if not written.enabled or (sources is None and weights is None):
+        return None
+    limited = tuple(min(number, MOST_SHARE) for number in (written.candidate_sources if sources is None else sources))
+    found = _shares(config, limited, written.scoring_weights_fast if weights is None else weights)
+    return None if found == (shares_of(config) or Shares()) else found
+
+
+def _in_proportion(total: int, parts: tuple[int, ...]) -> tuple[int, ...] | None:
+    """``total`` split as ``parts`` are, the largest remainders rounded up; None where there is nothing to go by."""
+    whole = sum(parts)
+    if not whole:
+        return None
+    order = sorted(range(len(parts)), key=lambda i: (-(total * parts[i] % whole), i))
+    missing = total - sum(total * part // whole for part in parts)
+    return tuple(total * part // whole + (i in order[:missing]) for i, part in enumerate(parts))
+
+
+def _shares(config: ModelConfig, sources: tuple[int, ...], weights: tuple[float, ...]) -> Shares:
+    written = config.span_inference
     found = asdict(Shares())
     for names, numbers, known, unit in (
-        ("candidate_source_keys", written.candidate_sources, _SOURCES, 1),
-        ("scoring_keys", written.scoring_weights_fast, _CRITERIA, 65536),
+        ("candidate_source_keys", sources, _SOURCES, 1),
+        ("scoring_keys", weights, _CRITERIA, 65536),
     ):
         for name, number in zip(getattr(written, names), numbers, strict=False):
             if name not in known:

@@ -15,7 +15,7 @@ const int32_t chm_run_valve_loops[3] = {1, 2, 4};
 const uint32_t chm_run_valve_metrics = 0;
 const uint32_t chm_run_shares[6] = {64, 48, 48, 32, 65536, 22938};
 const uint32_t chm_run_ledger[3] = {63, 64, 307};
-const chm_run_mode chm_run_modes[] = {{"fast", 1}, {NULL, 0}};
+const chm_run_mode chm_run_modes[] = {{"fast", 1, (const uint32_t[]){1, 0, 9, 0, 65536, 0}}, {NULL, 0, NULL}};
 const char *const chm_run_refusal = NULL;
 const float chm_run_refusal_threshold = 0.0f, chm_run_refusal_temperature = 1.0f;
 

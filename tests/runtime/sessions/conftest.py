@@ -17,7 +17,14 @@ from chimerac.runtime.sessions.runner import RUNNER_NAME, RunnerSession
 from chimerac.targets.code.library import runner_files
 
 #: What the toy's runner takes where it is told nothing.
-DEFAULTS = bf.Generation(temperature=0.8, top_p=0.9, repetition_penalty=1.2, max_tokens=9, modes={"deep": 3})
+DEFAULTS = bf.Generation(
+    temperature=0.8,
+    top_p=0.9,
+    repetition_penalty=1.2,
+    max_tokens=9,
+    modes={"deep": 3},
+    mode_shares={"deep": bf.Shares(near=7)},
+)
 
 
 @pytest.fixture(scope="session")

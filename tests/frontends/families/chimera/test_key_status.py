@@ -64,6 +64,8 @@ FLIPS: dict[str, list[str]] = {
     ],
     "span_inference.scoring_keys": ["span_inference.scoring_keys=[boundary, grammar, memory, debt, semantic]"],
     "span_inference.scoring_weights_fast": ["span_inference.scoring_weights_fast=[1, 0.8, 0.5, 0.7, 0.5]"],
+    "span_inference.candidate_sources_reason": ["span_inference.candidate_sources_reason=[100, 128, 128, 85]"],
+    "span_inference.scoring_weights_reason": ["span_inference.scoring_weights_reason=[1, 0.8, 0.5, 0.7, 0.5]"],
     "span_inference.certificate_fields": ['span_inference.certificate_fields=["a_u8"]'],
     "training.phases.0.name": ["training.phases.0.name=ctx_extend"],
     "training.phases.0.stages": ["training.phases.0.stages=[[64, 10, 1e-5]]"],
