@@ -82,7 +82,8 @@ def train_router(
     tell(
         f"router: {metrics['agreement']:.1%} of {metrics['held_out']} held-out blocks as labelled "
         f"({metrics['commonest']:.1%} have the commonest label), {metrics['iterations']:.2f} iterations and "
-        f"{metrics['nats']:.4f} nats a token; {loop.maximum} iterations: {metrics['nats_of_most']:.4f}"
+        f"{metrics['nats']:.4f} nats a token; always "
+        + ", ".join(f"{count}: {nats:.4f}" for count, nats in zip(counts, metrics["nats_of_counts"], strict=True))
     )
     if not metrics["used"]:
         tell(f"router: below accuracy_target {router.accuracy_target:g}; it is left closed: levels alone choose")
@@ -149,5 +150,5 @@ def judge(router: DepthRouter, held: Examples, gain: float, fewest: int) -> dict
         "iterations": float(chosen.float().mean()) + fewest,
         "labelled_iterations": float(labels.float().mean()) + fewest,
         "nats": float(held.losses.gather(1, chosen[:, None]).mean()),
-        "nats_of_most": float(held.losses[:, -1].mean()),
+        "nats_of_counts": held.losses.mean(0).tolist(),
     }

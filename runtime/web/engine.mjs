@@ -245,8 +245,7 @@ export class Engine {
     const own = { temperature, topP: top_p, repetitionPenalty: repetition_penalty, maxTokens: max_tokens, exitThreshold: exit_threshold };
     if (mode !== undefined) {
       if (!Object.hasOwn(modes, mode)) throw errorOf("CHM420", `${unknown("mode", mode)}; ${instead(mode, Object.keys(modes))}`);
-      own.loops = modes[mode].loops;
-      own.shares = modes[mode].shares;
+      Object.assign(own, { loops: modes[mode].loops, shares: modes[mode].shares });
     }
     const defaults = Object.entries(own).filter(([, value]) => value !== undefined && value !== null);
     return { ...Object.fromEntries(defaults), ...given };
