@@ -19,7 +19,7 @@
 #define PROBE 1           /* guesses of a tree after a rest */
 #define FIRST_WIDTH 2     /* of a text's first tree, and of one after too much was lost */
 #define WORTH 1.05f       /* times as fast at least: what is measured is not exact */
-#define COST_OF_NODE 0.125f /* of a pass of one node, where no time is known */
+#define COST_OF_NODE (CHM_HAS_CLOCK ? 0.125f : 0.6f) /* of a pass of one node, where no time is known; as measured in a page */
 #define COST_OF_HEAD 0.0625f /* and of a run of the draft head */
 
 #define FIRST_TIMES 3 /* touch memory for the first time: the least of them counts */

@@ -5,8 +5,8 @@ import { QUOTE, encode } from "./compiler-json.mjs";
 
 const MOST_NODES = 20_000;
 const MOST_PLACES = 6000; // sets of nodes
-const FEW_COPIES = 32; // of places with a count: as many as Python writes out
-const MOST_COPIES = 20_000; // of those without a minimum, whose shortest ends are the same where Python counts
+const FEW_COPIES = 32; // of places with a count: of characters of one set more are counted in a frame
+const MOST_COPIES = 20_000;
 
 /** The automaton of a tree (compiler-regex.mjs): nodes with moves [set of characters, target], and those that need none. */
 class Automaton {
@@ -155,7 +155,7 @@ export function* boundedString(trees, minimum, maximum) {
   const copies = top ? (top + 1) * automaton.moves.length : 0;
   const plain = copies > FEW_COPIES ? charactersOf(automaton) : null;
   if (plain) return counted(QUOTE, encode(plain.set), EMPTY, QUOTE, Math.max(minimum, plain.least), maximum);
-  if (copies > (least ? FEW_COPIES : MOST_COPIES)) refuse("a string with an expression and so large bounds");
+  if (copies > MOST_COPIES) refuse("a string with an expression and so large bounds");
   const spelled = new Map(); // set → its expression, one for all copies
   const spellingOf = (set) => {
     if (!spelled.has(set)) spelled.set(set, encode(set));

@@ -43,12 +43,19 @@ ANY_OBJECT.expression = listed("{", PAIR, "}");
 ANY_ARRAY.expression = listed("[", sequence(ANY, SPACES), "]");
 
 const countedStrings = new Map(); // equal ones are one machine
+const lengths = new Map(); // counted string → its bounds
+
+/** [fewest, most] characters of what countedString() gave, undefined of anything else. */
+export const lengthsOf = (expression) => lengths.get(expression);
 
 /** A string of so many characters, in any spelling. */
 export function countedString(minimum, maximum) {
   if (maximum === 0) return literal('""');
   const key = `${minimum} ${maximum}`;
-  if (!countedStrings.has(key)) countedStrings.set(key, counted(QUOTE, WHOLE_CHARACTER, EMPTY, QUOTE, minimum, maximum));
+  if (!countedStrings.has(key)) {
+    countedStrings.set(key, counted(QUOTE, WHOLE_CHARACTER, EMPTY, QUOTE, minimum, maximum));
+    lengths.set(countedStrings.get(key), [minimum, maximum]);
+  }
   return countedStrings.get(key);
 }
 

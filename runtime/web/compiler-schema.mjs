@@ -1,5 +1,6 @@
 // JSON Schemas as expressions over bytes: the keywords that most schemas need, of which docs/grammar.md has the list. Others are refused. As
 // Python's frontends/grammar/schema*.py.
+import { united } from "./compiler-alternatives.mjs";
 import { boundedString } from "./compiler-bounded.mjs";
 import { EMPTY, NOTHING, choice, counted, literal, optional, refuse, repeat, ruleOf, sequence, star } from "./compiler-characters.mjs";
 import { FORMATS } from "./compiler-formats.mjs";
@@ -93,7 +94,7 @@ class Schemas {
     if (key === "oneOf" && !this.#apart(schema.oneOf, `${place}/oneOf`)) this.no(`${place}/oneOf`, "oneOf of schemas that differ by neither type nor a const");
     this.#alternatives += schema[key].length;
     if (this.#alternatives > MOST_ALTERNATIVES) this.no(place, "so many alternatives");
-    return choice(yield* this.#values(schema[key], `${place}/${key}`));
+    return united(yield* this.#values(schema[key], `${place}/${key}`));
   }
 
   /** The texts of each of some schemas. */

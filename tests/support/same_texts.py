@@ -9,10 +9,11 @@ from grammar_tools import byte_engine
 from chimerac.runtime.bundle_format.fstpack import Automaton
 
 
-def difference(left: Automaton, right: Automaton, most: int, seed: int = 0) -> str | None:
+def difference(left: Automaton, right: Automaton, most: int, seed: int = 0, *, nearer: bool = False) -> str | None:
     """A text after which two automata differ, and in what; None if ``most`` pairs of places that a text leads to agree.
 
-    Each pair is asked for each byte, whether the text may end, and the fewest bytes to its end.
+    Each pair is asked for each byte, whether the text may end, and the fewest bytes to its end, of which ``left`` may
+    know fewer where it is to be ``nearer``.
     """
     engines = byte_engine(left), byte_engine(right)
     joint = list(zip(left.classes.tolist(), right.classes.tolist(), strict=True))
@@ -25,7 +26,8 @@ def difference(left: Automaton, right: Automaton, most: int, seed: int = 0) -> s
         waiting[place], waiting[-1] = waiting[-1], waiting[place]
         (a, b), text = waiting.pop()
         said = [(engine.complete(at), engine.closing(at)) for engine, at in zip(engines, (a, b), strict=True)]
-        if said[0] != said[1]:
+        same_ends = said[0][1] <= said[1][1] if nearer else said[0][1] == said[1][1]
+        if said[0][0] != said[1][0] or not same_ends:
             return f"after {text!r}: (whole, bytes to the end) {said[0]} and {said[1]}"
         for bytes_ in members:
             byte = generator.choice(bytes_)
