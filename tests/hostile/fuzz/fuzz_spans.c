@@ -31,7 +31,7 @@ typedef struct plan {
 /* What a session did. */
 typedef struct course {
   int32_t begun, tokens[MOST_STEPS], statuses[MOST_STEPS], first, n, position, room;
-  uint32_t texts;
+  uint32_t texts, ledgers;
   float score;
   uint64_t state, logits;
   size_t snapshot_bytes;
@@ -87,6 +87,15 @@ static void save(chm_session *session, course *done) {
   done->snapshot_bytes = bytes;
 }
 
+/* What is open after each step; as many frames as the place in the grammar has, also where guesses were taken back. */
+static void note_ledger(chm_session *session, course *done) {
+  uint32_t open[CHM_LEDGER_NUMBERS], frames = 0;
+  FUZZ_CHECK(!chm_session_ledger(session, open, CHM_LEDGER_NUMBERS));
+  for (int i = 0; i < CHM_LEDGER_NUMBERS; ++i) done->ledgers = done->ledgers * 31 + open[i];
+  for (int i = 0; i < 4; ++i) frames += open[i];
+  FUZZ_CHECK(frames == (session->grammar ? session->sequence.place.depth : 0));
+}
+
 static void follow(const plan *told, chm_session *session, course *done) {
   int32_t status = done->begun = fuzz_status(chm_session_begin_generation(session, told->max_tokens));
   for (; !status && done->n < MOST_STEPS; ++done->n) {
@@ -95,6 +104,7 @@ static void follow(const plan *told, chm_session *session, course *done) {
     size_t bytes;
     const uint8_t *text = chm_session_text(session, &bytes);
     for (size_t i = 0; i < bytes; ++i) done->texts = done->texts * 31 + text[i];
+    note_ledger(session, done);
   }
   done->score = chm_session_score(session);
   FUZZ_CHECK(done->score <= 0.0f);
@@ -168,6 +178,7 @@ static void check_counters(chm_session *session) {
 
 static void compare(const course *plain, const course *guessed) {
   FUZZ_CHECK(plain->begun == guessed->begun && plain->n == guessed->n && plain->texts == guessed->texts);
+  FUZZ_CHECK(plain->ledgers == guessed->ledgers);
   FUZZ_CHECK(!memcmp(plain->tokens, guessed->tokens, sizeof plain->tokens));
   FUZZ_CHECK(!memcmp(plain->statuses, guessed->statuses, sizeof plain->statuses));
   FUZZ_CHECK(!memcmp(&plain->score, &guessed->score, sizeof plain->score));
