@@ -115,14 +115,16 @@ def case_of(subject: Subject, name: str) -> Case:
 
 
 def measure_case(subject: Subject, case: Case, rounds: int) -> dict[str, Any]:
-    """Its row: rounds without and with guesses, in turns."""
+    """Its row: rounds with guesses between two without, whose mean counts: drifts of the machine are no gain or loss."""
     ratios = []
     for _ in range(rounds):
         found, off = subject.run(Case("off", 0))
         assert found == subject.plain
         found, on = subject.run(case)
         assert found == subject.plain, f"{case.name}: speculation changed the text"
-        ratios.append(off / on)
+        found, again = subject.run(Case("off", 0))
+        assert found == subject.plain
+        ratios.append((off + again) / 2 / on)
     counted = subject.session.speculation()
     return {
         "case": case.name,
