@@ -7,6 +7,7 @@ runs at a time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -106,7 +107,8 @@ class Graphs:
             if distance <= AGREEMENT * length:
                 self.recorded[inputs.key] = recorded
                 return found
-            self._give_up(f"a gradient of length {length:.3g} came out {distance:.3g} apart")
+            if math.isfinite(length):  # one that is not has nothing to compare with: the shape's next is compared
+                self._give_up(f"a gradient of length {length:.3g} came out {distance:.3g} apart")
         _put_back(places, eager)
         _put_back(self.counters(), eager_counts)
         return loss

@@ -102,6 +102,26 @@ def test_a_graph_that_fails_is_replaced_by_the_eager_pass(fault: str, make_plan:
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_gradient_that_is_not_finite_tells_nothing_of_graphs(make_plan: Make, folder: DataFolder) -> None:
+    """What is not a number is not near itself: the shape's next gradient is compared, and graphs stay on."""
+    runner = runner_of(make_plan(**TEXT), folder)
+    lines: list[str] = []
+    graphs = pretended(runner, lines)
+    loss, spoiled = graphs.loss, {1}
+    number = 0
+
+    def now_and_then(tokens: Tensor, targets: Tensor, loops: int | None) -> Tensor:
+        return loss(tokens, targets, loops) * (float("nan") if number in spoiled else 1.0)
+
+    graphs.loss = now_and_then
+    for number in range(6):
+        runner.step(number)
+    assert not lines
+    assert graphs.works
+    assert graphs.recorded
+    assert all(p.isfinite().all() for p in runner.model.parameters())
+
+
 def test_gradients_stay_where_they_are(make_plan: Make, folder: DataFolder) -> None:
     runner = runner_of(make_plan(**TEXT), folder)
     pretended(runner, [])
