@@ -115,17 +115,17 @@ def case_of(subject: Subject, name: str) -> Case:
 
 
 def measure_case(subject: Subject, case: Case, rounds: int) -> dict[str, Any]:
-    """Its row: rounds with guesses between two without, whose mean counts: drifts of the machine are no gain or loss."""
+    """Its row: rounds with guesses between two without, whose mean counts: drifts of the machine are no gain."""
     ratios = []
     for _ in range(rounds):
         found, off = subject.run(Case("off", 0))
         assert found == subject.plain
         found, on = subject.run(case)
         assert found == subject.plain, f"{case.name}: speculation changed the text"
+        counted = subject.session.speculation()
         found, again = subject.run(Case("off", 0))
         assert found == subject.plain
         ratios.append((off + again) / 2 / on)
-    counted = subject.session.speculation()
     return {
         "case": case.name,
         "faster": round(statistics.median(ratios), 3),
