@@ -6,7 +6,6 @@ cd "$(dirname "$0")/.."
 (scripts/setup-browser.sh && scripts/setup-qemu.sh) &
 others=$!
 scripts/setup.sh test
-wait "$others"
 export OMP_NUM_THREADS=1
 # setup.sh leaves bytecode to who first imports a file: each of some thousand processes would compile torch anew
 unset PYTHONDONTWRITEBYTECODE
@@ -15,6 +14,7 @@ types=$!
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/lint-imports
+wait "$others"
 tests=0
 .venv/bin/python -m pytest -n 2 -m "not slow" "$@" || tests=$?
 wait "$types"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def _defining(source: Path, values: dict[str, str]) -> Path:
     place = folder / source.name
     if not place.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / f"{source.name}.{os.getpid()}"
+        # modules are linked by several threads at a time
+        unfinished = folder / f"{source.name}.{os.getpid()}.{threading.get_ident()}"
         unfinished.write_text(text, encoding="utf-8")
         unfinished.replace(place)
     return place

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,15 @@ def test_files_follow_from_the_values(sources: list[Path], cache: Path) -> None:
     assert once == again != other
     assert once.is_relative_to(cache)
     assert len(list(cache.rglob("first.c*"))) == 2, "and none is left unfinished"
+
+
+def test_threads_write_the_same_files(sources: list[Path], cache: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        for value in range(40):
+            same = [f"A={value}", "B=5"]
+            first, *others = pool.map(lambda given: defining(sources, given), [same] * 8)
+            assert others == [first] * 7
+    assert len(list(cache.rglob("*.c*"))) == 41, "and none is left unfinished"
 
 
 def test_programs_see_the_values(gcc: str, sources: list[Path], tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -328,29 +328,40 @@ def test_the_files(tmp_path: Path, packages: dict[str, Package]) -> None:
     assert described["rows"]["short"]["rows"] > 200
 
 
-def test_a_tokenizer_is_kept_and_long_rows_left_out(tmp_path: Path) -> None:
-    first = make_data(tmp_path / "one", languages=(SWEDISH,), rows=300, validation=8, vocabulary=1024)
-    file = tmp_path / "one" / "tokenizer.model"
-    second = make_data(tmp_path / "two", languages=(SWEDISH,), rows=300, validation=8, tokenizer=file, long=0.0)
-    assert (tmp_path / "two" / "tokenizer.model").read_bytes() == file.read_bytes()
+@dataclass(frozen=True)
+class Swedish:
+    """Data of one language, and what ``make_data`` said of it."""
+
+    folder: Path
+    described: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def swedish(tmp_path_factory: pytest.TempPathFactory) -> Swedish:
+    folder = tmp_path_factory.mktemp("swedish")
+    return Swedish(folder, make_data(folder, languages=(SWEDISH,), rows=300, validation=8, vocabulary=1024))
+
+
+def test_a_tokenizer_is_kept_and_long_rows_left_out(swedish: Swedish, tmp_path: Path) -> None:
+    first, file = swedish.described, swedish.folder / "tokenizer.model"
+    second = make_data(tmp_path, languages=(SWEDISH,), rows=300, validation=8, tokenizer=file, long=0.0)
+    assert (tmp_path / "tokenizer.model").read_bytes() == file.read_bytes()
     assert second["rows"]["short"] == first["rows"]["short"]
     assert second["rows"]["long"]["rows"] < first["rows"]["long"]["rows"]
     assert second["rows"]["left out"]["rows"] > first["rows"]["left out"]["rows"]
 
 
-def test_requests_that_another_run_judges_are_in_no_row(tmp_path: Path) -> None:
-    first = make_data(tmp_path / "one", languages=(SWEDISH,), rows=200, validation=4, vocabulary=1024)
-    table = np.load(tmp_path / "one" / "short" / "sft.npz")
-    tokenizer = read_tokenizer(tmp_path / "one" / "tokenizer.model")
+def test_requests_that_another_run_judges_are_in_no_row(swedish: Swedish, tmp_path: Path) -> None:
+    table = np.load(swedish.folder / "short" / "sft.npz")
+    file = swedish.folder / "tokenizer.model"
+    tokenizer = read_tokenizer(file)
     row = table["tokens"][0, : table["loss_start"][0] - 1].tolist()
     heard = tokenizer.specials[-1].id
     request = tokenizer.decode(row[: row.index(heard)] if heard in row else row).split("|")[-1].strip()
     judged = tmp_path / "judged.jsonl"
     judged.write_text(json.dumps({"request": request}) + "\n", "utf-8")
-    second = make_data(
-        tmp_path / "two", languages=(SWEDISH,), rows=200, validation=4, vocabulary=1024, without=[judged]
-    )
-    assert second["rows"]["short"]["rows"] < first["rows"]["short"]["rows"]
+    second = make_data(tmp_path, languages=(SWEDISH,), rows=300, validation=8, tokenizer=file, without=[judged])
+    assert second["rows"]["short"]["rows"] < swedish.described["rows"]["short"]["rows"]
 
 
 def test_parts_of_rows() -> None:
