@@ -38,13 +38,23 @@ STREAMING = Machine(lambda n: 1 + 0.05 * (n - 1), 0.02, 0.02)
 CACHED = Machine(lambda n: 1.35 + 0.25 * (n - 1), 0.12, 0.05)
 USELESS = Machine(lambda n: 1.0 * n, 0.3, 0.3)
 TIMELESS = Machine(lambda n: 1 + 0.125 * (n - 1), 0.0, 0.0, clock=False)
+PAGE = Machine(lambda n: 1 + 0.65 * (n - 1), 0.05, 0.0, clock=False)
 MACHINES = {"streaming": STREAMING, "cached": CACHED, "useless": USELESS}
 
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> ct.CDLL:
-    output = tmp_path_factory.mktemp("gain") / "gain.so"
-    flags = ["-shared", "-fPIC", "-fvisibility=default"]
+    return loaded_from(tmp_path_factory.mktemp("gain") / "gain.so")
+
+
+@pytest.fixture(scope="module")
+def of_web(tmp_path_factory: pytest.TempPathFactory) -> ct.CDLL:
+    """The same as modules of WebAssembly have it, which know no time."""
+    return loaded_from(tmp_path_factory.mktemp("gain") / "web.so", "-D__wasm__")
+
+
+def loaded_from(output: Path, *more: str) -> ct.CDLL:
+    flags = ["-shared", "-fPIC", "-fvisibility=default", *more]
     loaded = ct.CDLL(str(compile_c(Path(output), [bf.NATIVE_DIRECTORY / "chm_gain.c"], *flags)))
     loaded.chm_gain_chance.restype = loaded.chm_gain_pass.restype = ct.c_float
     for name, *types in (
@@ -144,6 +154,17 @@ def test_good_guesses_pay(library: ct.CDLL) -> None:
         ratios = sorted(player.faster(512, rate) for _ in range(9))
         assert ratios[4] > wanted
     assert Player(library, TIMELESS).faster(512, 1.0) > 5
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0])
+def test_little_is_lost_in_a_page(of_web: ct.CDLL, rate: float) -> None:
+    """Where products of a token are bound by arithmetic, and no clock says so."""
+    for seed in range(8):
+        player = Player(of_web, PAGE, seed)
+        ratios = [player.faster(128, rate) for _ in range(40)]
+        assert len(ratios) / sum(1 / ratio for ratio in ratios) > 0.98
+    assert [round(player.call("pass", n), 2) for n in (1, 2, 20)] == [1.0, 1.6, 12.4]
+    assert rate < 1 or sorted(ratios)[20] > 1.2
 
 
 def test_guesses_that_become_bad_are_given_up_and_tried_again(library: ct.CDLL) -> None:
