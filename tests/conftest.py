@@ -64,6 +64,11 @@ def pytest_configure() -> None:
     """A shell starts what runs in the background with SIGINT ignored, which programs started by tests would inherit."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # the cores have work already: processes that compile kernels, as test_kernel_queue.py has some, only load TVM
+        from chimerac.targets.code import kernel_queue
+
+        kernel_queue.KERNELS_PER_WORKER = 1000
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -78,30 +83,41 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         item.module.RANDOM = np.random.default_rng(seed)
 
 
-#: Files and folders whose tests share something that takes long to make: one worker runs all of them.
-#: Beginning with the largest, so that no worker is left alone with one of them in the end.
-TOGETHER = (
+#: Folders of which one worker runs all files, which share something that takes long to make.
+TOGETHER = ("tests/targets/apple/", "tests/frontends/training/recipes/")
+#: What is begun with, so that no worker is left alone with a long file in the end.
+FIRST = (
     "tests/targets/apple/",
     "tests/e2e/test_aarch64.py",
     "tests/hostile/test_c_fuzz.py",
     "tests/e2e/test_wasm_variants.py",
     "tests/frontends/training/recipes/",
-    "tests/frontends/export/test_modules.py",
-    "tests/frontends/families/chimera/test_stateful.py",
-    "tests/compiler/verbs/test_agreement.py",
-    "tests/e2e/test_bundles.py",
-    "tests/e2e/test_second_family.py",
+    "tests/frontends/export/test_attention.py",
+    "tests/e2e/",
+    "tests/frontends/export/",
+    "tests/targets/",
+    "tests/browser/",
+    "tests/hostile/",
+    "tests/compiler/",
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The order in which workers are given files: that of FIRST, then as they were found."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(
+            key=lambda item: next((i for i, path in enumerate(FIRST) if item.nodeid.startswith(path)), len(FIRST))
+        )
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Spreads tests one by one over the workers, but for those of TOGETHER."""
+    """Gives workers file after file: what the tests of one share is made once."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            return next((path for path in TOGETHER if nodeid.startswith(path)), nodeid)
+            return next((path for path in TOGETHER if nodeid.startswith(path)), nodeid.partition("::")[0])
 
         def mark_test_complete(self, node: Any, item_index: int, duration: float = 0) -> None:
             super().mark_test_complete(node, item_index, duration)
@@ -111,6 +127,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             if all(units[scope].values()):
                 del units[scope]
 
+    config.option.loadscopereorder = False  # not the files with most tests first
     return Scheduling(config, log)
 
 
