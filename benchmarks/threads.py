@@ -1,18 +1,21 @@
 """Tokens per second of whole bundles by numbers of threads, and of each module of a web bundle.
 
-    python benchmarks/threads.py BUNDLE… [--threads 1,2,4] [--tokens N] [--rounds N]
+    python benchmarks/threads.py BUNDLE… [--threads 1,2,4] [--tokens N] [--rounds N] [--busy N]
 
 All runs take turns, so that what else the machine does disturbs them alike; medians and the best are printed. Prefill
-is a prompt of 128 tokens. Web bundles run in Node, where a token also takes a message to it and back.
+is a prompt of 128 tokens. With ``--busy N`` as many other programs compute all
+the time. Web bundles run in Node, where a token also takes a message to it and back.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -52,16 +55,30 @@ def measure(session: Session, tokens: int) -> tuple[float, float]:
     return (prefilled - begun) / len(PROMPT), (time.perf_counter() - begun_decode) / tokens
 
 
+@contextmanager
+def busy(count: int) -> Iterator[None]:
+    """As many other processes that compute all the time."""
+    programs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundles", nargs="+")
     parser.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], default=[1, 2])
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--busy", type=int, default=0)
     given = parser.parse_args()
     openers = {name: open_ for folder in given.bundles for name, open_ in sessions(folder, given.threads).items()}
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in openers}
     with ExitStack() as stack:
+        stack.enter_context(busy(given.busy))
         opened = {name: stack.enter_context(open_()) for name, open_ in openers.items()}
         for round_ in range(given.rounds + 1):
             for name, session in opened.items():
