@@ -24,6 +24,7 @@ from chimerac.compiler.cli.output import say
 @click.option("--precision", type=click.Choice(["float32", "tensorfloat32", "bfloat16"]), help="Of matrix products.")
 @click.option("--compile", "compiled", is_flag=True, help="Use torch.compile.")
 @click.option("--fused", is_flag=True, help="Compile what lies between matrix products to one kernel each.")
+@click.option("--kernels", type=click.IntRange(0, 256), default=0, help="Processes that make fused kernels first.")
 @click.option("--checkpointing", is_flag=True, help="Save memory: compute each block twice.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[default: a GPU if there is one]")
 @click.option("--stop-after", type=float, metavar="SECONDS", help="Save and stop then; the same command goes on.")

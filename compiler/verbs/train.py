@@ -57,6 +57,7 @@ def train(
     device: str | None = None,
     stop_after: float | None = None,
     evaluated_rows: int | None = None,
+    kernels: int = 0,
     tell: Callable[[str], None] = print,
 ) -> Outcome:
     """Train CONFIG's model on a data folder; frontends.training.run says what it leaves.
@@ -67,6 +68,7 @@ def train(
         settings: fields of the plan to change, for example {"precision": "bfloat16", "ternary": False}.
         steps: steps of every phase, in place of what the config says.
         seconds: train that long; the phases share it in the ratio of their own seconds.
+        kernels: processes that make fused kernels before training begins.
 
     Raises:
         UserError CHM1xx of the config, CHM250 to CHM259 of the training.
@@ -93,6 +95,7 @@ def train(
             weights=None if weights is None else Path(weights),
             stop_after=stop_after,
             evaluated_rows=evaluated_rows,
+            kernels=kernels,
             tell=tell,
         )
 
@@ -181,6 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, help="train that long; the phases share it in the ratio of theirs")
     parser.add_argument("--stop-after", type=float, metavar="SECONDS")
     parser.add_argument("--evaluated-rows", type=int, metavar="N")
+    parser.add_argument("--kernels", type=int, default=0, metavar="N", help="make fused kernels first, in N processes")
     parser.add_argument("--precision", choices=("float32", "tensorfloat32", "bfloat16"))
     parser.add_argument("--parallel", choices=("ddp", "fsdp"))
     parser.add_argument("--seed", type=int)

@@ -26,6 +26,7 @@ from chimerac.frontends.training.distributed import Processes, fill, whole
 from chimerac.frontends.training.draft import train_draft
 from chimerac.frontends.training.evaluation import Codec, Measuring, evaluate
 from chimerac.frontends.training.files import write_whole
+from chimerac.frontends.training.kernels import make_kernels
 from chimerac.frontends.training.loop import PhaseRunner, compile_blocks, prepare
 from chimerac.frontends.training.module import make_module, tensors_of
 from chimerac.frontends.training.progress import Progress
@@ -58,6 +59,7 @@ def train_plan(
     weights: Path | None = None,
     stop_after: float | None = None,
     evaluated_rows: int | None = None,
+    kernels: int = 0,
     tell: Callable[[str], None] = print,
 ) -> Outcome:
     """Train as ``plan`` says, from the start or from what an earlier call with the same plan left in ``out``.
@@ -69,6 +71,7 @@ def train_plan(
         weights: start from these in place of random ones.
         stop_after: seconds after which to save and return.
         evaluated_rows: most rows of each held-out split.
+        kernels: processes that make the kernels of a plan that is fused before it begins; none makes them as they come.
 
     Raises:
         UserError CHM250 to CHM259.
@@ -86,6 +89,9 @@ def train_plan(
         run = _Run(plan, data, out, codec, processes, model, trained, place, tell if processes.leads else _silent)
         if processes.leads:
             write_plan(plan, out / PLAN_FILE)
+            if plan.fused and kernels:
+                make_kernels(plan, out / PLAN_FILE, kernels, processes.device.type, tell)
+        processes.wait()
         if not run.train(stop_after):
             run.tell("stopped; the same command goes on from here")
             return Outcome(False, {})
