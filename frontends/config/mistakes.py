@@ -9,6 +9,7 @@ from chimerac.compiler.errors import UserError
 from chimerac.frontends.config.source import Source
 
 _VALUE_END = re.compile(r'(?:["\]}\w])\s*$')
+_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+"')
 _WORD = re.compile(r"[^\s,:{}\[\]\"'|]+")
 _NUMBER_LIKE = re.compile(r"[+-]?\.?\d")
 _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)$", re.IGNORECASE)
@@ -22,7 +23,7 @@ def explain(source: Source, offset: int, expected: frozenset[str]) -> UserError:
     if offset >= len(text) or not text[offset:].strip():
         return _at_end(source, expected)
     here = text[offset]
-    if here == '"' and not re.match(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"', text[offset:]):
+    if here == '"' and not _STRING.match(text, offset):
         return _bad_string(source, offset)
     if here in "'‘’“”„«»`":
         name = "single quotes" if here == "'" else f"the quote {here}"

@@ -10,7 +10,8 @@ from chimerac.frontends.config.source import Source
 MAX_DEPTH = 64  #: deepest accepted nesting of objects and lists
 MAX_MARKS = 40_000  #: most brackets, commas, colons, strings and comments, which the parser takes one by one
 
-_TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"?|(?://|#)[^\n]*|/\*(?:[^*]|\*(?!/))*(?:\*/)?|[\[\]{},:]')
+#: Possessive, so that no place is remembered for each sign of a long string.
+_TOKEN = re.compile(r'"(?:[^"\\\n]++|\\.)*+"?|(?://|#)[^\n]*|/\*(?:[^*]++|\*(?!/))*+(?:\*/)?|[\[\]{},:]')
 _PARTNER = {"}": "{", "]": "["}
 
 

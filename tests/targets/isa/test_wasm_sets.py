@@ -8,6 +8,7 @@ import pytest
 import wasmtime
 
 from chimerac.runtime.bundle_format import NATIVE_DIRECTORY, WASM_C_FLAGS
+from chimerac.targets.code.definitions import defining
 from chimerac.targets.code.link import link
 from chimerac.targets.isa import load_isa
 
@@ -29,10 +30,11 @@ def features(isa: str, folder: Path, *, deterministic: bool) -> int:
     """What ``chm_cpu_features`` says in a module of this instruction set."""
     source, output = folder / "probe.c", folder / "probe.wasm"
     source.write_text(PROBE)
+    chosen = load_isa(isa)
     link(
         [],
-        [source, NATIVE_DIRECTORY / "chm_cpu.c"],
-        load_isa(isa),
+        [source, *defining([NATIVE_DIRECTORY / "chm_cpu.c"], chosen.definitions)],
+        chosen,
         output,
         ["features"],
         [NATIVE_DIRECTORY],

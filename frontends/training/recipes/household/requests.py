@@ -23,7 +23,7 @@ from chimerac.frontends.training.recipes.household.dwellings import Dwelling, Na
 from chimerac.frontends.training.recipes.household.phrases import PHRASES, UNSPACED, WAKE
 from chimerac.frontends.training.recipes.household.readings import Readings
 from chimerac.frontends.training.recipes.household.talk import ABOUT, HELD_ABOUT, TALK, VAGUE
-from chimerac.runtime.reference.heard import hint
+from chimerac.runtime.reference.heard import heard, hint
 from chimerac.runtime.reference.slots import of_request
 from chimerac.runtime.reference.tokenizer import Tokenizer
 
@@ -163,7 +163,9 @@ class Requests:
         row = Row(text, made.json, self.language, number, kind, chosen, made.template)
         if not is_copied(row, home):
             return None
-        return row if number < 0 else replace(row, hint=hint(tidied(text).encode(), home.lists).decode())
+        if number < 0:
+            return row
+        return replace(row, hint=hint(tidied(text).encode(), home.lists).decode()) if is_heard(row, home) else None
 
     def _command(
         self, home: Dwelling, *, deed: bool = False, joined: bool = False, among: Sequence[Template] = ()
@@ -296,10 +298,26 @@ class _Several(Command):
         return self.answer
 
 
+def _slots(row: Row) -> list[tuple[str, Any]]:
+    answer: Any = json.loads(row.json)
+    return [slot for action in (answer if isinstance(answer, list) else [answer]) for slot in action["slots"].items()]
+
+
+def is_heard(row: Row, home: Dwelling) -> bool:
+    """Whether the answer's names can be answered: a wrong letter may make another name of the home."""
+    listed = heard(tidied(row.text).encode(), home.lists)
+    names = {kind: {line.split(b"\t")[0].decode() for line in lines.splitlines()} for kind, lines in listed.items()}
+    of_home = {one.name for one in home.things} | {name for name, _ in (*home.areas, *home.floors)}
+    return all(
+        value in names[kind]
+        for slot, value in _slots(row)
+        if (kind := f"{slot}s") in names and isinstance(value, str) and value in of_home
+    )
+
+
 def is_copied(row: Row, home: Dwelling) -> bool:
     """Whether what the answer copies can be copied: runs of words of the request, names of the home."""
-    answer: Any = json.loads(row.json)
-    slots = [slot for action in (answer if isinstance(answer, list) else [answer]) for slot in action["slots"].items()]
+    slots = _slots(row)
     called = {one.name for one in home.things} | {name for name, _ in (*home.areas, *home.floors)}
     wanted = {value for slot, value in slots if slot in OPEN and isinstance(value, str)}
     wanted -= {value for slot, value in slots if slot in ("name", "area", "floor") and value in called}
