@@ -30,7 +30,7 @@ from chimerac.frontends.training.module import make_module
 from chimerac.frontends.training.settings import Plan, read_plan
 from chimerac.frontends.weights.sources import RandomWeights
 
-SEQUENCES: Final = 4  #: of a pass: another number takes the same kernels, and these hardly any memory
+SEQUENCES = 4  #: of a pass: another number takes nearly the same kernels, and these hardly any memory
 _WAIT: Final = 0.1  #: seconds between looks at the processes
 _OF_A_GROUP: Final = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  #: what torchrun tells
 
@@ -66,7 +66,7 @@ def make_kernels(plan: Plan, file: Path, count: int, device: str, tell: Callable
                     lines = said.strip().splitlines() or [f"exit code {process.returncode}"]
                     tell(f"the kernels of rows of {length} tokens are made later: {lines[-1][:200]}")
             time.sleep(_WAIT)
-    tell(f"made the kernels of {all_of_them - failed} lengths in {time.monotonic() - began:.0f} s")
+    tell(f"made the kernels of {all_of_them - failed} of {all_of_them} lengths in {time.monotonic() - began:.0f} s")
 
 
 @contextmanager

@@ -77,6 +77,9 @@ def train_plan(
         UserError CHM250 to CHM259.
     """
     check_plan(plan)
+    if kernels < 0 or (kernels and (not plan.fused or plan.compile or plan.phases[0].kind in BESIDE)):
+        message = "processes that make kernels are for phases with fused kernels, and not fewer than none"
+        raise UserError("CHM250", message, hint="take kernels with fused and without compile, or leave them out")
     with _made(out):
         if plan.phases[0].kind in BESIDE:
             return _beside(plan, data, out, processes, weights, stop_after, tell)
@@ -89,7 +92,7 @@ def train_plan(
         run = _Run(plan, data, out, codec, processes, model, trained, place, tell if processes.leads else _silent)
         if processes.leads:
             write_plan(plan, out / PLAN_FILE)
-            if plan.fused and kernels:
+            if kernels:
                 make_kernels(plan, out / PLAN_FILE, kernels, processes.device.type, tell)
         processes.wait()
         if not run.train(stop_after):

@@ -192,9 +192,9 @@ class Requests:
         if kind == "talk":
             return self._talked(home)
         if kind == "beyond":
-            return (
-                self._drawer.command(self._random.choice(self._counted), home, beyond=True) if self._counted else None
-            )
+            if not self._counted:
+                return None
+            return self._drawer.command(self._random.choice(self._counted), home, beyond=True)
         joined = kind in ("both", "rather")
         command = self._command(home, deed=kind in ("never", "past"), joined=joined)
         if command is None or kind == "command":

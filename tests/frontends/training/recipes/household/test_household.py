@@ -15,11 +15,7 @@ import pytest
 from chimerac.compiler.packaging.grammar_packs import compiled
 from chimerac.frontends.grammar.schema import schema_grammar
 from chimerac.frontends.training.recipes.home.split import held_out_templates
-from chimerac.frontends.training.recipes.home.templates import (
-    Package,
-    load_package,
-    slots_of,
-)
+from chimerac.frontends.training.recipes.home.templates import Package, load_package, slots_of
 from chimerac.frontends.training.recipes.household import noise, parts
 from chimerac.frontends.training.recipes.household.answers import answer_schema
 from chimerac.frontends.training.recipes.household.chat import CHAT
